@@ -1,0 +1,573 @@
+//! The life of a build: one state, one closed list of events, one function that says what follows.
+
+mod needs;
+
+use crate::order::{Effect, OrderId, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
+use crate::platform::{On, Platform, Step};
+use crate::push::Push;
+use crate::rpm::Rpm;
+use crate::task::{ARTIFACTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS, LEASES_MAX, Lease, Outcome, Task, TaskId, TaskState, cut};
+use crate::{BuildId, Digest, LeaseNumber, PluginName, RunnerName, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One package at one commit on one platform, from plan to release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Build {
+    /// Which.
+    pub id: BuildId,
+    /// What is built.
+    pub push: Push,
+    /// Where, as it was when the build was planned, with the package's own steps.
+    pub platform: Platform,
+    /// The plugins as they were then.
+    pub plugins: BTreeMap<PluginName, Digest>,
+    /// In the order of the steps, and of the platform's architectures.
+    pub tasks: Vec<Task>,
+    /// How far it is.
+    pub stage: Stage,
+    /// When it was planned.
+    pub created: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+}
+
+/// How far a build is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "kebab-case")]
+pub enum Stage {
+    /// Tasks are done.
+    Running,
+    /// All tasks are done; the signer has its order.
+    Signing {
+        /// Which.
+        order: SignOrder,
+    },
+    /// All packages are signed; the releaser has its order.
+    Releasing {
+        /// Which.
+        order: ReleaseOrder,
+    },
+    /// Nothing more happens.
+    Ended {
+        /// How it ended.
+        end: End,
+    },
+}
+
+/// How a build ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "kebab-case")]
+pub enum End {
+    /// Its packages are in the platform's repositories.
+    Released {
+        /// By this order.
+        order: OrderId,
+        /// The generation of the repositories that first had them.
+        generation: Digest,
+        /// That generation's number.
+        number: u64,
+    },
+    /// All tasks passed and the platform releases nothing.
+    Passed,
+    /// No architecture of the platform builds it.
+    Excluded {
+        /// Why.
+        reason: String,
+    },
+    /// It did not work out.
+    Failed {
+        /// Why, for whoever must act.
+        reason: String,
+    },
+    /// Somebody stopped it.
+    Cancelled {
+        /// Who.
+        by: String,
+    },
+}
+
+/// Everything that can happen to a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A runner takes a task.
+    Take {
+        /// Which.
+        task: TaskId,
+        /// Who.
+        runner: RunnerName,
+    },
+    /// It is still at it.
+    Renew {
+        /// With which task.
+        task: TaskId,
+        /// Under which lease.
+        lease: LeaseNumber,
+    },
+    /// It answers.
+    Report {
+        /// Which task.
+        task: TaskId,
+        /// Under which lease.
+        lease: LeaseNumber,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// A runner asks for work: whatever it had, it has no more. It was restarted, or an answer to it was lost on the way.
+    Return {
+        /// Who.
+        runner: RunnerName,
+    },
+    /// Time has passed.
+    Tick,
+    /// Somebody stops the build.
+    Cancel {
+        /// Who.
+        by: String,
+    },
+    /// The signer did as ordered.
+    Signed {
+        /// Which order.
+        order: OrderId,
+        /// What it made, in the order of the order.
+        files: Vec<SignedFile>,
+    },
+    /// The signer will not.
+    SignRefused {
+        /// Which order.
+        order: OrderId,
+        /// Why.
+        reason: String,
+    },
+    /// The releaser did as ordered.
+    Released {
+        /// Which order.
+        order: OrderId,
+        /// The generation that has the packages.
+        generation: Digest,
+        /// Its number.
+        number: u64,
+    },
+    /// The releaser will not.
+    ReleaseRefused {
+        /// Which order.
+        order: OrderId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An event that does not count; the build is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It was said before and has happened: nothing to do for whoever says it again.
+    #[error("that has happened already")]
+    Already,
+    /// The build has no such task.
+    #[error("there is no task {0}")]
+    UnknownTask(TaskId),
+    /// The task is not to be had: it is leased or done, or what it needs is not done yet.
+    #[error("task {task} is {word}, and not to be had")]
+    NotReady {
+        /// Which.
+        task: TaskId,
+        /// How far it is.
+        word: String,
+    },
+    /// The lease is over: another runner may be at it. Whoever spoke must drop the task.
+    #[error("lease {given} of task {task} is over")]
+    StaleLease {
+        /// Of which task.
+        task: TaskId,
+        /// The number that was given.
+        given: LeaseNumber,
+    },
+    /// The build has ended, or is not that far.
+    #[error("the build is {0}, where this cannot happen")]
+    WrongStage(String),
+    /// The answer is about another order than the one that stands.
+    #[error("order {given} is not the one that stands")]
+    WrongOrder {
+        /// Which was answered.
+        given: OrderId,
+    },
+    /// The answer does not fit the order.
+    #[error("the answer to order {order} does not fit: {problem}")]
+    WrongAnswer {
+        /// Which order.
+        order: OrderId,
+        /// What does not fit.
+        problem: String,
+    },
+}
+
+impl Build {
+    /// What follows from an event at a time of the line's clock. Refused events leave the build as it was; the same event at
+    /// the same state has the same effects.
+    pub fn step(&mut self, event: Event, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+        let ready_before: BTreeSet<TaskId> = self.ready().cloned().collect();
+        let mut effects = self.happen(event, now)?;
+        if matches!(self.stage, Stage::Running) {
+            self.exclude_what_has_nothing_to_do();
+            effects.extend(self.conclude(now));
+        }
+        let ready: Vec<TaskId> = self.ready().filter(|task| !ready_before.contains(task)).cloned().collect();
+        effects.extend(ready.into_iter().map(|task| Effect::Ready { build: self.id.clone(), task }));
+        Ok(effects)
+    }
+
+    fn happen(&mut self, event: Event, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+        match event {
+            Event::Take { task, runner } => self.take(task, runner, now).map(|()| Vec::new()),
+            Event::Renew { task, lease } => self.renew(&task, lease, now).map(|()| Vec::new()),
+            Event::Report { task, lease, outcome } => self.report(&task, lease, outcome, now).map(|()| Vec::new()),
+            Event::Return { runner } => {
+                self.end_leases(AttemptEnd::Returned, now, |lease| lease.runner == runner);
+                Ok(Vec::new())
+            }
+            Event::Tick => {
+                // Leases that were not renewed in time are over.
+                self.end_leases(AttemptEnd::Lost, now, |lease| lease.until <= now);
+                Ok(Vec::new())
+            }
+            Event::Cancel { by } => self.cancel(by, now),
+            Event::Signed { order, files } => self.signed(order, &files),
+            Event::SignRefused { order, reason } => self.order_refused(order, &format!("signing: {reason}"), now),
+            Event::Released { order, generation, number } => self.released(order, generation, number, now),
+            Event::ReleaseRefused { order, reason } => self.order_refused(order, &format!("release: {reason}"), now),
+        }
+    }
+
+    /// What a build that was just planned wants done at once.
+    pub fn first_effects(&self) -> Vec<Effect> {
+        self.ready().map(|task| Effect::Ready { build: self.id.clone(), task: task.clone() }).collect()
+    }
+
+    /// One of its tasks.
+    pub fn task(&self, id: &TaskId) -> Option<&Task> {
+        self.tasks.iter().find(|task| task.id == *id)
+    }
+
+    /// The step that a task belongs to.
+    pub fn step_of(&self, id: &TaskId) -> Option<&Step> {
+        self.platform.steps.iter().find(|step| step.name == id.step)
+    }
+
+    /// One word for how far it is.
+    pub const fn word(&self) -> &'static str {
+        match &self.stage {
+            Stage::Running => "running",
+            Stage::Signing { .. } => "signing",
+            Stage::Releasing { .. } => "releasing",
+            Stage::Ended { end } => match end {
+                End::Released { .. } => "released",
+                End::Passed => "passed",
+                End::Excluded { .. } => "excluded",
+                End::Failed { .. } => "failed",
+                End::Cancelled { .. } => "cancelled",
+            },
+        }
+    }
+
+    /// Why it ended as it did, where that is not plain from the word.
+    pub fn reason(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Ended { end: End::Failed { reason } | End::Excluded { reason } } => Some(reason),
+            Stage::Ended { end: End::Cancelled { by } } => Some(by),
+            Stage::Running | Stage::Signing { .. } | Stage::Releasing { .. } | Stage::Ended { end: End::Released { .. } | End::Passed } => None,
+        }
+    }
+
+    /// Whether nothing more happens.
+    pub const fn is_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended { .. })
+    }
+
+    /// The earliest end of a lease, when time alone decides something.
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.tasks.iter().filter_map(|task| task.lease().map(|lease| lease.until)).min()
+    }
+
+    fn task_mut(&mut self, id: &TaskId) -> Result<&mut Task, Refused> {
+        self.tasks.iter_mut().find(|task| task.id == *id).ok_or_else(|| Refused::UnknownTask(id.clone()))
+    }
+
+    fn take(&mut self, id: TaskId, runner: RunnerName, now: Timestamp) -> Result<(), Refused> {
+        let task = self.task(&id).ok_or_else(|| Refused::UnknownTask(id.clone()))?;
+        let word = task.word().to_owned();
+        if !self.ready().any(|ready| *ready == id) {
+            return Err(Refused::NotReady { task: id, word });
+        }
+        let number = task.next_number();
+        let lease = Lease { number, runner, since: now, until: now.plus_ms(LEASE_MS) };
+        self.task_mut(&id)?.state = TaskState::Leased { lease };
+        Ok(())
+    }
+
+    fn renew(&mut self, id: &TaskId, number: LeaseNumber, now: Timestamp) -> Result<(), Refused> {
+        let lease = self.task_mut(id)?.lease_mut(number)?;
+        lease.until = lease.until.max(now.plus_ms(LEASE_MS));
+        Ok(())
+    }
+
+    fn report(&mut self, id: &TaskId, number: LeaseNumber, outcome: Outcome, now: Timestamp) -> Result<(), Refused> {
+        self.task_mut(id)?.answer(number, outcome, now)
+    }
+
+    /// Ends leases without a verdict.
+    fn end_leases(&mut self, end: AttemptEnd, now: Timestamp, over: impl Fn(&Lease) -> bool) {
+        for task in &mut self.tasks {
+            if task.lease().is_some_and(&over) {
+                task.end_lease(end.clone(), now);
+                task.wait_or_quarantine();
+            }
+        }
+    }
+
+    fn cancel(&mut self, by: String, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+        match &self.stage {
+            Stage::Running => Ok(self.end(End::Cancelled { by }, now)),
+            // What is signed or released is decided; taking it back is a release of its own.
+            Stage::Signing { .. } | Stage::Releasing { .. } => Err(Refused::WrongStage(self.word().to_owned())),
+            Stage::Ended { end: End::Cancelled { .. } } => Err(Refused::Already),
+            Stage::Ended { .. } => Err(Refused::WrongStage(self.word().to_owned())),
+        }
+    }
+
+    /// Takes tasks out that have nothing to do: architectures that the source package excludes, further architectures of a
+    /// noarch package, and steps whose needs were all taken out.
+    fn exclude_what_has_nothing_to_do(&mut self) {
+        loop {
+            let next = self.tasks.iter().position(|task| matches!(task.state, TaskState::Waiting) && self.nothing_to_do(task).is_some());
+            let Some(at) = next else { return };
+            let Some(reason) = self.nothing_to_do(&self.tasks[at]) else { return };
+            self.tasks[at].state = TaskState::Excluded { reason };
+        }
+    }
+
+    /// Why a task has nothing to do, once the source package is known.
+    fn nothing_to_do(&self, task: &Task) -> Option<String> {
+        let step = self.step_of(&task.id)?;
+        if let Some(reason) = self.needs_nothing_left(step) {
+            return Some(reason);
+        }
+        let (arch, source) = (task.id.arch?, self.source_package()?);
+        if let Err(reason) = source.builds_on(arch) {
+            return Some(reason);
+        }
+        let first = self.platform.architectures.iter().find(|arch| source.builds_on(**arch).is_ok())?;
+        (step.on == On::BuildArch && source.builds_noarch() && *first != arch).then(|| format!("noarch: built once, on {first}"))
+    }
+
+    /// The header of the source package that a step handed over.
+    fn source_package(&self) -> Option<&Rpm> {
+        self.tasks.iter().flat_map(Task::artifacts).filter_map(|artifact| artifact.rpm.as_ref()).find(|rpm| rpm.is_source())
+    }
+
+    /// Whether the tasks have come to something: all good, or nothing left that could run.
+    fn conclude(&mut self, now: Timestamp) -> Vec<Effect> {
+        if self.tasks.iter().all(Task::is_good) {
+            return self.all_good(now);
+        }
+        let may_go_on = self.tasks.iter().any(|task| task.lease().is_some()) || self.ready().next().is_some();
+        if may_go_on {
+            return Vec::new();
+        }
+        let reasons: Vec<String> = self.tasks.iter().filter_map(Task::trouble).collect();
+        self.end(End::Failed { reason: cut(&reasons.join("\n")) }, now)
+    }
+
+    fn all_good(&mut self, now: Timestamp) -> Vec<Effect> {
+        let on_arch = |task: &&Task| task.id.arch.is_some();
+        let excluded = |task: &Task| matches!(task.state, TaskState::Excluded { .. });
+        if self.tasks.iter().any(|task| on_arch(&task)) && self.tasks.iter().filter(on_arch).all(excluded) {
+            let reason = self.tasks.iter().filter(on_arch).find_map(Task::reason).unwrap_or_default();
+            let reason = format!("no architecture of platform {} builds it ({reason})", self.platform.name);
+            return self.end(End::Excluded { reason }, now);
+        }
+        let files = self.releasable();
+        if files.is_empty() {
+            return self.end(End::Passed, now);
+        }
+        let order = SignOrder::new(self.id.clone(), self.platform.key.clone(), self.push.committed_s, files);
+        self.stage = Stage::Signing { order: order.clone() };
+        vec![Effect::Sign(order)]
+    }
+
+    /// The packages that go out: of steps that release, each NEVRA once, a noarch package from the first architecture of
+    /// the platform that made it.
+    fn releasable(&self) -> Vec<OrderedFile> {
+        let mut files: BTreeMap<String, OrderedFile> = BTreeMap::new();
+        for task in self.tasks.iter().filter(|task| self.step_of(&task.id).is_some_and(|step| step.releases)) {
+            for artifact in task.artifacts() {
+                let Some(rpm) = artifact.rpm.clone() else { continue };
+                let file = OrderedFile { name: artifact.name.clone(), digest: artifact.digest, size: artifact.size, rpm };
+                files.entry(file.rpm.to_string()).or_insert(file);
+            }
+        }
+        files.into_values().collect()
+    }
+
+    fn signed(&mut self, id: OrderId, made: &[SignedFile]) -> Result<Vec<Effect>, Refused> {
+        let order = match &self.stage {
+            Stage::Signing { order } => order,
+            Stage::Releasing { .. } | Stage::Ended { end: End::Released { .. } } => return Err(Refused::Already),
+            Stage::Running | Stage::Ended { .. } => return Err(Refused::WrongStage(self.word().to_owned())),
+        };
+        if order.id != id {
+            return Err(Refused::WrongOrder { given: id });
+        }
+        let fits = order.files.len() == made.len() && order.files.iter().zip(made).all(|(file, made)| file.digest == made.unsigned);
+        if !fits {
+            return Err(Refused::WrongAnswer { order: id, problem: "other files than ordered".to_owned() });
+        }
+        let signed = |(file, made): (&OrderedFile, &SignedFile)| OrderedFile { digest: made.signed, size: made.size, ..file.clone() };
+        let files = order.files.iter().zip(made).map(signed).collect();
+        let package = self.push.announced.package.clone();
+        let order = ReleaseOrder::new(self.id.clone(), package, &self.platform, self.push.committed_s, files);
+        self.stage = Stage::Releasing { order: order.clone() };
+        Ok(vec![Effect::Release(order)])
+    }
+
+    fn released(&mut self, id: OrderId, generation: Digest, number: u64, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+        match &self.stage {
+            Stage::Releasing { order } if order.id == id => Ok(self.end(End::Released { order: id, generation, number }, now)),
+            Stage::Releasing { .. } => Err(Refused::WrongOrder { given: id }),
+            Stage::Ended { end: End::Released { order, .. } } if *order == id => Err(Refused::Already),
+            Stage::Running | Stage::Signing { .. } | Stage::Ended { .. } => Err(Refused::WrongStage(self.word().to_owned())),
+        }
+    }
+
+    fn order_refused(&mut self, id: OrderId, reason: &str, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+        let stands = match &self.stage {
+            Stage::Signing { order } => order.id,
+            Stage::Releasing { order } => order.id,
+            Stage::Ended { end: End::Failed { reason: said } } if *said == cut(reason) => return Err(Refused::Already),
+            Stage::Running | Stage::Ended { .. } => return Err(Refused::WrongStage(self.word().to_owned())),
+        };
+        if stands != id {
+            return Err(Refused::WrongOrder { given: id });
+        }
+        Ok(self.end(End::Failed { reason: cut(reason) }, now))
+    }
+
+    /// Ends the build: what runs is dropped, what waits will not run.
+    fn end(&mut self, end: End, now: Timestamp) -> Vec<Effect> {
+        for task in self.tasks.iter_mut().filter(|task| !task.is_settled()) {
+            if task.lease().is_some() {
+                task.end_lease(AttemptEnd::Dropped, now);
+            }
+            task.state = TaskState::Dropped;
+        }
+        self.stage = Stage::Ended { end };
+        self.ended = Some(now);
+        vec![Effect::Ended { build: self.id.clone() }]
+    }
+
+    /// Whether this build ordered exactly this, and still wants it.
+    pub fn vouches_for_signing(&self, given: &SignOrder) -> Result<(), String> {
+        match &self.stage {
+            Stage::Signing { order } if order == given => Ok(()),
+            Stage::Signing { order } => Err(format!("build {} ordered {}, not {}", self.id, order.id, given.id)),
+            Stage::Running | Stage::Releasing { .. } | Stage::Ended { .. } => {
+                Err(format!("build {} is {}: it has no order for the signer", self.id, self.word()))
+            }
+        }
+    }
+
+    /// Whether this build ordered exactly this, and still wants it.
+    pub fn vouches_for_release(&self, given: &ReleaseOrder) -> Result<(), String> {
+        match &self.stage {
+            Stage::Releasing { order } if order == given => Ok(()),
+            Stage::Releasing { order } => Err(format!("build {} ordered {}, not {}", self.id, order.id, given.id)),
+            Stage::Running | Stage::Signing { .. } | Stage::Ended { .. } => {
+                Err(format!("build {} is {}: it has no order for the releaser", self.id, self.word()))
+            }
+        }
+    }
+}
+
+impl Task {
+    fn lease_mut(&mut self, number: LeaseNumber) -> Result<&mut Lease, Refused> {
+        match &mut self.state {
+            TaskState::Leased { lease } if lease.number == number => Ok(lease),
+            _ => Err(Refused::StaleLease { task: self.id.clone(), given: number }),
+        }
+    }
+
+    /// Takes a runner's answer; the last answer said again is told apart from a stale one.
+    fn answer(&mut self, number: LeaseNumber, outcome: Outcome, now: Timestamp) -> Result<(), Refused> {
+        if self.lease_mut(number).is_err() {
+            let heard = |attempt: &Attempt| attempt.number == number && !matches!(attempt.end, AttemptEnd::Lost | AttemptEnd::Returned | AttemptEnd::Dropped);
+            let again = self.lease().is_none() && self.attempts.last().is_some_and(heard);
+            return Err(if again { Refused::Already } else { Refused::StaleLease { task: self.id.clone(), given: number } });
+        }
+        match judge(outcome) {
+            Ok(state) => {
+                self.end_lease(AttemptEnd::Answered, now);
+                self.state = state;
+            }
+            Err(trouble) => {
+                self.end_lease(AttemptEnd::Troubled { reason: trouble }, now);
+                self.wait_or_quarantine();
+            }
+        }
+        Ok(())
+    }
+
+    /// The lease, if there is one, becomes an attempt of the past; what the task is now is the caller's to say.
+    fn end_lease(&mut self, end: AttemptEnd, now: Timestamp) {
+        if let Some(lease) = self.lease().cloned() {
+            self.attempts.push(Attempt { number: lease.number, runner: lease.runner, began: lease.since, ended: now, end });
+        }
+    }
+
+    fn wait_or_quarantine(&mut self) {
+        if self.attempts.len() < LEASES_MAX {
+            self.state = TaskState::Waiting;
+            return;
+        }
+        let tell = |attempt: &Attempt| match &attempt.end {
+            AttemptEnd::Lost => format!("{} fell silent", attempt.runner),
+            AttemptEnd::Returned => format!("{} came back without it", attempt.runner),
+            AttemptEnd::Troubled { reason } => format!("{}: {reason}", attempt.runner),
+            AttemptEnd::Answered | AttemptEnd::Dropped => attempt.runner.to_string(),
+        };
+        let history = self.attempts.iter().map(tell).collect::<Vec<_>>().join("; ");
+        self.state = TaskState::Quarantined { reason: cut(&format!("{LEASES_MAX} leases ended without a verdict: {history}")) };
+    }
+
+    /// What is wrong with it, with its name, where something is.
+    fn trouble(&self) -> Option<String> {
+        match &self.state {
+            TaskState::Failed { failure } => Some(format!("{}: {}", self.id, failure.reason)),
+            TaskState::Quarantined { reason } => Some(format!("{}: {reason}", self.id)),
+            TaskState::Waiting | TaskState::Leased { .. } | TaskState::Passed { .. } | TaskState::Excluded { .. } | TaskState::Dropped => None,
+        }
+    }
+}
+
+/// The state that an outcome leads to, or the passing trouble that it tells of.
+fn judge(outcome: Outcome) -> Result<TaskState, String> {
+    match outcome {
+        Outcome::Passed { artifacts, .. } if artifacts.len() > ARTIFACTS_MAX => {
+            let reason = format!("{} artifacts; a task may hand over {ARTIFACTS_MAX}", artifacts.len());
+            Ok(TaskState::Failed { failure: Failure { blame: Blame::Package, reason } })
+        }
+        Outcome::Passed { summary, artifacts } => Ok(TaskState::Passed { summary: cut(&summary), artifacts }),
+        Outcome::Excluded { reason } => Ok(TaskState::Excluded { reason: cut(&reason) }),
+        Outcome::Failed(Failure { blame: Blame::Environment, reason }) => Err(cut(&reason)),
+        Outcome::Failed(Failure { blame, reason }) => Ok(TaskState::Failed { failure: Failure { blame, reason: cut(&reason) } }),
+    }
+}
+
+/// Name under which every task is given the commit's tree, as a tar archive.
+pub const TREE_ARTIFACT: &str = "tree.tar";
+
+impl Build {
+    /// The commit's tree, as an artifact.
+    fn tree(&self) -> Artifact {
+        Artifact { name: TREE_ARTIFACT.to_owned(), digest: self.push.tree, size: self.push.tree_bytes, rpm: None }
+    }
+}

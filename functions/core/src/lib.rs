@@ -1,0 +1,26 @@
+//! The rules of the line: what a push becomes, which task may run, whose answer counts, what is signed and released.
+//!
+//! Nothing here does IO, waits, reads a clock or rolls dice; `clippy.toml` beside `Cargo.toml` bans it. Time comes in as a
+//! [`Timestamp`], randomness as an argument, and everything that shall happen outside goes out as an [`build::Effect`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod build;
+mod digest;
+pub mod header;
+pub mod log;
+mod names;
+pub mod order;
+pub mod plan;
+pub mod platform;
+pub mod protocol;
+pub mod push;
+pub mod rpm;
+pub mod sources;
+pub mod task;
+
+pub use digest::{Digest, DigestError};
+pub use names::{
+    Arch, ArchError, BuildId, KeyName, LeaseNumber, NameError, PackageName, PlatformName, PluginName, PushId, RunnerName, StepName,
+    Timestamp,
+};

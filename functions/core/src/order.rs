@@ -1,0 +1,176 @@
+//! Orders leave nothing to decide: complete, immutable, and named by the digest of what they say.
+
+use crate::push::{Announced, Push};
+use crate::rpm::{Kind, Rpm};
+use crate::task::TaskId;
+use crate::{Arch, BuildId, Digest, KeyName, PackageName, PlatformName};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Something that shall happen outside the rules, written in the same write as the state that wants it and delivered at least
+/// once. Whoever acts on one must come to the same result the second time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "kebab-case")]
+pub enum Effect {
+    /// To the listener: fetch what was announced.
+    Fetch(Announced),
+    /// To the orchestrator: plan builds of what was fetched.
+    Plan(Box<Push>),
+    /// To waiting runners: a task may be taken.
+    Ready {
+        /// Of this build.
+        build: BuildId,
+        /// This one.
+        task: TaskId,
+    },
+    /// To the signer.
+    Sign(SignOrder),
+    /// To the releaser.
+    Release(ReleaseOrder),
+    /// To whoever watches: the build has ended.
+    Ended {
+        /// Which.
+        build: BuildId,
+    },
+}
+
+/// Names an order. The digest of what it says, so that two orders with one id are the same order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OrderId(Digest);
+
+impl OrderId {
+    fn of(says: &impl Serialize) -> Self {
+        // A struct of strings, numbers and lists has a JSON form; the fallback only keeps this total.
+        Self(Digest::of(&serde_json::to_vec(says).unwrap_or_default()))
+    }
+}
+
+impl fmt::Display for OrderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.hex()[..12])
+    }
+}
+
+/// A file to be signed or released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderedFile {
+    /// File name, `NEVRA.rpm` without the epoch.
+    pub name: String,
+    /// Its bytes.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// What its header says.
+    pub rpm: Rpm,
+}
+
+/// Sign these packages with this key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignOrder {
+    /// Follows from the rest.
+    pub id: OrderId,
+    /// For this build.
+    pub build: BuildId,
+    /// With this key.
+    pub key: KeyName,
+    /// The signatures' time, in seconds since 1970: the commit's, so that signing twice gives the same bytes.
+    pub signed_s: u64,
+    /// What to sign, each once.
+    pub files: Vec<OrderedFile>,
+}
+
+impl SignOrder {
+    /// An order that says this.
+    pub fn new(build: BuildId, key: KeyName, signed_s: u64, files: Vec<OrderedFile>) -> Self {
+        let id = OrderId::of(&("sign", &build, &key, signed_s, &files));
+        Self { id, build, key, signed_s, files }
+    }
+}
+
+/// What the signer made of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedFile {
+    /// The file as ordered.
+    pub unsigned: Digest,
+    /// The signed file.
+    pub signed: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Which repository of a platform: `x86_64/os`, `aarch64/debug`, `source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RepositoryId {
+    /// What is in it.
+    pub kind: Kind,
+    /// For which architecture; none for sources.
+    pub arch: Option<Arch>,
+}
+
+impl fmt::Display for RepositoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.arch {
+            Some(arch) => write!(f, "{arch}/{}", self.kind.as_str()),
+            None => f.write_str(self.kind.as_str()),
+        }
+    }
+}
+
+/// Put these packages into these repositories, all at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseOrder {
+    /// Follows from the rest.
+    pub id: OrderId,
+    /// For this build.
+    pub build: BuildId,
+    /// Of this package.
+    pub package: PackageName,
+    /// Whose repositories.
+    pub platform: PlatformName,
+    /// Every repository that the platform must have, so that a first release makes them all.
+    pub repositories: Vec<RepositoryId>,
+    /// The key that signs the repositories' metadata.
+    pub key: KeyName,
+    /// The metadata's time and the packages' time stamps, in seconds since 1970.
+    pub released_s: u64,
+    /// Which files go where.
+    pub placements: Vec<Placement>,
+}
+
+/// One signed package, and the repositories that it goes into.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// The signed file.
+    pub file: OrderedFile,
+    /// Where it goes.
+    pub into: Vec<RepositoryId>,
+}
+
+impl ReleaseOrder {
+    /// An order that says this; its id follows.
+    pub fn new(build: BuildId, package: PackageName, platform: &crate::platform::Platform, released_s: u64, files: Vec<OrderedFile>) -> Self {
+        let repositories = repositories_of(&platform.architectures);
+        let place = |file: OrderedFile| {
+            let into = repositories.iter().filter(|repository| belongs(&file.rpm, **repository)).copied().collect();
+            Placement { file, into }
+        };
+        let placements: Vec<Placement> = files.into_iter().map(place).collect();
+        let id = OrderId::of(&("release", &build, &platform.name, &platform.key, released_s, &placements));
+        let (platform, key) = (platform.name.clone(), platform.key.clone());
+        Self { id, build, package, platform, repositories, key, released_s, placements }
+    }
+}
+
+/// The repositories of a platform with these architectures.
+pub fn repositories_of(architectures: &[Arch]) -> Vec<RepositoryId> {
+    let each = |arch: &Arch| [Kind::Os, Kind::Debug].map(|kind| RepositoryId { kind, arch: Some(*arch) });
+    let mut all: Vec<RepositoryId> = architectures.iter().flat_map(each).collect();
+    all.push(RepositoryId { kind: Kind::Source, arch: None });
+    all
+}
+
+/// Whether a package belongs in a repository: by kind, and by architecture unless it is noarch.
+fn belongs(rpm: &Rpm, repository: RepositoryId) -> bool {
+    rpm.kind() == repository.kind && repository.arch.is_none_or(|arch| rpm.is_noarch() || rpm.arch == arch.as_str())
+}

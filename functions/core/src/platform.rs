@@ -1,0 +1,276 @@
+//! A platform is data: what a distribution's builds have in common, read from one TOML file.
+
+use crate::{Arch, KeyName, PlatformName, PluginName, StepName};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most steps a platform and a package may have together: a build is one item of at most 400 KB, and each step brings up to
+/// four tasks of which each may list a hundred artifacts.
+pub const STEPS_MAX: usize = 32;
+
+/// Everything that builds for one distribution release have in common.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Platform {
+    /// Its name, unique in the line.
+    pub name: PlatformName,
+    /// What it is, for people.
+    #[serde(default)]
+    pub title: String,
+    /// Where packages are built, in order of preference: noarch packages come from the first that builds them.
+    pub architectures: Vec<Arch>,
+    /// References that are built, as patterns with `*`; every branch and tag where there is none.
+    #[serde(default)]
+    pub branches: Vec<String>,
+    /// `releasever` for dnf.
+    pub releasever: String,
+    /// dnf's `module_platform_id`, for distributions with modules (`platform:el9`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_platform: Option<String>,
+    /// The signing key of what is released.
+    pub key: KeyName,
+    /// RPM macros that every build sets (`dist = ".el9"`).
+    #[serde(default)]
+    pub macros: BTreeMap<String, String>,
+    /// Where build dependencies come from; what the line has released comes on top.
+    pub repositories: Vec<Repository>,
+    /// What a root has before anything was asked for.
+    pub buildroot: Buildroot,
+    /// Bounds of a task; a step may have its own.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What is done to a push.
+    pub steps: Vec<Step>,
+}
+
+/// A dnf repository that roots are made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// Its id, as in a `.repo` file.
+    pub id: String,
+    /// Where it lies; `$basearch` and `$releasever` stand for themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseurl: Option<String>,
+    /// Or where a list of its mirrors lies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrorlist: Option<String>,
+    /// The keys that its packages must be signed with; none means that they are not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpgkey: Option<String>,
+    /// dnf's priority: the lowest wins. What the line released has 10.
+    #[serde(default = "priority_default")]
+    pub priority: u32,
+}
+
+/// dnf's own default priority.
+const fn priority_default() -> u32 {
+    99
+}
+
+/// What roots begin with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Buildroot {
+    /// Packages, groups (`@buildsys-build`) or capabilities of a root that packages are built in.
+    pub packages: Vec<String>,
+    /// The same for a root that packages are tried in: as little as a user may have.
+    pub minimal: Vec<String>,
+}
+
+/// Bounds that hold for every command of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Memory of all processes together, in bytes.
+    pub memory_bytes: u64,
+    /// What the task's folder may grow to, in bytes.
+    pub disk_bytes: u64,
+    /// Processes and threads at once.
+    pub processes: u32,
+    /// From lease to answer, in seconds.
+    pub time_s: u32,
+    /// What the task's log may grow to, in bytes.
+    pub log_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 8 << 30, // a parallel C++ link of one large library
+            disk_bytes: 40 << 30,  // a debug build of a browser takes about 35 GB
+            processes: 4096,       // `make -j64` with a shell or two a job
+            time_s: 6 * 3600,      // gcc with its test suite on a slow host
+            log_bytes: 64 << 20,   // the longest logs of a distribution's packages have about 50 MB
+        }
+    }
+}
+
+/// How often a step is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum On {
+    /// Once a build, on whichever runner is free.
+    Once,
+    /// On each architecture that the package is built on: all that ExclusiveArch and ExcludeArch leave, and the first of
+    /// them only where the whole package is noarch.
+    BuildArch,
+    /// On each architecture that ExclusiveArch and ExcludeArch leave.
+    EachArch,
+}
+
+/// Something that is done to a push by a plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Its name, unique in the platform.
+    pub name: StepName,
+    /// The plugin that does it.
+    pub plugin: PluginName,
+    /// How often.
+    pub on: On,
+    /// Steps whose results it needs; they must have passed.
+    #[serde(default)]
+    pub needs: Vec<StepName>,
+    /// Whether what it hands over may be signed and released.
+    #[serde(default)]
+    pub releases: bool,
+    /// Handed to the plugin as JSON.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, serde_json::Value>,
+    /// Its own bounds, where the platform's do not do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+}
+
+/// A package's own `millrace.toml`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PackageConfig {
+    /// Path of the spec file, where it is not to be found by its name.
+    pub spec: Option<String>,
+    /// Platforms to build for; empty for all that the package is registered for.
+    pub platforms: Vec<PlatformName>,
+    /// Steps of the package's own.
+    pub steps: Vec<Step>,
+    /// Configuration that is laid over that of the platform's steps, by step.
+    pub config: BTreeMap<StepName, BTreeMap<String, serde_json::Value>>,
+}
+
+/// A platform or `millrace.toml` that cannot be used; its author must act.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlatformError {
+    /// No TOML, a key that nobody knows, a value of the wrong kind. The text has line, column and the keys there are.
+    #[error("{file}: {problem}")]
+    Syntax {
+        /// Which file.
+        file: String,
+        /// The parser's words.
+        problem: String,
+    },
+    /// It reads well and makes no sense.
+    #[error("{file}: {problem}")]
+    Sense {
+        /// Which file.
+        file: String,
+        /// What, and what to do.
+        problem: String,
+    },
+}
+
+impl Platform {
+    /// Reads and checks a platform file; `file` is named in errors.
+    pub fn parse(file: &str, text: &str) -> Result<Self, PlatformError> {
+        let syntax = |error: toml::de::Error| PlatformError::Syntax { file: file.to_owned(), problem: error.to_string().trim_end().to_owned() };
+        let platform: Self = toml::from_str(text).map_err(syntax)?;
+        platform.check().map_err(|problem| PlatformError::Sense { file: file.to_owned(), problem })?;
+        Ok(platform)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.architectures.is_empty() {
+            return Err("`architectures` is empty: name at least one".to_owned());
+        }
+        if let Some(arch) = self.architectures.iter().enumerate().find(|(n, arch)| self.architectures[..*n].contains(arch)) {
+            return Err(format!("`architectures` names {} twice", arch.1));
+        }
+        for repository in &self.repositories {
+            if repository.baseurl.is_some() == repository.mirrorlist.is_some() {
+                return Err(format!("repository `{}` needs either `baseurl` or `mirrorlist`", repository.id));
+            }
+            if repository.id == RELEASED_REPOSITORY {
+                return Err(format!("the repository id `{RELEASED_REPOSITORY}` is what the line itself has released: take another"));
+            }
+        }
+        check_steps(&self.steps)
+    }
+
+    /// Whether a push to this reference is built.
+    pub fn builds_reference(&self, reference: &str) -> bool {
+        let name = reference.strip_prefix("refs/heads/").or_else(|| reference.strip_prefix("refs/tags/")).unwrap_or(reference);
+        self.branches.is_empty() || self.branches.iter().any(|pattern| matches(pattern, name) || matches(pattern, reference))
+    }
+}
+
+/// Id of the repository that holds what the line has released, in every root.
+pub const RELEASED_REPOSITORY: &str = "millrace-released";
+
+impl PackageConfig {
+    /// Reads a package's `millrace.toml`; an empty text is an empty configuration.
+    pub fn parse(text: &str) -> Result<Self, PlatformError> {
+        toml::from_str(text)
+            .map_err(|error| PlatformError::Syntax { file: "millrace.toml".to_owned(), problem: error.to_string().trim_end().to_owned() })
+    }
+}
+
+/// The steps of a platform with a package's own laid over them, checked as a whole.
+pub fn steps_of(platform: &Platform, package: &PackageConfig) -> Result<Vec<Step>, PlatformError> {
+    let sense = |problem| PlatformError::Sense { file: "millrace.toml".to_owned(), problem };
+    let mut steps = platform.steps.clone();
+    steps.extend(package.steps.iter().cloned());
+    for (name, values) in &package.config {
+        let Some(step) = steps.iter_mut().find(|step| step.name == *name) else {
+            let known = platform.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(sense(format!("`config.{name}` is for a step that platform {} does not have; it has {known}", platform.name)));
+        };
+        step.config.extend(values.clone());
+    }
+    check_steps(&steps).map_err(sense)?;
+    if let Some(step) = package.steps.iter().find(|step| step.releases) {
+        return Err(sense(format!("step `{}`: only a platform may say `releases`: it decides what is signed with its key", step.name)));
+    }
+    Ok(steps)
+}
+
+fn check_steps(steps: &[Step]) -> Result<(), String> {
+    if steps.is_empty() || steps.len() > STEPS_MAX {
+        return Err(format!("{} steps; there must be 1 to {STEPS_MAX}", steps.len()));
+    }
+    let names: BTreeSet<&StepName> = steps.iter().map(|step| &step.name).collect();
+    if names.len() < steps.len() {
+        return Err("two steps have the same name".to_owned());
+    }
+    let mut earlier = BTreeSet::new();
+    for step in steps {
+        for need in &step.needs {
+            if !names.contains(need) {
+                return Err(format!("step `{}` needs `{need}`, which is no step", step.name));
+            }
+            if !earlier.contains(need) {
+                return Err(format!("step `{}` needs `{need}`, which comes later: put steps in the order in which they are done", step.name));
+            }
+        }
+        earlier.insert(&step.name);
+    }
+    Ok(())
+}
+
+/// Whether the whole of `text` matches a pattern in which `*` stands for any run of characters.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {
+            tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| matches(rest, &tail[at..]))
+        }),
+    }
+}

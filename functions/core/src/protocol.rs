@@ -1,0 +1,132 @@
+//! What runners and the lease desk say to each other, as JSON over HTTP. Runners dial out; the desk never calls them.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `POST /runner/v1/lease` | [`Ask`] | 200 [`Offer`], or 204 where nothing came in time |
+//! | `POST /runner/v1/renew` | [`Holding`] | 200 [`Renewed`] |
+//! | `POST /runner/v1/log?build=…&task=…&lease=…&offset=…` | bytes | 200 [`Logged`] |
+//! | `PUT /runner/v1/blobs/<digest>?build=…&task=…&lease=…` | bytes | 201; only for the holder of the lease |
+//! | `GET /runner/v1/blobs/<digest>` | | 200 bytes; `Range` is honoured |
+//! | `POST /runner/v1/report` | [`Report`] | 200 |
+//!
+//! Every request carries `Authorization: Bearer <token>`. A 401 means that the token is not known, a 409 that the lease is no
+//! longer held (its body is a [`Problem`]): the runner drops the task and asks for another.
+
+use crate::platform::{Buildroot, Limits, Repository};
+use crate::push::Commit;
+use crate::task::{Artifact, Lease, Outcome, TaskId};
+use crate::{Arch, BuildId, Digest, LeaseNumber, PackageName, PlatformName, RunnerName, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Longest that the desk keeps a waiting runner on the line, in seconds: below the idle time-outs of proxies in use (60 s).
+pub const WAIT_S_MAX: u32 = 30;
+
+/// "Give me work."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Who asks.
+    pub runner: RunnerName,
+    /// What it can build.
+    pub arch: Arch,
+    /// How long it would wait, in seconds; at most [`WAIT_S_MAX`].
+    pub wait_s: u32,
+}
+
+/// A lease and all that its task needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The lease.
+    pub lease: Lease,
+    /// The line's clock now, so that the runner can count from it.
+    pub now: Timestamp,
+    /// What to do.
+    pub work: Work,
+}
+
+/// A task, complete.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    /// Of this build.
+    pub build: BuildId,
+    /// Which.
+    pub task: TaskId,
+    /// The package.
+    pub package: PackageName,
+    /// At this commit.
+    pub commit: Commit,
+    /// The architecture of the root; where the task's step is done once, the runner's own.
+    pub arch: Option<Arch>,
+    /// On this platform.
+    pub platform: PlatformName,
+    /// dnf's `releasever`.
+    pub releasever: String,
+    /// dnf's `module_platform_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_platform: Option<String>,
+    /// Macros to set.
+    pub macros: BTreeMap<String, String>,
+    /// The commit's time, in seconds since 1970.
+    pub source_date_epoch_s: u64,
+    /// Path of the spec file in the tree.
+    pub spec: String,
+    /// Repositories that roots are made from, what the line released included.
+    pub repositories: Vec<Repository>,
+    /// What roots begin with.
+    pub buildroot: Buildroot,
+    /// Bounds.
+    pub limits: Limits,
+    /// The plugin.
+    pub plugin: Digest,
+    /// The plugin's name, for people.
+    pub plugin_name: String,
+    /// Files that it may ask for.
+    pub inputs: Vec<Artifact>,
+    /// Its configuration.
+    pub config: BTreeMap<String, serde_json::Value>,
+}
+
+/// Which lease somebody speaks under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Of this build.
+    pub build: BuildId,
+    /// Which task.
+    pub task: TaskId,
+    /// Under this lease.
+    pub lease: LeaseNumber,
+}
+
+/// "Still at it" was heard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewed {
+    /// When the lease ends now.
+    pub until: Timestamp,
+    /// The line's clock.
+    pub now: Timestamp,
+}
+
+/// Bytes of a log were kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logged {
+    /// Bytes that the log has now.
+    pub end: u64,
+}
+
+/// The answer to a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Whose.
+    pub holding: Holding,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// Why a request was refused, for logs and people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// One word that programs may look at (`stale-lease`, `unknown-build`, `bad-request`).
+    pub problem: String,
+    /// A sentence: what is wrong and what to do.
+    pub message: String,
+}

@@ -1,0 +1,145 @@
+//! A push as the line keeps it: what was pushed, by whom, and the exact bytes that a build starts from.
+
+use crate::sources::SourceFile;
+use crate::{Digest, NameError, PackageName, PlatformName, PushId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A package that the line builds when it is pushed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// Its name; its repository's last path segment as a rule.
+    pub name: PackageName,
+    /// Where its commits are fetched from.
+    pub clone_url: String,
+    /// Where it is built; empty for every platform whose `branches` match.
+    #[serde(default)]
+    pub platforms: Vec<PlatformName>,
+    /// When it was registered.
+    pub registered: Timestamp,
+}
+
+/// A git commit: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits, always whole.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Commit(String);
+
+impl Commit {
+    /// Takes a whole commit id.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        let hexadecimal = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        if hexadecimal && matches!(text.len(), 40 | 64) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError { what: "commit (40 or 64 hexadecimal digits)", name: text.chars().take(80).collect() })
+        }
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first twelve digits, for people.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+
+    /// Whether forges say with it that a branch or tag was deleted.
+    pub fn is_null(&self) -> bool {
+        self.0.bytes().all(|byte| byte == b'0')
+    }
+}
+
+impl TryFrom<String> for Commit {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::new(&text)
+    }
+}
+
+impl From<Commit> for String {
+    fn from(commit: Commit) -> Self {
+        commit.0
+    }
+}
+
+impl fmt::Display for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a forge announced, before anything was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// Follows from forge and delivery.
+    pub id: PushId,
+    /// The registered package that the repository is of.
+    pub package: PackageName,
+    /// Where to fetch from.
+    pub clone_url: String,
+    /// `refs/heads/…` or `refs/tags/…`.
+    pub reference: String,
+    /// What the reference points at now.
+    pub commit: Commit,
+    /// Who pushed, as the forge names them.
+    pub pusher: String,
+    /// When the line heard of it.
+    pub received: Timestamp,
+}
+
+/// A push whose bytes the line holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Push {
+    /// What the forge said.
+    #[serde(flatten)]
+    pub announced: Announced,
+    /// The commit's own time (committer), in seconds since 1970; everything made of it carries this time.
+    pub committed_s: u64,
+    /// The first line of the commit's message.
+    pub subject: String,
+    /// The commit's tree as a tar archive, the same bytes for the same commit.
+    pub tree: Digest,
+    /// Size of the archive in bytes.
+    pub tree_bytes: u64,
+    /// Path of the spec file in the tree.
+    pub spec: String,
+    /// Files that `sources` or `.<name>.metadata` name, all fetched and checked.
+    pub sources: Vec<SourceFile>,
+    /// The package's `millrace.toml`, as text; empty where it has none.
+    pub config: String,
+}
+
+/// What has become of a push.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum PushState {
+    /// Its bytes are being fetched.
+    Fetching,
+    /// Builds were planned from it.
+    Planned {
+        /// One a platform.
+        builds: Vec<crate::BuildId>,
+    },
+    /// Nothing can be built from it; the reason is for its author.
+    Refused {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// A push and what has become of it, as one record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushRecord {
+    /// What the forge said.
+    pub announced: Announced,
+    /// What has become of it.
+    pub state: PushState,
+}

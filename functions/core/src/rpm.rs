@@ -1,0 +1,104 @@
+//! What the rules need to know of an RPM: its NEVRA and where it may be built.
+
+use crate::Arch;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Facts from an RPM's header (RPM format v4, "Header tags"), as read by the host that made the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rpm {
+    /// NAME.
+    pub name: String,
+    /// EPOCH, 0 where there is none.
+    #[serde(default)]
+    pub epoch: u32,
+    /// VERSION.
+    pub version: String,
+    /// RELEASE.
+    pub release: String,
+    /// ARCH; `src` for a source package whatever its header says.
+    pub arch: String,
+    /// EXCLUSIVEARCH; empty where the spec has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclusive_arch: Vec<String>,
+    /// EXCLUDEARCH.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_arch: Vec<String>,
+    /// BUILDARCHS: what `BuildArch:` of the main package says; `noarch` or nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub build_arch: Vec<String>,
+}
+
+/// Which of a platform's repositories a package belongs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// What people install.
+    Os,
+    /// `-debuginfo` and `-debugsource`.
+    Debug,
+    /// Source packages.
+    Source,
+}
+
+impl Kind {
+    /// The folder of the repository, as the field has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Os => "os",
+            Self::Debug => "debug",
+            Self::Source => "source",
+        }
+    }
+}
+
+impl Rpm {
+    /// Whether it is a source package.
+    pub fn is_source(&self) -> bool {
+        self.arch == "src"
+    }
+
+    /// Whether it installs on every architecture.
+    pub fn is_noarch(&self) -> bool {
+        self.arch == "noarch"
+    }
+
+    /// Which repository it belongs in.
+    pub fn kind(&self) -> Kind {
+        if self.is_source() {
+            Kind::Source
+        } else if self.name.ends_with("-debuginfo") || self.name.ends_with("-debugsource") {
+            Kind::Debug
+        } else {
+            Kind::Os
+        }
+    }
+
+    /// Whether this source package is built on the architecture, and why not where it is not.
+    ///
+    /// ExclusiveArch and ExcludeArch as rpmbuild reads them; `noarch` among ExclusiveArch says nothing about build hosts.
+    pub fn builds_on(&self, arch: Arch) -> Result<(), String> {
+        let exclusive: Vec<&String> = self.exclusive_arch.iter().filter(|name| *name != "noarch").collect();
+        if !exclusive.is_empty() && !exclusive.iter().any(|name| *name == arch.as_str()) {
+            let list = exclusive.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
+            return Err(format!("ExclusiveArch: {list}"));
+        }
+        if self.exclude_arch.iter().any(|name| name == arch.as_str()) {
+            return Err(format!("ExcludeArch: {}", self.exclude_arch.join(" ")));
+        }
+        Ok(())
+    }
+
+    /// Whether the whole source package comes to `noarch` packages, so that one build host suffices.
+    pub fn builds_noarch(&self) -> bool {
+        !self.build_arch.is_empty() && self.build_arch.iter().all(|name| name == "noarch")
+    }
+}
+
+/// NEVRA: `name-[epoch:]version-release.arch`.
+impl fmt::Display for Rpm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let epoch = if self.epoch == 0 { String::new() } else { format!("{}:", self.epoch) };
+        write!(f, "{}-{epoch}{}-{}.{}", self.name, self.version, self.release, self.arch)
+    }
+}

@@ -1,0 +1,318 @@
+//! A task: a step of a build on an architecture, leased to one runner at a time.
+
+use crate::rpm::Rpm;
+use crate::{Arch, Digest, LeaseNumber, NameError, RunnerName, StepName, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A lease ends this long after its last renewal, in milliseconds: long enough for a host that swaps or a network that
+/// hiccups, short enough that a dead runner is noticed within a minute.
+pub const LEASE_MS: u64 = 60_000;
+
+/// Leases of a task that may end without a verdict before it is quarantined: one for a runner that died, one for the bad
+/// luck that the next one dies too; a third points at the task.
+pub const LEASES_MAX: usize = 3;
+
+/// Most artifacts that a task may hand over: a kernel or TeX Live comes to about 6,000 files but builds in groups; the item
+/// of a build must stay below 400 KB with all its tasks.
+pub const ARTIFACTS_MAX: usize = 400;
+
+/// Longest reason or summary, in bytes; the log has the rest.
+pub const REASON_BYTES_MAX: usize = 4096;
+
+/// Which task of its build: `source`, or `rpm@x86_64`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TaskId {
+    /// The step.
+    pub step: StepName,
+    /// The architecture; none for a step that is done once.
+    pub arch: Option<Arch>,
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.arch {
+            None => self.step.fmt(f),
+            Some(arch) => write!(f, "{}@{arch}", self.step),
+        }
+    }
+}
+
+impl FromStr for TaskId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (step, arch) = match text.split_once('@') {
+            None => (text, None),
+            Some((step, arch)) => (step, Some(arch)),
+        };
+        let wrong = |_| NameError { what: "task", name: text.chars().take(80).collect() };
+        Ok(Self { step: StepName::new(step)?, arch: arch.map(|arch| arch.parse().map_err(wrong)).transpose()? })
+    }
+}
+
+impl TryFrom<String> for TaskId {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<TaskId> for String {
+    fn from(id: TaskId) -> Self {
+        id.to_string()
+    }
+}
+
+/// A file that a task hands over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// File name without folders; a path relative to the tree for what a push brings.
+    pub name: String,
+    /// Its bytes.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// What its header says, where it is an RPM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpm: Option<Rpm>,
+}
+
+/// Who must act on a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Blame {
+    /// The package's author; trying again does not help.
+    Package,
+    /// Whoever keeps the platform or the step's configuration.
+    Configuration,
+    /// Passing trouble of a machine or a network: another lease may help.
+    Environment,
+    /// The plugin's author.
+    Plugin,
+}
+
+/// Why a task failed, in words for the person who must act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Who that is.
+    pub blame: Blame,
+    /// One line or a few.
+    pub reason: String,
+}
+
+/// A runner's answer under a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Done.
+    Passed {
+        /// One line for people.
+        summary: String,
+        /// What it hands over.
+        artifacts: Vec<Artifact>,
+    },
+    /// Nothing to do on this architecture.
+    Excluded {
+        /// Why.
+        reason: String,
+    },
+    /// Not to be done, or not here.
+    Failed(Failure),
+}
+
+/// The right to work on a task, and the duty to say so in time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Tells this lease of the task from all others.
+    pub number: LeaseNumber,
+    /// Who has it.
+    pub runner: RunnerName,
+    /// When it was given.
+    pub since: Timestamp,
+    /// When it ends unless it is renewed.
+    pub until: Timestamp,
+}
+
+/// How far a task is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum TaskState {
+    /// Nobody works on it; whether somebody may depends on what it needs.
+    Waiting,
+    /// A runner works on it.
+    Leased {
+        /// Under this lease.
+        lease: Lease,
+    },
+    /// Done.
+    Passed {
+        /// One line for people.
+        summary: String,
+        /// What it handed over.
+        artifacts: Vec<Artifact>,
+    },
+    /// Nothing to do on this architecture.
+    Excluded {
+        /// Why.
+        reason: String,
+    },
+    /// It cannot be done.
+    Failed {
+        /// Why, and who must act.
+        failure: Failure,
+    },
+    /// It took several runners down, or none could do it; it is not given out again.
+    Quarantined {
+        /// Its history in a sentence.
+        reason: String,
+    },
+    /// The build ended before it was done.
+    Dropped,
+}
+
+/// A lease that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The lease's number.
+    pub number: LeaseNumber,
+    /// Who had it.
+    pub runner: RunnerName,
+    /// When it was given.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How it ended.
+    pub end: AttemptEnd,
+}
+
+/// How a lease ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub enum AttemptEnd {
+    /// With a verdict: passed, excluded, or failed for good.
+    Answered,
+    /// With passing trouble, in these words.
+    Troubled {
+        /// What it was.
+        reason: String,
+    },
+    /// The runner was silent for too long.
+    Lost,
+    /// The runner asked for other work: it was restarted in between.
+    Returned,
+    /// The build ended first.
+    Dropped,
+}
+
+/// A task of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Which of its build.
+    pub id: TaskId,
+    /// How far it is.
+    #[serde(flatten)]
+    pub state: TaskState,
+    /// Leases that have ended, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+}
+
+impl Task {
+    /// A task that nobody has worked on.
+    pub const fn new(id: TaskId) -> Self {
+        Self { id, state: TaskState::Waiting, attempts: Vec::new() }
+    }
+
+    /// Whether nothing will happen to it any more.
+    pub const fn is_settled(&self) -> bool {
+        match self.state {
+            TaskState::Waiting | TaskState::Leased { .. } => false,
+            TaskState::Passed { .. }
+            | TaskState::Excluded { .. }
+            | TaskState::Failed { .. }
+            | TaskState::Quarantined { .. }
+            | TaskState::Dropped => true,
+        }
+    }
+
+    /// Whether it is settled, and tasks that need it may run.
+    pub const fn is_good(&self) -> bool {
+        matches!(self.state, TaskState::Passed { .. } | TaskState::Excluded { .. })
+    }
+
+    /// What it handed over so far.
+    pub fn artifacts(&self) -> &[Artifact] {
+        match &self.state {
+            TaskState::Passed { artifacts, .. } => artifacts,
+            TaskState::Waiting
+            | TaskState::Leased { .. }
+            | TaskState::Excluded { .. }
+            | TaskState::Failed { .. }
+            | TaskState::Quarantined { .. }
+            | TaskState::Dropped => &[],
+        }
+    }
+
+    /// The lease it has now.
+    pub const fn lease(&self) -> Option<&Lease> {
+        match &self.state {
+            TaskState::Leased { lease } => Some(lease),
+            _ => None,
+        }
+    }
+
+    /// The number that its next lease gets.
+    pub fn next_number(&self) -> LeaseNumber {
+        let last = self.lease().map(|lease| lease.number).or_else(|| self.attempts.last().map(|attempt| attempt.number));
+        LeaseNumber(last.map_or(1, |number| number.0.saturating_add(1)))
+    }
+
+    /// When its last lease began and, where it has ended, when that was.
+    pub fn times(&self) -> Option<(Timestamp, Option<Timestamp>)> {
+        match (self.lease(), self.attempts.last()) {
+            (Some(lease), _) => Some((lease.since, None)),
+            (None, Some(attempt)) => Some((attempt.began, Some(attempt.ended))),
+            (None, None) => None,
+        }
+    }
+
+    /// The number of its latest lease, whose log people want to see.
+    pub fn latest_number(&self) -> Option<LeaseNumber> {
+        self.lease().map(|lease| lease.number).or_else(|| self.attempts.last().map(|attempt| attempt.number))
+    }
+
+    /// One word for how far it is.
+    pub const fn word(&self) -> &'static str {
+        match self.state {
+            TaskState::Waiting => "waiting",
+            TaskState::Leased { .. } => "running",
+            TaskState::Passed { .. } => "passed",
+            TaskState::Excluded { .. } => "excluded",
+            TaskState::Failed { .. } => "failed",
+            TaskState::Quarantined { .. } => "quarantined",
+            TaskState::Dropped => "dropped",
+        }
+    }
+
+    /// Why it is where it is, where that is not plain from the word.
+    pub fn reason(&self) -> Option<&str> {
+        match &self.state {
+            TaskState::Waiting | TaskState::Leased { .. } | TaskState::Dropped => None,
+            TaskState::Passed { summary, .. } => Some(summary),
+            TaskState::Excluded { reason } | TaskState::Quarantined { reason } => Some(reason),
+            TaskState::Failed { failure } => Some(&failure.reason),
+        }
+    }
+}
+
+/// A text cut to [`REASON_BYTES_MAX`], at a character's end.
+pub fn cut(text: &str) -> String {
+    if text.len() <= REASON_BYTES_MAX {
+        return text.to_owned();
+    }
+    let end = (0..=REASON_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{} …", &text[..end])
+}

@@ -1,0 +1,175 @@
+//! Why nothing becomes of a push: what its author must mend, and what passes.
+
+use millrace_core::platform::PlatformError;
+use millrace_core::push::Commit;
+use millrace_core::sources::{Algorithm, TreeError};
+use millrace_core::{Digest, PushId};
+use millrace_store::{BlobError, SaveError, StateError};
+
+/// What the author of a push must mend. Ends up in the push's record; a retry does not help.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Pushed over or removed since.
+    #[error("commit {commit} is gone: {reference} no longer leads to it; push again if it shall be built")]
+    CommitGone {
+        /// The commit.
+        commit: Commit,
+        /// What pointed at it.
+        reference: String,
+    },
+    /// A tag on something that is no commit.
+    #[error("{0} is no commit: tag a commit")]
+    NoCommit(Commit),
+    /// A repository whose commits have 64 digits.
+    #[error("commit {0} is of a SHA-256 repository; the line fetches from SHA-1 repositories")]
+    Sha256Repository(Commit),
+    /// Nothing that git would take either.
+    #[error("`{0}` is no reference")]
+    Reference(String),
+    /// The repository is not for everybody.
+    #[error("{0} cannot be read without a password: make it readable, or register the package with a URL that is")]
+    Private(String),
+    /// A repository in the repository.
+    #[error("`{0}` is a submodule; the line builds from one repository: put the files in it, or name them in `sources`")]
+    Submodule(String),
+    /// A path that would land elsewhere, or that no log could show.
+    #[error("the repository has the path `{0}`, which cannot be unpacked everywhere: rename it")]
+    Path(String),
+    /// Two things in one place.
+    #[error("`{0}` is in the way of another file of the repository or its sources: keep one of the two")]
+    Collision(String),
+    /// More than the line takes.
+    #[error("the repository's {what} has more than {max}: keep large files in a lookaside store and name them in `sources`")]
+    TooLarge {
+        /// What has.
+        what: &'static str,
+        /// The bound and its unit.
+        max: String,
+    },
+    /// Binary where text should be.
+    #[error("{0} is no UTF-8 text")]
+    NotText(String),
+    /// No spec, two specs, a line of `sources` that says nothing.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// `millrace.toml` cannot be used.
+    #[error(transparent)]
+    Config(#[from] PlatformError),
+    /// A source whose digest the line cannot check.
+    #[error("`{0}` is named by its SHA-1 digest, which the line does not take: name it by SHA-512 (`sha512sum`)")]
+    Sha1(String),
+    /// Nobody has a source.
+    #[error("no lookaside store has `{name}` ({algorithm} {digest}){looked}; put it there with `millrace package upload {name}`",
+        algorithm = algorithm.as_str(), looked = looked_at(looked))]
+    NoSource {
+        /// Its file name.
+        name: String,
+        /// Algorithm of `digest`.
+        algorithm: Algorithm,
+        /// As the package names it.
+        digest: String,
+        /// Where it is not.
+        looked: Vec<String>,
+    },
+    /// Somebody has another file under a source's name.
+    #[error("{url} is not the `{name}` that the package names: expected {algorithm} {expected}, found {found}", algorithm = algorithm.as_str())]
+    WrongDigest {
+        /// Its file name.
+        name: String,
+        /// Where the other file is.
+        url: String,
+        /// Of both digests.
+        algorithm: Algorithm,
+        /// As the package names it.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A source larger than the line takes.
+    #[error("{url} has more than {bytes_max} bytes, which is the most that the line takes of one source")]
+    LargeSource {
+        /// Where it is.
+        url: String,
+        /// The bound.
+        bytes_max: u64,
+    },
+    /// Hundreds of sources with long names, or a long `millrace.toml`.
+    #[error("sources and millrace.toml together take {bytes} bytes to describe; the line takes {bytes_max}")]
+    ManyWords {
+        /// How many.
+        bytes: usize,
+        /// The bound.
+        bytes_max: usize,
+    },
+}
+
+fn looked_at(urls: &[String]) -> String {
+    if urls.is_empty() { String::new() } else { format!(", looked at {}", urls.join(", ")) }
+}
+
+/// Passing trouble; a retry may help.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// There is no record of the push, so there is nobody to tell. A retry does not help.
+    #[error("there is no push {0}")]
+    Unknown(PushId),
+    /// The forge does not answer as it should.
+    #[error("{url}: {source}")]
+    Git {
+        /// Whose.
+        url: String,
+        /// libgit2's words.
+        source: git2::Error,
+    },
+    /// A lookaside store does not answer as it should.
+    #[error("{url}: {problem}")]
+    Lookaside {
+        /// Whose.
+        url: String,
+        /// What happened.
+        problem: String,
+    },
+    /// The scratch folder's trouble.
+    #[error("the scratch folder: {0}")]
+    Scratch(#[from] std::io::Error),
+    /// A file was not the same when it was read again.
+    #[error("a file changed while it was read: {0} became {1}")]
+    Changed(Digest, Digest),
+    /// The blob store's trouble.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The state store's trouble.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// The process ends.
+    #[error("stopped while fetching")]
+    Stopped,
+}
+
+impl From<StateError> for FetchError {
+    fn from(error: StateError) -> Self {
+        Self::Save(SaveError::State(error))
+    }
+}
+
+/// Why fetching ended early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Its author must act.
+    Refused(Refusal),
+    /// Try again.
+    Passing(FetchError),
+}
+
+macro_rules! stop {
+    ($variant:ident: $($from:ty),*) => {
+        $(impl From<$from> for Stop {
+            fn from(error: $from) -> Self {
+                Self::$variant(error.into())
+            }
+        })*
+    };
+}
+
+stop!(Refused: Refusal, TreeError, PlatformError);
+stop!(Passing: FetchError, std::io::Error, BlobError, SaveError, StateError);

@@ -1,0 +1,268 @@
+//! The webhooks' address: who delivers, whether they may, what they say, and what becomes of it.
+
+use crate::answer::Answered;
+use crate::forge::{Envelope, Forge, Notice, Pushed, Repository};
+use crate::packages::{RegisterError, of_repository, registration};
+use crate::secret::Secret;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use millrace_core::order::Effect;
+use millrace_core::push::{Announced, Package, PushRecord, PushState};
+use millrace_core::{NameError, PackageName, PushId, Timestamp};
+use millrace_store::builds::push_marks;
+use millrace_store::records::{get, write};
+use millrace_store::{Commit, Expect, SaveError, StateError, StateStore, Table, Write};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Largest body, in bytes. Lambda takes requests of 6 MB (AWS Lambda quotas, "Invocation payload"), headers and wrapping
+/// included; a push of 2048 commits, the most that GitHub lists, stays below at 2 KB a commit.
+pub const BODY_BYTES_MAX: usize = 5 << 20;
+
+/// Longest delivery id, in bytes: forges send UUIDs of 36, and it is part of a record's key.
+const DELIVERY_BYTES_MAX: usize = 128;
+
+/// Longest reference, in bytes: file systems that forges keep them on take 255 a path segment, and it is kept with every build.
+const REFERENCE_BYTES_MAX: usize = 1024;
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What the webhooks' address needs.
+#[derive(Clone)]
+pub struct Listener<S> {
+    /// Where deliveries, pushes and packages are kept.
+    pub state: S,
+    /// What each forge signs with; one without a secret is not listened to.
+    pub secrets: BTreeMap<Forge, Secret>,
+    /// The line's clock.
+    pub clock: Clock,
+}
+
+/// The addresses `POST /hooks/gitea`, `/hooks/forgejo` and `/hooks/github`.
+pub fn router<S: StateStore>(listener: Listener<S>) -> Router {
+    let on = |forge: Forge| {
+        post(move |State(listener): State<Listener<S>>, headers: HeaderMap, body: Result<Bytes, BytesRejection>| async move {
+            listener.hear(forge, &headers, body).await.unwrap_or_else(|error| Answered::refused(error.code(), error.to_string()))
+        })
+    };
+    let mut router = Router::new();
+    for forge in Forge::ALL {
+        router = router.route(&format!("/hooks/{}", forge.as_str()), on(forge));
+    }
+    router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(listener)
+}
+
+/// A delivery that is refused. None of them is remembered: what was mended may be delivered again under the same id.
+#[derive(Debug, thiserror::Error)]
+enum HookError {
+    #[error("the body has more than {BODY_BYTES_MAX} bytes: push fewer commits at once")]
+    Oversized,
+    #[error("the body did not arrive whole: deliver again")]
+    BrokenOff,
+    #[error("the line has no webhook secret for {}: set one, and the same one in the forge", .0.as_str())]
+    NoSecret(Forge),
+    #[error("the delivery has no signature: set the line's webhook secret in the forge")]
+    Unsigned,
+    #[error("the signature is wrong: set the same webhook secret in the forge as in the line")]
+    WrongSignature,
+    #[error("the delivery has no {0} header: is it from {forge}?", forge = .1.as_str())]
+    NoHeader(&'static str, Forge),
+    #[error("the delivery id must be 1 to {DELIVERY_BYTES_MAX} letters, digits and signs")]
+    OddDelivery,
+    #[error("the body is no {event} event in JSON: {source}{hint}", hint = hint(*form))]
+    NotJson {
+        event: String,
+        source: serde_json::Error,
+        /// Whether it is a form, which GitHub sends unless it is told otherwise.
+        form: bool,
+    },
+    #[error("a reference of {0} bytes; the line takes {REFERENCE_BYTES_MAX}")]
+    LongReference(usize),
+    #[error("nobody registered {}: do it with `millrace package add {} {}`, then deliver again", .0.full_name, .0.name, .0.clone_url)]
+    NotRegistered(Repository),
+    #[error("{0}")]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Register(RegisterError),
+    #[error("push {0} is another delivery's already: push again")]
+    Taken(PushId),
+    #[error("{0}: deliver again")]
+    Save(SaveError),
+}
+
+const fn hint(form: bool) -> &'static str {
+    if form { "; set the webhook's content type to application/json" } else { "" }
+}
+
+impl From<RegisterError> for HookError {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::Save(error) => Self::Save(error),
+            error => Self::Register(error),
+        }
+    }
+}
+
+impl From<SaveError> for HookError {
+    fn from(error: SaveError) -> Self {
+        Self::Save(error)
+    }
+}
+
+impl From<StateError> for HookError {
+    fn from(error: StateError) -> Self {
+        Self::Save(SaveError::State(error))
+    }
+}
+
+impl HookError {
+    const fn code(&self) -> StatusCode {
+        match self {
+            Self::Oversized => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoSecret(_) | Self::Unsigned | Self::WrongSignature => StatusCode::UNAUTHORIZED,
+            Self::BrokenOff
+            | Self::NoHeader(..)
+            | Self::OddDelivery
+            | Self::NotJson { .. }
+            | Self::LongReference(_)
+            | Self::Name(_) => StatusCode::BAD_REQUEST,
+            Self::NotRegistered(_) => StatusCode::NOT_FOUND,
+            Self::Register(RegisterError::Url(_)) => StatusCode::BAD_REQUEST,
+            Self::Register(_) | Self::Taken(_) => StatusCode::CONFLICT,
+            Self::Save(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// A delivery under the forge that it is from: what is remembered, and under which key.
+struct Delivery {
+    forge: Forge,
+    id: String,
+}
+
+impl Delivery {
+    fn new(forge: Forge, id: Option<String>) -> Result<Self, HookError> {
+        let id = id.ok_or(HookError::NoHeader("delivery", forge))?;
+        if id.is_empty() || id.len() > DELIVERY_BYTES_MAX || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(HookError::OddDelivery);
+        }
+        Ok(Self { forge, id })
+    }
+
+    fn key(&self) -> String {
+        format!("{}/{}", self.forge.as_str(), self.id)
+    }
+
+    fn push(&self) -> PushId {
+        PushId::of_delivery(self.forge.as_str(), &self.id)
+    }
+
+    /// Remembers the answer, on the condition that nobody else has answered.
+    fn remember(&self, answered: &Answered) -> Result<Write, StateError> {
+        write(Table::Delivery, &self.key(), Expect::Absent, answered, Vec::new())
+    }
+}
+
+impl<S: StateStore> Listener<S> {
+    async fn hear(&self, forge: Forge, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Answered, HookError> {
+        let body = body.map_err(|error| match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => HookError::Oversized,
+            _ => HookError::BrokenOff,
+        })?;
+        let envelope = forge.envelope(headers);
+        self.check(forge, &envelope, &body)?;
+        let event = envelope.event.ok_or(HookError::NoHeader("event", forge))?;
+        let form =
+            headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+        match forge.notice(&event, &body) {
+            Ok(notice) => self.act(notice, forge, envelope.delivery).await,
+            Err(source) => Err(HookError::NotJson { event, source, form }),
+        }
+    }
+
+    /// Checks the signature, before anything of the body is looked at.
+    fn check(&self, forge: Forge, envelope: &Envelope, body: &[u8]) -> Result<(), HookError> {
+        let secret = self.secrets.get(&forge).ok_or(HookError::NoSecret(forge))?;
+        match &envelope.signature {
+            None => Err(HookError::Unsigned),
+            Some(signature) if secret.vouches_for(body, signature) => Ok(()),
+            Some(_) => Err(HookError::WrongSignature),
+        }
+    }
+
+    async fn act(&self, notice: Notice, forge: Forge, delivery: Option<String>) -> Result<Answered, HookError> {
+        match notice {
+            Notice::Push(pushed) => self.push(pushed, &Delivery::new(forge, delivery)?).await,
+            Notice::RepositoryCreated(repository) => self.created(repository, &Delivery::new(forge, delivery)?).await,
+            Notice::RepositoryDeleted(repository) => {
+                Ok(Answered::ignored(format!("{} is gone; what was built from it stays", repository.full_name)))
+            }
+            Notice::Deleted { reference } => Ok(Answered::ignored(format!("{reference} was deleted: nothing to build"))),
+            Notice::Ping => Ok(Answered::ignored("the line hears you: the next push is built")),
+            Notice::Other { event } => Ok(Answered::ignored(format!("the line does not act on `{event}`"))),
+        }
+    }
+
+    async fn push(&self, pushed: Pushed, delivery: &Delivery) -> Result<Answered, HookError> {
+        if let Some(answered) = self.remembered(delivery).await? {
+            return Ok(answered);
+        }
+        let Pushed { repository, reference, commit, pusher } = pushed;
+        if !reference.starts_with("refs/heads/") && !reference.starts_with("refs/tags/") {
+            return Ok(Answered::ignored(format!("{reference} is neither branch nor tag")));
+        }
+        if reference.len() > REFERENCE_BYTES_MAX {
+            return Err(HookError::LongReference(reference.len()));
+        }
+        let package = of_repository(&self.state, &repository.clone_url).await?.ok_or(HookError::NotRegistered(repository))?;
+        let Package { name: package, clone_url, .. } = package;
+        self.accept(
+            Announced { id: delivery.push(), package, clone_url, reference, commit, pusher, received: (self.clock)() },
+            delivery,
+        )
+        .await
+    }
+
+    /// Writes down delivery, push and the wish to fetch it: all of them, or, where somebody else was faster, none.
+    async fn accept(&self, announced: Announced, delivery: &Delivery) -> Result<Answered, HookError> {
+        let answered = Answered::accepted(&announced);
+        let id = announced.id.clone();
+        let record = PushRecord { announced: announced.clone(), state: PushState::Fetching };
+        let kept = write(Table::Push, id.as_str(), Expect::Absent, &record, push_marks(&record))?;
+        let commit = Commit { writes: vec![delivery.remember(&answered)?, kept], effects: vec![Effect::Fetch(announced)] };
+        match self.state.save(commit).await {
+            Ok(()) => Ok(answered),
+            Err(SaveError::Conflict(_)) => self.remembered(delivery).await?.ok_or(HookError::Taken(id)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Registers a new repository under its own name, for every platform.
+    async fn created(&self, repository: Repository, delivery: &Delivery) -> Result<Answered, HookError> {
+        if let Some(answered) = self.remembered(delivery).await? {
+            return Ok(answered);
+        }
+        let name = PackageName::new(&repository.name)?;
+        let answered = Answered::registered(&name, &repository.clone_url);
+        let known = of_repository(&self.state, &repository.clone_url).await?.filter(|known| known.name == name);
+        let mut writes = vec![delivery.remember(&answered)?];
+        if known.is_none() {
+            let package = Package { name, clone_url: repository.clone_url, platforms: Vec::new(), registered: (self.clock)() };
+            writes.extend(registration(&self.state, package).await?.1);
+        }
+        match self.state.save(Commit { writes, effects: Vec::new() }).await {
+            Ok(()) => Ok(answered),
+            Err(conflict @ SaveError::Conflict(_)) => self.remembered(delivery).await?.ok_or(HookError::Save(conflict)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn remembered(&self, delivery: &Delivery) -> Result<Option<Answered>, StateError> {
+        Ok(get(&self.state, Table::Delivery, &delivery.key()).await?.map(|(answered, _)| answered))
+    }
+}

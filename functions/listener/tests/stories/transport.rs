@@ -1,0 +1,126 @@
+//! Commits over HTTP, from git's own server.
+
+use crate::forge::{Line, PLAIN, Repo, serve};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{Method, Uri, header};
+use axum::response::Response;
+use millrace_listener::{FetchError, fetch};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use tokio::io::AsyncWriteExt;
+
+const MAIN: &str = "refs/heads/main";
+
+/// Serves the folder that a repository is in through `git http-backend`; answers the address and what fetchers asked for.
+async fn serve_git(repo: &Repo) -> (String, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let folder = repo.path.parent().unwrap().to_owned();
+    let router = Router::new().fallback(backend).with_state((folder, asked.clone()));
+    (format!("{}/zlib.git", serve(router).await), asked)
+}
+
+/// Common Gateway Interface (RFC 3875), as far as git needs it.
+async fn backend(
+    State((folder, asked)): State<(PathBuf, Arc<Mutex<Vec<String>>>)>,
+    method: Method,
+    uri: Uri,
+    headers: axum::http::HeaderMap,
+    body: Bytes,
+) -> Response {
+    asked.lock().unwrap().extend(String::from_utf8_lossy(&body).lines().map(str::to_owned));
+    let mut child = tokio::process::Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", folder)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("REQUEST_METHOD", method.as_str())
+        .env("PATH_INFO", uri.path())
+        .env("QUERY_STRING", uri.query().unwrap_or_default())
+        .env("CONTENT_TYPE", headers.get(header::CONTENT_TYPE).map_or("", |kind| kind.to_str().unwrap()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&body).await.unwrap();
+    let output = child.wait_with_output().await.unwrap().stdout;
+    let end = output.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let mut response = Response::builder();
+    for line in std::str::from_utf8(&output[..end]).unwrap().lines() {
+        let (name, value) = line.split_once(": ").unwrap();
+        response = match name {
+            "Status" => response.status(value[..3].parse::<u16>().unwrap()),
+            _ => response.header(name, value),
+        };
+    }
+    response.body(Body::from(output[end + 4..].to_owned())).unwrap()
+}
+
+/// A repository with two commits, of which the first was pushed and the second came since.
+fn pushed_over() -> (Repo, String) {
+    let repo = Repo::new();
+    repo.commit("main", &[("zlib.spec", PLAIN, b"Version: 0")]);
+    let pushed = repo.commit("main", &[("zlib.spec", PLAIN, b"Version: 1")]);
+    repo.commit("main", &[("zlib.spec", PLAIN, b"Version: 2")]);
+    (repo, pushed)
+}
+
+#[tokio::test]
+async fn exactly_the_commit_is_fetched_where_the_server_gives_commits_by_id() {
+    let line = Line::new().await;
+    let (repo, pushed) = pushed_over();
+    repo.git.config().unwrap().set_bool("uploadpack.allowReachableSHA1InWant", true).unwrap();
+    let (url, asked) = serve_git(&repo).await;
+    let announced = line.announced_from(&url, MAIN, &pushed).await;
+    line.fetched(&announced, &line.fetcher(&[])).await;
+    let asked = asked.lock().unwrap().join("\n");
+    assert!(asked.contains(&format!("want {pushed}")) && asked.contains("deepen 1"), "{asked}");
+    assert!(asked.matches("want ").count() == asked.matches(&format!("want {pushed}")).count(), "{asked}");
+}
+
+#[tokio::test]
+async fn the_reference_is_fetched_where_the_server_gives_only_references() {
+    let line = Line::new().await;
+    let (repo, pushed) = pushed_over();
+    let (url, asked) = serve_git(&repo).await;
+    let announced = line.announced_from(&url, MAIN, &pushed).await;
+    let push = line.fetched(&announced, &line.fetcher(&[])).await;
+    assert!(String::from_utf8_lossy(&line.blob(&push.tree).await).contains("Version: 1"));
+    let tip = repo.git.find_reference(MAIN).unwrap().target().unwrap();
+    assert!(asked.lock().unwrap().join("\n").contains(&format!("want {tip}")));
+}
+
+#[tokio::test]
+async fn a_commit_that_is_gone_is_gone_over_http_too() {
+    let (repo, _) = pushed_over();
+    for allowed in [false, true] {
+        repo.git.config().unwrap().set_bool("uploadpack.allowAnySHA1InWant", allowed).unwrap();
+        let (url, _) = serve_git(&repo).await;
+        let line = Line::new().await;
+        let gone = "3".repeat(40);
+        let announced = line.announced_from(&url, MAIN, &gone).await;
+        let reason = line.refused(&announced, &line.fetcher(&[])).await;
+        assert!(reason.starts_with(&format!("commit {gone} is gone")), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_repository_that_wants_a_password_is_refused() {
+    let line = Line::new().await;
+    let deny = || async { (axum::http::StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"forge\"")]) };
+    let url = format!("{}/zlib.git", serve(Router::new().fallback(deny)).await);
+    let announced = line.announced_from(&url, MAIN, &"4".repeat(40)).await;
+    let words = format!("{url} cannot be read without a password: make it readable, or register the package with a URL that is");
+    assert_eq!(line.refused(&announced, &line.fetcher(&[])).await, words);
+}
+
+#[tokio::test]
+async fn a_server_that_has_trouble_is_passing_trouble() {
+    let line = Line::new().await;
+    let url = format!("{}/zlib.git", serve(Router::new().fallback(async || axum::http::StatusCode::BAD_GATEWAY)).await);
+    let announced = line.announced_from(&url, MAIN, &"5".repeat(40)).await;
+    let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap_err();
+    assert!(matches!(&error, FetchError::Git { .. }), "{error}");
+    assert!(error.to_string().contains("502"), "{error}");
+}

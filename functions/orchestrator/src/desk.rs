@@ -1,0 +1,174 @@
+//! The lease desk: runners ask for work here, keep their leases alive, send logs and files, and answer.
+
+mod files;
+mod lease;
+mod log;
+
+use crate::runners::{Runner, Token, runner_of};
+use axum::Json;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use millrace_core::build::{Event, Refused};
+use millrace_core::platform::Repository;
+use millrace_core::protocol::{Holding, Problem, Renewed, Report};
+use millrace_core::{PlatformName, Timestamp};
+use millrace_store::builds::load_build;
+use millrace_store::{AdvanceError, BlobError, BlobStore, SaveError, StateError, StateStore, advance};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Largest JSON body, in bytes: a report with the most artifacts there may be has about 200 KB.
+const JSON_BYTES_MAX: usize = 1 << 20;
+
+/// What the desk works with.
+#[derive(Clone)]
+pub struct Desk<S, B> {
+    /// Builds and runners.
+    pub state: S,
+    /// Files and logs.
+    pub blobs: B,
+    /// The line's clock.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Rung when a task may be taken, so that waiting runners look again.
+    pub ready: Arc<Notify>,
+    /// Where a platform's released packages are found by runners, to be added to its repositories.
+    pub released: Arc<dyn Fn(&PlatformName) -> Repository + Send + Sync>,
+    /// A folder for files that are on their way in.
+    pub incoming: PathBuf,
+}
+
+/// The routes of `protocol`.
+pub fn router<S: StateStore, B: BlobStore>(desk: Desk<S, B>) -> Router {
+    let json = Router::new()
+        .route("/runner/v1/lease", post(lease::lease::<S, B>))
+        .route("/runner/v1/renew", post(renew::<S, B>))
+        .route("/runner/v1/report", post(report::<S, B>))
+        .layer(DefaultBodyLimit::max(JSON_BYTES_MAX));
+    let bytes = Router::new()
+        .route("/runner/v1/log", post(log::append::<S, B>))
+        .layer(DefaultBodyLimit::max(log::CHUNK_BYTES_MAX))
+        .route("/runner/v1/blobs/{digest}", get(files::download::<S, B>).put(files::upload::<S, B>).layer(DefaultBodyLimit::disable()));
+    json.merge(bytes).with_state(desk)
+}
+
+/// Why a request was not served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error("the token is not known: `millrace runner add` makes one")]
+    Unknown,
+    #[error("{0}")]
+    Bad(String),
+    #[error("{0}")]
+    Gone(String),
+    #[error("{0}")]
+    Missing(String),
+    #[error("{0}")]
+    Trouble(String),
+}
+
+impl Denied {
+    const fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Unknown => (StatusCode::UNAUTHORIZED, "unknown-token"),
+            Self::Bad(_) => (StatusCode::BAD_REQUEST, "bad-request"),
+            Self::Gone(_) => (StatusCode::CONFLICT, "stale-lease"),
+            Self::Missing(_) => (StatusCode::NOT_FOUND, "not-found"),
+            Self::Trouble(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        }
+    }
+}
+
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        let (status, problem) = self.status();
+        (status, Json(Problem { problem: problem.to_owned(), message: self.to_string() })).into_response()
+    }
+}
+
+impl From<StateError> for Denied {
+    fn from(error: StateError) -> Self {
+        Self::Trouble(error.to_string())
+    }
+}
+
+impl From<SaveError> for Denied {
+    fn from(error: SaveError) -> Self {
+        Self::Trouble(error.to_string())
+    }
+}
+
+impl From<BlobError> for Denied {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Missing(_) => Self::Missing(error.to_string()),
+            BlobError::OutOfRange { .. } | BlobError::Digest(_) => Self::Bad(error.to_string()),
+            BlobError::Damaged { .. } | BlobError::Io(_) => Self::Trouble(error.to_string()),
+        }
+    }
+}
+
+impl From<AdvanceError> for Denied {
+    fn from(error: AdvanceError) -> Self {
+        match error {
+            AdvanceError::Refused(_) | AdvanceError::Unknown(_) => Self::Gone(error.to_string()),
+            AdvanceError::Save(_) => Self::Trouble(error.to_string()),
+        }
+    }
+}
+
+/// The runner that speaks.
+pub(crate) async fn speaker<S: StateStore, B>(desk: &Desk<S, B>, headers: &HeaderMap) -> Result<Runner, Denied> {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = value.and_then(|value| value.strip_prefix("Bearer ")).ok_or(Denied::Unknown)?;
+    runner_of(&desk.state, &Token::presented(token)).await?.ok_or(Denied::Unknown)
+}
+
+/// Makes sure that the runner holds this lease now.
+pub(crate) async fn holds<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner, holding: &Holding) -> Result<(), Denied> {
+    let build = load_build(&desk.state, &holding.build).await?;
+    let lease = build.as_ref().and_then(|(build, _)| build.task(&holding.task)).and_then(|task| task.lease());
+    if lease.is_some_and(|lease| lease.number == holding.lease && lease.runner == runner.name) {
+        return Ok(());
+    }
+    Err(Denied::Gone(format!("lease {} of task {} of build {} is over", holding.lease, holding.task, holding.build)))
+}
+
+async fn renew<S: StateStore, B: BlobStore>(
+    State(desk): State<Desk<S, B>>,
+    headers: HeaderMap,
+    Json(holding): Json<Holding>,
+) -> Result<Json<Renewed>, Denied> {
+    let runner = speaker(&desk, &headers).await?;
+    holds(&desk, &runner, &holding).await?;
+    let now = (desk.clock)();
+    let build = advance(&desk.state, &holding.build, Event::Renew { task: holding.task.clone(), lease: holding.lease }, now).await?;
+    let until = build.task(&holding.task).and_then(|task| task.lease()).map_or(now, |lease| lease.until);
+    Ok(Json(Renewed { until, now }))
+}
+
+async fn report<S: StateStore, B: BlobStore>(
+    State(desk): State<Desk<S, B>>,
+    headers: HeaderMap,
+    Json(report): Json<Report>,
+) -> Result<StatusCode, Denied> {
+    let runner = speaker(&desk, &headers).await?;
+    let Report { holding, outcome } = report;
+    files::are_here(&desk, &outcome).await?;
+    let event = Event::Report { task: holding.task.clone(), lease: holding.lease, outcome };
+    let known = load_build(&desk.state, &holding.build).await?;
+    let known = known.as_ref().and_then(|(build, _)| build.task(&holding.task));
+    if known.and_then(|task| task.lease()).is_some_and(|lease| lease.runner != runner.name) {
+        return Err(Denied::Gone(format!("task {} of build {} is leased to another runner", holding.task, holding.build)));
+    }
+    match advance(&desk.state, &holding.build, event, (desk.clock)()).await {
+        // The answer to an earlier telling was lost on the way.
+        Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    log::end(&desk, &holding).await?;
+    Ok(StatusCode::OK)
+}

@@ -1,0 +1,11 @@
+//! Plans builds, and keeps the lease desk that runners talk to; a tick does what time alone decides.
+
+mod desk;
+mod plan;
+mod runners;
+mod tick;
+
+pub use desk::{Desk, router};
+pub use plan::{PlanFailure, Registered, plan};
+pub use runners::{Runner, RunnerError, Token, add_runner, remove_runner};
+pub use tick::tick;

@@ -1,0 +1,96 @@
+//! Who may ask for work: runners, each with a token of which the line keeps only the digest.
+
+use millrace_core::{Arch, Digest, RunnerName, Timestamp};
+use millrace_store::records::{get, write};
+use millrace_store::{Commit, Expect, Key, Mark, SaveError, StateError, StateStore, Table, Write};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A runner that may ask for work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runner {
+    /// Its name.
+    pub name: RunnerName,
+    /// The architecture that its token is good for.
+    pub arch: Arch,
+    /// Digest of its token: whoever reads the store cannot speak in its name.
+    pub token: Digest,
+    /// When it was added.
+    pub added: Timestamp,
+}
+
+/// A runner's secret. Never shown but once, by whoever makes it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// A token of 256 random bits.
+    pub fn from_random(bytes: [u8; 32]) -> Self {
+        Self(format!("mrt_{}", Digest::from_bytes(bytes).hex()))
+    }
+
+    /// What a runner presented.
+    pub fn presented(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// For the one place where it is told.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::of(self.0.as_bytes())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// A runner that was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// The name is taken.
+    #[error("there is a runner `{0}` already: remove it first, or take another name")]
+    Taken(RunnerName),
+    /// The store's trouble.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+}
+
+fn by_token(digest: &Digest) -> String {
+    format!("runner-token/{}", digest.hex())
+}
+
+/// Adds a runner with this token.
+pub async fn add_runner(state: &impl StateStore, name: &RunnerName, arch: Arch, token: &Token, now: Timestamp) -> Result<(), RunnerError> {
+    let runner = Runner { name: name.clone(), arch, token: token.digest(), added: now };
+    let mark = Mark { index: by_token(&runner.token), sort: name.to_string() };
+    let write = write(Table::Runner, name.as_str(), Expect::Absent, &runner, vec![mark]).map_err(SaveError::State)?;
+    match state.save(Commit { writes: vec![write], effects: Vec::new() }).await {
+        Err(SaveError::Conflict(_)) => Err(RunnerError::Taken(name.clone())),
+        other => Ok(other?),
+    }
+}
+
+/// Takes a runner's token back; true where there was one. What it has leased ends with the lease.
+pub async fn remove_runner(state: &impl StateStore, name: &RunnerName) -> Result<bool, SaveError> {
+    loop {
+        let Some((_, version)) = get::<Runner>(state, Table::Runner, name.as_str()).await? else { return Ok(false) };
+        let gone = Write { key: Key::new(Table::Runner, name.as_str()), expect: Expect::Version(version), body: None, marks: Vec::new() };
+        match state.save(Commit { writes: vec![gone], effects: Vec::new() }).await {
+            Err(SaveError::Conflict(_)) => continue,
+            other => return other.map(|()| true),
+        }
+    }
+}
+
+/// The runner that a token belongs to. The token is looked up by its digest, so that the time this takes tells nothing of it.
+pub(crate) async fn runner_of(state: &impl StateStore, token: &Token) -> Result<Option<Runner>, StateError> {
+    let found = state.marked(&by_token(&token.digest()), None, 1).await?;
+    let Some(marked) = found.first() else { return Ok(None) };
+    Ok(get(state, Table::Runner, &marked.key.id).await?.map(|(runner, _)| runner))
+}

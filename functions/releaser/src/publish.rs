@@ -1,0 +1,242 @@
+//! Carries a release out: metadata, signature, and one swap of the pointer that everybody reads.
+
+use crate::generation::{FileRef, Generation, Next, Taken};
+use crate::package::describe;
+use crate::repodata::{self, Pieces, REPOMD};
+use crate::root::{Released, generation, numbered, root, swap};
+use millrace_core::build::{Event, Refused};
+use millrace_core::order::{ReleaseOrder, repositories_of};
+use millrace_core::platform::Platform;
+use millrace_core::{Digest, KeyName, PlatformName, Timestamp};
+use millrace_store::builds::load_build;
+use millrace_store::{AdvanceError, BlobError, BlobStore, StateError, StateStore, advance};
+use std::collections::BTreeMap;
+use std::future::Future;
+
+/// Largest piece of metadata of one package, in bytes: a kernel's list of files has about 2 MB.
+const PIECES_BYTES_MAX: u64 = 64 << 20;
+
+/// Largest file of certificates, in bytes: a key is replaced once in some years, and its certificate has some kilobytes.
+const CERTIFICATE_BYTES_MAX: u64 = 4 << 20;
+
+/// Times that a release is made anew because another one came first. Each time another release got on.
+const CONFLICTS_MAX: usize = 100;
+
+/// The signature was not made. A retry may help.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the metadata is not signed: {0}")]
+pub struct SealError(pub String);
+
+/// Whoever signs repository metadata: the releaser holds no key.
+pub trait Seal: Send + Sync {
+    /// An armored detached OpenPGP signature of a `repomd.xml`, made as of a time in seconds since 1970.
+    fn seal(&self, key: &KeyName, repomd: &[u8], signed_s: u64) -> impl Future<Output = Result<Vec<u8>, SealError>> + Send;
+
+    /// The key's public certificate, armored.
+    fn public_key(&self, key: &KeyName) -> impl Future<Output = Result<Vec<u8>, SealError>> + Send;
+}
+
+/// A release that was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// It is wrong for good; the build ends with these words.
+    #[error("{0}")]
+    Refused(String),
+    /// The signer's trouble. A retry may help.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The blob store's trouble. A retry may help.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The state store's trouble. A retry may help.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The build could not be told. A retry may help: the packages are out, and it will be told so.
+    #[error(transparent)]
+    Advance(#[from] AdvanceError),
+    /// The stored generation makes no sense; a person must look.
+    #[error("what platform {platform} has released cannot be read: {problem}")]
+    Corrupt {
+        /// Whose.
+        platform: PlatformName,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Other releases came first, again and again. A retry may help.
+    #[error("other releases of platform {0} came first, again and again")]
+    Busy(PlatformName),
+}
+
+impl From<Taken> for ReleaseError {
+    fn from(taken: Taken) -> Self {
+        Self::Refused(taken.to_string())
+    }
+}
+
+/// Acts on an order: releases, and tells the build. Doing it twice comes to the same release.
+pub async fn release<S: StateStore, B: BlobStore>(
+    order: &ReleaseOrder,
+    seal: &impl Seal,
+    state: &S,
+    blobs: &B,
+    now: Timestamp,
+) -> Result<(), ReleaseError> {
+    let build = load_build(state, &order.build).await?;
+    // A build that does not want this any more, or never did, gets nothing: an effect that comes late does no harm.
+    if build.is_none_or(|(build, _)| build.vouches_for_release(order).is_err()) {
+        return Ok(());
+    }
+    let event = match publish(order, seal, blobs, now).await {
+        Ok(Released { generation, number }) => Event::Released { order: order.id, generation, number },
+        Err(ReleaseError::Refused(reason)) => Event::ReleaseRefused { order: order.id, reason },
+        Err(error) => return Err(error),
+    };
+    match advance(state, &order.build, event, now).await {
+        Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Puts an order's packages into the repositories. Answers the generation that first had them.
+pub async fn publish(
+    order: &ReleaseOrder,
+    seal: &impl Seal,
+    blobs: &impl BlobStore,
+    now: Timestamp,
+) -> Result<Released, ReleaseError> {
+    let metadata = describe(order, blobs).await?;
+    let add = |current: Generation| {
+        if current.orders.contains_key(&order.id) { Ok(None) } else { Ok(Some(current.with_order(order, &metadata)?)) }
+    };
+    match change(&order.platform, &order.key, seal, blobs, now, add).await? {
+        Changed::To(released) => Ok(released),
+        Changed::Not(at) => first_with(order, at, blobs).await,
+    }
+}
+
+/// The generation that carried an order out; `at` is one that has it.
+async fn first_with(order: &ReleaseOrder, at: Released, blobs: &impl BlobStore) -> Result<Released, ReleaseError> {
+    let now = generation(&order.platform, &at.generation, blobs).await?;
+    let number = now.orders.get(&order.id).copied().unwrap_or(at.number);
+    let found = numbered(&order.platform, at.generation, number, blobs).await?;
+    Ok(found.map_or(at, |(_, generation)| Released { generation, number }))
+}
+
+/// Makes a platform's repositories where they are not there yet: empty, signed, and good for a `.repo` file. A platform whose
+/// key is another one now has its metadata signed anew.
+pub async fn prepare(platform: &Platform, seal: &impl Seal, blobs: &impl BlobStore, now: Timestamp) -> Result<(), ReleaseError> {
+    let add = |current: Generation| {
+        let (next, new) = current.with_repositories(repositories_of(&platform.architectures).iter().map(ToString::to_string));
+        Ok((!new.is_empty()).then_some((next, new)))
+    };
+    change(&platform.name, &platform.key, seal, blobs, now, add).await.map(drop)
+}
+
+/// Puts the packages of an earlier generation in place of what is there, by a new generation: numbers only grow, so that
+/// clients and caches notice.
+pub async fn rollback(
+    platform: &PlatformName,
+    number: u64,
+    seal: &impl Seal,
+    blobs: &impl BlobStore,
+    now: Timestamp,
+) -> Result<Released, ReleaseError> {
+    let none = || ReleaseError::Refused(format!("platform {platform} has no generation {number}"));
+    let at = root(platform, blobs).await?.ok_or_else(none)?.released.generation;
+    let key = generation(platform, &at, blobs).await?.key;
+    let (earlier, _) = numbered(platform, at, number, blobs).await?.ok_or_else(none)?;
+    match change(platform, &key, seal, blobs, now, |current| Ok(Some(current.with_packages_of(&earlier)))).await? {
+        Changed::To(released) | Changed::Not(released) => Ok(released),
+    }
+}
+
+/// What became of a change.
+enum Changed {
+    /// This is what everybody reads now.
+    To(Released),
+    /// Nothing was to be changed in this.
+    Not(Released),
+}
+
+/// Makes the next generation by a rule, which answers none where nothing is to change; anew where somebody else came first.
+async fn change(
+    platform: &PlatformName,
+    key: &KeyName,
+    seal: &impl Seal,
+    blobs: &impl BlobStore,
+    now: Timestamp,
+    rule: impl Fn(Generation) -> Result<Option<Next>, ReleaseError>,
+) -> Result<Changed, ReleaseError> {
+    let certificate = seal.public_key(key).await?;
+    for _ in 0..CONFLICTS_MAX {
+        let found = root(platform, blobs).await?;
+        let current = match &found {
+            Some(root) => generation(platform, &root.released.generation, blobs).await?,
+            None => Generation::none(platform, key, put(certificate.clone(), blobs).await?),
+        };
+        let (rekeyed, is_rekeyed) = with_key(current, key, &certificate, blobs).await?;
+        let (mut next, mut stale) = match (rule(rekeyed.clone())?, &found) {
+            (Some(next), _) => next,
+            (None, Some(root)) if !is_rekeyed => return Ok(Changed::Not(root.released)),
+            (None, _) => rekeyed.with_repositories([]),
+        };
+        if is_rekeyed {
+            stale = next.repositories.keys().cloned().collect();
+        }
+        next.number += 1;
+        next.previous = found.as_ref().map(|root| root.released.generation);
+        next.released_s = next.released_s.max(now.0 / 1000);
+        for name in &stale {
+            write_repodata(&mut next, name, seal, blobs).await?;
+        }
+        if let Some(released) = swap(&next, found.as_ref(), blobs).await? {
+            return Ok(Changed::To(released));
+        }
+    }
+    Err(ReleaseError::Busy(platform.clone()))
+}
+
+/// The generation with this key, and whether that is news. Packages stay signed with the key that they were signed with, so
+/// clients are given both.
+async fn with_key(
+    mut generation: Generation,
+    key: &KeyName,
+    certificate: &[u8],
+    blobs: &impl BlobStore,
+) -> Result<(Generation, bool), ReleaseError> {
+    let digest = Digest::of(certificate);
+    if generation.key == *key && generation.key_certificate == digest {
+        return Ok((generation, false));
+    }
+    let known = blobs.read_all(&generation.certificate.digest, CERTIFICATE_BYTES_MAX).await?;
+    generation.certificate = put([certificate, b"\n", &known].concat(), blobs).await?;
+    (generation.key, generation.key_certificate) = (key.clone(), digest);
+    Ok((generation, true))
+}
+
+/// Writes and signs the metadata of one repository.
+async fn write_repodata(next: &mut Generation, name: &str, seal: &impl Seal, blobs: &impl BlobStore) -> Result<(), ReleaseError> {
+    let Some(repository) = next.repositories.get_mut(name) else { return Ok(()) };
+    let mut packages: Vec<Pieces> = Vec::with_capacity(repository.packages.len());
+    for entry in repository.packages.values() {
+        let bytes = blobs.read_all(&entry.metadata, PIECES_BYTES_MAX).await?;
+        let corrupt =
+            |error: serde_json::Error| ReleaseError::Corrupt { platform: next.platform.clone(), problem: error.to_string() };
+        packages.push(serde_json::from_slice(&bytes).map_err(corrupt)?);
+    }
+    let mut repodata = BTreeMap::new();
+    for (file, bytes) in repodata::files(&packages, next.number, next.released_s).map_err(BlobError::Io)? {
+        if file == REPOMD {
+            let signature = seal.seal(&next.key, &bytes, next.released_s).await?;
+            repodata.insert(format!("{REPOMD}.asc"), put(signature, blobs).await?);
+        }
+        repodata.insert(file, put(bytes, blobs).await?);
+    }
+    repository.repodata = repodata;
+    Ok(())
+}
+
+async fn put(bytes: Vec<u8>, blobs: &impl BlobStore) -> Result<FileRef, ReleaseError> {
+    let size = bytes.len() as u64;
+    Ok(FileRef { digest: blobs.put(bytes).await?, size })
+}

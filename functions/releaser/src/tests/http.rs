@@ -1,0 +1,339 @@
+//! Repositories over HTTP: request by request, and as the real dnf sees them.
+
+use super::metadata::createrepo;
+use super::rpms::{Package, Variant, package, packages};
+use super::{NOW, NamedSeal, order, platform, released};
+use crate::{Seal, SealError, prepare, publish, router};
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use axum::{Router, http};
+use millrace_core::{Digest, KeyName};
+use millrace_store::BlobStore;
+use millrace_store::memory::MemoryStore;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use tower::ServiceExt;
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+}
+
+fn routes(store: &MemoryStore) -> Router {
+    Router::new().nest("/repo", router(store.clone()))
+}
+
+async fn ask(store: &MemoryStore, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = Request::builder().method(method).uri(path).header("host", "line.example:8080");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = routes(store).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let (http::response::Parts { status, headers, .. }, body) = response.into_parts();
+    Answer { status, headers, body: to_bytes(body, usize::MAX).await.unwrap().to_vec() }
+}
+
+async fn get(store: &MemoryStore, path: &str) -> Answer {
+    ask(store, "GET", path, &[]).await
+}
+
+const PACKAGE: &str = "/repo/el-9/x86_64/os/Packages/t/tally-1.0~rc1-1.el9.x86_64.rpm";
+
+/// A store in which one build is released.
+async fn store() -> MemoryStore {
+    let store = MemoryStore::new();
+    let order = order(&store, "first", &packages(Variant::First).iter().collect::<Vec<_>>()).await;
+    publish(&order, &NamedSeal, &store, NOW).await.unwrap();
+    store
+}
+
+#[tokio::test]
+async fn a_package_is_served_with_what_caches_need() {
+    let (store, wanted) = (store().await, package(Variant::First, "tally"));
+    let answer = get(&store, PACKAGE).await;
+    assert_eq!((answer.status, &answer.body), (StatusCode::OK, &wanted.bytes));
+    let tag = format!("\"{}\"", Digest::of(&wanted.bytes).hex());
+    assert_eq!(answer.header("etag"), tag);
+    assert_eq!(answer.header("content-type"), "application/x-rpm");
+    assert_eq!(answer.header("cache-control"), "max-age=31536000, immutable");
+    assert_eq!(answer.header("content-length"), wanted.bytes.len().to_string());
+    let known = ask(&store, "GET", PACKAGE, &[("if-none-match", &tag)]).await;
+    assert_eq!((known.status, known.body.len(), known.header("etag")), (StatusCode::NOT_MODIFIED, 0, &tag[..]));
+    let head = ask(&store, "HEAD", PACKAGE, &[]).await;
+    assert_eq!((head.status, head.body.len(), head.header("content-length")), (StatusCode::OK, 0, answer.header("content-length")));
+}
+
+#[tokio::test]
+async fn a_download_that_broke_off_goes_on_where_it_was() {
+    let (store, wanted) = (store().await, &package(Variant::First, "tally").bytes);
+    let part = ask(&store, "GET", PACKAGE, &[("range", "bytes=100-199")]).await;
+    assert_eq!((part.status, &part.body[..]), (StatusCode::PARTIAL_CONTENT, &wanted[100..200]));
+    assert_eq!(part.header("content-range"), format!("bytes 100-199/{}", wanted.len()));
+    let (tag, other) = (part.header("etag").to_owned(), "\"another\"");
+    let rest = ask(&store, "GET", PACKAGE, &[("range", "bytes=200-"), ("if-range", &tag)]).await;
+    assert_eq!((rest.status, &rest.body[..]), (StatusCode::PARTIAL_CONTENT, &wanted[200..]));
+    let changed = ask(&store, "GET", PACKAGE, &[("range", "bytes=200-"), ("if-range", other)]).await;
+    assert_eq!((changed.status, &changed.body), (StatusCode::OK, wanted));
+    let beyond = ask(&store, "GET", PACKAGE, &[("range", &format!("bytes={}-", wanted.len()))]).await;
+    assert_eq!(beyond.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(beyond.header("content-range"), format!("bytes */{}", wanted.len()));
+}
+
+#[tokio::test]
+async fn a_plus_in_a_name_may_be_written_either_way() {
+    let (store, wanted) = (store().await, &package(Variant::First, "tally-c++").bytes);
+    for name in
+        ["tally-c++-1.0~rc1-1.el9.x86_64.rpm", "tally-c%2B%2B-1.0%7Erc1-1.el9.x86_64.rpm", "tally-c%2b%2b-1.0~rc1-1.el9.x86_64.rpm"]
+    {
+        let answer = get(&store, &format!("/repo/el-9/x86_64/os/Packages/t/{name}")).await;
+        assert_eq!((answer.status, &answer.body), (StatusCode::OK, wanted), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_repo_file_names_the_address_that_the_client_came_by() {
+    let store = store().await;
+    let plain = get(&store, "/repo/el-9/el-9.repo").await.text();
+    let expected = "\
+[millrace-el-9]
+name=millrace el-9
+mirrorlist=http://line.example:8080/repo/el-9/$basearch/os/mirrorlist
+#baseurl=http://line.example:8080/repo/el-9/$basearch/os/
+enabled=1
+gpgcheck=1
+repo_gpgcheck=1
+gpgkey=http://line.example:8080/repo/el-9/RPM-GPG-KEY-millrace
+metadata_expire=60
+
+[millrace-el-9-debug]
+name=millrace el-9 - debuginfo
+mirrorlist=http://line.example:8080/repo/el-9/$basearch/debug/mirrorlist
+#baseurl=http://line.example:8080/repo/el-9/$basearch/debug/
+enabled=0
+gpgcheck=1
+repo_gpgcheck=1
+gpgkey=http://line.example:8080/repo/el-9/RPM-GPG-KEY-millrace
+metadata_expire=60
+
+[millrace-el-9-source]
+name=millrace el-9 - sources
+mirrorlist=http://line.example:8080/repo/el-9/source/mirrorlist
+#baseurl=http://line.example:8080/repo/el-9/source/
+enabled=0
+gpgcheck=1
+repo_gpgcheck=1
+gpgkey=http://line.example:8080/repo/el-9/RPM-GPG-KEY-millrace
+metadata_expire=60
+";
+    assert_eq!(plain, expected);
+    let behind = [("x-forwarded-proto", "https"), ("x-forwarded-host", "rpms.example")];
+    let proxied = ask(&store, "GET", "/repo/el-9/el-9.repo", &behind).await.text();
+    assert!(proxied.contains("gpgkey=https://rpms.example/repo/el-9/"), "{proxied}");
+    let forged = ask(&store, "GET", "/repo/el-9/el-9.repo", &[("x-forwarded-host", "evil\" x=\"y")]).await.text();
+    assert!(!forged.contains("evil"), "{forged}");
+    assert_eq!(get(&store, "/repo/el-9/RPM-GPG-KEY-millrace").await.text(), "key default");
+}
+
+#[tokio::test]
+async fn whoever_began_to_read_before_a_release_reads_on_in_the_same_state() {
+    let store = store().await;
+    let pinned = get(&store, "/repo/el-9/x86_64/os/mirrorlist").await;
+    assert_eq!(pinned.header("cache-control"), "max-age=60, must-revalidate");
+    let base = pinned.text().trim_end().trim_start_matches("http://line.example:8080").to_owned();
+    let repomd = get(&store, &format!("{base}repodata/repomd.xml")).await;
+    assert_eq!(repomd.header("cache-control"), "max-age=31536000, immutable");
+    publish(&order(&store, "second", &[package(Variant::Second, "tally")]).await, &NamedSeal, &store, NOW).await.unwrap();
+    let signature = get(&store, &format!("{base}repodata/repomd.xml.asc")).await.text();
+    assert!(signature.ends_with(&Digest::of(&repomd.body).to_string()), "{signature}");
+    let now = get(&store, "/repo/el-9/x86_64/os/repodata/repomd.xml").await;
+    assert_eq!(now.header("cache-control"), "max-age=60, must-revalidate");
+    assert_ne!(now.body, repomd.body);
+    assert_ne!(get(&store, "/repo/el-9/x86_64/os/mirrorlist").await.text(), pinned.text());
+    let new = "Packages/t/tally-1.0~rc1-2.el9.x86_64.rpm";
+    assert_eq!(get(&store, &format!("/repo/el-9/x86_64/os/{new}")).await.status, StatusCode::OK);
+    assert_eq!(get(&store, &format!("{base}{new}")).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_in_words() {
+    let store = store().await;
+    for path in [
+        "el-9/x86_64/os/repodata/nothing.xml",
+        "el-9/x86_64/os/Packages/u/tally-1.0~rc1-1.el9.x86_64.rpm",
+        "el-9/x86_64/os/tally-1.0~rc1-1.el9.x86_64.rpm",
+        "el-9/x86_64/os/",
+        "el-9/s390x/os/mirrorlist",
+        "el-8/x86_64/os/repodata/repomd.xml",
+        "el-9/../el-9/x86_64/os/x",
+        "el-9/gen/x/x86_64/os/repodata/repomd.xml",
+    ] {
+        let answer = get(&store, &format!("/repo/{path}")).await;
+        let (platform, rest) = path.split_once('/').unwrap();
+        assert_eq!((answer.status, answer.text()), (StatusCode::NOT_FOUND, format!("platform {platform} has no {rest}\n")));
+    }
+}
+
+#[tokio::test]
+async fn a_generation_that_no_releaser_made_is_not_served() {
+    let store = store().await;
+    let secret = store.put(b"not for everybody".to_vec()).await.unwrap();
+    let mut forged = released(&store).await;
+    let repository = forged.repositories.get_mut("source").unwrap();
+    repository.packages.values_mut().for_each(|entry| entry.file = crate::FileRef { digest: secret, size: 17 });
+    let digest = store.put(serde_json::to_vec(&forged).unwrap()).await.unwrap();
+    let answer = get(&store, &format!("/repo/el-9/gen/{}/source/Packages/t/tally-1.0~rc1-1.el9.src.rpm", digest.hex())).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+}
+
+/// Signs with the real gpg, whose keys lie in a folder of their own.
+struct Gpg(tempfile::TempDir);
+
+impl Gpg {
+    fn new() -> Self {
+        let gpg = Self(tempfile::tempdir().unwrap());
+        gpg.run(&["--passphrase", "", "--quick-generate-key", "tests@tally.example", "rsa2048", "sign"], b"");
+        gpg
+    }
+
+    fn run(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut command = Command::new("gpg");
+        command
+            .args(["--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback", "--homedir"])
+            .arg(self.0.path())
+            .args(arguments);
+        let mut running = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut running.stdin.take().unwrap(), input).unwrap();
+        let output = running.wait_with_output().unwrap();
+        assert!(output.status.success(), "gpg: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+}
+
+impl Drop for Gpg {
+    fn drop(&mut self) {
+        let _ = Command::new("gpgconf").arg("--homedir").arg(self.0.path()).args(["--kill", "all"]).status();
+    }
+}
+
+impl Seal for Gpg {
+    async fn seal(&self, _: &KeyName, repomd: &[u8], _: u64) -> Result<Vec<u8>, SealError> {
+        Ok(self.run(&["--armor", "--detach-sign"], repomd))
+    }
+
+    async fn public_key(&self, _: &KeyName) -> Result<Vec<u8>, SealError> {
+        Ok(self.run(&["--armor", "--export"], b""))
+    }
+}
+
+/// What the real dnf says, with a state of its own.
+fn dnf(folder: &Path, arguments: &[&str]) -> Result<String, String> {
+    let of = |name: &str| folder.join(name).display().to_string();
+    let settings = ["cachedir", "persistdir", "logdir", "reposdir", "varsdir"].map(|name| format!("--setopt={name}={}", of(name)));
+    let mut command = Command::new("dnf");
+    command.args(["-y", "--quiet", "--setopt=plugins=0", "--forcearch=x86_64", "--releasever=9", "--config", &of("dnf.conf")]);
+    command.arg(format!("--installroot={}", of("root"))).args(settings).args(arguments);
+    let output = command.env("LC_ALL", "C.UTF-8").env("HOME", folder).output().unwrap();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stdout) + &said(&output.stderr)) }
+}
+
+/// A folder in which dnf knows these repositories.
+fn dnf_folder(repos: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["logdir", "reposdir", "varsdir", "root"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("dnf.conf"), "[main]\n").unwrap();
+    std::fs::write(folder.path().join("reposdir/tests.repo"), repos).unwrap();
+    folder
+}
+
+/// Serves a store on a port of its own until the test ends.
+async fn serve(store: &MemoryStore) -> String {
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let routes = routes(store);
+    tokio::spawn(async move { axum::serve(socket, routes).await.unwrap() });
+    format!("http://{address}/repo")
+}
+
+async fn fetch(url: String) -> String {
+    let curl = move || Command::new("curl").args(["-sSf", &url]).output().unwrap();
+    let output = tokio::task::spawn_blocking(curl).await.unwrap();
+    assert!(output.status.success(), "curl: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dnf_checks_the_signature_and_sees_what_it_sees_of_createrepo() {
+    let (store, gpg) = (MemoryStore::new(), Gpg::new());
+    prepare(&platform(), &gpg, &store, NOW).await.unwrap();
+    let base = serve(&store).await;
+    let folder = dnf_folder(&fetch(format!("{base}/el-9/el-9.repo")).await);
+    let query = ["repoquery", "--qf", "%{name} %{evr} %{arch} %{size} %{location} %{sourcerpm} %{summary}\\n"];
+    assert_eq!(dnf(folder.path(), &query).unwrap().trim(), "", "an empty repository is a good one");
+    let all: Vec<&Package> = packages(Variant::First).iter().collect();
+    publish(&order(&store, "first", &all).await, &gpg, &store, NOW).await.unwrap();
+    let theirs = tempfile::tempdir().unwrap();
+    let os: Vec<&Package> =
+        all.iter().copied().filter(|package| !package.name.contains("debuginfo") && !package.name.contains(".src.")).collect();
+    createrepo(theirs.path(), &os);
+    let plain = dnf_folder(&format!("[plain]\nname=plain\nbaseurl=file://{}\ngpgcheck=0\n", theirs.path().display()));
+    let queries: [&[&str]; 8] = [
+        &query,
+        &["repoquery", "--requires"],
+        &["repoquery", "--provides"],
+        &["repoquery", "--conflicts"],
+        &["repoquery", "--obsoletes"],
+        &["repoquery", "--recommends"],
+        &["repoquery", "--file", "/usr/share/tally/plus"],
+        &["repoquery", "--whatprovides", "counter(x)"],
+    ];
+    for arguments in queries {
+        let refreshed = [&["--refresh"], arguments].concat();
+        let ours = dnf(folder.path(), &refreshed).unwrap();
+        assert!(!ours.trim().is_empty(), "{arguments:?}");
+        assert_eq!(ours, dnf(plain.path(), arguments).unwrap(), "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dnf_refuses_metadata_that_was_altered_on_the_way() {
+    let (store, gpg) = (MemoryStore::new(), Gpg::new());
+    publish(&order(&store, "first", &[package(Variant::First, "tally")]).await, &gpg, &store, NOW).await.unwrap();
+    // Somebody in between: the same signature under another repomd.xml.
+    let altered = Router::new()
+        .route(
+            "/repo/el-9/x86_64/os/mirrorlist",
+            axum::routing::get(|headers: HeaderMap| async move {
+                format!("http://{}/repo/el-9/x86_64/os/\n", headers["host"].to_str().unwrap())
+            }),
+        )
+        .route(
+            "/repo/el-9/x86_64/os/repodata/repomd.xml",
+            axum::routing::get({
+                let store = store.clone();
+                move || async move {
+                    get(&store, "/repo/el-9/x86_64/os/repodata/repomd.xml").await.text().replace("<revision>1<", "<revision>2<")
+                }
+            }),
+        )
+        .fallback_service(routes(&store));
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/repo", socket.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(socket, altered).await.unwrap() });
+    let folder = dnf_folder(&fetch(format!("{base}/el-9/el-9.repo")).await);
+    let refused = dnf(folder.path(), &["repoquery", "--disablerepo=*", "--enablerepo=millrace-el-9"]).unwrap_err();
+    assert!(refused.contains("GPG signature verification"), "{refused}");
+}

@@ -1,0 +1,139 @@
+//! One package file on its way through the signer: read its head, check all of it, sign, put together, check again.
+
+use crate::header::{
+    PayloadDigest, Unsound, base64, check_header_digests, finish, hasher, hexadecimal, payload_digest, signatures, with_signature,
+};
+use crate::keys::{KeyError, Keys};
+use crate::sign::{is_signed_by, sign_bytes};
+use crate::{Problem, SignError};
+use millrace_core::header::{FIRST_READ_BYTES, HeaderError, LEAD_BYTES, read_head};
+use millrace_core::order::{OrderedFile, SignOrder, SignedFile};
+use millrace_core::rpm::Rpm;
+use millrace_core::{Digest, KeyName};
+use millrace_store::{BlobError, BlobStore, Part};
+use sequoia_openpgp::cert::Cert;
+use sequoia_openpgp::types::HashAlgorithm;
+use std::io;
+
+/// How much of a file is in memory while it is hashed: large enough that a remote store's answer time (some 20 ms a request)
+/// stays below the time of the transfer, small beside the memory of the smallest function.
+const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What a head says that the rest of the work needs.
+struct Checked {
+    header_at: u64,
+    payload_at: u64,
+    payload: PayloadDigest,
+}
+
+/// A head with a new signature.
+struct Signed {
+    /// Lead and signature header.
+    front: Vec<u8>,
+    /// The bytes that were signed.
+    header: Vec<u8>,
+}
+
+/// Signs one file of an order. Twice the same comes to the same bytes.
+pub(crate) async fn sign_file(
+    order: &SignOrder,
+    file: &OrderedFile,
+    keys: &impl Keys,
+    blobs: &impl BlobStore,
+) -> Result<SignedFile, SignError> {
+    let wrong = |problem| SignError::File { file: file.name.clone(), problem };
+    let trouble = |source| SignError::Blob { file: file.name.clone(), source };
+
+    let stored = blobs.size(&file.digest).await.map_err(trouble)?.ok_or(BlobError::Missing(file.digest)).map_err(trouble)?;
+    if stored != file.size {
+        return Err(wrong(Problem::Size { expected: file.size, found: stored }));
+    }
+    let head = head_bytes(&file.digest, stored, blobs).await.map_err(trouble)?;
+    let checked = check_head(&head, &file.rpm).map_err(wrong)?;
+    let (whole, payload) = hash(&file.digest, stored, &checked, blobs).await.map_err(trouble)?;
+    check_content(file, &checked, whole, payload).map_err(wrong)?;
+
+    let signed = sign_head(keys.clone(), order.key.clone(), order.signed_s, head).await?;
+    let size = signed.front.len() as u64 + stored - checked.header_at;
+    let rest = Part::Blob { digest: file.digest, range: checked.header_at..stored };
+    let (digest, written) = blobs.compose(&[Part::Bytes(signed.front), rest]).await.map_err(trouble)?;
+
+    let head = head_bytes(&digest, written, blobs).await.map_err(trouble)?;
+    if written != size || !is_signed_head(&head, &signed.header, &keys.certificate(&order.key)?) {
+        return Err(wrong(Problem::Written(digest)));
+    }
+    Ok(SignedFile { unsigned: file.digest, signed: digest, size })
+}
+
+/// As many of the file's first bytes as its headers take, and perhaps more.
+async fn head_bytes(digest: &Digest, size: u64, blobs: &impl BlobStore) -> Result<Vec<u8>, BlobError> {
+    let mut bytes = blobs.read(digest, 0..size.min(FIRST_READ_BYTES)).await?;
+    loop {
+        match read_head(&bytes) {
+            Err(HeaderError::More { bytes: needed }) if needed <= size => {
+                bytes.extend(blobs.read(digest, bytes.len() as u64..needed).await?);
+            }
+            Ok(_) | Err(_) => return Ok(bytes),
+        }
+    }
+}
+
+/// The head must be sound, of the package that was ordered, and as it was built.
+fn check_head(bytes: &[u8], ordered: &Rpm) -> Result<Checked, Problem> {
+    let head = read_head(bytes)?;
+    let found = head.header.rpm()?;
+    let names = |rpm: &Rpm| (rpm.name.clone(), rpm.epoch, rpm.version.clone(), rpm.release.clone(), rpm.arch.clone());
+    if names(&found) != names(ordered) {
+        return Err(Problem::OtherPackage { expected: ordered.to_string(), found: found.to_string() });
+    }
+    check_header_digests(&head)?;
+    Ok(Checked { header_at: head.header_at, payload_at: head.payload_at, payload: payload_digest(&head.header)? })
+}
+
+/// Digests of the whole file and of its payload, in one reading.
+async fn hash(digest: &Digest, size: u64, checked: &Checked, blobs: &impl BlobStore) -> Result<(Vec<u8>, Vec<u8>), BlobError> {
+    let (mut whole, mut payload) = (hasher(HashAlgorithm::SHA256), hasher(checked.payload.algorithm));
+    let mut at = 0;
+    while at < size {
+        let chunk = blobs.read(digest, at..size.min(at + CHUNK_BYTES)).await?;
+        whole.update(&chunk);
+        let headers = usize::try_from(checked.payload_at.saturating_sub(at)).unwrap_or(usize::MAX);
+        payload.update(chunk.get(headers..).unwrap_or_default());
+        at += chunk.len() as u64;
+    }
+    Ok((finish(whole), finish(payload)))
+}
+
+/// The bytes must be those that the build vouches for, and their payload the one that was packed.
+fn check_content(file: &OrderedFile, checked: &Checked, whole: Vec<u8>, payload: Vec<u8>) -> Result<(), Problem> {
+    let (whole, payload) = (hexadecimal(&whole), hexadecimal(&payload));
+    if whole != file.digest.hex() {
+        return Err(Problem::Digest { expected: file.digest.hex(), found: whole });
+    }
+    if payload != checked.payload.expected {
+        let PayloadDigest { algorithm, expected } = checked.payload.clone();
+        return Err(Unsound::PayloadDigest { algorithm, expected, found: payload }.into());
+    }
+    Ok(())
+}
+
+/// Makes the signature, on a thread where computing or waiting holds up nobody.
+async fn sign_head(keys: impl Keys, key: KeyName, signed_s: u64, bytes: Vec<u8>) -> Result<Signed, SignError> {
+    let name = key.clone();
+    let work = move || {
+        let head = read_head(&bytes).expect("it was checked");
+        let made = sign_bytes(&keys, &key, head.header.bytes, signed_s)?;
+        let front = [&bytes[..LEAD_BYTES], &with_signature(&head.signature, &made.packet, made.legacy)].concat();
+        Ok(Signed { front, header: head.header.bytes.to_vec() })
+    };
+    let stopped = |error| KeyError::Unavailable { key: name, source: io::Error::other(error) };
+    tokio::task::spawn_blocking(work).await.map_err(stopped)?
+}
+
+/// Whether the head that was written says what was signed, with a good signature wherever any rpm looks for one.
+fn is_signed_head(bytes: &[u8], header: &[u8], certificate: &Cert) -> bool {
+    let Ok(head) = read_head(bytes) else { return false };
+    let (Some(packet), listed) = signatures(&head.signature) else { return false };
+    let same = head.header.bytes == header && listed.iter().all(|text| *text == base64(packet));
+    same && is_signed_by(certificate, packet, header)
+}

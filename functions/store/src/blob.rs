@@ -1,0 +1,141 @@
+//! The port for bytes: kept under their digest, never changed; and pointers, swapped under a condition.
+
+use futures_util::Stream;
+use millrace_core::{Digest, DigestError};
+use std::future::Future;
+use std::ops::Range;
+use std::path::Path;
+
+/// Largest pointer, in bytes: it is read with every request to a repository and written with every release.
+pub const POINTER_BYTES_MAX: usize = 64 * 1024;
+
+/// A piece of a blob that is put together from others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// A range of a blob, copied where it lies.
+    Blob {
+        /// Which.
+        digest: Digest,
+        /// From and to, in bytes.
+        range: Range<u64>,
+    },
+}
+
+/// Number of a pointer's state; another one after every swap.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PointerVersion(pub String);
+
+/// The store did not answer as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// There is no such blob; a retry does not help.
+    #[error("no blob {0}")]
+    Missing(Digest),
+    /// A range beyond the end.
+    #[error("bytes {} to {} of {digest}, which has {size}", range.start, range.end)]
+    OutOfRange {
+        /// Which blob.
+        digest: Digest,
+        /// What was asked for.
+        range: Range<u64>,
+        /// What there is.
+        size: u64,
+    },
+    /// What lies under a digest has another one: the medium is damaged.
+    #[error("the blob {expected} is damaged: its digest is {found}")]
+    Damaged {
+        /// Under which digest it lies.
+        expected: Digest,
+        /// Which it has.
+        found: Digest,
+    },
+    /// A text that should be a digest is none.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    /// Disk full, network gone: a retry may help.
+    #[error("the blob store does not answer: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A pointer that was not swapped.
+#[derive(Debug, thiserror::Error)]
+pub enum SwapError {
+    /// Somebody else swapped first: read again, decide again.
+    #[error("the pointer `{0}` was changed by somebody else")]
+    Conflict(String),
+    /// The store's trouble.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+}
+
+/// Keeps bytes. Reading what was written is strongly consistent.
+pub trait BlobStore: Clone + Send + Sync + 'static {
+    /// Keeps these bytes. Twice the same does no harm. Durable when it returns.
+    fn put(&self, bytes: Vec<u8>) -> impl Future<Output = Result<Digest, BlobError>> + Send;
+
+    /// Keeps a file's bytes; the file stays as it is. Answers digest and size.
+    fn put_file(&self, path: &Path) -> impl Future<Output = Result<(Digest, u64), BlobError>> + Send;
+
+    /// Puts a blob together from others without their bytes passing through the caller. Answers digest and size.
+    fn compose(&self, parts: &[Part]) -> impl Future<Output = Result<(Digest, u64), BlobError>> + Send;
+
+    /// Size in bytes; none where there is no such blob.
+    fn size(&self, digest: &Digest) -> impl Future<Output = Result<Option<u64>, BlobError>> + Send;
+
+    /// Reads a range; the whole of it or an error.
+    fn read(&self, digest: &Digest, range: Range<u64>) -> impl Future<Output = Result<Vec<u8>, BlobError>> + Send;
+
+    /// Writes a blob into a file that is not there yet, and checks its digest on the way.
+    fn fetch(&self, digest: &Digest, to: &Path) -> impl Future<Output = Result<(), BlobError>> + Send;
+
+    /// Reads a pointer.
+    fn pointer(&self, name: &str) -> impl Future<Output = Result<Option<(Vec<u8>, PointerVersion)>, BlobError>> + Send;
+
+    /// Replaces a pointer that is still as it was read; `None` where there was none. Durable when it returns. At most
+    /// [`POINTER_BYTES_MAX`].
+    fn swap(
+        &self,
+        name: &str,
+        expected: Option<&PointerVersion>,
+        bytes: Vec<u8>,
+    ) -> impl Future<Output = Result<PointerVersion, SwapError>> + Send;
+
+    /// Reads a whole blob of at most `bytes_max`; a larger one is an error of range.
+    fn read_all(&self, digest: &Digest, bytes_max: u64) -> impl Future<Output = Result<Vec<u8>, BlobError>> + Send {
+        async move {
+            let size = self.size(digest).await?.ok_or(BlobError::Missing(*digest))?;
+            if size > bytes_max {
+                return Err(BlobError::OutOfRange { digest: *digest, range: 0..size, size: bytes_max });
+            }
+            self.read(digest, 0..size).await
+        }
+    }
+}
+
+/// Bytes read from a store at a time on the way to somebody else: few round trips, little memory for many at once.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// A range of a blob, read piece by piece as it is taken.
+pub fn pieces<B: BlobStore>(blobs: B, digest: Digest, range: Range<u64>) -> impl Stream<Item = Result<Vec<u8>, BlobError>> + Send {
+    futures_util::stream::try_unfold(range.start, move |from| {
+        let (blobs, end) = (blobs.clone(), range.end);
+        async move {
+            if from >= end {
+                return Ok(None);
+            }
+            let to = from.saturating_add(PIECE_BYTES).min(end);
+            Ok(Some((blobs.read(&digest, from..to).await?, to)))
+        }
+    })
+}
+
+/// Refuses a pointer that is larger than every store takes.
+pub(crate) fn check_pointer(name: &str, bytes: &[u8]) -> Result<(), SwapError> {
+    if bytes.len() <= POINTER_BYTES_MAX {
+        return Ok(());
+    }
+    let problem = format!("the pointer `{name}` would have {} bytes, at most {POINTER_BYTES_MAX} fit", bytes.len());
+    Err(BlobError::Io(std::io::Error::new(std::io::ErrorKind::InvalidInput, problem)).into())
+}

@@ -1,0 +1,111 @@
+//! Where builds lie, and by which marks they are found.
+
+use crate::records::{get, write};
+use crate::state::{Commit, Expect, Mark, SaveError, StateError, StateStore, Table, Version};
+use millrace_core::build::{Build, Stage};
+use millrace_core::push::{Commit as GitCommit, PushRecord};
+use millrace_core::task::TaskId;
+use millrace_core::{Arch, BuildId, PackageName, PushId, RunnerName, Timestamp};
+use std::collections::BTreeSet;
+
+/// Index of all builds, the newest first.
+pub const BUILDS: &str = "builds";
+
+/// Index of builds in which something is leased, the earliest expiry first.
+pub const LEASED: &str = "leased";
+
+/// Index of all pushes, the newest first.
+pub const PUSHES: &str = "pushes";
+
+/// Index of tasks that a runner of this architecture may take, the oldest build first; `None` for tasks that any may take.
+pub fn ready_index(arch: Option<Arch>) -> String {
+    format!("ready/{}", arch.map_or("any", Arch::as_str))
+}
+
+/// Index of builds in which this runner has something leased.
+pub fn held_index(runner: &RunnerName) -> String {
+    format!("held/{runner}")
+}
+
+/// Index of a package's builds, the newest first.
+pub fn package_index(package: &PackageName) -> String {
+    format!("package/{package}")
+}
+
+/// Index of a commit's builds, the newest first.
+pub fn commit_index(commit: &GitCommit) -> String {
+    format!("commit/{commit}")
+}
+
+/// Index of a package's pushes, the newest first.
+pub fn package_pushes_index(package: &PackageName) -> String {
+    format!("package-pushes/{package}")
+}
+
+/// Index of a commit's pushes, the newest first.
+pub fn commit_pushes_index(commit: &GitCommit) -> String {
+    format!("commit-pushes/{commit}")
+}
+
+/// A place that sorts by time, the latest first.
+fn newest_first(at: Timestamp, id: &str) -> String {
+    format!("{:020}/{id}", u64::MAX - at.0)
+}
+
+/// All marks of a build in its present state.
+pub fn build_marks(build: &Build) -> Vec<Mark> {
+    let place = newest_first(build.created, build.id.as_str());
+    let announced = &build.push.announced;
+    let indexes = [BUILDS.to_owned(), package_index(&announced.package), commit_index(&announced.commit)];
+    let mut marks: Vec<Mark> = indexes.into_iter().map(|index| Mark { index, sort: place.clone() }).collect();
+    let oldest_first = |task: &TaskId| format!("{:020}/{}/{task}", build.created.0, build.id);
+    marks.extend(build.ready().map(|task| Mark { index: ready_index(task.arch), sort: oldest_first(task) }));
+    let holders: BTreeSet<&RunnerName> = build.tasks.iter().filter_map(|task| Some(&task.lease()?.runner)).collect();
+    marks.extend(holders.into_iter().map(|runner| Mark { index: held_index(runner), sort: build.id.to_string() }));
+    if let (Some(until), Stage::Running) = (build.next_expiry(), &build.stage) {
+        marks.push(Mark { index: LEASED.to_owned(), sort: format!("{:020}/{}", until.0, build.id) });
+    }
+    marks
+}
+
+/// All marks of a push.
+pub fn push_marks(record: &PushRecord) -> Vec<Mark> {
+    let announced = &record.announced;
+    let place = newest_first(announced.received, announced.id.as_str());
+    let indexes = [PUSHES.to_owned(), package_pushes_index(&announced.package), commit_pushes_index(&announced.commit)];
+    indexes.into_iter().map(|index| Mark { index, sort: place.clone() }).collect()
+}
+
+/// The task that a mark of [`ready_index`] stands for.
+pub fn ready_task(sort: &str) -> Option<(BuildId, TaskId)> {
+    let mut parts = sort.splitn(3, '/').skip(1);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// The moment in a mark of [`LEASED`].
+pub fn leased_until(sort: &str) -> Option<Timestamp> {
+    sort.split('/').next()?.parse().ok().map(Timestamp)
+}
+
+/// Reads a build.
+pub async fn load_build(state: &impl StateStore, id: &BuildId) -> Result<Option<(Build, Version)>, StateError> {
+    get(state, Table::Build, id.as_str()).await
+}
+
+/// Reads a push.
+pub async fn load_push(state: &impl StateStore, id: &PushId) -> Result<Option<(PushRecord, Version)>, StateError> {
+    get(state, Table::Push, id.as_str()).await
+}
+
+/// Writes new builds, what they want done at once, and what has become of their push, all at once.
+pub async fn create_builds(state: &impl StateStore, push: (&PushRecord, Version), builds: &[Build]) -> Result<(), SaveError> {
+    let (record, version) = push;
+    let mut commit = Commit::default();
+    for build in builds {
+        commit.writes.push(write(Table::Build, build.id.as_str(), Expect::Absent, build, build_marks(build))?);
+        commit.effects.extend(build.first_effects());
+    }
+    let id = record.announced.id.as_str();
+    commit.writes.push(write(Table::Push, id, Expect::Version(version), record, push_marks(record))?);
+    state.save(commit).await
+}

@@ -1,0 +1,124 @@
+//! The laws of letters: delivered at least once, one taker at a time, never for ever.
+
+use super::race;
+use super::state::{commit, ended};
+use crate::state::{DELIVERIES_MAX, Letter, LetterId, StateStore};
+use millrace_core::Timestamp;
+use millrace_core::order::Effect;
+use std::collections::BTreeSet;
+
+const NOW: Timestamp = Timestamp(1_000_000);
+const LATER: Timestamp = Timestamp(2_000_000);
+const LATER_STILL: Timestamp = Timestamp(3_000_000);
+
+async fn post<S: StateStore>(store: &S, builds: &[&str]) {
+    for build in builds {
+        store.save(commit(Vec::new(), vec![ended(build)])).await.unwrap();
+    }
+}
+
+fn effects(letters: &[Letter]) -> Vec<Effect> {
+    letters.iter().map(|letter| letter.effect.clone()).collect()
+}
+
+/// And no more of them than asked for; the rest comes with the next asking.
+pub async fn letters_come_oldest_first<S: StateStore>(store: S) {
+    post(&store, &["one", "two"]).await;
+    store.save(commit(Vec::new(), vec![ended("three"), ended("four"), ended("five")])).await.unwrap();
+    let first = store.take(3, NOW, LATER).await.unwrap();
+    assert_eq!(effects(&first), ["one", "two", "three"].map(ended));
+    let rest = store.take(3, NOW, LATER).await.unwrap();
+    assert_eq!(effects(&rest), ["four", "five"].map(ended));
+    let ids: Vec<LetterId> = first.iter().chain(&rest).map(|letter| letter.id).collect();
+    assert!(ids.is_sorted() && ids.iter().collect::<BTreeSet<_>>().len() == 5, "{ids:?}");
+}
+
+/// It comes again from the named moment on, under its id, counted.
+pub async fn a_letter_is_hidden_until_its_time_and_then_comes_again<S: StateStore>(store: S) {
+    post(&store, &["one"]).await;
+    let first = store.take(10, NOW, LATER).await.unwrap();
+    assert_eq!(first[0].deliveries, 1);
+    assert_eq!(store.take(10, NOW, LATER).await.unwrap(), []);
+    assert_eq!(store.take(10, Timestamp(LATER.0 - 1), LATER).await.unwrap(), []);
+    let again = store.take(10, LATER, LATER_STILL).await.unwrap();
+    assert_eq!(again, [Letter { deliveries: 2, ..first[0].clone() }]);
+}
+
+/// And no other letter with it.
+pub async fn a_settled_letter_is_forgotten<S: StateStore>(store: S) {
+    post(&store, &["one", "two", "three"]).await;
+    let letters = store.take(10, NOW, LATER).await.unwrap();
+    store.settle(letters[1].id).await.unwrap();
+    let left = store.take(10, LATER, LATER_STILL).await.unwrap();
+    assert_eq!(effects(&left), ["one", "three"].map(ended));
+}
+
+/// Nor does settling what never was.
+pub async fn settling_twice_does_no_harm<S: StateStore>(store: S) {
+    post(&store, &["one", "two"]).await;
+    let letters = store.take(1, NOW, LATER).await.unwrap();
+    store.settle(letters[0].id).await.unwrap();
+    store.settle(letters[0].id).await.unwrap();
+    store.settle(LetterId(letters[0].id.0 + 1_000_000)).await.unwrap();
+    assert_eq!(effects(&store.take(10, LATER, LATER_STILL).await.unwrap()), [ended("two")]);
+}
+
+/// Whoever was slow has still done it.
+pub async fn a_letter_may_be_settled_after_it_came_again<S: StateStore>(store: S) {
+    post(&store, &["one"]).await;
+    let first = store.take(10, NOW, LATER).await.unwrap();
+    let again = store.take(10, LATER, LATER_STILL).await.unwrap();
+    store.settle(first[0].id).await.unwrap();
+    assert_eq!(store.take(10, LATER_STILL, Timestamp(LATER_STILL.0 + 1)).await.unwrap(), []);
+    store.settle(again[0].id).await.unwrap();
+}
+
+/// After [`DELIVERIES_MAX`] deliveries; it is kept for a person, holds up nobody, and can still be settled.
+pub async fn a_letter_that_nobody_settles_is_set_aside<S: StateStore>(store: S) {
+    post(&store, &["poison"]).await;
+    for delivery in 1..=DELIVERIES_MAX {
+        let at = u64::from(delivery);
+        let letters = store.take(10, Timestamp(at), Timestamp(at + 1)).await.unwrap();
+        assert_eq!(letters.iter().map(|letter| letter.deliveries).collect::<Vec<_>>(), [delivery]);
+        assert_eq!(store.set_aside(10).await.unwrap(), [], "not before it was tried for the last time");
+    }
+    post(&store, &["good"]).await;
+    assert_eq!(effects(&store.take(1, NOW, LATER).await.unwrap()), [ended("good")], "it takes nobody's place");
+    let aside = store.set_aside(10).await.unwrap();
+    assert_eq!(effects(&aside), [ended("poison")]);
+    assert_eq!(aside[0].deliveries, DELIVERIES_MAX);
+    assert_eq!(effects(&store.take(10, LATER, LATER_STILL).await.unwrap()), [ended("good")], "it does not come again");
+    store.settle(aside[0].id).await.unwrap();
+    assert_eq!(store.set_aside(10).await.unwrap(), []);
+}
+
+/// Many take at once: every letter is delivered, none of them to two.
+pub async fn a_letter_is_taken_by_one<S: StateStore>(store: S) {
+    const LETTERS: usize = 40;
+    let all = (0..LETTERS).map(|number| ended(&format!("b{number}"))).collect();
+    store.save(commit(Vec::new(), all)).await.unwrap();
+    let taken = race(8, |_| {
+        let store = store.clone();
+        async move {
+            let mut mine = Vec::new();
+            while let letters @ [_, ..] = store.take(3, NOW, LATER).await.unwrap().as_slice() {
+                mine.extend(letters.iter().map(|letter| letter.id));
+            }
+            mine
+        }
+    });
+    let taken: Vec<LetterId> = taken.await.into_iter().flatten().collect();
+    assert_eq!((taken.len(), taken.iter().collect::<BTreeSet<_>>().len()), (LETTERS, LETTERS));
+}
+
+/// The number of a settled letter is not given to another.
+pub async fn letters_are_numbered_anew_for_ever<S: StateStore>(store: S) {
+    let mut last = None;
+    for _ in 0..3 {
+        post(&store, &["again"]).await;
+        let letters = store.take(10, NOW, LATER).await.unwrap();
+        assert!(Some(letters[0].id) > last, "{:?} after {last:?}", letters[0].id);
+        last = Some(letters[0].id);
+        store.settle(letters[0].id).await.unwrap();
+    }
+}

@@ -1,0 +1,287 @@
+//! Both ports in memory: for stories and the simulation. What is written is gone with the process.
+
+use crate::blob::{BlobError, BlobStore, Part, PointerVersion, SwapError};
+use crate::state::{
+    Commit, DELIVERIES_MAX, Expect, Key, Letter, LetterId, Mark, Marked, Record, SaveError, StateError, StateStore, Table, Version,
+    Write, check,
+};
+use millrace_core::order::Effect;
+use millrace_core::{Digest, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+/// A store in memory. Clones share what it holds.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    held: Arc<Mutex<Held>>,
+    yields: bool,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    records: BTreeMap<Key, Kept>,
+    marks: BTreeMap<String, BTreeSet<(String, Key)>>,
+    letters: BTreeMap<LetterId, Posted>,
+    letters_ever: u64,
+    blobs: BTreeMap<Digest, Arc<[u8]>>,
+    pointers: BTreeMap<String, (u64, Vec<u8>)>,
+}
+
+/// A record, or what stays of a removed one so that its versions go on where they were.
+#[derive(Debug)]
+struct Kept {
+    version: Version,
+    body: Option<String>,
+    marks: Vec<Mark>,
+}
+
+#[derive(Debug)]
+struct Posted {
+    effect: Effect,
+    hidden_until: Timestamp,
+    deliveries: u32,
+    set_aside: bool,
+}
+
+impl Posted {
+    fn letter(&self, id: LetterId) -> Letter {
+        Letter { id, effect: self.effect.clone(), deliveries: self.deliveries }
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty store whose every operation pauses once before and once after it takes effect: whoever drops a future in
+    /// between has killed the caller between two of its writes.
+    pub fn with_yields() -> Self {
+        Self { yields: true, ..Self::default() }
+    }
+
+    /// Letters that are not settled, hidden ones and those set aside among them.
+    pub fn letters(&self) -> usize {
+        self.held().letters.len()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn pause(&self) {
+        let mut paused = !self.yields;
+        poll_fn(|context| {
+            if std::mem::replace(&mut paused, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Does something to what is held, with a pause on each side.
+    async fn with<T>(&self, what: impl FnOnce(&mut Held) -> T) -> T {
+        self.pause().await;
+        let result = what(&mut self.held());
+        self.pause().await;
+        result
+    }
+}
+
+impl Held {
+    fn stands(&self, write: &Write) -> bool {
+        let found = self.records.get(&write.key).filter(|kept| kept.body.is_some());
+        match write.expect {
+            Expect::Absent => found.is_none(),
+            Expect::Version(version) => found.is_some_and(|kept| kept.version == version),
+        }
+    }
+
+    fn apply(&mut self, write: Write) {
+        let Write { key, body, mut marks, .. } = write;
+        let before = self.records.remove(&key);
+        for Mark { index, sort } in before.iter().flat_map(|kept| &kept.marks) {
+            if let Some(of_index) = self.marks.get_mut(index) {
+                of_index.remove(&(sort.clone(), key.clone()));
+            }
+        }
+        if body.is_none() {
+            marks.clear();
+        }
+        for Mark { index, sort } in &marks {
+            self.marks.entry(index.clone()).or_default().insert((sort.clone(), key.clone()));
+        }
+        let version = Version(before.map_or(1, |kept| kept.version.0 + 1));
+        self.records.insert(key, Kept { version, body, marks });
+    }
+
+    fn record(&self, key: &Key) -> Option<Record> {
+        let kept = self.records.get(key)?;
+        Some(Record { key: key.clone(), version: kept.version, body: kept.body.clone()? })
+    }
+
+    fn list(&self, table: Table, after: Option<&str>, limit: usize) -> Vec<Record> {
+        let from = Key::new(table, after.unwrap_or_default());
+        let keys = self.records.range(&from..).map(|(key, _)| key).take_while(|key| key.table == table);
+        keys.filter(|key| after.is_none_or(|after| key.id != after)).filter_map(|key| self.record(key)).take(limit).collect()
+    }
+
+    fn marked(&self, index: &str, after: Option<&str>, limit: usize) -> Vec<Marked> {
+        let Some(of_index) = self.marks.get(index) else { return Vec::new() };
+        let from = (after.unwrap_or_default().to_owned(), Key::new(Table::ALL[0], ""));
+        let found = of_index.range(from..).filter(|(sort, _)| after.is_none_or(|after| sort != after));
+        found.take(limit).map(|(sort, key)| Marked { sort: sort.clone(), key: key.clone() }).collect()
+    }
+
+    fn take(&mut self, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        for (id, posted) in self.letters.iter_mut().filter(|(_, posted)| !posted.set_aside && posted.hidden_until <= now) {
+            if posted.deliveries >= DELIVERIES_MAX {
+                posted.set_aside = true;
+            } else if letters.len() < limit {
+                posted.deliveries += 1;
+                posted.hidden_until = hidden_until;
+                letters.push(posted.letter(*id));
+            }
+        }
+        letters
+    }
+
+    fn post(&mut self, effect: Effect) {
+        self.letters_ever += 1;
+        let posted = Posted { effect, hidden_until: Timestamp(0), deliveries: 0, set_aside: false };
+        self.letters.insert(LetterId(self.letters_ever), posted);
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<&Arc<[u8]>, BlobError> {
+        self.blobs.get(digest).ok_or(BlobError::Missing(*digest))
+    }
+
+    fn range(&self, digest: &Digest, range: &Range<u64>) -> Result<&[u8], BlobError> {
+        let bytes = self.blob(digest)?;
+        let out = || BlobError::OutOfRange { digest: *digest, range: range.clone(), size: bytes.len() as u64 };
+        let (from, to) = (usize::try_from(range.start).map_err(|_| out())?, usize::try_from(range.end).map_err(|_| out())?);
+        bytes.get(from..to).ok_or_else(out)
+    }
+
+    fn keep(&mut self, bytes: Vec<u8>) -> (Digest, u64) {
+        let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+        self.blobs.entry(digest).or_insert_with(|| bytes.into());
+        (digest, size)
+    }
+}
+
+impl StateStore for MemoryStore {
+    async fn load(&self, key: &Key) -> Result<Option<Record>, StateError> {
+        self.with(|held| Ok(held.record(key))).await
+    }
+
+    async fn save(&self, commit: Commit) -> Result<(), SaveError> {
+        check(&commit)?;
+        let write = |held: &mut Held| {
+            if let Some(write) = commit.writes.iter().find(|write| !held.stands(write)) {
+                return Err(SaveError::Conflict(write.key.clone()));
+            }
+            commit.writes.into_iter().for_each(|write| held.apply(write));
+            commit.effects.into_iter().for_each(|effect| held.post(effect));
+            Ok(())
+        };
+        self.with(write).await
+    }
+
+    async fn list(&self, table: Table, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StateError> {
+        self.with(|held| Ok(held.list(table, after, limit))).await
+    }
+
+    async fn marked(&self, index: &str, after: Option<&str>, limit: usize) -> Result<Vec<Marked>, StateError> {
+        self.with(|held| Ok(held.marked(index, after, limit))).await
+    }
+
+    async fn take(&self, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Result<Vec<Letter>, StateError> {
+        self.with(|held| Ok(held.take(limit, now, hidden_until))).await
+    }
+
+    async fn settle(&self, letter: LetterId) -> Result<(), StateError> {
+        let forget = |held: &mut Held| {
+            held.letters.remove(&letter);
+            Ok(())
+        };
+        self.with(forget).await
+    }
+
+    async fn set_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+        let read = |held: &mut Held| {
+            let aside = held.letters.iter().filter(|(_, posted)| posted.set_aside);
+            Ok(aside.take(limit).map(|(id, posted)| posted.letter(*id)).collect())
+        };
+        self.with(read).await
+    }
+}
+
+impl BlobStore for MemoryStore {
+    async fn put(&self, bytes: Vec<u8>) -> Result<Digest, BlobError> {
+        self.with(|held| Ok(held.keep(bytes).0)).await
+    }
+
+    async fn put_file(&self, path: &Path) -> Result<(Digest, u64), BlobError> {
+        let bytes = std::fs::read(path)?;
+        self.with(|held| Ok(held.keep(bytes))).await
+    }
+
+    async fn compose(&self, parts: &[Part]) -> Result<(Digest, u64), BlobError> {
+        let put_together = |held: &mut Held| {
+            let mut bytes = Vec::new();
+            for part in parts {
+                match part {
+                    Part::Bytes(piece) => bytes.extend_from_slice(piece),
+                    Part::Blob { digest, range } => bytes.extend_from_slice(held.range(digest, range)?),
+                }
+            }
+            Ok(held.keep(bytes))
+        };
+        self.with(put_together).await
+    }
+
+    async fn size(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
+        self.with(|held| Ok(held.blobs.get(digest).map(|bytes| bytes.len() as u64))).await
+    }
+
+    async fn read(&self, digest: &Digest, range: Range<u64>) -> Result<Vec<u8>, BlobError> {
+        self.with(|held| held.range(digest, &range).map(<[u8]>::to_vec)).await
+    }
+
+    async fn fetch(&self, digest: &Digest, to: &Path) -> Result<(), BlobError> {
+        let bytes = self.with(|held| held.blob(digest).cloned()).await?;
+        let mut file = std::fs::File::create_new(to)?;
+        Ok(std::io::Write::write_all(&mut file, &bytes)?)
+    }
+
+    async fn pointer(&self, name: &str) -> Result<Option<(Vec<u8>, PointerVersion)>, BlobError> {
+        let read = |held: &mut Held| {
+            let found = held.pointers.get(name);
+            Ok(found.map(|(version, bytes)| (bytes.clone(), PointerVersion(version.to_string()))))
+        };
+        self.with(read).await
+    }
+
+    async fn swap(&self, name: &str, expected: Option<&PointerVersion>, bytes: Vec<u8>) -> Result<PointerVersion, SwapError> {
+        crate::blob::check_pointer(name, &bytes)?;
+        let swap = |held: &mut Held| {
+            let found = held.pointers.get(name).map(|(version, _)| *version);
+            if found.map(|version| version.to_string()) != expected.map(|version| version.0.clone()) {
+                return Err(SwapError::Conflict(name.to_owned()));
+            }
+            let version = found.unwrap_or(0) + 1;
+            held.pointers.insert(name.to_owned(), (version, bytes));
+            Ok(PointerVersion(version.to_string()))
+        };
+        self.with(swap).await
+    }
+}

@@ -1,0 +1,256 @@
+//! The port for small records: read strongly, write all or nothing under conditions, together with an outbox.
+
+use millrace_core::Timestamp;
+use millrace_core::order::Effect;
+use std::collections::BTreeSet;
+use std::future::Future;
+
+/// Largest record, in bytes of JSON: DynamoDB takes items of at most 400 KB (Amazon DynamoDB Developer Guide, "Quotas"), names and
+/// marks included.
+pub const RECORD_BYTES_MAX: usize = 380 * 1024;
+
+/// Most writes and letters in one commit: DynamoDB's TransactWriteItems takes 100 actions.
+pub const COMMIT_WRITES_MAX: usize = 100;
+
+/// Times that an effect is delivered before it is set aside for a person: passing trouble is over by then, and what is
+/// wrong for good does not circle.
+pub const DELIVERIES_MAX: u32 = 10;
+
+/// Kinds of records. Each has ids of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// `millrace_core::build::Build` by build id.
+    Build,
+    /// Deliveries of webhooks that were answered, by forge and delivery id.
+    Delivery,
+    /// `millrace_core::log::LogIndex` by build, task and lease.
+    Log,
+    /// `millrace_core::push::Package` by name.
+    Package,
+    /// Platforms by name.
+    Platform,
+    /// Plugins by name.
+    Plugin,
+    /// `millrace_core::push::PushRecord` by push id.
+    Push,
+    /// Runners by name.
+    Runner,
+    /// What has no kind of its own.
+    Setting,
+}
+
+impl Table {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Build,
+        Self::Delivery,
+        Self::Log,
+        Self::Package,
+        Self::Platform,
+        Self::Plugin,
+        Self::Push,
+        Self::Runner,
+        Self::Setting,
+    ];
+
+    /// As stores spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Delivery => "delivery",
+            Self::Log => "log",
+            Self::Package => "package",
+            Self::Platform => "platform",
+            Self::Plugin => "plugin",
+            Self::Push => "push",
+            Self::Runner => "runner",
+            Self::Setting => "setting",
+        }
+    }
+}
+
+/// Where a record lies.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its kind.
+    pub table: Table,
+    /// Its id among its kind.
+    pub id: String,
+}
+
+impl Key {
+    /// The key of a record.
+    pub fn new(table: Table, id: impl Into<String>) -> Self {
+        Self { table, id: id.into() }
+    }
+}
+
+/// Number of a record's state. Grows with every write of the record, through its removal and its coming back too, so that a
+/// write that is based on an older state is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u64);
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where it lies.
+    pub key: Key,
+    /// Which state of it this is.
+    pub version: Version,
+    /// JSON.
+    pub body: String,
+}
+
+/// An entry in an index of the caller's making: records carry marks, and [`StateStore::marked`] finds them in the order of
+/// `sort`. A write of a record replaces all of its marks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// Name of the index, for example `ready/x86_64`.
+    pub index: String,
+    /// Place in it; unique within the index for each record.
+    pub sort: String,
+}
+
+/// A mark that was found, and the record that carries it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// Place in the index.
+    pub sort: String,
+    /// Who carries it.
+    pub key: Key,
+}
+
+/// On what condition a record is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// There is none yet.
+    Absent,
+    /// It is still as it was read.
+    Version(Version),
+}
+
+/// One record to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// Where.
+    pub key: Key,
+    /// On what condition.
+    pub expect: Expect,
+    /// JSON, at most [`RECORD_BYTES_MAX`]; none removes the record and its marks.
+    pub body: Option<String>,
+    /// All marks that it has from now on.
+    pub marks: Vec<Mark>,
+}
+
+/// Writes and effects that happen together or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Commit {
+    /// Records.
+    pub writes: Vec<Write>,
+    /// What shall happen because of them.
+    pub effects: Vec<Effect>,
+}
+
+/// Names an effect in the outbox. Grows; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LetterId(pub u64);
+
+/// An effect on its way. Delivered until it is settled, so perhaps more than once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Which.
+    pub id: LetterId,
+    /// What shall happen.
+    pub effect: Effect,
+    /// How often it was delivered, this time included.
+    pub deliveries: u32,
+}
+
+/// The store did not answer as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Passing: disk full, network gone, locked. A retry may help.
+    #[error("the state store does not answer: {0}")]
+    Unavailable(String),
+    /// What it holds cannot be read; a person must look.
+    #[error("the state store holds what cannot be read: {0}")]
+    Corrupt(String),
+    /// A commit of a shape that not every store takes; the caller must make another one, a retry does not help.
+    #[error("no store takes this commit: {0}")]
+    Unfit(String),
+}
+
+/// A commit that was not made; nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// Somebody else wrote first: load again, decide again.
+    #[error("{} was changed by somebody else", .0.id)]
+    Conflict(Key),
+    /// Larger than the store takes; the caller must make it smaller.
+    #[error("{} is {bytes} bytes, at most {RECORD_BYTES_MAX} fit", key.id)]
+    TooLarge {
+        /// Which record.
+        key: Key,
+        /// Its size.
+        bytes: usize,
+    },
+    /// The store's trouble.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Keeps small records.
+pub trait StateStore: Clone + Send + Sync + 'static {
+    /// Reads a record as it is now (strongly consistent).
+    fn load(&self, key: &Key) -> impl Future<Output = Result<Option<Record>, StateError>> + Send;
+
+    /// Makes all writes and puts all effects into the outbox, or does nothing. Durable when it returns.
+    fn save(&self, commit: Commit) -> impl Future<Output = Result<(), SaveError>> + Send;
+
+    /// Records of a kind in the order of their ids, after `after`.
+    fn list(&self, table: Table, after: Option<&str>, limit: usize)
+    -> impl Future<Output = Result<Vec<Record>, StateError>> + Send;
+
+    /// Marks of an index in their order, after `after`. May be a moment old: load the record before deciding on it.
+    fn marked(
+        &self,
+        index: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Marked>, StateError>> + Send;
+
+    /// Takes letters that nobody else has taken, the oldest first, and hides them until `hidden_until`. One that is not settled
+    /// by then is delivered again; one delivered [`DELIVERIES_MAX`] times is set aside instead.
+    fn take(
+        &self,
+        limit: usize,
+        now: Timestamp,
+        hidden_until: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Letter>, StateError>> + Send;
+
+    /// Forgets a letter whose effect has happened. Forgetting it twice does no harm.
+    fn settle(&self, letter: LetterId) -> impl Future<Output = Result<(), StateError>> + Send;
+
+    /// Letters that were set aside.
+    fn set_aside(&self, limit: usize) -> impl Future<Output = Result<Vec<Letter>, StateError>> + Send;
+}
+
+/// Refuses a commit that not every store takes: too many writes, a record too large, or a record written twice
+/// (TransactWriteItems refuses that, and which of the two would win is nobody's guess).
+pub(crate) fn check(commit: &Commit) -> Result<(), SaveError> {
+    let actions = commit.writes.len() + commit.effects.len() + commit.writes.iter().map(|write| write.marks.len()).sum::<usize>();
+    if actions > COMMIT_WRITES_MAX {
+        return Err(StateError::Unfit(format!("it has {actions} writes, at most {COMMIT_WRITES_MAX} fit")).into());
+    }
+    let mut keys = BTreeSet::new();
+    for write in &commit.writes {
+        if !keys.insert(&write.key) {
+            return Err(StateError::Unfit(format!("it writes {} `{}` twice", write.key.table.as_str(), write.key.id)).into());
+        }
+        let bytes = write.body.as_ref().map_or(0, String::len);
+        if bytes > RECORD_BYTES_MAX {
+            return Err(SaveError::TooLarge { key: write.key.clone(), bytes });
+        }
+    }
+    Ok(())
+}

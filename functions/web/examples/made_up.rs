@@ -1,0 +1,17 @@
+//! Serves pages of a made-up line, to look at them: `cargo run -p millrace-web --example made_up`.
+
+#![allow(clippy::unwrap_used, dead_code)]
+
+#[path = "../tests/world/mod.rs"]
+mod world;
+
+#[tokio::main]
+async fn main() {
+    let world = world::World::busy().await;
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8620".to_owned());
+    let socket = tokio::net::TcpListener::bind(&address).await.unwrap();
+    for build in world::every_state() {
+        println!("http://{}/builds/{}  {} {}", socket.local_addr().unwrap(), build.id, build.word(), build.push.announced.package);
+    }
+    axum::serve(socket, world.router()).await.unwrap();
+}

@@ -1,0 +1,96 @@
+//! Pages and JSON of the line. Nothing here writes.
+//!
+//! | path | what |
+//! |---|---|
+//! | `/` | builds, and pushes that no build came of, the newest first |
+//! | `/builds/{id}` | a build: its tasks, their attempts, its files |
+//! | `/builds/{id}/tasks/{task}/log`, `…/log.txt` | the end of a log in a page; all of it as text |
+//! | `/builds/{id}/files/{name}` | a file that a task handed over |
+//! | `/packages`, `/packages/{name}` | packages, and how far each is on each platform |
+//! | `/platforms`, `/platforms/{name}` | platforms |
+//! | `/pushes/{id}` | a push, and what has become of it |
+//! | `/api/v1/…` | the same as JSON, in the shape of [`view`] |
+//!
+//! What a push brings (subjects, logs, files) is hostile until shown otherwise: text is escaped by `maud`, files are only ever
+//! handed out as downloads, and no page may run script or be framed.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod api;
+mod files;
+mod find;
+mod layout;
+mod pages;
+mod problem;
+pub mod view;
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use millrace_core::Timestamp;
+use millrace_store::{BlobStore, StateStore};
+use std::sync::Arc;
+
+/// What the pages need.
+#[derive(Clone)]
+pub struct Web<S, B> {
+    /// Builds, pushes, packages, platforms.
+    pub state: S,
+    /// Logs and files.
+    pub blobs: B,
+    /// The line's clock.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl<S, B> Web<S, B> {
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+}
+
+/// All routes, to be merged at the root: pages link to `/…` and to the repositories at `/repo/…`. It brings the fallback that
+/// says in words that there is no such page.
+pub fn router<S: StateStore, B: BlobStore>(web: Web<S, B>) -> Router {
+    Router::new()
+        .route("/", get(pages::builds::<S, B>))
+        .route("/builds/{id}", get(pages::build::<S, B>))
+        .route("/builds/{id}/tasks/{task}/log", get(pages::log::<S, B>))
+        .route("/builds/{id}/tasks/{task}/log.txt", get(files::log::<S, B>))
+        .route("/builds/{id}/files/{name}", get(files::artifact::<S, B>))
+        .route("/packages", get(pages::packages::<S, B>))
+        .route("/packages/{name}", get(pages::package::<S, B>))
+        .route("/platforms", get(pages::platforms::<S, B>))
+        .route("/platforms/{name}", get(pages::platform::<S, B>))
+        .route("/pushes/{id}", get(pages::push::<S, B>))
+        .route("/style.css", get(style))
+        .nest("/api/v1", api::router())
+        .fallback(problem::no_such_page)
+        .layer(map_response(harden))
+        .with_state(web)
+}
+
+const STYLE: &str = include_str!("style.css");
+
+async fn style() -> impl IntoResponse {
+    // The link to it names its digest, so that a new one is fetched at once.
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=31536000, immutable")], STYLE)
+}
+
+/// Says with every answer what a browser may do with it: show it with our style, and nothing else.
+async fn harden(mut response: Response) -> Response {
+    let said = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    for (name, value) in said {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}

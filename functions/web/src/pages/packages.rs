@@ -1,0 +1,72 @@
+//! The list of packages, and the page of one with its pipeline.
+
+use super::builds::list;
+use crate::find::{Happened, Part};
+use crate::layout::{commit, moment, named, older, since, state, took};
+use crate::view::{BuildView, PackageView, segment};
+use maud::{Markup, html};
+use millrace_core::Timestamp;
+
+pub(super) fn all(part: &Part<PackageView>, now: Timestamp) -> Markup {
+    html! {
+        h1 { "Packages" }
+        @if part.entries.is_empty() {
+            p.empty { "No package is registered. Run " code { "millrace package add NAME URL" } ", or let the forge announce new repositories." }
+        } @else {
+            div.wide {
+                table.list {
+                    thead { tr { th scope="col" { "Package" } th scope="col" { "Latest build on each platform" } } }
+                    tbody { @for package in &part.entries { tr {
+                        th scope="row" { (named("packages", package.name.as_str())) }
+                        td { @if package.latest.is_empty() { span.none { "never pushed" } } @else { ul.latest { @for build in &package.latest { li { (latest(build, now)) } } } } }
+                    } } }
+                }
+            }
+        }
+        (older("/packages", part.next.as_deref(), "More packages"))
+    }
+}
+
+fn latest(build: &BuildView, now: Timestamp) -> Markup {
+    html! {
+        (state(build.state)) " " a href={ "/builds/" (build.id) } { (build.platform) } " " (commit(&build.commit)) ", " (since(build.created, now))
+    }
+}
+
+pub(super) fn one(package: &PackageView, history: &Part<Happened>, now: Timestamp) -> Markup {
+    html! {
+        h1 { (package.name) }
+        dl.facts {
+            dt { "Repository" } dd { code { (package.clone_url) } }
+            dt { "Built on" } dd {
+                @if package.platforms.is_empty() { "every platform that builds the pushed branch" }
+                @for (n, platform) in package.platforms.iter().enumerate() { @if n > 0 { ", " } (named("platforms", platform.as_str())) }
+            }
+            dt { "Registered" } dd { (moment(package.registered)) }
+        }
+        @if !package.latest.is_empty() {
+            h2 { "Pipeline" }
+            @for build in &package.latest { (pipeline(build, now)) }
+        }
+        h2 { "History" }
+        @if history.entries.is_empty() { p.empty { "Nothing was pushed yet." } } @else { (list(&history.entries, false, now)) }
+        (older(&format!("/packages/{}", segment(package.name.as_str())), history.next.as_deref(), "Older"))
+    }
+}
+
+/// The latest build on a platform, with all that is done to it in a row.
+fn pipeline(build: &BuildView, now: Timestamp) -> Markup {
+    html! {
+        section.pipeline aria-label={ "Latest build on " (build.platform) } {
+            h3 { a href={ "/builds/" (build.id) } { (build.platform) } " " (state(build.state)) }
+            p { (commit(&build.commit)) " " bdi.subject { (build.subject) } ", " (since(build.created, now)) }
+            ol.steps {
+                @for task in &build.tasks {
+                    li class=(task.state) { span.name { (task.task) } (state(task.state)) @if task.duration_ms.is_some() { span.took { (took(task.duration_ms)) } } }
+                }
+                @for order in &build.orders { li class=(order.state) { span.name { (order.order) } (state(order.state)) } }
+            }
+            @if let (Some(reason), "failed") = (&build.reason, build.state) { section.reason aria-label="Why it failed" { pre { (reason) } } }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Pushes and packages, as they are shown.
+
+use super::{BuildView, rfc3339};
+use millrace_core::push::{Commit, Package, PushRecord, PushState};
+use millrace_core::{BuildId, PackageName, PlatformName, PushId, Timestamp};
+use serde::Serialize;
+
+/// A push.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PushView {
+    /// Its id.
+    pub id: PushId,
+    /// The package.
+    pub package: PackageName,
+    /// What was pushed.
+    pub commit: Commit,
+    /// `refs/heads/…` or `refs/tags/…`.
+    pub reference: String,
+    /// Who pushed.
+    pub pusher: String,
+    /// `fetching`, `planned` or `refused`.
+    pub state: &'static str,
+    /// Why it was refused, and what to do.
+    pub reason: Option<String>,
+    /// When the line heard of it.
+    #[serde(serialize_with = "rfc3339")]
+    pub received: Timestamp,
+    /// What came of it, one a platform.
+    pub builds: Vec<BuildId>,
+}
+
+impl PushView {
+    /// What is shown of a push.
+    pub fn of(record: &PushRecord) -> Self {
+        let announced = record.announced.clone();
+        let (state, reason, builds) = match &record.state {
+            PushState::Fetching => ("fetching", None, Vec::new()),
+            PushState::Planned { builds } => ("planned", None, builds.clone()),
+            PushState::Refused { reason } => ("refused", Some(reason.clone()), Vec::new()),
+        };
+        Self {
+            id: announced.id,
+            package: announced.package,
+            commit: announced.commit,
+            reference: announced.reference,
+            pusher: announced.pusher,
+            state,
+            reason,
+            received: announced.received,
+            builds,
+        }
+    }
+}
+
+/// A package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PackageView {
+    /// Its name.
+    pub name: PackageName,
+    /// Where its commits are fetched from.
+    pub clone_url: String,
+    /// Where it is built; empty for every platform.
+    pub platforms: Vec<PlatformName>,
+    /// When it was registered.
+    #[serde(serialize_with = "rfc3339")]
+    pub registered: Timestamp,
+    /// Its latest build on each platform, by the platform's name.
+    pub latest: Vec<BuildView>,
+}
+
+impl PackageView {
+    /// What is shown of a package, given some of its builds, the newest first.
+    pub fn of(package: &Package, builds: Vec<BuildView>) -> Self {
+        let mut latest: Vec<BuildView> = Vec::new();
+        for build in builds {
+            if !latest.iter().any(|newer| newer.platform == build.platform) {
+                latest.push(build);
+            }
+        }
+        latest.sort_by(|one, other| one.platform.cmp(&other.platform));
+        let Package { name, clone_url, platforms, registered } = package.clone();
+        Self { name, clone_url: super::platform::without_password(&clone_url), platforms, registered, latest }
+    }
+}

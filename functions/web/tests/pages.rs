@@ -1,0 +1,300 @@
+//! Stories of people and programs who look at the line.
+
+#![allow(clippy::unwrap_used, dead_code)]
+
+mod world;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use millrace_core::build::Build;
+use millrace_core::push::{PushRecord, PushState};
+use millrace_web::view::BuildView;
+use tower::ServiceExt;
+use world::{NOW, World, announced, every_state, file, told};
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    text: String,
+}
+
+async fn ask(world: &World, method: Method, path: &str) -> Answer {
+    let request = Request::builder().method(method).uri(path).header("host", "line.example:8620").body(Body::empty()).unwrap();
+    let (parts, body) = world.router().oneshot(request).await.unwrap().into_parts();
+    let text = String::from_utf8_lossy(&to_bytes(body, usize::MAX).await.unwrap()).into_owned();
+    Answer { status: parts.status, headers: parts.headers, text }
+}
+
+async fn get(world: &World, path: &str) -> String {
+    let answer = ask(world, Method::GET, path).await;
+    assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+    answer.text
+}
+
+async fn json(world: &World, path: &str) -> serde_json::Value {
+    serde_json::from_str(&get(world, path).await).unwrap()
+}
+
+fn of(package: &str) -> Build {
+    every_state().into_iter().find(|build| build.push.announced.package.as_str() == package).unwrap()
+}
+
+#[tokio::test]
+async fn a_build_in_every_state_has_a_page_that_says_so() {
+    let world = World::busy().await;
+    let mut words: Vec<&str> = Vec::new();
+    for build in every_state() {
+        let page = get(&world, &format!("/builds/{}", build.id)).await;
+        assert!(page.contains(&format!(r#"<span class="state {0}">{0}</span></h1>"#, build.word())), "{}", build.word());
+        assert_eq!(page.contains(r#"http-equiv="refresh""#), !build.is_ended(), "{}", build.word());
+        words.push(build.word());
+    }
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!(words, ["cancelled", "excluded", "failed", "passed", "released", "releasing", "running", "signing"]);
+}
+
+#[tokio::test]
+async fn a_hostile_push_is_shown_as_text() {
+    let world = World::busy().await;
+    let nano = of("nano");
+    let mut refused =
+        PushRecord { announced: announced("evil", 1), state: PushState::Refused { reason: "<img src=x>".to_owned() } };
+    refused.announced.pusher = "<script>".to_owned();
+    refused.announced.reference = "refs/heads/<script>".to_owned();
+    world.keep_push(&refused).await;
+    let paths =
+        ["/".to_owned(), format!("/builds/{}", nano.id), "/packages/nano".to_owned(), format!("/pushes/{}", refused.announced.id)];
+    for path in paths {
+        let page = get(&world, &path).await;
+        assert!(!page.contains("<script") && !page.contains("<img"), "{path}");
+        assert!(page.contains("&lt;script&gt;"), "{path}");
+    }
+    let log = get(&world, &format!("/builds/{}/tasks/rpm@x86_64/log", nano.id)).await;
+    assert!(log.contains("&lt;b&gt;not bold&lt;/b&gt;") && !log.contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn every_answer_forbids_script_and_frames() {
+    let world = World::busy().await;
+    let paths = ["/", "/nothing", "/builds/nothing", "/style.css", "/api/v1/builds", "/api/v1/builds/nothing", "/?after=x"];
+    for path in paths {
+        let answer = ask(&world, Method::GET, path).await;
+        let policy = answer.headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; style-src 'self';") && policy.contains("frame-ancestors 'none'"), "{path}");
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{path}");
+        // In JSON, text is not escaped for HTML: there, its type and `nosniff` keep a browser from reading it as a page.
+        let is_page = answer.headers["content-type"] == "text/html; charset=utf-8";
+        assert!(!is_page || !answer.text.contains("style=\"") && !answer.text.contains("<script"), "{path}");
+        assert_eq!(is_page, !path.starts_with("/api") && !path.ends_with(".css"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_list_has_builds_and_pushes_without_builds_by_time() {
+    let world = World::busy().await;
+    let page = get(&world, "/").await;
+    let order = ["/packages/perl", "/packages/expat", "/packages/zlib", "/packages/zstd", "/packages/nano", "/packages/httpd"];
+    let places: Vec<usize> =
+        order.iter().map(|name| page.find(&format!("href=\"{name}\"")).unwrap_or_else(|| panic!("{name}"))).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    assert!(page.contains("zstd-1.5.7.tar.gz has the digest"), "the reason of a refusal is in the list");
+    assert!(page.contains(r#"http-equiv="refresh""#));
+}
+
+#[tokio::test]
+async fn pages_of_the_list_have_everything_once() {
+    let world = World::empty();
+    for n in 0..120 {
+        world.keep(&told("zlib", &format!("commit {n:03}."), 10 + n).build).await;
+    }
+    let (mut path, mut seen) = ("/".to_owned(), String::new());
+    for _ in 0..20 {
+        let page = get(&world, &path).await;
+        seen.push_str(&page);
+        let Some(next) = page.split("rel=\"next\" href=\"").nth(1) else { break };
+        path = next.split('"').next().unwrap().replace("&amp;", "&");
+    }
+    let counts: Vec<usize> = (0..120).map(|n| seen.matches(&format!("commit {n:03}.")).count()).collect();
+    assert_eq!(counts, [1; 120]);
+}
+
+#[tokio::test]
+async fn the_api_gives_parts_that_come_to_the_whole() {
+    let world = World::empty();
+    for n in 0..7 {
+        world.keep(&told("zlib", "a", 10 + n).build).await;
+        world.keep(&told("pigz", "b", 30 + n).build).await;
+    }
+    let (mut path, mut ids) = ("/api/v1/builds?limit=3&package=zlib".to_owned(), Vec::new());
+    loop {
+        let part = json(&world, &path).await;
+        ids.extend(part["builds"].as_array().unwrap().iter().map(|build| build["id"].as_str().unwrap().to_owned()));
+        let Some(next) = part["next"].as_str() else { break };
+        path = format!("/api/v1/builds?limit=3&package=zlib&after={next}");
+    }
+    assert_eq!(ids.len(), 7);
+    let commit = announced("pigz", 30).commit;
+    let found = json(&world, &format!("/api/v1/builds?commit={commit}")).await;
+    assert_eq!(found["builds"][0]["package"], "pigz");
+    assert_eq!(found["builds"].as_array().unwrap().len(), 1);
+    let sieved = json(&world, &format!("/api/v1/builds?commit={commit}&package=zlib")).await;
+    assert!(sieved["builds"].as_array().unwrap().is_empty());
+    let pushes = json(&world, &format!("/api/v1/pushes?commit={commit}")).await;
+    assert_eq!(pushes["pushes"][0]["state"], "planned");
+}
+
+#[tokio::test]
+async fn a_failed_build_says_why_and_who_must_act() {
+    let world = World::busy().await;
+    let page = get(&world, &format!("/builds/{}", of("nano").id)).await;
+    assert!(
+        page.contains("Why it failed")
+            && page.contains("has no member ‘ws_rows’")
+            && page.contains("For the package's author to mend.")
+    );
+    let page = get(&world, &format!("/builds/{}", of("rust").id)).await;
+    for words in
+        ["3 leases ended without a verdict", "passing trouble", "runner fell silent", "runner was restarted", "log?attempt=3"]
+    {
+        assert!(page.contains(words), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_build_that_failed_after_its_tasks_says_at_which_order() {
+    let orders = |package: &str| BuildView::of(&of(package), NOW).orders.into_iter().map(|order| order.state).collect::<Vec<_>>();
+    assert_eq!(orders("bzip2"), ["failed", "dropped"]);
+    assert_eq!(orders("gzip"), ["passed", "failed"]);
+    assert_eq!(orders("nano"), ["dropped", "dropped"]);
+    assert_eq!(orders("xz"), ["passed", "running"]);
+}
+
+#[tokio::test]
+async fn a_released_build_says_how_to_install_it() {
+    let world = World::busy().await;
+    let page = get(&world, &format!("/builds/{}", of("zlib").id)).await;
+    assert!(page.contains("http://line.example:8620/repo/almalinux-9/almalinux-9.repo"));
+    assert!(page.contains("sudo dnf install zlib zlib-devel<"), "debuginfo and sources are not for installing");
+}
+
+#[tokio::test]
+async fn a_file_is_downloaded_and_never_shown() {
+    let world = World::busy().await;
+    let zlib = of("zlib");
+    let wanted = file("zlib", "zlib-devel", "aarch64");
+    let answer = ask(&world, Method::GET, &format!("/builds/{}/files/{}", zlib.id, wanted.name)).await;
+    assert_eq!(millrace_core::Digest::of(answer.text.as_bytes()), wanted.digest);
+    assert_eq!(answer.headers["content-type"], "application/octet-stream");
+    assert_eq!(answer.headers["content-disposition"], "attachment; filename*=UTF-8''zlib-devel-1.3.1-3.el9.aarch64.rpm");
+    let head = ask(&world, Method::HEAD, &format!("/builds/{}/files/{}", zlib.id, wanted.name)).await;
+    assert_eq!((head.status, head.text.len()), (StatusCode::OK, 0));
+    assert_eq!(head.headers["content-length"], wanted.size.to_string());
+    let other = ask(&world, Method::GET, &format!("/builds/{}/files/..%2F..%2Fetc%2Fpasswd", zlib.id)).await;
+    assert_eq!(other.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn files_of_one_name_are_told_apart_by_task() {
+    let noarch = |digest: &[u8]| {
+        let mut artifact = file("fonts", "fonts", "noarch");
+        artifact.digest = millrace_core::Digest::of(digest);
+        artifact.size = digest.len() as u64;
+        vec![artifact]
+    };
+    let build = told("fonts", "a", 9)
+        .sourced()
+        .passes("rpm@x86_64", 1, "", noarch(b"one"))
+        .passes("rpm@aarch64", 1, "", noarch(b"other"))
+        .build;
+    let world = World::empty();
+    world.keep(&build).await;
+    for bytes in [&b"one"[..], b"other"] {
+        millrace_store::BlobStore::put(&world.store, bytes.to_vec()).await.unwrap();
+    }
+    let artifacts = BuildView::of(&build, NOW).artifacts;
+    assert_eq!(get(&world, &artifacts[1].href).await, "one");
+    assert_eq!(get(&world, &artifacts[2].href).await, "other");
+}
+
+#[tokio::test]
+async fn a_long_log_is_shown_from_its_end_and_given_whole_as_text() {
+    let world = World::busy().await;
+    let pigz = of("pigz");
+    let line = |n: u32| format!("line {n:06}\n");
+    let chunks: Vec<String> = (0..50).map(|chunk| (chunk * 1000..(chunk + 1) * 1000).map(line).collect()).collect();
+    let bytes: Vec<&[u8]> = chunks.iter().map(|chunk| chunk.as_bytes()).collect();
+    world.keep_log(&format!("{}/rpm@x86_64/1", pigz.id), &bytes).await;
+    let page = get(&world, &format!("/builds/{}/tasks/rpm@x86_64/log?attempt=1", pigz.id)).await;
+    assert!(page.contains("line 049999\n") && !page.contains("line 020000"));
+    assert!(page.contains("The last 262.1 kB of 600.0 kB") && page.contains(r#"http-equiv="refresh""#));
+    let text = ask(&world, Method::GET, &format!("/builds/{}/tasks/rpm@x86_64/log.txt", pigz.id)).await;
+    assert_eq!(text.text, chunks.concat());
+    assert_eq!(text.headers["content-type"], "text/plain; charset=utf-8");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_in_words() {
+    let world = World::busy().await;
+    let zlib = of("zlib").id;
+    let cases = [
+        ("/nothing".to_owned(), 404, "There is no page at this address."),
+        ("/builds/..%2F..".to_owned(), 404, "There is no build “../..”."),
+        ("/builds/abc".to_owned(), 404, "There is no build “abc”."),
+        ("/packages/abc".to_owned(), 404, "There is no package “abc”."),
+        (format!("/builds/{zlib}/tasks/rpm@s390x/log"), 404, "has no task “rpm@s390x”"),
+        (format!("/builds/{zlib}/tasks/source/log?attempt=2"), 404, "source has no attempt 2; the latest is 1."),
+        (format!("/builds/{}/tasks/source/log", of("expat").id), 404, "No runner has taken source yet"),
+        ("/?after=9".to_owned(), 400, "`after` is no place in this list"),
+    ];
+    for (path, status, words) in cases {
+        let answer = ask(&world, Method::GET, &path).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}");
+        assert!(answer.text.contains(words) && answer.text.contains("<main>"), "{path}: {}", answer.text);
+    }
+    let answer = ask(&world, Method::GET, "/api/v1/builds/abc").await;
+    assert_eq!((answer.status.as_u16(), answer.text.as_str()), (404, r#"{"error":"There is no build “abc”."}"#));
+    let answer = ask(&world, Method::GET, "/api/v1/builds?commit=abc").await;
+    assert_eq!(answer.status.as_u16(), 400);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_trouble_without_its_words() {
+    let world = World::empty();
+    millrace_store::records::put(
+        &world.store,
+        millrace_store::Table::Build,
+        "abc",
+        millrace_store::Expect::Absent,
+        &"secret",
+        Vec::new(),
+    )
+    .await
+    .unwrap();
+    let answer = ask(&world, Method::GET, "/builds/abc").await;
+    assert_eq!(answer.status.as_u16(), 500);
+    assert!(answer.text.contains("Something is wrong here") && !answer.text.contains("secret"));
+}
+
+#[tokio::test]
+async fn head_is_answered_like_get_without_a_body() {
+    let world = World::busy().await;
+    for path in ["/", "/packages", "/platforms/almalinux-9", "/api/v1/packages", "/style.css"] {
+        let answer = ask(&world, Method::HEAD, path).await;
+        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, ""), "{path}");
+    }
+    assert_eq!(ask(&world, Method::POST, "/").await.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_package_has_its_pipeline_and_a_platform_no_password() {
+    let world = World::busy().await;
+    let page = get(&world, "/packages/zlib").await;
+    assert!(page.contains("<ol class=\"steps\">") && page.contains("check@aarch64") && page.contains("48 s"));
+    let page = get(&world, "/platforms/almalinux-9").await;
+    assert!(page.contains("https://repo.example/9/") && !page.contains("hunter2"));
+    assert!(!get(&world, "/api/v1/platforms").await.contains("hunter2"));
+    assert!(get(&world, "/packages").await.contains("/packages/sbsigntools"));
+    assert!(get(&world, "/platforms").await.contains("source → rpm → check"));
+    assert!(get(&World::empty(), "/").await.contains("Nothing was built yet."));
+}

@@ -1,0 +1,244 @@
+//! The shape of what programs are told. It may grow; whatever else changes here breaks somebody's script.
+
+#![allow(clippy::unwrap_used, dead_code)]
+
+mod world;
+
+use millrace_core::build::Build;
+use millrace_core::push::{PushRecord, PushState};
+use millrace_web::view::{BuildView, PackageView, PlatformView, PushView};
+use world::{NOW, announced, every_state, platform};
+
+fn of(package: &str) -> Build {
+    every_state().into_iter().find(|build| build.push.announced.package.as_str() == package).unwrap()
+}
+
+fn pretty(view: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(view).unwrap()
+}
+
+#[test]
+fn the_shape_of_a_build() {
+    let mut build = of("curl");
+    build.tasks.truncate(3);
+    insta::assert_snapshot!(pretty(&BuildView::of(&build, NOW)), @r#"
+    {
+      "id": "69cbf00bc906",
+      "push": "80d0bdfcd676",
+      "package": "curl",
+      "platform": "almalinux-9",
+      "commit": "95b5885ddc29132a9a6a2d525cbf6afcacf71ae5",
+      "reference": "refs/heads/c9s",
+      "subject": "Backport the fix for CVE-2026-1234",
+      "pusher": "dana",
+      "state": "running",
+      "reason": null,
+      "created": "2026-11-23T19:55:02Z",
+      "ended": null,
+      "duration_ms": 298000,
+      "generation": null,
+      "tasks": [
+        {
+          "task": "source",
+          "plugin": "source",
+          "state": "passed",
+          "ready": false,
+          "reason": "curl-1.3.1-3.el9.src.rpm",
+          "blame": null,
+          "attempt": 1,
+          "runner": "intel-1",
+          "duration_ms": 1400,
+          "attempts": [
+            {
+              "number": 1,
+              "runner": "intel-1",
+              "began": "2026-11-23T19:55:02Z",
+              "ended": "2026-11-23T19:55:03Z",
+              "duration_ms": 1400,
+              "how": "passed",
+              "reason": null,
+              "log": "/builds/69cbf00bc906/tasks/source/log.txt?attempt=1"
+            }
+          ]
+        },
+        {
+          "task": "rpm@x86_64",
+          "plugin": "rpm",
+          "state": "waiting",
+          "ready": true,
+          "reason": null,
+          "blame": null,
+          "attempt": null,
+          "runner": null,
+          "duration_ms": null,
+          "attempts": []
+        },
+        {
+          "task": "rpm@aarch64",
+          "plugin": "rpm",
+          "state": "running",
+          "ready": false,
+          "reason": null,
+          "blame": null,
+          "attempt": 2,
+          "runner": "arm-2",
+          "duration_ms": 236599,
+          "attempts": [
+            {
+              "number": 1,
+              "runner": "arm-1",
+              "began": "2026-11-23T19:55:03Z",
+              "ended": "2026-11-23T19:56:03Z",
+              "duration_ms": 60001,
+              "how": "lost",
+              "reason": null,
+              "log": "/builds/69cbf00bc906/tasks/rpm@aarch64/log.txt?attempt=1"
+            },
+            {
+              "number": 2,
+              "runner": "arm-2",
+              "began": "2026-11-23T19:56:03Z",
+              "ended": null,
+              "duration_ms": 236599,
+              "how": "running",
+              "reason": null,
+              "log": "/builds/69cbf00bc906/tasks/rpm@aarch64/log.txt?attempt=2"
+            }
+          ]
+        }
+      ],
+      "orders": [
+        {
+          "order": "sign",
+          "state": "waiting",
+          "reason": null
+        },
+        {
+          "order": "release",
+          "state": "waiting",
+          "reason": null
+        }
+      ],
+      "artifacts": [
+        {
+          "task": "source",
+          "name": "curl-1.3.1-3.el9.src.rpm",
+          "size": 29700,
+          "digest": "sha256:12b6077ae2886a5b9a98e6a02211888701f65e5414690e91a6da8f2ae3ce67d2",
+          "nevra": "curl-1.3.1-3.el9.src",
+          "installs": null,
+          "href": "/builds/69cbf00bc906/files/curl-1.3.1-3.el9.src.rpm"
+        }
+      ]
+    }
+    "#);
+}
+
+#[test]
+fn the_shape_of_a_push_and_of_a_package() {
+    let refused = PushRecord { announced: announced("zstd", 20), state: PushState::Refused { reason: "no spec".to_owned() } };
+    let package = millrace_core::push::Package {
+        name: "zstd".parse().unwrap(),
+        clone_url: "https://forge.example/rpms/zstd.git".to_owned(),
+        platforms: vec!["almalinux-9".parse().unwrap()],
+        registered: NOW,
+    };
+    insta::assert_snapshot!(pretty(&(PushView::of(&refused), PackageView::of(&package, Vec::new()))), @r#"
+    [
+      {
+        "id": "2442a1052b9b",
+        "package": "zstd",
+        "commit": "512e4d9f30e6622f2a3f677f65b08c105de6533a",
+        "reference": "refs/heads/c9s",
+        "pusher": "dana",
+        "state": "refused",
+        "reason": "no spec",
+        "received": "2026-11-23T19:40:00Z",
+        "builds": []
+      },
+      {
+        "name": "zstd",
+        "clone_url": "https://forge.example/rpms/zstd.git",
+        "platforms": [
+          "almalinux-9"
+        ],
+        "registered": "2026-11-23T20:00:00Z",
+        "latest": []
+      }
+    ]
+    "#);
+}
+
+#[test]
+fn the_shape_of_a_platform() {
+    insta::assert_snapshot!(pretty(&PlatformView::of(&platform())), @r#"
+    {
+      "name": "almalinux-9",
+      "title": "AlmaLinux 9",
+      "architectures": [
+        "x86_64",
+        "aarch64"
+      ],
+      "branches": [
+        "main",
+        "c9*"
+      ],
+      "releasever": "9",
+      "key": "almalinux-9",
+      "macros": {
+        "dist": ".el9"
+      },
+      "repositories": [
+        {
+          "id": "baseos",
+          "url": "https://mirrors.example/9/baseos",
+          "checked": true,
+          "priority": 99
+        },
+        {
+          "id": "extra",
+          "url": "https://repo.example/9/",
+          "checked": false,
+          "priority": 99
+        }
+      ],
+      "buildroot": [
+        "@buildsys-build"
+      ],
+      "steps": [
+        {
+          "name": "source",
+          "plugin": "source",
+          "on": "once",
+          "needs": [],
+          "releases": false,
+          "config": {}
+        },
+        {
+          "name": "rpm",
+          "plugin": "rpm",
+          "on": "build-arch",
+          "needs": [
+            "source"
+          ],
+          "releases": true,
+          "config": {}
+        },
+        {
+          "name": "check",
+          "plugin": "check",
+          "on": "each-arch",
+          "needs": [
+            "rpm"
+          ],
+          "releases": false,
+          "config": {
+            "depth": 2
+          }
+        }
+      ],
+      "repo_file": "/repo/almalinux-9/almalinux-9.repo",
+      "key_file": "/repo/almalinux-9/RPM-GPG-KEY-millrace"
+    }
+    "#);
+}

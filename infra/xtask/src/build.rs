@@ -1,0 +1,105 @@
+//! Building the workspace and the guests.
+
+use crate::command;
+use crate::folders::Folders;
+use crate::progress::{self, Progress};
+use crate::wasm::{self, Environment};
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+/// What runs on this machine: all but the guests. The same words everywhere, for cargo compiles a dependency anew where
+/// other packages are asked for and it comes to other features.
+pub const SELECTION: [&str; 3] = ["--workspace", "--exclude", "plugin-*"];
+
+/// The guests: the step that each does.
+const GUESTS: [&str; 3] = ["source", "rpm", "check"];
+
+/// The variable that says where cargo builds.
+pub const TARGET_DIR: &str = "CARGO_TARGET_DIR";
+
+/// Builds the `millrace` command and all that it is made of.
+pub fn workspace(folders: &Folders) -> Result<()> {
+    let mut cargo = cargo(folders, "build");
+    cargo.args(SELECTION);
+    progress::timed(folders, "build", "build the workspace", 360, |progress| counted(folders, "build", cargo, progress))?;
+    let millrace = folders.millrace();
+    anyhow::ensure!(millrace.exists(), "cargo built no {}", millrace.display());
+    Ok(())
+}
+
+/// Builds the guest that misbehaves in every way that a plugin can, for the tests of the host.
+pub fn misbehaving_guest(folders: &Folders) -> Result<()> {
+    let environment: Environment = wasm::toolchain(folders)?;
+    let mut cargo = cargo(folders, "build");
+    cargo.args(["--profile", "guest", "--target", wasm::TARGET, "-p", "millrace-sdk", "--example", "misbehave"]).envs(environment);
+    progress::timed(folders, "misbehave", "build the guest for tests", 30, |progress| counted(folders, "misbehave", cargo, progress))?;
+    let (made, copy) = ("guest/examples/misbehave.wasm", folders.plugins().join("examples/misbehave.wasm"));
+    let made = std::fs::read(folders.target.join(wasm::TARGET).join(made)).context("read the guest for tests")?;
+    crate::folders::write(&copy, made)
+}
+
+/// Builds the guests and puts their components into one folder, as `NAME.wasm`.
+pub fn guests(folders: &Folders) -> Result<()> {
+    let environment: Environment = wasm::toolchain(folders)?;
+    let mut cargo = cargo(folders, "build");
+    cargo.args(["--profile", "guest", "--target", wasm::TARGET]).envs(environment);
+    for guest in GUESTS {
+        cargo.args(["-p", &format!("plugin-{guest}")]);
+    }
+    progress::timed(folders, "guests", "build the plugins", 60, |progress| counted(folders, "guests", cargo, progress))?;
+    std::fs::create_dir_all(folders.plugins())?;
+    for guest in GUESTS {
+        let made = folders.target.join(wasm::TARGET).join("guest").join(format!("plugin_{guest}.wasm"));
+        let copy = folders.plugins().join(format!("{guest}.wasm"));
+        std::fs::copy(&made, &copy).with_context(|| format!("copy {}", made.display()))?;
+    }
+    Ok(())
+}
+
+/// cargo, in the workspace and with the build folder.
+pub fn cargo(folders: &Folders, verb: &str) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.arg(verb).current_dir(&folders.workspace).env(TARGET_DIR, &folders.target);
+    command
+}
+
+/// Runs cargo and counts what it has built. How much there is to build it tells to nobody; the last run's count is as good.
+fn counted(folders: &Folders, name: &str, mut cargo: Command, progress: &Progress) -> Result<()> {
+    let log = folders.log(name);
+    crate::folders::write(&log, "")?;
+    cargo.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = cargo.stderr(std::fs::File::create(&log)?).spawn().context("start cargo")?;
+    let memory = folders.cache.join("times").join(format!("{name}.units"));
+    let expected: Option<u64> = std::fs::read_to_string(&memory).ok().and_then(|text| text.trim().parse().ok());
+    let mut built = 0;
+    for line in BufReader::new(child.stdout.take().context("a pipe was asked for")?).lines() {
+        if line?.starts_with("{\"reason\":\"compiler-artifact\"") {
+            built += 1;
+            progress.set(said(built, expected));
+        }
+    }
+    if !child.wait()?.success() {
+        let text = std::fs::read_to_string(&log)?;
+        bail!("cargo could not build it:\n{}\n(all of it in {})", command::tail(&text, 40), log.display());
+    }
+    let _ = crate::folders::write(&memory, built.to_string()); // a count that is lost costs nothing
+    Ok(())
+}
+
+fn said(built: u64, expected: Option<u64>) -> String {
+    match expected {
+        Some(all) if all >= built => format!("{built} of {all} crates"),
+        Some(_) | None => format!("{built} crates"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expectation_that_was_passed_is_not_shown() {
+        assert_eq!([said(3, Some(10)), said(11, Some(10)), said(3, None)], ["3 of 10 crates", "11 crates", "3 crates"]);
+    }
+}

@@ -1,0 +1,238 @@
+//! `cargo xtask demo`: two real packages from `git push` to `dnf install`, the second built with the first.
+
+use crate::command::logged;
+use crate::folders::{self, Folders, fresh, remove};
+use crate::forge::{Listener, Repository};
+use crate::host::{Arch, Family, Host};
+use crate::line::{Line, command_over, stop_earlier};
+use crate::progress::spoken;
+use crate::prove::{Proof, platform_name};
+use crate::{build, platform, seed, setup, sources};
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// In this order: pigz needs the zlib that the line released.
+const PACKAGES: [&str; 2] = ["zlib", "pigz"];
+
+/// What a machine without apt builds for: its repositories are public, and its zlib is zlib (that of 10 is zlib-ng).
+const PLATFORM_WITHOUT_APT: &str = "almalinux-9";
+
+/// What the demo is asked for.
+#[derive(Debug)]
+pub struct Wishes<'a> {
+    /// Install without asking.
+    pub yes: bool,
+    /// Leave the line running.
+    pub keep: bool,
+    /// A platform of infra/platforms.
+    pub platform: Option<&'a str>,
+    /// A suite for the seed distribution.
+    pub suite: Option<&'a str>,
+}
+
+/// Where the demo lies.
+struct Places {
+    root: PathBuf,
+}
+
+impl Places {
+    fn at(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Empties everything but what the runner keeps: roots and compiled plugins go by what is in them, and stay right.
+    fn emptied(folders: &Folders) -> Result<Self> {
+        let places = Self { root: folders.cache.join("demo") };
+        let (state, kept) = (places.at("state"), places.at("runner.kept"));
+        stop_earlier(&state)?;
+        remove(&kept)?;
+        if state.join("runner").exists() {
+            std::fs::rename(state.join("runner"), &kept)?;
+        }
+        for name in ["state", "forge", "work", "platform.toml"] {
+            let path = places.at(name);
+            if path.is_file() { std::fs::remove_file(path)? } else { remove(&path)? }
+        }
+        std::fs::create_dir_all(places.at("forge"))?;
+        if kept.exists() {
+            private_folder(&state)?;
+            std::fs::rename(&kept, state.join("runner"))?;
+        }
+        Ok(places)
+    }
+}
+
+fn private_folder(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("make {}", path.display()))
+}
+
+/// The demo, from a fresh machine to an installed package.
+pub fn demo(folders: &Folders, wishes: &Wishes) -> Result<()> {
+    let begin = Instant::now();
+    headline("1. What the line needs, and the line itself");
+    setup::set_up(folders, wishes.yes)?;
+    build::workspace(folders)?;
+    build::guests(folders)?;
+    let platform_text = platform_for(folders, wishes)?;
+    let archives: Vec<sources::Source> = PACKAGES.iter().map(|package| sources::get(folders, package)).collect::<Result<_>>()?;
+    headline("2. The line starts");
+    let places = Places::emptied(folders)?;
+    let line = start(folders, &places, &platform_text)?;
+    headline("3. Two packages are pushed");
+    let versions: Vec<(&str, &str)> =
+        PACKAGES.iter().copied().zip(archives.iter().map(|archive| archive.version.as_str())).collect();
+    for (package, archive) in PACKAGES.iter().zip(&archives) {
+        build_package(folders, &places, &line, package, archive, &versions)?;
+    }
+    headline("4. The proof");
+    let name = platform_name(&platform_text)?;
+    Proof {
+        folders,
+        address: &line.address,
+        platform: name,
+        platform_text: &platform_text,
+        packages: &PACKAGES,
+        folder: places.at("proof"),
+    }
+    .show()?;
+    headline("5. Where to look");
+    println!("  pages        http://{}/", line.address);
+    println!("  .repo file   http://{}/repo/{name}/{name}.repo", line.address);
+    println!("  state, logs  {} and {}", line.state().display(), line.log.display());
+    println!("  proof        {}", places.at("proof").display());
+    end(line, wishes.keep)?;
+    println!("✓ two packages from git push to dnf install, after {}", spoken(begin.elapsed().as_secs()));
+    Ok(())
+}
+
+fn headline(text: &str) {
+    println!("\n{text}");
+}
+
+fn platform_for(folders: &Folders, wishes: &Wishes) -> Result<String> {
+    let arch = Arch::native()?;
+    let without_apt = Host::find()?.family == Family::Fedora;
+    match wishes.platform.or(without_apt.then_some(PLATFORM_WITHOUT_APT)) {
+        Some(name) if !name.starts_with("seed-") => {
+            ensure!(
+                name != "almalinux-10",
+                "the demo builds zlib, which AlmaLinux 10 replaces by zlib-ng: take almalinux-9 or almalinux-8"
+            );
+            platform::for_one_arch(folders, name, arch)
+        }
+        Some(_) | None => seed::make(folders, wishes.suite, arch, false)?.platform(folders),
+    }
+}
+
+fn start(folders: &Folders, places: &Places, platform_text: &str) -> Result<Line> {
+    let (state, file) = (places.at("state"), places.at("platform.toml"));
+    private_folder(&state)?;
+    logged(&mut command_over(&folders.millrace(), &state, &["key", "create", "default"]), &places.at("key.log"))?;
+    let line = Line::start(folders, &state, places.at("up.log"))?;
+    folders::write(&file, platform_text)?;
+    line.say(&["platform", "add", &file.display().to_string()])?;
+    println!("  http://{}/  signs with a new key, builds for {}", line.address, platform_name(platform_text)?);
+    Ok(line)
+}
+
+/// Registers, pushes and follows one package.
+fn build_package(
+    folders: &Folders,
+    places: &Places,
+    line: &Line,
+    package: &str,
+    archive: &sources::Source,
+    versions: &[(&str, &str)],
+) -> Result<()> {
+    let work = places.at("work").join(package);
+    copy_folder(&folders.workspace.join("tests/fixtures/packages").join(package), &work)?;
+    let spec = work.join(format!("{package}.spec"));
+    let text = with_versions(&std::fs::read_to_string(&spec)?, package, versions);
+    std::fs::write(&spec, text)?;
+    // The lookaside store goes by digest, so that upstream's archive may get the name that the spec has for it.
+    let name = format!("{package}-{}.tar.gz", archive.version);
+    folders::write(&work.join("sources"), format!("SHA512 ({name}) = {}\n", sources::sha512(&archive.file)?))?;
+    line.say(&["package", "upload", &archive.file.display().to_string()])?;
+    let listener = Listener { address: line.address.clone(), secret: line.state().join("webhook-secret") };
+    let repository = Repository::create(&places.at("forge"), package, &listener)?;
+    line.say(&["package", "add", package, &repository.url()])?;
+    println!("\n  $ git push {} main", repository.url());
+    let (commit, said) = repository.push(&work)?;
+    for answer in said.lines().filter_map(|line| line.split_once("webhook: ")) {
+        println!("  webhook: {}", answer.1.trim());
+    }
+    line.watch(&commit).with_context(|| format!("{package} was not released"))
+}
+
+/// The spec with upstream's versions as they were to be had on this machine, in `Version:` and in BuildRequires.
+fn with_versions(spec: &str, package: &str, versions: &[(&str, &str)]) -> String {
+    let version_of = |name: &str| versions.iter().find(|(known, _)| *known == name).map(|(_, version)| *version);
+    let line = |line: &str| {
+        let (tag, value) = line.split_once(':').unwrap_or((line, ""));
+        let words: Vec<&str> = value.split_whitespace().collect();
+        match (tag, words.as_slice()) {
+            ("Version", [_]) => version_of(package).map(|version| format!("Version:        {version}")),
+            ("BuildRequires", [name, relation, evr]) => {
+                let version = name.strip_suffix("-devel").and_then(version_of);
+                version
+                    .zip(evr.split_once('-'))
+                    .map(|(version, (_, release))| format!("BuildRequires:  {name} {relation} {version}-{release}"))
+            }
+            _ => None,
+        }
+        .unwrap_or_else(|| line.to_owned())
+    };
+    spec.lines().map(line).map(|line| line + "\n").collect()
+}
+
+/// Copies a folder with the modes of its files.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fresh(to)?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+fn end(line: Line, keep: bool) -> Result<()> {
+    if keep {
+        let process = line.keep()?;
+        println!("  The line goes on; `kill {process}` stops it.");
+        return Ok(());
+    }
+    println!("  The line stops now; `cargo xtask demo --keep` leaves it running.");
+    line.stop()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_gets_the_versions_that_were_to_be_had() {
+        let spec = "Name: pigz\nVersion:        2.8\nBuildRequires:  gcc\nBuildRequires:  zlib-devel >= 1.3.1-100\n%changelog\n";
+        let versions = [("zlib", "1.2.11"), ("pigz", "2.5")];
+        assert_eq!(
+            with_versions(spec, "pigz", &versions),
+            "Name: pigz\nVersion:        2.5\nBuildRequires:  gcc\nBuildRequires:  zlib-devel >= 1.2.11-100\n%changelog\n"
+        );
+    }
+
+    #[test]
+    fn the_committed_specs_are_for_the_versions_that_debian_has() {
+        let folders = Folders::find().unwrap();
+        for (package, version) in [("zlib", "1.3.1"), ("pigz", "2.8")] {
+            let spec = folders.workspace.join("tests/fixtures/packages").join(package).join(format!("{package}.spec"));
+            let spec = std::fs::read_to_string(spec).unwrap();
+            assert_eq!(with_versions(&spec, package, &[("zlib", "1.3.1"), ("pigz", "2.8")]), spec, "{version}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! `cargo xtask`: sets up a machine, builds, tests and shows the line.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod apt;
+mod bench;
+mod build;
+mod command;
+mod demo;
+mod folders;
+mod forge;
+mod host;
+mod http;
+mod line;
+mod platform;
+mod progress;
+mod prove;
+mod seed;
+mod setup;
+mod sources;
+mod test;
+mod wasm;
+
+use anyhow::{Result, bail};
+use folders::Folders;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask: sets up a machine, builds, tests and shows the line
+
+Usage: cargo xtask VERB [OPTIONS]
+
+Verbs:
+  demo      takes two real packages from `git push` to `dnf install` on this machine
+  test      sets up, builds, checks form and lints, runs every test
+  bench     measures the line beside what a person would use instead: `bench core plugin line`, `--json` for programs
+  setup     installs what the line needs, and nothing that is there
+  build     builds the workspace and the plugins
+  plugins   builds the plugins alone; prints where their components lie
+  seed      makes the seed distribution: Debian's packages as a repository of RPMs, where no repository of Enterprise Linux
+            can be reached; prints where it lies
+  platform  prints the platform file of a seed distribution, to hand to `millrace platform add`
+
+Options:
+  -y, --yes           do not ask before installing packages (where nobody sits at a terminal, nothing is asked)
+      --keep          demo: leave the line running at the end
+      --platform NAME demo: build for this platform of infra/platforms [default: the seed distribution on Debian and Ubuntu,
+                      almalinux-9 elsewhere]
+      --suite NAME    seed, platform, demo: make the seed distribution of this suite: bookworm, trixie or noble
+                      [default: the machine's own]
+      --arch NAME     seed, platform: x86_64, aarch64, ppc64le or s390x [default: the machine's own]
+      --again         seed: look for newer packages, although there is one
+      --list          setup: only say what is needed, and whether it is there
+      -- ARGUMENTS    test: for the test runner, for example a part of a test's name
+  -h, --help          this text
+
+Environment:
+  XDG_CACHE_HOME      what is kept between runs lies in its folder `millrace` [default: ~/.cache]
+  CARGO_TARGET_DIR    where cargo builds [default: `target` in that folder, so that it outlives a clone]
+  MILLRACE_MIRROR     a mirror of Debian or Ubuntu for the seed distribution [default: the one that apt uses here]
+
+It works on Debian 12 and 13, Ubuntu 24.04, Fedora, AlmaLinux 9 and 10, as root or as a user who may use sudo.
+Exit status: 0 done; 1 something failed, and the message says what to do; 2 the command line makes no sense.
+";
+
+/// What was said on the command line.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    yes: bool,
+    keep: bool,
+    again: bool,
+    list: bool,
+    platform: Option<String>,
+    suite: Option<String>,
+    arch: Option<String>,
+    json: bool,
+    names: Vec<String>,
+    rest: Vec<String>,
+}
+
+impl Options {
+    fn parse(words: &[String]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().cloned().ok_or_else(|| anyhow::anyhow!("{word} needs a value"));
+            match word.as_str() {
+                "-y" | "--yes" => options.yes = true,
+                "--keep" => options.keep = true,
+                "--again" => options.again = true,
+                "--list" => options.list = true,
+                "--json" => options.json = true,
+                "--platform" => options.platform = Some(value()?),
+                "--suite" => options.suite = Some(value()?),
+                "--arch" => options.arch = Some(value()?),
+                "--" => options.rest = words.by_ref().cloned().collect(),
+                name if !name.starts_with('-') => options.names.push(name.to_owned()),
+                other => bail!("`{other}` is no option"),
+            }
+        }
+        Ok(options)
+    }
+
+    fn arch(&self) -> Result<host::Arch> {
+        self.arch.as_deref().map_or_else(host::Arch::native, host::Arch::named)
+    }
+
+    fn seed(&self, folders: &Folders) -> Result<seed::Seed> {
+        seed::make(folders, self.suite.as_deref(), self.arch()?, self.again)
+    }
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let verb = words.first().map_or("--help", String::as_str);
+    if matches!(verb, "-h" | "--help" | "help")
+        || words.iter().take_while(|word| *word != "--").any(|word| word == "-h" || word == "--help")
+    {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    if verb == forge::HOOK_VERB {
+        return ended(forge::hook(&words[1..]).map(|()| ExitCode::SUCCESS));
+    }
+    let options = match Options::parse(&words[1..]) {
+        Ok(options) if options.names.is_empty() || verb == "bench" => options,
+        Ok(options) => {
+            eprintln!("xtask: `{verb}` takes no `{}`; `cargo xtask --help` lists what there is", options.names.join(" "));
+            return ExitCode::from(2);
+        }
+        Err(error) => {
+            eprintln!("xtask: {error}; `cargo xtask --help` lists what there is");
+            return ExitCode::from(2);
+        }
+    };
+    ended(run(verb, &options))
+}
+
+fn ended(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(verb: &str, options: &Options) -> Result<ExitCode> {
+    let folders = Folders::find()?;
+    let wishes = || demo::Wishes {
+        yes: options.yes,
+        keep: options.keep,
+        platform: options.platform.as_deref(),
+        suite: options.suite.as_deref(),
+    };
+    match verb {
+        "demo" => demo::demo(&folders, &wishes())?,
+        "test" => test::test(&folders, options.yes, &options.rest)?,
+        "bench" => bench::bench(&folders, options.json, &options.names)?,
+        "setup" if options.list => setup::list(),
+        "setup" => setup::set_up(&folders, options.yes)?,
+        "build" => build::workspace(&folders).and_then(|()| build::guests(&folders))?,
+        "plugins" => build::guests(&folders).map(|()| println!("{}", folders.plugins().display()))?,
+        "seed" => println!("{}", options.seed(&folders)?.repo.display()),
+        "platform" => print!("{}", options.seed(&folders)?.platform(&folders)?),
+        other => {
+            eprintln!("xtask: `{other}` is no verb; `cargo xtask --help` lists what there is");
+            return Ok(ExitCode::from(2));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options> {
+        Options::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_read_and_the_rest_is_left_to_the_test_runner() {
+        let options = parse("--yes --suite trixie -- --no-capture zlib").unwrap();
+        assert!(options.yes && !options.keep);
+        assert_eq!((options.suite.as_deref(), options.rest.len()), (Some("trixie"), 2));
+    }
+
+    #[test]
+    fn a_misspelt_option_is_refused() {
+        assert_eq!(parse("--ye").unwrap_err().to_string(), "`--ye` is no option");
+        assert_eq!(parse("--suite").unwrap_err().to_string(), "--suite needs a value");
+    }
+}

@@ -1,0 +1,200 @@
+//! What the line needs of a machine, and getting it there.
+
+use crate::command::{self, logged, shown};
+use crate::folders::Folders;
+use crate::host::{Family, Host};
+use crate::progress;
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, IsTerminal, Write};
+use std::process::{Command, Stdio};
+
+/// How it is found out that something is there.
+enum There {
+    /// A program in PATH.
+    Program(&'static str),
+    /// A command that ends well.
+    Runs(&'static [&'static str]),
+}
+
+/// Something that the line needs.
+struct Need {
+    there: There,
+    /// For people.
+    why: &'static str,
+    debian: &'static str,
+    fedora: &'static str,
+}
+
+const fn program(name: &'static str, debian: &'static str, fedora: &'static str, why: &'static str) -> Need {
+    Need { there: There::Program(name), why, debian, fedora }
+}
+
+const NEEDS: [Need; 15] = [
+    program("gcc", "gcc", "gcc", "compiles the C parts of SQLite, libgit2 and zstd"),
+    Need {
+        there: There::Runs(&["sh", "-c", "echo '#include <stdio.h>' | gcc -E -"]),
+        why: "the C library's headers",
+        debian: "libc6-dev",
+        fedora: "glibc-devel",
+    },
+    program("git", "git", "git-core", "pushes to the demo's forge"),
+    program("pkg-config", "pkg-config", "pkgconf-pkg-config", "finds libraries"),
+    Need {
+        there: There::Runs(&["pkg-config", "--exists", "openssl"]),
+        why: "lets libgit2 speak https",
+        debian: "libssl-dev",
+        fedora: "openssl-devel",
+    },
+    program("rpm", "rpm", "rpm", "reads and checks packages"),
+    program("rpmkeys", "rpm", "rpm", "checks signatures"),
+    program("rpmbuild", "rpm", "rpm-build", "makes the seed distribution's packages"),
+    program("dnf", "dnf", "dnf", "makes buildroots"),
+    Need {
+        there: There::Runs(&["dnf", "builddep", "--help"]),
+        why: "installs BuildRequires",
+        debian: "dnf-plugins-core",
+        fedora: "dnf-plugins-core",
+    },
+    program("createrepo_c", "createrepo-c", "createrepo_c", "writes the seed distribution's repository; the tests compare with it"),
+    program("debugedit", "debugedit", "debugedit", "is what find-debuginfo works with"),
+    program("dwz", "dwz", "dwz", "makes debuginfo small"),
+    program("eu-strip", "elfutils", "elfutils", "takes debuginfo apart"),
+    program("zstd", "zstd", "zstd", "compresses payloads"),
+];
+
+impl Need {
+    fn is_there(&self) -> bool {
+        match self.there {
+            There::Program(name) => command::find(name).is_some(),
+            There::Runs(words) => {
+                let status = Command::new(words[0])
+                    .args(&words[1..])
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .status();
+                status.is_ok_and(|status| status.success())
+            }
+        }
+    }
+
+    const fn package(&self, family: Family) -> &'static str {
+        match family {
+            Family::Debian => self.debian,
+            Family::Fedora => self.fedora,
+        }
+    }
+}
+
+/// Prints what the line needs, and whether it is there.
+pub fn list() {
+    for need in &NEEDS {
+        let mark = if need.is_there() { "✓" } else { "✗" };
+        println!("{mark} {:<18} {:<20} {}", need.debian, need.fedora, need.why);
+    }
+}
+
+/// Installs what is missing. It asks first, unless `yes` or nobody sits there.
+pub fn set_up(folders: &Folders, yes: bool) -> Result<()> {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !need.is_there()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let host = Host::find()?;
+    let mut packages: Vec<&str> = missing.iter().map(|need| need.package(host.family)).collect();
+    packages.dedup();
+    println!("{} lacks what the line needs. These packages of the distribution are to be installed:", host.title);
+    for package in &packages {
+        let whys = missing.iter().filter(|need| need.package(host.family) == *package).map(|need| need.why);
+        println!("  {package:<18} {}", whys.collect::<Vec<_>>().join(", "));
+    }
+    if !yes && !agreed()? {
+        bail!("nothing was installed: install {} yourself, or say yes", packages.join(" "));
+    }
+    let log = folders.log("setup");
+    progress::timed(folders, "setup", &format!("install {} packages", packages.len()), 60, |progress| {
+        for (what, mut command) in commands(host.family, &packages)? {
+            progress.set(what);
+            logged(&mut command, &log)?;
+        }
+        Ok(())
+    })?;
+    match missing.into_iter().find(|need| !need.is_there()) {
+        None => Ok(()),
+        Some(need) => bail!(
+            "{} was installed and still something is missing that {}: see {}",
+            need.package(host.family),
+            need.why,
+            log.display()
+        ),
+    }
+}
+
+/// Asks on a terminal; where there is none nobody can answer, and whoever started it wanted it done.
+fn agreed() -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(true);
+    }
+    print!("Install them now? [Y/n] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes"))
+}
+
+fn commands(family: Family, packages: &[&str]) -> Result<Vec<(&'static str, Command)>> {
+    let steps: &[(&str, &[&str])] = match family {
+        Family::Debian => &[
+            ("reading the lists", &["apt-get", "-q", "update"]),
+            ("installing", &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "install", "-y", "--no-install-recommends"]),
+        ],
+        Family::Fedora => &[("installing", &["dnf", "-y", "--setopt=install_weak_deps=False", "install"])],
+    };
+    let last = steps.len() - 1;
+    let ready = |(number, (what, words)): (usize, &(&'static str, &[&str]))| {
+        let mut command = as_root(words[0])?;
+        command.args(&words[1..]).args(if number == last { packages } else { &[] });
+        Ok((*what, command))
+    };
+    steps.iter().enumerate().map(ready).collect()
+}
+
+/// A command with the rights of root: as it is for root, through sudo for others. sudo asks for a password on the terminal,
+/// before any line of progress is drawn.
+fn as_root(program: &str) -> Result<Command> {
+    if is_root() {
+        return Ok(Command::new(program));
+    }
+    command::find("sudo").context("installing packages takes root: run it as root, or install sudo")?;
+    shown(Command::new("sudo").arg("-v"))?;
+    let mut command = Command::new("sudo");
+    command.args(["-n", program]);
+    Ok(command)
+}
+
+/// Whether this process may do everything: the owner of /proc/self is the process's effective user.
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_need_has_a_package_on_both_families() {
+        let nameless = NEEDS.iter().find(|need| need.debian.is_empty() || need.fedora.is_empty() || need.why.is_empty());
+        assert!(nameless.is_none());
+    }
+
+    #[test]
+    fn packages_come_after_the_lists() {
+        let words = |command: &Command| command.get_args().last().map(|word| word.to_string_lossy().into_owned());
+        if is_root() {
+            let commands = commands(Family::Debian, &["dnf", "rpm"]).unwrap();
+            let last: Vec<_> = commands.iter().map(|(_, command)| words(command)).collect();
+            assert_eq!(last, [Some("update".to_owned()), Some("rpm".to_owned())]);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `cargo xtask test`: everything that must hold before a change is taken.
+
+use crate::build::{self, SELECTION, TARGET_DIR, cargo};
+use crate::command::{self, logged, shown};
+use crate::folders::Folders;
+use crate::host::{Arch, Family, Host};
+use crate::{progress, seed, setup};
+use anyhow::{Context, Result};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Where tests find the seed distribution's repository, as a URL.
+const TEST_REPO: &str = "MILLRACE_TEST_REPO";
+/// Where they find the plugins' components: a folder with `NAME.wasm`.
+const PLUGINS: &str = "MILLRACE_PLUGINS";
+/// And the `millrace` command.
+const MILLRACE: &str = "MILLRACE_BIN";
+/// Where buildroots are kept from one run to the next.
+const WORK: &str = "MILLRACE_TEST_WORK";
+
+/// Sets the machine up, builds all, checks form and lints, and runs every test. What follows `--` goes to the test runner.
+pub fn test(folders: &Folders, yes: bool, rest: &[String]) -> Result<()> {
+    let begin = Instant::now();
+    setup::set_up(folders, yes)?;
+    let skipped = checks(folders)?;
+    build::workspace(folders)?;
+    build::guests(folders)?;
+    build::misbehaving_guest(folders)?;
+    tests(folders, rest)?;
+    println!("✓ everything holds, after {}", progress::spoken(begin.elapsed().as_secs()));
+    for what in skipped {
+        println!("  left out: {what} (this cargo has none; rustup's has)");
+    }
+    Ok(())
+}
+
+/// Form, lints and documentation; gives what this toolchain cannot check.
+fn checks(folders: &Folders) -> Result<Vec<&'static str>> {
+    let mut skipped = Vec::new();
+    // A build folder of their own: what they compile is of no use to a build, and would take turns with it.
+    let lints = folders.target.with_file_name("clippy");
+    let mut check = |verb: &'static str, title: &str, guess_s, words: &[&str], flags: Option<(&str, &str)>| -> Result<()> {
+        let there = Command::new("cargo").args([verb, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if verb != "doc" && !there.is_ok_and(|status| status.success()) {
+            skipped.push(verb);
+            return Ok(());
+        }
+        let mut command = cargo(folders, verb);
+        command.env(TARGET_DIR, &lints).args(words).envs(flags);
+        progress::timed(folders, verb, title, guess_s, |_| logged(&mut command, &folders.log(verb)))
+    };
+    check("fmt", "form (cargo fmt)", 2, &["--all", "--check"], None)?;
+    let clippy = [&SELECTION[..], &["--all-targets", "--", "-D", "warnings"]].concat();
+    check("clippy", "lints (cargo clippy)", 150, &clippy, None)?;
+    let doc = [&SELECTION[..], &["--no-deps"]].concat();
+    check("doc", "documentation (cargo doc)", 60, &doc, Some(("RUSTDOCFLAGS", "-D warnings")))?;
+    Ok(skipped)
+}
+
+fn tests(folders: &Folders, rest: &[String]) -> Result<()> {
+    let nextest = command::find("cargo-nextest").is_some();
+    let mut command = cargo(folders, if nextest { "nextest" } else { "test" });
+    command.args(nextest.then_some("run")).args(SELECTION).args(rest);
+    environment(folders, &mut command)?;
+    println!("tests ({}):", if nextest { "cargo nextest" } else { "cargo test" });
+    shown(command.stdin(Stdio::null())).context("tests failed: their output is above")
+}
+
+/// Tells a program that uses the line where its parts lie.
+pub fn environment(folders: &Folders, command: &mut Command) -> Result<()> {
+    command.env(PLUGINS, folders.plugins()).env(MILLRACE, folders.millrace()).env(WORK, folders.cache.join("test-work"));
+    if Host::find()?.family == Family::Debian {
+        let seed = seed::make(folders, None, Arch::native()?, false)?;
+        command.env(TEST_REPO, format!("file://{}", seed.repo.display()));
+    }
+    Ok(())
+}

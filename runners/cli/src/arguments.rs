@@ -1,0 +1,276 @@
+//! What may be said on the command line. The texts here are the manual.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use millrace_core::task::TaskId;
+use millrace_core::{Arch, BuildId, KeyName, PackageName, PlatformName, PluginName, PushId, RunnerName};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Turns a git push into a tested, signed, released RPM.
+///
+/// `millrace up` runs the whole line on this machine: it takes webhooks from a forge, builds what was pushed, tests it, signs
+/// it and releases it into dnf repositories that it serves. The other commands look at the line and set it up; they work on
+/// the same state folder, whether the line is up or not.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// Where the line keeps everything: state, packages, keys, buildroots. A folder that only its owner can read.
+    #[arg(long, global = true, env = "MILLRACE_STATE", value_name = "FOLDER")]
+    pub state: Option<PathBuf>,
+    /// Print JSON, one object a line for lists, and nothing else on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+First steps:
+  millrace key create default
+  millrace up                                      (leave it running; the rest in another terminal)
+  millrace platform add infra/platforms/almalinux-9.toml
+  millrace package add zlib https://git.example.org/rpms/zlib.git
+  millrace build zlib --watch
+
+Exit status:
+  0  done; with --watch: released
+  1  with --watch: the build failed, was cancelled or is excluded
+  2  the command line makes no sense
+  3  what was named is not there
+  4  anything else: the message says who must act";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the line: webhooks, builds, tests, signatures, repositories, web pages.
+    Up(Up),
+    /// Build a package now, as if it had been pushed.
+    Build(Build),
+    /// Follow a build until it ends: a line a task with its time, and the end of the log where one fails.
+    Watch(Watch),
+    /// Print a task's log.
+    Logs(Logs),
+    /// List builds, the newest first.
+    Builds(Builds),
+    /// Stop a build whose tasks are not all done. What runs is dropped.
+    Cancel {
+        /// Its id, or enough of its first digits.
+        build: String,
+    },
+    /// Packages that the line builds.
+    #[command(subcommand)]
+    Package(Package),
+    /// Platforms that packages are built for.
+    #[command(subcommand)]
+    Platform(Platform),
+    /// Signing keys.
+    #[command(subcommand)]
+    Key(Key),
+    /// Runners that build.
+    #[command(subcommand)]
+    Runner(Runner),
+    /// Plugins that do the steps of a platform.
+    #[command(subcommand)]
+    Plugin(Plugin),
+}
+
+/// Run the line.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Where to listen. Whoever reaches it sees the pages and the repositories; only signed webhooks and runners with a token
+    /// are listened to.
+    #[arg(long, default_value = "127.0.0.1:8470", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    /// A folder with plugins (`NAME.wasm`) to register at the start. [default: `plugins` beside this program]
+    #[arg(long, value_name = "FOLDER")]
+    pub plugins: Option<PathBuf>,
+    /// Take no tasks here: only runners from elsewhere build.
+    #[arg(long)]
+    pub no_runner: bool,
+    /// Where the runner here keeps buildroots and what runs. It may be removed while nothing runs; the next builds take longer.
+    /// [default: `runner` in the state folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub work: Option<PathBuf>,
+    /// Where sources may be fetched from that are not in the lookaside store: a URL with {package}, {name}, {algorithm} and
+    /// {digest}. May be given several times; tried in order.
+    #[arg(long, value_name = "URL")]
+    pub lookaside: Vec<String>,
+}
+
+/// Build a package now.
+#[derive(Debug, Args)]
+pub struct Build {
+    /// The package.
+    pub package: PackageName,
+    /// Branch, tag or full reference. [default: what the repository's HEAD points at]
+    #[arg(long, value_name = "REF")]
+    pub reference: Option<String>,
+    /// Follow it until it ends.
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Follow a build.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// The build's id, or enough of its first digits. [default: the newest]
+    pub build: Option<String>,
+    /// Follow the builds of a push.
+    #[arg(long, conflicts_with = "build")]
+    pub push: Option<PushId>,
+    /// Follow the builds of a commit; waits until the line has heard of it.
+    #[arg(long, conflicts_with_all = ["build", "push"], value_name = "DIGITS")]
+    pub commit: Option<String>,
+}
+
+/// Print a log.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The build's id, or enough of its first digits.
+    pub build: String,
+    /// The task, as `millrace watch` names it (`source`, `rpm@x86_64`).
+    pub task: TaskId,
+    /// Which attempt. [default: the last]
+    #[arg(long, value_name = "NUMBER")]
+    pub attempt: Option<u32>,
+    /// Go on until the task ends.
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
+/// List builds.
+#[derive(Debug, Args)]
+pub struct Builds {
+    /// Only of this package.
+    #[arg(long)]
+    pub package: Option<PackageName>,
+    /// How many.
+    #[arg(long, default_value_t = 20)]
+    pub limit: usize,
+}
+
+/// Packages.
+#[derive(Debug, Subcommand)]
+pub enum Package {
+    /// Register a package: pushes to its repository are built from now on.
+    Add {
+        /// Its name, as its spec file's.
+        name: PackageName,
+        /// Where it is cloned from, as the forge's webhooks name it.
+        clone_url: String,
+        /// Build it only for this platform; may be given several times.
+        #[arg(long = "platform")]
+        platforms: Vec<PlatformName>,
+    },
+    /// List registered packages.
+    List,
+    /// Put source files into the lookaside store, from which `sources` and `.<name>.metadata` are served.
+    Upload {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Platforms.
+#[derive(Debug, Subcommand)]
+pub enum Platform {
+    /// Add a platform, or replace it: builds that are planned keep the one that they have.
+    Add {
+        /// A TOML file.
+        file: PathBuf,
+    },
+    /// List platforms.
+    List,
+    /// Print a platform.
+    Show {
+        /// Which.
+        name: PlatformName,
+    },
+}
+
+/// Kinds of keys.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Algorithm {
+    /// RSA with 4096 bits: what every rpm from EL8 on can check.
+    Rsa4096,
+    /// Ed25519: small and quick; rpm from EL9 on.
+    Ed25519,
+}
+
+/// Keys.
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Make a signing key. The private half never leaves the state folder.
+    Create {
+        /// Its name, as platforms name it.
+        name: KeyName,
+        /// Whose it is, as people see it in `rpm -q gpg-pubkey`.
+        #[arg(long, default_value = "millrace <packages@localhost>")]
+        user_id: String,
+        /// What kind.
+        #[arg(long, value_enum, default_value = "rsa4096")]
+        algorithm: Algorithm,
+    },
+    /// List keys.
+    List,
+    /// Print a key's public certificate, for `rpmkeys --import`.
+    Show {
+        /// Which.
+        name: KeyName,
+    },
+}
+
+/// Runners.
+#[derive(Debug, Subcommand)]
+pub enum Runner {
+    /// Let a runner in: prints the one line to run on its machine. The token is shown once and kept only as a digest.
+    Add {
+        /// Its name.
+        name: RunnerName,
+        /// Its architecture.
+        #[arg(long)]
+        arch: Arch,
+        /// Where it reaches this line.
+        #[arg(long, default_value = "http://127.0.0.1:8470", value_name = "URL")]
+        url: String,
+    },
+    /// List runners.
+    List,
+    /// Take a runner's token back. What it has leased goes to another within a minute.
+    Remove {
+        /// Which.
+        name: RunnerName,
+    },
+    /// Be a runner: take tasks from a line until stopped.
+    Run {
+        /// Its name.
+        name: RunnerName,
+        /// Where the line is.
+        #[arg(long, value_name = "URL")]
+        url: String,
+        /// A file with the token; `-` reads it from standard input.
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+    },
+}
+
+/// Plugins.
+#[derive(Debug, Subcommand)]
+pub enum Plugin {
+    /// Register a plugin, or replace it: builds that are planned keep the one that they have.
+    Add {
+        /// Its name, as steps name it.
+        name: PluginName,
+        /// A WebAssembly component.
+        file: PathBuf,
+    },
+    /// List plugins.
+    List,
+}
+
+/// The beginning of an id, or all of it.
+pub fn is_whole(id: &str) -> Option<BuildId> {
+    (id.len() == 12).then(|| id.parse().ok()).flatten()
+}

@@ -1,0 +1,170 @@
+//! Commands that tell the line what to build, where, with which keys and by whom.
+
+use super::NotThere;
+use crate::arguments::{Algorithm, Key, Package, Platform, Plugin, Runner};
+use crate::output::Output;
+use crate::state::{Folder, now, random};
+use crate::up::{LocalSeal, told_to_stop, worker_config};
+use anyhow::{Context, Result, bail};
+use millrace_core::platform::Platform as PlatformData;
+use millrace_core::push::Package as PackageData;
+use millrace_core::{PluginName, RunnerName};
+use millrace_orchestrator::{Registered, Runner as RunnerData, Token, add_runner, remove_runner};
+use millrace_signer::{Keys, LocalKeys};
+use millrace_store::local::LocalStore;
+use millrace_store::records::{all, get, replace};
+use millrace_store::{BlobStore, Table};
+use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub(super) async fn package(folder: &Folder, output: Output, command: Package) -> Result<()> {
+    let store = folder.store()?;
+    match command {
+        Package::Add { name, clone_url, platforms } => {
+            let package = PackageData { name, clone_url, platforms, registered: now() };
+            millrace_listener::register(&store, package.clone()).await?;
+            output.one(&package, |package| format!("{} is built from {} from now on", package.name, package.clone_url))
+        }
+        Package::List => {
+            let packages: Vec<PackageData> = all(&store, Table::Package).await?;
+            output.list(&packages, "no packages yet: `millrace package add NAME URL`", |package| format!("{:<32} {}", package.name, package.clone_url))
+        }
+        Package::Upload { files } => {
+            for file in files {
+                let offered = millrace_listener::offer_source(&file, &store, &store).await.with_context(|| file.display().to_string())?;
+                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let value = json!({"file": file, "sha256": offered.sha256, "sha512": offered.sha512, "size": offered.size});
+                // As the line of a `sources` file has it.
+                output.one(&value, |_| format!("SHA512 ({name}) = {}", offered.sha512))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+pub(super) async fn platform(folder: &Folder, output: Output, command: Platform) -> Result<()> {
+    let store = folder.store()?;
+    match command {
+        Platform::Add { file } => {
+            let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            let platform = PlatformData::parse(&file.display().to_string(), &text)?;
+            let keys = LocalKeys::open(&folder.folder("keys")?)?;
+            if keys.public(&platform.key).is_err() {
+                bail!("platform {} signs with the key `{1}`, which is not there: `millrace key create {1}`", platform.name, platform.key);
+            }
+            millrace_releaser::prepare(&platform, &LocalSeal(keys), &store, now()).await?;
+            replace(&store, Table::Platform, platform.name.as_str(), &platform).await?;
+            output.one(&json!({"platform": platform.name, "architectures": platform.architectures}), |_| {
+                let steps = platform.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ");
+                format!("platform {} is there; its steps are {steps}", platform.name)
+            })
+        }
+        Platform::List => {
+            let platforms: Vec<PlatformData> = all(&store, Table::Platform).await?;
+            output.list(&platforms, "no platforms yet: `millrace platform add FILE`", |platform| format!("{:<24} {}", platform.name, platform.title))
+        }
+        Platform::Show { name } => {
+            let found: Option<(PlatformData, _)> = get(&store, Table::Platform, name.as_str()).await?;
+            let (platform, _) = found.ok_or_else(|| NotThere(format!("no platform `{name}`: `millrace platform list`")))?;
+            output.one(&platform, |platform| serde_json::to_string_pretty(platform).unwrap_or_default())
+        }
+    }
+}
+
+pub(super) async fn key(folder: &Folder, output: Output, command: Key) -> Result<()> {
+    let keys = LocalKeys::open(&folder.folder("keys")?)?;
+    match command {
+        Key::Create { name, user_id, algorithm } => {
+            let algorithm = match algorithm {
+                Algorithm::Rsa4096 => millrace_signer::Algorithm::Rsa4096,
+                Algorithm::Ed25519 => millrace_signer::Algorithm::Ed25519,
+            };
+            let (made, at) = (name.clone(), now().0 / 1000);
+            output.say("making a key; an RSA key takes some seconds")?;
+            tokio::task::spawn_blocking(move || keys.create(&made, &user_id, algorithm, at)).await??;
+            output.one(&json!({"key": name}), |_| format!("key {name} is there; `millrace key show {name}` prints its public half"))
+        }
+        Key::List => {
+            let values: Vec<_> = keys.list()?.into_iter().map(|key| json!({"key": key})).collect();
+            output.list(&values, "no keys yet: `millrace key create NAME`", |key| key["key"].as_str().unwrap_or_default().to_owned())
+        }
+        Key::Show { name } => {
+            let certificate = keys.public(&name).map_err(|error| NotThere(error.to_string()))?;
+            let text = certificate.trim_end().to_owned();
+            output.one(&json!({"key": name, "certificate": text}), |_| text.clone())
+        }
+    }
+}
+
+pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> Result<()> {
+    let store = folder.store()?;
+    match command {
+        Runner::Add { name, arch, url } => {
+            let token = Token::from_random(random()?);
+            add_runner(&store, &name, arch, &token, now()).await?;
+            let line = format!("printf %s {} | sudo millrace runner run {name} --url {url} --token-file -", token.reveal());
+            output.one(&json!({"runner": name, "arch": arch, "token": token.reveal(), "line": line}), |_| {
+                format!("On the {arch} machine, once (the token is not shown again):\n\n  {line}")
+            })
+        }
+        Runner::List => {
+            let runners: Vec<RunnerData> = all(&store, Table::Runner).await?;
+            let values: Vec<_> = runners.iter().map(|runner| json!({"runner": runner.name, "arch": runner.arch, "added": runner.added.rfc3339()})).collect();
+            output.list(&values, "no runners yet: `millrace up` brings its own, `millrace runner add` lets others in", |runner| {
+                format!("{:<24} {:<8} since {}", runner["runner"].as_str().unwrap_or(""), runner["arch"].as_str().unwrap_or(""), runner["added"].as_str().unwrap_or(""))
+            })
+        }
+        Runner::Remove { name } => {
+            if !remove_runner(&store, &name).await? {
+                bail!(NotThere(format!("no runner `{name}`: `millrace runner list`")));
+            }
+            output.one(&json!({"removed": name}), |_| format!("runner {name} is no longer let in"))
+        }
+        Runner::Run { .. } => Ok(()),
+    }
+}
+
+pub(super) async fn be_a_runner(folder: &Folder, name: RunnerName, url: &str, token_file: &Path) -> Result<()> {
+    let token = match token_file.to_str() {
+        Some("-") => std::io::read_to_string(std::io::stdin())?,
+        _ => std::fs::read_to_string(token_file).with_context(|| token_file.display().to_string())?,
+    };
+    let config = worker_config(url, token.trim(), name, crate::up::own_arch()?, &folder.folder("runner")?)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    tokio::spawn(async move {
+        told_to_stop().await;
+        told.store(true, Ordering::Relaxed);
+    });
+    tokio::task::spawn_blocking(move || millrace_host::worker::run(config, stop)).await??;
+    Ok(())
+}
+
+pub(super) async fn plugin(folder: &Folder, output: Output, command: Plugin) -> Result<()> {
+    let store = folder.store()?;
+    match command {
+        Plugin::Add { name, file } => {
+            let registered = register_plugin(&store, &name, &file).await?;
+            output.one(&registered, |plugin| format!("plugin {}: {} ({} bytes)", plugin.name, plugin.digest, plugin.size))
+        }
+        Plugin::List => {
+            let plugins: Vec<Registered> = all(&store, Table::Plugin).await?;
+            output.list(&plugins, "no plugins yet: `millrace plugin add NAME FILE`", |plugin| format!("{:<16} {}", plugin.name, plugin.digest))
+        }
+    }
+}
+
+/// Keeps a component and lets steps find it by a name.
+pub(crate) async fn register_plugin(store: &LocalStore, name: &PluginName, file: &Path) -> Result<Registered> {
+    let head = std::fs::read(file).with_context(|| file.display().to_string())?;
+    // The preamble of a component (WebAssembly component model, Binary.md): magic, version 13, layer 1.
+    if !head.starts_with(b"\0asm\x0d\0\x01\0") {
+        bail!("{} is no WebAssembly component: build it for wasm32-wasip2, or run `wasm-tools component new` on it", file.display());
+    }
+    let (digest, size) = store.put_file(file).await?;
+    let registered = Registered { name: name.clone(), digest, size };
+    replace(store, Table::Plugin, name.as_str(), &registered).await?;
+    Ok(registered)
+}

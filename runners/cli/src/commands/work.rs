@@ -1,0 +1,190 @@
+//! Commands that start, follow and stop builds.
+
+use super::{Ending, NotThere};
+use crate::arguments::{Build as BuildOptions, Builds, Logs, Watch, is_whole};
+use crate::output::{Output, span};
+use crate::state::{Folder, now, random};
+use crate::watch;
+use anyhow::{Context, Result, bail};
+use millrace_core::build::{Build, Event};
+use millrace_core::order::Effect;
+use millrace_core::push::{Announced, Commit, Package, PushRecord, PushState};
+use millrace_core::{BuildId, PushId};
+use millrace_store::builds::{BUILDS, PUSHES, load_build, load_push, package_index, push_marks};
+use millrace_store::local::LocalStore;
+use millrace_store::records::{get, write};
+use millrace_store::{Commit as Save, Expect, StateStore, Table, advance};
+use millrace_web::view::BuildView;
+use std::io::Write;
+use std::time::Duration;
+
+/// Builds and pushes looked through for the beginning of an id or a commit.
+const LOOKED_THROUGH: usize = 1000;
+
+/// How long `watch --commit` waits for the line to hear of the commit.
+const HEAR_MAX: Duration = Duration::from_secs(60);
+
+pub(super) async fn build(folder: &Folder, output: Output, options: &BuildOptions) -> Result<Ending> {
+    let store = folder.store()?;
+    let name = options.package.as_str();
+    let package: Option<(Package, _)> = get(&store, Table::Package, name).await?;
+    let (package, _) = package.ok_or_else(|| NotThere(format!("no package `{name}`: `millrace package add {name} URL` registers it")))?;
+    let wanted = options.reference.clone();
+    let url = package.clone_url.clone();
+    let (reference, commit) = tokio::task::spawn_blocking(move || remote_reference(&url, wanted.as_deref())).await??;
+    let number: String = random()?[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = PushId::of_delivery("command line", &number);
+    let pusher = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".to_owned());
+    let announced = Announced { id, package: package.name, clone_url: package.clone_url, reference, commit, pusher, received: now() };
+    announce(&store, &announced).await?;
+    output.one(&serde_json::json!({"push": announced.id, "commit": announced.commit, "reference": announced.reference}), |_| {
+        format!("push {}: {} at {} ({})", announced.id, announced.package, announced.commit.short(), announced.reference)
+    })?;
+    if options.watch { ended(watch::push(&store, output, &announced.id).await?) } else { Ok(Ending::Done) }
+}
+
+/// Writes a push down as a webhook would, with the wish to fetch it.
+async fn announce(store: &LocalStore, announced: &Announced) -> Result<()> {
+    let record = PushRecord { announced: announced.clone(), state: PushState::Fetching };
+    let kept = write(Table::Push, announced.id.as_str(), Expect::Absent, &record, push_marks(&record))?;
+    Ok(store.save(Save { writes: vec![kept], effects: vec![Effect::Fetch(announced.clone())] }).await?)
+}
+
+/// What a reference of a repository points at now.
+fn remote_reference(url: &str, wanted: Option<&str>) -> Result<(String, Commit)> {
+    let mut remote = git2::Remote::create_detached(url)?;
+    remote.connect(git2::Direction::Fetch).with_context(|| format!("asking {url} for its references"))?;
+    let head = remote.default_branch().ok().and_then(|name| name.as_str().ok().map(str::to_owned));
+    let names = match wanted {
+        Some(name) if name.starts_with("refs/") => vec![name.to_owned()],
+        Some(name) => vec![format!("refs/heads/{name}"), format!("refs/tags/{name}")],
+        None => vec![head.context("the repository's HEAD points at nothing: name a branch with --reference")?],
+    };
+    let listed = remote.list()?;
+    // An annotated tag is listed twice; the second, with ^{}, is the commit.
+    let find = |name: &String| {
+        let peeled = format!("{name}^{{}}");
+        listed.iter().find(|head| head.name() == peeled).or_else(|| listed.iter().find(|head| head.name() == *name))
+    };
+    match names.iter().find_map(|name| Some((name.clone(), find(name)?.oid()))) {
+        Some((name, oid)) => Ok((name, Commit::new(&oid.to_string())?)),
+        None => bail!(NotThere(format!("{url} has no {}", names.join(" and no ")))),
+    }
+}
+
+pub(super) async fn watch(folder: &Folder, output: Output, options: &Watch) -> Result<Ending> {
+    let store = folder.store()?;
+    let good = match (&options.push, &options.commit, &options.build) {
+        (Some(push), _, _) => watch::push(&store, output, push).await?,
+        (_, Some(commit), _) => watch::push(&store, output, &heard_of(&store, commit).await?).await?,
+        (_, _, Some(build)) => watch::build(&store, output, &find(&store, build).await?.id).await?,
+        (None, None, None) => {
+            let newest = store.marked(BUILDS, None, 1).await?;
+            let newest = newest.first().ok_or_else(|| NotThere("there is no build yet".to_owned()))?;
+            watch::build(&store, output, &newest.key.id.parse()?).await?
+        }
+    };
+    ended(good)
+}
+
+const fn ended(good: bool) -> Result<Ending> {
+    Ok(if good { Ending::Done } else { Ending::BuildFailed })
+}
+
+/// The newest push of a commit, as soon as the line has heard of it.
+async fn heard_of(store: &LocalStore, commit: &str) -> Result<PushId> {
+    let until = std::time::Instant::now() + HEAR_MAX;
+    loop {
+        for marked in store.marked(PUSHES, None, LOOKED_THROUGH).await? {
+            let Some((record, _)) = load_push(store, &marked.key.id.parse()?).await? else { continue };
+            if record.announced.commit.as_str().starts_with(commit) {
+                return Ok(record.announced.id);
+            }
+        }
+        if std::time::Instant::now() > until {
+            bail!(NotThere(format!("the line has not heard of commit {commit} in {}", span(60_000))));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The build that an id or its beginning means.
+async fn find(store: &LocalStore, id: &str) -> Result<Build> {
+    let mut found: Vec<BuildId> = match is_whole(id) {
+        Some(id) => vec![id],
+        None => {
+            let all = store.marked(BUILDS, None, LOOKED_THROUGH).await?;
+            all.iter().filter(|marked| marked.key.id.starts_with(id)).filter_map(|marked| marked.key.id.parse().ok()).collect()
+        }
+    };
+    if found.len() > 1 {
+        bail!("{} builds begin with `{id}`: give more digits", found.len());
+    }
+    let missing = || NotThere(format!("no build `{id}`: `millrace builds` lists them"));
+    let id = found.pop().ok_or_else(missing)?;
+    Ok(load_build(store, &id).await?.ok_or_else(missing)?.0)
+}
+
+pub(super) async fn builds(folder: &Folder, output: Output, options: &Builds) -> Result<()> {
+    let store = folder.store()?;
+    let index = options.package.as_ref().map_or_else(|| BUILDS.to_owned(), package_index);
+    let mut views = Vec::new();
+    for marked in store.marked(&index, None, options.limit).await? {
+        if let Some((build, _)) = load_build(&store, &marked.key.id.parse()?).await? {
+            views.push((BuildView::of(&build, now()), build));
+        }
+    }
+    let lines: Vec<_> = views.iter().map(|(view, build)| Line { view, build }).collect();
+    output.list(&lines, "no builds yet: push to a registered package, or `millrace build PACKAGE`", |line| {
+        let build = line.build;
+        let took = span(build.ended.unwrap_or_else(now).since_ms(build.created));
+        let announced = &build.push.announced;
+        format!("{}  {:<10} {:<24} {} {:<14} {:>12}  {}", build.id, build.word(), announced.package, announced.commit.short(), build.platform.name, took, build.push.subject)
+    })
+}
+
+/// A build in a list: its view as JSON, its record for the line.
+struct Line<'a> {
+    view: &'a BuildView,
+    build: &'a Build,
+}
+
+impl serde::Serialize for Line<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.view.serialize(serializer)
+    }
+}
+
+pub(super) async fn logs(folder: &Folder, options: &Logs) -> Result<()> {
+    let store = folder.store()?;
+    let id = find(&store, &options.build).await?.id;
+    let mut printed = 0;
+    loop {
+        let build = find(&store, id.as_str()).await?;
+        let tasks = || build.tasks.iter().map(|task| task.id.to_string()).collect::<Vec<_>>().join(", ");
+        let task = build.task(&options.task).ok_or_else(|| NotThere(format!("build {id} has no task {}; it has {}", options.task, tasks())))?;
+        let attempt = options.attempt.or_else(|| task.latest_number().map(|number| number.0));
+        let index = match attempt {
+            Some(attempt) => watch::log_index(&store, &build, task, attempt).await?,
+            None => None,
+        };
+        let ended = index.as_ref().is_some_and(|index| index.ended) || task.is_settled();
+        if let Some(index) = index {
+            std::io::stdout().lock().write_all(&watch::read_from(&store, &index, printed).await?)?;
+            std::io::stdout().lock().flush()?;
+            printed = index.size();
+        }
+        if ended || !options.follow {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+pub(super) async fn cancel(folder: &Folder, output: Output, id: &str) -> Result<()> {
+    let store = folder.store()?;
+    let build = find(&store, id).await?;
+    let by = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".to_owned());
+    let build = advance(&store, &build.id, Event::Cancel { by }, now()).await?;
+    output.one(&serde_json::json!({"build": build.id, "state": build.word()}), |_| format!("build {} is {}", build.id, build.word()))
+}

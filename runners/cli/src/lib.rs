@@ -1,0 +1,12 @@
+//! The whole line in one process on one machine, and the commands that people speak to it with.
+
+pub mod arguments;
+mod commands;
+mod output;
+pub mod pump;
+mod state;
+pub mod up;
+mod watch;
+
+pub use commands::run;
+pub use state::Folder;

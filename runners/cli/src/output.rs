@@ -1,0 +1,63 @@
+//! How the commands print: lines for people, JSON for scripts.
+
+use anyhow::Result;
+use serde::Serialize;
+use std::io::Write;
+
+/// Where and how to print.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// For people, or for scripts.
+    pub const fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// One thing: as a JSON object a line, or as `text` says it.
+    pub fn one<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        let line = if self.json { serde_json::to_string(value)? } else { text(value) };
+        self.line(&line)
+    }
+
+    /// Several things; `none` is what people read where there are none.
+    pub fn list<T: Serialize>(self, values: &[T], none: &str, text: impl Fn(&T) -> String) -> Result<()> {
+        if values.is_empty() && !self.json {
+            return self.line(none);
+        }
+        values.iter().try_for_each(|value| self.one(value, &text))
+    }
+
+    /// Something that only people read.
+    pub fn say(self, line: &str) -> Result<()> {
+        if self.json { Ok(()) } else { self.line(line) }
+    }
+
+    /// A line whatever was asked for.
+    fn line(self, line: &str) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        match writeln!(out, "{line}").and_then(|()| out.flush()) {
+            // Whoever reads has seen enough: `millrace builds | head -1`.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+            other => Ok(other?),
+        }
+    }
+
+    /// Whether JSON is wanted.
+    pub const fn is_json(self) -> bool {
+        self.json
+    }
+}
+
+/// A span of time for people: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.
+pub fn span(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..10 => format!("{}.{} s", seconds, ms % 1000 / 100),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}

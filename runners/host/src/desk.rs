@@ -1,0 +1,271 @@
+//! The runner's side of the lease desk: `core::protocol` over HTTP, with patience.
+
+use millrace_core::protocol::{Ask, Holding, Logged, Offer, Problem, Renewed, Report};
+use millrace_core::{Digest, DigestError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long a short question may take to be answered: half of a lease, so that a renewal can be tried again in time.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// How long the other side may be silent in the middle of a file.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long the line may take to store a file that it got: 4 GB on a slow disk, written and synchronized.
+const STORED: Duration = Duration::from_secs(300);
+
+/// The first pause before another try.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+
+/// The longest pause: a line that comes back is noticed within this time.
+const PAUSE_LAST: Duration = Duration::from_secs(15);
+
+/// Largest JSON answer, in bytes: an offer with 400 inputs and as many repositories as anybody has is far below.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
+
+/// What the line said, or that it did not.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// The lease is over: drop the task.
+    #[error("the lease is over: {0}")]
+    LeaseLost(String),
+    /// The token is not known; whoever runs the runner must act.
+    #[error("the line does not know this runner's token: {0}")]
+    Unauthorized(String),
+    /// The line will not; trying again does not help.
+    #[error("the line refuses ({status}): {message}")]
+    Refused {
+        /// HTTP's number.
+        status: u16,
+        /// Why.
+        message: String,
+    },
+    /// The line does not answer, or is in trouble: try again.
+    #[error("the line at {url} does not answer: {problem}")]
+    Away {
+        /// Where it should be.
+        url: String,
+        /// What happened.
+        problem: String,
+    },
+    /// What came is not what was asked for: try again.
+    #[error("{expected} came damaged: it has the digest {found}")]
+    Damaged {
+        /// What was asked for.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// The runner's own disk.
+    #[error("the runner's disk: {0}")]
+    Disk(#[from] io::Error),
+    /// A digest that is none.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    /// Given up, since the runner stops or the task is over.
+    #[error("given up")]
+    GivenUp,
+}
+
+impl DeskError {
+    /// Whether another try may help.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Away { .. } | Self::Damaged { .. })
+    }
+}
+
+/// A connection to one line.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    agent: Agent,
+    url: String,
+    authorization: String,
+}
+
+type Result<T> = std::result::Result<T, DeskError>;
+
+impl Desk {
+    /// The line at this URL, spoken to with this token.
+    pub fn new(url: &str, token: &str) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT))
+            .user_agent(concat!("millrace-runner/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self { agent: config.new_agent(), url: url.trim_end_matches('/').to_owned(), authorization: format!("Bearer {token}") }
+    }
+
+    /// Asks for work; none where there was none in the time that the runner would wait.
+    pub fn lease(&self, ask: &Ask) -> Result<Option<Offer>> {
+        let patience = Duration::from_secs(u64::from(ask.wait_s)) + ANSWER / 2;
+        let response = self.post("lease", ask, patience)?;
+        if response.status().as_u16() == 204 { Ok(None) } else { self.json(response).map(Some) }
+    }
+
+    /// Says that the task is being worked on.
+    pub fn renew(&self, holding: &Holding) -> Result<Renewed> {
+        self.post("renew", holding, ANSWER).and_then(|response| self.json(response))
+    }
+
+    /// Hands in the answer.
+    pub fn report(&self, report: &Report) -> Result<()> {
+        self.post("report", report, ANSWER).map(drop)
+    }
+
+    /// Adds to the task's log.
+    pub fn log(&self, holding: &Holding, offset: u64, bytes: &[u8]) -> Result<Logged> {
+        let request = self.agent.post(format!("{}/runner/v1/log", self.url)).header("authorization", &self.authorization);
+        let request = request.query_pairs(words(holding)).query("offset", offset.to_string());
+        let response = request.config().timeout_global(Some(ANSWER)).build().send(bytes).map_err(|error| self.away(&error))?;
+        self.heard(response).and_then(|response| self.json(response))
+    }
+
+    /// Hands in a file, whose digest the line checks.
+    pub fn upload(&self, holding: &Holding, digest: &Digest, file: &File) -> Result<()> {
+        let request = self.agent.put(self.blob(digest)).header("authorization", &self.authorization).query_pairs(words(holding));
+        let request = request.config().timeout_per_write(Some(SILENCE)).timeout_recv_response(Some(STORED)).build();
+        let response = request.send(file).map_err(|error| self.away(&error))?;
+        self.heard(response).map(drop)
+    }
+
+    /// Writes a file from the line into `to`, and checks it on the way.
+    pub fn download(&self, digest: &Digest, to: &mut impl Write) -> Result<u64> {
+        let request = self.agent.get(self.blob(digest)).header("authorization", &self.authorization);
+        let request = request.config().timeout_recv_response(Some(SILENCE)).timeout_per_read(Some(SILENCE)).build();
+        let response = request.call().map_err(|error| self.away(&error))?;
+        let mut body = self.heard(response)?.into_body().into_reader();
+        let (mut hasher, mut size, mut piece) = (Sha256::new(), 0, vec![0; 1 << 16]);
+        loop {
+            let count = body.read(&mut piece).map_err(|error| self.away(&error))?;
+            if count == 0 {
+                break;
+            }
+            hasher.update(&piece[..count]);
+            to.write_all(&piece[..count])?;
+            size += count as u64;
+        }
+        let found = Digest::from_bytes(hasher.finalize().into());
+        if found == *digest { Ok(size) } else { Err(DeskError::Damaged { expected: *digest, found }) }
+    }
+
+    fn blob(&self, digest: &Digest) -> String {
+        format!("{}/runner/v1/blobs/{digest}", self.url)
+    }
+
+    fn post(&self, what: &str, body: &impl Serialize, patience: Duration) -> Result<Response<Body>> {
+        let request = self.agent.post(format!("{}/runner/v1/{what}", self.url)).header("authorization", &self.authorization);
+        let request = request.header("content-type", "application/json").config().timeout_global(Some(patience)).build();
+        let body = serde_json::to_vec(body).expect("the protocol's types become JSON");
+        let response = request.send(&body[..]).map_err(|error| self.away(&error))?;
+        self.heard(response)
+    }
+
+    /// Tells a good answer from the others.
+    fn heard(&self, mut response: Response<Body>) -> Result<Response<Body>> {
+        let status = response.status().as_u16();
+        if (200..300).contains(&status) {
+            return Ok(response);
+        }
+        let text = response.body_mut().with_config().limit(64 << 10).read_to_string().unwrap_or_default();
+        let message =
+            serde_json::from_str(&text).map_or_else(|_| text.chars().take(500).collect(), |problem: Problem| problem.message);
+        Err(match status {
+            401 => DeskError::Unauthorized(message),
+            409 => DeskError::LeaseLost(message),
+            408 | 429 | 500.. => self.away(&format!("{status} {message}")),
+            _ => DeskError::Refused { status, message },
+        })
+    }
+
+    fn json<T: DeserializeOwned>(&self, mut response: Response<Body>) -> Result<T> {
+        let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(|error| self.away(&error))?;
+        serde_json::from_slice(&text).map_err(|error| self.away(&format!("its answer makes no sense: {error}")))
+    }
+
+    fn away(&self, problem: &dyn std::fmt::Display) -> DeskError {
+        DeskError::Away { url: self.url.clone(), problem: problem.to_string() }
+    }
+}
+
+fn words(holding: &Holding) -> [(&'static str, String); 3] {
+    [("build", holding.build.to_string()), ("task", holding.task.to_string()), ("lease", holding.lease.to_string())]
+}
+
+/// How long to wait before the next try, after so many that failed.
+pub fn pause(failed: u32) -> Duration {
+    PAUSE_FIRST.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(PAUSE_LAST)
+}
+
+/// Waits, unless somebody stops it; answers whether it waited to the end.
+pub fn wait(time: Duration, stop: &AtomicBool) -> bool {
+    /// How soon a stop is seen.
+    const LOOK: Duration = Duration::from_millis(50);
+    let until = Instant::now() + time;
+    while !stop.load(Ordering::SeqCst) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(LOOK));
+    }
+    false
+}
+
+/// Tries until it works, is refused, is stopped, or has taken this long.
+pub fn patiently<T>(time: Duration, stop: &AtomicBool, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    let until = Instant::now() + time;
+    let mut failed = 0;
+    loop {
+        match call() {
+            Err(error) if error.is_passing() && Instant::now() < until => {
+                failed += 1;
+                if !wait(pause(failed), stop) {
+                    return Err(DeskError::GivenUp);
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_short_enough_to_notice_a_line_that_is_back() {
+        let pauses: Vec<u128> = [1, 2, 3, 6, 7, 8, u32::MAX].map(|failed| pause(failed).as_millis()).to_vec();
+        assert_eq!(pauses, [250, 500, 1000, 8000, 15_000, 15_000, 15_000]);
+    }
+
+    #[test]
+    fn a_refusal_is_not_tried_again_and_trouble_is() {
+        let never = AtomicBool::new(false);
+        let away = || DeskError::Away { url: String::new(), problem: String::new() };
+        let mut tries = 0;
+        let refused: Result<()> = patiently(Duration::from_secs(5), &never, || {
+            tries += 1;
+            Err(if tries < 3 { away() } else { DeskError::LeaseLost(String::new()) })
+        });
+        assert!(matches!(refused, Err(DeskError::LeaseLost(_))));
+        assert_eq!(tries, 3);
+    }
+
+    #[test]
+    fn a_stop_ends_the_waiting() {
+        let now = AtomicBool::new(true);
+        let given_up: Result<()> =
+            patiently(Duration::from_secs(60), &now, || Err(DeskError::Away { url: String::new(), problem: String::new() }));
+        assert!(matches!(given_up, Err(DeskError::GivenUp)));
+    }
+}

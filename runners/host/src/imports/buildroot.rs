@@ -1,0 +1,111 @@
+//! `buildroot`: roots of the platform.
+
+use super::trouble;
+use crate::bindings::buildroot::{Error, Host, HostRoot, Installed, Kind};
+use crate::buildroot::{self, Recipe, Root, RootError, Session};
+use crate::capability;
+use crate::engine::Interrupt;
+use crate::job::Job;
+use wasmtime::component::Resource;
+
+/// Most roots that a task has at once: one to build or try in, one to compare with, and room for an idea.
+const ROOTS_MAX: usize = 4;
+
+/// What stands behind the resource `root`.
+pub struct TaskRoot(pub(super) Root);
+
+type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+impl Host for Job {}
+
+impl HostRoot for Job {
+    fn create(&mut self, kind: Kind, packages: Vec<String>) -> Answer<Resource<TaskRoot>> {
+        if self.roots >= ROOTS_MAX {
+            return Ok(Err(Error::Refused(format!("a task may have {ROOTS_MAX} roots at once"))));
+        }
+        if let Err(error) = check(&packages) {
+            return Ok(Err(error));
+        }
+        let kind = match kind {
+            Kind::Build => buildroot::Kind::Build,
+            Kind::Minimal => buildroot::Kind::Minimal,
+        };
+        let recipe = Recipe::of(&self.work, self.machine.arch);
+        let made = self.with_session(|job, session| job.machine.buildroots.create(&recipe, kind, &packages, session))?;
+        Ok(match made {
+            Ok(root) => {
+                self.roots += 1;
+                Ok(self.table.push(TaskRoot(root))?)
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    fn install(&mut self, root: Resource<TaskRoot>, packages: Vec<String>) -> Answer<()> {
+        if let Err(error) = check(&packages) {
+            return Ok(Err(error));
+        }
+        self.in_root(root, |root, session| root.install(&packages, session))
+    }
+
+    fn remove(&mut self, root: Resource<TaskRoot>, packages: Vec<String>) -> Answer<()> {
+        if let Err(error) = check(&packages) {
+            return Ok(Err(error));
+        }
+        self.in_root(root, |root, session| root.remove(&packages, session))
+    }
+
+    fn contents(&mut self, root: Resource<TaskRoot>) -> Answer<Vec<Installed>> {
+        let installed =
+            |package: buildroot::Installed| Installed { nevra: package.nevra, name: package.name, repository: package.repository };
+        let contents = self.in_root(root, |root, session| root.contents(session))?;
+        Ok(contents.map(|list| list.into_iter().map(installed).collect()))
+    }
+
+    fn drop(&mut self, root: Resource<TaskRoot>) -> wasmtime::Result<()> {
+        self.table.delete(root)?;
+        self.roots -= 1;
+        Ok(())
+    }
+}
+
+fn check(texts: &[String]) -> Result<(), Error> {
+    capability::check_packages(texts).map_err(|refusal| Error::Refused(refusal.to_string()))
+}
+
+impl Job {
+    /// Does something to a root, which is out of the table meanwhile.
+    fn in_root<T>(
+        &mut self,
+        root: Resource<TaskRoot>,
+        work: impl FnOnce(&mut Root, &mut Session<'_>) -> Result<T, RootError>,
+    ) -> Answer<T> {
+        let (log, stop) = (self.log.clone(), self.stop.clone()); // the table is borrowed below
+        let (limits, time_left, folder) = (self.work.limits, self.time_left(), self.folder.path().to_owned());
+        let mut output = |bytes: &[u8]| log.bytes(bytes);
+        let mut session = Session { work: &folder, limits, time_left, cancelled: stop.flag(), output: &mut output };
+        let done = work(&mut self.table.get_mut(&root)?.0, &mut session);
+        self.answer(done)
+    }
+
+    fn with_session<T>(&self, work: impl FnOnce(&Self, &mut Session<'_>) -> Result<T, RootError>) -> Answer<T> {
+        let mut output = |bytes: &[u8]| self.log.bytes(bytes);
+        let (limits, time_left) = (self.work.limits, self.time_left());
+        let mut session = Session { work: self.folder.path(), limits, time_left, cancelled: self.stop.flag(), output: &mut output };
+        self.answer(work(self, &mut session))
+    }
+
+    /// Tells what the plugin can do something about from trouble of the machine.
+    fn answer<T>(&self, result: Result<T, RootError>) -> Answer<T> {
+        Ok(Err(match result {
+            Ok(value) => return Ok(Ok(value)),
+            Err(RootError::Unresolved(problems)) => Error::Unresolved(problems),
+            Err(RootError::Repository(problem)) => Error::Repository(problem),
+            Err(RootError::Transaction(problem)) => Error::Transaction(problem),
+            Err(RootError::Refused(problem)) => Error::Refused(problem),
+            Err(RootError::Stopped) if self.stop.is_raised() => return Err(wasmtime::Error::new(Interrupt::Stopped)),
+            Err(RootError::Stopped) => return Err(wasmtime::Error::new(Interrupt::TimedOut)),
+            Err(error @ (RootError::Sandbox(_) | RootError::Io(_))) => return Err(trouble(error)),
+        }))
+    }
+}

@@ -1,0 +1,77 @@
+//! `files`: the task's folder.
+
+use super::trouble;
+use crate::bindings::files::{Entry, Error, Host};
+use crate::folder::FolderError;
+use crate::job::Job;
+
+type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+/// Tells what the plugin can do something about from trouble of the machine.
+fn answer<T>(result: Result<T, FolderError>) -> Answer<T> {
+    Ok(Err(match result {
+        Ok(value) => return Ok(Ok(value)),
+        Err(FolderError::Refused(path)) => Error::Refused(path),
+        Err(FolderError::NotFound(path)) => Error::NotFound(path),
+        Err(FolderError::NotAFile(path)) => Error::NotAFile(path),
+        Err(FolderError::TooLarge(path)) => Error::TooLarge(path),
+        Err(FolderError::Full(path)) => Error::Full(path),
+        Err(error @ FolderError::Io { .. }) => return Err(trouble(format!("the task's folder: {error}"))),
+    }))
+}
+
+impl Host for Job {
+    fn read(&mut self, path: String) -> Answer<Vec<u8>> {
+        answer(self.folder.read(&path))
+    }
+
+    fn read_text(&mut self, path: String) -> Answer<String> {
+        let bytes = match answer(self.folder.read(&path))? {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(String::from_utf8(bytes).map_err(|_| Error::NotText(path)))
+    }
+
+    fn read_range(&mut self, path: String, offset: u64, length: u32) -> Answer<Vec<u8>> {
+        answer(self.folder.read_range(&path, offset, length))
+    }
+
+    fn write(&mut self, path: String, bytes: Vec<u8>) -> Answer<()> {
+        answer(self.folder.write(&path, &bytes, false))
+    }
+
+    fn write_text(&mut self, path: String, text: String) -> Answer<()> {
+        answer(self.folder.write(&path, text.as_bytes(), false))
+    }
+
+    fn append(&mut self, path: String, bytes: Vec<u8>) -> Answer<()> {
+        answer(self.folder.write(&path, &bytes, true))
+    }
+
+    fn make_folder(&mut self, path: String) -> Answer<()> {
+        answer(self.folder.make_folder(&path))
+    }
+
+    fn remove(&mut self, path: String) -> Answer<()> {
+        answer(self.folder.remove(&path))
+    }
+
+    fn find(&mut self, folder: String, pattern: String) -> Answer<Vec<Entry>> {
+        let entry = |entry: crate::folder::Entry| Entry {
+            path: entry.path,
+            size: entry.size,
+            is_folder: entry.is_folder,
+            executable: entry.executable,
+        };
+        answer(self.folder.find(&folder, &pattern).map(|found| found.into_iter().map(entry).collect()))
+    }
+
+    fn hash(&mut self, path: String) -> Answer<String> {
+        answer(self.folder.hash(&path).map(|(digest, _)| digest.to_string()))
+    }
+
+    fn unpack(&mut self, archive: String, folder: String) -> Answer<()> {
+        answer(self.folder.unpack(&archive, &folder))
+    }
+}

@@ -1,0 +1,29 @@
+//! `log`: what people see.
+
+use crate::bindings::log::Host;
+use crate::bindings::types::Severity;
+use crate::job::Job;
+
+impl Host for Job {
+    fn section(&mut self, title: String) -> wasmtime::Result<()> {
+        self.log.section(&title);
+        Ok(())
+    }
+
+    fn line(&mut self, text: String) -> wasmtime::Result<()> {
+        self.log.line(&text);
+        Ok(())
+    }
+
+    /// In the form that compilers use and editors understand: `file:line: error: message`.
+    fn annotate(&mut self, severity: Severity, file: String, line: u32, message: String) -> wasmtime::Result<()> {
+        let severity = match severity {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        let place = if line == 0 { file } else { format!("{file}:{line}") };
+        self.log.line(&format!("{place}: {severity}: {message}"));
+        Ok(())
+    }
+}

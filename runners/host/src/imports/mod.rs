@@ -1,0 +1,34 @@
+//! What plugins import, one file per interface of `wit/0.1.0`. Each call is checked by `capability` first.
+//!
+//! What a plugin can do something about goes back to it as an error. Trouble of the machine does not: it ends the plugin, and the
+//! task goes back to the line.
+
+mod artifacts;
+mod buildroot;
+mod command;
+mod files;
+mod log;
+
+use crate::bindings;
+use crate::engine::Interrupt;
+pub use buildroot::TaskRoot;
+use millrace_core::task::Artifact;
+
+impl bindings::types::Host for crate::job::Job {}
+
+/// Ends the plugin, since the runner cannot do its part.
+fn trouble(problem: impl std::fmt::Display) -> wasmtime::Error {
+    wasmtime::Error::new(Interrupt::Trouble(problem.to_string()))
+}
+
+/// An artifact as plugins see it.
+pub fn artifact(artifact: &Artifact) -> bindings::types::Artifact {
+    let rpm = artifact.rpm.as_ref().map(|rpm| bindings::types::Nevra {
+        name: rpm.name.clone(),
+        epoch: rpm.epoch,
+        version: rpm.version.clone(),
+        release: rpm.release.clone(),
+        arch: rpm.arch.clone(),
+    });
+    bindings::types::Artifact { name: artifact.name.clone(), digest: artifact.digest.to_string(), size: artifact.size, rpm }
+}

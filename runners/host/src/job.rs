@@ -1,0 +1,99 @@
+//! One task while a plugin works on it: everything that its imports reach, and nothing else.
+
+use crate::bindings;
+use crate::capability::Grants;
+use crate::engine::MemoryLimiter;
+use crate::folder::Folder;
+use crate::imports;
+use crate::log::TaskLog;
+use crate::machine::Machine;
+use crate::stop::Stop;
+use crate::wasi;
+use millrace_core::protocol::{Holding, Work};
+use millrace_core::task::Artifact;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wasmtime::component::ResourceTable;
+
+/// A task's state.
+pub struct Job {
+    pub(crate) table: ResourceTable,
+    pub(crate) wasi: wasi::State,
+    pub(crate) memory: MemoryLimiter,
+    pub(crate) grants: Grants,
+    pub(crate) folder: Folder,
+    pub(crate) log: Arc<TaskLog>,
+    pub(crate) stop: Arc<Stop>,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) work: Work,
+    pub(crate) holding: Holding,
+    pub(crate) published: Vec<Artifact>,
+    /// How many roots it has.
+    pub(crate) roots: usize,
+    deadline: Instant,
+}
+
+/// How long a plugin may go on after the task's time is over, so that it can say what took so long.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+
+impl Job {
+    /// A task that begins now, in an existing folder that nobody else uses.
+    pub fn new(
+        work: Work,
+        holding: Holding,
+        folder: &Path,
+        log: Arc<TaskLog>,
+        stop: Arc<Stop>,
+        machine: Arc<Machine>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            table: ResourceTable::new(),
+            wasi: wasi::State::new(work.source_date_epoch_s),
+            memory: MemoryLimiter::default(),
+            grants: Grants::new(&work.inputs),
+            folder: Folder::open(folder, work.limits.disk_bytes)?,
+            log,
+            stop,
+            machine,
+            holding,
+            published: Vec::new(),
+            roots: 0,
+            deadline: Instant::now() + Duration::from_secs(u64::from(work.limits.time_s)),
+            work,
+        })
+    }
+
+    /// The task as the plugin is told of it.
+    pub(crate) fn task(&self) -> bindings::types::Task {
+        let work = &self.work;
+        bindings::types::Task {
+            id: format!("{}/{}", work.build, work.task),
+            package: work.package.to_string(),
+            commit: work.commit.to_string(),
+            spec: work.spec.clone(),
+            arch: work.arch.unwrap_or(self.machine.arch).to_string(),
+            platform: work.platform.to_string(),
+            macros: work.macros.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            source_date_epoch: work.source_date_epoch_s,
+            inputs: work.inputs.iter().map(imports::artifact).collect(),
+            config: serde_json::to_string(&work.config).expect("JSON values become JSON"),
+        }
+    }
+
+    /// How long the task may still take.
+    pub(crate) fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// When the plugin is stopped, whatever it does.
+    pub(crate) fn end(&self) -> Instant {
+        self.deadline + GRACE
+    }
+
+    /// What was handed over, in that order.
+    pub fn into_published(self) -> Vec<Artifact> {
+        self.published
+    }
+}

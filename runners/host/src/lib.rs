@@ -1,0 +1,25 @@
+//! Runs the line's tasks on a machine: takes a lease, runs the plugin, keeps the lease alive, hands back what came of it.
+//!
+//! A plugin is a WebAssembly component that imports `wit/0.1.0` and nothing of the machine. [`worker::run`] is the loop;
+//! [`engine`] runs one plugin on one [`job::Job`]; [`imports`] has what plugins call, a file per interface, each call checked by
+//! [`capability`]; [`buildroot`] makes roots with the platform's package manager and [`sandbox`] runs commands in them.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod bindings;
+pub mod buildroot;
+pub mod capability;
+pub mod desk;
+pub mod engine;
+pub mod folder;
+pub mod header;
+pub mod image;
+pub mod imports;
+pub mod job;
+mod lease;
+pub mod log;
+pub mod machine;
+pub mod outcome;
+pub mod sandbox;
+pub mod stop;
+pub mod wasi;
+pub mod worker;

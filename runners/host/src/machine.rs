@@ -1,0 +1,45 @@
+//! What all tasks of a runner share.
+
+use crate::buildroot::Buildroots;
+use crate::desk::Desk;
+use crate::engine::{PluginEngine, PluginLimits};
+use crate::sandbox::Sandbox;
+use crate::worker::{WorkerConfig, WorkerError};
+use millrace_core::Arch;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// The line, the engine, and the machine's roots.
+pub struct Machine {
+    /// The line.
+    pub desk: Desk,
+    /// Runs plugins.
+    pub engine: PluginEngine,
+    /// Runs commands.
+    pub sandbox: Sandbox,
+    /// Makes roots.
+    pub buildroots: Buildroots,
+    /// What is built for here.
+    pub arch: Arch,
+}
+
+impl Machine {
+    /// Sets everything up below the runner's folder.
+    pub fn new(config: &WorkerConfig, limits: PluginLimits) -> Result<Self, WorkerError> {
+        let engine = PluginEngine::new(&config.state.join("plugins"), limits)?;
+        let sandbox = Sandbox::new(config.launcher.clone());
+        let folder = config.state.join("roots");
+        let roots = Buildroots::new(&folder, sandbox.clone());
+        let buildroots = roots.map_err(|source| WorkerError::Folder { folder, source })?;
+        Ok(Self { desk: Desk::new(&config.desk_url, &config.token), engine, sandbox, buildroots, arch: config.arch })
+    }
+}
+
+/// Removes a task's folder with all that commands left in it.
+pub fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

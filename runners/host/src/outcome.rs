@@ -1,0 +1,40 @@
+//! What the end of a run comes to for the line.
+
+use crate::bindings;
+use crate::engine::End;
+use millrace_core::task::{Artifact, Blame, Failure, Outcome, cut};
+
+/// The answer to a task. `plugin` is named where it is to blame, `time_s` where the time was up.
+pub fn of(end: End, plugin: &str, time_s: u32, artifacts: Vec<Artifact>) -> Outcome {
+    let blamed = |what: String| failed(Blame::Plugin, format!("the plugin `{plugin}` {what}"));
+    match end {
+        End::Answered(Ok(bindings::Outcome::Passed(summary))) => Outcome::Passed { summary: cut(&summary), artifacts },
+        End::Answered(Ok(bindings::Outcome::Excluded(reason))) => Outcome::Excluded { reason: cut(&reason) },
+        End::Answered(Err(failure)) => failed(blame(failure.blame), failure.reason),
+        End::Stopped => failed(Blame::Environment, "the runner was stopped".to_owned()),
+        End::TimedOut => {
+            failed(Blame::Package, format!("stopped: the task was not done after {time_s} s (`time_s` of the step's limits)"))
+        }
+        End::Loops => blamed("was stopped: it computes without end".to_owned()),
+        End::OutOfMemory(bytes) => {
+            blamed(format!("was stopped: it wants more than the {} MiB of memory that a plugin has", bytes >> 20))
+        }
+        End::StackOverflow => blamed("was stopped: it calls itself without end".to_owned()),
+        End::Exited(status) => blamed(format!("ended itself with status {status} where it should have answered")),
+        End::Trapped(problem) => blamed(format!("broke down: {problem}; the end of the log has its last words")),
+        End::Trouble(problem) => failed(Blame::Environment, problem),
+    }
+}
+
+fn failed(blame: Blame, reason: String) -> Outcome {
+    Outcome::Failed(Failure { blame, reason: cut(&reason) })
+}
+
+const fn blame(blame: bindings::types::Blame) -> Blame {
+    match blame {
+        bindings::types::Blame::Package => Blame::Package,
+        bindings::types::Blame::Configuration => Blame::Configuration,
+        bindings::types::Blame::Environment => Blame::Environment,
+        bindings::types::Blame::Plugin => Blame::Plugin,
+    }
+}

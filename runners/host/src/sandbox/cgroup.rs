@@ -1,0 +1,130 @@
+//! Bounds on memory and processes by control groups, of either version, where this machine has them.
+
+use millrace_core::platform::Limits;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where control groups are mounted (cgroups(7)).
+const TOP: &str = "/sys/fs/cgroup";
+
+/// What the names of our groups begin with.
+const PREFIX: &str = "millrace-";
+
+/// Times that a group is tried to be removed while its last processes die.
+const REMOVALS: usize = 100;
+
+/// The groups of one sandbox; removed with it.
+#[derive(Debug, Default)]
+pub(super) struct Cgroup {
+    folders: Vec<PathBuf>,
+}
+
+impl Cgroup {
+    /// Makes groups with these bounds, as far as the machine lets us; rlimits hold besides.
+    pub(super) fn new(name: &str, limits: &Limits) -> io::Result<Self> {
+        let mut group = Self::default();
+        for (parent, bounds) in parents(limits) {
+            let folder = parent.join(format!("{PREFIX}{name}"));
+            if fs::create_dir(&folder).is_err() {
+                continue;
+            }
+            for (file, value) in bounds {
+                // Swap accounting is not there everywhere; the others are what the group is for.
+                if let Err(error) = fs::write(folder.join(file), &value)
+                    && !file.contains("sw")
+                {
+                    let _ = fs::remove_dir(&folder);
+                    return Err(io::Error::new(error.kind(), format!("{file} of {}: {error}", folder.display())));
+                }
+            }
+            group.folders.push(folder);
+        }
+        Ok(group)
+    }
+
+    /// The files that a process writes its id into to be bounded.
+    pub(super) fn join_files(&self) -> Vec<PathBuf> {
+        self.folders.iter().map(|folder| folder.join("cgroup.procs")).collect()
+    }
+
+    /// Whether the kernel has ended a process of it for want of memory.
+    pub(super) fn out_of_memory(&self) -> bool {
+        let killed = |text: String| text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"));
+        let files = self.folders.iter().flat_map(|folder| ["memory.events", "memory.oom_control"].map(|file| folder.join(file)));
+        files.filter_map(|file| fs::read_to_string(file).ok()).any(killed)
+    }
+
+    /// Ends what is left in it: there is nothing where the PID namespace did its work.
+    pub(super) fn kill_rest(&self) {
+        for file in self.join_files() {
+            for line in fs::read_to_string(file).unwrap_or_default().lines() {
+                if let Ok(number) = line.parse() {
+                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(number), nix::sys::signal::Signal::SIGKILL);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        for folder in &self.folders {
+            for _ in 0..REMOVALS {
+                if fs::remove_dir(folder).is_ok() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+type Bounds = Vec<(&'static str, String)>;
+
+/// The groups below which ours go, and what is written into ours.
+fn parents(limits: &Limits) -> Vec<(PathBuf, Bounds)> {
+    let (memory, processes) = (limits.memory_bytes.to_string(), limits.processes.to_string());
+    if Path::new(TOP).join("cgroup.controllers").exists() {
+        let bounds = vec![("memory.max", memory), ("memory.swap.max", "0".to_owned()), ("pids.max", processes)];
+        return unified_parent().map(|parent| vec![(parent, bounds)]).unwrap_or_default();
+    }
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let below_own = |controller: &str| {
+        let path = own.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            (fields.next()?.split(',').any(|name| name == controller)).then(|| fields.next()).flatten()
+        })?;
+        let folder = Path::new(TOP).join(controller).join(path.trim_start_matches('/'));
+        folder.is_dir().then_some(folder)
+    };
+    let memory_bounds = vec![("memory.limit_in_bytes", memory.clone()), ("memory.memsw.limit_in_bytes", memory)];
+    let both = [(below_own("memory"), memory_bounds), (below_own("pids"), vec![("pids.max", processes)])];
+    both.into_iter().filter_map(|(folder, bounds)| Some((folder?, bounds))).collect()
+}
+
+/// A group of our own at the top of version 2. Groups there hold either processes or groups (cgroups(7), "no internal processes"), and
+/// our own group holds us.
+fn unified_parent() -> Option<PathBuf> {
+    let parent = Path::new(TOP).join("millrace");
+    let _ = fs::write(Path::new(TOP).join("cgroup.subtree_control"), "+memory +pids");
+    match fs::create_dir(&parent) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return None,
+        _ => {}
+    }
+    fs::write(parent.join("cgroup.subtree_control"), "+memory +pids").ok()?;
+    Some(parent)
+}
+
+/// Removes empty groups of processes that are gone.
+pub(super) fn sweep() {
+    let some = Limits::default();
+    for (parent, _) in parents(&some) {
+        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Runs a foreign command where it can harm nobody: in namespaces of its own, without a network, within bounds.
+//!
+//! The process that runs tasks has many threads, and namespaces want a process with one. So a command is started by this very
+//! program once more, which [`main_if_asked`] turns into the launcher. What stops a command is the death of its first process:
+//! the kernel ends every process of a PID namespace with it (pid_namespaces(7)).
+
+mod cgroup;
+mod disk;
+mod launcher;
+mod plan;
+
+pub use plan::{Overlay, View};
+
+use cgroup::Cgroup;
+use millrace_core::platform::Limits;
+use plan::Plan;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// The first argument that makes this program a launcher.
+const LAUNCH: &str = "__sandbox";
+
+/// How soon a cancelled, oversized or overdue command is noticed.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Bytes read from a command at a time.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Longest plan, in bytes: one argument of a program may have 128 KiB (execve(2), MAX_ARG_STRLEN).
+const PLAN_BYTES_MAX: usize = 120 * 1024;
+
+/// Share of the disk bound, in percent, from which on a failed command is taken to have failed for want of space.
+const FULL_PERCENT: u64 = 95;
+
+/// Becomes the launcher where that is what this process was started for. To be called first thing in `main`, before there are
+/// threads.
+pub fn main_if_asked() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(LAUNCH) {
+        std::process::exit(launcher::main(&arguments.next().unwrap_or_default()));
+    }
+}
+
+/// Starts commands.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    launcher: PathBuf,
+}
+
+/// A command, and what it may see, touch and use up.
+#[derive(Debug)]
+pub struct Command<'a> {
+    /// What it takes for the machine.
+    pub view: View,
+    /// Program and arguments; no shell in between.
+    pub argv: Vec<String>,
+    /// Added to a small clean environment.
+    pub env: Vec<(String, String)>,
+    /// Where it starts, as it sees it.
+    pub cwd: String,
+    /// Its standard input.
+    pub stdin: Vec<u8>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// As root of the sandbox, or as its ordinary user.
+    pub as_root: bool,
+    /// Memory, disk, processes and output.
+    pub limits: Limits,
+    /// The task's folder, `/work` in the sandbox; what lies beside it in its parent folder belongs to the task too.
+    pub work: &'a Path,
+    /// How much of standard output to hand back, in bytes.
+    pub capture_bytes_max: usize,
+    /// Whether it may use the machine's network. Only for our own use of the package manager, never for what a package brings.
+    pub network: bool,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself.
+    Exited {
+        /// 127 where there is no such program, 128 and the signal's number where a signal ended it.
+        status: u8,
+        /// The beginning of standard output.
+        stdout: Vec<u8>,
+        /// Whether there was more.
+        cut: bool,
+        /// In milliseconds.
+        elapsed_ms: u64,
+    },
+    /// Stopped: it took too long.
+    TimedOut,
+    /// Stopped: all its processes together used too much memory.
+    OutOfMemory,
+    /// Stopped: it filled the task's folder.
+    OutOfSpace,
+    /// Stopped: it printed too much.
+    OutputLimit,
+    /// Stopped on request.
+    Cancelled,
+}
+
+/// The sandbox itself does not work: the machine's trouble, not the command's.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The kernel, or this user, does not allow what it takes.
+    #[error("the sandbox cannot be set up: {0} (a runner needs root, and a kernel of 5.12 or newer with overlayfs)")]
+    Setup(String),
+    /// A command line that no program can be given.
+    #[error("the command line has {0} bytes, at most {PLAN_BYTES_MAX} fit")]
+    TooLong(usize),
+    /// Pipes, files, processes.
+    #[error("the sandbox: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What comes out of a command.
+enum Piece {
+    Out(Vec<u8>),
+    Err(Vec<u8>),
+}
+
+impl Sandbox {
+    /// A sandbox whose commands are started by this program, which calls [`main_if_asked`].
+    pub const fn new(launcher: PathBuf) -> Self {
+        Self { launcher }
+    }
+
+    /// Removes what sandboxes of processes that are gone have left in the kernel.
+    pub fn sweep() {
+        cgroup::sweep();
+    }
+
+    /// Runs a command to its end. What it prints goes to `output` as it comes, both of its streams.
+    pub fn run(&self, command: &Command<'_>, cancelled: &AtomicBool, output: &mut dyn FnMut(&[u8])) -> Result<Ended, SandboxError> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let scratch = Scratch::new(command.work, &name)?;
+        let cgroup = Cgroup::new(&name, &command.limits)?;
+        let plan = Plan::of(command, &scratch.path, cgroup.join_files());
+        let text = serde_json::to_string(&plan).map_err(io::Error::other)?;
+        if text.len() > PLAN_BYTES_MAX {
+            return Err(SandboxError::TooLong(text.len()));
+        }
+        let mut problems = problems(&plan.problem)?;
+        let mut child = std::process::Command::new(&self.launcher)
+            .args([LAUNCH, &text])
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let pieces = listen(&mut child, command.stdin.clone());
+        let began = Instant::now();
+        let mut watch = Watch { command, cgroup: &cgroup, cancelled, until: began + command.timeout, disk: disk::Watch::new(command.limits.disk_bytes) };
+        let mut heard = Heard { capture_max: command.capture_bytes_max, ..Heard::default() };
+        let stopped = attend(&pieces, &mut watch, &mut heard, output);
+        if stopped.is_some() {
+            child.kill()?;
+        }
+        let status = child.wait()?;
+        cgroup.kill_rest();
+        let mut problem = String::new();
+        problems.read_to_string(&mut problem)?;
+        if !problem.is_empty() {
+            return Err(SandboxError::Setup(problem));
+        }
+        if let Some(stopped) = stopped.or_else(|| watch.after(status.success())) {
+            return Ok(stopped);
+        }
+        let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let status = u8::try_from(status.code().unwrap_or(255)).unwrap_or(255);
+        Ok(Ended::Exited { status, stdout: heard.stdout, cut: heard.cut, elapsed_ms })
+    }
+}
+
+/// The reading end of a named pipe through which the launcher says why it did not work out.
+fn problems(path: &Path) -> io::Result<File> {
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR)?;
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// A folder beside the task's own, for mount points; gone at the end.
+struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    fn new(work: &Path, name: &str) -> io::Result<Self> {
+        let path = work.parent().unwrap_or(work).join(format!(".sandbox-{name}"));
+        fs::create_dir(&path)?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// What was heard of a command so far.
+#[derive(Default)]
+struct Heard {
+    stdout: Vec<u8>,
+    cut: bool,
+    capture_max: usize,
+    bytes: u64,
+}
+
+impl Heard {
+    fn take(&mut self, piece: &Piece, output: &mut dyn FnMut(&[u8])) {
+        let (Piece::Out(bytes) | Piece::Err(bytes)) = piece;
+        self.bytes += bytes.len() as u64;
+        output(bytes);
+        if let Piece::Out(bytes) = piece {
+            let room = self.capture_max - self.stdout.len();
+            self.stdout.extend_from_slice(&bytes[..room.min(bytes.len())]);
+            self.cut |= bytes.len() > room;
+        }
+    }
+}
+
+/// Feeds a process, and collects what it says in threads of their own.
+fn listen(child: &mut Child, stdin: Vec<u8>) -> Receiver<Piece> {
+    let (give, take) = channel();
+    if let Some(pipe) = child.stdin.take() {
+        std::thread::spawn(move || feed(pipe, &stdin));
+    }
+    if let Some(pipe) = child.stdout.take() {
+        collect(pipe, give.clone(), Piece::Out);
+    }
+    if let Some(pipe) = child.stderr.take() {
+        collect(pipe, give, Piece::Err);
+    }
+    take
+}
+
+fn feed(mut pipe: ChildStdin, bytes: &[u8]) {
+    // A command that does not read to the end is no error.
+    let _ = pipe.write_all(bytes);
+}
+
+fn collect(mut pipe: impl Read + Send + 'static, give: Sender<Piece>, piece: impl Fn(Vec<u8>) -> Piece + Send + 'static) {
+    std::thread::spawn(move || {
+        let mut bytes = vec![0; PIECE_BYTES];
+        while let Ok(read @ 1..) = pipe.read(&mut bytes) {
+            if give.send(piece(bytes[..read].to_vec())).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Listens until both streams are closed, which they are when the last process is gone, or until the command must be stopped.
+fn attend(pieces: &Receiver<Piece>, watch: &mut Watch<'_>, heard: &mut Heard, output: &mut dyn FnMut(&[u8])) -> Option<Ended> {
+    let mut look = Instant::now();
+    loop {
+        match pieces.recv_timeout(LOOK) {
+            Ok(piece) => heard.take(&piece, output),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+        if heard.bytes > watch.command.limits.log_bytes {
+            return Some(Ended::OutputLimit);
+        }
+        if look.elapsed() >= LOOK {
+            look = Instant::now();
+            if let Some(stop) = watch.look() {
+                return Some(stop);
+            }
+        }
+    }
+}
+
+/// Looks after the bounds that the kernel does not enforce by itself.
+struct Watch<'a> {
+    command: &'a Command<'a>,
+    cgroup: &'a Cgroup,
+    cancelled: &'a AtomicBool,
+    until: Instant,
+    disk: disk::Watch,
+}
+
+impl Watch<'_> {
+    fn look(&mut self) -> Option<Ended> {
+        if self.cancelled.load(Ordering::SeqCst) {
+            return Some(Ended::Cancelled);
+        }
+        if Instant::now() >= self.until {
+            return Some(Ended::TimedOut);
+        }
+        if self.cgroup.out_of_memory() {
+            return Some(Ended::OutOfMemory);
+        }
+        self.disk.is_over(&self.own_folder()).then_some(Ended::OutOfSpace)
+    }
+
+    /// What the end of the command was really due to.
+    fn after(&self, success: bool) -> Option<Ended> {
+        if self.cgroup.out_of_memory() {
+            return Some(Ended::OutOfMemory);
+        }
+        let full = || disk::used(&self.own_folder()) >= self.command.limits.disk_bytes / 100 * FULL_PERCENT;
+        (!success && full()).then_some(Ended::OutOfSpace)
+    }
+
+    fn own_folder(&self) -> PathBuf {
+        self.command.work.parent().unwrap_or(self.command.work).to_owned()
+    }
+}

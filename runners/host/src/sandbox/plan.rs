@@ -1,0 +1,81 @@
+//! What the launcher is told: everything that it does, decided beforehand.
+
+use super::Command;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The ordinary user of a sandbox, as mock has it.
+pub(super) const USER: u32 = 1000;
+
+/// Read-only folders under a writable one, seen as one file system (overlayfs).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlay {
+    /// The upper ones first.
+    pub lowers: Vec<PathBuf>,
+    /// What is changed lands here.
+    pub upper: PathBuf,
+    /// An empty folder on the same file system, which the kernel needs.
+    pub scratch: PathBuf,
+}
+
+/// What a command takes for the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum View {
+    /// A root of its own.
+    Root(Overlay),
+    /// This machine, read-only but for some folders. A root is mounted at a place in it, to be worked on from outside.
+    Host {
+        /// Folders that may be written to.
+        writable: Vec<PathBuf>,
+        /// A root, and the empty folder where it is seen.
+        root: Option<(Overlay, PathBuf)>,
+    },
+}
+
+/// What the launcher is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Plan {
+    pub(super) view: View,
+    /// An empty folder for the new root.
+    pub(super) mount: PathBuf,
+    /// Where to write why it did not work out.
+    pub(super) problem: PathBuf,
+    pub(super) work: PathBuf,
+    pub(super) argv: Vec<String>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) cwd: String,
+    pub(super) as_root: bool,
+    pub(super) network: bool,
+    /// Files of the control groups to write the own process id into.
+    pub(super) cgroups: Vec<PathBuf>,
+    pub(super) memory_bytes: u64,
+    pub(super) processes: u64,
+    /// Largest single file.
+    pub(super) file_bytes: u64,
+}
+
+impl Plan {
+    pub(super) fn of(command: &Command<'_>, scratch: &Path, cgroups: Vec<PathBuf>) -> Self {
+        let home = if command.as_root { "/root" } else { "/builddir" };
+        let clean = [("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"), ("HOME", home), ("LANG", "C.UTF-8"), ("TZ", "UTC"), ("TERM", "dumb")];
+        let mut env: Vec<(String, String)> = clean.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        env.retain(|(name, _)| !command.env.iter().any(|(own, _)| own == name));
+        env.extend(command.env.iter().cloned());
+        Self {
+            view: command.view.clone(),
+            mount: scratch.join("root"),
+            problem: scratch.join("problem"),
+            work: command.work.to_owned(),
+            argv: command.argv.clone(),
+            env,
+            cwd: command.cwd.clone(),
+            as_root: command.as_root,
+            network: command.network,
+            cgroups,
+            memory_bytes: command.limits.memory_bytes,
+            processes: u64::from(command.limits.processes),
+            file_bytes: command.limits.disk_bytes,
+        }
+    }
+}

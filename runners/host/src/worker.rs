@@ -1,0 +1,294 @@
+//! A runner: asks the line for work, does it, answers, and asks again.
+
+use crate::desk::{DeskError, patiently, pause, wait};
+use crate::engine::{End, EngineError, Plugin, PluginLimits};
+use crate::job::{GRACE, Job};
+use crate::log::TaskLog;
+use crate::machine::Machine;
+use crate::stop::{Stop, Why};
+use crate::{lease, outcome};
+use millrace_core::protocol::{Ask, Holding, Offer, Report, WAIT_S_MAX, Work};
+use millrace_core::task::{Blame, Failure, Outcome};
+use millrace_core::{Arch, Digest, RunnerName};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// Largest plugin, in bytes: a Python one has 18 MB.
+const PLUGIN_BYTES_MAX: u64 = 256 << 20;
+
+/// How long a stopping runner tries to hand its task back; a supervisor kills what has not stopped after 10 s.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// How long an answer is tried to be handed in. After that the line has leased the task to somebody else many times over.
+const ANSWER: Duration = Duration::from_secs(3600);
+
+/// How soon a runner that waits for work sees that it shall stop.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What a runner needs to know.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Where the line is: `http://127.0.0.1:8080`.
+    pub desk_url: String,
+    /// What it is known by there.
+    pub token: String,
+    /// Its name.
+    pub runner: RunnerName,
+    /// What it builds for.
+    pub arch: Arch,
+    /// A folder of its own, for roots, compiled plugins and the tasks at hand.
+    pub state: PathBuf,
+    /// The program that starts commands in the sandbox.
+    pub launcher: PathBuf,
+}
+
+/// Why a runner cannot run. A retry does not help; whoever set it up must act.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Its folder cannot be used.
+    #[error("the runner's folder {folder}: {source}")]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// wasmtime does not work here.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The line does not know it.
+    #[error("{0}: make a token with `millrace runner add`, and give it to this runner")]
+    Unauthorized(DeskError),
+}
+
+/// Works until `stop` is set, then hands back the task at hand. Answers early only where nothing would ever come of it.
+pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerError> {
+    let tasks = fresh_folder(&config.state.join("tasks"))?;
+    let machine = Arc::new(Machine::new(&config, PluginLimits::default())?);
+    let worker = Arc::new(Worker { name: config.runner, tasks, machine, stop });
+    let mut failed = 0;
+    while !worker.stops() {
+        match worker.next_offer() {
+            Ok(Some(offer)) => {
+                failed = 0;
+                worker.work(offer);
+            }
+            Ok(None) => failed = 0,
+            Err(error @ DeskError::Unauthorized(_)) => return Err(WorkerError::Unauthorized(error)),
+            Err(error) => {
+                failed += 1;
+                // Once, when it begins: a line that is away for a night fills no disk.
+                if failed == 1 {
+                    worker.say(&format!("{error}; trying again until it does"));
+                }
+                wait(pause(failed), &worker.stop);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder anew: what a runner left that was killed is of no use to anybody.
+fn fresh_folder(folder: &Path) -> Result<PathBuf, WorkerError> {
+    let failed = |source| WorkerError::Folder { folder: folder.to_owned(), source };
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    fs::create_dir_all(folder).map_err(failed)?;
+    Ok(folder.to_owned())
+}
+
+struct Worker {
+    name: RunnerName,
+    tasks: PathBuf,
+    machine: Arc<Machine>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    fn stops(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    fn say(&self, what: &str) {
+        eprintln!("runner {}: {what}", self.name);
+    }
+
+    /// Waits for work on the line. In a thread, since a stop must not wait as long as the desk does; an offer that comes after the
+    /// stop is handed back at once.
+    fn next_offer(self: &Arc<Self>) -> Result<Option<Offer>, DeskError> {
+        let (give, take) = channel();
+        let worker = self.clone();
+        std::thread::spawn(move || {
+            let ask = Ask { runner: worker.name.clone(), arch: worker.machine.arch, wait_s: WAIT_S_MAX };
+            if let Err(unheard) = give.send(worker.machine.desk.lease(&ask))
+                && let Ok(Some(offer)) = unheard.0
+            {
+                worker.hand_back(&offer);
+            }
+        });
+        loop {
+            match take.recv_timeout(LOOK) {
+                Ok(answer) => return answer,
+                Err(RecvTimeoutError::Timeout) if self.stops() => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+
+    fn hand_back(&self, offer: &Offer) {
+        let reason = "the runner was stopped".to_owned();
+        let outcome = Outcome::Failed(Failure { blame: Blame::Environment, reason });
+        self.report(&holding_of(offer), outcome, GOODBYE);
+    }
+
+    /// Does one task from lease to answer.
+    fn work(&self, offer: Offer) {
+        let holding = holding_of(&offer);
+        let (name, began) = (format!("{}/{}", offer.work.build, offer.work.task), Instant::now());
+        let stop = Arc::new(Stop::default());
+        let log = Arc::new(TaskLog::new(offer.work.limits.log_bytes));
+        let (ended, reported) = (AtomicBool::new(false), AtomicBool::new(false));
+        let desk = &self.machine.desk;
+        let end = began + Duration::from_secs(u64::from(offer.work.limits.time_s)) + GRACE;
+        std::thread::scope(|threads| {
+            threads.spawn(|| lease::keep(desk, &holding, &stop, end, &self.stop, &reported));
+            let sender = threads.spawn(|| lease::send_log(desk, &holding, &log, &stop, &ended));
+            let outcome = self.outcome(offer.work, &holding, &log, &stop);
+            ended.store(true, Ordering::SeqCst);
+            let _ = sender.join();
+            match stop.why() {
+                Some(Why::LeaseLost(reason)) => self.say(&format!("{name} dropped: {reason}")),
+                Some(Why::RunnerStops) => self.report(&holding, outcome, GOODBYE),
+                Some(Why::TimedOut) | None => self.report(&holding, outcome, ANSWER),
+            }
+            reported.store(true, Ordering::SeqCst);
+        });
+        self.say(&format!("{name} ended after {:.1} s", began.elapsed().as_secs_f64()));
+    }
+
+    /// A bug of the host must not take the runner down: the task goes back, and is quarantined after a few of them.
+    fn outcome(&self, work: Work, holding: &Holding, log: &Arc<TaskLog>, stop: &Arc<Stop>) -> Outcome {
+        let folder = self.tasks.join(format!("{}-{}-{}", holding.build, holding.task, holding.lease));
+        let perform = AssertUnwindSafe(|| self.perform(work, holding, &folder, log, stop));
+        let outcome = catch_unwind(perform).unwrap_or_else(|_| Err("the runner made a mistake; its own log has more".to_owned()));
+        if let Err(error) = crate::machine::remove_folder(&folder) {
+            self.say(&format!("{} stays: {error}", folder.display()));
+        }
+        let outcome = outcome.unwrap_or_else(|reason| Outcome::Failed(Failure { blame: Blame::Environment, reason }));
+        if let Outcome::Failed(failure) = &outcome {
+            log.section("failed");
+            log.line(&failure.reason);
+        }
+        outcome
+    }
+
+    /// Runs the plugin; an error is the runner's own.
+    fn perform(
+        &self,
+        work: Work,
+        holding: &Holding,
+        folder: &Path,
+        log: &Arc<TaskLog>,
+        stop: &Arc<Stop>,
+    ) -> Result<Outcome, String> {
+        let (plugin_name, time_s) = (work.plugin_name.clone(), work.limits.time_s);
+        let plugin = match self.plugin(&work.plugin, stop) {
+            Ok(plugin) => plugin,
+            Err(PluginError::Desk(error)) => return Err(format!("the plugin `{plugin_name}`: {error}")),
+            Err(PluginError::Engine(EngineError::Unfit(problem))) => {
+                let reason = format!("the plugin `{plugin_name}` cannot be run: {problem}");
+                return Ok(Outcome::Failed(Failure { blame: Blame::Plugin, reason: millrace_core::task::cut(&reason) }));
+            }
+            Err(PluginError::Engine(error)) => return Err(error.to_string()),
+        };
+        let shared = make_task_folder(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let job = Job::new(work, holding.clone(), &shared, log.clone(), stop.clone(), self.machine.clone());
+        let job = job.map_err(|error| format!("{}: {error}", shared.display()))?;
+        let (end, job) = self.machine.engine.run(&plugin, job);
+        let end = if matches!((&end, stop.why()), (End::Stopped, Some(Why::TimedOut))) { End::TimedOut } else { end };
+        Ok(outcome::of(end, &plugin_name, time_s, job.into_published()))
+    }
+
+    fn plugin(&self, digest: &Digest, stop: &Stop) -> Result<Plugin, PluginError> {
+        if let Some(plugin) = self.machine.engine.loaded(digest) {
+            return Ok(plugin);
+        }
+        let fetch = || {
+            let mut bytes = Bounded { bytes: Vec::new(), bytes_max: PLUGIN_BYTES_MAX };
+            self.machine.desk.download(digest, &mut bytes).map(|_| bytes.bytes)
+        };
+        let component = patiently(ANSWER, stop.flag(), fetch).map_err(PluginError::Desk)?;
+        self.machine.engine.compile(digest, &component).map_err(PluginError::Engine)
+    }
+
+    /// Hands in an answer. Where the line refuses it for what it says, the task fails with the line's words instead.
+    fn report(&self, holding: &Holding, outcome: Outcome, time: Duration) {
+        let never = AtomicBool::new(false);
+        // A runner that is stopped while the line is away does not hang on.
+        let stop = if time == GOODBYE { &never } else { &*self.stop };
+        let send = |outcome: Outcome| {
+            let report = Report { holding: holding.clone(), outcome };
+            patiently(time, stop, || self.machine.desk.report(&report))
+        };
+        let answer = match send(outcome) {
+            Err(DeskError::Refused { message, .. }) => send(Outcome::Failed(Failure {
+                blame: Blame::Environment,
+                reason: format!("the line refused the answer: {message}"),
+            })),
+            other => other,
+        };
+        if let Err(error) = answer {
+            self.say(&format!("{}/{}: the answer did not arrive: {error}", holding.build, holding.task));
+        }
+    }
+}
+
+enum PluginError {
+    Desk(DeskError),
+    Engine(EngineError),
+}
+
+/// Bytes in memory, up to a bound.
+struct Bounded {
+    bytes: Vec<u8>,
+    bytes_max: u64,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if (self.bytes.len() + bytes.len()) as u64 > self.bytes_max {
+            return Err(io::Error::other(format!("it is larger than {} bytes", self.bytes_max)));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn holding_of(offer: &Offer) -> Holding {
+    Holding { build: offer.work.build.clone(), task: offer.work.task.clone(), lease: offer.lease.number }
+}
+
+/// A folder for a task, and in it the one that commands see as `/work`. Those run as another user, so it is open to all; the
+/// folder around it is not.
+fn make_task_folder(folder: &Path) -> io::Result<PathBuf> {
+    fs::create_dir(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    let shared = folder.join("work");
+    fs::create_dir(&shared)?;
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o777))?;
+    Ok(shared)
+}

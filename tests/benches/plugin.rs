@@ -1,0 +1,3 @@
+//! Not measured yet.
+use crate::row::Row;
+pub fn rows() -> Vec<Row> { Vec::new() }

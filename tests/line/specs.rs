@@ -1,0 +1,85 @@
+//! Small packages: a library, a program that needs it, and others that misbehave.
+
+/// A C library with a `-devel` package, whose sources are in the tree.
+pub fn library(version: &str) -> Vec<(String, String)> {
+    let spec = format!(
+        r#"Name: tally
+Version: {version}
+Release: 1%{{?dist}}
+Summary: Counts
+License: MIT
+Source0: tally.c
+Source1: tally.h
+BuildRequires: gcc
+%description
+Counts.
+%package devel
+Summary: To build with it
+Requires: %{{name}}%{{?_isa}} = %{{version}}-%{{release}}
+%description devel
+Headers.
+%prep
+%setup -q -c -T
+cp %{{SOURCE0}} %{{SOURCE1}} .
+%build
+gcc %{{optflags}} -fPIC -shared -Wl,-soname,libtally.so.1 -o libtally.so.1.0 tally.c
+%install
+install -D -m 755 libtally.so.1.0 %{{buildroot}}%{{_libdir}}/libtally.so.1.0
+ln -s libtally.so.1.0 %{{buildroot}}%{{_libdir}}/libtally.so.1
+ln -s libtally.so.1 %{{buildroot}}%{{_libdir}}/libtally.so
+install -D -m 644 tally.h %{{buildroot}}%{{_includedir}}/tally.h
+%files
+%{{_libdir}}/libtally.so.1*
+%files devel
+%{{_libdir}}/libtally.so
+%{{_includedir}}/tally.h
+"#
+    );
+    let code = format!("#include \"tally.h\"\nint tally(int n) {{ return n + 1; }}\nconst char *tally_version(void) {{ return \"{version}\"; }}\n");
+    let header = "#ifndef TALLY_H\n#define TALLY_H\nint tally(int n);\nconst char *tally_version(void);\n#endif\n";
+    [("tally.spec", spec.as_str()), ("tally.c", &code), ("tally.h", header)].map(|(path, text)| (path.to_owned(), text.to_owned())).to_vec()
+}
+
+/// A program that is built with the library of at least this version, with a test of its own.
+pub fn program(needs: &str) -> Vec<(String, String)> {
+    let spec = format!(
+        r#"Name: tallyctl
+Version: 1
+Release: 1%{{?dist}}
+Summary: Counts on the command line
+License: MIT
+Source0: tallyctl.c
+BuildRequires: gcc tally-devel >= {needs}
+%description
+Counts.
+%prep
+%setup -q -c -T
+cp %{{SOURCE0}} .
+%build
+gcc %{{optflags}} -o tallyctl tallyctl.c -ltally
+%install
+install -D -m 755 tallyctl %{{buildroot}}%{{_bindir}}/tallyctl
+%check
+./tallyctl | grep -q "^2 "
+%files
+%{{_bindir}}/tallyctl
+"#
+    );
+    let code = "#include <stdio.h>\n#include <tally.h>\nint main(void) { printf(\"%d %s\\n\", tally(1), tally_version()); return 0; }\n";
+    let test = "#!/bin/sh\ntest \"$(tallyctl | cut -d' ' -f1)\" = 2\n";
+    [("tallyctl.spec", spec.as_str()), ("tallyctl.c", code), ("tests/counts.sh", test)].map(|(path, text)| (path.to_owned(), text.to_owned())).to_vec()
+}
+
+/// A package without files whose stages do this.
+pub fn empty(name: &str, header: &str, build: &str) -> Vec<(String, String)> {
+    let spec = format!(
+        "Name: {name}\nVersion: 1\nRelease: 1%{{?dist}}\nSummary: For tests\nLicense: MIT\n{header}\n%global debug_package %{{nil}}\n\
+         %description\nFor tests.\n%prep\n%setup -q -c -T\n%build\n{build}\n%files\n"
+    );
+    vec![(format!("{name}.spec"), spec)]
+}
+
+/// As borrowed texts.
+pub fn files(owned: &[(String, String)]) -> Vec<(&str, &str)> {
+    owned.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect()
+}

@@ -1,0 +1,5 @@
+//! What the line does, as stories.
+#![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
+
+mod builds;
+mod platforms;

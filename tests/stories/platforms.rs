@@ -1,0 +1,64 @@
+//! Platform files and `millrace.toml`: what their authors are told.
+
+use insta::assert_snapshot;
+use millrace_core::platform::{PackageConfig, Platform, matches, steps_of};
+use millrace_tests::line::platform;
+
+fn parsed(text: &str) -> String {
+    Platform::parse("my.toml", text).unwrap_err().to_string()
+}
+
+#[test]
+fn a_misspelt_key_is_named_with_its_line_and_the_keys_there_are() {
+    assert_snapshot!(parsed("name = \"el-9\"\narchitecures = [\"x86_64\"]\n"), @r#"
+    my.toml: TOML parse error at line 2, column 1
+      |
+    2 | architecures = ["x86_64"]
+      | ^^^^^^^^^^^^
+    unknown field `architecures`, expected one of `name`, `title`, `architectures`, `branches`, `releasever`, `module_platform`, `key`, `macros`, `repositories`, `buildroot`, `limits`, `steps`
+    "#);
+}
+
+#[test]
+fn an_unknown_architecture_is_named() {
+    assert_snapshot!(parsed("name = \"el-9\"\narchitectures = [\"sparc\"]\n"), @r#"
+    my.toml: TOML parse error at line 2, column 18
+      |
+    2 | architectures = ["sparc"]
+      |                  ^^^^^^^
+    unknown variant `sparc`, expected one of `x86_64`, `aarch64`, `ppc64le`, `s390x`
+    "#);
+}
+
+#[test]
+fn a_step_that_needs_a_later_one_is_refused() {
+    let text = serde_json::to_value(platform(r#""x86_64""#)).unwrap();
+    let mut platform: Platform = serde_json::from_value(text).unwrap();
+    platform.steps.swap(0, 1);
+    let error = steps_of(&platform, &PackageConfig::default()).unwrap_err();
+    assert_snapshot!(error.to_string(), @"millrace.toml: step `rpm` needs `source`, which comes later: put steps in the order in which they are done");
+}
+
+#[test]
+fn a_package_cannot_have_its_own_step_released() {
+    let config = PackageConfig::parse("[[steps]]\nname = \"x\"\nplugin = \"x\"\non = \"once\"\nreleases = true\n").unwrap();
+    assert_snapshot!(steps_of(&platform(r#""x86_64""#), &config).unwrap_err().to_string(), @"millrace.toml: step `x`: only a platform may say `releases`: it decides what is signed with its key");
+}
+
+#[test]
+fn a_misspelt_key_in_millrace_toml_is_named() {
+    assert_snapshot!(PackageConfig::parse("platform = [\"el-9\"]\n").unwrap_err().to_string(), @r#"
+    millrace.toml: TOML parse error at line 1, column 1
+      |
+    1 | platform = ["el-9"]
+      | ^^^^^^^^
+    unknown field `platform`, expected one of `spec`, `platforms`, `steps`, `config`
+    "#);
+}
+
+#[test]
+fn branch_patterns_match_whole_names() {
+    for (pattern, text, expected) in [("c9*", "c9-beta", true), ("c9", "c9-beta", false), ("*", "", true), ("a*b*c", "a1b2c", true), ("a*b*c", "a1c", false)] {
+        assert_eq!(matches(pattern, text), expected, "{pattern} on {text}");
+    }
+}

@@ -1,0 +1,153 @@
+//! Holds the house to its plan: what lies at the top, who may depend on whom, how files begin, and what nobody may leave behind.
+#![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Longest source file, in lines: past it, look for the second thing that it does.
+const LINES_MAX: usize = 800;
+
+fn house() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every file of the project, relative to its top; what builds leave behind is not looked at.
+fn files() -> Vec<PathBuf> {
+    fn walk(folder: &Path, top: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if matches!(name, ".git" | "target" | ".devdeps") || name.ends_with(".pending-snap") {
+                continue;
+            }
+            if path.is_dir() {
+                walk(&path, top, found);
+            } else {
+                found.push(path.strip_prefix(top).unwrap().to_owned());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&house(), &house(), &mut found);
+    found.sort();
+    found
+}
+
+fn sources() -> impl Iterator<Item = (PathBuf, String)> {
+    let rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    files().into_iter().filter(rust).map(|path| {
+        let text = std::fs::read_to_string(house().join(&path)).unwrap();
+        (path, text)
+    })
+}
+
+/// The crates of the workspace with the crates of the workspace that they depend on, tests aside.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let manifests = files().into_iter().filter(|path| path.ends_with("Cargo.toml") && path.components().count() > 1);
+    let read = |path: PathBuf| {
+        let manifest: toml::Table = std::fs::read_to_string(house().join(path)).unwrap().parse().unwrap();
+        let name = manifest["package"]["name"].as_str().unwrap().to_owned();
+        let all = manifest.get("dependencies").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+        (name, all.keys().filter(|name| name.starts_with("millrace") || name.starts_with("plugin-")).cloned().collect())
+    };
+    manifests.map(read).collect()
+}
+
+#[test]
+fn the_top_level_is_as_it_was_fixed() {
+    let wanted = BTreeSet::from(["Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "functions", "infra", "runners", "tests", "wit"]);
+    let found: BTreeSet<String> = files().iter().map(|path| path.components().next().unwrap().as_os_str().to_str().unwrap().to_owned()).collect();
+    let odd: Vec<&String> = found.iter().filter(|name| !name.starts_with('.') && *name != "rustfmt.toml" && *name != "deny.toml" && !wanted.contains(name.as_str())).collect();
+    assert!(odd.is_empty(), "not in the plan of the house: {odd:?}");
+    let missing: Vec<&&str> = wanted.iter().filter(|name| !found.contains(**name)).collect();
+    assert!(missing.is_empty(), "missing at the top: {missing:?}");
+}
+
+#[test]
+fn work_flows_one_way() {
+    let may: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("millrace-core", &[][..]),
+        ("millrace-store", &["millrace-core"][..]),
+        ("millrace-listener", &["millrace-core", "millrace-store"][..]),
+        ("millrace-orchestrator", &["millrace-core", "millrace-store"][..]),
+        ("millrace-signer", &["millrace-core", "millrace-store"][..]),
+        ("millrace-releaser", &["millrace-core", "millrace-store"][..]),
+        ("millrace-web", &["millrace-core", "millrace-store"][..]),
+        ("millrace-host", &["millrace-core"][..]),
+        ("millrace-sdk", &[][..]),
+        ("plugin-source", &["millrace-sdk"][..]),
+        ("plugin-rpm", &["millrace-sdk"][..]),
+        ("plugin-check", &["millrace-sdk"][..]),
+        ("xtask", &[][..]),
+    ]);
+    let see_everything = ["millrace-cli", "millrace-tests"];
+    for (name, needs) in dependencies() {
+        if see_everything.contains(&name.as_str()) {
+            continue;
+        }
+        let allowed = may.get(name.as_str()).unwrap_or_else(|| panic!("{name} has no place in the plan of who depends on whom"));
+        let odd: Vec<&String> = needs.iter().filter(|need| !allowed.contains(&need.as_str())).collect();
+        assert!(odd.is_empty(), "{name} may not depend on {odd:?}");
+    }
+}
+
+#[test]
+fn the_rules_know_nothing_of_the_outside() {
+    let manifest: toml::Table = std::fs::read_to_string(house().join("functions/core/Cargo.toml")).unwrap().parse().unwrap();
+    let needs: Vec<&String> = manifest["dependencies"].as_table().unwrap().keys().collect();
+    assert_eq!(needs, ["serde", "serde_json", "sha2", "thiserror", "toml"], "a new dependency of the rules must be pure");
+    for (path, text) in sources().filter(|(path, _)| path.starts_with("functions/core/src")) {
+        for word in ["async fn", "std::fs", "std::net", "std::process", "SystemTime", "Instant::now"] {
+            assert!(!text.contains(word), "{}: `{word}` has no place in the rules", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_begins_with_what_it_is_for_and_is_about_one_thing() {
+    for (path, text) in sources() {
+        assert!(text.starts_with("//! "), "{} does not begin with a sentence on what it is for", path.display());
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines; what is the second thing that it does?", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later_and_no_test_is_switched_off() {
+    let words = ["todo!(", "unimplemented!(", "FIX\u{4d}E", "XX\u{58}", "TOD\u{4f}", "#[ignor\u{65}"];
+    for (path, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            let found = words.iter().find(|word| line.contains(**word));
+            assert!(found.is_none() || path.ends_with("tidy/main.rs"), "{}:{}: {line}", path.display(), number + 1);
+        }
+    }
+}
+
+#[test]
+fn the_project_names_no_machine() {
+    let folders = ["/wor\u{6b}/", "/roo\u{74}/.c", "share\u{64}/facts", "share\u{64}/seed", "share\u{64}/prototypes"];
+    for path in files() {
+        let Ok(text) = std::fs::read_to_string(house().join(&path)) else { continue };
+        for folder in folders {
+            assert!(!text.contains(folder), "{} names {folder}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_readme_has_what_a_newcomer_looks_for() {
+    let readme = std::fs::read_to_string(house().join("README.md")).unwrap();
+    for wanted in ["cargo xtask demo", "cargo xtask test", "## How it works", "## Where to change what", "## Add a step of your own"] {
+        assert!(readme.contains(wanted), "README.md lacks `{wanted}`");
+    }
+}
+
+#[test]
+fn every_crate_says_what_it_is() {
+    for path in files().into_iter().filter(|path| path.ends_with("Cargo.toml") && path.components().count() > 1) {
+        let manifest: toml::Table = std::fs::read_to_string(house().join(&path)).unwrap().parse().unwrap();
+        let description = manifest["package"].get("description").and_then(toml::Value::as_str).unwrap_or_default();
+        assert!(description.len() > 10, "{} has no description", path.display());
+        assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{} is not held to the workspace's lints", path.display());
+    }
+}

@@ -1,0 +1,200 @@
+//! Builds without anything around them: the rules, fed event by event.
+
+use millrace_core::build::{Build, Event, Refused, Stage};
+use millrace_core::order::{Effect, SignedFile};
+use millrace_core::plan::plan;
+use millrace_core::platform::{PackageConfig, Platform};
+use millrace_core::push::{Announced, Commit, Push};
+use millrace_core::rpm::Rpm;
+use millrace_core::sources::SourceFile;
+use millrace_core::task::{Artifact, Blame, Failure, Outcome, TaskId};
+use millrace_core::{Digest, LeaseNumber, PushId, RunnerName, Timestamp};
+
+/// A platform with the default steps on these architectures.
+pub fn platform(architectures: &str) -> Platform {
+    let text = format!(
+        r#"
+name = "el-9"
+architectures = [{architectures}]
+releasever = "9"
+key = "default"
+macros = {{ dist = ".el9" }}
+repositories = [{{ id = "baseos", baseurl = "http://localhost/baseos" }}]
+buildroot = {{ packages = ["@build"], minimal = ["bash"] }}
+steps = [
+    {{ name = "source", plugin = "source", on = "once", releases = true }},
+    {{ name = "rpm", plugin = "rpm", on = "build-arch", needs = ["source"], releases = true }},
+    {{ name = "check", plugin = "check", on = "each-arch", needs = ["rpm"] }},
+]
+"#
+    );
+    Platform::parse("el-9.toml", &text).unwrap()
+}
+
+/// A push of a package.
+pub fn push(package: &str, number: u64) -> Push {
+    Push {
+        announced: Announced {
+            id: PushId::of_delivery("gitea", &number.to_string()),
+            package: package.parse().unwrap(),
+            clone_url: format!("http://forge/rpms/{package}.git"),
+            reference: "refs/heads/main".to_owned(),
+            commit: Commit::new(&format!("{number:040x}")).unwrap(),
+            pusher: "dana".to_owned(),
+            received: Timestamp(1_000),
+        },
+        committed_s: 1_700_000_000,
+        subject: "Update".to_owned(),
+        tree: Digest::of(package.as_bytes()),
+        tree_bytes: 10_240,
+        spec: format!("{package}.spec"),
+        sources: vec![SourceFile { path: format!("{package}-1.tar.xz"), digest: Digest::of(b"tarball"), size: 9 }],
+        config: String::new(),
+    }
+}
+
+/// A build, a clock, and what has been said of it.
+pub struct Line {
+    /// The build.
+    pub build: Build,
+    /// What is wanted outside, in order.
+    pub effects: Vec<Effect>,
+    /// The clock.
+    pub now: Timestamp,
+}
+
+impl Line {
+    /// A build of a package on a platform, just planned.
+    pub fn of(package: &str, architectures: &str) -> Self {
+        Self::planned(&push(package, 1), &platform(architectures), &PackageConfig::default())
+    }
+
+    /// A build with a package's own configuration.
+    pub fn planned(push: &Push, platform: &Platform, config: &PackageConfig) -> Self {
+        let plugins = ["source", "rpm", "check", "lint"].map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes()))).into();
+        let build = plan(push, config, platform, &plugins, Timestamp(1_000)).unwrap();
+        Self { effects: build.first_effects(), build, now: Timestamp(1_000) }
+    }
+
+    /// Lets an event happen; refused events must leave the build as it was.
+    pub fn event(&mut self, event: Event) -> Result<(), Refused> {
+        let before = self.build.clone();
+        match self.build.step(event, self.now) {
+            Ok(effects) => {
+                self.effects.extend(effects);
+                Ok(())
+            }
+            Err(refused) => {
+                assert_eq!(self.build, before, "a refused event changed the build");
+                Err(refused)
+            }
+        }
+    }
+
+    /// Time passes.
+    pub fn pass_ms(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+    }
+
+    /// A runner takes a task; its lease's number.
+    pub fn take(&mut self, task: &str, runner: &str) -> LeaseNumber {
+        self.event(Event::Take { task: id(task), runner: name(runner) }).unwrap();
+        self.build.task(&id(task)).unwrap().lease().unwrap().number
+    }
+
+    /// A runner answers.
+    pub fn report(&mut self, task: &str, lease: LeaseNumber, outcome: Outcome) -> Result<(), Refused> {
+        self.event(Event::Report { task: id(task), lease, outcome })
+    }
+
+    /// A runner takes a task and hands over these packages.
+    pub fn passes(&mut self, task: &str, packages: &[Rpm]) {
+        let lease = self.take(task, "r1");
+        self.pass_ms(5_000);
+        self.report(task, lease, passed(packages)).unwrap();
+    }
+
+    /// A runner takes a task and finds the package at fault.
+    pub fn fails(&mut self, task: &str, reason: &str) {
+        let lease = self.take(task, "r1");
+        self.report(task, lease, failed(Blame::Package, reason)).unwrap();
+    }
+
+    /// The signer does as ordered.
+    pub fn signed(&mut self) {
+        let Stage::Signing { order } = self.build.stage.clone() else { panic!("no order for the signer: {}", self.build.word()) };
+        let sign = |digest: &Digest| Digest::of(format!("signed {digest}").as_bytes());
+        let files = order.files.iter().map(|file| SignedFile { unsigned: file.digest, signed: sign(&file.digest), size: file.size }).collect();
+        self.event(Event::Signed { order: order.id, files }).unwrap();
+    }
+
+    /// The releaser does as ordered.
+    pub fn released(&mut self) {
+        let Stage::Releasing { order } = self.build.stage.clone() else { panic!("no order for the releaser: {}", self.build.word()) };
+        self.event(Event::Released { order: order.id, generation: Digest::of(b"generation"), number: 1 }).unwrap();
+    }
+
+    /// Every task with its state in a line, and the build's own.
+    pub fn told(&self) -> String {
+        let task = |task: &millrace_core::task::Task| {
+            let reason = task.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+            format!("{} {}{reason}\n", task.id, task.word())
+        };
+        let reason = self.build.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+        self.build.tasks.iter().map(task).collect::<String>() + &format!("build {}{reason}", self.build.word())
+    }
+
+    /// What is wanted outside, a line each.
+    pub fn wanted(&self) -> String {
+        let tell = |effect: &Effect| match effect {
+            Effect::Fetch(announced) => format!("fetch {}", announced.id),
+            Effect::Plan(push) => format!("plan {}", push.announced.id),
+            Effect::Ready { task, .. } => format!("ready {task}"),
+            Effect::Sign(order) => format!("sign {}", order.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(" ")),
+            Effect::Release(order) => {
+                let place = |placement: &millrace_core::order::Placement| {
+                    let into = placement.into.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                    format!("\n  {} into {into}", placement.file.name)
+                };
+                format!("release{}", order.placements.iter().map(place).collect::<String>())
+            }
+            Effect::Ended { .. } => "ended".to_owned(),
+        };
+        self.effects.iter().map(tell).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// A task's id.
+pub fn id(text: &str) -> TaskId {
+    text.parse().unwrap()
+}
+
+/// A runner's name.
+pub fn name(text: &str) -> RunnerName {
+    text.parse().unwrap()
+}
+
+/// A package's facts.
+pub fn rpm(name: &str, arch: &str) -> Rpm {
+    Rpm {
+        name: name.to_owned(),
+        epoch: 0,
+        version: "1".to_owned(),
+        release: "1.el9".to_owned(),
+        arch: arch.to_owned(),
+        exclusive_arch: Vec::new(),
+        exclude_arch: Vec::new(),
+        build_arch: Vec::new(),
+    }
+}
+
+/// An answer that hands over these packages.
+pub fn passed(packages: &[Rpm]) -> Outcome {
+    let artifact = |rpm: &Rpm| Artifact { name: format!("{rpm}.rpm"), digest: Digest::of(rpm.to_string().as_bytes()), size: 7, rpm: Some(rpm.clone()) };
+    Outcome::Passed { summary: format!("{} packages", packages.len()), artifacts: packages.iter().map(artifact).collect() }
+}
+
+/// An answer that it did not work out.
+pub fn failed(blame: Blame, reason: &str) -> Outcome {
+    Outcome::Failed(Failure { blame, reason: reason.to_owned() })
+}

@@ -1,0 +1,268 @@
+//! The real line for tests: `millrace up` as a process of its own, repositories made with git, webhooks signed as Gitea signs
+//! them, and the real clients.
+
+use hmac::{Hmac, KeyInit, Mac};
+use millrace_core::Digest;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a line may take to answer after its start.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// What the line's own tests need from the machine; `cargo xtask test` sets it up and names it in the environment.
+pub struct Machine {
+    /// The `millrace` program.
+    pub program: PathBuf,
+    /// A folder with the first-party plugins.
+    pub plugins: PathBuf,
+    /// URL of a repository to build with: the seed distribution's, or a real one.
+    pub repository: String,
+    /// Where buildroots are kept between runs.
+    pub work: PathBuf,
+}
+
+impl Machine {
+    /// This machine; panics in words where it was not set up.
+    pub fn here() -> Self {
+        let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this test by `cargo xtask test`"));
+        Self {
+            program: variable("MILLRACE_BIN").into(),
+            plugins: variable("MILLRACE_PLUGINS").into(),
+            repository: variable("MILLRACE_TEST_REPO"),
+            work: variable("MILLRACE_TEST_WORK").into(),
+        }
+    }
+}
+
+/// A line that runs.
+pub struct Up {
+    machine: Machine,
+    folder: PathBuf,
+    port: u16,
+    child: Option<Child>,
+    secret: String,
+    deliveries: u64,
+    /// One line at a time works in the folder that they share, whichever test process it is of.
+    _turn: fs::File,
+}
+
+impl Up {
+    /// Starts a line over a new state folder, with a key and a platform.
+    pub fn start(folder: &Path, platform_limits: &str) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let machine = Machine::here();
+        fs::create_dir_all(&machine.work).unwrap();
+        let turn = fs::File::create(machine.work.join("turn")).unwrap();
+        turn.lock().unwrap();
+        let mut up = Self { machine, folder: folder.to_owned(), port, child: None, secret: String::new(), deliveries: 0, _turn: turn };
+        fs::create_dir_all(folder.join("forge")).unwrap();
+        up.millrace(&["key", "create", "default", "--algorithm", "ed25519"]);
+        let platform = platform(&up.machine.repository, platform_limits);
+        fs::write(folder.join("platform.toml"), platform).unwrap();
+        let file = folder.join("platform.toml");
+        up.millrace(&["platform", "add", file.to_str().unwrap()]);
+        up.go_on();
+        up.secret = fs::read_to_string(up.state().join("webhook-secret")).unwrap().trim().to_owned();
+        up
+    }
+
+    /// Starts it again over the same folder.
+    pub fn go_on(&mut self) {
+        assert!(self.child.is_none(), "it is up already");
+        let log = fs::File::options().create(true).append(true).open(self.folder.join("up.log")).unwrap();
+        let child = Command::new(&self.machine.program)
+            .args(["--state", self.state().to_str().unwrap(), "up", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["--plugins".as_ref(), self.machine.plugins.as_os_str(), "--work".as_ref(), self.machine.work.as_os_str()])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let until = Instant::now() + START_MAX;
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(Instant::now() < until, "the line does not come up:\n{}", fs::read_to_string(self.folder.join("up.log")).unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// The line's state folder.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// Where it listens.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// What its log says.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("up.log")).unwrap_or_default()
+    }
+
+    /// A `millrace` command that must succeed; its standard output.
+    pub fn millrace(&self, arguments: &[&str]) -> String {
+        let output = self.try_millrace(arguments);
+        assert!(output.status.success(), "millrace {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A `millrace` command.
+    pub fn try_millrace(&self, arguments: &[&str]) -> Output {
+        Command::new(&self.machine.program).arg("--state").arg(self.state()).args(arguments).output().unwrap()
+    }
+
+    /// Makes a package's repository on the forge with these files, registers it, and pushes its first commit.
+    pub fn push_new(&mut self, name: &str, files: &[(&str, &str)]) -> String {
+        let bare = self.bare(name);
+        run(Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(&bare));
+        self.millrace(&["package", "add", name, bare.to_str().unwrap()]);
+        self.push(name, files)
+    }
+
+    /// Commits these files and pushes; the commit.
+    pub fn push(&mut self, name: &str, files: &[(&str, &str)]) -> String {
+        let (bare, tree) = (self.bare(name), self.folder.join("forge").join(name));
+        if !tree.exists() {
+            run(Command::new("git").args(["clone", "-q"]).arg(&bare).arg(&tree));
+            run(git(&tree).args(["checkout", "-q", "-B", "main"]));
+        }
+        for (path, text) in files {
+            fs::create_dir_all(tree.join(path).parent().unwrap()).unwrap();
+            fs::write(tree.join(path), text).unwrap();
+        }
+        run(git(&tree).args(["add", "-A"]));
+        run(git(&tree).args(["commit", "-q", "--allow-empty", "-m", "Update"]));
+        run(git(&tree).args(["push", "-q", "origin", "main"]));
+        let commit = run(git(&tree).args(["rev-parse", "HEAD"])).trim().to_owned();
+        let (status, answer) = self.hook(&commit, &bare);
+        assert_eq!(status, 202, "{answer}");
+        commit
+    }
+
+    fn bare(&self, name: &str) -> PathBuf {
+        self.folder.join("forge").join(format!("{name}.git"))
+    }
+
+    /// Sends the webhook of a push as Gitea does.
+    pub fn hook(&mut self, commit: &str, bare: &Path) -> (u16, String) {
+        self.deliveries += 1;
+        let name = bare.file_stem().unwrap().to_str().unwrap();
+        let body = json!({
+            "ref": "refs/heads/main", "before": "0".repeat(40), "after": commit, "pusher": { "login": "dana" },
+            "repository": { "name": name, "full_name": format!("rpms/{name}"), "clone_url": bare },
+        });
+        let body = body.to_string();
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()).unwrap();
+        mac.update(body.as_bytes());
+        let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let delivery = Digest::of(format!("{} {commit}", self.deliveries).as_bytes()).hex();
+        let headers = format!(
+            "X-Gitea-Event: push\r\nX-Gitea-Delivery: {delivery}\r\nX-Gitea-Signature: {signature}\r\nContent-Type: application/json\r\n"
+        );
+        self.http("POST", "/hooks/gitea", &headers, &body)
+    }
+
+    /// One HTTP request; status and body.
+    pub fn http(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n", self.port);
+        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        (head.split(' ').nth(1).unwrap_or("0").parse().unwrap_or(0), body.to_owned())
+    }
+
+    /// Waits for the end of a commit's builds; what `millrace watch` printed, and whether it was released.
+    pub fn watch(&self, commit: &str) -> (String, bool) {
+        let output = self.try_millrace(&["watch", "--commit", commit]);
+        (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code() == Some(0))
+    }
+
+    /// All builds as `millrace builds --json` has them.
+    pub fn builds(&self) -> Vec<Value> {
+        self.millrace(&["builds", "--json", "--limit", "100"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+fn git(tree: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(tree).args(["-c", "user.name=Dana", "-c", "user.email=dana@example.org", "-c", "commit.gpgsign=false"]);
+    command
+}
+
+/// Runs a command that must succeed; its standard output.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn platform(repository: &str, limits: &str) -> String {
+    let arch = std::env::consts::ARCH;
+    format!(
+        r#"
+name = "test-9"
+title = "What the tests build for"
+architectures = ["{arch}"]
+releasever = "9"
+key = "default"
+macros = {{ dist = ".t9" }}
+
+[[repositories]]
+id = "seed"
+baseurl = "{repository}"
+
+[buildroot]
+packages = ["buildsys-build"]
+minimal = ["bash", "coreutils", "rpm", "libc-bin", "findutils", "grep", "sed"]
+
+[limits]
+{limits}
+
+[[steps]]
+name = "source"
+plugin = "source"
+on = "once"
+releases = true
+
+[[steps]]
+name = "rpm"
+plugin = "rpm"
+on = "build-arch"
+needs = ["source"]
+releases = true
+
+[[steps]]
+name = "check"
+plugin = "check"
+on = "each-arch"
+needs = ["rpm"]
+"#
+    )
+}
