@@ -20,8 +20,24 @@ pub fn rows() -> Vec<Row> {
     let (builds, rows) = in_turn(RUNS, || steps_a_second() / f64::from(STEPS), || updates_a_second() / f64::from(STEPS));
     let peer = "one UPDATE a step in an in-memory SQLite";
     vec![
-        Row { row: "steps through the state machine", ours, unit: "step/s", peer, theirs, goal: Some(STEPS_GOAL), better: Better::More },
-        Row { row: "builds from push to release", ours: builds, unit: "build/s", peer, theirs: rows, goal: None, better: Better::More },
+        Row {
+            row: "steps through the state machine",
+            ours,
+            unit: "step/s",
+            peer,
+            theirs,
+            goal: Some(STEPS_GOAL),
+            better: Better::More,
+        },
+        Row {
+            row: "builds from push to release",
+            ours: builds,
+            unit: "build/s",
+            peer,
+            theirs: rows,
+            goal: None,
+            better: Better::More,
+        },
     ]
 }
 
@@ -52,7 +68,10 @@ fn updates_a_second() -> f64 {
         for id in 0..BUILDS {
             for state in 0..STEPS {
                 let step = database.transaction().unwrap();
-                step.prepare_cached("UPDATE build SET state = ?2 + 1 WHERE id = ?1 AND state = ?2").unwrap().execute([id, state]).unwrap();
+                step.prepare_cached("UPDATE build SET state = ?2 + 1 WHERE id = ?1 AND state = ?2")
+                    .unwrap()
+                    .execute([id, state])
+                    .unwrap();
                 step.commit().unwrap();
             }
         }

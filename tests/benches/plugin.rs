@@ -1,3 +1,113 @@
-//! Not measured yet.
-use crate::row::Row;
-pub fn rows() -> Vec<Row> { Vec::new() }
+//! What a plugin costs before it does anything, against a step that is a shell script.
+
+use crate::row::{Better, Row, in_turn, seconds};
+use millrace_core::Digest;
+use millrace_core::protocol::{Holding, Work};
+use millrace_core::task::TaskId;
+use millrace_core::{Arch, LeaseNumber};
+use millrace_host::engine::{End, Plugin, PluginLimits};
+use millrace_host::job::Job;
+use millrace_host::log::TaskLog;
+use millrace_host::machine::Machine;
+use millrace_host::worker::WorkerConfig;
+use millrace_tests::line::{platform, push};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+const RUNS: usize = 21;
+
+/// Compiling takes tenths of a second: a few runs say enough.
+const COMPILATIONS: usize = 5;
+
+/// Calls that the guest makes when it is asked for calls.
+const CALLS: f64 = 10_000.0;
+
+/// From task to first instruction of a plugin that is warm, in milliseconds.
+const WARM_GOAL_MS: f64 = 1.0;
+
+const PEER: &str = "fork, exec and exit of `sh -c :`";
+
+pub fn rows() -> Vec<Row> {
+    let folder = tempfile::tempdir().unwrap();
+    let plugins = std::env::var("MILLRACE_PLUGINS").expect("MILLRACE_PLUGINS is set by `cargo xtask bench`");
+    let guest = std::fs::read(Path::new(&plugins).join("examples/misbehave.wasm")).unwrap();
+    let digest = Digest::of(&guest);
+    let (compile, shell) = in_turn(COMPILATIONS, || compile_ms(&guest, &digest), shell_ms);
+    let machine = machine(folder.path());
+    machine.engine.compile(&digest, &guest).unwrap();
+    let (load, shell_2) = in_turn(RUNS, || load_ms(folder.path(), &digest), shell_ms);
+    let plugin = machine.engine.loaded(&digest).expect("it was compiled a moment ago");
+    let (warm, shell_3) = in_turn(RUNS, || run_ms(&machine, &plugin, &digest, folder.path(), "nothing"), shell_ms);
+    let (call, shell_4) = in_turn(RUNS, || run_ms(&machine, &plugin, &digest, folder.path(), "calls") / CALLS, shell_ms);
+    let row = |row, ours, theirs, goal| Row { row, ours, unit: "ms", peer: PEER, theirs, goal, better: Better::Less };
+    vec![
+        row("compile, once a runner", compile, shell, None),
+        row("load the compiled component, once a process", load, shell_2, None),
+        row("from task to verdict of a warm plugin", warm, shell_3, Some(WARM_GOAL_MS)),
+        row("one host call and back", call, shell_4, None),
+    ]
+}
+
+fn machine(folder: &Path) -> Arc<Machine> {
+    let config = WorkerConfig {
+        desk_url: "http://127.0.0.1:9".to_owned(),
+        token: String::new(),
+        runner: "bench".parse().unwrap(),
+        arch: Arch::X86_64,
+        state: folder.to_owned(),
+        launcher: "/nowhere".into(),
+    };
+    Arc::new(Machine::new(&config, PluginLimits::default()).unwrap())
+}
+
+fn compile_ms(guest: &[u8], digest: &Digest) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = machine(folder.path());
+    1e3 * seconds(|| drop(machine.engine.compile(digest, guest).unwrap()))
+}
+
+fn load_ms(folder: &Path, digest: &Digest) -> f64 {
+    let machine = machine(folder);
+    1e3 * seconds(|| drop(machine.engine.loaded(digest).expect("it was compiled before")))
+}
+
+fn run_ms(machine: &Arc<Machine>, plugin: &Plugin, digest: &Digest, folder: &Path, what: &str) -> f64 {
+    let place = folder.join("work");
+    std::fs::create_dir_all(&place).unwrap();
+    let work = work(digest, what);
+    1e3 * seconds(|| {
+        let holding = Holding { build: work.build.clone(), task: work.task.clone(), lease: LeaseNumber(1) };
+        let job = Job::new(work, holding, &place, Arc::new(TaskLog::new(1 << 20)), Arc::default(), Arc::clone(machine)).unwrap();
+        let (end, _) = machine.engine.run(plugin, job);
+        assert!(matches!(end, End::Answered(Ok(_))), "the guest did not answer as it should");
+    })
+}
+
+fn work(plugin: &Digest, what: &str) -> Work {
+    let (push, platform) = (push("zlib", 1), platform(r#""x86_64""#));
+    Work {
+        build: "b1".parse().unwrap(),
+        task: TaskId { step: "try".parse().unwrap(), arch: Some(Arch::X86_64) },
+        package: push.announced.package,
+        commit: push.announced.commit,
+        arch: Some(Arch::X86_64),
+        platform: platform.name,
+        releasever: platform.releasever,
+        module_platform: None,
+        macros: platform.macros,
+        source_date_epoch_s: push.committed_s,
+        spec: push.spec,
+        repositories: Vec::new(),
+        buildroot: platform.buildroot,
+        limits: platform.limits,
+        plugin: *plugin,
+        plugin_name: "misbehave".to_owned(),
+        inputs: Vec::new(),
+        config: std::collections::BTreeMap::from([("what".to_owned(), what.into())]),
+    }
+}
+
+fn shell_ms() -> f64 {
+    1e3 * seconds(|| assert!(Command::new("sh").args(["-c", ":"]).status().unwrap().success(), "sh does not run"))
+}

@@ -54,7 +54,10 @@ pub struct Row {
 impl Row {
     /// The table's first lines.
     pub fn heading() -> String {
-        let names = format!("{:<7} {:<44} {:>34} {:<8} {:>34} {:>8} {:>10} {:<4} {}", "bench", "row", "ours (least to most)", "unit", "theirs", "ratio", "goal", "met", "against");
+        let names = format!(
+            "{:<7} {:<44} {:>34} {:<8} {:>34} {:>8} {:>10} {:<4} {}",
+            "bench", "row", "ours (least to most)", "unit", "theirs", "ratio", "goal", "met", "against"
+        );
         format!("{names}\n{}", "-".repeat(names.len() + 24))
     }
 

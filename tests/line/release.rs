@@ -37,7 +37,10 @@ fn packages_are_signed(up: &Up, folder: &Path) {
     let database = format!("_dbpath {}", folder.join("rpmdb").display());
     run(Command::new("rpmkeys").args(["--define", &database, "--import"]).arg(&key));
     let said = run(Command::new("rpmkeys").args(["--define", &database, "-Kv"]).arg(&package));
-    assert!(said.contains("Signature, key ID") && said.contains(": OK") && !said.contains("BAD") && !said.contains("NOKEY"), "{said}");
+    assert!(
+        said.contains("Signature, key ID") && said.contains(": OK") && !said.contains("BAD") && !said.contains("NOKEY"),
+        "{said}"
+    );
 }
 
 fn dnf_installs_it(up: &Up, folder: &Path) {
@@ -49,7 +52,8 @@ fn dnf_installs_it(up: &Up, folder: &Path) {
     assert!(released.contains("gpgcheck=1") && released.contains("repo_gpgcheck=1"), "{released}");
     std::fs::write(repos.join("released.repo"), released).unwrap();
     let seed = std::env::var("MILLRACE_TEST_REPO").unwrap();
-    std::fs::write(repos.join("seed.repo"), format!("[seed]\nname=seed\nbaseurl={seed}\ngpgcheck=0\nexcludepkgs=tally*\n")).unwrap();
+    std::fs::write(repos.join("seed.repo"), format!("[seed]\nname=seed\nbaseurl={seed}\ngpgcheck=0\nexcludepkgs=tally*\n"))
+        .unwrap();
     let said = run(Command::new("dnf")
         .env("HOME", folder)
         .args(["-y", "--noplugins", "--releasever=9", "--setopt=varsdir=/dev/null", "--setopt=install_weak_deps=0"])

@@ -35,9 +35,13 @@ install -D -m 644 tally.h %{{buildroot}}%{{_includedir}}/tally.h
 %{{_includedir}}/tally.h
 "#
     );
-    let code = format!("#include \"tally.h\"\nint tally(int n) {{ return n + 1; }}\nconst char *tally_version(void) {{ return \"{version}\"; }}\n");
+    let code = format!(
+        "#include \"tally.h\"\nint tally(int n) {{ return n + 1; }}\nconst char *tally_version(void) {{ return \"{version}\"; }}\n"
+    );
     let header = "#ifndef TALLY_H\n#define TALLY_H\nint tally(int n);\nconst char *tally_version(void);\n#endif\n";
-    [("tally.spec", spec.as_str()), ("tally.c", &code), ("tally.h", header)].map(|(path, text)| (path.to_owned(), text.to_owned())).to_vec()
+    [("tally.spec", spec.as_str()), ("tally.c", &code), ("tally.h", header)]
+        .map(|(path, text)| (path.to_owned(), text.to_owned()))
+        .to_vec()
 }
 
 /// A program that is built with the library of at least this version, with a test of its own.
@@ -65,9 +69,12 @@ install -D -m 755 tallyctl %{{buildroot}}%{{_bindir}}/tallyctl
 %{{_bindir}}/tallyctl
 "#
     );
-    let code = "#include <stdio.h>\n#include <tally.h>\nint main(void) { printf(\"%d %s\\n\", tally(1), tally_version()); return 0; }\n";
+    let code =
+        "#include <stdio.h>\n#include <tally.h>\nint main(void) { printf(\"%d %s\\n\", tally(1), tally_version()); return 0; }\n";
     let test = "#!/bin/sh\ntest \"$(tallyctl | cut -d' ' -f1)\" = 2\n";
-    [("tallyctl.spec", spec.as_str()), ("tallyctl.c", code), ("tests/counts.sh", test)].map(|(path, text)| (path.to_owned(), text.to_owned())).to_vec()
+    [("tallyctl.spec", spec.as_str()), ("tallyctl.c", code), ("tests/counts.sh", test)]
+        .map(|(path, text)| (path.to_owned(), text.to_owned()))
+        .to_vec()
 }
 
 /// A package without files whose stages do this.

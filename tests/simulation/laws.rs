@@ -61,7 +61,9 @@ impl Town {
             if let Stage::Ended { end: End::Released { .. } } = &build.stage {
                 assert!(released.contains(build.id.as_str()), "build {} says released, and is in no repository", build.id);
             }
-            if let Stage::Running | Stage::Signing { .. } | Stage::Ended { end: End::Failed { .. } | End::Cancelled { .. } } = &build.stage {
+            if let Stage::Running | Stage::Signing { .. } | Stage::Ended { end: End::Failed { .. } | End::Cancelled { .. } } =
+                &build.stage
+            {
                 assert!(!released.contains(build.id.as_str()), "build {} is {}, and its packages are out", build.id, build.word());
             }
         }
@@ -80,7 +82,13 @@ impl Town {
         for build in &builds {
             assert!(build.is_ended(), "build {} of {} is {} for ever", build.id, build.push.announced.package, build.word());
             for task in &build.tasks {
-                assert!(!matches!(task.state, TaskState::Waiting | TaskState::Leased { .. }), "{} of {} is {}", task.id, build.id, task.word());
+                assert!(
+                    !matches!(task.state, TaskState::Waiting | TaskState::Leased { .. }),
+                    "{} of {} is {}",
+                    task.id,
+                    build.id,
+                    task.word()
+                );
             }
         }
         for record in done(all::<millrace_core::push::PushRecord>(&self.store, Table::Push)).unwrap() {

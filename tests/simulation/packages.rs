@@ -22,6 +22,7 @@ pub fn package(name: &str, release: u64, arch: &str) -> (Artifact, Vec<u8>) {
     let built = builder.using_config(config).release(facts.release.clone()).build_host("simulation").build().unwrap();
     let mut bytes = Vec::new();
     built.write(&mut bytes).unwrap();
-    let artifact = Artifact { name: format!("{facts}.rpm"), digest: Digest::of(&bytes), size: bytes.len() as u64, rpm: Some(facts) };
+    let artifact =
+        Artifact { name: format!("{facts}.rpm"), digest: Digest::of(&bytes), size: bytes.len() as u64, rpm: Some(facts) };
     (artifact, bytes)
 }

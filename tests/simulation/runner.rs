@@ -40,7 +40,11 @@ pub fn results(offer: &Offer) -> Vec<(Artifact, Vec<u8>)> {
         ("source", _) => vec![package(name, release, "src")],
         ("rpm", Some(arch)) => {
             let devel = format!("{name}-devel");
-            vec![package(name, release, arch.as_str()), package(&devel, release, arch.as_str()), package(&format!("{name}-doc"), release, "noarch")]
+            vec![
+                package(name, release, arch.as_str()),
+                package(&devel, release, arch.as_str()),
+                package(&format!("{name}-doc"), release, "noarch"),
+            ]
         }
         _ => Vec::new(),
     }

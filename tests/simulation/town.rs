@@ -277,7 +277,8 @@ impl Town {
         let Some((status, body)) = self.request(&runner, "/runner/v1/lease", serde_json::to_string(&ask).unwrap()) else { return };
         if status == StatusCode::OK {
             let offer: Offer = serde_json::from_slice(&body).unwrap();
-            self.history.push(format!("{} takes {} of {} under {}", runner.name, offer.work.task, offer.work.build, offer.lease.number));
+            self.history
+                .push(format!("{} takes {} of {} under {}", runner.name, offer.work.task, offer.work.build, offer.lease.number));
             self.runners[number].work = Some(offer);
         }
     }

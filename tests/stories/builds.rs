@@ -169,7 +169,10 @@ fn a_runner_that_falls_silent_loses_its_lease_and_its_late_answer_is_refused() {
     assert!(second > first);
     let late = line.report("source", first, passed(&[rpm("zlib", "src")]));
     assert_eq!(late, Err(Refused::StaleLease { task: id("source"), given: first }));
-    assert_eq!(line.event(Event::Renew { task: id("source"), lease: first }), Err(Refused::StaleLease { task: id("source"), given: first }));
+    assert_eq!(
+        line.event(Event::Renew { task: id("source"), lease: first }),
+        Err(Refused::StaleLease { task: id("source"), given: first })
+    );
     line.report("source", second, passed(&[rpm("zlib", "src")])).unwrap();
     assert_snapshot!(line.told(), @"
     source passed: 1 packages
@@ -229,7 +232,10 @@ fn an_answer_said_twice_counts_once() {
     let lease = line.take("source", "r1");
     line.report("source", lease, passed(&[rpm("zlib", "src")])).unwrap();
     assert_eq!(line.report("source", lease, passed(&[rpm("zlib", "src")])), Err(Refused::Already));
-    assert_eq!(line.report("source", LeaseNumber(9), passed(&[])), Err(Refused::StaleLease { task: id("source"), given: LeaseNumber(9) }));
+    assert_eq!(
+        line.report("source", LeaseNumber(9), passed(&[])),
+        Err(Refused::StaleLease { task: id("source"), given: LeaseNumber(9) })
+    );
 }
 
 #[test]
@@ -285,7 +291,8 @@ fn the_releasers_refusal_ends_the_build_in_its_words() {
     line.passes("check@x86_64", &[]);
     line.signed();
     let millrace_core::build::Stage::Releasing { order } = line.build.stage.clone() else { panic!("not releasing") };
-    let refuse = Event::ReleaseRefused { order: order.id, reason: "zlib-1-1.el9.x86_64 was released before: raise Release".to_owned() };
+    let refuse =
+        Event::ReleaseRefused { order: order.id, reason: "zlib-1-1.el9.x86_64 was released before: raise Release".to_owned() };
     line.event(refuse.clone()).unwrap();
     assert_eq!(line.event(refuse), Err(Refused::Already));
     assert_snapshot!(line.told(), @"

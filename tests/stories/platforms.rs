@@ -58,7 +58,9 @@ fn a_misspelt_key_in_millrace_toml_is_named() {
 
 #[test]
 fn branch_patterns_match_whole_names() {
-    for (pattern, text, expected) in [("c9*", "c9-beta", true), ("c9", "c9-beta", false), ("*", "", true), ("a*b*c", "a1b2c", true), ("a*b*c", "a1c", false)] {
+    for (pattern, text, expected) in
+        [("c9*", "c9-beta", true), ("c9", "c9-beta", false), ("*", "", true), ("a*b*c", "a1b2c", true), ("a*b*c", "a1c", false)]
+    {
         assert_eq!(matches(pattern, text), expected, "{pattern} on {text}");
     }
 }

@@ -124,13 +124,19 @@ impl Line {
     pub fn signed(&mut self) {
         let Stage::Signing { order } = self.build.stage.clone() else { panic!("no order for the signer: {}", self.build.word()) };
         let sign = |digest: &Digest| Digest::of(format!("signed {digest}").as_bytes());
-        let files = order.files.iter().map(|file| SignedFile { unsigned: file.digest, signed: sign(&file.digest), size: file.size }).collect();
+        let files = order
+            .files
+            .iter()
+            .map(|file| SignedFile { unsigned: file.digest, signed: sign(&file.digest), size: file.size })
+            .collect();
         self.event(Event::Signed { order: order.id, files }).unwrap();
     }
 
     /// The releaser does as ordered.
     pub fn released(&mut self) {
-        let Stage::Releasing { order } = self.build.stage.clone() else { panic!("no order for the releaser: {}", self.build.word()) };
+        let Stage::Releasing { order } = self.build.stage.clone() else {
+            panic!("no order for the releaser: {}", self.build.word())
+        };
         self.event(Event::Released { order: order.id, generation: Digest::of(b"generation"), number: 1 }).unwrap();
     }
 
@@ -150,7 +156,9 @@ impl Line {
             Effect::Fetch(announced) => format!("fetch {}", announced.id),
             Effect::Plan(push) => format!("plan {}", push.announced.id),
             Effect::Ready { task, .. } => format!("ready {task}"),
-            Effect::Sign(order) => format!("sign {}", order.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(" ")),
+            Effect::Sign(order) => {
+                format!("sign {}", order.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(" "))
+            }
             Effect::Release(order) => {
                 let place = |placement: &millrace_core::order::Placement| {
                     let into = placement.into.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
@@ -190,7 +198,12 @@ pub fn rpm(name: &str, arch: &str) -> Rpm {
 
 /// An answer that hands over these packages.
 pub fn passed(packages: &[Rpm]) -> Outcome {
-    let artifact = |rpm: &Rpm| Artifact { name: format!("{rpm}.rpm"), digest: Digest::of(rpm.to_string().as_bytes()), size: 7, rpm: Some(rpm.clone()) };
+    let artifact = |rpm: &Rpm| Artifact {
+        name: format!("{rpm}.rpm"),
+        digest: Digest::of(rpm.to_string().as_bytes()),
+        size: 7,
+        rpm: Some(rpm.clone()),
+    };
     Outcome::Passed { summary: format!("{} packages", packages.len()), artifacts: packages.iter().map(artifact).collect() }
 }
 

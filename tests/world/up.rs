@@ -30,7 +30,8 @@ pub struct Machine {
 impl Machine {
     /// This machine; panics in words where it was not set up.
     pub fn here() -> Self {
-        let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this test by `cargo xtask test`"));
+        let variable =
+            |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this test by `cargo xtask test`"));
         Self {
             program: variable("MILLRACE_BIN").into(),
             plugins: variable("MILLRACE_PLUGINS").into(),
@@ -60,7 +61,8 @@ impl Up {
         fs::create_dir_all(&machine.work).unwrap();
         let turn = fs::File::create(machine.work.join("turn")).unwrap();
         turn.lock().unwrap();
-        let mut up = Self { machine, folder: folder.to_owned(), port, child: None, secret: String::new(), deliveries: 0, _turn: turn };
+        let mut up =
+            Self { machine, folder: folder.to_owned(), port, child: None, secret: String::new(), deliveries: 0, _turn: turn };
         fs::create_dir_all(folder.join("forge")).unwrap();
         up.millrace(&["key", "create", "default", "--algorithm", "ed25519"]);
         let platform = platform(&up.machine.repository, platform_limits);
@@ -87,7 +89,11 @@ impl Up {
         self.child = Some(child);
         let until = Instant::now() + START_MAX;
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < until, "the line does not come up:\n{}", fs::read_to_string(self.folder.join("up.log")).unwrap());
+            assert!(
+                Instant::now() < until,
+                "the line does not come up:\n{}",
+                fs::read_to_string(self.folder.join("up.log")).unwrap()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -107,6 +113,11 @@ impl Up {
     /// Where it listens.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// What its log says.
@@ -181,7 +192,10 @@ impl Up {
     pub fn http(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n", self.port);
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n",
+            self.port
+        );
         stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();

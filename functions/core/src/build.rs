@@ -6,7 +6,10 @@ use crate::order::{Effect, OrderId, OrderedFile, ReleaseOrder, SignOrder, Signed
 use crate::platform::{On, Platform, Step};
 use crate::push::Push;
 use crate::rpm::Rpm;
-use crate::task::{ARTIFACTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS, LEASES_MAX, Lease, Outcome, Task, TaskId, TaskState, cut};
+use crate::task::{
+    ARTIFACTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS, LEASES_MAX, Lease, Outcome, Task, TaskId, TaskState,
+    cut,
+};
 use crate::{BuildId, Digest, LeaseNumber, PluginName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -275,7 +278,10 @@ impl Build {
         match &self.stage {
             Stage::Ended { end: End::Failed { reason } | End::Excluded { reason } } => Some(reason),
             Stage::Ended { end: End::Cancelled { by } } => Some(by),
-            Stage::Running | Stage::Signing { .. } | Stage::Releasing { .. } | Stage::Ended { end: End::Released { .. } | End::Passed } => None,
+            Stage::Running
+            | Stage::Signing { .. }
+            | Stage::Releasing { .. }
+            | Stage::Ended { end: End::Released { .. } | End::Passed } => None,
         }
     }
 
@@ -339,7 +345,8 @@ impl Build {
     /// noarch package, and steps whose needs were all taken out.
     fn exclude_what_has_nothing_to_do(&mut self) {
         loop {
-            let next = self.tasks.iter().position(|task| matches!(task.state, TaskState::Waiting) && self.nothing_to_do(task).is_some());
+            let next =
+                self.tasks.iter().position(|task| matches!(task.state, TaskState::Waiting) && self.nothing_to_do(task).is_some());
             let Some(at) = next else { return };
             let Some(reason) = self.nothing_to_do(&self.tasks[at]) else { return };
             self.tasks[at].state = TaskState::Excluded { reason };
@@ -390,9 +397,15 @@ impl Build {
         if files.is_empty() {
             return self.end(End::Passed, now);
         }
-        let order = SignOrder::new(self.id.clone(), self.platform.key.clone(), self.push.committed_s, files);
+        let order = SignOrder::new(self.id.clone(), self.platform.key.clone(), self.stamp_s(), files);
         self.stage = Stage::Signing { order: order.clone() };
         vec![Effect::Sign(order)]
+    }
+
+    /// The time that signatures and repository entries carry: the commit's, so that doing it again gives the same bytes; but never
+    /// a time to come, which rpm would not trust, whatever the clock was where it was committed.
+    fn stamp_s(&self) -> u64 {
+        self.push.committed_s.min(self.push.announced.received.0 / 1000)
     }
 
     /// The packages that go out: of steps that release, each NEVRA once, a noarch package from the first architecture of
@@ -422,10 +435,11 @@ impl Build {
         if !fits {
             return Err(Refused::WrongAnswer { order: id, problem: "other files than ordered".to_owned() });
         }
-        let signed = |(file, made): (&OrderedFile, &SignedFile)| OrderedFile { digest: made.signed, size: made.size, ..file.clone() };
+        let signed =
+            |(file, made): (&OrderedFile, &SignedFile)| OrderedFile { digest: made.signed, size: made.size, ..file.clone() };
         let files = order.files.iter().zip(made).map(signed).collect();
         let package = self.push.announced.package.clone();
-        let order = ReleaseOrder::new(self.id.clone(), package, &self.platform, self.push.committed_s, files);
+        let order = ReleaseOrder::new(self.id.clone(), package, &self.platform, self.stamp_s(), files);
         self.stage = Stage::Releasing { order: order.clone() };
         Ok(vec![Effect::Release(order)])
     }
@@ -499,7 +513,9 @@ impl Task {
     /// Takes a runner's answer; the last answer said again is told apart from a stale one.
     fn answer(&mut self, number: LeaseNumber, outcome: Outcome, now: Timestamp) -> Result<(), Refused> {
         if self.lease_mut(number).is_err() {
-            let heard = |attempt: &Attempt| attempt.number == number && !matches!(attempt.end, AttemptEnd::Lost | AttemptEnd::Returned | AttemptEnd::Dropped);
+            let heard = |attempt: &Attempt| {
+                attempt.number == number && !matches!(attempt.end, AttemptEnd::Lost | AttemptEnd::Returned | AttemptEnd::Dropped)
+            };
             let again = self.lease().is_none() && self.attempts.last().is_some_and(heard);
             return Err(if again { Refused::Already } else { Refused::StaleLease { task: self.id.clone(), given: number } });
         }
@@ -543,7 +559,11 @@ impl Task {
         match &self.state {
             TaskState::Failed { failure } => Some(format!("{}: {}", self.id, failure.reason)),
             TaskState::Quarantined { reason } => Some(format!("{}: {reason}", self.id)),
-            TaskState::Waiting | TaskState::Leased { .. } | TaskState::Passed { .. } | TaskState::Excluded { .. } | TaskState::Dropped => None,
+            TaskState::Waiting
+            | TaskState::Leased { .. }
+            | TaskState::Passed { .. }
+            | TaskState::Excluded { .. }
+            | TaskState::Dropped => None,
         }
     }
 }

@@ -132,7 +132,7 @@ pub struct ReleaseOrder {
     pub repositories: Vec<RepositoryId>,
     /// The key that signs the repositories' metadata.
     pub key: KeyName,
-    /// The metadata's time and the packages' time stamps, in seconds since 1970.
+    /// The packages' time stamps in the metadata, in seconds since 1970.
     pub released_s: u64,
     /// Which files go where.
     pub placements: Vec<Placement>,
@@ -149,7 +149,13 @@ pub struct Placement {
 
 impl ReleaseOrder {
     /// An order that says this; its id follows.
-    pub fn new(build: BuildId, package: PackageName, platform: &crate::platform::Platform, released_s: u64, files: Vec<OrderedFile>) -> Self {
+    pub fn new(
+        build: BuildId,
+        package: PackageName,
+        platform: &crate::platform::Platform,
+        released_s: u64,
+        files: Vec<OrderedFile>,
+    ) -> Self {
         let repositories = repositories_of(&platform.architectures);
         let place = |file: OrderedFile| {
             let into = repositories.iter().filter(|repository| belongs(&file.rpm, **repository)).copied().collect();

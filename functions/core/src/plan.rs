@@ -14,7 +14,9 @@ pub enum PlanError {
     #[error(transparent)]
     Steps(#[from] PlatformError),
     /// A step wants a plugin that nobody registered.
-    #[error("step `{step}` of platform {platform} wants the plugin `{plugin}`, which is not registered: `millrace plugin add {plugin} FILE`")]
+    #[error(
+        "step `{step}` of platform {platform} wants the plugin `{plugin}`, which is not registered: `millrace plugin add {plugin} FILE`"
+    )]
     NoPlugin {
         /// The step.
         step: String,

@@ -181,7 +181,10 @@ pub enum PlatformError {
 impl Platform {
     /// Reads and checks a platform file; `file` is named in errors.
     pub fn parse(file: &str, text: &str) -> Result<Self, PlatformError> {
-        let syntax = |error: toml::de::Error| PlatformError::Syntax { file: file.to_owned(), problem: error.to_string().trim_end().to_owned() };
+        let syntax = |error: toml::de::Error| PlatformError::Syntax {
+            file: file.to_owned(),
+            problem: error.to_string().trim_end().to_owned(),
+        };
         let platform: Self = toml::from_str(text).map_err(syntax)?;
         platform.check().map_err(|problem| PlatformError::Sense { file: file.to_owned(), problem })?;
         Ok(platform)
@@ -199,7 +202,9 @@ impl Platform {
                 return Err(format!("repository `{}` needs either `baseurl` or `mirrorlist`", repository.id));
             }
             if repository.id == RELEASED_REPOSITORY {
-                return Err(format!("the repository id `{RELEASED_REPOSITORY}` is what the line itself has released: take another"));
+                return Err(format!(
+                    "the repository id `{RELEASED_REPOSITORY}` is what the line itself has released: take another"
+                ));
             }
         }
         check_steps(&self.steps)
@@ -218,8 +223,10 @@ pub const RELEASED_REPOSITORY: &str = "millrace-released";
 impl PackageConfig {
     /// Reads a package's `millrace.toml`; an empty text is an empty configuration.
     pub fn parse(text: &str) -> Result<Self, PlatformError> {
-        toml::from_str(text)
-            .map_err(|error| PlatformError::Syntax { file: "millrace.toml".to_owned(), problem: error.to_string().trim_end().to_owned() })
+        toml::from_str(text).map_err(|error| PlatformError::Syntax {
+            file: "millrace.toml".to_owned(),
+            problem: error.to_string().trim_end().to_owned(),
+        })
     }
 }
 
@@ -231,13 +238,19 @@ pub fn steps_of(platform: &Platform, package: &PackageConfig) -> Result<Vec<Step
     for (name, values) in &package.config {
         let Some(step) = steps.iter_mut().find(|step| step.name == *name) else {
             let known = platform.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(sense(format!("`config.{name}` is for a step that platform {} does not have; it has {known}", platform.name)));
+            return Err(sense(format!(
+                "`config.{name}` is for a step that platform {} does not have; it has {known}",
+                platform.name
+            )));
         };
         step.config.extend(values.clone());
     }
     check_steps(&steps).map_err(sense)?;
     if let Some(step) = package.steps.iter().find(|step| step.releases) {
-        return Err(sense(format!("step `{}`: only a platform may say `releases`: it decides what is signed with its key", step.name)));
+        return Err(sense(format!(
+            "step `{}`: only a platform may say `releases`: it decides what is signed with its key",
+            step.name
+        )));
     }
     Ok(steps)
 }
@@ -257,7 +270,10 @@ fn check_steps(steps: &[Step]) -> Result<(), String> {
                 return Err(format!("step `{}` needs `{need}`, which is no step", step.name));
             }
             if !earlier.contains(need) {
-                return Err(format!("step `{}` needs `{need}`, which comes later: put steps in the order in which they are done", step.name));
+                return Err(format!(
+                    "step `{}` needs `{need}`, which comes later: put steps in the order in which they are done",
+                    step.name
+                ));
             }
         }
         earlier.insert(&step.name);
@@ -269,8 +285,8 @@ fn check_steps(steps: &[Step]) -> Result<(), String> {
 pub fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
-        Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {
-            tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| matches(rest, &tail[at..]))
-        }),
+        Some((head, rest)) => text
+            .strip_prefix(head)
+            .is_some_and(|tail| tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| matches(rest, &tail[at..]))),
     }
 }

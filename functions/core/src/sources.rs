@@ -117,7 +117,11 @@ pub enum TreeError {
 }
 
 /// Finds the spec file among the paths of a tree: at the top or in `SPECS/`, exactly one unless `named` says which.
-pub fn find_spec<'a>(package: &str, named: Option<&str>, paths: impl Iterator<Item = &'a str> + Clone) -> Result<String, TreeError> {
+pub fn find_spec<'a>(
+    package: &str,
+    named: Option<&str>,
+    paths: impl Iterator<Item = &'a str> + Clone,
+) -> Result<String, TreeError> {
     if let Some(named) = named {
         let mut paths = paths;
         return match paths.find(|path| *path == named) {
@@ -180,7 +184,8 @@ fn parse_lines<'a>(
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let wrong = || TreeError::Line { file: file.to_owned(), line: number + 1, expected, found: line.chars().take(80).collect() };
+        let wrong =
+            || TreeError::Line { file: file.to_owned(), line: number + 1, expected, found: line.chars().take(80).collect() };
         let (algorithm, digest, path) = read(line).ok_or_else(wrong)?;
         let digest = digest.to_ascii_lowercase();
         if digest.len() != algorithm.digits() || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {

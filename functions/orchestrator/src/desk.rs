@@ -48,10 +48,11 @@ pub fn router<S: StateStore, B: BlobStore>(desk: Desk<S, B>) -> Router {
         .route("/runner/v1/renew", post(renew::<S, B>))
         .route("/runner/v1/report", post(report::<S, B>))
         .layer(DefaultBodyLimit::max(JSON_BYTES_MAX));
-    let bytes = Router::new()
-        .route("/runner/v1/log", post(log::append::<S, B>))
-        .layer(DefaultBodyLimit::max(log::CHUNK_BYTES_MAX))
-        .route("/runner/v1/blobs/{digest}", get(files::download::<S, B>).put(files::upload::<S, B>).layer(DefaultBodyLimit::disable()));
+    let bytes =
+        Router::new().route("/runner/v1/log", post(log::append::<S, B>)).layer(DefaultBodyLimit::max(log::CHUNK_BYTES_MAX)).route(
+            "/runner/v1/blobs/{digest}",
+            get(files::download::<S, B>).put(files::upload::<S, B>).layer(DefaultBodyLimit::disable()),
+        );
     json.merge(bytes).with_state(desk)
 }
 
@@ -145,7 +146,8 @@ async fn renew<S: StateStore, B: BlobStore>(
     let runner = speaker(&desk, &headers).await?;
     holds(&desk, &runner, &holding).await?;
     let now = (desk.clock)();
-    let build = advance(&desk.state, &holding.build, Event::Renew { task: holding.task.clone(), lease: holding.lease }, now).await?;
+    let build =
+        advance(&desk.state, &holding.build, Event::Renew { task: holding.task.clone(), lease: holding.lease }, now).await?;
     let until = build.task(&holding.task).and_then(|task| task.lease()).map_or(now, |lease| lease.until);
     Ok(Json(Renewed { until, now }))
 }

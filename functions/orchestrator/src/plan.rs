@@ -85,9 +85,13 @@ fn builds_of(
     if chosen.is_empty() {
         return Err(match platforms.is_empty() {
             true => "the line has no platform: `millrace platform add FILE` adds one".to_owned(),
-            false => format!("no platform builds {}: `millrace platform show NAME` tells which branches one builds", push.announced.reference),
+            false => format!(
+                "no platform builds {}: `millrace platform show NAME` tells which branches one builds",
+                push.announced.reference
+            ),
         });
     }
-    let planned: Result<Vec<Build>, PlanError> = chosen.into_iter().map(|platform| plan_build(push, &config, platform, plugins, now)).collect();
+    let planned: Result<Vec<Build>, PlanError> =
+        chosen.into_iter().map(|platform| plan_build(push, &config, platform, plugins, now)).collect();
     planned.map_err(|error| error.to_string())
 }

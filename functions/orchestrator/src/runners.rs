@@ -66,7 +66,13 @@ fn by_token(digest: &Digest) -> String {
 }
 
 /// Adds a runner with this token.
-pub async fn add_runner(state: &impl StateStore, name: &RunnerName, arch: Arch, token: &Token, now: Timestamp) -> Result<(), RunnerError> {
+pub async fn add_runner(
+    state: &impl StateStore,
+    name: &RunnerName,
+    arch: Arch,
+    token: &Token,
+    now: Timestamp,
+) -> Result<(), RunnerError> {
     let runner = Runner { name: name.clone(), arch, token: token.digest(), added: now };
     let mark = Mark { index: by_token(&runner.token), sort: name.to_string() };
     let write = write(Table::Runner, name.as_str(), Expect::Absent, &runner, vec![mark]).map_err(SaveError::State)?;
@@ -80,7 +86,8 @@ pub async fn add_runner(state: &impl StateStore, name: &RunnerName, arch: Arch, 
 pub async fn remove_runner(state: &impl StateStore, name: &RunnerName) -> Result<bool, SaveError> {
     loop {
         let Some((_, version)) = get::<Runner>(state, Table::Runner, name.as_str()).await? else { return Ok(false) };
-        let gone = Write { key: Key::new(Table::Runner, name.as_str()), expect: Expect::Version(version), body: None, marks: Vec::new() };
+        let gone =
+            Write { key: Key::new(Table::Runner, name.as_str()), expect: Expect::Version(version), body: None, marks: Vec::new() };
         match state.save(Commit { writes: vec![gone], effects: Vec::new() }).await {
             Err(SaveError::Conflict(_)) => continue,
             other => return other.map(|()| true),

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `/` | builds, and pushes that no build came of, the newest first |
 //! | `/builds/{id}` | a build: its tasks, their attempts, its files |
-//! | `/builds/{id}/tasks/{task}/log`, `…/log.txt` | the end of a log in a page; all of it as text |
+//! | `/builds/{id}/tasks/{task}/log?attempt=` | the end of a log in a page |
+//! | `…/log.txt?attempt=&tail=&follow=1` | all of a log as text, its last bytes, or as it grows |
 //! | `/builds/{id}/files/{name}` | a file that a task handed over |
 //! | `/packages`, `/packages/{name}` | packages, and how far each is on each platform |
 //! | `/platforms`, `/platforms/{name}` | platforms |
@@ -20,6 +21,7 @@ mod api;
 mod files;
 mod find;
 mod layout;
+mod logs;
 mod pages;
 mod problem;
 pub mod view;
@@ -57,7 +59,7 @@ pub fn router<S: StateStore, B: BlobStore>(web: Web<S, B>) -> Router {
         .route("/", get(pages::builds::<S, B>))
         .route("/builds/{id}", get(pages::build::<S, B>))
         .route("/builds/{id}/tasks/{task}/log", get(pages::log::<S, B>))
-        .route("/builds/{id}/tasks/{task}/log.txt", get(files::log::<S, B>))
+        .route("/builds/{id}/tasks/{task}/log.txt", get(logs::text::<S, B>))
         .route("/builds/{id}/files/{name}", get(files::artifact::<S, B>))
         .route("/packages", get(pages::packages::<S, B>))
         .route("/packages/{name}", get(pages::package::<S, B>))

@@ -4,12 +4,13 @@ mod build;
 mod builds;
 mod log;
 mod packages;
+mod pipeline;
 mod platforms;
 
 use crate::Web;
-use crate::files::Which;
 use crate::find::{self, Happened, Of, id};
 use crate::layout::{Page, page};
+use crate::logs::{Which, find_log};
 use crate::problem::Problem;
 use crate::view::BuildView;
 use axum::extract::{Path, Query, State};
@@ -63,13 +64,12 @@ pub(crate) async fn log<S: StateStore, B: BlobStore>(
     Path((build, task)): Path<(String, String)>,
     Query(which): Query<Which>,
 ) -> Shown {
-    let log = crate::files::find_log(&web.state, &build, &task, which.attempt.as_deref()).await?;
-    let text = log::end(&web.blobs, &log.index).await?;
-    let runs = log.task.lease().is_some_and(|lease| lease.number.0 == log.attempt);
+    let log = find_log(&web.state, &build, &task, which.attempt.as_deref()).await?;
+    let end = log::end(&web.blobs, &log.index).await?;
     let title =
         format!("Log of {} of {} {}", log.task.id, log.build.push.announced.package, log.build.push.announced.commit.short());
     let view = BuildView::of(&log.build, web.now());
-    Ok(page(Page { title: &title, here: "", refresh: runs }, &log::whole(&view, &log, &text)))
+    Ok(page(Page { title: &title, here: "", refresh: log.runs() }, &log::whole(&view, &log, &end)))
 }
 
 pub(crate) async fn packages<S: StateStore, B: BlobStore>(State(web): State<Web<S, B>>, Query(after): Query<After>) -> Shown {

@@ -4,11 +4,13 @@
 //! in milliseconds, sizes in bytes, digests `sha256:` and 64 hexadecimal digits; what there is nothing to say of is `null`.
 
 mod build;
+mod pipeline;
 mod platform;
 mod push;
 mod words;
 
-pub use build::{ArtifactView, AttemptView, BuildView, OrderView, TaskView};
+pub use build::{ArtifactView, BuildView};
+pub use pipeline::{AttemptView, TaskKind, TaskView};
 pub use platform::{PlatformView, RepositoryView, StepView};
 pub use push::{PackageView, PushView};
 pub use words::{ago, bytes, segment, span};

@@ -6,9 +6,11 @@ mod world;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use millrace_core::build::Build;
+use futures_util::StreamExt;
+use millrace_core::build::{Build, Event};
 use millrace_core::push::{PushRecord, PushState};
-use millrace_web::view::BuildView;
+use millrace_web::view::{BuildView, TaskKind};
+use std::time::Duration;
 use tower::ServiceExt;
 use world::{NOW, World, announced, every_state, file, told};
 
@@ -145,29 +147,51 @@ async fn the_api_gives_parts_that_come_to_the_whole() {
 }
 
 #[tokio::test]
-async fn a_failed_build_says_why_and_who_must_act() {
+async fn a_failed_build_says_why_and_who_must_act_and_where_to_look() {
     let world = World::busy().await;
-    let page = get(&world, &format!("/builds/{}", of("nano").id)).await;
-    assert!(
-        page.contains("Why it failed")
-            && page.contains("has no member ‘ws_rows’")
-            && page.contains("For the package's author to mend.")
-    );
+    let nano = of("nano").id;
+    let page = get(&world, &format!("/builds/{nano}")).await;
+    let said = [
+        "aria-label=\"What went wrong\"".to_owned(),
+        "has no member ‘ws_rows’".to_owned(),
+        "For the package's author to mend.".to_owned(),
+        format!("<strong>rpm@x86_64 failed</strong>, <a href=\"/builds/{nano}/tasks/rpm@x86_64/log?attempt=1\">its log</a>"),
+    ];
+    for words in said {
+        assert!(page.contains(&words), "{words}");
+    }
     let page = get(&world, &format!("/builds/{}", of("rust").id)).await;
     for words in
         ["3 leases ended without a verdict", "passing trouble", "runner fell silent", "runner was restarted", "log?attempt=3"]
     {
         assert!(page.contains(words), "{words}");
     }
+    let page = get(&world, &format!("/builds/{}", of("gzip").id)).await;
+    assert!(page.contains("<strong>release was refused</strong>") && page.contains("raise its release"));
+}
+
+#[tokio::test]
+async fn a_pipeline_is_a_table_of_steps_by_architectures() {
+    let world = World::busy().await;
+    let page = get(&world, &format!("/builds/{}", of("zlib").id)).await;
+    let table = page.split("<table class=\"pipeline\">").nth(1).unwrap().split("</table>").next().unwrap();
+    let heads: Vec<&str> = table.split("scope=\"").skip(1).map(|cell| cell.split(['>', '<']).nth(1).unwrap()).collect();
+    assert_eq!(heads, ["Step", "x86_64", "aarch64", "source", "rpm", "check", "sign", "release"]);
+    assert_eq!(table.matches("<td").count(), 7, "three across all architectures, and twice two");
+    assert!(table.contains("1 min 11 s") && table.contains("on arm-1") && table.contains("since generation 42"));
 }
 
 #[tokio::test]
 async fn a_build_that_failed_after_its_tasks_says_at_which_order() {
-    let orders = |package: &str| BuildView::of(&of(package), NOW).orders.into_iter().map(|order| order.state).collect::<Vec<_>>();
+    let orders = |package: &str| {
+        let pipeline = BuildView::of(&of(package), NOW).pipeline.into_iter();
+        pipeline.filter(|task| task.kind != TaskKind::Task).map(|task| task.state).collect::<Vec<_>>()
+    };
     assert_eq!(orders("bzip2"), ["failed", "dropped"]);
     assert_eq!(orders("gzip"), ["passed", "failed"]);
     assert_eq!(orders("nano"), ["dropped", "dropped"]);
     assert_eq!(orders("xz"), ["passed", "running"]);
+    assert_eq!(orders("tzdata"), ["excluded", "excluded"]);
 }
 
 #[tokio::test]
@@ -226,11 +250,41 @@ async fn a_long_log_is_shown_from_its_end_and_given_whole_as_text() {
     let bytes: Vec<&[u8]> = chunks.iter().map(|chunk| chunk.as_bytes()).collect();
     world.keep_log(&format!("{}/rpm@x86_64/1", pigz.id), &bytes).await;
     let page = get(&world, &format!("/builds/{}/tasks/rpm@x86_64/log?attempt=1", pigz.id)).await;
-    assert!(page.contains("line 049999\n") && !page.contains("line 020000"));
+    assert!(page.contains("<span id=\"L50000\"><a href=\"#L50000\" tabindex=\"-1\">50000</a>line 049999\n</span>"));
+    assert!(!page.contains("line 020000"));
     assert!(page.contains("The last 262.1 kB of 600.0 kB") && page.contains(r#"http-equiv="refresh""#));
     let text = ask(&world, Method::GET, &format!("/builds/{}/tasks/rpm@x86_64/log.txt", pigz.id)).await;
     assert_eq!(text.text, chunks.concat());
     assert_eq!(text.headers["content-type"], "text/plain; charset=utf-8");
+    let end = ask(&world, Method::GET, &format!("/builds/{}/tasks/rpm@x86_64/log.txt?tail=24", pigz.id)).await;
+    assert_eq!((end.text.as_str(), end.headers["content-length"].to_str().unwrap()), ("line 049998\nline 049999\n", "24"));
+    let wrong = ask(&world, Method::GET, &format!("/builds/{}/tasks/rpm@x86_64/log.txt?tail=-1", pigz.id)).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_log_is_followed_until_its_attempt_ends() {
+    let world = World::busy().await;
+    let pigz = of("pigz").id;
+    let (log, id) = (format!("/builds/{pigz}/tasks/rpm@x86_64/log.txt?follow=1&tail=4"), format!("{pigz}/rpm@x86_64/1"));
+    let mut answer =
+        world.router().oneshot(Request::get(log).body(Body::empty()).unwrap()).await.unwrap().into_body().into_data_stream();
+    assert_eq!(answer.next().await.unwrap().unwrap(), "end\n");
+    let written = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.append_to_log(&id, b"more\n").await;
+    };
+    let (more, ()) = tokio::join!(answer.next(), written);
+    assert_eq!(more.unwrap().unwrap(), "more\n");
+    let ended = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.append_to_log(&id, b"last\n").await;
+        let cancel = Event::Cancel { by: "erin".to_owned() };
+        millrace_store::advance(&world.store, &pigz, cancel, NOW).await.unwrap();
+    };
+    let (last, ()) = tokio::join!(answer.next(), ended);
+    assert_eq!(last.unwrap().unwrap(), "last\n");
+    assert!(answer.next().await.is_none());
 }
 
 #[tokio::test]
@@ -290,7 +344,7 @@ async fn head_is_answered_like_get_without_a_body() {
 async fn a_package_has_its_pipeline_and_a_platform_no_password() {
     let world = World::busy().await;
     let page = get(&world, "/packages/zlib").await;
-    assert!(page.contains("<ol class=\"steps\">") && page.contains("check@aarch64") && page.contains("48 s"));
+    assert!(page.contains("<table class=\"pipeline\">") && page.contains("Log of check@aarch64") && page.contains("48 s"));
     let page = get(&world, "/platforms/almalinux-9").await;
     assert!(page.contains("https://repo.example/9/") && !page.contains("hunter2"));
     assert!(!get(&world, "/api/v1/platforms").await.contains("hunter2"));

@@ -37,14 +37,18 @@ fn the_shape_of_a_build() {
       "ended": null,
       "duration_ms": 298000,
       "generation": null,
-      "tasks": [
+      "pipeline": [
         {
           "task": "source",
+          "kind": "task",
+          "step": "source",
+          "arch": null,
           "plugin": "source",
           "state": "passed",
           "ready": false,
           "reason": "curl-1.3.1-3.el9.src.rpm",
           "blame": null,
+          "order": null,
           "attempt": 1,
           "runner": "intel-1",
           "duration_ms": 1400,
@@ -63,11 +67,15 @@ fn the_shape_of_a_build() {
         },
         {
           "task": "rpm@x86_64",
+          "kind": "task",
+          "step": "rpm",
+          "arch": "x86_64",
           "plugin": "rpm",
           "state": "waiting",
           "ready": true,
           "reason": null,
           "blame": null,
+          "order": null,
           "attempt": null,
           "runner": null,
           "duration_ms": null,
@@ -75,11 +83,15 @@ fn the_shape_of_a_build() {
         },
         {
           "task": "rpm@aarch64",
+          "kind": "task",
+          "step": "rpm",
+          "arch": "aarch64",
           "plugin": "rpm",
           "state": "running",
           "ready": false,
           "reason": null,
           "blame": null,
+          "order": null,
           "attempt": 2,
           "runner": "arm-2",
           "duration_ms": 236599,
@@ -105,18 +117,38 @@ fn the_shape_of_a_build() {
               "log": "/builds/69cbf00bc906/tasks/rpm@aarch64/log.txt?attempt=2"
             }
           ]
-        }
-      ],
-      "orders": [
-        {
-          "order": "sign",
-          "state": "waiting",
-          "reason": null
         },
         {
-          "order": "release",
+          "task": "sign",
+          "kind": "sign",
+          "step": "sign",
+          "arch": null,
+          "plugin": null,
           "state": "waiting",
-          "reason": null
+          "ready": false,
+          "reason": null,
+          "blame": null,
+          "order": null,
+          "attempt": null,
+          "runner": null,
+          "duration_ms": null,
+          "attempts": []
+        },
+        {
+          "task": "release",
+          "kind": "release",
+          "step": "release",
+          "arch": null,
+          "plugin": null,
+          "state": "waiting",
+          "ready": false,
+          "reason": null,
+          "blame": null,
+          "order": null,
+          "attempt": null,
+          "runner": null,
+          "duration_ms": null,
+          "attempts": []
         }
       ],
       "artifacts": [

@@ -33,7 +33,9 @@ pub fn misbehaving_guest(folders: &Folders) -> Result<()> {
     let environment: Environment = wasm::toolchain(folders)?;
     let mut cargo = cargo(folders, "build");
     cargo.args(["--profile", "guest", "--target", wasm::TARGET, "-p", "millrace-sdk", "--example", "misbehave"]).envs(environment);
-    progress::timed(folders, "misbehave", "build the guest for tests", 30, |progress| counted(folders, "misbehave", cargo, progress))?;
+    progress::timed(folders, "misbehave", "build the guest for tests", 30, |progress| {
+        counted(folders, "misbehave", cargo, progress)
+    })?;
     let (made, copy) = ("guest/examples/misbehave.wasm", folders.plugins().join("examples/misbehave.wasm"));
     let made = std::fs::read(folders.target.join(wasm::TARGET).join(made)).context("read the guest for tests")?;
     crate::folders::write(&copy, made)

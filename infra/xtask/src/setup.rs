@@ -29,7 +29,7 @@ const fn program(name: &'static str, debian: &'static str, fedora: &'static str,
     Need { there: There::Program(name), why, debian, fedora }
 }
 
-const NEEDS: [Need; 15] = [
+const NEEDS: [Need; 17] = [
     program("gcc", "gcc", "gcc", "compiles the C parts of SQLite, libgit2 and zstd"),
     Need {
         there: There::Runs(&["sh", "-c", "echo '#include <stdio.h>' | gcc -E -"]),
@@ -60,6 +60,8 @@ const NEEDS: [Need; 15] = [
     program("dwz", "dwz", "dwz", "makes debuginfo small"),
     program("eu-strip", "elfutils", "elfutils", "takes debuginfo apart"),
     program("zstd", "zstd", "zstd", "compresses payloads"),
+    program("gpg", "gnupg", "gnupg2", "signs what the tests and the bench compare with"),
+    program("curl", "curl", "curl", "fetches from repositories as people do"),
 ];
 
 impl Need {

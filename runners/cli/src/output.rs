@@ -44,11 +44,6 @@ impl Output {
             other => Ok(other?),
         }
     }
-
-    /// Whether JSON is wanted.
-    pub const fn is_json(self) -> bool {
-        self.json
-    }
 }
 
 /// A span of time for people: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.

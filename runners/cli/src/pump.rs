@@ -3,7 +3,7 @@
 use crate::state::now;
 use millrace_core::Timestamp;
 use millrace_core::build::Event;
-use millrace_core::order::Effect;
+use millrace_core::order::{Effect, ReleaseOrder};
 use millrace_listener::Fetcher;
 use millrace_releaser::Seal;
 use millrace_signer::Keys;
@@ -120,6 +120,9 @@ async fn give_up<K, L>(functions: &Functions<K, L>, effect: &Effect, problem: &s
             return millrace_listener::give_up(&push.announced, &reason, store).await.map_err(|error| error.to_string());
         }
         Effect::Sign(order) => advance(store, &order.build, Event::SignRefused { order: order.id, reason }, at).await,
+        Effect::Release(order) if is_out(order, store).await => {
+            return Err(format!("{problem}; the packages of build {} are out, and it could not be told", order.build));
+        }
         Effect::Release(order) => advance(store, &order.build, Event::ReleaseRefused { order: order.id, reason }, at).await,
         Effect::Ready { .. } | Effect::Ended { .. } => return Ok(()),
     };
@@ -127,4 +130,10 @@ async fn give_up<K, L>(functions: &Functions<K, L>, effect: &Effect, problem: &s
         Ok(_) | Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => Ok(()),
         Err(AdvanceError::Save(error)) => Err(error.to_string()),
     }
+}
+
+/// Whether the packages of an order are in the repositories already.
+async fn is_out(order: &ReleaseOrder, store: &LocalStore) -> bool {
+    let now = millrace_releaser::current(&order.platform, store).await;
+    now.is_ok_and(|now| now.is_some_and(|(generation, _)| generation.orders.contains_key(&order.id)))
 }

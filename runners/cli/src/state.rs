@@ -20,7 +20,11 @@ impl Folder {
             Some(path) => std::path::absolute(path).context("the state folder")?,
             None => default_folder()?,
         };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).with_context(|| format!("making the state folder {}", path.display()))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("making the state folder {}", path.display()))?;
         Ok(Self(path))
     }
 

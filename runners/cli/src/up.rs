@@ -49,6 +49,8 @@ impl Seal for LocalSeal {
 pub async fn up(folder: &Folder, options: &Up) -> Result<()> {
     let store = folder.store()?;
     let _lock = store.lock().context("is `millrace up` running over this state folder already?")?;
+    // Whoever sees the port open finds the secret, too.
+    folder.webhook_secret()?;
     let ready = Arc::new(Notify::new());
     let socket = TcpListener::bind(options.listen).await.with_context(|| format!("listening on {}", options.listen))?;
     let address = socket.local_addr()?;
@@ -125,7 +127,9 @@ fn functions(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, options: 
 async fn register_plugins(store: &LocalStore, options: &Up) -> Result<()> {
     let beside = || std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("plugins")));
     let Some(folder) = options.plugins.clone().or_else(|| beside().filter(|folder| folder.is_dir())) else {
-        eprintln!("millrace: no plugins found beside this program; --plugins names a folder with source.wasm, rpm.wasm and check.wasm");
+        eprintln!(
+            "millrace: no plugins found beside this program; --plugins names a folder with source.wasm, rpm.wasm and check.wasm"
+        );
         return Ok(());
     };
     let mut found = 0;
@@ -206,7 +210,10 @@ pub(crate) async fn told_to_stop() {
 fn tell(folder: &Folder, address: SocketAddr, options: &Up) {
     println!("millrace is up");
     println!("  pages           http://{address}/");
-    println!("  webhooks        http://{address}/hooks/gitea (also /forgejo, /github), secret in {}", folder.webhook_secret_path().display());
+    println!(
+        "  webhooks        http://{address}/hooks/gitea (also /forgejo, /github), secret in {}",
+        folder.webhook_secret_path().display()
+    );
     println!("  repositories    http://{address}/repo/PLATFORM/PLATFORM.repo");
     println!("  state and keys  {}", folder.path().display());
     let runner = if options.no_runner { "none here (--no-runner)" } else { "one, on this machine" };

@@ -27,13 +27,20 @@ const TAIL_BYTES: u64 = 64 * 1024;
 /// Follows a push until its builds have ended; true where all were released (or had nothing to release).
 pub async fn push(store: &LocalStore, output: Output, id: &PushId) -> Result<bool> {
     let (record, _) = load_push(store, id).await?.with_context(|| format!("no push {id}"))?;
-    output.say(&format!("push {id}  {} at {}  {}", record.announced.package, record.announced.commit.short(), record.announced.reference))?;
+    output.say(&format!(
+        "push {id}  {} at {}  {}",
+        record.announced.package,
+        record.announced.commit.short(),
+        record.announced.reference
+    ))?;
     loop {
         let (record, _) = load_push(store, id).await?.with_context(|| format!("no push {id}"))?;
         match record.state {
             PushState::Fetching => tokio::time::sleep(LOOK).await,
             PushState::Refused { reason } => {
-                output.one(&serde_json::json!({"push": id, "state": "refused", "reason": reason}), |_| format!("refused: {reason}"))?;
+                output.one(&serde_json::json!({"push": id, "state": "refused", "reason": reason}), |_| {
+                    format!("refused: {reason}")
+                })?;
                 return Ok(false);
             }
             PushState::Planned { builds } => {
@@ -99,12 +106,18 @@ async fn show(store: &LocalStore, output: Output, build: &Build, task: &Task, sh
     Ok(())
 }
 
+/// Signing and releasing may each be over before anybody looks: what was passed is told all the same.
 fn show_stage(output: Output, build: &Build, shown: &mut BTreeMap<String, String>) -> Result<()> {
-    let word = build.word();
-    let fresh = shown.insert("*".to_owned(), word.to_owned()).is_none_or(|before| before != word);
-    if fresh && matches!(word, "signing" | "releasing") {
-        let value = serde_json::json!({"build": build.id, "state": word});
-        output.one(&value, |_| format!("  {word}"))?;
+    let passed: &[&str] = match build.word() {
+        "signing" => &["signing"],
+        "releasing" | "released" => &["signing", "releasing"],
+        _ => &[],
+    };
+    for word in passed {
+        if shown.insert((*word).to_owned(), String::new()).is_none() {
+            let value = serde_json::json!({"build": build.id, "state": word});
+            output.one(&value, |_| format!("  {word}"))?;
+        }
     }
     Ok(())
 }

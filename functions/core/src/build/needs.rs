@@ -15,9 +15,8 @@ impl Build {
     }
 
     fn needs_are_good(&self, task: &Task) -> bool {
-        self.step_of(&task.id).is_some_and(|step| {
-            step.needs.iter().all(|need| self.providers(need.as_str(), task.id.arch).all(Task::is_good))
-        })
+        self.step_of(&task.id)
+            .is_some_and(|step| step.needs.iter().all(|need| self.providers(need.as_str(), task.id.arch).all(Task::is_good)))
     }
 
     /// The tasks of a step that a task on an architecture waits for: the one on the same architecture, or all of them
@@ -54,7 +53,9 @@ impl Build {
         }
         for need in &step.needs {
             for task in self.providers(need.as_str(), id.arch) {
-                let fits = |artifact: &&Artifact| task.id.arch.is_none() || task.id.arch == id.arch || id.arch.is_none() || is_noarch(artifact);
+                let fits = |artifact: &&Artifact| {
+                    task.id.arch.is_none() || task.id.arch == id.arch || id.arch.is_none() || is_noarch(artifact)
+                };
                 for artifact in task.artifacts().iter().filter(fits) {
                     inputs.entry(artifact.name.clone()).or_insert_with(|| artifact.clone());
                 }

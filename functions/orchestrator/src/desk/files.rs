@@ -23,7 +23,8 @@ pub(crate) async fn download<S: StateStore, B: BlobStore>(
     let digest: Digest = digest.parse().map_err(|error: millrace_core::DigestError| Denied::Bad(error.to_string()))?;
     let size = desk.blobs.size(&digest).await?.ok_or_else(|| Denied::Missing(format!("no blob {digest}")))?;
     let body = Body::from_stream(pieces(desk.blobs, digest, 0..size));
-    Ok(([(header::CONTENT_LENGTH, size.to_string()), (header::CONTENT_TYPE, "application/octet-stream".to_owned())], body).into_response())
+    Ok(([(header::CONTENT_LENGTH, size.to_string()), (header::CONTENT_TYPE, "application/octet-stream".to_owned())], body)
+        .into_response())
 }
 
 pub(crate) async fn upload<S: StateStore, B: BlobStore>(
@@ -58,7 +59,9 @@ pub(super) async fn are_here<S: StateStore, B: BlobStore>(desk: &Desk<S, B>, out
     for artifact in artifacts {
         match desk.blobs.size(&artifact.digest).await? {
             Some(size) if size == artifact.size => {}
-            Some(size) => return Err(Denied::Bad(format!("{} has {size} bytes, and {} were announced", artifact.name, artifact.size))),
+            Some(size) => {
+                return Err(Denied::Bad(format!("{} has {size} bytes, and {} were announced", artifact.name, artifact.size)));
+            }
             None => return Err(Denied::Bad(format!("{} was not uploaded", artifact.name))),
         }
     }

@@ -30,8 +30,9 @@ fn write(id: &str, expect: Expect, body: &str, marks: Vec<Mark>) -> Write {
     Write { key: key(id), expect, body: Some(body.to_owned()), marks }
 }
 
+/// With a mark, which a record that is gone cannot carry.
 fn removal(id: &str, version: Version) -> Write {
-    Write { key: key(id), expect: Expect::Version(version), body: None, marks: Vec::new() }
+    Write { key: key(id), expect: Expect::Version(version), body: None, marks: vec![mark("x", "of nothing")] }
 }
 
 async fn make<S: StateStore>(store: &S, id: &str, body: &str, marks: Vec<Mark>) {

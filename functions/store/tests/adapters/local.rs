@@ -233,15 +233,17 @@ fn a_damaged_database_is_told_apart_from_passing_trouble() {
 }
 
 #[test]
-fn a_commit_waits_for_another_process_that_is_writing() {
+fn a_commit_and_a_swap_wait_for_another_process_that_is_writing() {
     let (store, folder) = fresh();
     run(async move {
-        let other = database(folder.path());
-        other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let waiting = tokio::spawn(async move { put(&store, Table::Setting, "a", Expect::Absent, &7, Vec::new()).await });
+        let (other, also) = (database(folder.path()), LocalStore::open(folder.path()).unwrap());
+        other.execute_batch("BEGIN IMMEDIATE; INSERT INTO pointer VALUES ('elsewhere', 1, x'00')").unwrap();
+        let commit = tokio::spawn(async move { put(&store, Table::Setting, "a", Expect::Absent, &7, Vec::new()).await });
+        let swap = tokio::spawn(async move { also.swap("root", None, Vec::new()).await });
         tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(!waiting.is_finished());
+        assert!(!commit.is_finished() && !swap.is_finished());
         other.execute_batch("COMMIT").unwrap();
-        waiting.await.unwrap().unwrap();
+        commit.await.unwrap().unwrap();
+        swap.await.unwrap().unwrap();
     });
 }

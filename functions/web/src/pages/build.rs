@@ -1,10 +1,10 @@
 //! The page of one build: what was pushed, how far it is, what came of it.
 
+use super::pipeline;
 use crate::layout::{moment, named, reference, since, state, took};
-use crate::view::{ArtifactView, AttemptView, BuildView, OrderView, TaskView, bytes};
+use crate::view::{ArtifactView, BuildView, bytes};
 use maud::{Markup, html};
 use millrace_core::Timestamp;
-use millrace_core::task::Blame;
 use std::collections::BTreeSet;
 
 pub(super) fn whole(build: &BuildView, base: &str, now: Timestamp) -> Markup {
@@ -12,21 +12,18 @@ pub(super) fn whole(build: &BuildView, base: &str, now: Timestamp) -> Markup {
         h1 { (named("packages", build.package.as_str())) " on " (named("platforms", build.platform.as_str())) " " (state(build.state)) }
         p.lead { bdi { (build.subject) } }
         p { (sentence(build)) }
-        @if let Some(reason) = &build.reason {
-            section.reason.calm[build.state != "failed"] aria-label="Why" { h2 { (why(build.state)) } pre { (reason) } }
-        }
+        (pipeline::reason(build))
         @if build.state == "released" { (install(build, base)) }
         (facts(build, now))
         h2 { "Pipeline" }
-        (pipeline(build))
+        (pipeline::table(build))
         @if !build.artifacts.is_empty() { (artifacts(build)) }
     }
 }
 
 /// How far it is, in a sentence.
 fn sentence(build: &BuildView) -> Markup {
-    let running: Vec<String> =
-        build.tasks.iter().filter(|task| task.state == "running").map(|task| task.task.to_string()).collect();
+    let running: Vec<String> = build.pipeline.iter().filter(|task| task.state == "running").map(|task| task.task.clone()).collect();
     html! {
         @match build.state {
             "running" => {
@@ -42,15 +39,6 @@ fn sentence(build: &BuildView) -> Markup {
     }
 }
 
-fn why(state: &str) -> &'static str {
-    match state {
-        "failed" => "Why it failed",
-        "excluded" => "Why nothing was built",
-        "cancelled" => "Why it ended",
-        _ => "Why",
-    }
-}
-
 fn facts(build: &BuildView, now: Timestamp) -> Markup {
     html! {
         dl.facts {
@@ -63,90 +51,6 @@ fn facts(build: &BuildView, now: Timestamp) -> Markup {
     }
 }
 
-fn pipeline(build: &BuildView) -> Markup {
-    html! {
-        div.wide {
-            table {
-                thead { tr {
-                    th scope="col" { "Task" }
-                    th scope="col" { "State" }
-                    th scope="col" { "What came of it" }
-                    th.number scope="col" { "Took" }
-                    th scope="col" { "Runner" }
-                    th scope="col" { "Attempts" }
-                } }
-                tbody {
-                    @for task in &build.tasks { (task_row(build, task)) }
-                    @for order in &build.orders { (order_row(order)) }
-                }
-            }
-        }
-    }
-}
-
-fn task_row(build: &BuildView, task: &TaskView) -> Markup {
-    html! {
-        tr {
-            th scope="row" { (task.task) }
-            td { (state(task.state)) }
-            td.what {
-                @if let Some(reason) = &task.reason { span.words { (reason) } }
-                @else if task.ready { "waits for a runner" @if let Some(arch) = task.task.arch { " on " (arch) } }
-                @if let Some(blame) = task.blame { div.why { (who(blame)) } }
-            }
-            td.number { (took(task.duration_ms)) }
-            td { @match &task.runner { Some(runner) => { (runner) } None => { span.none { "–" } } } }
-            td {
-                @if task.attempts.is_empty() { span.none { @if ["waiting", "running"].contains(&task.state) { "none yet" } @else { "none" } } }
-                ol.attempts { @for attempt in &task.attempts { (attempt_item(build, task, attempt, task.attempts.len() > 1)) } }
-            }
-        }
-    }
-}
-
-fn attempt_item(build: &BuildView, task: &TaskView, attempt: &AttemptView, several: bool) -> Markup {
-    html! {
-        li {
-            a href={ "/builds/" (build.id) "/tasks/" (task.task) "/log?attempt=" (attempt.number) } { "log " (attempt.number) }
-            @if several { " " (ended_how(attempt)) ", " (attempt.runner) ", " (took(Some(attempt.duration_ms))) }
-            @if let Some(reason) = &attempt.reason { div.why { (reason) } }
-        }
-    }
-}
-
-fn ended_how(attempt: &AttemptView) -> &'static str {
-    match attempt.how {
-        "troubled" => "passing trouble",
-        "lost" => "runner fell silent",
-        "returned" => "runner was restarted",
-        "dropped" => "build ended first",
-        word => word,
-    }
-}
-
-/// Who must act.
-fn who(blame: Blame) -> &'static str {
-    match blame {
-        Blame::Package => "For the package's author to mend.",
-        Blame::Configuration => "For whoever keeps the platform or the step's configuration to mend.",
-        Blame::Environment => "Trouble of a machine or a network.",
-        Blame::Plugin => "For the plugin's author to mend.",
-    }
-}
-
-fn order_row(order: &OrderView) -> Markup {
-    html! {
-        tr {
-            th scope="row" { (order.order) }
-            td { (state(order.state)) }
-            td.what { @if let Some(reason) = &order.reason { span.words { (reason) } } }
-            td.number { span.none { "–" } }
-            td { span.none { "–" } }
-            td { span.none { "–" } }
-        }
-    }
-}
-
 fn install(build: &BuildView, base: &str) -> Markup {
     let names: BTreeSet<&str> = build.artifacts.iter().filter_map(|artifact| artifact.installs.as_deref()).collect();
     let names = names.into_iter().collect::<Vec<_>>().join(" ");
@@ -154,7 +58,7 @@ fn install(build: &BuildView, base: &str) -> Markup {
     let names = if names.is_empty() { build.package.to_string() } else { names };
     html! {
         section.install aria-label="How to install it" {
-            h2 { "Install" }
+            p { strong { "Install" } }
             pre tabindex="0" { "sudo curl -o /etc/yum.repos.d/millrace-" (build.platform) ".repo " (base) (path) "\nsudo dnf install " (names) }
             p { "Repository file: " a href=(path) { (build.platform) ".repo" } @if let Some(number) = build.generation { "; in it since generation " (number) } "." }
         }
@@ -165,7 +69,7 @@ fn artifacts(build: &BuildView) -> Markup {
     let total = build.artifacts.iter().map(|artifact| artifact.size).sum();
     html! {
         h2 { "Files" }
-        p { (build.artifacts.len()) " files, " (bytes(total)) ", as they were built: without signatures." @if build.state == "released" { " The signed packages are in the platform's repositories." } }
+        p { (build.artifacts.len()) @if build.artifacts.len() == 1 { " file, " } @else { " files, " } (bytes(total)) ", as they were built: without signatures." @if build.state == "released" { " The signed packages are in the platform's repositories." } }
         div.wide {
             table {
                 thead { tr {

@@ -1,8 +1,9 @@
 //! The list of packages, and the page of one with its pipeline.
 
 use super::builds::list;
+use super::pipeline::{reason, table};
 use crate::find::{Happened, Part};
-use crate::layout::{commit, moment, named, older, since, state, took};
+use crate::layout::{commit, moment, named, older, since, state};
 use crate::view::{BuildView, PackageView, segment};
 use maud::{Markup, html};
 use millrace_core::Timestamp;
@@ -54,19 +55,14 @@ pub(super) fn one(package: &PackageView, history: &Part<Happened>, now: Timestam
     }
 }
 
-/// The latest build on a platform, with all that is done to it in a row.
+/// The latest build on a platform, with all that is done to it.
 fn pipeline(build: &BuildView, now: Timestamp) -> Markup {
     html! {
-        section.pipeline aria-label={ "Latest build on " (build.platform) } {
+        section aria-label={ "Latest build on " (build.platform) } {
             h3 { a href={ "/builds/" (build.id) } { (build.platform) } " " (state(build.state)) }
-            p { (commit(&build.commit)) " " bdi.subject { (build.subject) } ", " (since(build.created, now)) }
-            ol.steps {
-                @for task in &build.tasks {
-                    li class=(task.state) { span.name { (task.task) } (state(task.state)) @if task.duration_ms.is_some() { span.took { (took(task.duration_ms)) } } }
-                }
-                @for order in &build.orders { li class=(order.state) { span.name { (order.order) } (state(order.state)) } }
-            }
-            @if let (Some(reason), "failed") = (&build.reason, build.state) { section.reason aria-label="Why it failed" { pre { (reason) } } }
+            p { (commit(&build.commit)) " " bdi { (build.subject) } ", " (since(build.created, now)) }
+            (reason(build))
+            (table(build))
         }
     }
 }

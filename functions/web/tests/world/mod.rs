@@ -314,10 +314,17 @@ impl World {
     }
 
     pub async fn keep_log(&self, id: &str, chunks: &[&[u8]]) {
-        let mut index = LogIndex { chunks: Vec::new(), ended: true };
+        let mut index = LogIndex::default();
         for chunk in chunks {
             index.chunks.push(Chunk { size: chunk.len() as u64, digest: self.store.put(chunk.to_vec()).await.unwrap() });
         }
+        millrace_store::records::replace(&self.store, Table::Log, id, &index).await.unwrap();
+    }
+
+    pub async fn append_to_log(&self, id: &str, bytes: &[u8]) {
+        let (mut index, _): (LogIndex, _) = millrace_store::records::get(&self.store, Table::Log, id).await.unwrap().unwrap();
+        let chunk = Chunk { size: bytes.len() as u64, digest: self.store.put(bytes.to_vec()).await.unwrap() };
+        assert!(index.append(index.size(), chunk).unwrap());
         millrace_store::records::replace(&self.store, Table::Log, id, &index).await.unwrap();
     }
 

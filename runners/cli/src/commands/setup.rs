@@ -29,11 +29,14 @@ pub(super) async fn package(folder: &Folder, output: Output, command: Package) -
         }
         Package::List => {
             let packages: Vec<PackageData> = all(&store, Table::Package).await?;
-            output.list(&packages, "no packages yet: `millrace package add NAME URL`", |package| format!("{:<32} {}", package.name, package.clone_url))
+            output.list(&packages, "no packages yet: `millrace package add NAME URL`", |package| {
+                format!("{:<32} {}", package.name, package.clone_url)
+            })
         }
         Package::Upload { files } => {
             for file in files {
-                let offered = millrace_listener::offer_source(&file, &store, &store).await.with_context(|| file.display().to_string())?;
+                let offered =
+                    millrace_listener::offer_source(&file, &store, &store).await.with_context(|| file.display().to_string())?;
                 let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let value = json!({"file": file, "sha256": offered.sha256, "sha512": offered.sha512, "size": offered.size});
                 // As the line of a `sources` file has it.
@@ -52,7 +55,11 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
             let platform = PlatformData::parse(&file.display().to_string(), &text)?;
             let keys = LocalKeys::open(&folder.folder("keys")?)?;
             if keys.public(&platform.key).is_err() {
-                bail!("platform {} signs with the key `{1}`, which is not there: `millrace key create {1}`", platform.name, platform.key);
+                bail!(
+                    "platform {} signs with the key `{1}`, which is not there: `millrace key create {1}`",
+                    platform.name,
+                    platform.key
+                );
             }
             millrace_releaser::prepare(&platform, &LocalSeal(keys), &store, now()).await?;
             replace(&store, Table::Platform, platform.name.as_str(), &platform).await?;
@@ -63,7 +70,9 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
         }
         Platform::List => {
             let platforms: Vec<PlatformData> = all(&store, Table::Platform).await?;
-            output.list(&platforms, "no platforms yet: `millrace platform add FILE`", |platform| format!("{:<24} {}", platform.name, platform.title))
+            output.list(&platforms, "no platforms yet: `millrace platform add FILE`", |platform| {
+                format!("{:<24} {}", platform.name, platform.title)
+            })
         }
         Platform::Show { name } => {
             let found: Option<(PlatformData, _)> = get(&store, Table::Platform, name.as_str()).await?;
@@ -88,7 +97,8 @@ pub(super) async fn key(folder: &Folder, output: Output, command: Key) -> Result
         }
         Key::List => {
             let values: Vec<_> = keys.list()?.into_iter().map(|key| json!({"key": key})).collect();
-            output.list(&values, "no keys yet: `millrace key create NAME`", |key| key["key"].as_str().unwrap_or_default().to_owned())
+            output
+                .list(&values, "no keys yet: `millrace key create NAME`", |key| key["key"].as_str().unwrap_or_default().to_owned())
         }
         Key::Show { name } => {
             let certificate = keys.public(&name).map_err(|error| NotThere(error.to_string()))?;
@@ -111,9 +121,17 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
         }
         Runner::List => {
             let runners: Vec<RunnerData> = all(&store, Table::Runner).await?;
-            let values: Vec<_> = runners.iter().map(|runner| json!({"runner": runner.name, "arch": runner.arch, "added": runner.added.rfc3339()})).collect();
+            let values: Vec<_> = runners
+                .iter()
+                .map(|runner| json!({"runner": runner.name, "arch": runner.arch, "added": runner.added.rfc3339()}))
+                .collect();
             output.list(&values, "no runners yet: `millrace up` brings its own, `millrace runner add` lets others in", |runner| {
-                format!("{:<24} {:<8} since {}", runner["runner"].as_str().unwrap_or(""), runner["arch"].as_str().unwrap_or(""), runner["added"].as_str().unwrap_or(""))
+                format!(
+                    "{:<24} {:<8} since {}",
+                    runner["runner"].as_str().unwrap_or(""),
+                    runner["arch"].as_str().unwrap_or(""),
+                    runner["added"].as_str().unwrap_or("")
+                )
             })
         }
         Runner::Remove { name } => {
@@ -151,7 +169,9 @@ pub(super) async fn plugin(folder: &Folder, output: Output, command: Plugin) -> 
         }
         Plugin::List => {
             let plugins: Vec<Registered> = all(&store, Table::Plugin).await?;
-            output.list(&plugins, "no plugins yet: `millrace plugin add NAME FILE`", |plugin| format!("{:<16} {}", plugin.name, plugin.digest))
+            output.list(&plugins, "no plugins yet: `millrace plugin add NAME FILE`", |plugin| {
+                format!("{:<16} {}", plugin.name, plugin.digest)
+            })
         }
     }
 }
@@ -161,7 +181,10 @@ pub(crate) async fn register_plugin(store: &LocalStore, name: &PluginName, file:
     let head = std::fs::read(file).with_context(|| file.display().to_string())?;
     // The preamble of a component (WebAssembly component model, Binary.md): magic, version 13, layer 1.
     if !head.starts_with(b"\0asm\x0d\0\x01\0") {
-        bail!("{} is no WebAssembly component: build it for wasm32-wasip2, or run `wasm-tools component new` on it", file.display());
+        bail!(
+            "{} is no WebAssembly component: build it for wasm32-wasip2, or run `wasm-tools component new` on it",
+            file.display()
+        );
     }
     let (digest, size) = store.put_file(file).await?;
     let registered = Registered { name: name.clone(), digest, size };

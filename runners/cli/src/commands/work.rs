@@ -28,14 +28,16 @@ pub(super) async fn build(folder: &Folder, output: Output, options: &BuildOption
     let store = folder.store()?;
     let name = options.package.as_str();
     let package: Option<(Package, _)> = get(&store, Table::Package, name).await?;
-    let (package, _) = package.ok_or_else(|| NotThere(format!("no package `{name}`: `millrace package add {name} URL` registers it")))?;
+    let (package, _) =
+        package.ok_or_else(|| NotThere(format!("no package `{name}`: `millrace package add {name} URL` registers it")))?;
     let wanted = options.reference.clone();
     let url = package.clone_url.clone();
     let (reference, commit) = tokio::task::spawn_blocking(move || remote_reference(&url, wanted.as_deref())).await??;
     let number: String = random()?[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     let id = PushId::of_delivery("command line", &number);
     let pusher = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".to_owned());
-    let announced = Announced { id, package: package.name, clone_url: package.clone_url, reference, commit, pusher, received: now() };
+    let announced =
+        Announced { id, package: package.name, clone_url: package.clone_url, reference, commit, pusher, received: now() };
     announce(&store, &announced).await?;
     output.one(&serde_json::json!({"push": announced.id, "commit": announced.commit, "reference": announced.reference}), |_| {
         format!("push {}: {} at {} ({})", announced.id, announced.package, announced.commit.short(), announced.reference)
@@ -139,7 +141,16 @@ pub(super) async fn builds(folder: &Folder, output: Output, options: &Builds) ->
         let build = line.build;
         let took = span(build.ended.unwrap_or_else(now).since_ms(build.created));
         let announced = &build.push.announced;
-        format!("{}  {:<10} {:<24} {} {:<14} {:>12}  {}", build.id, build.word(), announced.package, announced.commit.short(), build.platform.name, took, build.push.subject)
+        format!(
+            "{}  {:<10} {:<24} {} {:<14} {:>12}  {}",
+            build.id,
+            build.word(),
+            announced.package,
+            announced.commit.short(),
+            build.platform.name,
+            took,
+            build.push.subject
+        )
     })
 }
 
@@ -162,7 +173,9 @@ pub(super) async fn logs(folder: &Folder, options: &Logs) -> Result<()> {
     loop {
         let build = find(&store, id.as_str()).await?;
         let tasks = || build.tasks.iter().map(|task| task.id.to_string()).collect::<Vec<_>>().join(", ");
-        let task = build.task(&options.task).ok_or_else(|| NotThere(format!("build {id} has no task {}; it has {}", options.task, tasks())))?;
+        let task = build
+            .task(&options.task)
+            .ok_or_else(|| NotThere(format!("build {id} has no task {}; it has {}", options.task, tasks())))?;
         let attempt = options.attempt.or_else(|| task.latest_number().map(|number| number.0));
         let index = match attempt {
             Some(attempt) => watch::log_index(&store, &build, task, attempt).await?,
@@ -186,5 +199,6 @@ pub(super) async fn cancel(folder: &Folder, output: Output, id: &str) -> Result<
     let build = find(&store, id).await?;
     let by = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".to_owned());
     let build = advance(&store, &build.id, Event::Cancel { by }, now()).await?;
-    output.one(&serde_json::json!({"build": build.id, "state": build.word()}), |_| format!("build {} is {}", build.id, build.word()))
+    output
+        .one(&serde_json::json!({"build": build.id, "state": build.word()}), |_| format!("build {} is {}", build.id, build.word()))
 }

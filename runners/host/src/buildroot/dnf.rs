@@ -61,7 +61,13 @@ impl Dnf {
     }
 
     /// Lets dnf change a root: resolve and download first, and then install without the network.
-    pub(super) fn change(&self, sandbox: &Sandbox, overlay: &Overlay, arguments: &[&str], session: &mut Session<'_>) -> Result<Said, RootError> {
+    pub(super) fn change(
+        &self,
+        sandbox: &Sandbox,
+        overlay: &Overlay,
+        arguments: &[&str],
+        session: &mut Session<'_>,
+    ) -> Result<Said, RootError> {
         let plugin = (arguments[0] == "builddep").then(|| "--enableplugin=builddep".to_owned());
         let line = |more: &[&str]| {
             let mut argv = vec!["dnf".to_owned()];
@@ -85,13 +91,25 @@ impl Dnf {
     }
 
     /// Whether rpm alone could install these files: it can where nothing more is needed.
-    pub(super) fn rpm_installs(&self, sandbox: &Sandbox, overlay: &Overlay, files: &[String], session: &mut Session<'_>) -> Result<bool, RootError> {
+    pub(super) fn rpm_installs(
+        &self,
+        sandbox: &Sandbox,
+        overlay: &Overlay,
+        files: &[String],
+        session: &mut Session<'_>,
+    ) -> Result<bool, RootError> {
         let argv = self.rpm(&["--upgrade", "--excludedocs"]).into_iter().chain(files.iter().cloned()).collect();
         Ok(self.run_quietly(sandbox, overlay, argv, session)?.0 == 0)
     }
 
     /// Removes packages by name, and what needs them.
-    pub(super) fn remove(&self, sandbox: &Sandbox, overlay: &Overlay, names: &[String], session: &mut Session<'_>) -> Result<(), RootError> {
+    pub(super) fn remove(
+        &self,
+        sandbox: &Sandbox,
+        overlay: &Overlay,
+        names: &[String],
+        session: &mut Session<'_>,
+    ) -> Result<(), RootError> {
         let argv = self.rpm(&["--erase"]).into_iter().chain(names.iter().cloned()).collect();
         if self.run_quietly(sandbox, overlay, argv, session)?.0 == 0 {
             return Ok(());
@@ -107,10 +125,25 @@ impl Dnf {
     }
 
     /// What is in a root.
-    pub(super) fn installed(&self, sandbox: &Sandbox, overlay: &Overlay, session: &mut Session<'_>) -> Result<Vec<Installed>, RootError> {
+    pub(super) fn installed(
+        &self,
+        sandbox: &Sandbox,
+        overlay: &Overlay,
+        session: &mut Session<'_>,
+    ) -> Result<Vec<Installed>, RootError> {
         let mut argv = vec!["dnf".to_owned()];
         argv.extend(self.common.iter().cloned());
-        argv.extend(["--cacheonly", "--quiet", "repoquery", "--installed", "--queryformat", "=%{name}\t%{epoch}\t%{version}-%{release}.%{arch}\t%{from_repo}\n"].map(str::to_owned));
+        argv.extend(
+            [
+                "--cacheonly",
+                "--quiet",
+                "repoquery",
+                "--installed",
+                "--queryformat",
+                "=%{name}\t%{epoch}\t%{version}-%{release}.%{arch}\t%{from_repo}\n",
+            ]
+            .map(str::to_owned),
+        );
         let plugins = argv.iter().position(|argument| argument.starts_with("--disableplugin")).unwrap_or(0);
         argv.insert(plugins + 1, "--enableplugin=repoquery".to_owned());
         let (status, said) = self.run_quietly(sandbox, overlay, argv, session)?;
@@ -128,11 +161,24 @@ impl Dnf {
         ["rpm", "--root", &root, "--nosignature"].iter().chain(arguments).map(|text| (*text).to_owned()).collect()
     }
 
-    fn run(&self, sandbox: &Sandbox, overlay: &Overlay, argv: Vec<String>, network: bool, session: &mut Session<'_>) -> Result<(u8, String), RootError> {
+    fn run(
+        &self,
+        sandbox: &Sandbox,
+        overlay: &Overlay,
+        argv: Vec<String>,
+        network: bool,
+        session: &mut Session<'_>,
+    ) -> Result<(u8, String), RootError> {
         self.run_heard(sandbox, overlay, argv, network, true, session)
     }
 
-    fn run_quietly(&self, sandbox: &Sandbox, overlay: &Overlay, argv: Vec<String>, session: &mut Session<'_>) -> Result<(u8, String), RootError> {
+    fn run_quietly(
+        &self,
+        sandbox: &Sandbox,
+        overlay: &Overlay,
+        argv: Vec<String>,
+        session: &mut Session<'_>,
+    ) -> Result<(u8, String), RootError> {
         self.run_heard(sandbox, overlay, argv, false, false, session)
     }
 
@@ -149,7 +195,11 @@ impl Dnf {
         let command = Command {
             view: View::Host { writable, root: Some((overlay.clone(), self.own.join("root"))) },
             argv,
-            env: vec![("HOME".to_owned(), self.own.display().to_string()), ("TMPDIR".to_owned(), self.own.display().to_string()), ("COLUMNS".to_owned(), "200".to_owned())],
+            env: vec![
+                ("HOME".to_owned(), self.own.display().to_string()),
+                ("TMPDIR".to_owned(), self.own.display().to_string()),
+                ("COLUMNS".to_owned(), "200".to_owned()),
+            ],
             cwd: self.own.display().to_string(),
             stdin: Vec::new(),
             timeout: session.time_left,
@@ -173,9 +223,15 @@ impl Dnf {
         match ended {
             Ended::Exited { status, .. } => Ok((status, said)),
             Ended::TimedOut | Ended::Cancelled => Err(RootError::Stopped),
-            Ended::OutOfMemory => Err(RootError::Transaction("installing packages needs more memory than the step may use".to_owned())),
-            Ended::OutOfSpace => Err(RootError::Transaction("the packages do not fit into the disk that the step may use".to_owned())),
-            Ended::OutputLimit => Err(RootError::Transaction("installing packages prints more than the step's log may have".to_owned())),
+            Ended::OutOfMemory => {
+                Err(RootError::Transaction("installing packages needs more memory than the step may use".to_owned()))
+            }
+            Ended::OutOfSpace => {
+                Err(RootError::Transaction("the packages do not fit into the disk that the step may use".to_owned()))
+            }
+            Ended::OutputLimit => {
+                Err(RootError::Transaction("installing packages prints more than the step's log may have".to_owned()))
+            }
         }
     }
 }
@@ -242,12 +298,30 @@ fn key_file(recipe: &Recipe, id: &str, url: &str, cache: &Path) -> Result<PathBu
 
 /// What a failure to resolve or download is due to, in dnf's own words without the noise.
 fn why(said: &str) -> RootError {
-    let passing = ["Failed to download metadata", "Curl error", "Cannot download", "Error downloading packages", "Cannot prepare internal mirrorlist", "repomd.xml GPG signature"];
+    let passing = [
+        "Failed to download metadata",
+        "Curl error",
+        "Cannot download",
+        "Error downloading packages",
+        "Cannot prepare internal mirrorlist",
+        "repomd.xml GPG signature",
+    ];
     if let Some(line) = said.lines().find(|line| passing.iter().any(|words| line.contains(words))) {
         return RootError::Repository(line.trim().to_owned());
     }
-    let telling = ["No matching package", "No match for", "Unable to find a match", "nothing provides", "Problem", "conflicts", "but none of the providers", "does not belong", "cannot install"];
-    let mut lines: Vec<String> = said.lines().filter(|line| telling.iter().any(|words| line.contains(words))).map(|line| line.trim().to_owned()).collect();
+    let telling = [
+        "No matching package",
+        "No match for",
+        "Unable to find a match",
+        "nothing provides",
+        "Problem",
+        "conflicts",
+        "but none of the providers",
+        "does not belong",
+        "cannot install",
+    ];
+    let mut lines: Vec<String> =
+        said.lines().filter(|line| telling.iter().any(|words| line.contains(words))).map(|line| line.trim().to_owned()).collect();
     lines.dedup();
     if lines.is_empty() {
         lines.push(last_words(said));

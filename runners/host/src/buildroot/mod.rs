@@ -122,12 +122,15 @@ impl Buildroots {
         if let Some(newer) = self.released_since(&lowers, &repositories, &dnf, session)? {
             lowers.insert(0, newer);
         }
-        let (files, names): (Vec<_>, Vec<_>) = packages.iter().cloned().partition(|package| package.starts_with(WORK) || package.ends_with(".rpm"));
+        let (files, names): (Vec<_>, Vec<_>) =
+            packages.iter().cloned().partition(|package| package.starts_with(WORK) || package.ends_with(".rpm"));
         match files.as_slice() {
             [source] if source.ends_with(".src.rpm") && names.is_empty() => {
                 let path = inside(session.work, source)?;
                 let requires = recipe::build_requires(&path)?;
-                if let Some(layer) = self.layer(&lowers, &requires, &repositories, &dnf, &["builddep", &path.display().to_string()], session)? {
+                if let Some(layer) =
+                    self.layer(&lowers, &requires, &repositories, &dnf, &["builddep", &path.display().to_string()], session)?
+                {
                     lowers.insert(0, layer);
                 }
                 return self.root(lowers, dnf, session);
@@ -148,30 +151,44 @@ impl Buildroots {
     }
 
     /// What every root of the kind has, from the platform's own repositories.
-    fn base(&self, recipe: &Recipe, kind: Kind, repositories: &recipe::Fingerprints, dnf: &Dnf, session: &mut Session<'_>) -> Result<PathBuf, RootError> {
+    fn base(
+        &self,
+        recipe: &Recipe,
+        kind: Kind,
+        repositories: &recipe::Fingerprints,
+        dnf: &Dnf,
+        session: &mut Session<'_>,
+    ) -> Result<PathBuf, RootError> {
         let packages = match kind {
             Kind::Build => &recipe.buildroot.packages,
             Kind::Minimal => &recipe.buildroot.minimal,
         };
         let key = Store::key(&("base", recipe.arch, &recipe.releasever, packages, &repositories.platform));
-        self.store.once(&key, |new| {
-            (session.output)(format!("making a {} root with {}\n", recipe.arch, packages.join(" ")).as_bytes());
-            let empty = new.join("empty");
-            fs::create_dir_all(&empty)?;
-            let overlay = Overlay { lowers: vec![empty], upper: new.join("layer"), scratch: new.join("scratch") };
-            let install: Vec<&str> = ["install", "--disablerepo", millrace_core::platform::RELEASED_REPOSITORY]
-                .into_iter()
-                .chain(packages.iter().map(String::as_str))
-                .collect();
-            dnf.change(&self.sandbox, &overlay, &install, session)?;
-            add_user(&overlay.upper)?;
-            Ok(true)
-        })?
-        .ok_or_else(|| RootError::Refused("a root of no packages: name some under `buildroot` in the platform".to_owned()))
+        self.store
+            .once(&key, |new| {
+                (session.output)(format!("making a {} root with {}\n", recipe.arch, packages.join(" ")).as_bytes());
+                let empty = new.join("empty");
+                fs::create_dir_all(&empty)?;
+                let overlay = Overlay { lowers: vec![empty], upper: new.join("layer"), scratch: new.join("scratch") };
+                let install: Vec<&str> = ["install", "--disablerepo", millrace_core::platform::RELEASED_REPOSITORY]
+                    .into_iter()
+                    .chain(packages.iter().map(String::as_str))
+                    .collect();
+                dnf.change(&self.sandbox, &overlay, &install, session)?;
+                add_user(&overlay.upper)?;
+                Ok(true)
+            })?
+            .ok_or_else(|| RootError::Refused("a root of no packages: name some under `buildroot` in the platform".to_owned()))
     }
 
     /// What the line has released since of what is in the base.
-    fn released_since(&self, lowers: &[PathBuf], repositories: &recipe::Fingerprints, dnf: &Dnf, session: &mut Session<'_>) -> Result<Option<PathBuf>, RootError> {
+    fn released_since(
+        &self,
+        lowers: &[PathBuf],
+        repositories: &recipe::Fingerprints,
+        dnf: &Dnf,
+        session: &mut Session<'_>,
+    ) -> Result<Option<PathBuf>, RootError> {
         let Some(released) = &repositories.released else { return Ok(None) };
         let key = Store::key(&("released", lowers, released));
         self.store.once(&key, |new| self.fill(new, lowers, dnf, &["upgrade"], session))
@@ -192,7 +209,14 @@ impl Buildroots {
     }
 
     /// Lets dnf change a new layer over others; false where there was nothing to change.
-    fn fill(&self, new: &Path, lowers: &[PathBuf], dnf: &Dnf, arguments: &[&str], session: &mut Session<'_>) -> Result<bool, RootError> {
+    fn fill(
+        &self,
+        new: &Path,
+        lowers: &[PathBuf],
+        dnf: &Dnf,
+        arguments: &[&str],
+        session: &mut Session<'_>,
+    ) -> Result<bool, RootError> {
         let overlay = Overlay { lowers: lowers.to_vec(), upper: new.join("layer"), scratch: new.join("scratch") };
         Ok(dnf.change(&self.sandbox, &overlay, arguments, session)? == Said::Changed)
     }
@@ -247,12 +271,17 @@ fn inside(work: &Path, path: &str) -> Result<PathBuf, RootError> {
     let found = work.join(relative);
     // Whatever a command has put there, a link must not lead out.
     let real = found.canonicalize().map_err(|_| RootError::Refused(format!("there is no `{path}`")))?;
-    if real.starts_with(work.canonicalize()?) { Ok(real) } else { Err(RootError::Refused(format!("`{path}` leads out of the task's folder"))) }
+    if real.starts_with(work.canonicalize()?) {
+        Ok(real)
+    } else {
+        Err(RootError::Refused(format!("`{path}` leads out of the task's folder")))
+    }
 }
 
 /// Gives the sandbox's ordinary user a name, as mock does, where the root has none for it.
 fn add_user(root: &Path) -> io::Result<()> {
-    let lines = [("etc/passwd", "mockbuild:x:1000:1000::/builddir:/bin/bash\n", ":1000:"), ("etc/group", "mockbuild:x:1000:\n", ":1000:")];
+    let lines =
+        [("etc/passwd", "mockbuild:x:1000:1000::/builddir:/bin/bash\n", ":1000:"), ("etc/group", "mockbuild:x:1000:\n", ":1000:")];
     for (file, line, id) in lines {
         let path = root.join(file);
         let text = fs::read_to_string(&path).unwrap_or_default();

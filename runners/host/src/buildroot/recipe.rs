@@ -80,7 +80,8 @@ fn fingerprint(recipe: &Recipe, repository: &Repository) -> Result<(String, Dige
         (None, Some(list)) => {
             let text = String::from_utf8_lossy(&fetch(&named(list), &repository.id)?).into_owned();
             let first = text.lines().map(str::trim).find(|line| line.contains("://"));
-            let first = first.ok_or_else(|| RootError::Repository(format!("{}: the mirror list {} is empty", repository.id, named(list))))?;
+            let first = first
+                .ok_or_else(|| RootError::Repository(format!("{}: the mirror list {} is empty", repository.id, named(list))))?;
             (named(list), first.to_owned())
         }
         (None, None) => return Err(RootError::Refused(format!("repository `{}` has no address", repository.id))),
@@ -107,7 +108,8 @@ pub(super) fn fetch(url: &str, repository: &str) -> Result<Vec<u8>, RootError> {
 pub(super) fn build_requires(path: &Path) -> Result<Vec<String>, RootError> {
     let unreadable = |problem: String| RootError::Refused(format!("{}: {problem}", path.display()));
     crate::header::rpm(&File::open(path)?).map_err(|error| unreadable(error.to_string()))?;
-    let metadata = rpm::PackageMetadata::parse(&mut BufReader::new(File::open(path)?)).map_err(|error| unreadable(error.to_string()))?;
+    let metadata =
+        rpm::PackageMetadata::parse(&mut BufReader::new(File::open(path)?)).map_err(|error| unreadable(error.to_string()))?;
     let requires = metadata.get_requires().map_err(|error| unreadable(error.to_string()))?;
     let told = |dependency: rpm::Dependency| {
         let is = |flag| dependency.flags.contains(flag);

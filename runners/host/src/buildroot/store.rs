@@ -51,7 +51,10 @@ impl Store {
         if !recipe.repositories.iter().any(remote) {
             return Fingerprints::of(recipe);
         }
-        let own = Recipe { repositories: recipe.repositories.iter().filter(|repository| !remote(repository)).cloned().collect(), ..recipe.clone() };
+        let own = Recipe {
+            repositories: recipe.repositories.iter().filter(|repository| !remote(repository)).cloned().collect(),
+            ..recipe.clone()
+        };
         let name = format!("{recipe:?}");
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.retain(|(at, _, _)| at.elapsed() < PLATFORM_FRESH);
@@ -65,7 +68,11 @@ impl Store {
 
     /// The layer of a key: made by `make` in a new folder, in `layer` below it, unless it is there. `make` answers whether there is
     /// anything in it. Others who want the same wait.
-    pub(super) fn once(&self, key: &str, make: impl FnOnce(&Path) -> Result<bool, RootError>) -> Result<Option<PathBuf>, RootError> {
+    pub(super) fn once(
+        &self,
+        key: &str,
+        make: impl FnOnce(&Path) -> Result<bool, RootError>,
+    ) -> Result<Option<PathBuf>, RootError> {
         let place = self.folder.join("layers").join(key);
         if let Some(answer) = answered(&place) {
             return Ok(answer);

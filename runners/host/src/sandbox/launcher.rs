@@ -197,7 +197,13 @@ fn furnish(root: &Path) -> Outcome<()> {
     }
     mount_new("devpts", &dev.join("pts"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")?;
     mount_new("tmpfs", &dev.join("shm"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, TMPFS)?;
-    let links = [("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+    let links = [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ];
     for (link, to) in links {
         symlink(to, dev.join(link)).doing(link)?;
     }
@@ -206,7 +212,11 @@ fn furnish(root: &Path) -> Outcome<()> {
 
 fn bind(from: &Path, to: &Path) -> Outcome<()> {
     fs::create_dir_all(to).doing(to.display())?;
-    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).doing(format!("{} as {}", from.display(), to.display()))
+    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).doing(format!(
+        "{} as {}",
+        from.display(),
+        to.display()
+    ))
 }
 
 /// Leaves this machine as it is but read-only, with a few folders that are not, and a `/tmp` of its own.
@@ -259,7 +269,14 @@ fn set_read_only(folder: &Path, read_only: bool) -> Outcome<()> {
     }
     // SAFETY: the path is a C string that lives through the call, and the structure has the size that is given.
     let result = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, path.as_ptr(), recursive, &raw mut change, size_of::<libc::mount_attr>())
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            recursive,
+            &raw mut change,
+            size_of::<libc::mount_attr>(),
+        )
     };
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).doing(format!("read-only {}", folder.display())) }
 }
@@ -302,7 +319,9 @@ fn become_command(plan: &Plan) -> Outcome<i32> {
     let env = plan.env.iter().map(|(name, value)| text(&format!("{name}={value}"))).collect::<Outcome<Vec<_>>>()?;
     let Some(program) = argv.first() else { return Err("an empty command".to_owned()) };
     // SAFETY: one thread, and the search for the program must go by the sandbox's PATH, not by the machine's.
-    unsafe { std::env::set_var("PATH", plan.env.iter().find(|(name, _)| name == "PATH").map_or("/usr/bin:/bin", |(_, path)| path)) };
+    unsafe {
+        std::env::set_var("PATH", plan.env.iter().find(|(name, _)| name == "PATH").map_or("/usr/bin:/bin", |(_, path)| path))
+    };
     let Err(error) = execvpe(program, &argv, &env);
     eprintln!("{}: {}", plan.argv[0], error.desc());
     std::process::exit(if error == nix::errno::Errno::ENOENT { NOT_FOUND } else { NOT_FOUND - 1 })

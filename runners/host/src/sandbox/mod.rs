@@ -158,7 +158,13 @@ impl Sandbox {
             .spawn()?;
         let pieces = listen(&mut child, command.stdin.clone());
         let began = Instant::now();
-        let mut watch = Watch { command, cgroup: &cgroup, cancelled, until: began + command.timeout, disk: disk::Watch::new(command.limits.disk_bytes) };
+        let mut watch = Watch {
+            command,
+            cgroup: &cgroup,
+            cancelled,
+            until: began + command.timeout,
+            disk: disk::Watch::new(command.limits.disk_bytes),
+        };
         let mut heard = Heard { capture_max: command.capture_bytes_max, ..Heard::default() };
         let stopped = attend(&pieces, &mut watch, &mut heard, output);
         if stopped.is_some() {

@@ -1,0 +1,143 @@
+//! What is done to a build, as a table of steps by architectures, and why it did not work out.
+
+use crate::layout::{state, took};
+use crate::view::{AttemptView, BuildView, TaskKind, TaskView};
+use maud::{Markup, html};
+use millrace_core::Arch;
+use millrace_core::task::Blame;
+
+/// The table.
+pub(super) fn table(build: &BuildView) -> Markup {
+    let architectures = architectures(build);
+    // A step that is done once stands across all architectures.
+    let across = architectures.len().max(1);
+    html! {
+        div.wide {
+            table.pipeline {
+                thead { tr {
+                    th scope="col" { "Step" }
+                    @for arch in &architectures { th scope="col" { (arch) } }
+                    @if architectures.is_empty() { th scope="col" { "State" } }
+                } }
+                tbody {
+                    @for tasks in build.pipeline.chunk_by(|one, next| (one.kind, &one.step) == (next.kind, &next.step)) {
+                        tr {
+                            th scope="row" { (tasks[0].step) (other_plugin(&tasks[0])) }
+                            @if tasks[0].arch.is_none() { (cell(build, &tasks[0], across)) }
+                            @else { @for arch in &architectures { @match on(tasks, *arch) {
+                                Some(task) => { (cell(build, task, 1)) }
+                                None => { td { span.none { "–" } } }
+                            } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The plugin's name, where it is not the step's.
+fn other_plugin(task: &TaskView) -> Markup {
+    html! { @if let Some(plugin) = task.plugin.as_ref().filter(|plugin| plugin.as_str() != task.step) { div.why { "plugin " (plugin) } } }
+}
+
+/// In the platform's order, which is that of its first step that is done on several.
+fn architectures(build: &BuildView) -> Vec<Arch> {
+    let mut all = Vec::new();
+    for arch in build.pipeline.iter().filter_map(|task| task.arch) {
+        if !all.contains(&arch) {
+            all.push(arch);
+        }
+    }
+    all
+}
+
+fn on(tasks: &[TaskView], arch: Arch) -> Option<&TaskView> {
+    tasks.iter().find(|task| task.arch == Some(arch))
+}
+
+fn cell(build: &BuildView, task: &TaskView, across: usize) -> Markup {
+    html! {
+        td colspan=[(across > 1).then_some(across)] {
+            div.line {
+                @if let Some(arch) = task.arch { span.on { (arch) } }
+                (state(task.state))
+                @if task.duration_ms.is_some() { span { (took(task.duration_ms)) } }
+                @if let Some(runner) = &task.runner { span.took { "on " (runner) } }
+                @if let [attempt] = &task.attempts[..] { a href=(log_page(build, task, attempt)) aria-label={ "Log of " (task.task) } { "log" } }
+            }
+            // What went wrong stands above the table, whole.
+            @if let Some(reason) = task.reason.as_ref().filter(|_| !task.is_trouble()) { div.why { (reason) } }
+            @else if task.ready { div.why { "waits for a runner" @if let Some(arch) = task.arch { " on " (arch) } } }
+            @if let Some(order) = task.order { div.why { "order " code { (order) } } }
+            @if task.attempts.len() > 1 { ol.attempts { @for attempt in &task.attempts { (attempt_item(build, task, attempt)) } } }
+        }
+    }
+}
+
+fn attempt_item(build: &BuildView, task: &TaskView, attempt: &AttemptView) -> Markup {
+    html! {
+        li {
+            a href=(log_page(build, task, attempt)) aria-label={ "Log of attempt " (attempt.number) " at " (task.task) } { "log " (attempt.number) }
+            " " (ended_how(attempt)) ", " (attempt.runner) ", " (took(Some(attempt.duration_ms)))
+            @if let Some(reason) = &attempt.reason { div.why { (reason) } }
+        }
+    }
+}
+
+fn log_page(build: &BuildView, task: &TaskView, attempt: &AttemptView) -> String {
+    format!("/builds/{}/tasks/{}/log?attempt={}", build.id, task.task, attempt.number)
+}
+
+fn ended_how(attempt: &AttemptView) -> &'static str {
+    match attempt.how {
+        "troubled" => "passing trouble",
+        "lost" => "runner fell silent",
+        "returned" => "runner was restarted",
+        "dropped" => "build ended first",
+        word => word,
+    }
+}
+
+/// What went wrong, as soon as it did: for each task in trouble why, who must act and where to look. Then why a build ended
+/// as it did, where neither that nor its state says it.
+pub(super) fn reason(build: &BuildView) -> Markup {
+    let trouble: Vec<&TaskView> = build.pipeline.iter().filter(|task| task.is_trouble()).collect();
+    let said = build.state == "failed" && !trouble.is_empty();
+    html! {
+        @if !trouble.is_empty() { section.reason aria-label="What went wrong" { @for task in trouble { (one_trouble(build, task)) } } }
+        @if let Some(reason) = build.reason.as_ref().filter(|_| !said) {
+            section.reason.calm[build.state != "failed"] aria-label=(why(build.state)) { p { strong { (why(build.state)) } } pre { (reason) } }
+        }
+    }
+}
+
+fn one_trouble(build: &BuildView, task: &TaskView) -> Markup {
+    html! {
+        p {
+            strong { (task.task) " " @if task.kind == TaskKind::Task { (task.state) } @else { "was refused" } }
+            @if let Some(attempt) = task.attempts.last() { ", " a href=(log_page(build, task, attempt)) { "its log" } }
+        }
+        pre { (task.reason.as_deref().unwrap_or_default()) }
+        @if let Some(blame) = task.blame { p.why { (who(blame)) } }
+    }
+}
+
+fn why(state: &str) -> &'static str {
+    match state {
+        "failed" => "Why it failed",
+        "excluded" => "Why nothing was built",
+        "cancelled" => "Why it ended",
+        _ => "Why",
+    }
+}
+
+/// Who must act.
+fn who(blame: Blame) -> &'static str {
+    match blame {
+        Blame::Package => "For the package's author to mend.",
+        Blame::Configuration => "For whoever keeps the platform or the step's configuration to mend.",
+        Blame::Environment => "Trouble of a machine or a network.",
+        Blame::Plugin => "For the plugin's author to mend.",
+    }
+}

@@ -1,0 +1,229 @@
+//! What is done to a build, as it is shown: its tasks, then signing and release.
+
+use super::{rfc3339, rfc3339_or_null};
+use millrace_core::build::{Build, End, Stage};
+use millrace_core::order::OrderId;
+use millrace_core::task::{Attempt, AttemptEnd, Blame, Task, TaskState};
+use millrace_core::{Arch, LeaseNumber, PluginName, RunnerName, Timestamp};
+use serde::Serialize;
+
+/// Something that is done to a build: a task on a runner, or an order to the signer or the releaser.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TaskView {
+    /// `source`, `rpm@x86_64`, `sign`, `release`.
+    pub task: String,
+    /// Who does it. A platform may name a step `sign`, so the name does not tell.
+    pub kind: TaskKind,
+    /// `source`, `rpm`, `sign`, `release`.
+    pub step: String,
+    /// Where, for a step that is done on several.
+    pub arch: Option<Arch>,
+    /// The plugin that does it.
+    pub plugin: Option<PluginName>,
+    /// `waiting`, `running`, `passed`, `excluded`, `failed`, `quarantined` or `dropped`.
+    pub state: &'static str,
+    /// Whether it waits for nothing but a runner.
+    pub ready: bool,
+    /// What came of it, in words.
+    pub reason: Option<String>,
+    /// Who must act where it failed: `package`, `configuration`, `environment` or `plugin`.
+    pub blame: Option<Blame>,
+    /// The order to the signer or the releaser, while the build's record has it.
+    pub order: Option<OrderId>,
+    /// Number of its latest attempt.
+    pub attempt: Option<LeaseNumber>,
+    /// Who made it.
+    pub runner: Option<RunnerName>,
+    /// How long it took, or has been running.
+    pub duration_ms: Option<u64>,
+    /// All of them, in order; the one that runs is the last.
+    pub attempts: Vec<AttemptView>,
+}
+
+/// Who does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskKind {
+    /// A runner.
+    Task,
+    /// The signer.
+    Sign,
+    /// The releaser.
+    Release,
+}
+
+/// An attempt at a task: one lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AttemptView {
+    /// The lease's number.
+    pub number: LeaseNumber,
+    /// Who has or had it.
+    pub runner: RunnerName,
+    /// When it was given.
+    #[serde(serialize_with = "rfc3339")]
+    pub began: Timestamp,
+    /// When it ended.
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub ended: Option<Timestamp>,
+    /// From the one to the other, or to now.
+    pub duration_ms: u64,
+    /// `running`; or with a verdict: `passed`, `excluded`, `failed`; or without one: `troubled` (passing trouble), `lost` (the
+    /// runner fell silent), `returned` (it was restarted), `dropped` (the build ended first).
+    pub how: &'static str,
+    /// What the trouble was.
+    pub reason: Option<String>,
+    /// Path of its log, as text.
+    pub log: String,
+}
+
+/// All of it, in the order in which it is done.
+pub(super) fn pipeline(build: &Build, now: Timestamp) -> Vec<TaskView> {
+    let tasks = build.tasks.iter().map(|task| TaskView::of_task(build, task, now));
+    tasks.chain(orders(build)).collect()
+}
+
+impl TaskView {
+    /// Whether it is why the build failed.
+    pub fn is_trouble(&self) -> bool {
+        matches!(self.state, "failed" | "quarantined")
+    }
+
+    fn of_task(build: &Build, task: &Task, now: Timestamp) -> Self {
+        let attempts = attempts(build, task, now);
+        let latest = attempts.last();
+        Self {
+            task: task.id.to_string(),
+            kind: TaskKind::Task,
+            step: task.id.step.to_string(),
+            arch: task.id.arch,
+            plugin: build.step_of(&task.id).map(|step| step.plugin.clone()),
+            state: task.word(),
+            ready: build.ready().any(|ready| *ready == task.id),
+            reason: task.reason().map(str::to_owned),
+            blame: blame(task),
+            order: None,
+            attempt: latest.map(|attempt| attempt.number),
+            runner: latest.map(|attempt| attempt.runner.clone()),
+            duration_ms: latest.map(|attempt| attempt.duration_ms),
+            attempts,
+        }
+    }
+
+    fn of_order(name: &str, kind: TaskKind, state: &'static str, order: Option<OrderId>, reason: Option<String>) -> Self {
+        Self {
+            task: name.to_owned(),
+            kind,
+            step: name.to_owned(),
+            arch: None,
+            plugin: None,
+            state,
+            ready: false,
+            reason,
+            blame: None,
+            order,
+            attempt: None,
+            runner: None,
+            duration_ms: None,
+            attempts: Vec::new(),
+        }
+    }
+}
+
+const fn blame(task: &Task) -> Option<Blame> {
+    match &task.state {
+        TaskState::Failed { failure } => Some(failure.blame),
+        TaskState::Waiting
+        | TaskState::Leased { .. }
+        | TaskState::Passed { .. }
+        | TaskState::Excluded { .. }
+        | TaskState::Quarantined { .. }
+        | TaskState::Dropped => None,
+    }
+}
+
+fn attempts(build: &Build, task: &Task, now: Timestamp) -> Vec<AttemptView> {
+    let log = |number| format!("/builds/{}/tasks/{}/log.txt?attempt={number}", build.id, task.id);
+    let past = |attempt: &Attempt| {
+        let (how, reason) = ending(attempt, task);
+        AttemptView {
+            number: attempt.number,
+            runner: attempt.runner.clone(),
+            began: attempt.began,
+            ended: Some(attempt.ended),
+            duration_ms: attempt.ended.since_ms(attempt.began),
+            how,
+            reason,
+            log: log(attempt.number),
+        }
+    };
+    let present = task.lease().map(|lease| AttemptView {
+        number: lease.number,
+        runner: lease.runner.clone(),
+        began: lease.since,
+        ended: None,
+        duration_ms: now.since_ms(lease.since),
+        how: "running",
+        reason: None,
+        log: log(lease.number),
+    });
+    task.attempts.iter().map(past).chain(present).collect()
+}
+
+/// How an attempt ended. A verdict ends the task as well, so the task knows which one it was.
+fn ending(attempt: &Attempt, task: &Task) -> (&'static str, Option<String>) {
+    match &attempt.end {
+        AttemptEnd::Answered => (task.word(), None),
+        AttemptEnd::Troubled { reason } => ("troubled", Some(reason.clone())),
+        AttemptEnd::Lost => ("lost", None),
+        AttemptEnd::Returned => ("returned", None),
+        AttemptEnd::Dropped => ("dropped", None),
+    }
+}
+
+/// How far signing and releasing are.
+fn orders(build: &Build) -> [TaskView; 2] {
+    let sign = |state, order, reason| TaskView::of_order("sign", TaskKind::Sign, state, order, reason);
+    let release = |state, order, reason| TaskView::of_order("release", TaskKind::Release, state, order, reason);
+    let key = &build.platform.key;
+    match &build.stage {
+        Stage::Running => [sign("waiting", None, None), release("waiting", None, None)],
+        Stage::Signing { order } => {
+            let what = format!("{} with the key {key}", packages(order.files.len()));
+            [sign("running", Some(order.id), Some(what)), release("waiting", None, None)]
+        }
+        Stage::Releasing { order } => {
+            let signed = format!("{} with the key {key}", packages(order.placements.len()));
+            let what = format!("{} into the repositories of {}", packages(order.placements.len()), order.platform);
+            [sign("passed", None, Some(signed)), release("running", Some(order.id), Some(what))]
+        }
+        Stage::Ended { end: End::Released { order, number, .. } } => {
+            let where_to = format!("in the repositories of {} since generation {number}", build.platform.name);
+            [sign("passed", None, Some(format!("with the key {key}"))), release("passed", Some(*order), Some(where_to))]
+        }
+        Stage::Ended { end: End::Passed } => {
+            let why = || Some("no step handed over packages to release".to_owned());
+            [sign("excluded", None, why()), release("excluded", None, why())]
+        }
+        Stage::Ended { end: End::Excluded { .. } } => {
+            let why = || Some("nothing was built".to_owned());
+            [sign("excluded", None, why()), release("excluded", None, why())]
+        }
+        // A build whose tasks are all good can only have failed at one of the two, and its reason begins with which.
+        Stage::Ended { end: End::Failed { reason } } if build.tasks.iter().all(Task::is_good) => {
+            match reason.strip_prefix("release: ") {
+                Some(why) => [sign("passed", None, None), release("failed", None, Some(why.to_owned()))],
+                None => {
+                    let why = reason.strip_prefix("signing: ").unwrap_or(reason);
+                    [sign("failed", None, Some(why.to_owned())), release("dropped", None, None)]
+                }
+            }
+        }
+        Stage::Ended { end: End::Failed { .. } | End::Cancelled { .. } } => {
+            [sign("dropped", None, None), release("dropped", None, None)]
+        }
+    }
+}
+
+fn packages(count: usize) -> String {
+    if count == 1 { "1 package".to_owned() } else { format!("{count} packages") }
+}
