@@ -145,8 +145,21 @@ impl Up {
         self.push(name, files)
     }
 
-    /// Commits these files and pushes; the commit.
+    /// Commits these files, pushes, and sends the webhook; the commit.
     pub fn push(&mut self, name: &str, files: &[(&str, &str)]) -> String {
+        let commit = self.commit(name, files);
+        self.announce(name, &commit);
+        commit
+    }
+
+    /// Sends the webhook of a push, which the line must take.
+    pub fn announce(&mut self, name: &str, commit: &str) {
+        let (status, answer) = self.hook(commit, &self.bare(name));
+        assert_eq!(status, 202, "{answer}");
+    }
+
+    /// Commits these files and pushes them to the forge, which tells nobody; the commit.
+    pub fn commit(&mut self, name: &str, files: &[(&str, &str)]) -> String {
         let (bare, tree) = (self.bare(name), self.folder.join("forge").join(name));
         if !tree.exists() {
             run(Command::new("git").args(["clone", "-q"]).arg(&bare).arg(&tree));
@@ -159,10 +172,7 @@ impl Up {
         run(git(&tree).args(["add", "-A"]));
         run(git(&tree).args(["commit", "-q", "--allow-empty", "-m", "Update"]));
         run(git(&tree).args(["push", "-q", "origin", "main"]));
-        let commit = run(git(&tree).args(["rev-parse", "HEAD"])).trim().to_owned();
-        let (status, answer) = self.hook(&commit, &bare);
-        assert_eq!(status, 202, "{answer}");
-        commit
+        run(git(&tree).args(["rev-parse", "HEAD"])).trim().to_owned()
     }
 
     fn bare(&self, name: &str) -> PathBuf {

@@ -1,7 +1,7 @@
 //! The rules of the line: what a push becomes, which task may run, whose answer counts, what is signed and released.
 //!
 //! Nothing here does IO, waits, reads a clock or rolls dice; `clippy.toml` beside `Cargo.toml` bans it. Time comes in as a
-//! [`Timestamp`], randomness as an argument, and everything that shall happen outside goes out as an [`build::Effect`].
+//! [`Timestamp`], randomness as an argument, and everything that shall happen outside goes out as an [`order::Effect`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

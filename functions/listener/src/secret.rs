@@ -21,7 +21,7 @@ pub struct SecretError {
 }
 
 impl Secret {
-    /// Takes a secret of at least [`SECRET_BYTES_MIN`] bytes.
+    /// Takes a secret of at least 16 bytes (`SECRET_BYTES_MIN`).
     pub fn new(text: impl Into<String>) -> Result<Self, SecretError> {
         let text = text.into();
         if text.len() < SECRET_BYTES_MIN {

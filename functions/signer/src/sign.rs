@@ -64,7 +64,7 @@ pub fn is_signed_by(certificate: &Cert, packet: &[u8], bytes: &[u8]) -> bool {
 
 /// A detached signature in ASCII armor, as `repomd.xml.asc` is one; the same bytes every time.
 ///
-/// `signed_s` as for [`sign_bytes`]. Takes as long as [`Keys::sign_digest`] does.
+/// `signed_s` as for packages. Takes as long as [`Keys::sign_digest`] does.
 pub fn seal(keys: &impl Keys, key: &KeyName, bytes: &[u8], signed_s: u64) -> Result<Vec<u8>, KeyError> {
     let made = sign_bytes(keys, key, bytes, signed_s)?;
     if !is_signed_by(&keys.certificate(key)?, &made.packet, bytes) {
