@@ -17,7 +17,7 @@ fn files() -> Vec<PathBuf> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            if matches!(name, ".git" | "target" | ".devdeps") || name.ends_with(".pending-snap") {
+            if matches!(name, ".git" | "target") || name.ends_with(".pending-snap") {
                 continue;
             }
             if path.is_dir() {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Most chunks of one log: with a chunk a second at first and larger ones later (see the host), a day of output fits, and the
 /// index stays below the 400 KB of an item.
-pub const CHUNKS_MAX: usize = 3800;
+pub const CHUNKS_MAX: usize = 3900;
 
 /// The index of one attempt's log.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -60,7 +60,7 @@ fn checks(folders: &Folders) -> Result<Vec<&'static str>> {
 fn tests(folders: &Folders, rest: &[String]) -> Result<()> {
     let nextest = command::find("cargo-nextest").is_some();
     let mut command = cargo(folders, if nextest { "nextest" } else { "test" });
-    command.args(nextest.then_some("run")).args(SELECTION).args(rest);
+    command.args(nextest.then_some("run")).args(SELECTION).arg("--no-fail-fast").args(rest);
     environment(folders, &mut command)?;
     println!("tests ({}):", if nextest { "cargo nextest" } else { "cargo test" });
     shown(command.stdin(Stdio::null())).context("tests failed: their output is above")

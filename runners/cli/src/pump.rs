@@ -24,8 +24,8 @@ const OUT_MS: u64 = 600_000;
 /// Pauses before acting on a letter again, in milliseconds. When they are used up it goes back for [`OUT_MS`].
 const PAUSES_MS: [u64; 5] = [500, 1_000, 4_000, 10_000, 30_000];
 
-/// How long to wait for a letter that another process has written before looking again.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long to wait before looking without having been rung for: what another process writes rings no bell here.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Everything that acts on effects.
 pub struct Functions<K, L> {
@@ -39,6 +39,8 @@ pub struct Functions<K, L> {
     pub seal: L,
     /// Rung when a task may be taken.
     pub ready: Arc<Notify>,
+    /// Rung when there may be a letter.
+    pub posted: Arc<Notify>,
 }
 
 /// Delivers effects for ever. Nobody else may take letters from the store: so at the start those that an earlier process had
@@ -54,7 +56,7 @@ pub async fn run<K: Keys + Send + Sync + 'static, L: Seal + Send + Sync + 'stati
         });
         first = first && letters.len() == AT_ONCE_MAX;
         if letters.is_empty() {
-            tokio::time::sleep(LOOK).await;
+            let _ = tokio::time::timeout(LOOK, functions.posted.notified()).await;
         }
         for letter in letters {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -83,6 +85,8 @@ async fn deliver<K: Keys, L: Seal>(functions: Arc<Functions<K, L>>, letter: Lett
     if let Err(problem) = settled {
         eprintln!("millrace: {problem}");
     }
+    // Acting on one effect is what most others come from.
+    functions.posted.notify_one();
 }
 
 /// Lets an effect happen. An error is passing trouble.

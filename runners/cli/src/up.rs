@@ -5,6 +5,10 @@ use crate::pump::{self, Functions};
 use crate::state::{Folder, now, random};
 use anyhow::{Context, Result};
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::Method;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use millrace_core::platform::{RELEASED_REPOSITORY, Repository};
 use millrace_core::{Arch, KeyName, PlatformName, RunnerName, Timestamp};
 use millrace_host::worker::WorkerConfig;
@@ -55,8 +59,8 @@ pub async fn up(folder: &Folder, options: &Up) -> Result<()> {
     let socket = TcpListener::bind(options.listen).await.with_context(|| format!("listening on {}", options.listen))?;
     let address = socket.local_addr()?;
     register_plugins(&store, options).await?;
-    let routes = routes(folder, &store, &ready, address)?;
     let functions = functions(folder, &store, &ready, options)?;
+    let routes = routes(folder, &store, &ready, address)?.layer(from_fn_with_state(Arc::clone(&functions.posted), ring));
     let stop = Arc::new(AtomicBool::new(false));
     let runner = if options.no_runner { None } else { Some(start_runner(folder, &store, address, options, &stop).await?) };
     tell(folder, address, options);
@@ -101,6 +105,16 @@ fn routes(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, address: Soc
         .nest("/repo", millrace_releaser::router(store.clone())))
 }
 
+/// Whoever posts something (a webhook, an answer) may have caused effects: the pump looks at once.
+async fn ring(State(posted): State<Arc<Notify>>, request: Request, next: Next) -> Response {
+    let posts = request.method() == Method::POST;
+    let response = next.run(request).await;
+    if posts {
+        posted.notify_one();
+    }
+    response
+}
+
 /// Where runners find what a platform's builds have released.
 fn released_repository(address: SocketAddr, platform: &PlatformName) -> Repository {
     Repository {
@@ -121,6 +135,7 @@ fn functions(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, options: 
         seal: LocalSeal(keys.clone()),
         keys,
         ready: Arc::clone(ready),
+        posted: Arc::default(),
     })
 }
 
