@@ -1,6 +1,6 @@
 //! dnf and rpm of this machine, working on a root from outside (dnf(8), dnf.conf(5)).
 
-use super::recipe::{Recipe, fetch};
+use super::recipe::{Recipe, TEXT_BYTES_MAX, fetch};
 use super::store::Store;
 use super::{Installed, RootError, Session};
 use crate::sandbox::{Command, Ended, Overlay, Sandbox, View};
@@ -120,6 +120,14 @@ impl Dnf {
         argv.extend(names.iter().cloned());
         match self.run(sandbox, overlay, argv, false, session)? {
             (0, said) if !said.contains("No match for argument") => Ok(()),
+            (_, said) => Err(RootError::Transaction(last_words(&said))),
+        }
+    }
+
+    /// The names of what is in a root, as rpm alone tells them, a line each.
+    pub(super) fn names(&self, sandbox: &Sandbox, overlay: &Overlay, session: &mut Session<'_>) -> Result<String, RootError> {
+        match self.run_quietly(sandbox, overlay, self.rpm(&["--query", "--all", "--queryformat", "%{NAME}\\n"]), session)? {
+            (0, said) => Ok(said),
             (_, said) => Err(RootError::Transaction(last_words(&said))),
         }
     }
@@ -283,7 +291,7 @@ fn configuration(recipe: &Recipe, cache: &Path) -> Result<String, RootError> {
 
 /// A repository's key as a file of this machine: where packages are installed there is no network.
 fn key_file(recipe: &Recipe, id: &str, url: &str, cache: &Path) -> Result<PathBuf, RootError> {
-    let key = fetch(&recipe.filled(url), id)?;
+    let key = fetch(&recipe.filled(url), id, TEXT_BYTES_MAX)?;
     let file = cache.join(format!("key-{}", &Digest::of(&key).hex()[..16]));
     if !file.exists() {
         let new = file.with_extension(format!("new-{}", std::process::id()));

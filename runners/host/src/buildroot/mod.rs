@@ -9,6 +9,7 @@
 
 mod dnf;
 mod recipe;
+mod released;
 mod store;
 
 pub use recipe::Recipe;
@@ -22,6 +23,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use store::Store;
+
+/// Beside a base layer: the names of the packages in it, a line each.
+const NAMES: &str = "names";
 
 /// Where the task's folder is seen in a sandbox.
 const WORK: &str = "/work/";
@@ -118,10 +122,9 @@ impl Buildroots {
     pub fn create(&self, recipe: &Recipe, kind: Kind, packages: &[String], session: &mut Session<'_>) -> Result<Root, RootError> {
         let dnf = Dnf::new(&self.store, recipe, session.work)?;
         let repositories = self.store.fingerprints(recipe)?;
-        let mut lowers = vec![self.base(recipe, kind, &repositories, &dnf, session)?];
-        if let Some(newer) = self.released_since(&lowers, &repositories, &dnf, session)? {
-            lowers.insert(0, newer);
-        }
+        let base = self.base(recipe, kind, &repositories, &dnf, session)?;
+        let newer = self.released_since(&base, &repositories, &dnf, session)?;
+        let mut lowers: Vec<PathBuf> = newer.into_iter().chain([base]).collect();
         let (files, names): (Vec<_>, Vec<_>) =
             packages.iter().cloned().partition(|package| package.starts_with(WORK) || package.ends_with(".rpm"));
         match files.as_slice() {
@@ -163,7 +166,7 @@ impl Buildroots {
             Kind::Build => &recipe.buildroot.packages,
             Kind::Minimal => &recipe.buildroot.minimal,
         };
-        let key = Store::key(&("base", recipe.arch, &recipe.releasever, packages, &repositories.platform));
+        let key = Store::key(&("base with names", recipe.arch, &recipe.releasever, packages, &repositories.platform));
         self.store
             .once(&key, |new| {
                 (session.output)(format!("making a {} root with {}\n", recipe.arch, packages.join(" ")).as_bytes());
@@ -175,23 +178,28 @@ impl Buildroots {
                     .chain(packages.iter().map(String::as_str))
                     .collect();
                 dnf.change(&self.sandbox, &overlay, &install, session)?;
+                fs::write(new.join(NAMES), dnf.names(&self.sandbox, &overlay, session)?)?;
                 add_user(&overlay.upper)?;
                 Ok(true)
             })?
             .ok_or_else(|| RootError::Refused("a root of no packages: name some under `buildroot` in the platform".to_owned()))
     }
 
-    /// What the line has released since of what is in the base.
+    /// What the line has released since of what is in the base. dnf is only asked where there can be something: most releases
+    /// touch no root.
     fn released_since(
         &self,
-        lowers: &[PathBuf],
+        base: &Path,
         repositories: &recipe::Fingerprints,
         dnf: &Dnf,
         session: &mut Session<'_>,
     ) -> Result<Option<PathBuf>, RootError> {
         let Some(released) = &repositories.released else { return Ok(None) };
-        let key = Store::key(&("released", lowers, released));
-        self.store.once(&key, |new| self.fill(new, lowers, dnf, &["upgrade"], session))
+        let key = Store::key(&("released", base, &released.digest));
+        self.store.once(&key, |new| {
+            let names = fs::read_to_string(base.with_file_name(NAMES))?.lines().map(str::to_owned).collect();
+            Ok(released.touches(&names)? && self.fill(new, &[base.to_owned()], dnf, &["upgrade"], session)?)
+        })
     }
 
     /// A layer with what a source package needs.
@@ -204,7 +212,11 @@ impl Buildroots {
         arguments: &[&str],
         session: &mut Session<'_>,
     ) -> Result<Option<PathBuf>, RootError> {
-        let key = Store::key(&("layer", lowers, requires, &repositories.released));
+        if requires.is_empty() {
+            return Ok(None);
+        }
+        let released = repositories.released.as_ref().map(|released| &released.digest);
+        let key = Store::key(&("layer", lowers, requires, released));
         self.store.once(&key, |new| self.fill(new, lowers, dnf, arguments, session))
     }
 
