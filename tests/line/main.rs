@@ -6,4 +6,5 @@
 mod bad_packages;
 mod crash;
 mod release;
+mod sandbox;
 mod specs;

@@ -15,6 +15,11 @@ const PREFIX: &str = "millrace-";
 /// Times that a group is tried to be removed while its last processes die.
 const REMOVALS: usize = 100;
 
+/// Times that what is left in a group is killed, and how long it has to die of it each time: ten seconds together. What has not died
+/// by then hangs in the kernel, and holds nothing that a next command needs.
+const ENDINGS: usize = 2000;
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// The groups of one sandbox; removed with it.
 #[derive(Debug, Default)]
 pub(super) struct Cgroup {
@@ -56,15 +61,30 @@ impl Cgroup {
         files.filter_map(|file| fs::read_to_string(file).ok()).any(killed)
     }
 
-    /// Ends what is left in it: there is nothing where the PID namespace did its work.
-    pub(super) fn kill_rest(&self) {
-        for file in self.join_files() {
-            for line in fs::read_to_string(file).unwrap_or_default().lines() {
-                if let Ok(number) = line.parse() {
-                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(number), nix::sys::signal::Signal::SIGKILL);
-                }
+    /// How often it was refused another process.
+    pub(super) fn processes_refused(&self) -> u64 {
+        let refused = |text: String| text.lines().find_map(|line| line.strip_prefix("max ")?.parse::<u64>().ok());
+        let files = self.folders.iter().map(|folder| folder.join("pids.events"));
+        files.filter_map(|file| fs::read_to_string(file).ok().and_then(refused)).sum()
+    }
+
+    /// Ends what is left in it, and comes back when nothing is.
+    pub(super) fn end(&self) {
+        for _ in 0..ENDINGS {
+            let left: Vec<i32> = self.processes();
+            if left.is_empty() {
+                return;
             }
+            for process in left {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGKILL);
+            }
+            std::thread::sleep(PAUSE);
         }
+    }
+
+    fn processes(&self) -> Vec<i32> {
+        let texts = self.join_files().into_iter().map(|file| fs::read_to_string(file).unwrap_or_default());
+        texts.flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<_>>()).collect()
     }
 }
 
@@ -75,7 +95,7 @@ impl Drop for Cgroup {
                 if fs::remove_dir(folder).is_ok() {
                     break;
                 }
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(PAUSE);
             }
         }
     }
@@ -117,12 +137,18 @@ fn unified_parent() -> Option<PathBuf> {
     Some(parent)
 }
 
+/// The process that a group is named after.
+fn maker(group: &str) -> Option<&str> {
+    group.strip_prefix(PREFIX)?.split('-').next()
+}
+
 /// Removes empty groups of processes that are gone.
 pub(super) fn sweep() {
     let some = Limits::default();
     for (parent, _) in parents(&some) {
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            // One that lives may be about to put a command into a group that is still empty.
+            if maker(&entry.file_name().to_string_lossy()).is_some_and(|process| !Path::new("/proc").join(process).exists()) {
                 let _ = fs::remove_dir(entry.path());
             }
         }

@@ -187,7 +187,7 @@ fn enter_root(plan: &Plan, overlay: &Overlay) -> Outcome<()> {
 
 /// `/proc` and `/dev` of a root.
 fn furnish(root: &Path) -> Outcome<()> {
-    mount_new("proc", &root.join("proc"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, "")?;
+    mount_proc(&root.join("proc"))?;
     let dev = root.join("dev");
     mount_new("tmpfs", &dev, MsFlags::MS_NOSUID, "mode=755,size=64k")?;
     for device in ["null", "zero", "full", "random", "urandom", "tty"] {
@@ -206,6 +206,20 @@ fn furnish(root: &Path) -> Outcome<()> {
     ];
     for (link, to) in links {
         symlink(to, dev.join(link)).doing(link)?;
+    }
+    Ok(())
+}
+
+/// Parts of `/proc` through which root sets the whole machine, whatever its namespace (proc(5)): only to be read.
+const PROC_READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+
+/// A `/proc` of the own PID namespace. What belongs to the machine cannot be written to: `sys/kernel/core_pattern` names a program that
+/// the kernel would run outside.
+fn mount_proc(at: &Path) -> Outcome<()> {
+    mount_new("proc", at, MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, "")?;
+    for part in PROC_READ_ONLY.map(|part| at.join(part)).into_iter().filter(|part| part.exists()) {
+        mount(Some(&part), &part, None::<&str>, MsFlags::MS_BIND, None::<&str>).doing(part.display())?;
+        set_read_only(&part, true)?;
     }
     Ok(())
 }
@@ -229,8 +243,7 @@ fn narrow_host(plan: &Plan, writable: &[PathBuf], root: Option<&(Overlay, PathBu
     for folder in writable.iter().map(PathBuf::as_path).chain([Path::new(TMP)]) {
         set_read_only(folder, false)?;
     }
-    let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("proc"), "/proc", Some("proc"), plain | MsFlags::MS_NOEXEC, Some("")).doing("proc")?;
+    mount_proc(Path::new("/proc"))?;
     if let Some((overlay, at)) = root {
         mount_overlay(overlay, at)?;
         furnish(at)?;

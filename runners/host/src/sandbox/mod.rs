@@ -171,9 +171,12 @@ impl Sandbox {
             child.kill()?;
         }
         let status = child.wait()?;
-        cgroup.kill_rest();
-        let mut problem = String::new();
-        problems.read_to_string(&mut problem)?;
+        cgroup.end();
+        if cgroup.processes_refused() > 0 {
+            // Not the end of a command by itself, but mostly why it came to one.
+            output(format!("it was refused a process: it had {}, as many as it may\n", command.limits.processes).as_bytes());
+        }
+        let problem = said(&mut problems)?;
         if !problem.is_empty() {
             return Err(SandboxError::Setup(problem));
         }
@@ -190,6 +193,16 @@ impl Sandbox {
 fn problems(path: &Path) -> io::Result<File> {
     nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR)?;
     File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// What was said through it. Where there are no control groups, the first process may still be about to die with the launcher that
+/// was killed: then it has nothing to say any more.
+fn said(problems: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    match problems.read_to_end(&mut bytes) {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+    }
 }
 
 /// A folder beside the task's own, for mount points; gone at the end.
