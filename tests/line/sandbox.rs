@@ -3,7 +3,7 @@
 use millrace_core::Arch;
 use millrace_core::platform::{Buildroot, Limits, Repository};
 use millrace_host::buildroot::{Buildroots, Kind, Recipe, Root, RootError, Session};
-use millrace_host::sandbox::{Command, Ended, Sandbox};
+use millrace_host::sandbox::{Command, Ended, Sandbox, View};
 use millrace_tests::up::Machine;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -64,12 +64,17 @@ impl Yard {
     }
 
     fn run_until(&self, argv: &[&str], timeout: Duration, as_root: bool, cancelled: &AtomicBool) -> (Ended, String) {
-        let (root, work, mut said) = (self.root(), self.work(), String::new());
+        let root = self.root();
+        self.run_in(root.view(), argv, timeout, as_root, cancelled)
+    }
+
+    fn run_in(&self, view: View, argv: &[&str], timeout: Duration, as_root: bool, cancelled: &AtomicBool) -> (Ended, String) {
+        let (work, mut said) = (self.work(), String::new());
         let command = Command {
-            view: root.view(),
+            view,
             argv: argv.iter().map(|word| (*word).to_owned()).collect(),
             env: Vec::new(),
-            cwd: "/work".to_owned(),
+            cwd: "/tmp".to_owned(),
             stdin: Vec::new(),
             timeout,
             as_root,
@@ -226,6 +231,40 @@ fn no_process_of_the_machine_is_seen() {
     let ids: Vec<u32> = said.lines().filter_map(|line| line.parse().ok()).collect();
     assert!(!ids.is_empty() && ids.iter().all(|id| *id < 20), "{said}");
     assert!(said.contains("buildroot"), "{said}");
+}
+
+#[test]
+fn what_works_on_a_root_from_outside_sees_programs_and_no_secrets() {
+    let (yard, never) = (Yard::new(), AtomicBool::new(false));
+    let (readable, writable) = (yard.folder.path().join("r"), yard.folder.path().join("w"));
+    for folder in [&readable, &writable] {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("file"), "here").unwrap();
+    }
+    fs::write(yard.folder.path().join("key"), "secret").unwrap();
+    let run = |script: &str| {
+        let view = View::Host { readable: vec![readable.clone()], writable: vec![writable.clone()], root: None };
+        let (ended, said) = yard.run_in(view, &["/bin/bash", "-c", script], PATIENCE, true, &never);
+        (status(&ended) == Some(0), said)
+    };
+    let (r, w, key) = (readable.display(), writable.display(), yard.folder.path().join("key").display().to_string());
+    assert_eq!(
+        run(&format!("dnf --version >/dev/null && rpm --version >/dev/null && cat {r}/file && touch {w}/new")),
+        (true, "here".to_owned())
+    );
+    for attempt in [
+        format!("cat {key}"),
+        "ls /root".to_owned(),
+        "ls /home".to_owned(),
+        "cat /etc/shadow".to_owned(),
+        "touch /usr/bin/planted-by-a-sandbox".to_owned(),
+        format!("touch {r}/new"),
+        "now=$(cat /proc/sys/kernel/panic) && echo $now > /proc/sys/kernel/panic".to_owned(),
+    ] {
+        let (worked, said) = run(&attempt);
+        assert!(!worked, "`{attempt}` worked: {said}");
+    }
+    assert!(writable.join("new").exists() && !Path::new("/usr/bin/planted-by-a-sandbox").exists());
 }
 
 #[test]

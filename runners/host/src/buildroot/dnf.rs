@@ -27,6 +27,8 @@ pub(super) struct Dnf {
     own: PathBuf,
     /// Metadata and packages, shared by all tasks.
     cache: PathBuf,
+    /// Repositories that are folders of this machine.
+    local: Vec<PathBuf>,
     common: Vec<String>,
 }
 
@@ -57,7 +59,7 @@ impl Dnf {
             ("--disableplugin", "*".to_owned()),
         ];
         let common = options.into_iter().map(|(name, value)| format!("{name}={value}")).chain(["--assumeyes".to_owned()]).collect();
-        Ok(Self { own, cache, common })
+        Ok(Self { own, cache, local: local(recipe), common })
     }
 
     /// Lets dnf change a root: resolve and download first, and then install without the network.
@@ -199,9 +201,10 @@ impl Dnf {
         aloud: bool,
         session: &mut Session<'_>,
     ) -> Result<(u8, String), RootError> {
-        let writable = [&self.cache, &self.own, &overlay_home(overlay)].into_iter().cloned().collect();
+        let readable = self.local.iter().cloned().chain([session.work.to_owned()]).collect();
+        let writable = vec![self.cache.clone(), self.own.clone()];
         let command = Command {
-            view: View::Host { writable, root: Some((overlay.clone(), self.own.join("root"))) },
+            view: View::Host { readable, writable, root: Some((overlay.clone(), self.own.join("root"))) },
             argv,
             env: vec![
                 ("HOME".to_owned(), self.own.display().to_string()),
@@ -244,9 +247,10 @@ impl Dnf {
     }
 }
 
-/// The folder that holds an overlay's changes.
-fn overlay_home(overlay: &Overlay) -> PathBuf {
-    overlay.upper.parent().unwrap_or(&overlay.upper).to_owned()
+/// Folders of this machine that are repositories.
+fn local(recipe: &Recipe) -> Vec<PathBuf> {
+    let urls = recipe.repositories.iter().filter_map(|repository| repository.baseurl.as_deref());
+    urls.filter_map(|url| recipe.filled(url).strip_prefix("file://").map(PathBuf::from)).collect()
 }
 
 fn installed(line: &str) -> Option<Installed> {

@@ -14,8 +14,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, chown, symlink};
+use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 
 /// Size of each file system in memory that a command may write to, in bytes: enough for what compilers put into `/tmp`, and it
@@ -130,7 +129,7 @@ fn first_process(plan: &Plan) -> Outcome<i32> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).doing("private mounts")?;
     match &plan.view {
         View::Root(overlay) => enter_root(plan, overlay)?,
-        View::Host { writable, root } => narrow_host(plan, writable, root.as_ref())?,
+        View::Host { readable, writable, root } => enter_host(plan, readable, writable, root.as_ref())?,
     }
     if !plan.network {
         bring_loopback_up();
@@ -178,10 +177,7 @@ fn enter_root(plan: &Plan, overlay: &Overlay) -> Outcome<()> {
     let home = root.join("builddir");
     fs::create_dir_all(&home).doing(home.display())?;
     chown(&home, Some(USER), Some(USER)).doing(home.display())?;
-    chdir(root).doing("chdir")?;
-    pivot_root(".", ".").doing("pivot_root")?;
-    umount2(".", MntFlags::MNT_DETACH).doing("leaving the old root")?;
-    chdir("/").doing("chdir")?;
+    leave_for(root)?;
     sethostname("buildroot").doing("host name")
 }
 
@@ -219,7 +215,7 @@ fn mount_proc(at: &Path) -> Outcome<()> {
     mount_new("proc", at, MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, "")?;
     for part in PROC_READ_ONLY.map(|part| at.join(part)).into_iter().filter(|part| part.exists()) {
         mount(Some(&part), &part, None::<&str>, MsFlags::MS_BIND, None::<&str>).doing(part.display())?;
-        set_read_only(&part, true)?;
+        set_read_only(&part)?;
     }
     Ok(())
 }
@@ -233,60 +229,110 @@ fn bind(from: &Path, to: &Path) -> Outcome<()> {
     ))
 }
 
-/// Leaves this machine as it is but read-only, with a few folders that are not, and a `/tmp` of its own.
-fn narrow_host(plan: &Plan, writable: &[PathBuf], root: Option<&(Overlay, PathBuf)>) -> Outcome<()> {
-    empty_tmp(plan, writable, root.map(|(overlay, _)| overlay))?;
+/// What programs of the machine need besides `/usr`: where they look up names, check certificates, and find their libraries.
+/// Never `/etc` as a whole, which has the machine's secrets.
+const ETC: [&str; 22] = [
+    "alternatives",
+    "ca-certificates",
+    "crypto-policies",
+    "dnf",
+    "gai.conf",
+    "gnutls",
+    "group",
+    "host.conf",
+    "hosts",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "libdnf5",
+    "localtime",
+    "nsswitch.conf",
+    "passwd",
+    "pki",
+    "protocols",
+    "resolv.conf",
+    "rpm",
+    "services",
+    "ssl",
+];
+
+/// Folders in those that have private keys.
+const PRIVATE: [&str; 2] = ["etc/pki/tls/private", "etc/ssl/private"];
+
+/// Makes a root with the programs of this machine and nothing else of it, read-only; folders that are named are seen at their
+/// places. Scriptlets of packages run in here too, chrooted, which is no wall for root.
+fn enter_host(plan: &Plan, readable: &[PathBuf], writable: &[PathBuf], root: Option<&(Overlay, PathBuf)>) -> Outcome<()> {
+    let new = &plan.mount;
+    let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount_new("tmpfs", new, plain, "mode=755,size=16m")?;
+    for folder in ["usr", "bin", "sbin", "lib", "lib32", "lib64"] {
+        show(Path::new("/").join(folder).as_path(), new)?;
+    }
+    for name in ETC {
+        show(&Path::new("/etc").join(name), new)?;
+    }
+    for folder in PRIVATE.map(|folder| new.join(folder)).iter().filter(|folder| folder.exists()) {
+        mount_new("tmpfs", folder, plain, "mode=700,size=4k")?;
+    }
+    for folder in ["tmp", "var/tmp", "var/log", "run"] {
+        mount_new("tmpfs", &new.join(folder), plain, TMPFS)?;
+    }
+    for folder in readable {
+        bind(folder, &below(new, folder))?;
+        set_read_only(&below(new, folder))?;
+    }
     for folder in writable {
-        bind(folder, folder)?;
+        bind(folder, &below(new, folder))?;
     }
-    set_read_only(Path::new("/"), true)?;
-    for folder in writable.iter().map(PathBuf::as_path).chain([Path::new(TMP)]) {
-        set_read_only(folder, false)?;
-    }
-    mount_proc(Path::new("/proc"))?;
+    furnish(new)?;
     if let Some((overlay, at)) = root {
-        mount_overlay(overlay, at)?;
-        furnish(at)?;
+        mount_overlay(overlay, &below(new, at))?;
+        furnish(&below(new, at))?;
     }
-    chdir(Path::new(&plan.cwd)).doing(&plan.cwd)
+    leave_for(new)
 }
 
-/// Where programs put what they need for a moment, whatever they are told.
-const TMP: &str = "/tmp";
-
-/// Mounts an empty `/tmp`; what is needed of the machine's own is seen in it at its place.
-fn empty_tmp(plan: &Plan, writable: &[PathBuf], overlay: Option<&Overlay>) -> Outcome<()> {
-    let layers = overlay.into_iter().flat_map(|overlay| &overlay.lowers);
-    let mut kept = Vec::new();
-    for folder in writable.iter().chain(layers).chain([&plan.work]).filter(|folder| folder.starts_with(TMP)) {
-        let open = File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(folder);
-        kept.push((folder, open.doing(folder.display())?));
-    }
-    mount_new("tmpfs", Path::new(TMP), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, TMPFS)?;
-    for (folder, open) in kept {
-        bind(&PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd())), folder)?;
-    }
-    Ok(())
+/// A path of the machine as a path below a folder.
+fn below(folder: &Path, path: &Path) -> PathBuf {
+    folder.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Makes all mounts from a folder on read-only, or this one writable again (mount_setattr(2), Linux 5.12).
-fn set_read_only(folder: &Path, read_only: bool) -> Outcome<()> {
+/// Shows something of this machine at its place below another root: a link as a link, unless it leads to what is not there.
+fn show(path: &Path, new: &Path) -> Outcome<()> {
+    let (Ok(kind), to) = (fs::symlink_metadata(path), below(new, path)) else { return Ok(()) };
+    fs::create_dir_all(to.parent().unwrap_or(new)).doing(to.display())?;
+    if kind.is_dir() {
+        bind(path, &to)?;
+        return set_read_only(&to);
+    }
+    match fs::read_link(path) {
+        Ok(target) if !path.starts_with("/etc") => symlink(target, &to).doing(to.display()),
+        // Small text files, some of them links into `/run` or `/var`.
+        _ => fs::copy(path, &to).map(drop).or_else(|error| if path.exists() { Err(error) } else { Ok(()) }).doing(path.display()),
+    }
+}
+
+/// Makes a folder the root and lets go of the old one.
+fn leave_for(root: &Path) -> Outcome<()> {
+    chdir(root).doing("chdir")?;
+    pivot_root(".", ".").doing("pivot_root")?;
+    umount2(".", MntFlags::MNT_DETACH).doing("leaving the old root")?;
+    chdir("/").doing("chdir")
+}
+
+/// Makes all mounts from a folder on read-only (mount_setattr(2), Linux 5.12).
+fn set_read_only(folder: &Path) -> Outcome<()> {
     let path = CString::new(folder.as_os_str().as_encoded_bytes()).doing(folder.display())?;
     // SAFETY: all zeroes is a valid `mount_attr`: nothing is set and nothing is cleared.
     let mut change: libc::mount_attr = unsafe { std::mem::zeroed() };
-    let recursive = if read_only { libc::AT_RECURSIVE } else { 0 };
-    if read_only {
-        change.attr_set = libc::MOUNT_ATTR_RDONLY;
-    } else {
-        change.attr_clr = libc::MOUNT_ATTR_RDONLY;
-    }
+    change.attr_set = libc::MOUNT_ATTR_RDONLY;
     // SAFETY: the path is a C string that lives through the call, and the structure has the size that is given.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             libc::AT_FDCWD,
             path.as_ptr(),
-            recursive,
+            libc::AT_RECURSIVE,
             &raw mut change,
             size_of::<libc::mount_attr>(),
         )

@@ -24,8 +24,11 @@ pub struct Overlay {
 pub enum View {
     /// A root of its own.
     Root(Overlay),
-    /// This machine, read-only but for some folders. A root is mounted at a place in it, to be worked on from outside.
+    /// The programs of this machine, and of its folders only those that are named, each at its own place. A root is mounted at a place
+    /// in it, to be worked on from outside.
     Host {
+        /// Folders that may be read.
+        readable: Vec<PathBuf>,
         /// Folders that may be written to.
         writable: Vec<PathBuf>,
         /// A root, and the empty folder where it is seen.
