@@ -1,9 +1,12 @@
-//! `kill -9` of the whole line at random moments.
+//! `kill -9` of the whole line at random moments, and of a runner.
 
 use crate::specs::{empty, files};
+use millrace_core::protocol::{Holding, Report};
+use millrace_core::task::Outcome;
 use millrace_tests::up::Up;
+use serde_json::Value;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Times that the line is killed while it works.
 const KILLS: usize = 8;
@@ -34,4 +37,68 @@ fn every_build_still_ends_and_nothing_is_released_twice() {
     assert_eq!(seen, names.map(|name| (name.to_owned(), 1)).into(), "seed {seed}: a push became two builds, or none");
     let (_, primary) = up.http("GET", &format!("/repo/test-9/{}/os/repodata/repomd.xml", std::env::consts::ARCH), "", "");
     assert!(primary.contains("<repomd"), "seed {seed}: the repository is damaged: {primary}");
+}
+
+/// How long a build may take to get somewhere; a lost lease takes a minute of it.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Asks until it is so.
+fn wait_for<T>(what: &str, up: &Up, mut ask: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(Instant::now() < until, "{what} does not come:\n{}", up.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn rpm_task(up: &Up) -> Option<(Value, Value)> {
+    let build = up.builds().into_iter().next()?;
+    let task = build["pipeline"].as_array()?.iter().find(|task| task["step"] == "rpm")?.clone();
+    Some((build, task))
+}
+
+fn processes_with(word: &str) -> usize {
+    let lines =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
+    lines.filter(|line| line.contains(word)).count()
+}
+
+#[test]
+fn a_runner_killed_while_building_is_replaced_and_its_answer_comes_too_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start_without_runner(folder.path());
+    let token = up.runner("first");
+    let marker = folder.path().join("first").display().to_string();
+    let commit = up.push_new("slow", &files(&empty("slow", "BuildArch: noarch", "sleep 15.4712")));
+    wait_for("the build", &up, || (processes_with("15.4712") > 0).then_some(()));
+    let (build, task) = rpm_task(&up).unwrap();
+    assert_eq!((task["state"].as_str(), task["runner"].as_str()), (Some("running"), Some("first")));
+    up.kill_runner("first");
+    wait_for("the end of what it ran", &up, || (processes_with("15.4712") == 0).then_some(()));
+    assert_eq!(processes_with(&marker), 0, "something of the runner is left");
+    up.runner("second");
+    let again = wait_for("the second lease", &up, || {
+        let (_, task) = rpm_task(&up)?;
+        (task["runner"] == "second").then_some(task)
+    });
+    let hows: Vec<&str> = again["attempts"].as_array().unwrap().iter().map(|attempt| attempt["how"].as_str().unwrap()).collect();
+    assert_eq!(hows, ["lost", "running"]);
+    let report = Report {
+        holding: Holding {
+            build: build["id"].as_str().unwrap().parse().unwrap(),
+            task: task["task"].as_str().unwrap().parse().unwrap(),
+            lease: serde_json::from_value(task["attempt"].clone()).unwrap(),
+        },
+        outcome: Outcome::Passed { summary: "too late".to_owned(), artifacts: Vec::new() },
+    };
+    let headers = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+    let (status, answer) = up.http("POST", "/runner/v1/report", &headers, &serde_json::to_string(&report).unwrap());
+    assert_eq!(status, 409, "{answer}");
+    let (_, task) = rpm_task(&up).unwrap();
+    assert_eq!((task["state"].as_str(), task["runner"].as_str()), (Some("running"), Some("second")), "the late answer counted");
+    let (told, released) = up.watch(&commit);
+    assert!(released, "{told}\n{}", up.log());
 }

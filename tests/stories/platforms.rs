@@ -64,3 +64,28 @@ fn branch_patterns_match_whole_names() {
         assert_eq!(matches(pattern, text), expected, "{pattern} on {text}");
     }
 }
+
+#[test]
+fn every_platform_file_that_ships_can_be_used() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/platforms");
+    let plugins = std::fs::read_dir(folder.join("../../runners/plugins")).unwrap();
+    let plugins: Vec<String> = plugins.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut seen = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap().replace("@SEED@", "/srv/seed");
+        let platform = Platform::parse(&name, &text).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(platform.name.as_str(), name, "a platform has its file's name");
+        let steps = steps_of(&platform, &PackageConfig::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let used: Vec<&str> = steps.iter().map(|step| step.plugin.as_str()).collect();
+        assert!(used.iter().all(|plugin| plugins.iter().any(|made| made == plugin)), "{name}: {used:?}, there are {plugins:?}");
+        assert!(steps.iter().any(|step| step.releases), "{name} releases nothing");
+        seen.push(name);
+    }
+    seen.sort();
+    assert_eq!(seen, ["almalinux-10", "almalinux-8", "almalinux-9", "seed-10", "seed-9"]);
+}

@@ -49,6 +49,8 @@ pub struct Up {
     child: Option<Child>,
     secret: String,
     deliveries: u64,
+    runner_here: bool,
+    runners: Vec<(String, Child)>,
     /// One line at a time works in the folder that they share, whichever test process it is of.
     _turn: fs::File,
 }
@@ -56,13 +58,31 @@ pub struct Up {
 impl Up {
     /// Starts a line over a new state folder, with a key and a platform.
     pub fn start(folder: &Path, platform_limits: &str) -> Self {
+        Self::start_with(folder, platform_limits, true)
+    }
+
+    /// The same for a line that has no runner of its own.
+    pub fn start_without_runner(folder: &Path) -> Self {
+        Self::start_with(folder, "", false)
+    }
+
+    fn start_with(folder: &Path, platform_limits: &str, runner_here: bool) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let machine = Machine::here();
         fs::create_dir_all(&machine.work).unwrap();
         let turn = fs::File::create(machine.work.join("turn")).unwrap();
         turn.lock().unwrap();
-        let mut up =
-            Self { machine, folder: folder.to_owned(), port, child: None, secret: String::new(), deliveries: 0, _turn: turn };
+        let mut up = Self {
+            machine,
+            folder: folder.to_owned(),
+            port,
+            child: None,
+            secret: String::new(),
+            deliveries: 0,
+            runner_here,
+            runners: Vec::new(),
+            _turn: turn,
+        };
         fs::create_dir_all(folder.join("forge")).unwrap();
         up.millrace(&["key", "create", "default", "--algorithm", "ed25519"]);
         let platform = platform(&up.machine.repository, platform_limits);
@@ -81,6 +101,7 @@ impl Up {
         let child = Command::new(&self.machine.program)
             .args(["--state", self.state().to_str().unwrap(), "up", "--listen", &format!("127.0.0.1:{}", self.port)])
             .args(["--plugins".as_ref(), self.machine.plugins.as_os_str(), "--work".as_ref(), self.machine.work.as_os_str()])
+            .args((!self.runner_here).then_some("--no-runner"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -96,6 +117,38 @@ impl Up {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Starts a runner of this name as a process of its own; its token.
+    pub fn runner(&mut self, name: &str) -> String {
+        let added = self.millrace(&["runner", "add", name, "--arch", std::env::consts::ARCH, "--url", &self.url(""), "--json"]);
+        let added: Value = serde_json::from_str(&added).unwrap();
+        let token = added["token"].as_str().unwrap().to_owned();
+        let state = self.folder.join(name);
+        fs::create_dir_all(state.join("runner")).unwrap();
+        fs::create_dir_all(self.machine.work.join("roots")).unwrap();
+        std::os::unix::fs::symlink(self.machine.work.join("roots"), state.join("runner/roots")).unwrap();
+        fs::write(state.join("token"), &token).unwrap();
+        let log = fs::File::create(self.folder.join(format!("{name}.log"))).unwrap();
+        let child = Command::new(&self.machine.program)
+            .args(["--state".as_ref(), state.as_os_str()])
+            .args(["runner", "run", name, "--url", &self.url(""), "--token-file"])
+            .arg(state.join("token"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.runners.push((name.to_owned(), child));
+        token
+    }
+
+    /// `kill -9` of a runner.
+    pub fn kill_runner(&mut self, name: &str) {
+        let place = self.runners.iter().position(|(known, _)| known == name).unwrap();
+        let (_, mut child) = self.runners.remove(place);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// `kill -9`.
@@ -228,6 +281,10 @@ impl Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
+        for (_, runner) in &mut self.runners {
+            let _ = runner.kill();
+            let _ = runner.wait();
+        }
         if self.child.is_some() {
             self.kill();
         }
