@@ -5,6 +5,7 @@
 
 mod bad_packages;
 mod crash;
+mod own_step;
 mod release;
 mod sandbox;
 mod specs;

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 pub fn bench(folders: &Folders, json: bool, names: &[String]) -> Result<()> {
     build::workspace(folders)?;
     build::guests(folders)?;
-    build::misbehaving_guest(folders)?;
+    build::example_guests(folders)?;
     let mut command = Command::new(folders.target.join("debug/bench"));
     test::environment(folders, &mut command)?;
     command.args(json.then_some("--json")).args(names).stdin(Stdio::null());

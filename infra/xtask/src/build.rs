@@ -28,17 +28,27 @@ pub fn workspace(folders: &Folders) -> Result<()> {
     Ok(())
 }
 
-/// Builds the guest that misbehaves in every way that a plugin can, for the tests of the host.
-pub fn misbehaving_guest(folders: &Folders) -> Result<()> {
+/// The guests for tests: one that misbehaves in every way that a plugin can, and the step that the README adds.
+const EXAMPLES: [&str; 2] = ["misbehave", "no-bundled"];
+
+/// Builds the guests for tests.
+pub fn example_guests(folders: &Folders) -> Result<()> {
     let environment: Environment = wasm::toolchain(folders)?;
     let mut cargo = cargo(folders, "build");
-    cargo.args(["--profile", "guest", "--target", wasm::TARGET, "-p", "millrace-sdk", "--example", "misbehave"]).envs(environment);
-    progress::timed(folders, "misbehave", "build the guest for tests", 30, |progress| {
-        counted(folders, "misbehave", cargo, progress)
+    cargo.args(["--profile", "guest", "--target", wasm::TARGET, "-p", "millrace-sdk"]).envs(environment);
+    cargo.args(EXAMPLES.iter().flat_map(|example| ["--example", example]));
+    progress::timed(folders, "examples", "build the guests for tests", 30, |progress| {
+        counted(folders, "examples", cargo, progress)
     })?;
-    let (made, copy) = ("guest/examples/misbehave.wasm", folders.plugins().join("examples/misbehave.wasm"));
-    let made = std::fs::read(folders.target.join(wasm::TARGET).join(made)).context("read the guest for tests")?;
-    crate::folders::write(&copy, made)
+    let made = folders.target.join(wasm::TARGET).join("guest/examples");
+    for example in EXAMPLES {
+        // rustc writes a crate's name with an underscore.
+        let made = made.join(format!("{}.wasm", example.replace('-', "_")));
+        let made = [made.with_file_name(format!("{example}.wasm")), made].into_iter().find(|file| file.exists());
+        let made = std::fs::read(made.with_context(|| format!("cargo built no {example}"))?).context("read a guest for tests")?;
+        crate::folders::write(&folders.plugins().join("examples").join(format!("{example}.wasm")), made)?;
+    }
+    Ok(())
 }
 
 /// Builds the guests and puts their components into one folder, as `NAME.wasm`.
