@@ -3,7 +3,7 @@
 use crate::specs::{empty, files};
 use millrace_core::protocol::{Holding, Report};
 use millrace_core::task::Outcome;
-use millrace_tests::up::Up;
+use millrace_tests::up::{Up, processes_with};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -58,12 +58,6 @@ fn rpm_task(up: &Up) -> Option<(Value, Value)> {
     let build = up.builds().into_iter().next()?;
     let task = build["pipeline"].as_array()?.iter().find(|task| task["step"] == "rpm")?.clone();
     Some((build, task))
-}
-
-fn processes_with(word: &str) -> usize {
-    let lines =
-        std::fs::read_dir("/proc").unwrap().filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
-    lines.filter(|line| line.contains(word)).count()
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! What a foreign command can do to the machine: nothing. Each of these tries something, in the root that packages are tried in.
 
-use millrace_core::Arch;
-use millrace_core::platform::{Buildroot, Limits, Repository};
+use millrace_core::platform::{Limits, Platform};
 use millrace_host::buildroot::{Buildroots, Kind, Recipe, Root, RootError, Session};
 use millrace_host::sandbox::{Command, Ended, Sandbox, View};
-use millrace_tests::up::Machine;
+use millrace_tests::up::{Machine, platform, processes_with};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -88,21 +87,15 @@ impl Yard {
     }
 }
 
+/// What the tests' platform is made from, without what the line releases.
 fn recipe() -> Recipe {
-    let seed = Repository {
-        id: "seed".to_owned(),
-        baseurl: Some(Machine::here().repository),
-        mirrorlist: None,
-        gpgkey: None,
-        priority: 99,
-    };
-    let minimal = ["bash", "coreutils", "rpm", "libc-bin", "findutils", "grep", "sed"].map(str::to_owned).to_vec();
+    let platform = Platform::parse("platform.toml", &platform(&Machine::here().repository, "")).unwrap();
     Recipe {
-        arch: Arch::ALL.into_iter().find(|arch| arch.as_str() == std::env::consts::ARCH).unwrap(),
-        releasever: "9".to_owned(),
-        module_platform: None,
-        repositories: vec![seed],
-        buildroot: Buildroot { packages: vec!["buildsys-build".to_owned()], minimal },
+        arch: std::env::consts::ARCH.parse().unwrap(),
+        releasever: platform.releasever,
+        module_platform: platform.module_platform,
+        repositories: platform.repositories,
+        buildroot: platform.buildroot,
     }
 }
 
@@ -111,13 +104,6 @@ fn status(ended: &Ended) -> Option<u8> {
         Ended::Exited { status, .. } => Some(*status),
         _ => None,
     }
-}
-
-/// Processes of the machine whose command line has this word.
-fn processes_with(word: &str) -> Vec<String> {
-    let lines = fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
-    // The sandbox's own launcher has the plan, and so the word, as an argument; it is what must not be left either.
-    lines.filter(|line| line.contains(word) && !line.contains("nextest")).collect()
 }
 
 #[test]
@@ -137,7 +123,7 @@ fn a_loop_is_stopped_in_time_and_nothing_of_it_is_left() {
     let (ended, _) = yard.run(&["/bin/bash", "-c", script], Duration::from_secs(1), false);
     assert_eq!(ended, Ended::TimedOut);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    assert_eq!(processes_with("4711.25"), Vec::<String>::new());
+    assert_eq!(processes_with("4711.25"), 0);
 }
 
 #[test]

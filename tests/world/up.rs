@@ -304,7 +304,14 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn platform(repository: &str, limits: &str) -> String {
+/// How many processes of the machine have this word in their command line.
+pub fn processes_with(word: &str) -> usize {
+    let lines = fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
+    lines.filter(|line| line.contains(word)).count()
+}
+
+/// The platform file of the tests.
+pub fn platform(repository: &str, limits: &str) -> String {
     let arch = std::env::consts::ARCH;
     format!(
         r#"

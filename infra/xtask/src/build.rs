@@ -44,8 +44,7 @@ pub fn example_guests(folders: &Folders) -> Result<()> {
     for example in EXAMPLES {
         // rustc writes a crate's name with an underscore.
         let made = made.join(format!("{}.wasm", example.replace('-', "_")));
-        let made = [made.with_file_name(format!("{example}.wasm")), made].into_iter().find(|file| file.exists());
-        let made = std::fs::read(made.with_context(|| format!("cargo built no {example}"))?).context("read a guest for tests")?;
+        let made = std::fs::read(&made).with_context(|| format!("read {}", made.display()))?;
         crate::folders::write(&folders.plugins().join("examples").join(format!("{example}.wasm")), made)?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use super::RootError;
 use super::recipe::fetch;
 use flate2::read::GzDecoder;
 use millrace_core::Digest;
+use millrace_core::platform::RELEASED_REPOSITORY;
 use rpmrepo_metadata::{Checksum, MetadataError, PrimaryXml, RepomdRecord, RepomdXml, utils};
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read};
@@ -35,7 +36,7 @@ impl Released {
         let repomd = RepomdXml::read_data(utils::create_xml_reader(self.repomd.as_slice()));
         let repomd = repomd.map_err(|error| unreadable(error.to_string()))?;
         let primary = repomd.get_record("primary").ok_or_else(|| unreadable("it has no list of packages".to_owned()))?;
-        let packed = fetch(&self.url(primary), "released", PRIMARY_BYTES_MAX)?;
+        let packed = fetch(&self.url(primary), RELEASED_REPOSITORY, PRIMARY_BYTES_MAX)?;
         if primary.checksum != Checksum::Sha256(Digest::of(&packed).hex()) {
             return Err(unreadable("the list of packages is not the one that repomd.xml names".to_owned()));
         }

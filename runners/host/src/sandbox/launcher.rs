@@ -257,7 +257,7 @@ const ETC: [&str; 22] = [
 ];
 
 /// Folders in those that have private keys.
-const PRIVATE: [&str; 2] = ["etc/pki/tls/private", "etc/ssl/private"];
+const PRIVATE: [&str; 4] = ["etc/pki/CA/private", "etc/pki/entitlement", "etc/pki/tls/private", "etc/ssl/private"];
 
 /// Makes a root with the programs of this machine and nothing else of it, read-only; folders that are named are seen at their
 /// places. Scriptlets of packages run in here too, chrooted, which is no wall for root.
@@ -297,18 +297,15 @@ fn below(folder: &Path, path: &Path) -> PathBuf {
     folder.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Shows something of this machine at its place below another root: a link as a link, unless it leads to what is not there.
+/// Shows something of this machine, if it is there, at its place below another root. A link beside `/usr` leads into it and stays one;
+/// what links of `/etc` lead to may lie in `/run` or `/var`, which are not seen.
 fn show(path: &Path, new: &Path) -> Outcome<()> {
-    let (Ok(kind), to) = (fs::symlink_metadata(path), below(new, path)) else { return Ok(()) };
+    let (Ok(kind), to) = (fs::metadata(path), below(new, path)) else { return Ok(()) };
     fs::create_dir_all(to.parent().unwrap_or(new)).doing(to.display())?;
-    if kind.is_dir() {
-        bind(path, &to)?;
-        return set_read_only(&to);
-    }
     match fs::read_link(path) {
         Ok(target) if !path.starts_with("/etc") => symlink(target, &to).doing(to.display()),
-        // Small text files, some of them links into `/run` or `/var`.
-        _ => fs::copy(path, &to).map(drop).or_else(|error| if path.exists() { Err(error) } else { Ok(()) }).doing(path.display()),
+        _ if kind.is_dir() => bind(path, &to).and_then(|()| set_read_only(&to)),
+        _ => fs::copy(path, &to).map(drop).doing(path.display()),
     }
 }
 
