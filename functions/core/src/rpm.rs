@@ -35,7 +35,7 @@ pub struct Rpm {
 pub enum Kind {
     /// What people install.
     Os,
-    /// `-debuginfo` and `-debugsource`.
+    /// What debuggers read: `-debuginfo`, `-debugsource`, `-debuginfo-common`.
     Debug,
     /// Source packages.
     Source,
@@ -67,7 +67,7 @@ impl Rpm {
     pub fn kind(&self) -> Kind {
         if self.is_source() {
             Kind::Source
-        } else if self.name.ends_with("-debuginfo") || self.name.ends_with("-debugsource") {
+        } else if is_debug(&self.name) {
             Kind::Debug
         } else {
             Kind::Os
@@ -95,10 +95,39 @@ impl Rpm {
     }
 }
 
+/// Whether a package of this name is for debuggers: by its end, or by `-debuginfo-` anywhere in it, as koji tells them apart
+/// (`kernel-debuginfo-common-x86_64`). The step `check` has the same rule.
+fn is_debug(name: &str) -> bool {
+    name.ends_with("-debuginfo") || name.ends_with("-debugsource") || name.contains("-debuginfo-")
+}
+
 /// NEVRA: `name-[epoch:]version-release.arch`.
 impl fmt::Display for Rpm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let epoch = if self.epoch == 0 { String::new() } else { format!("{}:", self.epoch) };
         write!(f, "{}-{epoch}{}-{}.{}", self.name, self.version, self.release, self.arch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(name: &str, arch: &str) -> Kind {
+        let (version, release) = ("1".to_owned(), "1".to_owned());
+        let (exclusive_arch, exclude_arch, build_arch) = (vec![], vec![], vec![]);
+        Rpm { name: name.to_owned(), epoch: 0, version, release, arch: arch.to_owned(), exclusive_arch, exclude_arch, build_arch }
+            .kind()
+    }
+
+    #[test]
+    fn what_debuggers_read_goes_where_debuggers_look() {
+        for name in ["zlib-debuginfo", "zlib-debugsource", "kernel-debuginfo-common-x86_64", "kernel-rt-debuginfo-common-aarch64"] {
+            assert_eq!(kind(name, "x86_64"), Kind::Debug, "{name}");
+        }
+        for name in ["zlib", "debuginfo", "debugsource-tools", "debuginfo-install", "kernel-debuginformation", "zlib-debug"] {
+            assert_eq!(kind(name, "x86_64"), Kind::Os, "{name}");
+        }
+        assert_eq!(kind("kernel-debuginfo-common-x86_64", "src"), Kind::Source);
     }
 }

@@ -48,8 +48,12 @@ fn run(task: Task) -> Result<Outcome, Failure> {
 
 /// Debugging packages are not what people install, and need the sources of their build beside them.
 fn is_debug(package: &Artifact) -> bool {
-    let name = package.rpm.as_ref().map_or("", |rpm| rpm.name.as_str());
-    name.ends_with("-debuginfo") || name.ends_with("-debugsource")
+    package.rpm.as_ref().is_some_and(|rpm| is_debug_name(&rpm.name))
+}
+
+/// Whether it is a debugging package's name, by the rule that puts packages into the repository `debug`.
+fn is_debug_name(name: &str) -> bool {
+    name.ends_with("-debuginfo") || name.ends_with("-debugsource") || name.contains("-debuginfo-")
 }
 
 fn tests(config: &Config) -> Result<Vec<String>, Failure> {
@@ -158,3 +162,18 @@ exit 0
 "#;
 
 millrace_sdk::plugin!(run);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_debuggers_read_is_not_tried() {
+        for name in ["zlib-debuginfo", "zlib-debugsource", "kernel-debuginfo-common-x86_64", "kernel-rt-debuginfo-common-aarch64"] {
+            assert!(is_debug_name(name), "{name}");
+        }
+        for name in ["zlib", "debuginfo", "debugsource-tools", "debuginfo-install", "kernel-debuginformation", "zlib-debug"] {
+            assert!(!is_debug_name(name), "{name}");
+        }
+    }
+}
