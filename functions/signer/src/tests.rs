@@ -18,6 +18,7 @@ use millrace_store::{BlobStore as _, StateStore as _, records};
 use rpms::{entry_of, packages, place_of, rpmkeys, with_header};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 
 const CREATED_S: u64 = 1_780_000_000;
 const COMMITTED_S: u64 = 1_790_000_000;
@@ -380,15 +381,95 @@ async fn an_order_moves_its_build_on_once_however_often_it_is_delivered() {
     assert_eq!(effects, [&Effect::Release(released.clone())]);
 }
 
+impl Desk {
+    /// Another store with the files of an order, to find out there what the signer makes of them.
+    async fn copy_of(&self, order: &SignOrder) -> MemoryStore {
+        let copy = MemoryStore::new();
+        for file in &order.files {
+            copy.put(self.store.read_all(&file.digest, u64::MAX).await.unwrap()).await.unwrap();
+        }
+        copy
+    }
+
+    /// Asserts that no file of an order was signed.
+    async fn assert_signed_nothing_of(&self, order: &SignOrder) {
+        for signed in sign_files(order, &self.keys, &self.copy_of(order).await).await.unwrap() {
+            assert_eq!(self.store.size(&signed.signed).await.unwrap(), None, "a file was signed with the key {}", order.key);
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_order_that_no_build_gave_signs_nothing() {
     let desk = desk();
     let order = desk.order("release", &[&packages().hello]).await;
     assert!(matches!(desk.deliver(&order).await.unwrap_err(), SignError::UnknownBuild(_)));
+    desk.assert_signed_nothing_of(&order).await;
+}
+
+#[tokio::test]
+async fn a_forged_order_is_refused_for_not_being_the_builds_before_anything_is_signed() {
+    let desk = desk();
+    let order = desk.order("release", &[&packages().hello]).await;
     keep_build(&desk, &order).await;
-    let forged = desk.order("other", &[&packages().hello]).await;
-    assert!(matches!(desk.deliver(&forged).await.unwrap(), Answer::NotWanted(_)));
-    assert_eq!(desk.stage().await, Stage::Signing { order });
+    let other = desk.order("other", &[&packages().hello]).await;
+    let more = desk.order("release", &[&packages().hello, &packages().long]).await;
+    let swapped = SignOrder { files: desk.order("release", &[&packages().long]).await.files, ..order.clone() };
+    let rekeyed = SignOrder { key: key("other"), ..order.clone() };
+    for forged in [other, more, swapped, rekeyed] {
+        // Who compares ids alone, or leaves the comparison to the build's answer, has other words for it.
+        let refusal = format!("build {} ordered {}, not {}", build_id(), order.id, forged.id);
+        assert_eq!(desk.deliver(&forged).await.unwrap(), Answer::NotWanted(refusal));
+        desk.assert_signed_nothing_of(&forged).await;
+        assert_eq!(desk.stage().await, Stage::Signing { order: order.clone() });
+    }
+}
+
+/// Runs a future for this many of its pauses; what it came to where it came to its end.
+async fn run_for<T>(steps: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let mut left = steps;
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_signer_that_dies_anywhere_signs_again_to_the_same_bytes_and_its_build_hears_it_once() {
+    let Desk { keys, _folder, .. } = desk();
+    let (mut steps, mut written_and_not_told) = (0, 0);
+    loop {
+        let desk = Desk { _folder: tempfile::tempdir().unwrap(), keys: keys.clone(), store: MemoryStore::with_yields() };
+        let order = desk.order("release", &[&packages().hello, &packages().source]).await;
+        keep_build(&desk, &order).await;
+        let finished = run_for(steps, desk.deliver(&order)).await.is_some();
+
+        let expected = sign_files(&order, &keys, &desk.copy_of(&order).await).await.unwrap();
+        let all_written = desk.store.size(&expected[1].signed).await.unwrap().is_some();
+        written_and_not_told += usize::from(all_written && matches!(desk.stage().await, Stage::Signing { .. }));
+        assert!(all_written || matches!(desk.stage().await, Stage::Signing { .. }), "after {steps} steps");
+
+        let answer = desk.deliver(&order).await.unwrap();
+        assert!(matches!(answer, Answer::Signed | Answer::NotWanted(_)), "after {steps} steps: {answer:?}");
+        let Stage::Releasing { order: released } = desk.stage().await else { panic!("after {steps} steps") };
+        let digests: Vec<Digest> = released.placements.iter().map(|placement| placement.file.digest).collect();
+        assert_eq!(digests, expected.iter().map(|file| file.signed).collect::<Vec<_>>(), "after {steps} steps");
+        assert_eq!(sign_files(&order, &keys, &desk.store).await.unwrap(), expected, "after {steps} steps");
+        let letters = desk.store.take(10, NOW, NOW.plus_ms(1)).await.unwrap();
+        let effects: Vec<Effect> = letters.into_iter().map(|letter| letter.effect).collect();
+        assert_eq!(effects, [Effect::Release(released)], "after {steps} steps");
+        if finished {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 30 && written_and_not_told > 3, "{steps} steps, {written_and_not_told} of them between signing and telling");
 }
 
 #[tokio::test]
