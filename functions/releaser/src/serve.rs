@@ -32,9 +32,15 @@ const MOUNT: &str = "/repo";
 /// Name of the file with the public keys.
 const KEY_FILE: &str = "RPM-GPG-KEY-millrace";
 
-/// What may change with the next release is asked for again after a minute, what is named by its content never.
+/// What may change with the next release or a rollback is asked for again after a minute, what is named by its content or lies in
+/// one generation never.
 const CHANGES: &str = "max-age=60, must-revalidate";
 const STAYS: &str = "max-age=31536000, immutable";
+
+/// What repeats the address that a visitor says it came by is for that visitor alone: kept by a cache, one made-up
+/// `X-Forwarded-Host` would send everybody else to another server. `Vary` would not do, for many caches heed it for
+/// `Accept-Encoding` only; and the texts are so short that asking for them every time costs nothing.
+const FOR_ONE_VISITOR: &str = "no-store";
 
 /// Generations kept at hand, since reading one takes longer than most requests: some platforms' current ones, and those before
 /// them that clients are still busy with. Each may have some tens of megabytes.
@@ -105,7 +111,7 @@ async fn serve<B: BlobStore>(
 ) -> Response {
     match find(&shelf, &platform, &path, &base_url(&headers)).await {
         Ok(Found::Text(text)) => {
-            let kinds = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, CHANGES)];
+            let kinds = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, FOR_ONE_VISITOR)];
             (kinds, text).into_response()
         }
         Ok(Found::File(file, cache)) => file::send(shelf.blobs, &method, &headers, file, &path, cache),
@@ -137,8 +143,13 @@ async fn find<B: BlobStore>(shelf: &Shelf<B>, platform: &str, path: &str, base: 
     if let Some(repository) = path.strip_suffix("/mirrorlist").filter(|repository| now.repositories.contains_key(*repository)) {
         return Ok(Found::Text(format!("{base}/{name}/gen/{}/{repository}/\n", digest.hex())));
     }
-    let changes = path.ends_with("/repomd.xml") || path.ends_with("/repomd.xml.asc");
-    Ok(now.file(path).map_or(Found::Nothing, |file| Found::File(file, if changes { CHANGES } else { STAYS })))
+    Ok(now.file(path).map_or(Found::Nothing, |file| Found::File(file, if is_named_by_content(path) { STAYS } else { CHANGES })))
+}
+
+/// Whether a path of the repository as it is now never means other bytes: only metadata has its digest in its name. A package
+/// has not: after a rollback, its name and version may come back with other content.
+fn is_named_by_content(path: &str) -> bool {
+    path.contains("/repodata/") && path.ends_with(".xml.gz")
 }
 
 /// How the client reached us.

@@ -3,7 +3,7 @@
 use super::metadata::createrepo;
 use super::rpms::{Package, Variant, package, packages};
 use super::{NOW, NamedSeal, order, platform, released};
-use crate::{Seal, SealError, prepare, publish, router};
+use crate::{Seal, SealError, prepare, publish, rollback, router};
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::{Router, http};
@@ -66,7 +66,7 @@ async fn a_package_is_served_with_what_caches_need() {
     let tag = format!("\"{}\"", Digest::of(&wanted.bytes).hex());
     assert_eq!(answer.header("etag"), tag);
     assert_eq!(answer.header("content-type"), "application/x-rpm");
-    assert_eq!(answer.header("cache-control"), "max-age=31536000, immutable");
+    assert_eq!(answer.header("cache-control"), "max-age=60, must-revalidate");
     assert_eq!(answer.header("content-length"), wanted.bytes.len().to_string());
     let known = ask(&store, "GET", PACKAGE, &[("if-none-match", &tag)]).await;
     assert_eq!((known.status, known.body.len(), known.header("etag")), (StatusCode::NOT_MODIFIED, 0, &tag[..]));
@@ -98,6 +98,71 @@ async fn a_plus_in_a_name_may_be_written_either_way() {
     {
         let answer = get(&store, &format!("/repo/el-9/x86_64/os/Packages/t/{name}")).await;
         assert_eq!((answer.status, &answer.body), (StatusCode::OK, wanted), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_tilde_and_a_caret_in_a_name_may_be_written_either_way_under_every_address() {
+    let (store, wanted) = (MemoryStore::new(), packages(Variant::Caret));
+    publish(&order(&store, "build", &wanted.iter().collect::<Vec<_>>()).await, &NamedSeal, &store, NOW).await.unwrap();
+    publish(&order(&store, "other", &[package(Variant::First, "tally-c++")]).await, &NamedSeal, &store, NOW).await.unwrap();
+    let (_, generation) = crate::current(&platform().name, &store).await.unwrap().unwrap();
+    let (caret, plus) = (&package(Variant::Caret, "tally-c++").bytes, &package(Variant::First, "tally-c++").bytes);
+    let source = &super::rpms::source(Variant::Caret).bytes;
+    for top in ["/repo/el-9".to_owned(), format!("/repo/el-9/gen/{}", generation.hex())] {
+        for (path, wanted) in [
+            ("x86_64/os/Packages/t/tally-c++-1.0^git1-1.el9.x86_64.rpm", caret),
+            ("x86_64/os/Packages/t/tally-c++-1.0%5Egit1-1.el9.x86_64.rpm", caret),
+            ("x86_64/os/Packages/t/tally-c%2b%2b-1.0%5egit1-1.el9.x86_64.rpm", caret),
+            ("x86_64/os/Packages/t/tally-c++-1.0~rc1-1.el9.x86_64.rpm", plus),
+            ("x86_64/os/Packages/t/tally-c%2B%2B-1.0%7Erc1-1.el9.x86_64.rpm", plus),
+            ("source/Packages/t/tally-1.0^git1-1.el9.src.rpm", source),
+            ("source/Packages/t/tally-1.0%5Egit1-1.el9.src.rpm", source),
+        ] {
+            let answer = get(&store, &format!("{top}/{path}")).await;
+            assert_eq!((answer.status, &answer.body), (StatusCode::OK, wanted), "{top}/{path}");
+        }
+    }
+    let primary = &super::metadata::served(&store, "x86_64/os").await["primary.xml"];
+    assert!(primary.contains("href=\"Packages/t/tally-c++-1.0^git1-1.el9.x86_64.rpm\""), "{primary}");
+}
+
+#[tokio::test]
+async fn no_cache_keeps_what_repeats_the_address_that_a_visitor_claims_to_have_come_by() {
+    let store = store().await;
+    for path in ["/repo/el-9/el-9.repo", "/repo/el-9/x86_64/os/mirrorlist"] {
+        let claimed = ask(&store, "GET", path, &[("x-forwarded-host", "elsewhere.example")]).await;
+        assert!(claimed.text().contains("elsewhere.example"), "{}", claimed.text());
+        assert_eq!(claimed.header("cache-control"), "no-store", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn only_what_never_means_other_bytes_is_called_immutable() {
+    let (store, forever, minute) = (store().await, "max-age=31536000, immutable", "max-age=60, must-revalidate");
+    let (then, digest) = crate::current(&platform().name, &store).await.unwrap().unwrap();
+    let primary = then.repositories["x86_64/os"].repodata.keys().find(|name| name.ends_with("-primary.xml.gz")).unwrap();
+    let pinned = PACKAGE.replace("/el-9/", &format!("/el-9/gen/{}/", digest.hex()));
+    let metadata = "/repo/el-9/x86_64/os/repodata";
+    for (path, cache) in [
+        (PACKAGE.to_owned(), minute),
+        (pinned, forever),
+        (format!("{metadata}/{primary}"), forever),
+        (format!("{metadata}/repomd.xml"), minute),
+        (format!("{metadata}/repomd.xml.asc"), minute),
+        ("/repo/el-9/RPM-GPG-KEY-millrace".to_owned(), minute),
+    ] {
+        assert_eq!(get(&store, &path).await.header("cache-control"), cache, "{path}");
+    }
+    // The same name and version come back with other bytes, once the first were taken away.
+    let only = MemoryStore::new();
+    prepare(&platform(), &NamedSeal, &only, NOW).await.unwrap();
+    for variant in [Variant::First, Variant::Again] {
+        let build = if matches!(variant, Variant::First) { "first" } else { "again" };
+        publish(&order(&only, build, &[package(variant, "tally")]).await, &NamedSeal, &only, NOW).await.unwrap();
+        let answer = get(&only, PACKAGE).await;
+        assert_eq!((&answer.body, answer.header("cache-control")), (&package(variant, "tally").bytes, minute));
+        rollback(&platform().name, 1, &NamedSeal, &only, NOW).await.unwrap();
     }
 }
 
@@ -149,7 +214,6 @@ metadata_expire=60
 async fn whoever_began_to_read_before_a_release_reads_on_in_the_same_state() {
     let store = store().await;
     let pinned = get(&store, "/repo/el-9/x86_64/os/mirrorlist").await;
-    assert_eq!(pinned.header("cache-control"), "max-age=60, must-revalidate");
     let base = pinned.text().trim_end().trim_start_matches("http://line.example:8080").to_owned();
     let repomd = get(&store, &format!("{base}repodata/repomd.xml")).await;
     assert_eq!(repomd.header("cache-control"), "max-age=31536000, immutable");

@@ -11,7 +11,7 @@ const SPEC: &str = r#"
 %global debug_package %{nil}
 Name: tally
 %{?with_epoch:Epoch: 1}
-Version: 1.0~rc1
+Version: %{?with_caret:1.0^git1}%{!?with_caret:1.0~rc1}
 Release: %{number}.el9
 Summary: Counts <things> & "more"
 License: MIT and Apache-2.0
@@ -113,16 +113,19 @@ pub enum Variant {
     Second,
     /// Release 1 with an epoch.
     Epoch,
+    /// Release 1 of what came after a version, as `^` says.
+    Caret,
 }
 
 /// All packages of a variant, in the order of their names; each variant is built once a process.
 pub fn packages(variant: Variant) -> &'static [Package] {
-    static BUILT: [OnceLock<Vec<Package>>; 4] = [const { OnceLock::new() }; 4];
+    static BUILT: [OnceLock<Vec<Package>>; 5] = [const { OnceLock::new() }; 5];
     let (at, defines): (_, &[&str]) = match variant {
         Variant::First => (0, &["number 1", "maker Dana"]),
         Variant::Again => (1, &["number 1", "maker Emile"]),
         Variant::Second => (2, &["number 2", "maker Dana"]),
         Variant::Epoch => (3, &["number 1", "maker Dana", "with_epoch 1"]),
+        Variant::Caret => (4, &["number 1", "maker Dana", "with_caret 1"]),
     };
     BUILT[at].get_or_init(|| build(defines))
 }
