@@ -52,11 +52,11 @@ pub struct Generation {
     pub previous: Option<Digest>,
     /// When it was made, in seconds since 1970; never earlier than the one before.
     pub released_s: u64,
-    /// Which key signed the metadata.
+    /// Which key signs the metadata.
     pub key: KeyName,
-    /// That key's public certificate, armored.
+    /// That key's public certificate, armored, as it was when the platform was given the key.
     pub key_certificate: Digest,
-    /// The same and, behind it, those of the keys that earlier packages were signed with: what clients must trust.
+    /// The same and those of the keys that other packages are signed with, each once: what clients must trust.
     pub certificate: FileRef,
     /// By their path: `x86_64/os`, `source`.
     pub repositories: BTreeMap<String, Repository>,

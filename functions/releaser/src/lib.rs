@@ -13,7 +13,7 @@ mod root;
 mod serve;
 
 pub use generation::{Entry, FileRef, Generation, Repository};
-pub use publish::{ReleaseError, Seal, SealError, prepare, publish, release, rollback};
+pub use publish::{Changed, ReleaseError, Seal, SealError, prepare, publish, release, rollback};
 pub use root::{Released, current};
 pub use serve::router;
 

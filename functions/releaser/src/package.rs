@@ -17,6 +17,10 @@ pub async fn describe(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<BT
         let file = &placement.file;
         let refused = |problem: String| ReleaseError::Refused(format!("{}: {problem}", file.name));
         check_name(file).map_err(refused)?;
+        if placement.into.is_empty() {
+            let (rpm, arch, platform) = (&file.rpm, &file.rpm.arch, &order.platform);
+            return Err(ReleaseError::Refused(format!("{rpm} is for {arch}, and platform {platform} has no repository for it")));
+        }
         let head = read(file, blobs).await?;
         let reference = FileRef { digest: file.digest, size: file.size };
         let pieces = repodata::pieces(&head, reference, &location(&file.name), order.released_s);

@@ -3,7 +3,7 @@
 use crate::generation::{FileRef, Generation, Next, Taken};
 use crate::package::describe;
 use crate::repodata::{self, Pieces, REPOMD};
-use crate::root::{Released, generation, numbered, root, swap};
+use crate::root::{Released, Root, generation, numbered, root, swap};
 use millrace_core::build::{Event, Refused};
 use millrace_core::order::{ReleaseOrder, repositories_of};
 use millrace_core::platform::Platform;
@@ -65,6 +65,14 @@ pub enum ReleaseError {
     /// Other releases came first, again and again. A retry may help.
     #[error("other releases of platform {0} came first, again and again")]
     Busy(PlatformName),
+    /// There is no such generation to go back to; whoever named it must name another one.
+    #[error("platform {platform} has no generation {number}")]
+    NoGeneration {
+        /// Whose.
+        platform: PlatformName,
+        /// Which was named.
+        number: u64,
+    },
 }
 
 impl From<Taken> for ReleaseError {
@@ -104,14 +112,26 @@ pub async fn publish(
     blobs: &impl BlobStore,
     now: Timestamp,
 ) -> Result<Released, ReleaseError> {
-    let metadata = describe(order, blobs).await?;
+    let metadata = match describe(order, blobs).await {
+        Ok(metadata) => metadata,
+        // What is out is out: an order that was carried out before is answered so, even where its packages were lost since, or
+        // this releaser asks more of them than the one that carried it out.
+        Err(error) => return carried_out(order, blobs).await?.ok_or(error),
+    };
     let add = |current: Generation| {
         if current.orders.contains_key(&order.id) { Ok(None) } else { Ok(Some(current.with_order(order, &metadata)?)) }
     };
-    match change(&order.platform, &order.key, seal, blobs, now, add).await? {
+    match change(&order.platform, Sealing::AsBefore(&order.key), seal, blobs, now, add).await? {
         Changed::To(released) => Ok(released),
         Changed::Not(at) => first_with(order, at, blobs).await,
     }
+}
+
+/// The generation that carried an order out, if one did.
+async fn carried_out(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<Option<Released>, ReleaseError> {
+    let Some(Root { released: at, .. }) = root(&order.platform, blobs).await? else { return Ok(None) };
+    let now = generation(&order.platform, &at.generation, blobs).await?;
+    if now.orders.contains_key(&order.id) { first_with(order, at, blobs).await.map(Some) } else { Ok(None) }
 }
 
 /// The generation that carried an order out; `at` is one that has it.
@@ -129,44 +149,57 @@ pub async fn prepare(platform: &Platform, seal: &impl Seal, blobs: &impl BlobSto
         let (next, new) = current.with_repositories(repositories_of(&platform.architectures).iter().map(ToString::to_string));
         Ok((!new.is_empty()).then_some((next, new)))
     };
-    change(&platform.name, &platform.key, seal, blobs, now, add).await.map(drop)
+    change(&platform.name, Sealing::Anew(&platform.key), seal, blobs, now, add).await.map(drop)
 }
 
 /// Puts the packages of an earlier generation in place of what is there, by a new generation: numbers only grow, so that
-/// clients and caches notice.
+/// clients and caches notice. Where the packages are those already, nothing is changed.
 pub async fn rollback(
     platform: &PlatformName,
     number: u64,
     seal: &impl Seal,
     blobs: &impl BlobStore,
     now: Timestamp,
-) -> Result<Released, ReleaseError> {
-    let none = || ReleaseError::Refused(format!("platform {platform} has no generation {number}"));
+) -> Result<Changed, ReleaseError> {
+    let none = || ReleaseError::NoGeneration { platform: platform.clone(), number };
     let at = root(platform, blobs).await?.ok_or_else(none)?.released.generation;
     let key = generation(platform, &at, blobs).await?.key;
     let (earlier, _) = numbered(platform, at, number, blobs).await?.ok_or_else(none)?;
-    match change(platform, &key, seal, blobs, now, |current| Ok(Some(current.with_packages_of(&earlier)))).await? {
-        Changed::To(released) | Changed::Not(released) => Ok(released),
-    }
+    let put_back = |current: Generation| {
+        let (next, changed) = current.with_packages_of(&earlier);
+        Ok((!changed.is_empty()).then_some((next, changed)))
+    };
+    change(platform, Sealing::AsBefore(&key), seal, blobs, now, put_back).await
 }
 
 /// What became of a change.
-enum Changed {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
     /// This is what everybody reads now.
     To(Released),
     /// Nothing was to be changed in this.
     Not(Released),
 }
 
+/// Which key seals the metadata. Only a platform that is added with another key changes it: an order may have been made before
+/// that, and must not take the change back.
+enum Sealing<'a> {
+    /// This one, and what another one sealed is sealed anew.
+    Anew(&'a KeyName),
+    /// The one that sealed the generation before; packages that come with the change may be signed with this one.
+    AsBefore(&'a KeyName),
+}
+
 /// Makes the next generation by a rule, which answers none where nothing is to change; anew where somebody else came first.
 async fn change(
     platform: &PlatformName,
-    key: &KeyName,
+    sealing: Sealing<'_>,
     seal: &impl Seal,
     blobs: &impl BlobStore,
     now: Timestamp,
     rule: impl Fn(Generation) -> Result<Option<Next>, ReleaseError>,
 ) -> Result<Changed, ReleaseError> {
+    let (Sealing::Anew(key) | Sealing::AsBefore(key)) = sealing;
     let certificate = seal.public_key(key).await?;
     for _ in 0..CONFLICTS_MAX {
         let found = root(platform, blobs).await?;
@@ -174,11 +207,14 @@ async fn change(
             Some(root) => generation(platform, &root.released.generation, blobs).await?,
             None => Generation::none(platform, key, put(certificate.clone(), blobs).await?),
         };
-        let (rekeyed, is_rekeyed) = with_key(current, key, &certificate, blobs).await?;
-        let (mut next, mut stale) = match (rule(rekeyed.clone())?, &found) {
+        let (keyed, is_rekeyed) = match sealing {
+            Sealing::Anew(_) => with_key(current, key, &certificate, blobs).await?,
+            Sealing::AsBefore(_) => (with_certificates(current, key, &certificate, seal, blobs).await?, false),
+        };
+        let (mut next, mut stale) = match (rule(keyed.clone())?, &found) {
             (Some(next), _) => next,
             (None, Some(root)) if !is_rekeyed => return Ok(Changed::Not(root.released)),
-            (None, _) => rekeyed.with_repositories([]),
+            (None, _) => keyed.with_repositories([]),
         };
         if is_rekeyed {
             stale = next.repositories.keys().cloned().collect();
@@ -209,9 +245,41 @@ async fn with_key(
         return Ok((generation, false));
     }
     let known = blobs.read_all(&generation.certificate.digest, CERTIFICATE_BYTES_MAX).await?;
-    generation.certificate = put([certificate, b"\n", &known].concat(), blobs).await?;
+    if !lists(&known, certificate) {
+        generation.certificate = put([certificate, b"\n", &known].concat(), blobs).await?;
+    }
     (generation.key, generation.key_certificate) = (key.clone(), digest);
     Ok((generation, true))
+}
+
+/// The generation with the certificates of its own key and of a key that packages are signed with, behind those that it has.
+async fn with_certificates(
+    mut generation: Generation,
+    key: &KeyName,
+    certificate: &[u8],
+    seal: &impl Seal,
+    blobs: &impl BlobStore,
+) -> Result<Generation, ReleaseError> {
+    // Under its old name, the generation's key may be another one by now.
+    let own = if generation.key == *key { certificate.to_vec() } else { seal.public_key(&generation.key).await? };
+    for certificate in [own.as_slice(), certificate] {
+        if Digest::of(certificate) == generation.key_certificate {
+            continue;
+        }
+        let known = blobs.read_all(&generation.certificate.digest, CERTIFICATE_BYTES_MAX).await?;
+        if !lists(&known, certificate) {
+            generation.certificate = put([&known, b"\n".as_slice(), certificate].concat(), blobs).await?;
+        }
+    }
+    Ok(generation)
+}
+
+/// Whether a certificate is among those of a list: its lines stand there as they are.
+fn lists(known: &[u8], certificate: &[u8]) -> bool {
+    let ended = |bytes: &[u8]| [bytes.trim_ascii_end(), b"\n"].concat();
+    let (known, certificate) = (ended(known), ended(certificate));
+    let begins = |at: usize| at == 0 || known[at - 1] == b'\n';
+    known.windows(certificate.len()).enumerate().any(|(at, lines)| lines == certificate && begins(at))
 }
 
 /// Writes and signs the metadata of one repository.

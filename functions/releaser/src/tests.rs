@@ -1,6 +1,8 @@
 //! Stories of the releaser, with packages that rpmbuild made.
 
+mod history;
 mod http;
+mod keys;
 mod metadata;
 mod rpms;
 mod stories;
@@ -57,7 +59,16 @@ async fn order(store: &MemoryStore, build: &str, packages: &[&rpms::Package]) ->
 }
 
 fn order_of(build: &str, files: Vec<OrderedFile>) -> ReleaseOrder {
-    ReleaseOrder::new(BuildId::new(build).unwrap(), "tally".parse().unwrap(), &platform(), COMMITTED_S, files)
+    order_on(&platform(), build, files)
+}
+
+fn order_on(platform: &Platform, build: &str, files: Vec<OrderedFile>) -> ReleaseOrder {
+    ReleaseOrder::new(BuildId::new(build).unwrap(), "tally".parse().unwrap(), platform, COMMITTED_S, files)
+}
+
+/// The platform with another key.
+fn with_key(key: &str) -> Platform {
+    Platform { key: key.parse().unwrap(), ..platform() }
 }
 
 /// Keeps a build that waits for this order to be carried out.

@@ -1,8 +1,8 @@
 //! What becomes of orders: one, several, the same one twice, and those that are cut short.
 
 use super::rpms::{Variant, package, packages};
-use super::{COMMITTED_S, NOW, NamedSeal, keep_build, listing, metadata, order, order_of, platform, released, stage};
-use crate::{ReleaseError, Released, Seal, SealError, current, prepare, publish, release, rollback};
+use super::{COMMITTED_S, NOW, NamedSeal, keep_build, listing, metadata, order, order_of, order_on, platform, released, stage};
+use crate::{ReleaseError, Released, Seal, SealError, current, prepare, publish, release};
 use millrace_core::build::{Build, End, Event, Refused, Stage};
 use millrace_core::platform::Platform;
 use millrace_core::{Digest, KeyName, Timestamp};
@@ -136,6 +136,36 @@ async fn a_package_that_differs_in_its_epoch_alone_cannot_take_the_file_of_anoth
 }
 
 #[tokio::test]
+async fn a_package_that_the_platform_has_no_repository_for_is_refused_in_words() {
+    let store = MemoryStore::new();
+    let files = ["tally-doc", "tally"].map(|name| package(Variant::First, name));
+    for package in files {
+        store.put(package.bytes.clone()).await.unwrap();
+    }
+    let elsewhere = Platform { architectures: vec![millrace_core::Arch::Aarch64], ..platform() };
+    let order = order_on(&elsewhere, "build", files.map(|package| package.ordered()).to_vec());
+    keep_build(&store, &order).await;
+    release(&order, &NamedSeal, &store, &store, NOW).await.unwrap();
+    let reason = "release: tally-1.0~rc1-1.el9.x86_64 is for x86_64, and platform el-9 has no repository for it";
+    assert_eq!(stage(&store, &order).await, Stage::Ended { end: End::Failed { reason: reason.to_owned() } });
+    assert_eq!(current(&platform().name, &store).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_order_that_is_out_is_never_refused_afterwards_whatever_is_asked_of_it_by_then() {
+    let store = MemoryStore::new();
+    let order = order(&store, "build", &[package(Variant::First, "tally"), package(Variant::First, "tally-doc")]).await;
+    let Released { generation, number } = publish(&order, &NamedSeal, &store, NOW).await.unwrap();
+    // A releaser that took less care carried the order out and died; the one that it is delivered to now would refuse it.
+    let mut delivered = order.clone();
+    delivered.placements[0].into.clear();
+    keep_build(&store, &delivered).await;
+    release(&delivered, &NamedSeal, &store, &store, NOW).await.unwrap();
+    let end = End::Released { order: order.id, generation, number };
+    assert_eq!(stage(&store, &order).await, Stage::Ended { end });
+}
+
+#[tokio::test]
 async fn an_order_that_its_build_does_not_vouch_for_releases_nothing() {
     let store = MemoryStore::new();
     let wanted = order(&store, "build", &[package(Variant::First, "tally")]).await;
@@ -242,45 +272,6 @@ async fn run_for(steps: usize, future: impl Future<Output = Result<(), ReleaseEr
         }
     })
     .await
-}
-
-#[tokio::test]
-async fn an_earlier_state_comes_back_under_a_new_number() {
-    let store = MemoryStore::new();
-    let mut orders = Vec::new();
-    for (build, variant) in [("first", Variant::First), ("second", Variant::Second)] {
-        orders.push(order(&store, build, &[package(variant, "tally")]).await);
-        publish(orders.last().unwrap(), &NamedSeal, &store, NOW).await.unwrap();
-    }
-    let name = platform().name;
-    let released_now = rollback(&name, 1, &NamedSeal, &store, NOW).await.unwrap();
-    let generation = released(&store).await;
-    assert_eq!((released_now.number, generation.number), (3, 3));
-    assert_eq!(generation.builds().map(ToString::to_string).collect::<Vec<_>>(), ["first"]);
-    let served = metadata::served(&store, "x86_64/os").await;
-    assert!(served["repomd.xml"].contains("<revision>3</revision>") && !served["primary.xml"].contains("rel=\"2.el9\""));
-    publish(&orders[1], &NamedSeal, &store, NOW).await.unwrap();
-    assert_eq!(released(&store).await, generation, "an order that comes late does not undo it");
-    let Err(ReleaseError::Refused(reason)) = rollback(&name, 9, &NamedSeal, &store, NOW).await else {
-        panic!("there is no such number")
-    };
-    assert_eq!(reason, "platform el-9 has no generation 9");
-}
-
-#[tokio::test]
-async fn a_new_key_signs_all_metadata_anew_and_the_old_ones_certificate_stays_known() {
-    let store = MemoryStore::new();
-    publish(&order(&store, "build", &[package(Variant::First, "tally")]).await, &NamedSeal, &store, NOW).await.unwrap();
-    let rekeyed = Platform { key: "newer".parse().unwrap(), ..platform() };
-    prepare(&rekeyed, &NamedSeal, &store, NOW).await.unwrap();
-    let generation = released(&store).await;
-    let certificate = store.read_all(&generation.certificate.digest, u64::MAX).await.unwrap();
-    assert_eq!(String::from_utf8(certificate).unwrap(), "key newer\nkey default");
-    for name in generation.repositories.keys() {
-        assert!(metadata::served(&store, name).await["repomd.xml.asc"].starts_with("newer at "), "{name}");
-    }
-    prepare(&rekeyed, &NamedSeal, &store, NOW).await.unwrap();
-    assert_eq!(released(&store).await, generation);
 }
 
 #[tokio::test]
