@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod generation;
+mod history;
 mod package;
 mod publish;
 mod repodata;
@@ -13,6 +14,7 @@ mod root;
 mod serve;
 
 pub use generation::{Entry, FileRef, Generation, Repository};
+pub use history::{Past, history};
 pub use publish::{Changed, ReleaseError, Seal, SealError, prepare, publish, release, rollback};
 pub use root::{Released, current};
 pub use serve::router;

@@ -64,6 +64,9 @@ pub enum Command {
     /// Platforms that packages are built for.
     #[command(subcommand)]
     Platform(Platform),
+    /// What is released: a platform's repositories, state by state.
+    #[command(subcommand)]
+    Release(Release),
     /// Signing keys.
     #[command(subcommand)]
     Key(Key),
@@ -187,6 +190,28 @@ pub enum Platform {
     Show {
         /// Which.
         name: PlatformName,
+    },
+}
+
+/// Releases.
+#[derive(Debug, Subcommand)]
+pub enum Release {
+    /// List a platform's generations, the newest first: number, time, how many packages, and the builds that came in. The newest
+    /// is what everybody reads.
+    List {
+        /// Whose.
+        platform: PlatformName,
+        /// How many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Put the packages of an earlier generation in place of what is released. That makes a generation of its own, so it can be
+    /// taken back in the same way; where the packages are those already, nothing is changed.
+    Rollback {
+        /// Whose.
+        platform: PlatformName,
+        /// The generation's number, as `millrace release list` prints it.
+        number: u64,
     },
 }
 

@@ -1,5 +1,6 @@
 //! The commands: each looks up or changes one thing in the state folder, and says what it did.
 
+mod release;
 mod setup;
 mod work;
 
@@ -65,6 +66,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Ending> {
         Command::Cancel { build } => work::cancel(&folder, output, &build).await?,
         Command::Package(command) => setup::package(&folder, output, command).await?,
         Command::Platform(command) => setup::platform(&folder, output, command).await?,
+        Command::Release(command) => release::release(&folder, output, command).await?,
         Command::Key(command) => setup::key(&folder, output, command).await?,
         Command::Runner(Runner::Run { name, url, token_file }) => setup::be_a_runner(&folder, name, &url, &token_file).await?,
         Command::Runner(command) => setup::runner(&folder, output, command).await?,

@@ -1,8 +1,8 @@
-//! What was released before is brought back.
+//! What was released before: listed, and brought back.
 
 use super::rpms::{Variant, package};
 use super::{NOW, NamedSeal, metadata, order, platform, released};
-use crate::{Changed, ReleaseError, Released, current, publish, rollback};
+use crate::{Changed, Past, ReleaseError, Released, current, history, prepare, publish, rollback};
 use millrace_store::memory::MemoryStore;
 
 #[tokio::test]
@@ -43,4 +43,38 @@ async fn going_back_to_what_is_there_changes_nothing() {
         assert_eq!(became, Changed::Not(Released { generation: third, number: 3 }), "the packages are those of {number} already");
     }
     assert_eq!(current(&name, &store).await.unwrap().unwrap().1, third);
+}
+
+/// A line a generation: its number, its time, how many packages, which builds came in.
+fn lines(all: &[Past]) -> String {
+    let line = |past: &Past| {
+        let added: Vec<&str> = past.added.iter().map(millrace_core::BuildId::as_str).collect();
+        format!("{} at {}: {} packages, {}\n", past.number, past.released_s, past.packages, added.join(" "))
+    };
+    all.iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn what_was_released_is_listed_from_the_newest() {
+    let (store, name) = (MemoryStore::new(), platform().name);
+    assert_eq!(history(&name, 20, &store).await.unwrap(), None);
+    prepare(&platform(), &NamedSeal, &store, NOW).await.unwrap();
+    // A noarch package lies in two repositories and is one.
+    let first = order(&store, "first", &[package(Variant::First, "tally"), package(Variant::First, "tally-doc")]).await;
+    publish(&first, &NamedSeal, &store, NOW.plus_ms(1000)).await.unwrap();
+    let second = order(&store, "second", &[package(Variant::Second, "tally")]).await;
+    publish(&second, &NamedSeal, &store, NOW.plus_ms(2000)).await.unwrap();
+    rollback(&name, 1, &NamedSeal, &store, NOW.plus_ms(3000)).await.unwrap();
+    rollback(&name, 3, &NamedSeal, &store, NOW.plus_ms(4000)).await.unwrap();
+    let all = history(&name, 20, &store).await.unwrap().unwrap();
+    let expected = "\
+5 at 1800000004: 3 packages, first second
+4 at 1800000003: 0 packages, 
+3 at 1800000002: 3 packages, second
+2 at 1800000001: 2 packages, first
+1 at 1800000000: 0 packages, 
+";
+    assert_eq!(lines(&all), expected);
+    assert_eq!(all[0].generation, current(&name, &store).await.unwrap().unwrap().1);
+    assert_eq!(history(&name, 2, &store).await.unwrap().unwrap(), all[..2]);
 }
