@@ -272,12 +272,12 @@ fn orders_are_answered_once_and_only_as_they_stand() {
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
     line.passes("check@x86_64", &[]);
     let millrace_core::build::Stage::Signing { order } = line.build.stage.clone() else { panic!("not signing") };
-    let wrong = line.event(Event::Signed { order: order.id, files: Vec::new() });
+    let wrong = line.event(Event::Signed { order, files: Vec::new() });
     assert!(matches!(wrong, Err(Refused::WrongAnswer { .. })), "{wrong:?}");
-    let early = line.event(Event::Released { order: order.id, generation: Digest::of(b""), number: 1 });
+    let early = line.event(Event::Released { order, generation: Digest::of(b""), number: 1 });
     assert_eq!(early, Err(Refused::WrongStage("signing".to_owned())));
     line.signed();
-    let again = line.event(Event::Signed { order: order.id, files: Vec::new() });
+    let again = line.event(Event::Signed { order, files: Vec::new() });
     assert_eq!(again, Err(Refused::Already));
     line.released();
     assert!(line.event(Event::Cancel { by: "dana".to_owned() }).is_err(), "what is released stays released");
@@ -291,8 +291,7 @@ fn the_releasers_refusal_ends_the_build_in_its_words() {
     line.passes("check@x86_64", &[]);
     line.signed();
     let millrace_core::build::Stage::Releasing { order } = line.build.stage.clone() else { panic!("not releasing") };
-    let refuse =
-        Event::ReleaseRefused { order: order.id, reason: "zlib-1-1.el9.x86_64 was released before: raise Release".to_owned() };
+    let refuse = Event::ReleaseRefused { order, reason: "zlib-1-1.el9.x86_64 was released before: raise Release".to_owned() };
     line.event(refuse.clone()).unwrap();
     assert_eq!(line.event(refuse), Err(Refused::Already));
     assert_snapshot!(line.told(), @"
@@ -360,8 +359,7 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
     let task = &tasks[chance.usize(0..tasks.len())];
     let lease = LeaseNumber(chance.u32(0..4));
     let order = match &line.build.stage {
-        millrace_core::build::Stage::Signing { order } => order.id,
-        millrace_core::build::Stage::Releasing { order } => order.id,
+        millrace_core::build::Stage::Signing { order } | millrace_core::build::Stage::Releasing { order } => *order,
         _ => millrace_core::order::SignOrder::new(line.build.id.clone(), "default".parse().unwrap(), 0, Vec::new()).id,
     };
     match chance.u8(0..13) {

@@ -3,3 +3,5 @@
 
 mod builds;
 mod platforms;
+mod rules;
+mod wire;

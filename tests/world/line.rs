@@ -1,7 +1,7 @@
 //! Builds without anything around them: the rules, fed event by event.
 
 use millrace_core::build::{Build, Event, Refused, Stage};
-use millrace_core::order::{Effect, SignedFile};
+use millrace_core::order::{Effect, OrderedFile, SignedFile};
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform};
 use millrace_core::push::{Announced, Commit, Push};
@@ -124,12 +124,9 @@ impl Line {
     pub fn signed(&mut self) {
         let Stage::Signing { order } = self.build.stage.clone() else { panic!("no order for the signer: {}", self.build.word()) };
         let sign = |digest: &Digest| Digest::of(format!("signed {digest}").as_bytes());
-        let files = order
-            .files
-            .iter()
-            .map(|file| SignedFile { unsigned: file.digest, signed: sign(&file.digest), size: file.size })
-            .collect();
-        self.event(Event::Signed { order: order.id, files }).unwrap();
+        let signed = |file: &OrderedFile| SignedFile { unsigned: file.digest, signed: sign(&file.digest), size: file.size };
+        let files = self.build.releasable().iter().map(signed).collect();
+        self.event(Event::Signed { order, files }).unwrap();
     }
 
     /// The releaser does as ordered.
@@ -137,7 +134,7 @@ impl Line {
         let Stage::Releasing { order } = self.build.stage.clone() else {
             panic!("no order for the releaser: {}", self.build.word())
         };
-        self.event(Event::Released { order: order.id, generation: Digest::of(b"generation"), number: 1 }).unwrap();
+        self.event(Event::Released { order, generation: Digest::of(b"generation"), number: 1 }).unwrap();
     }
 
     /// Every task with its state in a line, and the build's own.

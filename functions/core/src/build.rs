@@ -3,12 +3,12 @@
 mod needs;
 
 use crate::order::{Effect, OrderId, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
-use crate::platform::{On, Platform, Step};
+use crate::platform::{Limits, On, Platform, Step};
 use crate::push::Push;
 use crate::rpm::Rpm;
 use crate::task::{
-    ARTIFACTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS, LEASES_MAX, Lease, Outcome, Task, TaskId, TaskState,
-    cut,
+    ARTIFACTS_MAX, ATTEMPTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS, LEASES_MAX, Lease, Outcome, PAUSES_MS,
+    Task, TaskId, TaskState, cut,
 };
 use crate::{BuildId, Digest, LeaseNumber, PluginName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -43,13 +43,13 @@ pub enum Stage {
     Running,
     /// All tasks are done; the signer has its order.
     Signing {
-        /// Which.
-        order: SignOrder,
+        /// Which. What it says is kept with the line's orders.
+        order: OrderId,
     },
     /// All packages are signed; the releaser has its order.
     Releasing {
-        /// Which.
-        order: ReleaseOrder,
+        /// Which. What it says is kept with the line's orders.
+        order: OrderId,
     },
     /// Nothing more happens.
     Ended {
@@ -159,6 +159,13 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// No store takes the build as it would be after what was to happen to it.
+    Outgrown {
+        /// Its size in bytes of JSON.
+        bytes: u64,
+        /// The most that is taken.
+        bytes_max: u64,
+    },
 }
 
 /// An event that does not count; the build is as it was.
@@ -230,8 +237,9 @@ impl Build {
                 Ok(Vec::new())
             }
             Event::Tick => {
-                // Leases that were not renewed in time are over.
+                // Leases that were not renewed in time are over, and so are pauses.
                 self.end_leases(AttemptEnd::Lost, now, |lease| lease.until <= now);
+                self.end_pauses(now);
                 Ok(Vec::new())
             }
             Event::Cancel { by } => self.cancel(by, now),
@@ -239,6 +247,7 @@ impl Build {
             Event::SignRefused { order, reason } => self.order_refused(order, &format!("signing: {reason}"), now),
             Event::Released { order, generation, number } => self.released(order, generation, number, now),
             Event::ReleaseRefused { order, reason } => self.order_refused(order, &format!("release: {reason}"), now),
+            Event::Outgrown { bytes, bytes_max } => self.outgrown(bytes, bytes_max, now),
         }
     }
 
@@ -290,9 +299,25 @@ impl Build {
         matches!(self.stage, Stage::Ended { .. })
     }
 
-    /// The earliest end of a lease, when time alone decides something.
+    /// The earliest end of a lease or a pause, when time alone decides something.
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.tasks.iter().filter_map(|task| task.lease().map(|lease| lease.until)).min()
+        let ends = |task: &Task| match &task.state {
+            TaskState::Leased { lease } => Some(lease.until),
+            TaskState::Paused { until } => Some(*until),
+            TaskState::Waiting
+            | TaskState::Passed { .. }
+            | TaskState::Excluded { .. }
+            | TaskState::Failed { .. }
+            | TaskState::Quarantined { .. }
+            | TaskState::Dropped => None,
+        };
+        self.tasks.iter().filter_map(ends).min()
+    }
+
+    /// The bounds of a task: its step's own where it has some, and the platform's.
+    pub fn limits_of(&self, id: &TaskId) -> Limits {
+        let own = self.step_of(id).and_then(|step| step.limits).unwrap_or_default();
+        own.over(self.platform.limits)
     }
 
     fn task_mut(&mut self, id: &TaskId) -> Result<&mut Task, Refused> {
@@ -326,7 +351,15 @@ impl Build {
         for task in &mut self.tasks {
             if task.lease().is_some_and(&over) {
                 task.end_lease(end.clone(), now);
-                task.wait_or_quarantine();
+                task.wait_or_quarantine(None);
+            }
+        }
+    }
+
+    fn end_pauses(&mut self, now: Timestamp) {
+        for task in &mut self.tasks {
+            if matches!(task.state, TaskState::Paused { until } if until <= now) {
+                task.state = TaskState::Waiting;
             }
         }
     }
@@ -377,8 +410,8 @@ impl Build {
         if self.tasks.iter().all(Task::is_good) {
             return self.all_good(now);
         }
-        let may_go_on = self.tasks.iter().any(|task| task.lease().is_some()) || self.ready().next().is_some();
-        if may_go_on {
+        let goes_on = |task: &Task| matches!(task.state, TaskState::Leased { .. } | TaskState::Paused { .. });
+        if self.tasks.iter().any(goes_on) || self.ready().next().is_some() {
             return Vec::new();
         }
         let reasons: Vec<String> = self.tasks.iter().filter_map(Task::trouble).collect();
@@ -393,12 +426,16 @@ impl Build {
             let reason = format!("no architecture of platform {} builds it ({reason})", self.platform.name);
             return self.end(End::Excluded { reason }, now);
         }
-        let files = self.releasable();
-        if files.is_empty() {
+        let order = SignOrder::new(self.id.clone(), self.platform.key.clone(), self.stamp_s(), self.releasable());
+        if order.files.is_empty() {
             return self.end(End::Passed, now);
         }
-        let order = SignOrder::new(self.id.clone(), self.platform.key.clone(), self.stamp_s(), files);
-        self.stage = Stage::Signing { order: order.clone() };
+        if let Some(homeless) = order.files.iter().find(|file| !self.platform.has_repository_for(&file.rpm)) {
+            let (file, platform) = (&homeless.name, &self.platform.name);
+            let reason = format!("{file} is for {}, which platform {platform} has no repository for", homeless.rpm.arch);
+            return self.end(End::Failed { reason: cut(&reason) }, now);
+        }
+        self.stage = Stage::Signing { order: order.id };
         vec![Effect::Sign(order)]
     }
 
@@ -408,9 +445,9 @@ impl Build {
         self.push.committed_s.min(self.push.announced.received.0 / 1000)
     }
 
-    /// The packages that go out: of steps that release, each NEVRA once, a noarch package from the first architecture of
-    /// the platform that made it.
-    fn releasable(&self) -> Vec<OrderedFile> {
+    /// The packages that go out, in the order of their NEVRAs: of steps that release, each NEVRA once, a noarch package from the first
+    /// architecture of the platform that made it. They stay the same once all tasks are done.
+    pub fn releasable(&self) -> Vec<OrderedFile> {
         let mut files: BTreeMap<String, OrderedFile> = BTreeMap::new();
         for task in self.tasks.iter().filter(|task| self.step_of(&task.id).is_some_and(|step| step.releases)) {
             for artifact in task.artifacts() {
@@ -423,30 +460,28 @@ impl Build {
     }
 
     fn signed(&mut self, id: OrderId, made: &[SignedFile]) -> Result<Vec<Effect>, Refused> {
-        let order = match &self.stage {
-            Stage::Signing { order } => order,
+        match &self.stage {
+            Stage::Signing { order } if *order == id => {}
+            Stage::Signing { .. } => return Err(Refused::WrongOrder { given: id }),
             Stage::Releasing { .. } | Stage::Ended { end: End::Released { .. } } => return Err(Refused::Already),
             Stage::Running | Stage::Ended { .. } => return Err(Refused::WrongStage(self.word().to_owned())),
-        };
-        if order.id != id {
-            return Err(Refused::WrongOrder { given: id });
         }
-        let fits = order.files.len() == made.len() && order.files.iter().zip(made).all(|(file, made)| file.digest == made.unsigned);
+        let ordered = self.releasable();
+        let fits = ordered.len() == made.len() && ordered.iter().zip(made).all(|(file, made)| file.digest == made.unsigned);
         if !fits {
             return Err(Refused::WrongAnswer { order: id, problem: "other files than ordered".to_owned() });
         }
-        let signed =
-            |(file, made): (&OrderedFile, &SignedFile)| OrderedFile { digest: made.signed, size: made.size, ..file.clone() };
-        let files = order.files.iter().zip(made).map(signed).collect();
+        let signed = |(file, made): (OrderedFile, &SignedFile)| OrderedFile { digest: made.signed, size: made.size, ..file };
+        let files = ordered.into_iter().zip(made).map(signed).collect();
         let package = self.push.announced.package.clone();
         let order = ReleaseOrder::new(self.id.clone(), package, &self.platform, self.stamp_s(), files);
-        self.stage = Stage::Releasing { order: order.clone() };
+        self.stage = Stage::Releasing { order: order.id };
         Ok(vec![Effect::Release(order)])
     }
 
     fn released(&mut self, id: OrderId, generation: Digest, number: u64, now: Timestamp) -> Result<Vec<Effect>, Refused> {
         match &self.stage {
-            Stage::Releasing { order } if order.id == id => Ok(self.end(End::Released { order: id, generation, number }, now)),
+            Stage::Releasing { order } if *order == id => Ok(self.end(End::Released { order: id, generation, number }, now)),
             Stage::Releasing { .. } => Err(Refused::WrongOrder { given: id }),
             Stage::Ended { end: End::Released { order, .. } } if *order == id => Err(Refused::Already),
             Stage::Running | Stage::Signing { .. } | Stage::Ended { .. } => Err(Refused::WrongStage(self.word().to_owned())),
@@ -455,8 +490,7 @@ impl Build {
 
     fn order_refused(&mut self, id: OrderId, reason: &str, now: Timestamp) -> Result<Vec<Effect>, Refused> {
         let stands = match &self.stage {
-            Stage::Signing { order } => order.id,
-            Stage::Releasing { order } => order.id,
+            Stage::Signing { order } | Stage::Releasing { order } => *order,
             Stage::Ended { end: End::Failed { reason: said } } if *said == cut(reason) => return Err(Refused::Already),
             Stage::Running | Stage::Ended { .. } => return Err(Refused::WrongStage(self.word().to_owned())),
         };
@@ -464,6 +498,18 @@ impl Build {
             return Err(Refused::WrongOrder { given: id });
         }
         Ok(self.end(End::Failed { reason: cut(reason) }, now))
+    }
+
+    /// A build that nobody can keep cannot go on. What it was before fits, and its end takes little.
+    fn outgrown(&mut self, bytes: u64, bytes_max: u64, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+        if self.is_ended() {
+            return Err(Refused::WrongStage(self.word().to_owned()));
+        }
+        let reason = format!(
+            "its record would have {bytes} bytes, and the line takes {bytes_max}: this many packages and steps do not fit one build; \
+             split the package, or build it for fewer architectures in one platform"
+        );
+        Ok(self.end(End::Failed { reason }, now))
     }
 
     /// Ends the build: what runs is dropped, what waits will not run.
@@ -482,8 +528,8 @@ impl Build {
     /// Whether this build ordered exactly this, and still wants it.
     pub fn vouches_for_signing(&self, given: &SignOrder) -> Result<(), String> {
         match &self.stage {
-            Stage::Signing { order } if order == given => Ok(()),
-            Stage::Signing { order } => Err(format!("build {} ordered {}, not {}", self.id, order.id, given.id)),
+            Stage::Signing { order } if *order == given.id && given.is_as_named() => Ok(()),
+            Stage::Signing { order } => Err(format!("build {} ordered {order}, and not what {} says", self.id, given.id)),
             Stage::Running | Stage::Releasing { .. } | Stage::Ended { .. } => {
                 Err(format!("build {} is {}: it has no order for the signer", self.id, self.word()))
             }
@@ -493,8 +539,8 @@ impl Build {
     /// Whether this build ordered exactly this, and still wants it.
     pub fn vouches_for_release(&self, given: &ReleaseOrder) -> Result<(), String> {
         match &self.stage {
-            Stage::Releasing { order } if order == given => Ok(()),
-            Stage::Releasing { order } => Err(format!("build {} ordered {}, not {}", self.id, order.id, given.id)),
+            Stage::Releasing { order } if *order == given.id && given.is_as_named() => Ok(()),
+            Stage::Releasing { order } => Err(format!("build {} ordered {order}, and not what {} says", self.id, given.id)),
             Stage::Running | Stage::Signing { .. } | Stage::Ended { .. } => {
                 Err(format!("build {} is {}: it has no order for the releaser", self.id, self.word()))
             }
@@ -520,13 +566,17 @@ impl Task {
             return Err(if again { Refused::Already } else { Refused::StaleLease { task: self.id.clone(), given: number } });
         }
         match judge(outcome) {
-            Ok(state) => {
+            Verdict::Settled(state) => {
                 self.end_lease(AttemptEnd::Answered, now);
                 self.state = state;
             }
-            Err(trouble) => {
-                self.end_lease(AttemptEnd::Troubled { reason: trouble }, now);
-                self.wait_or_quarantine();
+            Verdict::Trouble(reason) => {
+                self.end_lease(AttemptEnd::Troubled { reason }, now);
+                self.wait_or_quarantine(Some(now));
+            }
+            Verdict::HandedBack(reason) => {
+                self.end_lease(AttemptEnd::HandedBack { reason }, now);
+                self.wait_or_quarantine(None);
             }
         }
         Ok(())
@@ -539,19 +589,28 @@ impl Task {
         }
     }
 
-    fn wait_or_quarantine(&mut self) {
-        if self.attempts.len() < LEASES_MAX {
-            self.state = TaskState::Waiting;
+    /// What a task does after a lease without a verdict: it waits for the next one, after a pause where the trouble may pass, or it
+    /// has had as many as it may.
+    fn wait_or_quarantine(&mut self, troubled: Option<Timestamp>) {
+        let in_vain = self.attempts.iter().filter(|attempt| !matches!(attempt.end, AttemptEnd::HandedBack { .. })).count();
+        if in_vain < LEASES_MAX && self.attempts.len() < ATTEMPTS_MAX {
+            let pause_ms = in_vain.checked_sub(1).and_then(|number| PAUSES_MS.get(number));
+            self.state = match (troubled, pause_ms) {
+                (Some(now), Some(pause_ms)) => TaskState::Paused { until: now.plus_ms(*pause_ms) },
+                (Some(_), None) | (None, _) => TaskState::Waiting,
+            };
             return;
         }
         let tell = |attempt: &Attempt| match &attempt.end {
             AttemptEnd::Lost => format!("{} fell silent", attempt.runner),
             AttemptEnd::Returned => format!("{} came back without it", attempt.runner),
             AttemptEnd::Troubled { reason } => format!("{}: {reason}", attempt.runner),
+            AttemptEnd::HandedBack { reason } => format!("{} handed it back: {reason}", attempt.runner),
             AttemptEnd::Answered | AttemptEnd::Dropped => attempt.runner.to_string(),
         };
         let history = self.attempts.iter().map(tell).collect::<Vec<_>>().join("; ");
-        self.state = TaskState::Quarantined { reason: cut(&format!("{LEASES_MAX} leases ended without a verdict: {history}")) };
+        let leases = self.attempts.len();
+        self.state = TaskState::Quarantined { reason: cut(&format!("{leases} leases ended without a verdict: {history}")) };
     }
 
     /// What is wrong with it, with its name, where something is.
@@ -560,6 +619,7 @@ impl Task {
             TaskState::Failed { failure } => Some(format!("{}: {}", self.id, failure.reason)),
             TaskState::Quarantined { reason } => Some(format!("{}: {reason}", self.id)),
             TaskState::Waiting
+            | TaskState::Paused { .. }
             | TaskState::Leased { .. }
             | TaskState::Passed { .. }
             | TaskState::Excluded { .. }
@@ -568,18 +628,40 @@ impl Task {
     }
 }
 
-/// The state that an outcome leads to, or the passing trouble that it tells of.
-fn judge(outcome: Outcome) -> Result<TaskState, String> {
+/// What an outcome comes to.
+enum Verdict {
+    /// The task is done with.
+    Settled(TaskState),
+    /// Passing trouble, in these words.
+    Trouble(String),
+    /// The runner leaves, for this reason; the task is none the worse.
+    HandedBack(String),
+}
+
+fn judge(outcome: Outcome) -> Verdict {
+    let failed = |blame, reason: &str| Verdict::Settled(TaskState::Failed { failure: Failure { blame, reason: cut(reason) } });
     match outcome {
-        Outcome::Passed { artifacts, .. } if artifacts.len() > ARTIFACTS_MAX => {
-            let reason = format!("{} artifacts; a task may hand over {ARTIFACTS_MAX}", artifacts.len());
-            Ok(TaskState::Failed { failure: Failure { blame: Blame::Package, reason } })
-        }
-        Outcome::Passed { summary, artifacts } => Ok(TaskState::Passed { summary: cut(&summary), artifacts }),
-        Outcome::Excluded { reason } => Ok(TaskState::Excluded { reason: cut(&reason) }),
-        Outcome::Failed(Failure { blame: Blame::Environment, reason }) => Err(cut(&reason)),
-        Outcome::Failed(Failure { blame, reason }) => Ok(TaskState::Failed { failure: Failure { blame, reason: cut(&reason) } }),
+        Outcome::Passed { summary, artifacts } => match fault_of(&artifacts) {
+            Some((blame, fault)) => failed(blame, &fault),
+            None => Verdict::Settled(TaskState::Passed { summary: cut(&summary), artifacts }),
+        },
+        Outcome::Excluded { reason } => Verdict::Settled(TaskState::Excluded { reason: cut(&reason) }),
+        Outcome::HandedBack { reason } => Verdict::HandedBack(cut(&reason)),
+        Outcome::Failed(Failure { blame: Blame::Environment, reason }) => Verdict::Trouble(cut(&reason)),
+        Outcome::Failed(Failure { blame, reason }) => failed(blame, &reason),
     }
+}
+
+/// What is wrong with what a task hands over, and who must act: the names are those that the next task and the repositories go by.
+fn fault_of(artifacts: &[Artifact]) -> Option<(Blame, String)> {
+    if artifacts.len() > ARTIFACTS_MAX {
+        let fault = format!("{} artifacts; a task may hand over {ARTIFACTS_MAX}", artifacts.len());
+        return Some((Blame::Package, fault));
+    }
+    let mut names = BTreeSet::from([TREE_ARTIFACT]);
+    let odd = |name: &str| name.contains('/') || !crate::sources::is_inside(name);
+    let wrong = artifacts.iter().find(|artifact| odd(&artifact.name) || !names.insert(&artifact.name))?;
+    Some((Blame::Plugin, format!("an artifact called `{}`: each must have a plain file name of its own", wrong.name)))
 }
 
 /// Name under which every task is given the commit's tree, as a tar archive.

@@ -46,6 +46,13 @@ impl OrderId {
     }
 }
 
+impl OrderId {
+    /// All of its digits, under which the order is kept.
+    pub fn hex(&self) -> String {
+        self.0.hex()
+    }
+}
+
 impl fmt::Display for OrderId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.hex()[..12])
@@ -83,8 +90,20 @@ pub struct SignOrder {
 impl SignOrder {
     /// An order that says this.
     pub fn new(build: BuildId, key: KeyName, signed_s: u64, files: Vec<OrderedFile>) -> Self {
-        let id = OrderId::of(&("sign", &build, &key, signed_s, &files));
-        Self { id, build, key, signed_s, files }
+        // The id is of all the rest, and none of that is the id: whichever stands there meanwhile does not matter.
+        let order = Self { id: OrderId::of(&"none yet"), build, key, signed_s, files };
+        Self { id: order.name(), ..order }
+    }
+
+    fn name(&self) -> OrderId {
+        let Self { id: _, build, key, signed_s, files } = self;
+        OrderId::of(&("sign", build, key, signed_s, files))
+    }
+
+    /// Whether its id is that of what it says. What is added to orders later must leave this be where it says nothing new: skip a new
+    /// field that has its default.
+    pub fn is_as_named(&self) -> bool {
+        self.id == self.name()
     }
 }
 
@@ -162,9 +181,19 @@ impl ReleaseOrder {
             Placement { file, into }
         };
         let placements: Vec<Placement> = files.into_iter().map(place).collect();
-        let id = OrderId::of(&("release", &build, &platform.name, &platform.key, released_s, &placements));
         let (platform, key) = (platform.name.clone(), platform.key.clone());
-        Self { id, build, package, platform, repositories, key, released_s, placements }
+        let order = Self { id: OrderId::of(&"none yet"), build, package, platform, repositories, key, released_s, placements };
+        Self { id: order.name(), ..order }
+    }
+
+    fn name(&self) -> OrderId {
+        let Self { id: _, build, package, platform, repositories, key, released_s, placements } = self;
+        OrderId::of(&("release", build, package, platform, repositories, key, released_s, placements))
+    }
+
+    /// Whether its id is that of what it says, as for [`SignOrder::is_as_named`].
+    pub fn is_as_named(&self) -> bool {
+        self.id == self.name()
     }
 }
 
@@ -177,6 +206,6 @@ pub fn repositories_of(architectures: &[Arch]) -> Vec<RepositoryId> {
 }
 
 /// Whether a package belongs in a repository: by kind, and by architecture unless it is noarch.
-fn belongs(rpm: &Rpm, repository: RepositoryId) -> bool {
+pub(crate) fn belongs(rpm: &Rpm, repository: RepositoryId) -> bool {
     rpm.kind() == repository.kind && repository.arch.is_none_or(|arch| rpm.is_noarch() || rpm.arch == arch.as_str())
 }

@@ -7,6 +7,13 @@ use crate::task::{Task, TaskId};
 use crate::{BuildId, Digest, PlatformName, PluginName, Timestamp};
 use std::collections::BTreeMap;
 
+/// Most tasks of a build: the default steps on four architectures are nine. One commit of a store takes 100 writes, and may have to
+/// mark each task as ready or held and tell of each, besides the build itself.
+pub const TASKS_MAX: usize = 40;
+
+/// Largest build at its beginning, in bytes of JSON: a record takes 380 KiB, and what tasks hand over comes to 260 bytes a package.
+pub const BUILD_BYTES_MAX: usize = 256 * 1024;
+
 /// Why no build comes of a push on a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -28,20 +35,65 @@ pub enum PlanError {
     /// `millrace.toml` asks for a platform that the line does not have.
     #[error("millrace.toml asks for the platform `{0}`, which the line does not have: `millrace platform list` shows those it has")]
     NoPlatform(PlatformName),
+    /// The package was registered for a platform that the line does not have, or not any more.
+    #[error(
+        "the package is registered for the platform `{0}`, which the line does not have: `millrace platform add` adds it, \
+         `millrace package add` with other `--platform` changes the registration"
+    )]
+    RegisteredFor(PlatformName),
+    /// `millrace.toml` asks for a platform that the package may not be built for.
+    #[error(
+        "millrace.toml asks for the platform `{platform}`; the package is registered for {}: whoever runs the line may register it for \
+         more, by `millrace package add` with `--platform`",
+        registered.iter().map(PlatformName::as_str).collect::<Vec<_>>().join(", ")
+    )]
+    NotRegistered {
+        /// The one that it asks for.
+        platform: PlatformName,
+        /// Those that it may have.
+        registered: Vec<PlatformName>,
+    },
+    /// More than a build may consist of; the author of the steps must act.
+    #[error("{tasks} tasks on platform {platform}; a build may have {TASKS_MAX}: put several of the steps into one plugin")]
+    ManyTasks {
+        /// The platform.
+        platform: PlatformName,
+        /// How many.
+        tasks: usize,
+    },
+    /// More than a build's record may begin with; the package's author must act.
+    #[error(
+        "the build would begin with {bytes} bytes of sources' names and steps' configuration; the line takes {BUILD_BYTES_MAX}: put long \
+         configuration into a file of the repository, which every step is given"
+    )]
+    ManyWords {
+        /// How many.
+        bytes: usize,
+    },
 }
 
-/// The platforms that a push is built on, in the order of their names: those that `millrace.toml` asks for, or else those
-/// that the package is registered for, or else all; and of these the ones that build the pushed reference.
+/// The platforms that a push is built on, in the order of their names: those that the package is registered for, or else all; of
+/// these the ones that its `millrace.toml` asks for, where it asks for some; and of these the ones that build the pushed reference.
 pub fn platforms_for<'a>(
     push: &Push,
     config: &PackageConfig,
     registered: &[PlatformName],
     all: &'a [Platform],
 ) -> Result<Vec<&'a Platform>, PlanError> {
-    let wanted = if config.platforms.is_empty() { registered } else { &config.platforms };
-    if let Some(missing) = wanted.iter().find(|name| !all.iter().any(|platform| platform.name == **name)) {
-        return Err(PlanError::NoPlatform(missing.clone()));
+    let is_there = |name: &&PlatformName| all.iter().any(|platform| platform.name == **name);
+    if let Some(missing) = registered.iter().find(|name| !is_there(name)) {
+        return Err(PlanError::RegisteredFor(missing.clone()));
     }
+    for asked in &config.platforms {
+        if !is_there(&asked) {
+            return Err(PlanError::NoPlatform(asked.clone()));
+        }
+        // What is signed with a platform's key, and goes into its repositories, is not for a push to say.
+        if !registered.is_empty() && !registered.contains(asked) {
+            return Err(PlanError::NotRegistered { platform: asked.clone(), registered: registered.to_vec() });
+        }
+    }
+    let wanted = if config.platforms.is_empty() { registered } else { &config.platforms };
     let chosen = |platform: &&Platform| wanted.is_empty() || wanted.contains(&platform.name);
     let builds = |platform: &&Platform| platform.builds_reference(&push.announced.reference);
     Ok(all.iter().filter(chosen).filter(builds).collect())
@@ -64,8 +116,11 @@ pub fn plan(
         };
         pinned.insert(step.plugin.clone(), *digest);
     }
-    let tasks = steps.iter().flat_map(|step| tasks_of(step, platform)).collect();
-    Ok(Build {
+    let tasks: Vec<Task> = steps.iter().flat_map(|step| tasks_of(step, platform)).collect();
+    if tasks.len() > TASKS_MAX {
+        return Err(PlanError::ManyTasks { platform: platform.name.clone(), tasks: tasks.len() });
+    }
+    let build = Build {
         id: BuildId::of_push(&push.announced.id, &platform.name),
         push: push.clone(),
         platform: Platform { steps, ..platform.clone() },
@@ -74,7 +129,10 @@ pub fn plan(
         stage: Stage::Running,
         created: now,
         ended: None,
-    })
+    };
+    // A struct of strings, numbers and lists has a JSON form; the fallback only keeps this total.
+    let bytes = serde_json::to_vec(&build).map_or(usize::MAX, |json| json.len());
+    if bytes > BUILD_BYTES_MAX { Err(PlanError::ManyWords { bytes }) } else { Ok(build) }
 }
 
 fn tasks_of(step: &Step, platform: &Platform) -> Vec<Task> {

@@ -1,16 +1,23 @@
 //! A platform is data: what a distribution's builds have in common, read from one TOML file.
 
+mod keys;
+mod limits;
+
+pub use limits::{Limits, StepLimits};
+
+use crate::order::{belongs, repositories_of};
+use crate::rpm::Rpm;
 use crate::{Arch, KeyName, PlatformName, PluginName, StepName};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most steps a platform and a package may have together: a build is one item of at most 400 KB, and each step brings up to
-/// four tasks of which each may list a hundred artifacts.
+/// Most steps a platform and a package may have together: the default three, and what a distribution and a careful package add; each
+/// brings a task an architecture, whose number has a bound of its own.
 pub const STEPS_MAX: usize = 32;
 
 /// Everything that builds for one distribution release have in common.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Platform {
     /// Its name, unique in the line.
     pub name: PlatformName,
@@ -45,7 +52,6 @@ pub struct Platform {
 
 /// A dnf repository that roots are made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Repository {
     /// Its id, as in a `.repo` file.
     pub id: String,
@@ -70,40 +76,11 @@ const fn priority_default() -> u32 {
 
 /// What roots begin with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Buildroot {
     /// Packages, groups (`@buildsys-build`) or capabilities of a root that packages are built in.
     pub packages: Vec<String>,
     /// The same for a root that packages are tried in: as little as a user may have.
     pub minimal: Vec<String>,
-}
-
-/// Bounds that hold for every command of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Memory of all processes together, in bytes.
-    pub memory_bytes: u64,
-    /// What the task's folder may grow to, in bytes.
-    pub disk_bytes: u64,
-    /// Processes and threads at once.
-    pub processes: u32,
-    /// From lease to answer, in seconds.
-    pub time_s: u32,
-    /// What the task's log may grow to, in bytes.
-    pub log_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            memory_bytes: 8 << 30, // a parallel C++ link of one large library
-            disk_bytes: 40 << 30,  // a debug build of a browser takes about 35 GB
-            processes: 4096,       // `make -j64` with a shell or two a job
-            time_s: 6 * 3600,      // gcc with its test suite on a slow host
-            log_bytes: 64 << 20,   // the longest logs of a distribution's packages have about 50 MB
-        }
-    }
 }
 
 /// How often a step is done.
@@ -121,7 +98,6 @@ pub enum On {
 
 /// Something that is done to a push by a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Step {
     /// Its name, unique in the platform.
     pub name: StepName,
@@ -138,14 +114,14 @@ pub struct Step {
     /// Handed to the plugin as JSON.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, serde_json::Value>,
-    /// Its own bounds, where the platform's do not do.
+    /// Its own bounds, where the platform's do not do; those that it does not name are the platform's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Limits>,
+    pub limits: Option<StepLimits>,
 }
 
 /// A package's own `millrace.toml`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct PackageConfig {
     /// Path of the spec file, where it is not to be found by its name.
     pub spec: Option<String>,
@@ -181,11 +157,7 @@ pub enum PlatformError {
 impl Platform {
     /// Reads and checks a platform file; `file` is named in errors.
     pub fn parse(file: &str, text: &str) -> Result<Self, PlatformError> {
-        let syntax = |error: toml::de::Error| PlatformError::Syntax {
-            file: file.to_owned(),
-            problem: error.to_string().trim_end().to_owned(),
-        };
-        let platform: Self = toml::from_str(text).map_err(syntax)?;
+        let platform: Self = read::<keys::Platform, Self>(file, text)?;
         platform.check().map_err(|problem| PlatformError::Sense { file: file.to_owned(), problem })?;
         Ok(platform)
     }
@@ -210,6 +182,11 @@ impl Platform {
         check_steps(&self.steps)
     }
 
+    /// Whether a package would be in one of its repositories.
+    pub fn has_repository_for(&self, rpm: &Rpm) -> bool {
+        repositories_of(&self.architectures).into_iter().any(|repository| belongs(rpm, repository))
+    }
+
     /// Whether a push to this reference is built.
     pub fn builds_reference(&self, reference: &str) -> bool {
         let name = reference.strip_prefix("refs/heads/").or_else(|| reference.strip_prefix("refs/tags/")).unwrap_or(reference);
@@ -223,18 +200,26 @@ pub const RELEASED_REPOSITORY: &str = "millrace-released";
 impl PackageConfig {
     /// Reads a package's `millrace.toml`; an empty text is an empty configuration.
     pub fn parse(text: &str) -> Result<Self, PlatformError> {
-        toml::from_str(text).map_err(|error| PlatformError::Syntax {
-            file: "millrace.toml".to_owned(),
-            problem: error.to_string().trim_end().to_owned(),
-        })
+        read::<keys::PackageConfig, Self>("millrace.toml", text)
     }
+}
+
+/// Reads a file of which no key may be misspelt. Records that were kept and messages of other versions may have keys that are not
+/// known yet, so the types themselves pass over those.
+fn read<Keys: DeserializeOwned, T: DeserializeOwned>(file: &str, text: &str) -> Result<T, PlatformError> {
+    let syntax =
+        |error: toml::de::Error| PlatformError::Syntax { file: file.to_owned(), problem: error.to_string().trim_end().to_owned() };
+    toml::from_str::<Keys>(text).map_err(syntax)?;
+    toml::from_str(text).map_err(syntax)
 }
 
 /// The steps of a platform with a package's own laid over them, checked as a whole.
 pub fn steps_of(platform: &Platform, package: &PackageConfig) -> Result<Vec<Step>, PlatformError> {
     let sense = |problem| PlatformError::Sense { file: "millrace.toml".to_owned(), problem };
     let mut steps = platform.steps.clone();
-    steps.extend(package.steps.iter().cloned());
+    // A package may bind its own step tighter than the platform does, and no looser.
+    let bound = |step: &Step| Step { limits: step.limits.map(|own| own.at_most(platform.limits)), ..step.clone() };
+    steps.extend(package.steps.iter().map(bound));
     for (name, values) in &package.config {
         let Some(step) = steps.iter_mut().find(|step| step.name == *name) else {
             let known = platform.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ");

@@ -14,8 +14,16 @@ pub const LEASE_MS: u64 = 60_000;
 /// luck that the next one dies too; a third points at the task.
 pub const LEASES_MAX: usize = 3;
 
-/// Most artifacts that a task may hand over: a kernel or TeX Live comes to about 6,000 files but builds in groups; the item
-/// of a build must stay below 400 KB with all its tasks.
+/// How long a task pauses after each lease that ended in passing trouble, in milliseconds: a mirror that restarts is back after half a
+/// minute, and one that is being worked on after some. What is still so then is no passing trouble.
+pub const PAUSES_MS: [u64; LEASES_MAX - 1] = [30_000, 300_000];
+
+/// Most leases of a task that may end, those among them that were handed back and do not count against it: runners are restarted for
+/// an update now and then, not this often while one task runs, and each lease takes room in the build's record.
+pub const ATTEMPTS_MAX: usize = 20;
+
+/// Most artifacts that a task may hand over. Each takes about 260 bytes of its build's record, which must stay below 380 KiB with
+/// those of all other tasks: glibc comes to 220 on each of four architectures, and fits.
 pub const ARTIFACTS_MAX: usize = 400;
 
 /// Longest reason or summary, in bytes; the log has the rest.
@@ -121,6 +129,11 @@ pub enum Outcome {
     },
     /// Not to be done, or not here.
     Failed(Failure),
+    /// The runner leaves before it is done. Nothing is wrong with the task, and the lease does not count against it.
+    HandedBack {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// The right to work on a task, and the duty to say so in time.
@@ -142,6 +155,11 @@ pub struct Lease {
 pub enum TaskState {
     /// Nobody works on it; whether somebody may depends on what it needs.
     Waiting,
+    /// The last lease ended in trouble that may pass; until then nobody may take it.
+    Paused {
+        /// When it waits again.
+        until: Timestamp,
+    },
     /// A runner works on it.
     Leased {
         /// Under this lease.
@@ -203,6 +221,11 @@ pub enum AttemptEnd {
     Lost,
     /// The runner asked for other work: it was restarted in between.
     Returned,
+    /// The runner left, and said so.
+    HandedBack {
+        /// Why it left.
+        reason: String,
+    },
     /// The build ended first.
     Dropped,
 }
@@ -229,7 +252,7 @@ impl Task {
     /// Whether nothing will happen to it any more.
     pub const fn is_settled(&self) -> bool {
         match self.state {
-            TaskState::Waiting | TaskState::Leased { .. } => false,
+            TaskState::Waiting | TaskState::Paused { .. } | TaskState::Leased { .. } => false,
             TaskState::Passed { .. }
             | TaskState::Excluded { .. }
             | TaskState::Failed { .. }
@@ -248,6 +271,7 @@ impl Task {
         match &self.state {
             TaskState::Passed { artifacts, .. } => artifacts,
             TaskState::Waiting
+            | TaskState::Paused { .. }
             | TaskState::Leased { .. }
             | TaskState::Excluded { .. }
             | TaskState::Failed { .. }
@@ -288,6 +312,7 @@ impl Task {
     pub const fn word(&self) -> &'static str {
         match self.state {
             TaskState::Waiting => "waiting",
+            TaskState::Paused { .. } => "paused",
             TaskState::Leased { .. } => "running",
             TaskState::Passed { .. } => "passed",
             TaskState::Excluded { .. } => "excluded",
@@ -301,6 +326,10 @@ impl Task {
     pub fn reason(&self) -> Option<&str> {
         match &self.state {
             TaskState::Waiting | TaskState::Leased { .. } | TaskState::Dropped => None,
+            TaskState::Paused { .. } => match self.attempts.last().map(|attempt| &attempt.end) {
+                Some(AttemptEnd::Troubled { reason }) => Some(reason),
+                _ => None,
+            },
             TaskState::Passed { summary, .. } => Some(summary),
             TaskState::Excluded { reason } | TaskState::Quarantined { reason } => Some(reason),
             TaskState::Failed { failure } => Some(&failure.reason),

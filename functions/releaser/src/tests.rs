@@ -98,7 +98,7 @@ async fn keep_build(store: &MemoryStore, order: &ReleaseOrder) {
         platform: platform(),
         plugins: BTreeMap::new(),
         tasks: vec![],
-        stage: Stage::Releasing { order: order.clone() },
+        stage: Stage::Releasing { order: order.id },
         created: NOW,
         ended: None,
     };

@@ -7,12 +7,14 @@ use crate::header::{Legacy, signatures, with_signature};
 use crate::sign::{is_signed_by, sign_bytes};
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::header::{LEAD_BYTES, read_head, tag};
-use millrace_core::order::{Effect, OrderedFile};
+use millrace_core::order::{Effect, OrderedFile, ReleaseOrder};
 use millrace_core::platform::Platform;
 use millrace_core::push::{Announced, Commit, Push};
+use millrace_core::task::{Artifact, Task, TaskState};
 use millrace_core::{KeyName, PackageName, PlatformName, PushId};
 use millrace_store::local::LocalStore;
 use millrace_store::memory::MemoryStore;
+use millrace_store::orders::{Order, load_order};
 use millrace_store::state::{Expect, Table};
 use millrace_store::{BlobStore as _, StateStore as _, records};
 use rpms::{entry_of, packages, place_of, rpmkeys, with_header};
@@ -321,7 +323,7 @@ releasever = "1"
 key = "release"
 repositories = []
 buildroot = { packages = [], minimal = [] }
-steps = [{ name = "rpm", plugin = "rpm", on = "each-arch" }]
+steps = [{ name = "rpm", plugin = "rpm", on = "each-arch", releases = true }]
 "#;
 
 /// A build whose tasks are done and which has ordered this.
@@ -343,17 +345,38 @@ async fn keep_build(desk: &Desk, order: &SignOrder) {
         push,
         platform: Platform::parse("test.toml", PLATFORM).unwrap(),
         plugins: BTreeMap::new(),
-        tasks: vec![],
-        stage: Stage::Signing { order: order.clone() },
+        tasks: vec![handed_over(order)],
+        stage: Stage::Signing { order: order.id },
         created: NOW,
         ended: None,
     };
     records::put(&desk.store, Table::Build, build.id.as_str(), Expect::Absent, &build, vec![]).await.unwrap();
 }
 
+/// The task whose packages an order is about.
+fn handed_over(order: &SignOrder) -> Task {
+    let artifact = |file: &OrderedFile| Artifact {
+        name: file.name.clone(),
+        digest: file.digest,
+        size: file.size,
+        rpm: Some(file.rpm.clone()),
+    };
+    let artifacts = order.files.iter().map(artifact).collect();
+    Task { state: TaskState::Passed { summary: String::new(), artifacts }, ..Task::new("rpm@x86_64".parse().unwrap()) }
+}
+
 impl Desk {
     async fn stage(&self) -> Stage {
         load_build(&self.store, &build_id()).await.unwrap().unwrap().0.stage
+    }
+
+    /// The order that the build has given to the releaser.
+    async fn release_order(&self) -> ReleaseOrder {
+        let Stage::Releasing { order } = self.stage().await else { panic!("{:?}", self.stage().await) };
+        match load_order(&self.store, &order).await.unwrap() {
+            Some(Order::Release(order)) => order,
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn deliver(&self, order: &SignOrder) -> Result<Answer, SignError> {
@@ -368,7 +391,7 @@ async fn an_order_moves_its_build_on_once_however_often_it_is_delivered() {
     keep_build(&desk, &order).await;
     assert_eq!(desk.deliver(&order).await.unwrap(), Answer::Signed);
     let stage = desk.stage().await;
-    let Stage::Releasing { order: released } = &stage else { panic!("{stage:?}") };
+    let released = desk.release_order().await;
     let certificate = desk.keys.public(&key("release")).unwrap();
     for placement in &released.placements {
         let bytes = desk.store.read_all(&placement.file.digest, u64::MAX).await.unwrap();
@@ -418,10 +441,10 @@ async fn a_forged_order_is_refused_for_not_being_the_builds_before_anything_is_s
     let rekeyed = SignOrder { key: key("other"), ..order.clone() };
     for forged in [other, more, swapped, rekeyed] {
         // Who compares ids alone, or leaves the comparison to the build's answer, has other words for it.
-        let refusal = format!("build {} ordered {}, not {}", build_id(), order.id, forged.id);
+        let refusal = format!("build {} ordered {}, and not what {} says", build_id(), order.id, forged.id);
         assert_eq!(desk.deliver(&forged).await.unwrap(), Answer::NotWanted(refusal));
         desk.assert_signed_nothing_of(&forged).await;
-        assert_eq!(desk.stage().await, Stage::Signing { order: order.clone() });
+        assert_eq!(desk.stage().await, Stage::Signing { order: order.id });
     }
 }
 
@@ -457,7 +480,7 @@ async fn a_signer_that_dies_anywhere_signs_again_to_the_same_bytes_and_its_build
 
         let answer = desk.deliver(&order).await.unwrap();
         assert!(matches!(answer, Answer::Signed | Answer::NotWanted(_)), "after {steps} steps: {answer:?}");
-        let Stage::Releasing { order: released } = desk.stage().await else { panic!("after {steps} steps") };
+        let released = desk.release_order().await;
         let digests: Vec<Digest> = released.placements.iter().map(|placement| placement.file.digest).collect();
         assert_eq!(digests, expected.iter().map(|file| file.signed).collect::<Vec<_>>(), "after {steps} steps");
         assert_eq!(sign_files(&order, &keys, &desk.store).await.unwrap(), expected, "after {steps} steps");
@@ -535,6 +558,6 @@ async fn a_key_service_that_does_not_answer_leaves_the_build_as_it_was() {
     let silent = Ailing::Silent(desk.keys.clone());
     let error = sign(&order, &silent, &desk.store, &desk.store, NOW).await.unwrap_err();
     assert!(!error.is_refusal(), "{error}");
-    assert_eq!(desk.stage().await, Stage::Signing { order: order.clone() });
+    assert_eq!(desk.stage().await, Stage::Signing { order: order.id });
     assert_eq!(desk.deliver(&order).await.unwrap(), Answer::Signed);
 }

@@ -97,15 +97,18 @@ pub async fn load_push(state: &impl StateStore, id: &PushId) -> Result<Option<(P
     get(state, Table::Push, id.as_str()).await
 }
 
-/// Writes new builds, what they want done at once, and what has become of their push, all at once.
+/// Writes new builds with what each wants done at once, and then what has become of their push. A build that is there already was
+/// written by an earlier try that did not come this far; a conflict is the push's.
 pub async fn create_builds(state: &impl StateStore, push: (&PushRecord, Version), builds: &[Build]) -> Result<(), SaveError> {
-    let (record, version) = push;
-    let mut commit = Commit::default();
     for build in builds {
-        commit.writes.push(write(Table::Build, build.id.as_str(), Expect::Absent, build, build_marks(build))?);
-        commit.effects.extend(build.first_effects());
+        let write = write(Table::Build, build.id.as_str(), Expect::Absent, build, build_marks(build))?;
+        match state.save(Commit { writes: vec![write], effects: build.first_effects() }).await {
+            Ok(()) | Err(SaveError::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
+    let (record, version) = push;
     let id = record.announced.id.as_str();
-    commit.writes.push(write(Table::Push, id, Expect::Version(version), record, push_marks(record))?);
-    state.save(commit).await
+    let write = write(Table::Push, id, Expect::Version(version), record, push_marks(record))?;
+    state.save(Commit { writes: vec![write], effects: Vec::new() }).await
 }

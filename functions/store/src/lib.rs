@@ -13,6 +13,7 @@ pub mod builds;
 pub mod contract;
 pub mod local;
 pub mod memory;
+pub mod orders;
 pub mod records;
 pub mod state;
 

@@ -25,6 +25,8 @@ pub enum Table {
     Delivery,
     /// `millrace_core::log::LogIndex` by build, task and lease.
     Log,
+    /// Orders to the signer and the releaser by their ids; never changed, and kept.
+    Order,
     /// `millrace_core::push::Package` by name.
     Package,
     /// Platforms by name.
@@ -41,10 +43,11 @@ pub enum Table {
 
 impl Table {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Build,
         Self::Delivery,
         Self::Log,
+        Self::Order,
         Self::Package,
         Self::Platform,
         Self::Plugin,
@@ -59,6 +62,7 @@ impl Table {
             Self::Build => "build",
             Self::Delivery => "delivery",
             Self::Log => "log",
+            Self::Order => "order",
             Self::Package => "package",
             Self::Platform => "platform",
             Self::Plugin => "plugin",
@@ -186,11 +190,11 @@ pub enum SaveError {
     /// Somebody else wrote first: load again, decide again.
     #[error("{} was changed by somebody else", .0.id)]
     Conflict(Key),
-    /// Larger than the store takes; the caller must make it smaller.
-    #[error("{} is {bytes} bytes, at most {RECORD_BYTES_MAX} fit", key.id)]
+    /// A record or an effect larger than the store takes; the caller must make it smaller.
+    #[error("{what} is {bytes} bytes, at most {RECORD_BYTES_MAX} fit")]
     TooLarge {
-        /// Which record.
-        key: Key,
+        /// Which.
+        what: String,
         /// Its size.
         bytes: usize,
     },
@@ -235,7 +239,8 @@ pub trait StateStore: Clone + Send + Sync + 'static {
     fn set_aside(&self, limit: usize) -> impl Future<Output = Result<Vec<Letter>, StateError>> + Send;
 }
 
-/// Refuses a commit that not every store takes: too many writes, a record too large, or a record written twice
+/// Refuses a commit that not every store takes: too many writes, a record or an effect too large (each effect is an item of the
+/// outbox), or a record written twice
 /// (TransactWriteItems refuses that, and which of the two would win is nobody's guess).
 pub(crate) fn check(commit: &Commit) -> Result<(), SaveError> {
     let actions = commit.writes.len() + commit.effects.len() + commit.writes.iter().map(|write| write.marks.len()).sum::<usize>();
@@ -249,7 +254,13 @@ pub(crate) fn check(commit: &Commit) -> Result<(), SaveError> {
         }
         let bytes = write.body.as_ref().map_or(0, String::len);
         if bytes > RECORD_BYTES_MAX {
-            return Err(SaveError::TooLarge { key: write.key.clone(), bytes });
+            return Err(SaveError::TooLarge { what: write.key.id.clone(), bytes });
+        }
+    }
+    for effect in &commit.effects {
+        let bytes = serde_json::to_vec(effect).map_err(|error| StateError::Corrupt(error.to_string()))?.len();
+        if bytes > RECORD_BYTES_MAX {
+            return Err(SaveError::TooLarge { what: "an effect".to_owned(), bytes });
         }
     }
     Ok(())

@@ -38,8 +38,7 @@ pub(crate) async fn upload<S: StateStore, B: BlobStore>(
     holds(&desk, &runner, &holding).await?;
     let digest: Digest = digest.parse().map_err(|error: millrace_core::DigestError| Denied::Bad(error.to_string()))?;
     let build = load_build(&desk.state, &holding.build).await?;
-    let limits = build.as_ref().and_then(|(build, _)| Some((build, build.step_of(&holding.task)?)));
-    let bytes_max = limits.map_or(0, |(build, step)| step.limits.unwrap_or(build.platform.limits).disk_bytes);
+    let bytes_max = build.map_or(0, |(build, _)| build.limits_of(&holding.task).disk_bytes);
     let file = Incoming::new(&desk.incoming, (desk.clock)());
     let received = file.receive(body, bytes_max).await;
     let kept = match received {

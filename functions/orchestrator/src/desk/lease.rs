@@ -97,7 +97,7 @@ fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, n
         spec: push.spec.clone(),
         repositories,
         buildroot: platform.buildroot.clone(),
-        limits: step.limits.unwrap_or(platform.limits),
+        limits: build.limits_of(id),
         plugin: *build.plugins.get(&step.plugin)?,
         plugin_name: step.plugin.to_string(),
         inputs: build.inputs(id),

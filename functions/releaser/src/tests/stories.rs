@@ -174,7 +174,7 @@ async fn an_order_that_its_build_does_not_vouch_for_releases_nothing() {
     keep_build(&store, &wanted).await;
     release(&forged, &NamedSeal, &store, &store, NOW).await.unwrap();
     assert_eq!(current(&platform().name, &store).await.unwrap(), None);
-    assert_eq!(stage(&store, &wanted).await, Stage::Releasing { order: wanted });
+    assert_eq!(stage(&store, &wanted).await, Stage::Releasing { order: wanted.id });
 }
 
 /// Lets another release happen while this one waits for its signature.

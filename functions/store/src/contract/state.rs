@@ -249,8 +249,8 @@ pub async fn the_largest_record_fits_and_a_larger_one_is_refused<S: StateStore>(
     assert_eq!(read(&store, "a").await.body.len(), RECORD_BYTES_MAX);
     let writes = vec![write("b", Expect::Absent, "1", Vec::new()), write("c", Expect::Absent, &format!("{largest}x"), Vec::new())];
     let refused = store.save(commit(writes, vec![ended("never")])).await;
-    let Err(SaveError::TooLarge { key: found, bytes }) = refused else { panic!("{refused:?}") };
-    assert_eq!((found, bytes), (key("c"), RECORD_BYTES_MAX + 1));
+    let Err(SaveError::TooLarge { what: found, bytes }) = refused else { panic!("{refused:?}") };
+    assert_eq!((found, bytes), (key("c").id, RECORD_BYTES_MAX + 1));
     assert_eq!(store.load(&key("b")).await.unwrap(), None);
 }
 

@@ -133,6 +133,7 @@ const fn blame(task: &Task) -> Option<Blame> {
     match &task.state {
         TaskState::Failed { failure } => Some(failure.blame),
         TaskState::Waiting
+        | TaskState::Paused { .. }
         | TaskState::Leased { .. }
         | TaskState::Passed { .. }
         | TaskState::Excluded { .. }
@@ -176,6 +177,7 @@ fn ending(attempt: &Attempt, task: &Task) -> (&'static str, Option<String>) {
         AttemptEnd::Troubled { reason } => ("troubled", Some(reason.clone())),
         AttemptEnd::Lost => ("lost", None),
         AttemptEnd::Returned => ("returned", None),
+        AttemptEnd::HandedBack { reason } => ("handed back", Some(reason.clone())),
         AttemptEnd::Dropped => ("dropped", None),
     }
 }
@@ -188,13 +190,14 @@ fn orders(build: &Build) -> [TaskView; 2] {
     match &build.stage {
         Stage::Running => [sign("waiting", None, None), release("waiting", None, None)],
         Stage::Signing { order } => {
-            let what = format!("{} with the key {key}", packages(order.files.len()));
-            [sign("running", Some(order.id), Some(what)), release("waiting", None, None)]
+            let what = format!("{} with the key {key}", packages(build.releasable().len()));
+            [sign("running", Some(*order), Some(what)), release("waiting", None, None)]
         }
         Stage::Releasing { order } => {
-            let signed = format!("{} with the key {key}", packages(order.placements.len()));
-            let what = format!("{} into the repositories of {}", packages(order.placements.len()), order.platform);
-            [sign("passed", None, Some(signed)), release("running", Some(order.id), Some(what))]
+            let files = packages(build.releasable().len());
+            let signed = format!("{files} with the key {key}");
+            let what = format!("{files} into the repositories of {}", build.platform.name);
+            [sign("passed", None, Some(signed)), release("running", Some(*order), Some(what))]
         }
         Stage::Ended { end: End::Released { order, number, .. } } => {
             let where_to = format!("in the repositories of {} since generation {number}", build.platform.name);

@@ -187,13 +187,13 @@ impl Told {
             signed: Digest::of(file.name.as_bytes()),
             size: file.size,
         };
-        let event = Event::Signed { order: order.id, files: order.files.iter().map(signed).collect() };
+        let event = Event::Signed { order: *order, files: self.build.releasable().iter().map(signed).collect() };
         self.after(600).event(event)
     }
 
     pub fn released(self) -> Self {
         let millrace_core::build::Stage::Releasing { order } = &self.build.stage else { panic!("it is {}", self.build.word()) };
-        let event = Event::Released { order: order.id, generation: Digest::of(b"generation"), number: 42 };
+        let event = Event::Released { order: *order, generation: Digest::of(b"generation"), number: 42 };
         self.after(800).event(event)
     }
 }
@@ -202,14 +202,14 @@ impl Told {
 pub fn every_state() -> Vec<Build> {
     let refusal = |told: Told| match &told.build.stage {
         millrace_core::build::Stage::Signing { order } => Event::SignRefused {
-            order: order.id,
+            order: *order,
             reason: "there is no key `almalinux-9`: `millrace key add almalinux-9` makes one".to_owned(),
         },
         _ => panic!("it is {}", told.build.word()),
     };
     let release_refusal = |told: Told| match &told.build.stage {
         millrace_core::build::Stage::Releasing { order } => Event::ReleaseRefused {
-            order: order.id,
+            order: *order,
             reason: "zlib-1.3.1-3.el9.x86_64 is there already with other bytes: raise its release".to_owned(),
         },
         _ => panic!("it is {}", told.build.word()),

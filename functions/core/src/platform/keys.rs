@@ -1,0 +1,29 @@
+//! The keys that a platform file and a `millrace.toml` may have, so that a misspelt one is told with its line.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
+
+/// A table with these keys, each there or not, with any value, or with a table of keys of its own.
+macro_rules! table {
+    ($name:ident { $($key:ident $(: $of:ty)?),* $(,)? }) => {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "what is read here is only whether it can be read")]
+        pub(super) struct $name {
+            $(#[serde(default)] $key: Option<table!(@of $($of)?)>,)*
+        }
+    };
+    (@of) => { IgnoredAny };
+    (@of $of:ty) => { $of };
+}
+
+table!(Platform {
+    name, title, architectures, branches, releasever, module_platform, key, macros: BTreeMap<String, IgnoredAny>,
+    repositories: Vec<Repository>, buildroot: Buildroot, limits: Limits, steps: Vec<Step>,
+});
+table!(Repository { id, baseurl, mirrorlist, gpgkey, priority });
+table!(Buildroot { packages, minimal });
+table!(Limits { memory_bytes, disk_bytes, processes, time_s, log_bytes });
+table!(Step { name, plugin, on, needs, releases, config: BTreeMap<String, IgnoredAny>, limits: Limits });
+table!(PackageConfig { spec, platforms, steps: Vec<Step>, config: BTreeMap<String, IgnoredAny> });

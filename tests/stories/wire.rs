@@ -1,0 +1,73 @@
+//! What is kept and sent, as it is spelt: a change here is one that records of running lines and runners of other versions will see.
+
+use insta::assert_snapshot;
+use millrace_core::build::Build;
+use millrace_core::platform::PackageConfig;
+use millrace_core::task::{Blame, Outcome};
+use millrace_tests::line::{Line, failed, platform, push, rpm};
+use serde_json::{Value, to_string_pretty, to_value};
+
+fn build() -> Line {
+    let mut line = Line::planned(&push("zlib", 1), &platform(r#""x86_64""#), &PackageConfig::default());
+    let lease = line.take("source", "r1");
+    line.report("source", lease, Outcome::HandedBack { reason: "stopped".to_owned() }).unwrap();
+    let lease = line.take("source", "r1");
+    line.report("source", lease, failed(Blame::Environment, "no mirror")).unwrap();
+    line
+}
+
+#[test]
+fn a_build_is_kept_in_this_shape() {
+    let line = build();
+    let mut kept = to_value(&line.build).unwrap();
+    // Data of the author's, whose shape a platform file has.
+    kept.as_object_mut().unwrap().remove("platform");
+    assert_snapshot!(to_string_pretty(&kept).unwrap(), @"");
+}
+
+#[test]
+fn what_a_later_version_adds_is_passed_over() {
+    fn add_everywhere(value: &mut Value) {
+        match value {
+            Value::Object(object) => {
+                object.values_mut().for_each(add_everywhere);
+                // Maps by name (macros, plugins, configuration) take any key for a name.
+                if object
+                    .keys()
+                    .any(|key| key == "name" || key == "id" || key == "memory_bytes" || key == "packages" || key == "state")
+                {
+                    object.insert("added_later".to_owned(), Value::Null);
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(add_everywhere),
+            _ => {}
+        }
+    }
+    let line = build();
+    let mut newer = to_value(&line.build).unwrap();
+    add_everywhere(&mut newer);
+    assert!(newer.to_string().matches("added_later").count() > 8, "{newer}");
+    assert_eq!(serde_json::from_value::<Build>(newer).unwrap(), line.build);
+}
+
+#[test]
+fn a_finished_builds_stages_are_kept_in_this_shape() {
+    let mut line = Line::of("zlib", r#""x86_64""#);
+    line.passes("source", &[rpm("zlib", "src")]);
+    line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
+    line.passes("check@x86_64", &[]);
+    let mut stages = vec![to_value(&line.build.stage).unwrap().to_string()];
+    line.signed();
+    stages.push(to_value(&line.build.stage).unwrap().to_string());
+    line.released();
+    stages.push(to_value(&line.build.stage).unwrap().to_string());
+    assert_snapshot!(stages.join("\n"), @"");
+    assert_snapshot!(to_string_pretty(&line.build.tasks[1]).unwrap(), @"");
+}
+
+#[test]
+fn an_old_record_can_still_be_read() {
+    let old = include_str!("old-build.json");
+    let build: Build = serde_json::from_str(old).unwrap();
+    assert_eq!((build.word(), build.tasks.len()), ("released", 3));
+}
