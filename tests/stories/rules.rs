@@ -6,7 +6,7 @@ use millrace_core::plan::{TASKS_MAX, plan, platforms_for};
 use millrace_core::platform::{Limits, PackageConfig, Platform};
 use millrace_core::task::{ATTEMPTS_MAX, Artifact, Blame, LEASES_MAX, Outcome, PAUSES_MS};
 use millrace_core::{Digest, PlatformName, Timestamp};
-use millrace_tests::line::{Line, failed, id, passed, platform, push, rpm};
+use millrace_tests::line::{Line, failed, id, platform, push, rpm};
 
 fn config(text: &str) -> PackageConfig {
     PackageConfig::parse(text).unwrap()
@@ -44,7 +44,7 @@ fn passing_trouble_is_given_time_to_pass() {
     for (number, pause_ms) in PAUSES_MS.into_iter().enumerate() {
         let lease = line.take("source", "r1");
         line.report("source", lease, failed(Blame::Environment, "the mirror is away")).unwrap();
-        assert_snapshot!(line.told().lines().next().unwrap(), @"source paused: the mirror is away");
+        assert!(line.told().starts_with("source paused: the mirror is away\n"), "{}", line.told());
         assert_eq!(line.build.ready().count(), 0, "pause {number}");
         assert_eq!(line.build.next_expiry(), Some(line.now.plus_ms(pause_ms)), "a tick must come for it");
         line.pass_ms(pause_ms - 1);

@@ -22,7 +22,80 @@ fn a_build_is_kept_in_this_shape() {
     let mut kept = to_value(&line.build).unwrap();
     // Data of the author's, whose shape a platform file has.
     kept.as_object_mut().unwrap().remove("platform");
-    assert_snapshot!(to_string_pretty(&kept).unwrap(), @"");
+    assert_snapshot!(to_string_pretty(&kept).unwrap(), @r#"
+    {
+      "created": 1000,
+      "ended": null,
+      "id": "48eb2e2d1842",
+      "plugins": {
+        "check": "sha256:20f65c28671b40937c5bf23acc7c6f37e5a5ec0622e347b57685725df5ba9e50",
+        "rpm": "sha256:9e7ab438597fee20e16e8e441bed0ce966bd59e0fb993fa7c94be31fb1384d88",
+        "source": "sha256:41cf6794ba4200b839c53531555f0f3998df4cbb01a4d5cb0b94e3ca5e23947d"
+      },
+      "push": {
+        "clone_url": "http://forge/rpms/zlib.git",
+        "commit": "0000000000000000000000000000000000000001",
+        "committed_s": 1700000000,
+        "config": "",
+        "id": "343d94ea6257",
+        "package": "zlib",
+        "pusher": "dana",
+        "received": 1000,
+        "reference": "refs/heads/main",
+        "sources": [
+          {
+            "digest": "sha256:db4b4d0d1cb480bf9aeea253771c00febe627f236765fa37d6a5614f079a3aa0",
+            "path": "zlib-1.tar.xz",
+            "size": 9
+          }
+        ],
+        "spec": "zlib.spec",
+        "subject": "Update",
+        "tree": "sha256:0ea55c28f8014d8886b6248fe3da5d588f55c0823847a6b4579f1131b051b5e2",
+        "tree_bytes": 10240
+      },
+      "stage": {
+        "stage": "running"
+      },
+      "tasks": [
+        {
+          "attempts": [
+            {
+              "began": 1000,
+              "end": {
+                "how": "handed-back",
+                "reason": "stopped"
+              },
+              "ended": 1000,
+              "number": 1,
+              "runner": "r1"
+            },
+            {
+              "began": 1000,
+              "end": {
+                "how": "troubled",
+                "reason": "no mirror"
+              },
+              "ended": 1000,
+              "number": 2,
+              "runner": "r1"
+            }
+          ],
+          "id": "source",
+          "state": "paused",
+          "until": 31000
+        },
+        {
+          "id": "rpm@x86_64",
+          "state": "waiting"
+        },
+        {
+          "id": "check@x86_64",
+          "state": "waiting"
+        }
+      ]
+    }
+    "#);
 }
 
 #[test]

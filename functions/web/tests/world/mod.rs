@@ -131,6 +131,13 @@ impl Told {
         self
     }
 
+    /// Waits until a pause is over, and lets a runner take the task.
+    pub fn take_later(self, task: &str, runner: &str) -> Self {
+        let until = self.build.next_expiry().unwrap();
+        let ms = until.0 - self.now.0;
+        self.after(ms).event(Event::Tick).take(task, runner)
+    }
+
     pub fn take(self, task: &str, runner: &str) -> Self {
         self.event(Event::Take { task: task.parse().unwrap(), runner: RunnerName::new(runner).unwrap() })
     }
@@ -231,7 +238,7 @@ pub fn every_state() -> Vec<Build> {
         told("rust", "Never ending story", 400)
             .sourced()
             .fails("rpm@x86_64", 3000, Blame::Environment, "cannot reach https://mirrors.example: connection timed out")
-            .take("rpm@x86_64", "intel-2")
+            .take_later("rpm@x86_64", "intel-2")
             .after(LEASE_MS + 1)
             .event(Event::Tick)
             .take("rpm@x86_64", "intel-3")
