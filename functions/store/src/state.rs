@@ -21,8 +21,6 @@ pub const DELIVERIES_MAX: u32 = 10;
 pub enum Table {
     /// `millrace_core::build::Build` by build id.
     Build,
-    /// Deliveries of webhooks that were answered, by forge and delivery id.
-    Delivery,
     /// `millrace_core::log::LogIndex` by build, task and lease.
     Log,
     /// `millrace_core::push::Package` by name.
@@ -41,23 +39,13 @@ pub enum Table {
 
 impl Table {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
-        Self::Build,
-        Self::Delivery,
-        Self::Log,
-        Self::Package,
-        Self::Platform,
-        Self::Plugin,
-        Self::Push,
-        Self::Runner,
-        Self::Setting,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Build, Self::Log, Self::Package, Self::Platform, Self::Plugin, Self::Push, Self::Runner, Self::Setting];
 
     /// As stores spell it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Build => "build",
-            Self::Delivery => "delivery",
             Self::Log => "log",
             Self::Package => "package",
             Self::Platform => "platform",
