@@ -1,8 +1,8 @@
 //! From a push that was announced to a push whose bytes the line holds.
 //!
 //! Acting on one `Effect::Fetch` twice comes to the same: the archive is the same bytes under the same digest, and the wish to
-//! plan is written at most once, together with a marker. Even a second wish would do no harm, since the ids of builds
-//! follow from push and platform.
+//! plan is written at most once, together with the state that says so. Even a second wish would do no harm, since the ids of
+//! builds follow from push and platform.
 
 mod archive;
 mod commit;
@@ -20,7 +20,7 @@ use millrace_core::push::{Announced, Push, PushRecord, PushState};
 use millrace_store::builds::{load_push, push_marks};
 use millrace_store::records::write;
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{BlobStore, Commit, Expect, Key, SaveError, StateStore, Table, Version};
+use millrace_store::{BlobStore, Commit, Expect, SaveError, StateStore, Table, Version};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -98,20 +98,28 @@ pub async fn fetch(
     state: &impl StateStore,
     blobs: &impl BlobStore,
 ) -> Result<(), FetchError> {
-    if waiting(state, &announced.id).await?.is_none() {
+    if waiting(state, &announced.id, &[PushState::Fetching]).await?.is_none() {
         return Ok(());
     }
     match assemble(announced, fetcher, state, blobs).await {
         Ok(push) => hand_over(push, state).await,
-        Err(Stop::Refused(refusal)) => refuse(&announced.id, refusal.to_string(), state).await,
+        Err(Stop::Refused(refusal)) => refuse(&announced.id, &[PushState::Fetching], refusal.to_string(), state).await,
         Err(Stop::Passing(error)) => Err(error),
     }
 }
 
-/// Says in the push's record why nothing became of it: for an effect that is about to be set aside.
+/// Says in the push's record why nothing became of it: for an `Effect::Fetch` that is about to be set aside. It comes too late
+/// for a push that somebody else has fetched since.
 pub async fn give_up(announced: &Announced, reason: &str, state: &impl StateStore) -> Result<(), FetchError> {
     let reason = format!("not fetched after {DELIVERIES_MAX} tries; push again when this is over: {reason}");
-    refuse(&announced.id, reason, state).await
+    refuse(&announced.id, &[PushState::Fetching], reason, state).await
+}
+
+/// The same for an `Effect::Plan`. Records from before there was [`PushState::Fetched`] are planned from
+/// [`PushState::Fetching`].
+pub async fn give_up_planning(announced: &Announced, reason: &str, state: &impl StateStore) -> Result<(), FetchError> {
+    let reason = format!("not planned after {DELIVERIES_MAX} tries; push again when this is over: {reason}");
+    refuse(&announced.id, &[PushState::Fetching, PushState::Fetched], reason, state).await
 }
 
 async fn assemble(announced: &Announced, fetcher: &Fetcher, state: &impl StateStore, blobs: &impl BlobStore) -> Result<Push, Stop> {
@@ -142,33 +150,28 @@ fn fits(push: &Push) -> Result<(), Refusal> {
     if bytes > PUSH_BYTES_MAX { Err(Refusal::ManyWords { bytes, bytes_max: PUSH_BYTES_MAX }) } else { Ok(()) }
 }
 
-/// Where it stands written that a push was handed over.
-fn marker(id: &PushId) -> String {
-    format!("fetched/{id}")
-}
-
-/// The push's record, where it still waits to be fetched.
-async fn waiting(state: &impl StateStore, id: &PushId) -> Result<Option<(PushRecord, Version)>, FetchError> {
+/// The push's record, where it is still in one of these states.
+async fn waiting(state: &impl StateStore, id: &PushId, states: &[PushState]) -> Result<Option<(PushRecord, Version)>, FetchError> {
     let (record, version) = load_push(state, id).await?.ok_or_else(|| FetchError::Unknown(id.clone()))?;
-    let handed_over = state.load(&Key::new(Table::Setting, marker(id))).await?.is_some();
-    Ok((record.state == PushState::Fetching && !handed_over).then_some((record, version)))
+    Ok(states.contains(&record.state).then_some((record, version)))
 }
 
-/// Writes the marker and the wish to plan, on the condition that nobody has decided about this push yet.
+/// Writes that the push was fetched and the wish to plan, on the condition that nobody has decided about this push yet.
 async fn hand_over(push: Push, state: &impl StateStore) -> Result<(), FetchError> {
     let id = push.announced.id.clone();
-    while let Some((record, version)) = waiting(state, &id).await? {
-        let still = write(Table::Push, id.as_str(), Expect::Version(version), &record, push_marks(&record))?;
-        let once = write(Table::Setting, &marker(&id), Expect::Absent, &push.tree, Vec::new())?;
-        if saved(state, Commit { writes: vec![still, once], effects: vec![Effect::Plan(Box::new(push.clone()))] }).await? {
+    while let Some((mut record, version)) = waiting(state, &id, &[PushState::Fetching]).await? {
+        record.state = PushState::Fetched;
+        let fetched = write(Table::Push, id.as_str(), Expect::Version(version), &record, push_marks(&record))?;
+        if saved(state, Commit { writes: vec![fetched], effects: vec![Effect::Plan(Box::new(push.clone()))] }).await? {
             break;
         }
     }
     Ok(())
 }
 
-async fn refuse(id: &PushId, reason: String, state: &impl StateStore) -> Result<(), FetchError> {
-    while let Some((mut record, version)) = waiting(state, id).await? {
+/// Refuses a push, on the condition that it is still in one of these states.
+async fn refuse(id: &PushId, states: &[PushState], reason: String, state: &impl StateStore) -> Result<(), FetchError> {
+    while let Some((mut record, version)) = waiting(state, id, states).await? {
         record.state = PushState::Refused { reason: reason.clone() };
         let refused = write(Table::Push, id.as_str(), Expect::Version(version), &record, push_marks(&record))?;
         if saved(state, Commit { writes: vec![refused], effects: Vec::new() }).await? {

@@ -121,7 +121,7 @@ async fn give_up<K, L>(functions: &Functions<K, L>, effect: &Effect, problem: &s
             return millrace_listener::give_up(announced, &reason, store).await.map_err(|error| error.to_string());
         }
         Effect::Plan(push) => {
-            return millrace_listener::give_up(&push.announced, &reason, store).await.map_err(|error| error.to_string());
+            return millrace_listener::give_up_planning(&push.announced, &reason, store).await.map_err(|error| error.to_string());
         }
         Effect::Sign(order) => advance(store, &order.build, Event::SignRefused { order: order.id, reason }, at).await,
         Effect::Release(order) if is_out(order, store).await => {

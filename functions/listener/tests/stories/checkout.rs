@@ -2,8 +2,7 @@
 
 use crate::forge::{COMMITTED_S, LINK, Line, PLAIN, PROGRAM, Repo, SPEC, SUBMODULE, TREE, push_body};
 use millrace_core::push::PushState;
-use millrace_listener::{FetchError, fetch, give_up};
-use millrace_store::{StateStore, Table};
+use millrace_listener::{FetchError, fetch, give_up, give_up_planning};
 use std::io::Read;
 
 const MAIN: &str = "refs/heads/main";
@@ -226,13 +225,28 @@ async fn a_forge_that_is_away_is_passing_trouble_until_the_line_gives_up() {
 }
 
 #[tokio::test]
-async fn giving_up_comes_too_late_for_a_push_that_was_handed_over() {
+async fn giving_up_to_fetch_comes_too_late_for_a_push_that_was_fetched_and_giving_up_to_plan_does_not() {
     let line = Line::new().await;
     let repo = Repo::new();
     let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
     line.fetched(&announced, &line.fetcher(&[])).await;
     give_up(&announced, "too slow", &line.store).await.unwrap();
-    assert_eq!(line.record(&announced).await.state, PushState::Fetching);
+    assert_eq!(line.record(&announced).await.state, PushState::Fetched);
+
+    give_up_planning(&announced, "the store is full", &line.store).await.unwrap();
+    let reason = "not planned after 10 tries; push again when this is over: the store is full".to_owned();
+    assert_eq!(line.record(&announced).await.state, PushState::Refused { reason });
+    fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap();
+    assert_eq!(line.effects().await, []);
+}
+
+#[tokio::test]
+async fn giving_up_to_plan_is_told_in_a_record_from_before_there_was_a_word_for_fetched() {
+    let line = Line::new().await;
+    let repo = Repo::new();
+    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
+    give_up_planning(&announced, "the store is full", &line.store).await.unwrap();
+    assert!(matches!(line.record(&announced).await.state, PushState::Refused { .. }));
 }
 
 #[tokio::test]
@@ -249,7 +263,7 @@ async fn whoever_dies_while_fetching_has_done_nothing_by_half() {
         let planned = line.effects().await.len();
         fetch(&announced, &fetcher, &line.store, &line.store).await.unwrap();
         assert_eq!(planned + line.effects().await.len(), 1, "after {pauses} pauses");
-        assert!(line.store.list(Table::Setting, None, 10).await.unwrap().len() == 1);
+        assert_eq!(line.record(&announced).await.state, PushState::Fetched);
         if ended {
             break;
         }

@@ -192,7 +192,7 @@ impl Line {
     pub async fn fetched(&self, announced: &Announced, fetcher: &Fetcher) -> Push {
         millrace_listener::fetch(announced, fetcher, &self.store, &self.store).await.unwrap();
         let record = self.record(announced).await;
-        assert_eq!(record.state, PushState::Fetching);
+        assert_eq!(record.state, PushState::Fetched);
         match <[Effect; 1]>::try_from(self.effects().await).unwrap() {
             [Effect::Plan(push)] => *push,
             [other] => panic!("{other:?}"),
