@@ -4,7 +4,7 @@ use super::refusal::{FetchError, Refusal, Stop};
 use git2::{ObjectType, Odb, Oid, Repository};
 use millrace_core::PackageName;
 use millrace_core::platform::PackageConfig;
-use millrace_core::sources::{Algorithm, Wanted, find_spec, is_inside, parse_metadata, parse_sources};
+use millrace_core::sources::{Wanted, find_spec, is_inside, parse_metadata, parse_sources};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -151,10 +151,7 @@ fn describe(odb: &Odb<'_>, entries: &[Entry], package: &PackageName) -> Result<(
     for entry in files.clone().filter(|entry| is_metadata(&entry.path)) {
         wanted.extend(parse_metadata(&entry.path, &read(odb, entry)?)?);
     }
-    match wanted.iter().find(|wanted| wanted.algorithm == Algorithm::Sha1) {
-        Some(old) => Err(Refusal::Sha1(old.path.clone()).into()),
-        None => Ok((spec, config, wanted)),
-    }
+    Ok((spec, config, wanted))
 }
 
 fn read(odb: &Odb<'_>, entry: &Entry) -> Result<String, Stop> {

@@ -55,9 +55,31 @@ pub enum Refusal {
     /// `millrace.toml` cannot be used.
     #[error(transparent)]
     Config(#[from] PlatformError),
-    /// A source whose digest the line cannot check.
-    #[error("`{0}` is named by its SHA-1 digest, which the line does not take: name it by SHA-512 (`sha512sum`)")]
-    Sha1(String),
+    /// A source that is named by its SHA-1 digest, and that may be another file than its author saw.
+    #[error(
+        "{url} is made so that another file has the same SHA-1 digest: \
+        name `{name}` by SHA-512 (`sha512sum`) once you know that it is the right one"
+    )]
+    Collided {
+        /// Its file name.
+        name: String,
+        /// Where it is.
+        url: String,
+    },
+    /// A file with the SHA-1 digest of a file that the line took first.
+    #[error(
+        "`{name}` is named by SHA-1 {digest}, under which the line knows {known} and found {found}: name it by SHA-512 (`sha512sum`)"
+    )]
+    Pinned {
+        /// Its file name.
+        name: String,
+        /// SHA-1, as the package names it.
+        digest: String,
+        /// The file that was there first.
+        known: Digest,
+        /// The file that is there now.
+        found: Digest,
+    },
     /// Nobody has a source.
     #[error("no lookaside store has `{name}` ({algorithm} {digest}){looked}; put it there with `millrace package upload {name}`",
         algorithm = algorithm.as_str(), looked = looked_at(looked))]
