@@ -290,6 +290,10 @@ async fn a_source_line_that_says_nothing_climbs_or_stands_in_the_way_is_refused(
             format!("SHA512 (zlib.spec) = {digest}"),
             "`zlib.spec` is in the way of another file of the repository or its sources: keep one of the two".to_owned(),
         ),
+        (
+            format!("SHA512 (tree.tar) = {digest}"),
+            "sources, line 1: builds are given the commit's tree as `tree.tar`: give the source another name".to_owned(),
+        ),
     ];
     for (text, words) in cases {
         let line = Line::new().await;
