@@ -55,6 +55,15 @@ pub enum Refusal {
     /// `millrace.toml` cannot be used.
     #[error(transparent)]
     Config(#[from] PlatformError),
+    /// A commit from the future.
+    #[error(
+        "the commit's date, {committed_s} seconds after 1970, is past 2106, which is as far as RPM can count: \
+        set the clock right, then `git commit --amend` and push again"
+    )]
+    Date {
+        /// The committer's time, in seconds since 1970.
+        committed_s: i64,
+    },
     /// A source that is named by its SHA-1 digest, and that may be another file than its author saw.
     #[error(
         "{url} is made so that another file has the same SHA-1 digest: \

@@ -250,6 +250,20 @@ async fn giving_up_to_plan_is_told_in_a_record_from_before_there_was_a_word_for_
 }
 
 #[tokio::test]
+async fn a_commit_from_before_1970_is_as_old_as_can_be_and_one_past_2106_is_refused() {
+    let line = Line::new().await;
+    let repo = Repo::new();
+    let tree = repo.tree(&[SPEC]);
+    let announced = line.announced(&repo, MAIN, &repo.commit_at("main", tree, -86_400)).await;
+    assert_eq!(line.fetched(&announced, &line.fetcher(&[])).await.committed_s, 0);
+
+    let announced = line.announced(&repo, MAIN, &repo.commit_at("main", tree, 1 << 32)).await;
+    let words = "the commit's date, 4294967296 seconds after 1970, is past 2106, which is as far as RPM can count: \
+        set the clock right, then `git commit --amend` and push again";
+    assert_eq!(line.refused(&announced, &line.fetcher(&[])).await, words);
+}
+
+#[tokio::test]
 async fn whoever_dies_while_fetching_has_done_nothing_by_half() {
     let repo = Repo::new();
     let commit = repo.commit("main", &[SPEC]);
