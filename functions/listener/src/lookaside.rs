@@ -13,12 +13,16 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Instant;
 
 /// The fields that a template may have.
 const FIELDS: [&str; 4] = ["{package}", "{name}", "{algorithm}", "{digest}"];
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 128 * 1024;
+
+/// What happened where nothing else did.
+const LATE: &str = "the time is over";
 
 /// Where a lookaside store keeps a file, as an `http://`, `https://` or `file:///` URL with fields:
 /// `https://src.fedoraproject.org/lookaside/pkgs/rpms/{package}/{name}/{algorithm}/{digest}/{name}`.
@@ -173,11 +177,27 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Reads until the time is over.
+struct Until<R> {
+    from: R,
+    until: Instant,
+}
+
+impl<R: Read> Read for Until<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if Instant::now() >= self.until {
+            return Err(std::io::Error::other(LATE));
+        }
+        self.from.read(into)
+    }
+}
+
 /// A source that the line holds afterwards: it held it already, or some lookaside store has it.
 pub(crate) async fn obtain(
     wanted: &Wanted,
     package: &PackageName,
     fetcher: &Fetcher,
+    until: Instant,
     state: &impl StateStore,
     blobs: &impl BlobStore,
 ) -> Result<SourceFile, Stop> {
@@ -189,7 +209,7 @@ pub(crate) async fn obtain(
     let file = folder.path().join("source");
     let work = {
         let (wanted, package, fetcher, file) = (wanted.clone(), package.clone(), fetcher.clone(), file.clone());
-        move || look_everywhere(&wanted, &package, &fetcher, &file)
+        move || look_everywhere(&wanted, &package, &fetcher, until, &file)
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| FetchError::Stopped)??;
     let Offered { sha256: found, size, .. } = offer_source(&file, state, blobs).await?;
@@ -227,11 +247,11 @@ enum Miss {
 
 /// Looks in one store after the other. Where none has the file, a store that might have it another time counts more than one
 /// that has something else, and that more than all that have nothing.
-fn look_everywhere(wanted: &Wanted, package: &PackageName, fetcher: &Fetcher, to: &Path) -> Result<(), Stop> {
+fn look_everywhere(wanted: &Wanted, package: &PackageName, fetcher: &Fetcher, until: Instant, to: &Path) -> Result<(), Stop> {
     let (mut looked, mut other, mut trouble) = (Vec::new(), None, None);
     for template in &fetcher.lookaside {
         let url = template.url(package, wanted);
-        match look(&url, wanted, fetcher, to) {
+        match look(&url, wanted, fetcher, until, to) {
             Ok(()) => return Ok(()),
             Err(Miss::NotThere) => looked.push(url),
             Err(Miss::Other(refusal)) => other = other.or(Some(refusal)),
@@ -245,12 +265,13 @@ fn look_everywhere(wanted: &Wanted, package: &PackageName, fetcher: &Fetcher, to
     Err(other.unwrap_or_else(|| Refusal::NoSource { name: wanted.file_name().to_owned(), algorithm, digest, looked }).into())
 }
 
-fn look(url: &str, wanted: &Wanted, fetcher: &Fetcher, to: &Path) -> Result<(), Miss> {
+fn look(url: &str, wanted: &Wanted, fetcher: &Fetcher, until: Instant, to: &Path) -> Result<(), Miss> {
     let trouble = |problem: String| Miss::Trouble(FetchError::Lookaside { url: url.to_owned(), problem });
     let bytes_max = fetcher.bounds.source_bytes;
-    let from = open(url, &fetcher.agent).map_err(trouble)?.ok_or(Miss::NotThere)?;
+    let from = open(url, &fetcher.agent, until).map_err(trouble)?.ok_or(Miss::NotThere)?;
     let mut file = File::create(to).map_err(|error| Miss::Trouble(error.into()))?;
-    let read = digests(&mut from.take(bytes_max + 1), &mut file).map_err(|error| trouble(error.to_string()))?;
+    let mut from = Until { from: from.take(bytes_max + 1), until };
+    let read = digests(&mut from, &mut file).map_err(|error| trouble(error.to_string()))?;
     if read.size > bytes_max {
         return Err(Miss::Other(Refusal::LargeSource { url: url.to_owned(), bytes_max }));
     }
@@ -268,7 +289,7 @@ fn look(url: &str, wanted: &Wanted, fetcher: &Fetcher, to: &Path) -> Result<(), 
 }
 
 /// What lies at a URL; none where nothing does. The error is for people.
-fn open(url: &str, agent: &ureq::Agent) -> Result<Option<Box<dyn Read>>, String> {
+fn open(url: &str, agent: &ureq::Agent, until: Instant) -> Result<Option<Box<dyn Read>>, String> {
     if let Some(path) = url.strip_prefix("file://") {
         return match File::open(path) {
             Ok(file) => Ok(Some(Box::new(file))),
@@ -276,7 +297,12 @@ fn open(url: &str, agent: &ureq::Agent) -> Result<Option<Box<dyn Read>>, String>
             Err(error) => Err(error.to_string()),
         };
     }
-    let response = agent.get(url).call().map_err(|error| error.to_string())?;
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(LATE.to_owned());
+    }
+    let request = agent.get(url).config().timeout_global(Some(left)).build();
+    let response = request.call().map_err(|error| error.to_string())?;
     match response.status().as_u16() {
         200 => Ok(Some(Box::new(response.into_body().into_reader()))),
         // Object stores say 403 where nothing is and nobody may list.

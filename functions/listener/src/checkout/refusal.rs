@@ -5,6 +5,7 @@ use millrace_core::push::Commit;
 use millrace_core::sources::{Algorithm, TreeError};
 use millrace_core::{Digest, PushId};
 use millrace_store::{BlobError, SaveError, StateError};
+use std::time::Duration;
 
 /// What the author of a push must mend. Ends up in the push's record; a retry does not help.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +125,12 @@ pub enum Refusal {
         /// The bound.
         bytes_max: u64,
     },
+    /// Sources that are too much together.
+    #[error("the package's sources have more than {bytes_max} bytes together, which is the most that the line takes of one push")]
+    LargeSources {
+        /// The bound.
+        bytes_max: u64,
+    },
     /// Hundreds of sources with long names, or a long `millrace.toml`.
     #[error("sources and millrace.toml together take {bytes} bytes to describe; the line takes {bytes_max}")]
     ManyWords {
@@ -159,6 +166,14 @@ pub enum FetchError {
         url: String,
         /// What happened.
         problem: String,
+    },
+    /// It takes longer than one try may. What was fetched stays, so that the next try goes on from there.
+    #[error("not all was fetched within {} s, and the next try goes on from what was: {last}", time.as_secs())]
+    Slow {
+        /// The bound.
+        time: Duration,
+        /// What was cut off.
+        last: Box<FetchError>,
     },
     /// The scratch folder's trouble.
     #[error("the scratch folder: {0}")]

@@ -4,6 +4,7 @@ use crate::forge::{COMMITTED_S, LINK, Line, PLAIN, PROGRAM, Repo, SPEC, SUBMODUL
 use millrace_core::push::PushState;
 use millrace_listener::{FetchError, fetch, give_up, give_up_planning};
 use std::io::Read;
+use std::time::Duration;
 
 const MAIN: &str = "refs/heads/main";
 
@@ -247,6 +248,32 @@ async fn giving_up_to_plan_is_told_in_a_record_from_before_there_was_a_word_for_
     let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
     give_up_planning(&announced, "the store is full", &line.store).await.unwrap();
     assert!(matches!(line.record(&announced).await.state, PushState::Refused { .. }));
+}
+
+#[tokio::test]
+async fn a_push_that_takes_longer_than_one_try_may_goes_on_with_the_next() {
+    let line = Line::new().await;
+    let repo = Repo::new();
+    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
+    let mut fetcher = line.fetcher(&[]);
+    fetcher.bounds.time = Duration::ZERO;
+    let error = fetch(&announced, &fetcher, &line.store, &line.store).await.unwrap_err();
+    assert!(matches!(error, FetchError::Slow { .. }), "{error}");
+    assert!(error.to_string().starts_with("not all was fetched within 0 s, and the next try goes on from what was: "), "{error}");
+    assert_eq!(line.record(&announced).await.state, PushState::Fetching);
+    line.fetched(&announced, &line.fetcher(&[])).await;
+}
+
+#[tokio::test]
+async fn what_was_left_by_a_fetcher_that_was_killed_is_swept_away_and_nothing_else() {
+    let line = Line::new().await;
+    let left = line.scratch.path().join("fetch-x/repository.git/objects");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("pack"), "half").unwrap();
+    std::fs::write(line.scratch.path().join("notes"), "mine").unwrap();
+    line.fetcher(&[]).sweep().unwrap();
+    let names = std::fs::read_dir(line.scratch.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["notes"]);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha512};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 const MAIN: &str = "refs/heads/main";
 const TARBALL: &[u8] = b"the sources of zlib";
@@ -197,6 +198,40 @@ async fn a_file_with_the_sha1_of_one_that_the_line_knew_and_no_longer_holds_is_r
         "`zlib-1.tar.xz` is named by SHA-1 {SHA1}, under which the line knows {gone} and found {found}: name it by SHA-512 (`sha512sum`)"
     );
     assert_eq!(reason, words);
+}
+
+#[tokio::test]
+async fn sources_that_are_too_much_together_are_refused() {
+    let line = Line::new().await;
+    let (url, _) = lookaside(StatusCode::OK, TARBALL).await;
+    let mut fetcher = line.fetcher(&[&url]);
+    let digest = sha512(TARBALL);
+    let text = format!("SHA512 (a.tar) = {digest}\nSHA512 (b.tar) = {digest}\n");
+    let files = [SPEC, ("sources", PLAIN, text.as_bytes())];
+    fetcher.bounds.sources_bytes = 2 * TARBALL.len() as u64 - 1;
+    let words = "the package's sources have more than 37 bytes together, which is the most that the line takes of one push";
+    assert_eq!(line.refusal_of(&files, &fetcher).await, words);
+
+    let line = Line::new().await;
+    fetcher.bounds.sources_bytes += 1;
+    let repo = Repo::new();
+    let announced = line.announced(&repo, MAIN, &repo.commit("main", &files)).await;
+    assert_eq!(line.fetched(&announced, &fetcher).await.sources.len(), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_never_answers_is_waited_for_until_the_time_is_over() {
+    let line = Line::new().await;
+    let silent = serve(Router::new().fallback(std::future::pending::<StatusCode>)).await;
+    let mut fetcher = line.fetcher(&[&format!("{silent}/{{digest}}")]);
+    fetcher.bounds.time = Duration::from_millis(300);
+    let text = sources();
+    let repo = Repo::new();
+    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC, ("sources", PLAIN, text.as_bytes())])).await;
+    let began = Instant::now();
+    let error = fetch(&announced, &fetcher, &line.store, &line.store).await.unwrap_err();
+    assert!(matches!(error, FetchError::Slow { .. }), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(30), "that was the minute in which a silent server is given up");
 }
 
 #[tokio::test]
