@@ -36,6 +36,14 @@ fn a_push_becomes_a_release() {
 }
 
 #[test]
+fn a_step_that_needs_no_other_is_given_the_tree_and_the_sources_that_the_package_names() {
+    let line = Line::of("zlib", r#""x86_64""#);
+    let given = line.build.inputs(&id("source"));
+    let given: Vec<_> = given.iter().map(|artifact| (&artifact.name[..], artifact.digest, artifact.size)).collect();
+    assert_eq!(given, [("tree.tar", Digest::of(b"zlib"), 10_240), ("zlib-1.tar.xz", Digest::of(b"tarball"), 9)]);
+}
+
+#[test]
 fn a_noarch_package_is_built_once_checked_everywhere_and_released_for_every_architecture() {
     let mut line = Line::of("lcov", r#""x86_64", "aarch64""#);
     let source = millrace_core::rpm::Rpm { build_arch: vec!["noarch".to_owned()], ..rpm("lcov", "src") };

@@ -123,6 +123,8 @@ pub struct Push {
 pub enum PushState {
     /// Its bytes are being fetched.
     Fetching,
+    /// The line holds its bytes, and is about to plan builds from them.
+    Fetched,
     /// Builds were planned from it.
     Planned {
         /// One a platform.

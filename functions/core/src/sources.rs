@@ -1,5 +1,6 @@
 //! Which files a package's repository is made of: its spec, and the sources that it names by digest.
 
+use crate::build::TREE_ARTIFACT;
 use serde::{Deserialize, Serialize};
 
 /// Most sources a package may name: the largest packages of Fedora name a few hundred.
@@ -106,6 +107,14 @@ pub enum TreeError {
         /// What stands there.
         found: String,
     },
+    /// A name that the commit's own tree has among what a build is given.
+    #[error("{file}, line {line}: builds are given the commit's tree as `{TREE_ARTIFACT}`: give the source another name")]
+    Reserved {
+        /// The file.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+    },
     /// More than the line takes.
     #[error("{file} names {found} sources; the line takes {SOURCES_MAX}")]
     TooMany {
@@ -193,6 +202,9 @@ fn parse_lines<'a>(
         }
         if !is_inside(path) {
             return Err(TreeError::Path { file: file.to_owned(), line: number + 1, found: path.to_owned() });
+        }
+        if path == TREE_ARTIFACT {
+            return Err(TreeError::Reserved { file: file.to_owned(), line: number + 1 });
         }
         wanted.push(Wanted { path: path.to_owned(), algorithm, digest });
     }

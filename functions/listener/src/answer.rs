@@ -33,7 +33,7 @@ pub struct Answer {
     pub message: String,
 }
 
-/// An answer with its HTTP status code; kept under the delivery's id.
+/// An answer with its HTTP status code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
     /// HTTP status code (RFC 9110).

@@ -1,8 +1,8 @@
 //! From a push that was announced to a push whose bytes the line holds.
 //!
 //! Acting on one `Effect::Fetch` twice comes to the same: the archive is the same bytes under the same digest, and the wish to
-//! plan is written at most once, together with a marker. Even a second wish would do no harm, since the ids of builds
-//! follow from push and platform.
+//! plan is written at most once, together with the state that says so. Even a second wish would do no harm, since the ids of
+//! builds follow from push and platform.
 
 mod archive;
 mod commit;
@@ -13,16 +13,16 @@ pub use refusal::{FetchError, Refusal};
 
 use crate::lookaside::{Template, obtain};
 use archive::{Archive, archive};
-use commit::fetch_commit;
+use commit::{Limits, fetch_commit};
 use millrace_core::PushId;
 use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Push, PushRecord, PushState};
 use millrace_store::builds::{load_push, push_marks};
 use millrace_store::records::write;
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{BlobStore, Commit, Expect, Key, SaveError, StateStore, Table, Version};
+use millrace_store::{BlobStore, Commit, Expect, SaveError, StateStore, Table, Version};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Largest push, in bytes of JSON: every build keeps it, and a build's record of at most 380 KB must hold its tasks besides.
 const PUSH_BYTES_MAX: usize = 192 * 1024;
@@ -36,6 +36,10 @@ pub struct Bounds {
     pub tree_bytes: u64,
     /// One file from a lookaside store, in bytes.
     pub source_bytes: u64,
+    /// All of a push's files from lookaside stores together, in bytes.
+    pub sources_bytes: u64,
+    /// One try to fetch all of it.
+    pub time: Duration,
 }
 
 impl Default for Bounds {
@@ -44,6 +48,8 @@ impl Default for Bounds {
             pack_bytes: 1 << 30, // a server without shallow fetches sends the history: that of the largest packages has 500 MB
             tree_bytes: 1 << 29, // a whole upstream tree kept in git; a package without its sources has a few MB
             source_bytes: 4 << 30, // browsers' source archives have about 3.5 GB
+            sources_bytes: 8 << 30, // twice a browser; TeX Live's thousands of files have about 4 GB together
+            time: Fetcher::FETCH_MAX,
         }
     }
 }
@@ -67,8 +73,12 @@ impl Fetcher {
     /// A server that says nothing for so long has forgotten us; forges prepare even large packs in less.
     const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-    /// One transfer. A Lambda lives 15 minutes, and what was fetched before stays fetched.
-    pub(crate) const TRANSFER_MAX: Duration = Duration::from_secs(600);
+    /// One try to fetch a push. An effect is out for ten minutes before somebody else may have it; until then a silent server
+    /// is waited for ([`Self::SILENCE_MAX`]), and what came is copied into the store. What was fetched before stays fetched.
+    pub const FETCH_MAX: Duration = Duration::from_secs(480);
+
+    /// How the folders of single tries begin.
+    const FOLDER: &str = "fetch-";
 
     /// A fetcher with the usual bounds.
     pub fn new(scratch: impl Into<PathBuf>, lookaside: Vec<Template>) -> Self {
@@ -78,7 +88,6 @@ impl Fetcher {
             .user_agent("millrace")
             .timeout_connect(Some(Self::CONNECT_MAX))
             .timeout_per_read(Some(Self::SILENCE_MAX))
-            .timeout_global(Some(Self::TRANSFER_MAX))
             .build();
         Self { scratch: scratch.into(), lookaside, bounds: Bounds::default(), agent: config.into() }
     }
@@ -86,7 +95,19 @@ impl Fetcher {
     /// A folder of its own that goes away with what is in it.
     pub(crate) fn folder(&self) -> std::io::Result<tempfile::TempDir> {
         std::fs::create_dir_all(&self.scratch)?;
-        tempfile::Builder::new().prefix("fetch-").tempdir_in(&self.scratch)
+        tempfile::Builder::new().prefix(Self::FOLDER).tempdir_in(&self.scratch)
+    }
+
+    /// Removes what a process that was killed has left in the scratch folder. Nobody else may be fetching into it.
+    pub fn sweep(&self) -> std::io::Result<()> {
+        std::fs::create_dir_all(&self.scratch)?;
+        for entry in std::fs::read_dir(&self.scratch)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(Self::FOLDER.as_bytes()) {
+                std::fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -98,28 +119,51 @@ pub async fn fetch(
     state: &impl StateStore,
     blobs: &impl BlobStore,
 ) -> Result<(), FetchError> {
-    if waiting(state, &announced.id).await?.is_none() {
+    if waiting(state, &announced.id, &[PushState::Fetching]).await?.is_none() {
         return Ok(());
     }
-    match assemble(announced, fetcher, state, blobs).await {
+    let time = fetcher.bounds.time;
+    let until = Instant::now() + time;
+    match assemble(announced, fetcher, until, state, blobs).await {
         Ok(push) => hand_over(push, state).await,
-        Err(Stop::Refused(refusal)) => refuse(&announced.id, refusal.to_string(), state).await,
+        Err(Stop::Refused(refusal)) => refuse(&announced.id, &[PushState::Fetching], refusal.to_string(), state).await,
+        Err(Stop::Passing(error)) if Instant::now() >= until => Err(FetchError::Slow { time, last: Box::new(error) }),
         Err(Stop::Passing(error)) => Err(error),
     }
 }
 
-/// Says in the push's record why nothing became of it: for an effect that is about to be set aside.
+/// Says in the push's record why nothing became of it: for an `Effect::Fetch` that is about to be set aside. It comes too late
+/// for a push that somebody else has fetched since.
 pub async fn give_up(announced: &Announced, reason: &str, state: &impl StateStore) -> Result<(), FetchError> {
     let reason = format!("not fetched after {DELIVERIES_MAX} tries; push again when this is over: {reason}");
-    refuse(&announced.id, reason, state).await
+    refuse(&announced.id, &[PushState::Fetching], reason, state).await
 }
 
-async fn assemble(announced: &Announced, fetcher: &Fetcher, state: &impl StateStore, blobs: &impl BlobStore) -> Result<Push, Stop> {
+/// The same for an `Effect::Plan`. Records from before there was [`PushState::Fetched`] are planned from
+/// [`PushState::Fetching`].
+pub async fn give_up_planning(announced: &Announced, reason: &str, state: &impl StateStore) -> Result<(), FetchError> {
+    let reason = format!("not planned after {DELIVERIES_MAX} tries; push again when this is over: {reason}");
+    refuse(&announced.id, &[PushState::Fetching, PushState::Fetched], reason, state).await
+}
+
+async fn assemble(
+    announced: &Announced,
+    fetcher: &Fetcher,
+    until: Instant,
+    state: &impl StateStore,
+    blobs: &impl BlobStore,
+) -> Result<Push, Stop> {
     let folder = fetcher.folder()?;
-    let checked_out = check_out(announced.clone(), fetcher.bounds, folder.path().to_owned()).await?;
-    let mut sources = Vec::new();
+    let bounds = fetcher.bounds;
+    let checked_out = check_out(announced.clone(), bounds, until, folder.path().to_owned()).await?;
+    let (mut sources, mut bytes) = (Vec::new(), 0_u64);
     for wanted in &checked_out.wanted {
-        sources.push(obtain(wanted, &announced.package, fetcher, state, blobs).await?);
+        let source = obtain(wanted, &announced.package, fetcher, until, state, blobs).await?;
+        bytes = bytes.saturating_add(source.size);
+        if bytes > bounds.sources_bytes {
+            return Err(Refusal::LargeSources { bytes_max: bounds.sources_bytes }.into());
+        }
+        sources.push(source);
     }
     let (tree, tree_bytes) = blobs.put_file(&checked_out.path).await?;
     let Archive { committed_s, subject, spec, config, .. } = checked_out;
@@ -129,9 +173,10 @@ async fn assemble(announced: &Announced, fetcher: &Fetcher, state: &impl StateSt
 }
 
 /// Everything that blocks, on a thread that may.
-async fn check_out(announced: Announced, bounds: Bounds, folder: PathBuf) -> Result<Archive, Stop> {
+async fn check_out(announced: Announced, bounds: Bounds, until: Instant, folder: PathBuf) -> Result<Archive, Stop> {
+    let limits = Limits { pack_bytes: bounds.pack_bytes, until };
     let work = move || {
-        let (repository, commit) = fetch_commit(&announced, bounds.pack_bytes, &folder.join("repository.git"))?;
+        let (repository, commit) = fetch_commit(&announced, limits, &folder.join("repository.git"))?;
         archive(&repository, commit, &announced.package, bounds.tree_bytes, &folder.join("tree.tar"))
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| FetchError::Stopped)?
@@ -142,33 +187,28 @@ fn fits(push: &Push) -> Result<(), Refusal> {
     if bytes > PUSH_BYTES_MAX { Err(Refusal::ManyWords { bytes, bytes_max: PUSH_BYTES_MAX }) } else { Ok(()) }
 }
 
-/// Where it stands written that a push was handed over.
-fn marker(id: &PushId) -> String {
-    format!("fetched/{id}")
-}
-
-/// The push's record, where it still waits to be fetched.
-async fn waiting(state: &impl StateStore, id: &PushId) -> Result<Option<(PushRecord, Version)>, FetchError> {
+/// The push's record, where it is still in one of these states.
+async fn waiting(state: &impl StateStore, id: &PushId, states: &[PushState]) -> Result<Option<(PushRecord, Version)>, FetchError> {
     let (record, version) = load_push(state, id).await?.ok_or_else(|| FetchError::Unknown(id.clone()))?;
-    let handed_over = state.load(&Key::new(Table::Setting, marker(id))).await?.is_some();
-    Ok((record.state == PushState::Fetching && !handed_over).then_some((record, version)))
+    Ok(states.contains(&record.state).then_some((record, version)))
 }
 
-/// Writes the marker and the wish to plan, on the condition that nobody has decided about this push yet.
+/// Writes that the push was fetched and the wish to plan, on the condition that nobody has decided about this push yet.
 async fn hand_over(push: Push, state: &impl StateStore) -> Result<(), FetchError> {
     let id = push.announced.id.clone();
-    while let Some((record, version)) = waiting(state, &id).await? {
-        let still = write(Table::Push, id.as_str(), Expect::Version(version), &record, push_marks(&record))?;
-        let once = write(Table::Setting, &marker(&id), Expect::Absent, &push.tree, Vec::new())?;
-        if saved(state, Commit { writes: vec![still, once], effects: vec![Effect::Plan(Box::new(push.clone()))] }).await? {
+    while let Some((mut record, version)) = waiting(state, &id, &[PushState::Fetching]).await? {
+        record.state = PushState::Fetched;
+        let fetched = write(Table::Push, id.as_str(), Expect::Version(version), &record, push_marks(&record))?;
+        if saved(state, Commit { writes: vec![fetched], effects: vec![Effect::Plan(Box::new(push.clone()))] }).await? {
             break;
         }
     }
     Ok(())
 }
 
-async fn refuse(id: &PushId, reason: String, state: &impl StateStore) -> Result<(), FetchError> {
-    while let Some((mut record, version)) = waiting(state, id).await? {
+/// Refuses a push, on the condition that it is still in one of these states.
+async fn refuse(id: &PushId, states: &[PushState], reason: String, state: &impl StateStore) -> Result<(), FetchError> {
+    while let Some((mut record, version)) = waiting(state, id, states).await? {
         record.state = PushState::Refused { reason: reason.clone() };
         let refused = write(Table::Push, id.as_str(), Expect::Version(version), &record, push_marks(&record))?;
         if saved(state, Commit { writes: vec![refused], effects: Vec::new() }).await? {

@@ -2,7 +2,7 @@
 
 use crate::answer::Answered;
 use crate::forge::{Envelope, Forge, Notice, Pushed, Repository};
-use crate::packages::{RegisterError, of_repository, registration};
+use crate::packages::{RegisterError, of_repository, register_new};
 use crate::secret::Secret;
 use axum::Router;
 use axum::body::Bytes;
@@ -11,11 +11,11 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use millrace_core::order::Effect;
-use millrace_core::push::{Announced, Package, PushRecord, PushState};
+use millrace_core::push::{Announced, Commit as GitCommit, Package, PushRecord, PushState};
 use millrace_core::{NameError, PackageName, PushId, Timestamp};
-use millrace_store::builds::push_marks;
-use millrace_store::records::{get, write};
-use millrace_store::{Commit, Expect, SaveError, StateError, StateStore, Table, Write};
+use millrace_store::builds::{load_push, push_marks};
+use millrace_store::records::write;
+use millrace_store::{Commit, Expect, SaveError, StateError, StateStore, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// included; a push of 2048 commits, the most that GitHub lists, stays below at 2 KB a commit.
 pub const BODY_BYTES_MAX: usize = 5 << 20;
 
-/// Longest delivery id, in bytes: forges send UUIDs of 36, and it is part of a record's key.
+/// Longest delivery id, in bytes: forges send UUIDs of 36, and what is longer is no id.
 const DELIVERY_BYTES_MAX: usize = 128;
 
 /// Longest reference, in bytes: file systems that forges keep them on take 255 a path segment, and it is kept with every build.
@@ -35,7 +35,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// What the webhooks' address needs.
 #[derive(Clone)]
 pub struct Listener<S> {
-    /// Where deliveries, pushes and packages are kept.
+    /// Where pushes and packages are kept.
     pub state: S,
     /// What each forge signs with; one without a secret is not listened to.
     pub secrets: BTreeMap<Forge, Secret>,
@@ -57,7 +57,7 @@ pub fn router<S: StateStore>(listener: Listener<S>) -> Router {
     router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(listener)
 }
 
-/// A delivery that is refused. None of them is remembered: what was mended may be delivered again under the same id.
+/// A delivery that is refused. Nothing of it is kept: what was mended may be delivered again under the same id.
 #[derive(Debug, thiserror::Error)]
 enum HookError {
     #[error("the body has more than {BODY_BYTES_MAX} bytes: push fewer commits at once")]
@@ -139,33 +139,13 @@ impl HookError {
     }
 }
 
-/// A delivery under the forge that it is from: what is remembered, and under which key.
-struct Delivery {
-    forge: Forge,
-    id: String,
-}
-
-impl Delivery {
-    fn new(forge: Forge, id: Option<String>) -> Result<Self, HookError> {
-        let id = id.ok_or(HookError::NoHeader("delivery", forge))?;
-        if id.is_empty() || id.len() > DELIVERY_BYTES_MAX || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(HookError::OddDelivery);
-        }
-        Ok(Self { forge, id })
+/// The push that a delivery leads to: the same for each repeat, so that its record is all that has to be remembered.
+fn push_of(forge: Forge, delivery: Option<String>) -> Result<PushId, HookError> {
+    let delivery = delivery.ok_or(HookError::NoHeader("delivery", forge))?;
+    if delivery.is_empty() || delivery.len() > DELIVERY_BYTES_MAX || !delivery.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(HookError::OddDelivery);
     }
-
-    fn key(&self) -> String {
-        format!("{}/{}", self.forge.as_str(), self.id)
-    }
-
-    fn push(&self) -> PushId {
-        PushId::of_delivery(self.forge.as_str(), &self.id)
-    }
-
-    /// Remembers the answer, on the condition that nobody else has answered.
-    fn remember(&self, answered: &Answered) -> Result<Write, StateError> {
-        write(Table::Delivery, &self.key(), Expect::Absent, answered, Vec::new())
-    }
+    Ok(PushId::of_delivery(forge.as_str(), &delivery))
 }
 
 impl<S: StateStore> Listener<S> {
@@ -197,8 +177,8 @@ impl<S: StateStore> Listener<S> {
 
     async fn act(&self, notice: Notice, forge: Forge, delivery: Option<String>) -> Result<Answered, HookError> {
         match notice {
-            Notice::Push(pushed) => self.push(pushed, &Delivery::new(forge, delivery)?).await,
-            Notice::RepositoryCreated(repository) => self.created(repository, &Delivery::new(forge, delivery)?).await,
+            Notice::Push(pushed) => self.push(pushed, push_of(forge, delivery)?).await,
+            Notice::RepositoryCreated(repository) => self.created(repository).await,
             Notice::RepositoryDeleted(repository) => {
                 Ok(Answered::ignored(format!("{} is gone; what was built from it stays", repository.full_name)))
             }
@@ -208,8 +188,8 @@ impl<S: StateStore> Listener<S> {
         }
     }
 
-    async fn push(&self, pushed: Pushed, delivery: &Delivery) -> Result<Answered, HookError> {
-        if let Some(answered) = self.remembered(delivery).await? {
+    async fn push(&self, pushed: Pushed, id: PushId) -> Result<Answered, HookError> {
+        if let Some(answered) = self.accepted(&id, &pushed.reference, &pushed.commit).await? {
             return Ok(answered);
         }
         let Pushed { repository, reference, commit, pusher } = pushed;
@@ -221,48 +201,44 @@ impl<S: StateStore> Listener<S> {
         }
         let package = of_repository(&self.state, &repository.clone_url).await?.ok_or(HookError::NotRegistered(repository))?;
         let Package { name: package, clone_url, .. } = package;
-        self.accept(
-            Announced { id: delivery.push(), package, clone_url, reference, commit, pusher, received: (self.clock)() },
-            delivery,
-        )
-        .await
+        self.accept(Announced { id, package, clone_url, reference, commit, pusher, received: (self.clock)() }).await
     }
 
-    /// Writes down delivery, push and the wish to fetch it: all of them, or, where somebody else was faster, none.
-    async fn accept(&self, announced: Announced, delivery: &Delivery) -> Result<Answered, HookError> {
-        let answered = Answered::accepted(&announced);
+    /// Writes down a push and the wish to fetch it: both, or, where somebody else was faster, none.
+    async fn accept(&self, announced: Announced) -> Result<Answered, HookError> {
         let id = announced.id.clone();
         let record = PushRecord { announced: announced.clone(), state: PushState::Fetching };
         let kept = write(Table::Push, id.as_str(), Expect::Absent, &record, push_marks(&record))?;
-        let commit = Commit { writes: vec![delivery.remember(&answered)?, kept], effects: vec![Effect::Fetch(announced)] };
+        let commit = Commit { writes: vec![kept], effects: vec![Effect::Fetch(announced.clone())] };
         match self.state.save(commit).await {
-            Ok(()) => Ok(answered),
-            Err(SaveError::Conflict(_)) => self.remembered(delivery).await?.ok_or(HookError::Taken(id)),
+            Ok(()) => Ok(Answered::accepted(&announced)),
+            Err(conflict @ SaveError::Conflict(_)) => {
+                let faster = self.accepted(&id, &announced.reference, &announced.commit).await?;
+                faster.ok_or(HookError::Save(conflict))
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Registers a new repository under its own name, for every platform.
-    async fn created(&self, repository: Repository, delivery: &Delivery) -> Result<Answered, HookError> {
-        if let Some(answered) = self.remembered(delivery).await? {
-            return Ok(answered);
+    /// What was answered when this push was first delivered. Ids are short, so that once in a very long while two deliveries
+    /// come to the same; then what they announce is not the same.
+    async fn accepted(&self, id: &PushId, reference: &str, commit: &GitCommit) -> Result<Option<Answered>, HookError> {
+        match load_push(&self.state, id).await? {
+            None => Ok(None),
+            Some((PushRecord { announced, .. }, _)) if announced.reference == reference && announced.commit == *commit => {
+                Ok(Some(Answered::accepted(&announced)))
+            }
+            Some(_) => Err(HookError::Taken(id.clone())),
         }
+    }
+
+    /// Registers a new repository under its own name, for every platform. A repeat finds it registered and is answered the
+    /// same.
+    async fn created(&self, repository: Repository) -> Result<Answered, HookError> {
         let name = PackageName::new(&repository.name)?;
         let answered = Answered::registered(&name, &repository.clone_url);
-        let known = of_repository(&self.state, &repository.clone_url).await?.filter(|known| known.name == name);
-        let mut writes = vec![delivery.remember(&answered)?];
-        if known.is_none() {
-            let package = Package { name, clone_url: repository.clone_url, platforms: Vec::new(), registered: (self.clock)() };
-            writes.extend(registration(&self.state, package).await?.1);
-        }
-        match self.state.save(Commit { writes, effects: Vec::new() }).await {
-            Ok(()) => Ok(answered),
-            Err(conflict @ SaveError::Conflict(_)) => self.remembered(delivery).await?.ok_or(HookError::Save(conflict)),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn remembered(&self, delivery: &Delivery) -> Result<Option<Answered>, StateError> {
-        Ok(get(&self.state, Table::Delivery, &delivery.key()).await?.map(|(answered, _)| answered))
+        let package = Package { name, clone_url: repository.clone_url, platforms: Vec::new(), registered: (self.clock)() };
+        register_new(&self.state, package).await?;
+        Ok(answered)
     }
 }

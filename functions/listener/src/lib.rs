@@ -14,7 +14,7 @@ pub mod lookaside;
 pub mod packages;
 mod secret;
 
-pub use checkout::{FetchError, Fetcher, fetch, give_up};
+pub use checkout::{FetchError, Fetcher, fetch, give_up, give_up_planning};
 pub use hooks::{BODY_BYTES_MAX, Clock, Listener, router};
 pub use lookaside::{Offered, Template, offer_source};
 pub use packages::{RegisterError, register};

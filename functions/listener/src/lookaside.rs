@@ -4,20 +4,25 @@ use crate::Fetcher;
 use crate::checkout::{FetchError, Refusal, Stop};
 use millrace_core::sources::{Algorithm, SourceFile, Wanted};
 use millrace_core::{Digest, PackageName};
-use millrace_store::records::{get, replace};
-use millrace_store::{BlobStore, StateStore, Table};
+use millrace_store::records::{get, put, replace};
+use millrace_store::{BlobStore, Expect, SaveError, StateStore, Table};
 use serde::{Deserialize, Serialize};
+use sha1_checked::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Instant;
 
 /// The fields that a template may have.
 const FIELDS: [&str; 4] = ["{package}", "{name}", "{algorithm}", "{digest}"];
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 128 * 1024;
+
+/// What happened where nothing else did.
+const LATE: &str = "the time is over";
 
 /// Where a lookaside store keeps a file, as an `http://`, `https://` or `file:///` URL with fields:
 /// `https://src.fedoraproject.org/lookaside/pkgs/rpms/{package}/{name}/{algorithm}/{digest}/{name}`.
@@ -107,34 +112,83 @@ pub struct Offered {
     pub size: u64,
 }
 
-/// Puts a file into the line's own lookaside store, where packages that name it by SHA-256 or SHA-512 find it. Twice does no
-/// harm; a retry may help.
+/// Puts a file into the line's own lookaside store, where packages that name it by SHA-256, SHA-512 or SHA-1 find it. Twice
+/// does no harm; a retry may help.
 pub async fn offer_source(path: &Path, state: &impl StateStore, blobs: &impl BlobStore) -> Result<Offered, FetchError> {
     let file = path.to_owned();
     let read = move || digests(&mut File::open(file)?, &mut std::io::sink());
-    let (_, sha256, sha512) = tokio::task::spawn_blocking(read).await.map_err(|_| FetchError::Stopped)??;
+    let Digests { sha256, sha512, sha1, .. } = tokio::task::spawn_blocking(read).await.map_err(|_| FetchError::Stopped)??;
     let (digest, size) = blobs.put_file(path).await?;
     if digest != sha256 {
         return Err(FetchError::Changed(sha256, digest));
     }
-    replace(state, Table::Setting, &held_key(Algorithm::Sha512, &sha512), &Held { digest, size }).await?;
+    let held = Held { digest, size };
+    replace(state, Table::Setting, &held_key(Algorithm::Sha512, &sha512), &held).await?;
+    if let Some(sha1) = sha1 {
+        pin(&held_key(Algorithm::Sha1, &sha1), &held, state).await?;
+    }
     Ok(Offered { sha256, sha512, size })
 }
 
-/// Copies and hashes: how many bytes, SHA-256 and SHA-512.
-fn digests(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<(u64, Digest, String)> {
-    let (mut sha256, mut sha512, mut size) = (Sha256::new(), Sha512::new(), 0);
+/// Keeps what a SHA-1 digest stands for. The first file stays: SHA-1 does not vouch that a later one is the same.
+async fn pin(key: &str, held: &Held, state: &impl StateStore) -> Result<(), SaveError> {
+    match put(state, Table::Setting, key, Expect::Absent, held, Vec::new()).await {
+        Ok(()) | Err(SaveError::Conflict(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What was read of a file.
+struct Digests {
+    /// In bytes.
+    size: u64,
+    sha256: Digest,
+    /// Hexadecimal digits.
+    sha512: String,
+    /// Hexadecimal digits; none where the file is one of two that were made to have the same.
+    sha1: Option<String>,
+}
+
+/// Copies and hashes.
+fn digests(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<Digests> {
+    let (mut sha256, mut sha512, mut sha1, mut size) = (Sha256::new(), Sha512::new(), Sha1::new(), 0);
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let count = from.read(&mut chunk)?;
         if count == 0 {
-            let sha512 = sha512.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-            return Ok((size, Digest::from_bytes(sha256.finalize().into()), sha512));
+            break;
         }
         sha256.update(&chunk[..count]);
         sha512.update(&chunk[..count]);
+        sha1_checked::Digest::update(&mut sha1, &chunk[..count]);
         to.write_all(&chunk[..count])?;
         size += count as u64;
+    }
+    let sha1 = sha1.try_finalize();
+    Ok(Digests {
+        size,
+        sha256: Digest::from_bytes(sha256.finalize().into()),
+        sha512: hexadecimal(&sha512.finalize()),
+        sha1: (!sha1.has_collision()).then(|| hexadecimal(sha1.hash())),
+    })
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads until the time is over.
+struct Until<R> {
+    from: R,
+    until: Instant,
+}
+
+impl<R: Read> Read for Until<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if Instant::now() >= self.until {
+            return Err(std::io::Error::other(LATE));
+        }
+        self.from.read(into)
     }
 }
 
@@ -143,6 +197,7 @@ pub(crate) async fn obtain(
     wanted: &Wanted,
     package: &PackageName,
     fetcher: &Fetcher,
+    until: Instant,
     state: &impl StateStore,
     blobs: &impl BlobStore,
 ) -> Result<SourceFile, Stop> {
@@ -154,22 +209,32 @@ pub(crate) async fn obtain(
     let file = folder.path().join("source");
     let work = {
         let (wanted, package, fetcher, file) = (wanted.clone(), package.clone(), fetcher.clone(), file.clone());
-        move || look_everywhere(&wanted, &package, &fetcher, &file)
+        move || look_everywhere(&wanted, &package, &fetcher, until, &file)
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| FetchError::Stopped)??;
-    let Offered { sha256: digest, size, .. } = offer_source(&file, state, blobs).await?;
-    Ok(SourceFile { path, digest, size })
+    let Offered { sha256: found, size, .. } = offer_source(&file, state, blobs).await?;
+    match named(wanted, state).await? {
+        Some(known) if known != found => {
+            let (name, digest) = (wanted.file_name().to_owned(), wanted.digest.clone());
+            Err(Refusal::Pinned { name, digest, known, found }.into())
+        }
+        Some(_) | None => Ok(SourceFile { path, digest: found, size }),
+    }
+}
+
+/// The file that a source's name stands for, as far as the line knows; whether it holds that file is another matter.
+async fn named(wanted: &Wanted, state: &impl StateStore) -> Result<Option<Digest>, Stop> {
+    match wanted.algorithm {
+        Algorithm::Sha256 => Ok(Digest::from_hex(&wanted.digest).ok()),
+        Algorithm::Sha512 | Algorithm::Sha1 => {
+            let key = held_key(wanted.algorithm, &wanted.digest);
+            Ok(get::<Held>(state, Table::Setting, &key).await?.map(|(held, _)| held.digest))
+        }
+    }
 }
 
 async fn held(wanted: &Wanted, state: &impl StateStore, blobs: &impl BlobStore) -> Result<Option<Held>, Stop> {
-    let digest = match wanted.algorithm {
-        Algorithm::Sha256 => Digest::from_hex(&wanted.digest).ok(),
-        Algorithm::Sha512 | Algorithm::Sha1 => {
-            let key = held_key(wanted.algorithm, &wanted.digest);
-            get::<Held>(state, Table::Setting, &key).await?.map(|(held, _)| held.digest)
-        }
-    };
-    let Some(digest) = digest else { return Ok(None) };
+    let Some(digest) = named(wanted, state).await? else { return Ok(None) };
     Ok(blobs.size(&digest).await?.map(|size| Held { digest, size }))
 }
 
@@ -182,11 +247,11 @@ enum Miss {
 
 /// Looks in one store after the other. Where none has the file, a store that might have it another time counts more than one
 /// that has something else, and that more than all that have nothing.
-fn look_everywhere(wanted: &Wanted, package: &PackageName, fetcher: &Fetcher, to: &Path) -> Result<(), Stop> {
+fn look_everywhere(wanted: &Wanted, package: &PackageName, fetcher: &Fetcher, until: Instant, to: &Path) -> Result<(), Stop> {
     let (mut looked, mut other, mut trouble) = (Vec::new(), None, None);
     for template in &fetcher.lookaside {
         let url = template.url(package, wanted);
-        match look(&url, wanted, fetcher, to) {
+        match look(&url, wanted, fetcher, until, to) {
             Ok(()) => return Ok(()),
             Err(Miss::NotThere) => looked.push(url),
             Err(Miss::Other(refusal)) => other = other.or(Some(refusal)),
@@ -200,29 +265,31 @@ fn look_everywhere(wanted: &Wanted, package: &PackageName, fetcher: &Fetcher, to
     Err(other.unwrap_or_else(|| Refusal::NoSource { name: wanted.file_name().to_owned(), algorithm, digest, looked }).into())
 }
 
-fn look(url: &str, wanted: &Wanted, fetcher: &Fetcher, to: &Path) -> Result<(), Miss> {
+fn look(url: &str, wanted: &Wanted, fetcher: &Fetcher, until: Instant, to: &Path) -> Result<(), Miss> {
     let trouble = |problem: String| Miss::Trouble(FetchError::Lookaside { url: url.to_owned(), problem });
     let bytes_max = fetcher.bounds.source_bytes;
-    let from = open(url, &fetcher.agent).map_err(trouble)?.ok_or(Miss::NotThere)?;
+    let from = open(url, &fetcher.agent, until).map_err(trouble)?.ok_or(Miss::NotThere)?;
     let mut file = File::create(to).map_err(|error| Miss::Trouble(error.into()))?;
-    let (size, sha256, sha512) = digests(&mut from.take(bytes_max + 1), &mut file).map_err(|error| trouble(error.to_string()))?;
-    if size > bytes_max {
+    let mut from = Until { from: from.take(bytes_max + 1), until };
+    let read = digests(&mut from, &mut file).map_err(|error| trouble(error.to_string()))?;
+    if read.size > bytes_max {
         return Err(Miss::Other(Refusal::LargeSource { url: url.to_owned(), bytes_max }));
     }
+    let name = wanted.file_name().to_owned();
     let found = match wanted.algorithm {
-        Algorithm::Sha512 => sha512,
-        Algorithm::Sha256 => sha256.hex(),
-        Algorithm::Sha1 => return Err(Miss::Other(Refusal::Sha1(wanted.path.clone()))),
+        Algorithm::Sha512 => read.sha512,
+        Algorithm::Sha256 => read.sha256.hex(),
+        Algorithm::Sha1 => read.sha1.ok_or_else(|| Miss::Other(Refusal::Collided { name: name.clone(), url: url.to_owned() }))?,
     };
     if found != wanted.digest {
-        let (name, algorithm, expected) = (wanted.file_name().to_owned(), wanted.algorithm, wanted.digest.clone());
+        let (algorithm, expected) = (wanted.algorithm, wanted.digest.clone());
         return Err(Miss::Other(Refusal::WrongDigest { name, url: url.to_owned(), algorithm, expected, found }));
     }
     Ok(())
 }
 
 /// What lies at a URL; none where nothing does. The error is for people.
-fn open(url: &str, agent: &ureq::Agent) -> Result<Option<Box<dyn Read>>, String> {
+fn open(url: &str, agent: &ureq::Agent, until: Instant) -> Result<Option<Box<dyn Read>>, String> {
     if let Some(path) = url.strip_prefix("file://") {
         return match File::open(path) {
             Ok(file) => Ok(Some(Box::new(file))),
@@ -230,7 +297,12 @@ fn open(url: &str, agent: &ureq::Agent) -> Result<Option<Box<dyn Read>>, String>
             Err(error) => Err(error.to_string()),
         };
     }
-    let response = agent.get(url).call().map_err(|error| error.to_string())?;
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(LATE.to_owned());
+    }
+    let request = agent.get(url).config().timeout_global(Some(left)).build();
+    let response = request.call().map_err(|error| error.to_string())?;
     match response.status().as_u16() {
         200 => Ok(Some(Box::new(response.into_body().into_reader()))),
         // Object stores say 403 where nothing is and nobody may list.

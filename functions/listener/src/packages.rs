@@ -1,11 +1,11 @@
-//! Which repository belongs to which package.
+//! Which repository belongs to which package: one record for each, written together, so that neither is taken twice.
 
 use millrace_core::PackageName;
 use millrace_core::push::Package;
 use millrace_store::records::{get, write};
-use millrace_store::{Commit, Expect, Mark, SaveError, StateError, StateStore, Table, Write};
+use millrace_store::{Commit, Expect, Mark, SaveError, StateError, StateStore, Table, Version, Write};
 
-/// Longest clone URL, in bytes: it is part of an index's name, and DynamoDB takes keys of at most 2048 bytes.
+/// Longest clone URL, in bytes: it is part of a record's key, and DynamoDB takes keys of at most 2048 bytes.
 pub const URL_BYTES_MAX: usize = 1024;
 
 /// Times that a registration is tried anew because somebody else wrote first; nobody registers one package in a loop.
@@ -60,7 +60,8 @@ pub enum UrlError {
     Long(usize),
 }
 
-/// Index of the package that a repository belongs to; the same for every way to write the repository's URL.
+/// Key of the record that says which package a repository belongs to, and index of that package; the same for every way to
+/// write the repository's URL.
 pub fn repository_index(clone_url: &str) -> Result<String, UrlError> {
     if clone_url.len() > URL_BYTES_MAX {
         return Err(UrlError::Long(clone_url.len()));
@@ -99,19 +100,51 @@ fn without_password(url: &str) -> String {
 
 /// Finds the package that a repository belongs to.
 pub async fn of_repository(state: &impl StateStore, clone_url: &str) -> Result<Option<Package>, RegisterError> {
-    let index = repository_index(clone_url)?;
-    let Some(marked) = state.marked(&index, None, 1).await?.into_iter().next() else { return Ok(None) };
-    Ok(get(state, Table::Package, &marked.key.id).await?.map(|(package, _)| package))
+    Ok(owner(state, &repository_index(clone_url)?).await?.0)
+}
+
+/// The package that has a repository, and whether a record of the repository's own says so; those that were registered before
+/// there were such records are found by their marks alone.
+async fn owner(state: &impl StateStore, index: &str) -> Result<(Option<Package>, bool), StateError> {
+    let claimed: Option<(PackageName, Version)> = get(state, Table::Setting, index).await?;
+    let (name, is_claimed) = match claimed {
+        Some((name, _)) => (name.to_string(), true),
+        None => match state.marked(index, None, 1).await?.into_iter().next() {
+            Some(marked) => (marked.key.id, false),
+            None => return Ok((None, false)),
+        },
+    };
+    Ok((get(state, Table::Package, &name).await?.map(|(package, _)| package), is_claimed))
 }
 
 /// Registers a package, or changes the platforms of one that has the same name and repository. Answers what is registered
 /// now; doing it twice does no harm. The first registration's time stays.
 pub async fn register(state: &impl StateStore, package: Package) -> Result<Package, RegisterError> {
+    settle(state, package, Again::Changes).await
+}
+
+/// Registers a package, or leaves one as it is that has the same name and repository. Answers what is registered now.
+pub(crate) async fn register_new(state: &impl StateStore, package: Package) -> Result<Package, RegisterError> {
+    settle(state, package, Again::Leaves).await
+}
+
+/// What registering a package does that is registered already.
+#[derive(Clone, Copy)]
+enum Again {
+    /// Its platforms become those that are asked for.
+    Changes,
+    /// Nothing.
+    Leaves,
+}
+
+async fn settle(state: &impl StateStore, package: Package, again: Again) -> Result<Package, RegisterError> {
     let mut tries = 0;
     loop {
-        let (registered, change) = registration(state, package.clone()).await?;
-        let Some(change) = change else { return Ok(registered) };
-        match state.save(Commit { writes: vec![change], effects: Vec::new() }).await {
+        let (registered, writes) = registration(state, package.clone(), again).await?;
+        if writes.is_empty() {
+            return Ok(registered);
+        }
+        match state.save(Commit { writes, effects: Vec::new() }).await {
             Ok(()) => return Ok(registered),
             Err(SaveError::Conflict(_)) if tries < CONFLICTS_MAX => tries += 1,
             Err(error) => return Err(error.into()),
@@ -119,11 +152,17 @@ pub async fn register(state: &impl StateStore, package: Package) -> Result<Packa
     }
 }
 
-/// What registering a package comes to, and the write that does it, where there is something to do.
-pub(crate) async fn registration(state: &impl StateStore, mut package: Package) -> Result<(Package, Option<Write>), RegisterError> {
+/// What registering a package comes to, and the writes that do it; none where there is nothing to do.
+async fn registration(state: &impl StateStore, mut package: Package, again: Again) -> Result<(Package, Vec<Write>), RegisterError> {
     let index = repository_index(&package.clone_url)?;
-    if let Some(other) = of_repository(state, &package.clone_url).await?.filter(|other| other.name != package.name) {
+    let (owner, is_claimed) = owner(state, &index).await?;
+    if let Some(other) = owner.filter(|other| other.name != package.name) {
         return Err(RegisterError::RepositoryTaken { clone_url: package.clone_url, package: other.name });
+    }
+    let mut writes = Vec::new();
+    if !is_claimed {
+        // Two packages that ask for one repository at once write one record: the later one is told to look again.
+        writes.push(write(Table::Setting, &index, Expect::Absent, &package.name, Vec::new())?);
     }
     let mut expect = Expect::Absent;
     if let Some((existing, version)) = get::<Package>(state, Table::Package, package.name.as_str()).await? {
@@ -132,14 +171,14 @@ pub(crate) async fn registration(state: &impl StateStore, mut package: Package) 
             return Err(RegisterError::NameTaken { name, existing: existing.clone_url, asked });
         }
         package.registered = existing.registered;
-        if package == existing {
-            return Ok((package, None));
+        if package == existing || matches!(again, Again::Leaves) {
+            return Ok((existing, writes));
         }
         expect = Expect::Version(version);
     }
     let mark = Mark { index, sort: package.name.to_string() };
-    let change = write(Table::Package, package.name.as_str(), expect, &package, vec![mark])?;
-    Ok((package, Some(change)))
+    writes.push(write(Table::Package, package.name.as_str(), expect, &package, vec![mark])?);
+    Ok((package, writes))
 }
 
 #[cfg(test)]

@@ -3,13 +3,16 @@
 use millrace_core::build::Build;
 use millrace_core::plan::{PlanError, plan as plan_build, platforms_for};
 use millrace_core::platform::{PackageConfig, Platform};
-use millrace_core::push::{Package, Push, PushState};
+use millrace_core::push::{Package, Push, PushRecord, PushState};
 use millrace_core::{Digest, PluginName, Timestamp};
 use millrace_store::builds::{create_builds, load_push};
 use millrace_store::records::{all, get};
-use millrace_store::{SaveError, StateError, StateStore, Table};
+use millrace_store::{SaveError, StateError, StateStore, Table, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// Times that a push is planned anew because somebody else wrote first: its record changes a handful of times in its life.
+const CONFLICTS_MAX: usize = 10;
 
 /// A plugin as it is registered: what a step's `plugin` stands for from the next plan on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,30 +40,36 @@ pub enum PlanFailure {
 ///
 /// What the push's author must mend is kept with the push as its refusal; only the store's trouble is an error.
 pub async fn plan(push: &Push, state: &impl StateStore, now: Timestamp) -> Result<(), PlanFailure> {
-    let Some((mut record, version)) = load_push(state, &push.announced.id).await? else {
-        // Pushes are written before anything is fetched for them, so there is nobody to tell.
-        return Ok(());
-    };
-    if record.state != PushState::Fetching {
-        return Ok(());
-    }
-    let builds = match decide(push, state, now).await? {
-        Ok(builds) => builds,
-        Err(reason) => {
-            record.state = PushState::Refused { reason };
-            return saved(create_builds(state, (&record, version), &[]).await);
+    let mut tries = 0;
+    while let Some((mut record, version)) = unplanned(push, state).await? {
+        let builds = match decide(push, state, now).await? {
+            Ok(builds) => {
+                record.state = PushState::Planned { builds: builds.iter().map(|build| build.id.clone()).collect() };
+                builds
+            }
+            Err(reason) => {
+                record.state = PushState::Refused { reason };
+                Vec::new()
+            }
+        };
+        match create_builds(state, (&record, version), &builds).await {
+            Ok(()) => break,
+            // The same effect may have been delivered twice at once; the record says whether the other one has done it.
+            Err(SaveError::Conflict(_)) if tries < CONFLICTS_MAX => tries += 1,
+            Err(error) => return Err(error.into()),
         }
-    };
-    record.state = PushState::Planned { builds: builds.iter().map(|build| build.id.clone()).collect() };
-    saved(create_builds(state, (&record, version), &builds).await)
+    }
+    Ok(())
 }
 
-/// A conflict means that the same effect was delivered twice at once, and that the other one has done it.
-fn saved(result: Result<(), SaveError>) -> Result<(), PlanFailure> {
-    match result {
-        Ok(()) | Err(SaveError::Conflict(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+/// The push's record, where nobody has decided about it. Pushes are written before anything is fetched for them, so where there
+/// is none there is nobody to tell. Records from before there was [`PushState::Fetched`] say [`PushState::Fetching`].
+async fn unplanned(push: &Push, state: &impl StateStore) -> Result<Option<(PushRecord, Version)>, StateError> {
+    let known = load_push(state, &push.announced.id).await?;
+    Ok(known.filter(|(record, _)| match record.state {
+        PushState::Fetching | PushState::Fetched => true,
+        PushState::Planned { .. } | PushState::Refused { .. } => false,
+    }))
 }
 
 /// The builds, or why there are none.
@@ -94,4 +103,90 @@ fn builds_of(
     let planned: Result<Vec<Build>, PlanError> =
         chosen.into_iter().map(|platform| plan_build(push, &config, platform, plugins, now)).collect();
     planned.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_core::push::{Announced, Commit as GitCommit};
+    use millrace_core::{PushId, Timestamp};
+    use millrace_store::builds::push_marks;
+    use millrace_store::memory::MemoryStore;
+    use millrace_store::records::write;
+    use millrace_store::{Commit, Expect};
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn push() -> Push {
+        let announced = Announced {
+            id: PushId::of_delivery("gitea", "1"),
+            package: "zlib".parse().unwrap(),
+            clone_url: "http://forge/rpms/zlib.git".to_owned(),
+            reference: "refs/heads/main".to_owned(),
+            commit: GitCommit::new(&"1".repeat(40)).unwrap(),
+            pusher: "dana".to_owned(),
+            received: NOW,
+        };
+        let (subject, spec, config) = ("Update".to_owned(), "zlib.spec".to_owned(), String::new());
+        let tree = Digest::of(b"tree");
+        Push { announced, committed_s: 1, subject, tree, tree_bytes: 4, spec, sources: Vec::new(), config }
+    }
+
+    async fn keep(store: &MemoryStore, expect: Expect, state: PushState) {
+        let record = PushRecord { announced: push().announced, state };
+        let write = write(Table::Push, record.announced.id.as_str(), expect, &record, push_marks(&record)).unwrap();
+        store.save(Commit { writes: vec![write], effects: Vec::new() }).await.unwrap();
+    }
+
+    async fn record(store: &MemoryStore) -> (PushRecord, Version) {
+        load_push(store, &push().announced.id).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_push_is_planned_from_fetched_and_in_old_records_from_fetching() {
+        for state in [PushState::Fetching, PushState::Fetched] {
+            let store = MemoryStore::new();
+            keep(&store, Expect::Absent, state).await;
+            plan(&push(), &store, NOW).await.unwrap();
+            let reason = "the line has no platform: `millrace platform add FILE` adds one".to_owned();
+            assert_eq!(record(&store).await.0.state, PushState::Refused { reason });
+        }
+        let store = MemoryStore::new();
+        let refused = PushState::Refused { reason: "given up".to_owned() };
+        keep(&store, Expect::Absent, refused.clone()).await;
+        plan(&push(), &store, NOW).await.unwrap();
+        assert_eq!(record(&store).await.0.state, refused, "what was decided stays");
+    }
+
+    #[tokio::test]
+    async fn a_record_that_changes_while_a_push_is_planned_is_read_again() {
+        let mut conflicts = 0;
+        for pauses in 0.. {
+            let store = MemoryStore::with_yields();
+            keep(&store, Expect::Absent, PushState::Fetching).await;
+            let (push, mut left) = (push(), pauses);
+            let mut planning = pin!(plan(&push, &store, NOW));
+            let ended = poll_fn(|context| {
+                if left == 0 {
+                    return Poll::Ready(false);
+                }
+                left -= 1;
+                planning.as_mut().poll(context).map(|_| true)
+            });
+            if ended.await {
+                break;
+            }
+            let (before, version) = record(&store).await;
+            if before.state == PushState::Fetching {
+                keep(&store, Expect::Version(version), PushState::Fetched).await;
+                conflicts += 1;
+            }
+            planning.await.unwrap();
+            assert!(matches!(record(&store).await.0.state, PushState::Refused { .. }), "forgotten after {pauses} pauses");
+        }
+        assert!(conflicts > 5, "{conflicts} places to come between are too few");
+    }
 }

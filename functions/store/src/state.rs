@@ -21,8 +21,6 @@ pub const DELIVERIES_MAX: u32 = 10;
 pub enum Table {
     /// `millrace_core::build::Build` by build id.
     Build,
-    /// Deliveries of webhooks that were answered, by forge and delivery id.
-    Delivery,
     /// `millrace_core::log::LogIndex` by build, task and lease.
     Log,
     /// Orders to the signer and the releaser by their ids; never changed, and kept.
@@ -43,9 +41,8 @@ pub enum Table {
 
 impl Table {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::Build,
-        Self::Delivery,
         Self::Log,
         Self::Order,
         Self::Package,
@@ -60,7 +57,6 @@ impl Table {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Build => "build",
-            Self::Delivery => "delivery",
             Self::Log => "log",
             Self::Order => "order",
             Self::Package => "package",

@@ -106,7 +106,7 @@ pub(crate) async fn push<S: StateStore, B: BlobStore>(State(web): State<Web<S, B
     let view = find::push(&web.state, &id("push", &text)?).await?;
     let of_push = find::builds_of(&web.state, &view, now).await?;
     let title = format!("Push of {} to {}", view.commit.short(), view.package);
-    let refresh = view.state == "fetching" || !of_push.iter().all(BuildView::is_ended);
+    let refresh = matches!(view.state, "fetching" | "fetched") || !of_push.iter().all(BuildView::is_ended);
     Ok(page(Page { title: &title, here: "", refresh }, &builds::push(&view, of_push, now)))
 }
 

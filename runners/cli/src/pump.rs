@@ -11,7 +11,7 @@ use millrace_store::local::LocalStore;
 use millrace_store::state::DELIVERIES_MAX;
 use millrace_store::{AdvanceError, Letter, StateStore, advance};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Letters acted on at the same time: fetching waits for networks, signing for a core.
@@ -21,7 +21,11 @@ const AT_ONCE_MAX: usize = 16;
 /// largest build takes. After a crash nobody waits for this; see [`run`].
 const OUT_MS: u64 = 600_000;
 
-/// Pauses before acting on a letter again, in milliseconds. When they are used up it goes back for [`OUT_MS`].
+/// How long after a letter was taken it is still acted on again: the longest act, fetching, ends before the letter may be
+/// somebody else's.
+const AGAIN: Duration = Duration::from_millis(OUT_MS - Fetcher::FETCH_MAX.as_millis() as u64);
+
+/// Pauses before acting on a letter again, in milliseconds. When they or [`AGAIN`] are used up it goes back for [`OUT_MS`].
 const PAUSES_MS: [u64; 5] = [500, 1_000, 4_000, 10_000, 30_000];
 
 /// How long to wait before looking without having been rung for: what another process writes rings no bell here.
@@ -66,13 +70,14 @@ pub async fn run<K: Keys + Send + Sync + 'static, L: Seal + Send + Sync + 'stati
 }
 
 async fn deliver<K: Keys, L: Seal>(functions: Arc<Functions<K, L>>, letter: Letter, _place: OwnedSemaphorePermit) {
+    let taken = Instant::now();
     let mut pauses = PAUSES_MS.into_iter();
     let done = loop {
         let problem = match act(&functions, &letter.effect).await {
             Ok(()) => break Ok(()),
             Err(problem) => problem,
         };
-        match pauses.next() {
+        match pauses.next().filter(|_| taken.elapsed() < AGAIN) {
             Some(pause_ms) => tokio::time::sleep(Duration::from_millis(pause_ms)).await,
             None if letter.deliveries >= DELIVERIES_MAX => break give_up(&functions, &letter.effect, &problem).await,
             None => break Err(problem),
@@ -121,7 +126,7 @@ async fn give_up<K, L>(functions: &Functions<K, L>, effect: &Effect, problem: &s
             return millrace_listener::give_up(announced, &reason, store).await.map_err(|error| error.to_string());
         }
         Effect::Plan(push) => {
-            return millrace_listener::give_up(&push.announced, &reason, store).await.map_err(|error| error.to_string());
+            return millrace_listener::give_up_planning(&push.announced, &reason, store).await.map_err(|error| error.to_string());
         }
         Effect::Sign(order) => advance(store, &order.build, Event::SignRefused { order: order.id, reason }, at).await,
         Effect::Release(order) if is_out(order, store).await => {

@@ -129,9 +129,11 @@ fn released_repository(address: SocketAddr, platform: &PlatformName) -> Reposito
 fn functions(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, options: &Up) -> Result<Functions<LocalKeys, LocalSeal>> {
     let keys = LocalKeys::open(&folder.folder("keys")?)?;
     let lookaside = options.lookaside.iter().map(|url| Ok(url.parse()?)).collect::<Result<_>>()?;
+    let fetcher = Fetcher::new(folder.folder("git")?, lookaside);
+    fetcher.sweep().context("emptying the folder for what is being fetched")?;
     Ok(Functions {
         store: store.clone(),
-        fetcher: Fetcher::new(folder.folder("git")?, lookaside),
+        fetcher,
         seal: LocalSeal(keys.clone()),
         keys,
         ready: Arc::clone(ready),

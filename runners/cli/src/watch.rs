@@ -36,7 +36,7 @@ pub async fn push(store: &LocalStore, output: Output, id: &PushId) -> Result<boo
     loop {
         let (record, _) = load_push(store, id).await?.with_context(|| format!("no push {id}"))?;
         match record.state {
-            PushState::Fetching => tokio::time::sleep(LOOK).await,
+            PushState::Fetching | PushState::Fetched => tokio::time::sleep(LOOK).await,
             PushState::Refused { reason } => {
                 output.one(&serde_json::json!({"push": id, "state": "refused", "reason": reason}), |_| {
                     format!("refused: {reason}")

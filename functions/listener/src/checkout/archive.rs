@@ -4,7 +4,7 @@ use super::refusal::{FetchError, Refusal, Stop};
 use git2::{ObjectType, Odb, Oid, Repository};
 use millrace_core::PackageName;
 use millrace_core::platform::PackageConfig;
-use millrace_core::sources::{Algorithm, Wanted, find_spec, is_inside, parse_metadata, parse_sources};
+use millrace_core::sources::{Wanted, find_spec, is_inside, parse_metadata, parse_sources};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -62,7 +62,7 @@ pub(super) fn archive(
     let commit = repository.find_commit(commit).map_err(unreadable)?;
     let odb = repository.odb().map_err(unreadable)?;
     let entries = list(repository, &odb, commit.tree_id(), bytes_max)?;
-    let committed_s = commit.time().seconds().max(0).unsigned_abs();
+    let committed_s = date(commit.time().seconds())?;
     let subject = String::from_utf8_lossy(commit.summary_bytes().unwrap_or_default()).chars().take(SUBJECT_CHARS_MAX).collect();
     let (spec, config, wanted) = describe(&odb, &entries, package)?;
     let paths = entries.iter().map(|entry| entry.path.as_str()).chain(wanted.iter().map(|wanted| wanted.path.as_str()));
@@ -71,6 +71,12 @@ pub(super) fn archive(
     }
     write(&odb, &entries, committed_s, to)?;
     Ok(Archive { path: to.to_owned(), committed_s, subject, spec, config, wanted })
+}
+
+/// A date that every package can carry: RPM counts times in 32 bits (RPM V4 format, "Header"), and so does OpenPGP (RFC 9580,
+/// 3.5). What was committed before 1970 is as old as can be.
+fn date(committed_s: i64) -> Result<u64, Refusal> {
+    u32::try_from(committed_s.max(0)).map(u64::from).map_err(|_| Refusal::Date { committed_s })
 }
 
 /// What was just fetched cannot be read: the scratch folder's trouble.
@@ -151,10 +157,7 @@ fn describe(odb: &Odb<'_>, entries: &[Entry], package: &PackageName) -> Result<(
     for entry in files.clone().filter(|entry| is_metadata(&entry.path)) {
         wanted.extend(parse_metadata(&entry.path, &read(odb, entry)?)?);
     }
-    match wanted.iter().find(|wanted| wanted.algorithm == Algorithm::Sha1) {
-        Some(old) => Err(Refusal::Sha1(old.path.clone()).into()),
-        None => Ok((spec, config, wanted)),
-    }
+    Ok((spec, config, wanted))
 }
 
 fn read(odb: &Odb<'_>, entry: &Entry) -> Result<String, Stop> {
@@ -212,6 +215,13 @@ mod tests {
         assert_eq!(found(&["a", "b", "a-b", "c/d", "c/e"]), None);
         assert_eq!(found(&["a", "b", "a"]), Some("a"));
         assert_eq!(found(&["SOURCES", "x.spec", "SOURCES/x.tar"]), Some("SOURCES"));
+    }
+
+    #[test]
+    fn dates_end_where_32_bits_do() {
+        assert_eq!(date(-1).unwrap(), 0);
+        assert_eq!(date(4_294_967_295).unwrap(), 4_294_967_295);
+        assert!(matches!(date(4_294_967_296), Err(Refusal::Date { committed_s: 4_294_967_296 })));
     }
 
     #[test]

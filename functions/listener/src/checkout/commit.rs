@@ -1,7 +1,6 @@
 //! Fetches one commit into a private bare repository, by its id where the server allows that.
 
 use super::refusal::{FetchError, Refusal, Stop};
-use crate::Fetcher;
 use git2::{AutotagOption, ErrorCode, FetchOptions, ObjectType, Oid, Reference, RemoteCallbacks, Repository};
 use millrace_core::push::Announced;
 use std::cell::Cell;
@@ -27,8 +26,17 @@ pub(super) fn bound_silence(connect: Duration, silence: Duration) {
     });
 }
 
+/// Bounds of one transfer.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Pack that git sends, in bytes.
+    pub pack_bytes: u64,
+    /// When nobody waits for it any more.
+    pub until: Instant,
+}
+
 /// Fetches what was announced. Answers the commit; that of an annotated tag is the commit behind it.
-pub(super) fn fetch_commit(announced: &Announced, pack_bytes_max: u64, into: &Path) -> Result<(Repository, Oid), Stop> {
+pub(super) fn fetch_commit(announced: &Announced, limits: Limits, into: &Path) -> Result<(Repository, Oid), Stop> {
     let wanted = Oid::from_str(announced.commit.as_str()).map_err(|_| Refusal::Sha256Repository(announced.commit.clone()))?;
     if !Reference::is_valid_name(&announced.reference) {
         return Err(Refusal::Reference(announced.reference.clone()).into());
@@ -37,12 +45,12 @@ pub(super) fn fetch_commit(announced: &Announced, pack_bytes_max: u64, into: &Pa
     let repository = Repository::init_bare(into).map_err(trouble)?;
     // libgit2's transport for paths knows no shallow fetches.
     let depth = if announced.clone_url.starts_with("http") { 1 } else { 0 };
-    let by_id = transfer(&repository, &announced.clone_url, &format!("+{wanted}:{FETCHED}"), depth, pack_bytes_max);
+    let by_id = transfer(&repository, &announced.clone_url, &format!("+{wanted}:{FETCHED}"), depth, limits);
     // Asking once more helps against a server that minds ids, not against one that is silent or sends without end.
     by_id.or_else(|stop| if minds_ids(&stop) { Ok(()) } else { Err(stop) })?;
     if !has(&repository, wanted) {
         // Servers may refuse ids; then the reference is fetched, with its history, in which the commit must be.
-        transfer(&repository, &announced.clone_url, &format!("+{}:{FETCHED}", announced.reference), 0, pack_bytes_max)?;
+        transfer(&repository, &announced.clone_url, &format!("+{}:{FETCHED}", announced.reference), 0, limits)?;
     }
     let gone = || Refusal::CommitGone { commit: announced.commit.clone(), reference: announced.reference.clone() };
     let object = repository.find_object(wanted, None).map_err(|_| gone())?;
@@ -68,13 +76,13 @@ fn passing(url: &str, source: git2::Error) -> FetchError {
 }
 
 /// One transfer, which ends where the pack becomes too large or takes too long.
-fn transfer(repository: &Repository, url: &str, refspec: &str, depth: i32, bytes_max: u64) -> Result<(), Stop> {
-    let began = Instant::now();
+fn transfer(repository: &Repository, url: &str, refspec: &str, depth: i32, limits: Limits) -> Result<(), Stop> {
+    let Limits { pack_bytes: bytes_max, until } = limits;
     let too_large = Cell::new(false);
     let mut callbacks = RemoteCallbacks::new();
     callbacks.transfer_progress(|progress| {
         too_large.set(progress.received_bytes() as u64 > bytes_max);
-        !too_large.get() && began.elapsed() < Fetcher::TRANSFER_MAX
+        !too_large.get() && Instant::now() < until
     });
     let mut options = FetchOptions::new();
     options.remote_callbacks(callbacks).download_tags(AutotagOption::None).update_fetchhead(false).depth(depth);

@@ -5,6 +5,7 @@ use millrace_core::push::Commit;
 use millrace_core::sources::{Algorithm, TreeError};
 use millrace_core::{Digest, PushId};
 use millrace_store::{BlobError, SaveError, StateError};
+use std::time::Duration;
 
 /// What the author of a push must mend. Ends up in the push's record; a retry does not help.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +56,40 @@ pub enum Refusal {
     /// `millrace.toml` cannot be used.
     #[error(transparent)]
     Config(#[from] PlatformError),
-    /// A source whose digest the line cannot check.
-    #[error("`{0}` is named by its SHA-1 digest, which the line does not take: name it by SHA-512 (`sha512sum`)")]
-    Sha1(String),
+    /// A commit from the future.
+    #[error(
+        "the commit's date, {committed_s} seconds after 1970, is past 2106, which is as far as RPM can count: \
+        set the clock right, then `git commit --amend` and push again"
+    )]
+    Date {
+        /// The committer's time, in seconds since 1970.
+        committed_s: i64,
+    },
+    /// A source that is named by its SHA-1 digest, and that may be another file than its author saw.
+    #[error(
+        "{url} is made so that another file has the same SHA-1 digest: \
+        name `{name}` by SHA-512 (`sha512sum`) once you know that it is the right one"
+    )]
+    Collided {
+        /// Its file name.
+        name: String,
+        /// Where it is.
+        url: String,
+    },
+    /// A file with the SHA-1 digest of a file that the line took first.
+    #[error(
+        "`{name}` is named by SHA-1 {digest}, under which the line knows {known} and found {found}: name it by SHA-512 (`sha512sum`)"
+    )]
+    Pinned {
+        /// Its file name.
+        name: String,
+        /// SHA-1, as the package names it.
+        digest: String,
+        /// The file that was there first.
+        known: Digest,
+        /// The file that is there now.
+        found: Digest,
+    },
     /// Nobody has a source.
     #[error("no lookaside store has `{name}` ({algorithm} {digest}){looked}; put it there with `millrace package upload {name}`",
         algorithm = algorithm.as_str(), looked = looked_at(looked))]
@@ -90,6 +122,12 @@ pub enum Refusal {
     LargeSource {
         /// Where it is.
         url: String,
+        /// The bound.
+        bytes_max: u64,
+    },
+    /// Sources that are too much together.
+    #[error("the package's sources have more than {bytes_max} bytes together, which is the most that the line takes of one push")]
+    LargeSources {
         /// The bound.
         bytes_max: u64,
     },
@@ -128,6 +166,14 @@ pub enum FetchError {
         url: String,
         /// What happened.
         problem: String,
+    },
+    /// It takes longer than one try may. What was fetched stays, so that the next try goes on from there.
+    #[error("not all was fetched within {} s, and the next try goes on from what was: {last}", time.as_secs())]
+    Slow {
+        /// The bound.
+        time: Duration,
+        /// What was cut off.
+        last: Box<FetchError>,
     },
     /// The scratch folder's trouble.
     #[error("the scratch folder: {0}")]

@@ -2,9 +2,9 @@
 
 use crate::forge::{COMMITTED_S, LINK, Line, PLAIN, PROGRAM, Repo, SPEC, SUBMODULE, TREE, push_body};
 use millrace_core::push::PushState;
-use millrace_listener::{FetchError, fetch, give_up};
-use millrace_store::{StateStore, Table};
+use millrace_listener::{FetchError, fetch, give_up, give_up_planning};
 use std::io::Read;
+use std::time::Duration;
 
 const MAIN: &str = "refs/heads/main";
 
@@ -226,13 +226,68 @@ async fn a_forge_that_is_away_is_passing_trouble_until_the_line_gives_up() {
 }
 
 #[tokio::test]
-async fn giving_up_comes_too_late_for_a_push_that_was_handed_over() {
+async fn giving_up_to_fetch_comes_too_late_for_a_push_that_was_fetched_and_giving_up_to_plan_does_not() {
     let line = Line::new().await;
     let repo = Repo::new();
     let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
     line.fetched(&announced, &line.fetcher(&[])).await;
     give_up(&announced, "too slow", &line.store).await.unwrap();
+    assert_eq!(line.record(&announced).await.state, PushState::Fetched);
+
+    give_up_planning(&announced, "the store is full", &line.store).await.unwrap();
+    let reason = "not planned after 10 tries; push again when this is over: the store is full".to_owned();
+    assert_eq!(line.record(&announced).await.state, PushState::Refused { reason });
+    fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap();
+    assert_eq!(line.effects().await, []);
+}
+
+#[tokio::test]
+async fn giving_up_to_plan_is_told_in_a_record_from_before_there_was_a_word_for_fetched() {
+    let line = Line::new().await;
+    let repo = Repo::new();
+    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
+    give_up_planning(&announced, "the store is full", &line.store).await.unwrap();
+    assert!(matches!(line.record(&announced).await.state, PushState::Refused { .. }));
+}
+
+#[tokio::test]
+async fn a_push_that_takes_longer_than_one_try_may_goes_on_with_the_next() {
+    let line = Line::new().await;
+    let repo = Repo::new();
+    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
+    let mut fetcher = line.fetcher(&[]);
+    fetcher.bounds.time = Duration::ZERO;
+    let error = fetch(&announced, &fetcher, &line.store, &line.store).await.unwrap_err();
+    assert!(matches!(error, FetchError::Slow { .. }), "{error}");
+    assert!(error.to_string().starts_with("not all was fetched within 0 s, and the next try goes on from what was: "), "{error}");
     assert_eq!(line.record(&announced).await.state, PushState::Fetching);
+    line.fetched(&announced, &line.fetcher(&[])).await;
+}
+
+#[tokio::test]
+async fn what_was_left_by_a_fetcher_that_was_killed_is_swept_away_and_nothing_else() {
+    let line = Line::new().await;
+    let left = line.scratch.path().join("fetch-x/repository.git/objects");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("pack"), "half").unwrap();
+    std::fs::write(line.scratch.path().join("notes"), "mine").unwrap();
+    line.fetcher(&[]).sweep().unwrap();
+    let names = std::fs::read_dir(line.scratch.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["notes"]);
+}
+
+#[tokio::test]
+async fn a_commit_from_before_1970_is_as_old_as_can_be_and_one_past_2106_is_refused() {
+    let line = Line::new().await;
+    let repo = Repo::new();
+    let tree = repo.tree(&[SPEC]);
+    let announced = line.announced(&repo, MAIN, &repo.commit_at("main", tree, -86_400)).await;
+    assert_eq!(line.fetched(&announced, &line.fetcher(&[])).await.committed_s, 0);
+
+    let announced = line.announced(&repo, MAIN, &repo.commit_at("main", tree, 1 << 32)).await;
+    let words = "the commit's date, 4294967296 seconds after 1970, is past 2106, which is as far as RPM can count: \
+        set the clock right, then `git commit --amend` and push again";
+    assert_eq!(line.refused(&announced, &line.fetcher(&[])).await, words);
 }
 
 #[tokio::test]
@@ -249,7 +304,7 @@ async fn whoever_dies_while_fetching_has_done_nothing_by_half() {
         let planned = line.effects().await.len();
         fetch(&announced, &fetcher, &line.store, &line.store).await.unwrap();
         assert_eq!(planned + line.effects().await.len(), 1, "after {pauses} pauses");
-        assert!(line.store.list(Table::Setting, None, 10).await.unwrap().len() == 1);
+        assert_eq!(line.record(&announced).await.state, PushState::Fetched);
         if ended {
             break;
         }

@@ -75,6 +75,15 @@ impl Repo {
         self.git.commit(Some(&reference), &dana, &dana, "Update to 1.3.1\n\nAt last.\n", &tree, &parents).unwrap().to_string()
     }
 
+    /// Commits a tree at any time in seconds since 1970: git writes dates that libgit2 only reads.
+    pub fn commit_at(&self, branch: &str, tree: Oid, committed_s: i64) -> String {
+        let dana = format!("Dana <dana@example.com> {committed_s} +0200");
+        let commit = format!("tree {tree}\nauthor {dana}\ncommitter {dana}\n\nUpdate to 1.3.1\n");
+        let id = self.git.odb().unwrap().write(ObjectType::Commit, commit.as_bytes()).unwrap();
+        self.git.reference(&format!("refs/heads/{branch}"), id, true, "").unwrap();
+        id.to_string()
+    }
+
     pub fn tree(&self, files: &[File<'_>]) -> Oid {
         let mut builder = self.git.treebuilder(None).unwrap();
         let mut folders: BTreeMap<&str, Vec<File<'_>>> = BTreeMap::new();
@@ -192,7 +201,7 @@ impl Line {
     pub async fn fetched(&self, announced: &Announced, fetcher: &Fetcher) -> Push {
         millrace_listener::fetch(announced, fetcher, &self.store, &self.store).await.unwrap();
         let record = self.record(announced).await;
-        assert_eq!(record.state, PushState::Fetching);
+        assert_eq!(record.state, PushState::Fetched);
         match <[Effect; 1]>::try_from(self.effects().await).unwrap() {
             [Effect::Plan(push)] => *push,
             [other] => panic!("{other:?}"),

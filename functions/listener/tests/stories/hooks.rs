@@ -3,12 +3,13 @@
 use crate::forge::{Line, NOW, SECRET, push_body};
 use millrace_core::order::Effect;
 use millrace_core::push::{Package, PushState};
-use millrace_listener::{BODY_BYTES_MAX, RegisterError, Secret, register};
+use millrace_listener::{BODY_BYTES_MAX, RegisterError, Secret, give_up, packages, register};
 use millrace_store::builds::{PUSHES, load_push, package_pushes_index};
 use millrace_store::memory::MemoryStore;
-use millrace_store::records::all;
-use millrace_store::{StateStore, Table};
+use millrace_store::records::{all, write};
+use millrace_store::{Commit, Expect, Mark, StateStore, Table};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const URL: &str = "https://forge.example/rpms/zlib.git";
 
@@ -51,6 +52,39 @@ async fn a_repeated_delivery_gets_the_same_answer_and_starts_nothing() {
     assert_eq!(line.effects().await.len(), 1);
     assert_eq!(line.gitea("push", "d-1", &push()).await, (202, accepted()));
     assert_eq!(line.effects().await, []);
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_the_same_whatever_has_become_of_the_push_and_its_record_is_all_that_grows() {
+    let line = Line::new().await;
+    line.register(URL).await;
+    let records = |line: &Line| {
+        let store = line.store.clone();
+        async move {
+            let mut count = 0;
+            for table in Table::ALL {
+                count += store.list(table, None, 100).await.unwrap().len();
+            }
+            count
+        }
+    };
+    let before = records(&line).await;
+    line.gitea("push", "d-1", &push()).await;
+    assert_eq!(records(&line).await, before + 1);
+    let [Effect::Fetch(announced)] = &line.effects().await[..] else { panic!("nothing to fetch") };
+    give_up(announced, "the forge is away", &line.store).await.unwrap();
+    assert_eq!(line.gitea("push", "d-1", &push()).await, (202, accepted()));
+    assert_eq!((records(&line).await, line.effects().await), (before + 1, Vec::new()));
+}
+
+#[tokio::test]
+async fn an_id_that_is_another_deliverys_is_refused() {
+    let line = Line::new().await;
+    line.register(URL).await;
+    line.gitea("push", "d-1", &push()).await;
+    let other = push_body(URL, "refs/heads/other", &commit());
+    let message = "push e5bb014e75df is another delivery's already: push again";
+    assert_eq!(line.gitea("push", "d-1", &other).await, (409, json!({"status": "refused", "message": message})));
 }
 
 #[tokio::test]
@@ -105,7 +139,7 @@ async fn refused(line: &Line, headers: &[(&str, &str)], body: &[u8]) -> (u16, St
     assert_eq!(answer["status"], "refused");
     assert!(!answer.to_string().contains(SECRET));
     assert_eq!(line.effects().await, []);
-    assert!(line.store.list(Table::Delivery, None, 10).await.unwrap().is_empty(), "a refused delivery is remembered");
+    assert!(line.store.list(Table::Push, None, 10).await.unwrap().is_empty(), "a refused delivery is kept");
     (code, answer["message"].as_str().unwrap().to_owned())
 }
 
@@ -156,6 +190,19 @@ async fn a_truncated_body_and_one_that_is_no_json_are_refused_with_400_and_the_p
             [("X-Gitea-Event", "push"), ("X-Gitea-Delivery", "d-1"), ("X-Gitea-Signature", &signature), ("Content-Type", kind)];
         assert_eq!(refused(&line, &headers, body.as_bytes()).await, (400, words.to_owned()));
     }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_on_the_wire_is_refused_with_400() {
+    let line = Line::new().await;
+    let mut wire = tokio::net::TcpStream::connect(line.address.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = "POST /hooks/gitea HTTP/1.1\r\nHost: line\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{\"ref\"";
+    wire.write_all(head.as_bytes()).await.unwrap();
+    wire.shutdown().await.unwrap();
+    let mut answer = String::new();
+    wire.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("the body did not arrive whole: deliver again"), "{answer}");
 }
 
 #[tokio::test]
@@ -224,6 +271,37 @@ async fn a_new_repository_does_not_take_another_ones_name() {
         give https://forge.example/rpms/zlib.git another name with `millrace package add NAME https://forge.example/rpms/zlib.git`";
     assert_eq!(line.gitea("repository", "d-1", &created).await, (409, json!({"status": "refused", "message": message})));
     assert_eq!(line.gitea("push", "d-2", &push()).await.0, 404);
+}
+
+fn package(name: &str) -> Package {
+    Package { name: name.parse().unwrap(), clone_url: URL.to_owned(), platforms: Vec::new(), registered: NOW }
+}
+
+#[tokio::test]
+async fn of_two_packages_that_ask_for_one_repository_at_once_one_gets_it_and_the_other_is_told() {
+    let store = MemoryStore::with_yields();
+    let (one, other) = tokio::join!(register(&store, package("zlib")), register(&store, package("zlib-ng")));
+    let (won, told) = match (one, other) {
+        (Ok(won), Err(told)) | (Err(told), Ok(won)) => (won, told),
+        both => panic!("{both:?}"),
+    };
+    assert_eq!(told.to_string(), format!("{URL} is already the repository of package {}", won.name));
+    assert_eq!(all::<Package>(&store, Table::Package).await.unwrap(), [won.clone()]);
+    assert_eq!(packages::of_repository(&store, "http://forge.example/rpms/zlib").await.unwrap(), Some(won));
+}
+
+#[tokio::test]
+async fn a_package_from_before_repositories_had_records_keeps_its_repository() {
+    let store = MemoryStore::new();
+    let mark = Mark { index: packages::repository_index(URL).unwrap(), sort: "zlib".to_owned() };
+    let old = write(Table::Package, "zlib", Expect::Absent, &package("zlib"), vec![mark]).unwrap();
+    store.save(Commit { writes: vec![old], effects: Vec::new() }).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(packages::of_repository(&store, URL).await.unwrap(), Some(package("zlib")));
+        let refused = register(&store, package("zlib-ng")).await.unwrap_err();
+        assert!(matches!(refused, RegisterError::RepositoryTaken { .. }), "{refused}");
+        assert_eq!(register(&store, package("zlib")).await.unwrap(), package("zlib"));
+    }
 }
 
 #[tokio::test]

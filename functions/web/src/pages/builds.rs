@@ -100,5 +100,6 @@ pub(super) fn push(push: &PushView, builds: Vec<BuildView>, now: Timestamp) -> M
         }
         @if !entries.is_empty() { h2 { "Builds" } (list(&entries, false, now)) }
         @if push.state == "fetching" { p { "The commit and its sources are being fetched." } }
+        @if push.state == "fetched" { p { "The commit and its sources are here; its builds are being planned." } }
     }
 }

@@ -18,7 +18,7 @@ pub struct PushView {
     pub reference: String,
     /// Who pushed.
     pub pusher: String,
-    /// `fetching`, `planned` or `refused`.
+    /// `fetching`, `fetched`, `planned` or `refused`.
     pub state: &'static str,
     /// Why it was refused, and what to do.
     pub reason: Option<String>,
@@ -35,6 +35,7 @@ impl PushView {
         let announced = record.announced.clone();
         let (state, reason, builds) = match &record.state {
             PushState::Fetching => ("fetching", None, Vec::new()),
+            PushState::Fetched => ("fetched", None, Vec::new()),
             PushState::Planned { builds } => ("planned", None, builds.clone()),
             PushState::Refused { reason } => ("refused", Some(reason.clone()), Vec::new()),
         };
