@@ -15,6 +15,7 @@ pub mod plan;
 pub mod platform;
 pub mod protocol;
 pub mod push;
+pub mod range;
 pub mod rpm;
 pub mod sources;
 pub mod task;

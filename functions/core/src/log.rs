@@ -3,9 +3,9 @@
 use crate::Digest;
 use serde::{Deserialize, Serialize};
 
-/// Most chunks of one log: with a chunk a second at first and larger ones later (see the host), a day of output fits, and the
-/// index stays below the 400 KB of an item.
-pub const CHUNKS_MAX: usize = 3900;
+/// Most chunks of one log: with two chunks a second at first and larger ones later (see the host), a day of output fits; and the index,
+/// 100 bytes of JSON for each of the largest chunks, stays within a record (380 KiB; see the store).
+pub const CHUNKS_MAX: usize = 3860;
 
 /// The index of one attempt's log.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ impl LogIndex {
         let end = self.size();
         if let Some(last) = self.chunks.last()
             && *last == chunk
-            && offset + chunk.size == end
+            && offset.checked_add(chunk.size) == Some(end)
         {
             return Ok(false);
         }
@@ -65,5 +65,60 @@ impl LogIndex {
         }
         self.chunks.push(chunk);
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(text: &str) -> Chunk {
+        Chunk { size: text.len() as u64, digest: Digest::of(text.as_bytes()) }
+    }
+
+    fn two_chunks() -> LogIndex {
+        LogIndex { chunks: vec![chunk("first"), chunk("second")], ended: false }
+    }
+
+    #[test]
+    fn a_chunk_goes_where_the_log_ends() {
+        let mut index = LogIndex::default();
+        assert_eq!(index.append(0, chunk("first")), Ok(true));
+        assert_eq!(index.append(5, chunk("second")), Ok(true));
+        assert_eq!((&index, index.size()), (&two_chunks(), 11));
+    }
+
+    #[test]
+    fn the_last_chunk_said_again_changes_nothing() {
+        let mut index = two_chunks();
+        assert_eq!(index.append(5, chunk("second")), Ok(false));
+        assert_eq!(index, two_chunks());
+    }
+
+    #[test]
+    fn the_same_bytes_further_on_are_a_chunk_of_their_own() {
+        let mut index = two_chunks();
+        assert_eq!(index.append(11, chunk("second")), Ok(true));
+        assert_eq!(index.size(), 17);
+    }
+
+    #[test]
+    fn a_gap_and_other_bytes_in_the_place_of_known_ones_are_refused() {
+        let mut index = two_chunks();
+        for (offset, text) in
+            [(12, "third"), (4, "second"), (0, "first"), (5, "other."), (u64::MAX, "second"), (u64::MAX - 2, "third")]
+        {
+            assert_eq!(index.append(offset, chunk(text)), Err(LogRefused::Gap { end: 11, offset }), "{offset} {text}");
+        }
+        assert_eq!(index, two_chunks());
+    }
+
+    #[test]
+    fn a_full_log_takes_no_more_but_hears_its_last_chunk_again() {
+        let mut index = LogIndex { chunks: vec![chunk("first"); CHUNKS_MAX], ended: false };
+        let end = index.size();
+        assert_eq!(index.append(end, chunk("more")), Err(LogRefused::Full));
+        assert_eq!(index.append(end - 5, chunk("first")), Ok(false));
+        assert_eq!(index.chunks.len(), CHUNKS_MAX);
     }
 }

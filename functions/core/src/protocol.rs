@@ -6,7 +6,7 @@
 //! | `POST /runner/v1/renew` | [`Holding`] | 200 [`Renewed`] |
 //! | `POST /runner/v1/log?build=…&task=…&lease=…&offset=…` | bytes | 200 [`Logged`] |
 //! | `PUT /runner/v1/blobs/<digest>?build=…&task=…&lease=…` | bytes | 201; only for the holder of the lease |
-//! | `GET /runner/v1/blobs/<digest>` | | 200 bytes; `Range` is honoured |
+//! | `GET /runner/v1/blobs/<digest>` | | 200 bytes; 206 or 416 where it asks for one `Range` |
 //! | `POST /runner/v1/report` | [`Report`] | 200 |
 //!
 //! Every request carries `Authorization: Bearer <token>`. A 401 means that the token is not known, a 409 that the lease is no

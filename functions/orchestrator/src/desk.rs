@@ -11,9 +11,10 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use millrace_core::build::{Event, Refused};
-use millrace_core::platform::Repository;
+use millrace_core::build::{Build, Event, Refused};
+use millrace_core::platform::{Limits, Repository};
 use millrace_core::protocol::{Holding, Problem, Renewed, Report};
+use millrace_core::task::{Task, TaskId};
 use millrace_core::{PlatformName, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::{AdvanceError, BlobError, BlobStore, SaveError, StateError, StateStore, advance};
@@ -92,13 +93,21 @@ impl IntoResponse for Denied {
 
 impl From<StateError> for Denied {
     fn from(error: StateError) -> Self {
-        Self::Trouble(error.to_string())
+        match error {
+            StateError::Unfit(_) => Self::Bad(error.to_string()),
+            StateError::Unavailable(_) | StateError::Corrupt(_) => Self::Trouble(error.to_string()),
+        }
     }
 }
 
 impl From<SaveError> for Denied {
     fn from(error: SaveError) -> Self {
-        Self::Trouble(error.to_string())
+        match error {
+            // What was said is more than the line can keep, and will be the next time too: the runner must say something else.
+            SaveError::TooLarge { .. } => Self::Bad(error.to_string()),
+            SaveError::Conflict(_) => Self::Trouble(error.to_string()),
+            SaveError::State(error) => error.into(),
+        }
     }
 }
 
@@ -116,7 +125,7 @@ impl From<AdvanceError> for Denied {
     fn from(error: AdvanceError) -> Self {
         match error {
             AdvanceError::Refused(_) | AdvanceError::Unknown(_) => Self::Gone(error.to_string()),
-            AdvanceError::Save(_) => Self::Trouble(error.to_string()),
+            AdvanceError::Save(error) => error.into(),
         }
     }
 }
@@ -128,14 +137,30 @@ pub(crate) async fn speaker<S: StateStore, B>(desk: &Desk<S, B>, headers: &Heade
     runner_of(&desk.state, &Token::presented(token)).await?.ok_or(Denied::Unknown)
 }
 
-/// Makes sure that the runner holds this lease now.
-pub(crate) async fn holds<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner, holding: &Holding) -> Result<(), Denied> {
-    let build = load_build(&desk.state, &holding.build).await?;
-    let lease = build.as_ref().and_then(|(build, _)| build.task(&holding.task)).and_then(|task| task.lease());
-    if lease.is_some_and(|lease| lease.number == holding.lease && lease.runner == runner.name) {
-        return Ok(());
-    }
-    Err(Denied::Gone(format!("lease {} of task {} of build {} is over", holding.lease, holding.task, holding.build)))
+/// Makes sure that the runner holds this lease now, and answers the build that it is of.
+pub(crate) async fn holds<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner, holding: &Holding) -> Result<Build, Denied> {
+    let build = load_build(&desk.state, &holding.build).await?.map(|(build, _)| build);
+    let is_held = |build: &Build| build.task(&holding.task).is_some_and(|task| has(task, runner, holding));
+    build.filter(is_held).ok_or_else(|| over(holding))
+}
+
+/// Whether the runner has this lease of a task now.
+fn has(task: &Task, runner: &Runner, holding: &Holding) -> bool {
+    task.lease().is_some_and(|lease| lease.number == holding.lease && lease.runner == runner.name)
+}
+
+/// Whether it once had it.
+fn had(task: &Task, runner: &Runner, holding: &Holding) -> bool {
+    task.attempts.iter().any(|attempt| attempt.number == holding.lease && attempt.runner == runner.name)
+}
+
+fn over(holding: &Holding) -> Denied {
+    Denied::Gone(format!("lease {} of task {} of build {} is over", holding.lease, holding.task, holding.build))
+}
+
+/// The bounds of a task.
+fn limits(build: &Build, task: &TaskId) -> Limits {
+    build.step_of(task).and_then(|step| step.limits).unwrap_or(build.platform.limits)
 }
 
 async fn renew<S: StateStore, B: BlobStore>(
@@ -159,13 +184,14 @@ async fn report<S: StateStore, B: BlobStore>(
 ) -> Result<StatusCode, Denied> {
     let runner = speaker(&desk, &headers).await?;
     let Report { holding, outcome } = report;
-    files::are_here(&desk, &outcome).await?;
-    let event = Event::Report { task: holding.task.clone(), lease: holding.lease, outcome };
-    let known = load_build(&desk.state, &holding.build).await?;
-    let known = known.as_ref().and_then(|(build, _)| build.task(&holding.task));
-    if known.and_then(|task| task.lease()).is_some_and(|lease| lease.runner != runner.name) {
-        return Err(Denied::Gone(format!("task {} of build {} is leased to another runner", holding.task, holding.build)));
+    let build = load_build(&desk.state, &holding.build).await?;
+    let task = build.as_ref().and_then(|(build, _)| build.task(&holding.task)).ok_or_else(|| over(&holding))?;
+    if has(task, &runner, &holding) {
+        files::are_here(&desk, &outcome).await?;
+    } else if !had(task, &runner, &holding) {
+        return Err(over(&holding));
     }
+    let event = Event::Report { task: holding.task.clone(), lease: holding.lease, outcome };
     match advance(&desk.state, &holding.build, event, (desk.clock)()).await {
         // The answer to an earlier telling was lost on the way.
         Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => {}
@@ -173,4 +199,23 @@ async fn report<S: StateStore, B: BlobStore>(
     }
     log::end(&desk, &holding).await?;
     Ok(StatusCode::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_store::{Key, Table};
+
+    #[test]
+    fn what_no_record_can_hold_is_refused_and_what_passes_is_tried_again() {
+        let key = || Key::new(Table::Build, "b");
+        let status = |error: SaveError| Denied::from(AdvanceError::from(error)).status().0.as_u16();
+        assert_eq!(status(SaveError::TooLarge { key: key(), bytes: 400_000 }), 400);
+        assert_eq!(status(StateError::Unfit("it has 101 writes".to_owned()).into()), 400);
+        assert_eq!(status(SaveError::Conflict(key())), 503);
+        assert_eq!(status(StateError::Unavailable("it is locked".to_owned()).into()), 503);
+        assert_eq!(status(StateError::Corrupt("build `b`".to_owned()).into()), 503);
+        let words = Denied::from(SaveError::TooLarge { key: key(), bytes: 400_000 }).to_string();
+        assert_eq!(words, "b is 400000 bytes, at most 389120 fit");
+    }
 }

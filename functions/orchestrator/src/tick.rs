@@ -1,5 +1,6 @@
 //! What time alone decides: leases that were not renewed are over.
 
+use crate::trouble::pass_over;
 use millrace_core::Timestamp;
 use millrace_core::build::Event;
 use millrace_store::builds::{LEASED, leased_until};
@@ -8,20 +9,28 @@ use millrace_store::{AdvanceError, StateStore, Table, advance};
 /// Builds looked at in one tick; what is left over comes with the next one, a second later.
 const BUILDS_MAX: usize = 200;
 
-/// Lets time pass for every build with a lease that is over. Answers how many there were.
+/// Lets time pass for every build with a lease that is over. Answers how many there were. A build that cannot be read or saved
+/// stays where it is, in front of all others, and is passed over.
 pub async fn tick(state: &impl StateStore, now: Timestamp) -> Result<usize, AdvanceError> {
-    let mut passed = 0;
-    for marked in state.marked(LEASED, None, BUILDS_MAX).await? {
-        if leased_until(&marked.sort).is_none_or(|until| until > now) {
-            break;
+    let (mut passed, mut after) = (0, None);
+    loop {
+        let page = state.marked(LEASED, after.as_deref(), BUILDS_MAX).await?;
+        let mut troubled = false;
+        for marked in &page {
+            if leased_until(&marked.sort).is_none_or(|until| until > now) {
+                return Ok(passed);
+            }
+            let Ok(id) = marked.key.id.parse() else { continue };
+            debug_assert_eq!(marked.key.table, Table::Build, "only builds carry leases");
+            match advance(state, &id, Event::Tick, now).await {
+                Ok(_) => passed += 1,
+                Err(error) => troubled |= pass_over(&id, error)?,
+            }
         }
-        let Ok(id) = marked.key.id.parse() else { continue };
-        debug_assert_eq!(marked.key.table, Table::Build, "only builds carry leases");
-        match advance(state, &id, Event::Tick, now).await {
-            Ok(_) => passed += 1,
-            Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => {}
-            Err(error) => return Err(error),
+        // Those in trouble come first in the next tick too, so what is behind them is looked at now.
+        match page.last() {
+            Some(last) if troubled && page.len() == BUILDS_MAX => after = Some(last.sort.clone()),
+            _ => return Ok(passed),
         }
     }
-    Ok(passed)
 }

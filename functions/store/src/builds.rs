@@ -5,7 +5,7 @@ use crate::state::{Commit, Expect, Mark, SaveError, StateError, StateStore, Tabl
 use millrace_core::build::{Build, Stage};
 use millrace_core::push::{Commit as GitCommit, PushRecord};
 use millrace_core::task::TaskId;
-use millrace_core::{Arch, BuildId, PackageName, PushId, RunnerName, Timestamp};
+use millrace_core::{Arch, BuildId, PackageName, PlatformName, PushId, RunnerName, Timestamp};
 use std::collections::BTreeSet;
 
 /// Index of all builds, the newest first.
@@ -32,6 +32,11 @@ pub fn package_index(package: &PackageName) -> String {
     format!("package/{package}")
 }
 
+/// Index of a package's builds on a platform, the newest first.
+pub fn package_platform_index(package: &PackageName, platform: &PlatformName) -> String {
+    format!("package/{package}/{platform}")
+}
+
 /// Index of a commit's builds, the newest first.
 pub fn commit_index(commit: &GitCommit) -> String {
     format!("commit/{commit}")
@@ -56,7 +61,9 @@ fn newest_first(at: Timestamp, id: &str) -> String {
 pub fn build_marks(build: &Build) -> Vec<Mark> {
     let place = newest_first(build.created, build.id.as_str());
     let announced = &build.push.announced;
-    let indexes = [BUILDS.to_owned(), package_index(&announced.package), commit_index(&announced.commit)];
+    let (package, platform) = (&announced.package, &build.platform.name);
+    let indexes =
+        [BUILDS.to_owned(), package_index(package), package_platform_index(package, platform), commit_index(&announced.commit)];
     let mut marks: Vec<Mark> = indexes.into_iter().map(|index| Mark { index, sort: place.clone() }).collect();
     let oldest_first = |task: &TaskId| format!("{:020}/{}/{task}", build.created.0, build.id);
     marks.extend(build.ready().map(|task| Mark { index: ready_index(task.arch), sort: oldest_first(task) }));

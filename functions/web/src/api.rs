@@ -4,11 +4,14 @@ use crate::Web;
 use crate::find::{self, Of, PAGE, Part, id};
 use crate::problem::{AsJson, Problem};
 use crate::view::{BuildView, PackageView, PlatformView, PushView};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
 use axum::routing::get;
 use axum::{Json, Router};
 use millrace_core::push::Commit;
 use millrace_store::{BlobStore, StateStore};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub(crate) fn router<S: StateStore, B: BlobStore>() -> Router<Web<S, B>> {
@@ -23,8 +26,33 @@ pub(crate) fn router<S: StateStore, B: BlobStore>() -> Router<Web<S, B>> {
         .route("/platforms/{name}", get(platform::<S, B>))
 }
 
+/// What a request asks for. A word that nobody knows is refused: the answer would be another one than was meant.
+struct Only<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Only<T> {
+    type Rejection = AsJson;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AsJson> {
+        let bad = |error: QueryRejection| Problem::Bad(error.body_text());
+        Ok(Query::try_from_uri(&parts.uri).map(|Query(asked)| Self(asked)).map_err(bad)?)
+    }
+}
+
+/// Where nothing more can be asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// Which part of the list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct After {
+    after: Option<String>,
+}
+
 /// Which part of which list.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Asked {
     after: Option<String>,
     limit: Option<String>,
@@ -71,7 +99,7 @@ struct Platforms {
 
 async fn builds<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Query(asked): Query<Asked>,
+    Only(asked): Only<Asked>,
 ) -> Result<Json<Builds>, AsJson> {
     let part = find::builds(&web.state, &asked.of()?, asked.after.as_deref(), asked.limit()?, web.now()).await?;
     let Part { entries: builds, next } = part;
@@ -81,6 +109,7 @@ async fn builds<S: StateStore, B: BlobStore>(
 async fn build<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Path(text): Path<String>,
+    Only(Nothing {}): Only<Nothing>,
 ) -> Result<Json<BuildView>, AsJson> {
     let build = find::record(&web.state, &id("build", &text)?).await?;
     Ok(Json(BuildView::of(&build, web.now())))
@@ -88,7 +117,7 @@ async fn build<S: StateStore, B: BlobStore>(
 
 async fn pushes<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Query(asked): Query<Asked>,
+    Only(asked): Only<Asked>,
 ) -> Result<Json<Pushes>, AsJson> {
     let Part { entries: pushes, next } = find::pushes(&web.state, &asked.of()?, asked.after.as_deref(), asked.limit()?).await?;
     Ok(Json(Pushes { pushes, next }))
@@ -97,13 +126,14 @@ async fn pushes<S: StateStore, B: BlobStore>(
 async fn push<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Path(text): Path<String>,
+    Only(Nothing {}): Only<Nothing>,
 ) -> Result<Json<PushView>, AsJson> {
     Ok(Json(find::push(&web.state, &id("push", &text)?).await?))
 }
 
 async fn packages<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Query(asked): Query<Asked>,
+    Only(asked): Only<After>,
 ) -> Result<Json<Packages>, AsJson> {
     let Part { entries: packages, next } = find::packages(&web.state, asked.after.as_deref(), web.now()).await?;
     Ok(Json(Packages { packages, next }))
@@ -112,17 +142,22 @@ async fn packages<S: StateStore, B: BlobStore>(
 async fn package<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Path(text): Path<String>,
+    Only(Nothing {}): Only<Nothing>,
 ) -> Result<Json<PackageView>, AsJson> {
     Ok(Json(find::package(&web.state, &id("package", &text)?, web.now()).await?))
 }
 
-async fn platforms<S: StateStore, B: BlobStore>(State(web): State<Web<S, B>>) -> Result<Json<Platforms>, AsJson> {
+async fn platforms<S: StateStore, B: BlobStore>(
+    State(web): State<Web<S, B>>,
+    Only(Nothing {}): Only<Nothing>,
+) -> Result<Json<Platforms>, AsJson> {
     Ok(Json(Platforms { platforms: find::platforms(&web.state).await? }))
 }
 
 async fn platform<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Path(text): Path<String>,
+    Only(Nothing {}): Only<Nothing>,
 ) -> Result<Json<PlatformView>, AsJson> {
     Ok(Json(find::platform(&web.state, &id("platform", &text)?).await?))
 }

@@ -8,10 +8,12 @@ use millrace_core::platform::Platform;
 use millrace_core::push::{Commit, Package};
 use millrace_core::{BuildId, PackageName, PlatformName, PushId, Timestamp};
 use millrace_store::builds::{
-    BUILDS, PUSHES, commit_index, commit_pushes_index, load_build, load_push, package_index, package_pushes_index,
+    BUILDS, PUSHES, commit_index, commit_pushes_index, load_build, load_push, package_index, package_platform_index,
+    package_pushes_index,
 };
-use millrace_store::records::{all, get, parse};
-use millrace_store::{Marked, StateStore, Table};
+use millrace_store::records::{get, parse};
+use millrace_store::{Marked, Record, StateError, StateStore, Table};
+use serde::de::DeserializeOwned;
 use std::str::FromStr;
 
 /// Entries of a page where nobody asked for another number: a screen or two, read from the store at once.
@@ -19,9 +21,6 @@ pub(crate) const PAGE: usize = 50;
 
 /// Most entries of a page of the API: a build comes to some 5 kB of JSON.
 pub(crate) const PAGE_MAX: usize = 200;
-
-/// Builds of a package looked through for the latest of each platform: more than a package has platforms, by far.
-const LATEST_AMONG: usize = 24;
 
 /// A part of a list, and where the next part begins.
 pub(crate) struct Part<T> {
@@ -91,13 +90,42 @@ pub(crate) async fn platform(state: &impl StateStore, name: &PlatformName) -> Re
 }
 
 pub(crate) async fn platforms(state: &impl StateStore) -> Result<Vec<PlatformView>, Problem> {
-    let platforms: Vec<Platform> = all(state, Table::Platform).await?;
-    Ok(platforms.iter().map(PlatformView::of).collect())
+    Ok(every_platform(state).await?.iter().map(PlatformView::of).collect())
+}
+
+async fn every_platform(state: &impl StateStore) -> Result<Vec<Platform>, StateError> {
+    let (mut platforms, mut after) = (Vec::new(), None);
+    loop {
+        let records = state.list(Table::Platform, after.as_deref(), PAGE_MAX).await?;
+        platforms.extend(readable(&records)?);
+        match records.last() {
+            Some(last) if records.len() == PAGE_MAX => after = Some(last.key.id.clone()),
+            _ => return Ok(platforms),
+        }
+    }
+}
+
+/// The records of a list that can be read.
+fn readable<T: DeserializeOwned>(records: &[Record]) -> Result<Vec<T>, StateError> {
+    let found: Result<Vec<Option<T>>, StateError> = records.iter().map(|record| passable(parse(record).map(Some))).collect();
+    Ok(found?.into_iter().flatten().collect())
+}
+
+/// A record that cannot be read takes its own place in a list from it and nothing else; whoever runs the line is told.
+fn passable<T>(found: Result<Option<T>, StateError>) -> Result<Option<T>, StateError> {
+    match found {
+        Err(error @ StateError::Corrupt(_)) => {
+            eprintln!("millrace-web: {error}; it is left out");
+            Ok(None)
+        }
+        other => other,
+    }
 }
 
 pub(crate) async fn package(state: &impl StateStore, name: &PackageName, now: Timestamp) -> Result<PackageView, Problem> {
     let found: Option<(Package, _)> = get(state, Table::Package, name.as_str()).await?;
-    with_latest(state, &found.ok_or_else(|| missing("package", name.as_str()))?.0, now).await
+    let (package, _) = found.ok_or_else(|| missing("package", name.as_str()))?;
+    with_latest(state, &package, &every_platform(state).await?, now).await
 }
 
 pub(crate) async fn packages(state: &impl StateStore, after: Option<&str>, now: Timestamp) -> Result<Part<PackageView>, Problem> {
@@ -106,13 +134,22 @@ pub(crate) async fn packages(state: &impl StateStore, after: Option<&str>, now: 
     let more = records.len() > PAGE;
     records.truncate(PAGE);
     let next = records.last().filter(|_| more).map(|last| last.key.id.clone());
-    let packages: Vec<Package> = records.iter().map(parse).collect::<Result<_, _>>()?;
-    let entries = try_join_all(packages.iter().map(|package| with_latest(state, package, now))).await?;
+    let (packages, platforms) = (readable::<Package>(&records)?, every_platform(state).await?);
+    let entries = try_join_all(packages.iter().map(|package| with_latest(state, package, &platforms, now))).await?;
     Ok(Part { entries, next })
 }
 
-async fn with_latest(state: &impl StateStore, package: &Package, now: Timestamp) -> Result<PackageView, Problem> {
-    let marks = state.marked(&package_index(&package.name), None, LATEST_AMONG).await?;
+async fn with_latest(
+    state: &impl StateStore,
+    package: &Package,
+    platforms: &[Platform],
+    now: Timestamp,
+) -> Result<PackageView, Problem> {
+    let latest_on = |platform: &Platform| {
+        let index = package_platform_index(&package.name, &platform.name);
+        async move { state.marked(&index, None, 1).await }
+    };
+    let marks: Vec<Marked> = try_join_all(platforms.iter().map(latest_on)).await?.into_iter().flatten().collect();
     Ok(PackageView::of(package, views(state, &marks, now).await?))
 }
 
@@ -124,17 +161,17 @@ async fn views(state: &impl StateStore, marks: &[Marked], now: Timestamp) -> Res
 
 async fn build_at(state: &impl StateStore, mark: &Marked, now: Timestamp) -> Result<Option<BuildView>, Problem> {
     let Ok(id) = mark.key.id.parse() else { return Ok(None) };
-    Ok(load_build(state, &id).await?.map(|(build, _)| BuildView::of(&build, now)))
+    Ok(passable(load_build(state, &id).await)?.map(|(build, _)| BuildView::of(&build, now)))
 }
 
 async fn push_at(state: &impl StateStore, mark: &Marked) -> Result<Option<PushView>, Problem> {
     let Ok(id) = mark.key.id.parse() else { return Ok(None) };
-    Ok(load_push(state, &id).await?.map(|(record, _)| PushView::of(&record)))
+    Ok(passable(load_push(state, &id).await)?.map(|(record, _)| PushView::of(&record)))
 }
 
 /// The builds of a push, in its order.
 pub(crate) async fn builds_of(state: &impl StateStore, push: &PushView, now: Timestamp) -> Result<Vec<BuildView>, Problem> {
-    let found = try_join_all(push.builds.iter().map(|id| load_build(state, id))).await?;
+    let found = try_join_all(push.builds.iter().map(|id| async { passable(load_build(state, id).await) })).await?;
     Ok(found.into_iter().flatten().map(|(build, _)| BuildView::of(&build, now)).collect())
 }
 

@@ -26,11 +26,11 @@ mod pages;
 mod problem;
 pub mod view;
 
-use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use millrace_core::Timestamp;
 use millrace_store::{BlobStore, StateStore};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub fn router<S: StateStore, B: BlobStore>(web: Web<S, B>) -> Router {
         .route("/", get(pages::builds::<S, B>))
         .route("/builds/{id}", get(pages::build::<S, B>))
         .route("/builds/{id}/tasks/{task}/log", get(pages::log::<S, B>))
-        .route("/builds/{id}/tasks/{task}/log.txt", get(logs::text::<S, B>))
+        .route("/builds/{id}/tasks/{task}/log.txt", get(logs::text::<S, B>).layer(Extension(logs::Followers::default())))
         .route("/builds/{id}/files/{name}", get(files::artifact::<S, B>))
         .route("/packages", get(pages::packages::<S, B>))
         .route("/packages/{name}", get(pages::package::<S, B>))

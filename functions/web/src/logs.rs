@@ -3,11 +3,11 @@
 use crate::Web;
 use crate::find::{self, id};
 use crate::problem::Problem;
-use axum::BoxError;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Extension};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use millrace_core::build::Build;
 use millrace_core::log::LogIndex;
@@ -18,7 +18,10 @@ use millrace_store::records::get;
 use millrace_store::{BlobError, BlobStore, StateError, StateStore, Table};
 use serde::Deserialize;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 /// How often a reader who follows a log is shown what is new: as quick as reading goes, and two small reads of the store.
 const POLL: Duration = Duration::from_millis(500);
@@ -26,9 +29,38 @@ const POLL: Duration = Duration::from_millis(500);
 /// Bytes that a reader who follows a log is sent at once; the rest of what is there follows without a pause.
 const FOLLOWED_BYTES: u64 = 1 << 20;
 
+/// Most readers who follow a log at once. Each has the store read four times a second, also while nothing is written.
+const FOLLOWERS_MAX: usize = 100;
+
+/// Longest that a log is followed: most builds are done by then, and who has gone without hanging up does not stay for good.
+const FOLLOWED_MAX: Duration = Duration::from_secs(3600);
+
+/// What stands at the end of a log that was followed for so long.
+const FOLLOWED_TOO_LONG: &str = "\n==> followed for an hour, and it goes on: ask again to see the rest\n";
+
 /// Chunks read from the store ahead of the reader: chunks are small at first, and a store in the cloud takes some 20 ms for
 /// each; at most 4 MiB each (see the lease desk), so 32 MiB.
 const CHUNKS_AHEAD: usize = 8;
+
+/// The places for those who follow logs.
+#[derive(Clone)]
+pub(crate) struct Followers(Arc<Semaphore>);
+
+impl Default for Followers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(FOLLOWERS_MAX)))
+    }
+}
+
+impl Followers {
+    fn enter(self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.0.try_acquire_owned().map_err(|_| {
+            Problem::Busy(format!(
+                "{FOLLOWERS_MAX} readers follow logs, and no more can: try again in a minute, or ask without `follow=1` for what there is."
+            ))
+        })
+    }
+}
 
 #[derive(Deserialize)]
 pub(crate) struct Which {
@@ -85,6 +117,7 @@ async fn index(state: &impl StateStore, build: &BuildId, task: &TaskId, attempt:
 /// A log as text.
 pub(crate) async fn text<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
+    Extension(followers): Extension<Followers>,
     Path((build, task)): Path<(String, String)>,
     Query(which): Query<Which>,
 ) -> Result<Response, Problem> {
@@ -97,16 +130,25 @@ pub(crate) async fn text<S: StateStore, B: BlobStore>(
     if which.follow.as_deref() == Some("1") && log.runs() {
         // nginx would collect what comes slowly; this header (its documentation, proxy_buffering) tells it not to.
         let headers = [content_type, (HeaderName::from_static("x-accel-buffering"), "no".to_owned())];
-        return Ok((headers, Body::from_stream(followed(web, log, from))).into_response());
+        let lines = followed(web, log, from, followers.enter()?);
+        return Ok((headers, Body::from_stream(lines)).into_response());
     }
     let parts = part(&log.index, from..size);
     let headers = [content_type, (header::CONTENT_LENGTH, (size - from).to_string())];
     Ok((headers, Body::from_stream(read(web.blobs, parts))).into_response())
 }
 
-/// A log from `from` on, until its attempt has ended. Nothing is read while the reader takes nothing.
-fn followed<S: StateStore, B: BlobStore>(web: Web<S, B>, log: Log, from: u64) -> impl Stream<Item = Result<Vec<u8>, BoxError>> {
-    stream::try_unfold((web, log, from), |(web, log, at)| async move {
+/// A log from `from` on, until its attempt has ended or it was followed for long enough. Nothing is read while the reader takes
+/// nothing. The place of the reader is free again when the stream is dropped.
+fn followed<S: StateStore, B: BlobStore>(
+    web: Web<S, B>,
+    log: Log,
+    from: u64,
+    place: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Vec<u8>, BoxError>> {
+    let until = Instant::now() + FOLLOWED_MAX;
+    stream::try_unfold(Some((web, log, from, place)), move |following| async move {
+        let Some((web, log, at, place)) = following else { return Ok(None) };
         loop {
             // First whether it runs, then what there is: nothing is written after the end, so nothing is missed.
             let runs = load_build(&web.state, &log.build.id)
@@ -116,10 +158,13 @@ fn followed<S: StateStore, B: BlobStore>(web: Web<S, B>, log: Log, from: u64) ->
             let to = index.size().min(at + FOLLOWED_BYTES);
             if to > at {
                 let bytes = read_all(&web.blobs, part(&index, at..to)).await?;
-                return Ok(Some((bytes, (web, log, to))));
+                return Ok(Some((bytes, Some((web, log, to, place)))));
             }
             if !runs || index.ended {
                 return Ok(None);
+            }
+            if Instant::now() >= until {
+                return Ok(Some((FOLLOWED_TOO_LONG.as_bytes().to_vec(), None)));
             }
             tokio::time::sleep(POLL).await;
         }

@@ -14,6 +14,8 @@ pub(crate) enum Problem {
     Missing(String),
     /// What was asked for makes no sense.
     Bad(String),
+    /// Too many want it at once.
+    Busy(String),
     /// A store's trouble: nothing that a visitor could mend, and nothing of it for a visitor's eyes.
     Trouble,
 }
@@ -42,6 +44,7 @@ impl Problem {
         match self {
             Self::Missing(_) => StatusCode::NOT_FOUND,
             Self::Bad(_) => StatusCode::BAD_REQUEST,
+            Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Trouble => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -50,13 +53,14 @@ impl Problem {
         match self {
             Self::Missing(_) => "Not found",
             Self::Bad(_) => "Not understood",
+            Self::Busy(_) => "Too many at once",
             Self::Trouble => "Something is wrong here",
         }
     }
 
     fn words(self) -> String {
         match self {
-            Self::Missing(words) | Self::Bad(words) => words,
+            Self::Missing(words) | Self::Bad(words) | Self::Busy(words) => words,
             Self::Trouble => {
                 "What keeps the line's records did not answer as it should. Builds go on by themselves; try again in a minute. \
                  Whoever runs the line finds the cause in its log."

@@ -7,12 +7,17 @@ mod world;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use futures_util::StreamExt;
+use millrace_core::BuildId;
 use millrace_core::build::{Build, Event};
+use millrace_core::platform::Platform;
 use millrace_core::push::{PushRecord, PushState};
+use millrace_store::builds::{build_marks, push_marks};
+use millrace_store::records::put;
+use millrace_store::{Expect, Table};
 use millrace_web::view::{BuildView, TaskKind};
 use std::time::Duration;
 use tower::ServiceExt;
-use world::{NOW, World, announced, every_state, file, told};
+use world::{NOW, World, announced, every_state, file, platform, told};
 
 struct Answer {
     status: StatusCode,
@@ -342,6 +347,114 @@ async fn a_record_that_cannot_be_read_is_trouble_without_its_words() {
     let answer = ask(&world, Method::GET, "/builds/abc").await;
     assert_eq!(answer.status.as_u16(), 500);
     assert!(answer.text.contains("Something is wrong here") && !answer.text.contains("secret"));
+}
+
+#[tokio::test]
+async fn records_that_cannot_be_read_are_left_out_of_lists() {
+    let world = World::busy().await;
+    let (nano, zstd) = (of("nano"), announced("zstd", 20));
+    world.spoil(Table::Build, nano.id.as_str(), build_marks(&nano)).await;
+    let refused = PushRecord { announced: zstd.clone(), state: PushState::Fetching };
+    world.spoil(Table::Push, zstd.id.as_str(), push_marks(&refused)).await;
+    world.spoil(Table::Package, "curl", Vec::new()).await;
+    world.spoil(Table::Platform, "broken", Vec::new()).await;
+    let push = format!("/pushes/{}", nano.push.announced.id);
+    for path in ["/", "/packages", "/platforms", "/packages/nano", "/api/v1/builds", "/api/v1/pushes", "/api/v1/packages", &push] {
+        let text = get(&world, path).await;
+        assert!(!text.contains("secret"), "{path}");
+    }
+    let page = get(&world, "/").await;
+    assert!(page.contains("/packages/zlib") && !page.contains("/packages/nano") && !page.contains("/packages/zstd"));
+    let page = get(&world, "/packages").await;
+    assert!(page.contains("/packages/zlib") && !page.contains("/packages/curl"));
+    let page = get(&world, "/platforms").await;
+    assert!(page.contains("/platforms/almalinux-9") && !page.contains("/platforms/broken"));
+    assert_eq!(
+        ask(&world, Method::GET, &format!("/builds/{}", nano.id)).await.status.as_u16(),
+        500,
+        "asked for by itself, it is trouble"
+    );
+}
+
+#[tokio::test]
+async fn a_package_has_its_latest_build_on_each_platform_however_often_another_one_builds_it() {
+    let world = World::busy().await;
+    let other = Platform { name: "el10".parse().unwrap(), ..platform() };
+    put(&world.store, Table::Platform, "el10", Expect::Absent, &other, Vec::new()).await.unwrap();
+    for minutes_ago in [3000, 2000] {
+        let mut build = told("zlib", "On the other one", minutes_ago).build;
+        build.id = BuildId::of_push(&build.push.announced.id, &other.name);
+        build.platform = other.clone();
+        world.keep(&build).await;
+    }
+    for minutes_ago in 100..130 {
+        world.keep(&told("zlib", "On the first", minutes_ago).build).await;
+    }
+    let latest = |package: &serde_json::Value| -> Vec<(String, String)> {
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        package["latest"].as_array().unwrap().iter().map(|build| (text(&build["platform"]), text(&build["commit"]))).collect()
+    };
+    let expected = [("almalinux-9", 12), ("el10", 2000)]
+        .map(|(name, minutes_ago)| (name.to_owned(), announced("zlib", minutes_ago).commit.to_string()));
+    assert_eq!(latest(&json(&world, "/api/v1/packages/zlib").await), expected);
+    let packages = json(&world, "/api/v1/packages").await;
+    let zlib = packages["packages"].as_array().unwrap().iter().find(|package| package["name"] == "zlib").unwrap();
+    assert_eq!(latest(zlib), expected);
+}
+
+#[tokio::test]
+async fn what_the_api_does_not_know_is_refused_with_what_there_is() {
+    let world = World::busy().await;
+    let zlib = of("zlib").id;
+    let list = ["`state`", "`after`", "`limit`", "`package`", "`commit`"];
+    let cases: [(&str, &[&str]); 7] = [
+        ("/api/v1/builds?state=released", &list),
+        ("/api/v1/pushes?limit=3&state=refused", &list),
+        ("/api/v1/packages?limit=3", &["`limit`", "`after`"]),
+        ("/api/v1/platforms?after=a", &["`after`", "there are no fields"]),
+        (&format!("/api/v1/builds/{zlib}?fields=id"), &["`fields`"]),
+        ("/api/v1/packages/zlib?platform=el9", &["`platform`"]),
+        ("/api/v1/builds?limit=1&limit=2", &["duplicate field `limit`"]),
+    ];
+    for (path, words) in cases {
+        let answer = ask(&world, Method::GET, path).await;
+        assert_eq!(answer.status.as_u16(), 400, "{path}: {}", answer.text);
+        let error = serde_json::from_str::<serde_json::Value>(&answer.text).unwrap()["error"].as_str().unwrap().to_owned();
+        assert!(words.iter().all(|word| error.contains(word)), "{path}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn only_so_many_follow_logs_at_once_and_the_next_is_told() {
+    let world = World::busy().await;
+    let (router, pigz) = (world.router(), of("pigz").id);
+    let follow = |query: &str| {
+        let log = format!("/builds/{pigz}/tasks/rpm@x86_64/log.txt?{query}");
+        router.clone().oneshot(Request::get(log).body(Body::empty()).unwrap())
+    };
+    let mut followers = Vec::new();
+    for _ in 0..100 {
+        let answer = follow("follow=1").await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        followers.push(answer);
+    }
+    let refused = follow("follow=1").await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let text = String::from_utf8(to_bytes(refused.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap();
+    assert!(text.contains("100 readers follow logs") && text.contains("without `follow=1`"), "{text}");
+    assert_eq!(follow("").await.unwrap().status(), StatusCode::OK, "what there is can be read as before");
+    followers.pop();
+    assert_eq!(follow("follow=1").await.unwrap().status(), StatusCode::OK, "who hangs up makes room");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_goes_on_for_ever_is_followed_for_an_hour_and_says_so() {
+    let world = World::busy().await;
+    let since = tokio::time::Instant::now();
+    let text = get(&world, &format!("/builds/{}/tasks/rpm@x86_64/log.txt?follow=1", of("pigz").id)).await;
+    assert!(text.ends_with("the end\n\n==> followed for an hour, and it goes on: ask again to see the rest\n"), "{text}");
+    let waited = since.elapsed().as_secs();
+    assert!((3600..3610).contains(&waited), "{waited} s");
 }
 
 #[tokio::test]

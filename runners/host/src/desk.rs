@@ -24,6 +24,10 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How long the line may take to store a file that it got: 4 GB on a slow disk, written and synchronized.
 const STORED: Duration = Duration::from_secs(300);
 
+/// Times that a download goes on at once where it broke off. A connection that breaks more often is tried from the beginning, with
+/// pauses.
+const BROKEN_MAX: u32 = 20;
+
 /// The first pause before another try.
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 
@@ -138,24 +142,42 @@ impl Desk {
         self.heard(response).map(drop)
     }
 
-    /// Writes a file from the line into `to`, and checks it on the way.
+    /// Writes a file from the line into `to`, and checks it on the way. Where it breaks off, it goes on from there.
     pub fn download(&self, digest: &Digest, to: &mut impl Write) -> Result<u64> {
-        let request = self.agent.get(self.blob(digest)).header("authorization", &self.authorization);
-        let request = request.config().timeout_recv_response(Some(SILENCE)).timeout_per_read(Some(SILENCE)).build();
-        let response = request.call().map_err(|error| self.away(&error))?;
-        let mut body = self.heard(response)?.into_body().into_reader();
-        let (mut hasher, mut size, mut piece) = (Sha256::new(), 0, vec![0; 1 << 16]);
+        let (mut hasher, mut size, mut broken) = (Sha256::new(), 0, 0);
         loop {
-            let count = body.read(&mut piece).map_err(|error| self.away(&error))?;
-            if count == 0 {
-                break;
+            let before = size;
+            match self.download_rest(digest, &mut size, &mut hasher, to) {
+                Ok(()) => break,
+                Err(DeskError::Away { .. }) if size > before && broken < BROKEN_MAX => broken += 1,
+                Err(error) => return Err(error),
             }
-            hasher.update(&piece[..count]);
-            to.write_all(&piece[..count])?;
-            size += count as u64;
         }
         let found = Digest::from_bytes(hasher.finalize().into());
         if found == *digest { Ok(size) } else { Err(DeskError::Damaged { expected: *digest, found }) }
+    }
+
+    /// Writes what comes after the first `size` bytes, and counts on.
+    fn download_rest(&self, digest: &Digest, size: &mut u64, hasher: &mut Sha256, to: &mut impl Write) -> Result<()> {
+        let mut request = self.agent.get(self.blob(digest)).header("authorization", &self.authorization);
+        if *size > 0 {
+            request = request.header("range", format!("bytes={size}-"));
+        }
+        let request = request.config().timeout_recv_response(Some(SILENCE)).timeout_per_read(Some(SILENCE)).build();
+        let response = self.heard(request.call().map_err(|error| self.away(&error))?)?;
+        if *size > 0 && response.status().as_u16() != 206 {
+            return Err(self.away(&"it sends a file that broke off from its beginning"));
+        }
+        let (mut body, mut piece) = (response.into_body().into_reader(), vec![0; 1 << 16]);
+        loop {
+            let count = body.read(&mut piece).map_err(|error| self.away(&error))?;
+            if count == 0 {
+                return Ok(());
+            }
+            hasher.update(&piece[..count]);
+            to.write_all(&piece[..count])?;
+            *size += count as u64;
+        }
     }
 
     fn blob(&self, digest: &Digest) -> String {
@@ -267,5 +289,53 @@ mod tests {
         let given_up: Result<()> =
             patiently(Duration::from_secs(60), &now, || Err(DeskError::Away { url: String::new(), problem: String::new() }));
         assert!(matches!(given_up, Err(DeskError::GivenUp)));
+    }
+
+    /// A line that answers one connection after the other with these bytes, and hangs up; answers where it is, and what it was
+    /// asked.
+    fn line(answers: &'static [&'static str]) -> (String, std::thread::JoinHandle<Vec<String>>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = move |answer: &&str| {
+            let (mut connection, _) = listener.accept().unwrap();
+            let (mut request, mut byte) = (Vec::new(), [0]);
+            while !request.ends_with(b"\r\n\r\n") {
+                connection.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            connection.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(request).unwrap()
+        };
+        (url, std::thread::spawn(move || answers.iter().map(answer).collect()))
+    }
+
+    #[test]
+    fn a_download_that_breaks_off_goes_on_where_it_was() {
+        let (url, line) = line(&[
+            "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123",
+            "HTTP/1.1 206 Partial Content\r\ncontent-length: 6\r\ncontent-range: bytes 4-9/10\r\n\r\n456",
+            "HTTP/1.1 206 Partial Content\r\ncontent-length: 3\r\ncontent-range: bytes 7-9/10\r\n\r\n789",
+        ]);
+        let mut got = Vec::new();
+        assert_eq!(Desk::new(&url, "token").download(&Digest::of(b"0123456789"), &mut got).unwrap(), 10);
+        assert_eq!(got, b"0123456789");
+        let asked: Vec<Option<String>> = line
+            .join()
+            .unwrap()
+            .iter()
+            .map(|request| request.split("range: ").nth(1).map(|rest| rest.lines().next().unwrap().to_owned()))
+            .collect();
+        assert_eq!(asked, [None, Some("bytes=4-".to_owned()), Some("bytes=7-".to_owned())]);
+    }
+
+    #[test]
+    fn a_download_that_would_begin_anew_is_left_to_the_next_try() {
+        let (url, line) =
+            line(&["HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789"]);
+        let mut got = Vec::new();
+        let failed = Desk::new(&url, "token").download(&Digest::of(b"0123456789"), &mut got);
+        assert!(failed.as_ref().is_err_and(DeskError::is_passing), "{failed:?}");
+        assert_eq!(got, b"0123");
+        assert_eq!(line.join().unwrap().len(), 2);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 
 /// When chunks are sent: this many of them, this far apart in milliseconds. People watch the first minutes, and what runs for
-/// a day is looked at now and then. All together they last for 25 hours, four times the longest time of a task by default.
+/// a day is looked at now and then. All together they last for 24 hours, four times the longest time of a task by default.
 const PACE: [(usize, u64); 5] = [(240, 500), (1_000, 1_000), (1_000, 5_000), (1_000, 30_000), (PACE_LAST, 200_000)];
 
 /// Chunks at the slowest pace. A few hundred stay in reserve for those that are sent early since they are full.

@@ -1,30 +1,53 @@
 //! Files go to runners by their digest, and come from whoever holds a lease.
 
-use super::{Denied, Desk, holds, speaker};
+use super::{Denied, Desk, holds, limits, speaker};
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use millrace_core::protocol::Holding;
+use millrace_core::range::{self, Asked};
 use millrace_core::task::Outcome;
 use millrace_core::{Digest, Timestamp};
-use millrace_store::builds::load_build;
 use millrace_store::{BlobStore, StateStore, pieces};
+use sha2::{Digest as _, Sha256};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::AsyncWriteExt;
 
 pub(crate) async fn download<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
+    method: Method,
     headers: HeaderMap,
     Path(digest): Path<String>,
 ) -> Result<Response, Denied> {
     speaker(&desk, &headers).await?;
     let digest: Digest = digest.parse().map_err(|error: millrace_core::DigestError| Denied::Bad(error.to_string()))?;
     let size = desk.blobs.size(&digest).await?.ok_or_else(|| Denied::Missing(format!("no blob {digest}")))?;
-    let body = Body::from_stream(pieces(desk.blobs, digest, 0..size));
-    Ok(([(header::CONTENT_LENGTH, size.to_string()), (header::CONTENT_TYPE, "application/octet-stream".to_owned())], body)
-        .into_response())
+    let tag = format!("\"{}\"", digest.hex());
+    let about = [(header::ETAG, tag.clone()), (header::ACCEPT_RANGES, "bytes".to_owned())];
+    let body = |range: Range<u64>| {
+        let length = (range.end - range.start).to_string();
+        let headers = [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, length)];
+        (headers, Body::from_stream(pieces(desk.blobs, digest, range)))
+    };
+    let place = |place: String| [(header::CONTENT_RANGE, format!("bytes {place}/{size}"))];
+    Ok(match asked(&method, &headers, &tag, size) {
+        Asked::All => (about, body(0..size)).into_response(),
+        Asked::Part(range) => {
+            let place = place(format!("{}-{}", range.start, range.end - 1));
+            (StatusCode::PARTIAL_CONTENT, about, place, body(range)).into_response()
+        }
+        Asked::Nothing => (StatusCode::RANGE_NOT_SATISFIABLE, about, place("*".to_owned())).into_response(),
+    })
+}
+
+/// Which bytes a request asks for (RFC 9110, 14.2); a condition on something else than this blob makes it all of it (13.1.5).
+fn asked(method: &Method, headers: &HeaderMap, tag: &str, size: u64) -> Asked {
+    let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let same = text(header::IF_RANGE).is_none_or(|known| known == tag);
+    text(header::RANGE).filter(|_| same && *method == Method::GET).map_or(Asked::All, |range| range::read(range, size))
 }
 
 pub(crate) async fn upload<S: StateStore, B: BlobStore>(
@@ -35,20 +58,15 @@ pub(crate) async fn upload<S: StateStore, B: BlobStore>(
     body: Body,
 ) -> Result<StatusCode, Denied> {
     let runner = speaker(&desk, &headers).await?;
-    holds(&desk, &runner, &holding).await?;
+    let build = holds(&desk, &runner, &holding).await?;
     let digest: Digest = digest.parse().map_err(|error: millrace_core::DigestError| Denied::Bad(error.to_string()))?;
-    let build = load_build(&desk.state, &holding.build).await?;
-    let bytes_max = build.map_or(0, |(build, _)| build.limits_of(&holding.task).disk_bytes);
     let file = Incoming::new(&desk.incoming, (desk.clock)());
-    let received = file.receive(body, bytes_max).await;
-    let kept = match received {
-        Ok(()) => desk.blobs.put_file(&file.path).await.map_err(Denied::from),
-        Err(error) => Err(error),
-    };
-    let (found, _) = kept?;
+    // Only what is what it was announced to be is kept: under another digest nobody would ever ask for it.
+    let found = file.receive(body, build.limits_of(&holding.task).disk_bytes).await?;
     if found != digest {
         return Err(Denied::Bad(format!("the file's digest is {found}, and {digest} was announced")));
     }
+    desk.blobs.put_file(&file.path).await?;
     Ok(StatusCode::CREATED)
 }
 
@@ -79,20 +97,23 @@ impl Incoming {
         Self { path: folder.join(format!("incoming-{}-{}-{number}", std::process::id(), now.0)) }
     }
 
-    async fn receive(&self, body: Body, bytes_max: u64) -> Result<(), Denied> {
+    /// Takes the bytes as they come, and answers their digest.
+    async fn receive(&self, body: Body, bytes_max: u64) -> Result<Digest, Denied> {
         let trouble = |error: std::io::Error| Denied::Trouble(format!("keeping the upload: {error}"));
         let mut file = tokio::fs::File::create(&self.path).await.map_err(trouble)?;
         let mut stream = body.into_data_stream();
-        let mut received = 0u64;
+        let (mut hasher, mut received) = (Sha256::new(), 0u64);
         while let Some(piece) = futures_util::StreamExt::next(&mut stream).await {
             let piece = piece.map_err(|error| Denied::Bad(format!("the upload broke off: {error}")))?;
             received += piece.len() as u64;
             if received > bytes_max {
                 return Err(Denied::Bad(format!("the file is larger than the task's {bytes_max} bytes")));
             }
+            hasher.update(&piece);
             file.write_all(&piece).await.map_err(trouble)?;
         }
-        file.flush().await.map_err(trouble)
+        file.flush().await.map_err(trouble)?;
+        Ok(Digest::from_bytes(hasher.finalize().into()))
     }
 }
 

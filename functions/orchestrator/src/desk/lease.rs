@@ -2,16 +2,17 @@
 
 use super::{Denied, Desk, speaker};
 use crate::runners::Runner;
+use crate::trouble::pass_over;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use millrace_core::Timestamp;
 use millrace_core::build::{Build, Event};
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX, Work};
 use millrace_core::task::TaskId;
+use millrace_core::{Arch, Timestamp};
 use millrace_store::builds::{held_index, ready_index, ready_task};
-use millrace_store::{AdvanceError, BlobStore, StateStore, advance};
+use millrace_store::{BlobStore, StateError, StateStore, advance};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -51,30 +52,43 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
 async fn forget_what_it_had<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner) -> Result<(), Denied> {
     for marked in desk.state.marked(&held_index(&runner.name), None, CANDIDATES).await? {
         let Ok(build) = marked.key.id.parse() else { continue };
-        match advance(&desk.state, &build, Event::Return { runner: runner.name.clone() }, (desk.clock)()).await {
-            Ok(_) | Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => {}
-            Err(error) => return Err(error.into()),
+        if let Err(error) = advance(&desk.state, &build, Event::Return { runner: runner.name.clone() }, (desk.clock)()).await {
+            pass_over(&build, error)?;
         }
     }
     Ok(())
 }
 
-/// Leases the oldest task that this runner may do.
+/// Leases the oldest task that this runner may do. A build that cannot be read or saved is passed over.
 async fn take_one<S: StateStore, B: BlobStore>(desk: &Desk<S, B>, runner: &Runner) -> Result<Option<Offer>, Denied> {
-    let mut places = Vec::new();
-    for index in [ready_index(Some(runner.arch)), ready_index(None)] {
-        places.extend(desk.state.marked(&index, None, CANDIDATES).await?.into_iter().map(|marked| marked.sort));
-    }
-    places.sort();
-    for (build, task) in places.iter().filter_map(|place| ready_task(place)) {
-        let now = (desk.clock)();
-        match advance(&desk.state, &build, Event::Take { task: task.clone(), runner: runner.name.clone() }, now).await {
-            Ok(build) => return Ok(offer(desk, &build, &task, runner, now)),
-            Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => continue,
-            Err(error) => return Err(error.into()),
+    let mut after: Option<String> = None;
+    loop {
+        let places = ready_places(&desk.state, runner.arch, after.as_deref()).await?;
+        let mut troubled = false;
+        for (build, task) in places.iter().filter_map(|place| ready_task(place)) {
+            let now = (desk.clock)();
+            match advance(&desk.state, &build, Event::Take { task: task.clone(), runner: runner.name.clone() }, now).await {
+                Ok(build) => return Ok(offer(desk, &build, &task, runner, now)),
+                Err(error) => troubled |= pass_over(&build, error)?,
+            }
+        }
+        // Those in trouble come first the next time too, so what is behind them is looked at now.
+        match places.last() {
+            Some(last) if troubled && places.len() == CANDIDATES => after = Some(last.clone()),
+            _ => return Ok(None),
         }
     }
-    Ok(None)
+}
+
+/// Where ready tasks stand that a runner of this architecture may do, the oldest first.
+async fn ready_places(state: &impl StateStore, arch: Arch, after: Option<&str>) -> Result<Vec<String>, StateError> {
+    let mut places = Vec::new();
+    for index in [ready_index(Some(arch)), ready_index(None)] {
+        places.extend(state.marked(&index, after, CANDIDATES).await?.into_iter().map(|marked| marked.sort));
+    }
+    places.sort();
+    places.truncate(CANDIDATES);
+    Ok(places)
 }
 
 fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, now: Timestamp) -> Option<Offer> {

@@ -1,6 +1,6 @@
 //! Logs come in as chunks, and are there to read as soon as they came.
 
-use super::{Denied, Desk, holds, speaker};
+use super::{Denied, Desk, holds, limits, speaker};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
@@ -8,13 +8,16 @@ use axum::http::HeaderMap;
 use millrace_core::log::{Chunk, LogIndex};
 use millrace_core::protocol::{Holding, Logged};
 use millrace_core::task::TaskId;
-use millrace_core::{BuildId, LeaseNumber};
+use millrace_core::{BuildId, Digest, LeaseNumber};
 use millrace_store::records::{get, put};
 use millrace_store::{BlobStore, Expect, SaveError, StateStore, Table};
 use serde::Deserialize;
 
 /// Largest chunk, in bytes: a runner that was cut off for a minute catches up in one or two.
 pub(crate) const CHUNK_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes that a log may have beyond what its task may write: the runner's own line that says that it ends there.
+const LOG_BYTES_SPARE: u64 = 4096;
 
 /// Where a chunk belongs.
 #[derive(Debug, Deserialize)]
@@ -39,13 +42,22 @@ pub(crate) async fn append<S: StateStore, B: BlobStore>(
 ) -> Result<Json<Logged>, Denied> {
     let runner = speaker(&desk, &headers).await?;
     let holding = Holding { build: place.build, task: place.task, lease: place.lease };
-    holds(&desk, &runner, &holding).await?;
-    let chunk = Chunk { size: bytes.len() as u64, digest: desk.blobs.put(bytes.to_vec()).await? };
+    let build = holds(&desk, &runner, &holding).await?;
+    let bytes_max = limits(&build, &holding.task).log_bytes.saturating_add(LOG_BYTES_SPARE);
+    let chunk = Chunk { size: bytes.len() as u64, digest: Digest::of(&bytes) };
     let id = log_id(&holding);
+    let mut bytes = Some(bytes);
     loop {
         let (mut index, expect) = read(&desk, &id).await?;
         if !index.append(place.offset, chunk.clone()).map_err(|error| Denied::Bad(error.to_string()))? {
             return Ok(Json(Logged { end: index.size() }));
+        }
+        if index.size() > bytes_max {
+            return Err(Denied::Bad(format!("the log would have {} bytes; a log of this task may have {bytes_max}", index.size())));
+        }
+        // Only what has its place in the log is kept, and before the log says so.
+        if let Some(bytes) = bytes.take() {
+            desk.blobs.put(bytes.to_vec()).await?;
         }
         match put(&desk.state, Table::Log, &id, expect, &index, Vec::new()).await {
             Ok(()) => return Ok(Json(Logged { end: index.size() })),
@@ -76,4 +88,19 @@ async fn read<S: StateStore, B>(desk: &Desk<S, B>, id: &str) -> Result<(LogIndex
         Some((index, version)) => (index, Expect::Version(version)),
         None => (LogIndex::default(), Expect::Absent),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_core::log::CHUNKS_MAX;
+    use millrace_store::state::RECORD_BYTES_MAX;
+
+    #[test]
+    fn the_index_of_a_log_of_the_largest_chunks_fits_into_a_record() {
+        let largest = Chunk { size: CHUNK_BYTES_MAX as u64, digest: Digest::of(b"largest") };
+        let index = LogIndex { chunks: vec![largest; CHUNKS_MAX], ended: false };
+        let bytes = serde_json::to_string(&index).unwrap().len();
+        assert!(bytes <= RECORD_BYTES_MAX, "{bytes} bytes");
+    }
 }

@@ -4,6 +4,7 @@ use crate::generation::FileRef;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use millrace_core::range::{self, Asked};
 use millrace_store::{BlobStore, pieces};
 use std::ops::Range;
 
@@ -25,7 +26,7 @@ pub fn send<B: BlobStore>(
     // A range of something that has changed since is answered with all of it (13.1.5).
     let same = text(header::IF_RANGE).is_none_or(|known| known == tag);
     let asked =
-        text(header::RANGE).filter(|_| same && *method == Method::GET).map_or(Asked::All, |range| read_range(range, file.size));
+        text(header::RANGE).filter(|_| same && *method == Method::GET).map_or(Asked::All, |range| range::read(range, file.size));
     let content = [(header::CONTENT_TYPE, content_type(path)), (header::ACCEPT_RANGES, "bytes")];
     let body = |range: Range<u64>| {
         let length = [(header::CONTENT_LENGTH, (range.end - range.start).to_string())];
@@ -47,59 +48,11 @@ fn is_among(tag: &str, known: &str) -> bool {
     known.split(',').any(|known| matches!(known.trim().trim_start_matches("W/"), known if known == tag || known == "*"))
 }
 
-/// What a `Range` asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    All,
-    Part(Range<u64>),
-    Nothing,
-}
-
-/// One range of bytes of a file of this size (14.1.2). Whatever is not understood is no reason to refuse, and several ranges at
-/// once are not worth their trouble: all of the file answers them (14.2).
-fn read_range(text: &str, size: u64) -> Asked {
-    let Some((from, to)) = text.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else { return Asked::All };
-    let range = match (from.parse::<u64>(), to.parse::<u64>()) {
-        (Ok(from), Ok(to)) if from <= to => from..to.saturating_add(1).min(size),
-        (Ok(from), Err(_)) if to.is_empty() => from..size,
-        (Err(_), Ok(last)) if from.is_empty() => size.saturating_sub(last)..size,
-        _ => return Asked::All,
-    };
-    if range.start < range.end { Asked::Part(range) } else { Asked::Nothing }
-}
-
 fn content_type(path: &str) -> &'static str {
     match path.rsplit('.').next() {
         Some("rpm") => "application/x-rpm",
         Some("xml") => "text/xml",
         Some("gz") => "application/gzip",
         _ => "text/plain; charset=utf-8",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_read_as_the_standard_has_them() {
-        for (text, expected) in [
-            ("bytes=0-0", Asked::Part(0..1)),
-            ("bytes=90-", Asked::Part(90..100)),
-            ("bytes=-10", Asked::Part(90..100)),
-            ("bytes=-1000", Asked::Part(0..100)),
-            ("bytes=0-18446744073709551615", Asked::Part(0..100)),
-            ("bytes=100-", Asked::Nothing),
-            ("bytes=200-300", Asked::Nothing),
-            ("bytes=-0", Asked::Nothing),
-            ("bytes=5-3", Asked::All),
-            ("bytes=0-1,5-6", Asked::All),
-            ("bytes=-", Asked::All),
-            ("bytes=a-b", Asked::All),
-            ("pages=1-2", Asked::All),
-        ] {
-            assert_eq!(read_range(text, 100), expected, "{text}");
-        }
-        assert_eq!(read_range("bytes=0-0", 0), Asked::Nothing);
     }
 }

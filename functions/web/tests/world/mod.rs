@@ -13,7 +13,7 @@ use millrace_core::{Digest, LeaseNumber, PushId, RunnerName, Timestamp};
 use millrace_store::builds::{build_marks, push_marks};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::{put, write};
-use millrace_store::{BlobStore, Commit as Save, Expect, StateStore, Table};
+use millrace_store::{BlobStore, Commit as Save, Expect, Key, Mark, StateStore, Table, Write};
 use millrace_web::{Web, router};
 use std::sync::Arc;
 
@@ -318,6 +318,14 @@ impl World {
         let package = Package { name, clone_url, platforms: Vec::new(), registered };
         // A package that was pushed to before is registered already.
         let _ = put(&self.store, Table::Package, package.name.as_str(), Expect::Absent, &package, Vec::new()).await;
+    }
+
+    /// A record becomes one that cannot be read, and is found as before.
+    pub async fn spoil(&self, table: Table, id: &str, marks: Vec<Mark>) {
+        let key = Key::new(table, id);
+        let expect = self.store.load(&key).await.unwrap().map_or(Expect::Absent, |record| Expect::Version(record.version));
+        let spoilt = Write { key, expect, body: Some("\"secret\"".to_owned()), marks };
+        self.store.save(Save { writes: vec![spoilt], effects: Vec::new() }).await.unwrap();
     }
 
     pub async fn keep_log(&self, id: &str, chunks: &[&[u8]]) {

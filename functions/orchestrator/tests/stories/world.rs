@@ -1,0 +1,270 @@
+//! A desk over a store in memory, builds that wait for somebody, and runners who speak to it as real ones do.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request};
+use millrace_core::build::Build;
+use millrace_core::plan::plan;
+use millrace_core::platform::{PackageConfig, Platform, RELEASED_REPOSITORY, Repository};
+use millrace_core::protocol::{Ask, Holding, Offer, Problem, Report};
+use millrace_core::push::{Announced, Commit, Push};
+use millrace_core::task::{Artifact, Outcome, TaskId};
+use millrace_core::{Arch, Digest, LeaseNumber, PlatformName, PushId, Timestamp};
+use millrace_orchestrator::{Desk, Token, add_runner, router};
+use millrace_store::builds::{build_marks, load_build};
+use millrace_store::memory::MemoryStore;
+use millrace_store::records::write;
+use millrace_store::{BlobStore, Commit as Save, Expect, Key, StateStore, Table, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tower::ServiceExt;
+
+/// When stories begin.
+pub const BEGIN: Timestamp = Timestamp(1_795_464_000_000);
+
+/// Bytes that a task's folder, and so a file of it, may have.
+pub const DISK_BYTES: usize = 1000;
+
+/// Bytes that a task's log may have.
+pub const LOG_BYTES: usize = 100;
+
+const PLATFORM: &str = r#"
+name = "el9"
+architectures = ["x86_64", "aarch64"]
+releasever = "9"
+key = "el9"
+repositories = []
+buildroot = { packages = [], minimal = [] }
+limits = { disk_bytes = 1000, log_bytes = 100 }
+
+[[steps]]
+name = "source"
+plugin = "source"
+on = "once"
+
+[[steps]]
+name = "rpm"
+plugin = "rpm"
+on = "build-arch"
+needs = ["source"]
+releases = true
+"#;
+
+pub fn platform() -> Platform {
+    Platform::parse("el9.toml", PLATFORM).unwrap()
+}
+
+/// A push of a package, with a `millrace.toml`.
+pub fn push(package: &str, config: &str) -> Push {
+    Push {
+        announced: Announced {
+            id: PushId::of_delivery("gitea", package),
+            package: package.parse().unwrap(),
+            clone_url: format!("https://forge.example/rpms/{package}.git"),
+            reference: "refs/heads/main".to_owned(),
+            commit: Commit::new("0123456789abcdef0123456789abcdef01234567").unwrap(),
+            pusher: "dana".to_owned(),
+            received: BEGIN,
+        },
+        committed_s: BEGIN.0 / 1000 - 60,
+        subject: format!("Update {package}"),
+        tree: Digest::of(b"tree"),
+        tree_bytes: 4,
+        spec: format!("{package}.spec"),
+        sources: Vec::new(),
+        config: config.to_owned(),
+    }
+}
+
+/// The desk, given where it keeps what it knows.
+pub fn desk<S: StateStore>(state: S, blobs: MemoryStore, clock: Arc<AtomicU64>, ready: Arc<Notify>, incoming: &TempDir) -> Router {
+    let released = |_: &PlatformName| Repository {
+        id: RELEASED_REPOSITORY.to_owned(),
+        baseurl: Some("http://line.example/".to_owned()),
+        mirrorlist: None,
+        gpgkey: None,
+        priority: 10,
+    };
+    router(Desk {
+        state,
+        blobs,
+        clock: Arc::new(move || Timestamp(clock.load(Ordering::Relaxed))),
+        ready,
+        released: Arc::new(released),
+        incoming: incoming.path().to_owned(),
+    })
+}
+
+pub struct World {
+    pub store: MemoryStore,
+    pub ready: Arc<Notify>,
+    pub incoming: TempDir,
+    clock: Arc<AtomicU64>,
+    router: Router,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let (store, clock, ready) = (MemoryStore::new(), Arc::new(AtomicU64::new(BEGIN.0)), Arc::new(Notify::new()));
+        let incoming = tempfile::tempdir().unwrap();
+        let router = desk(store.clone(), store.clone(), clock.clone(), ready.clone(), &incoming);
+        Self { store, ready, incoming, clock, router }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.clock.load(Ordering::Relaxed))
+    }
+
+    pub fn pass_ms(&self, ms: u64) {
+        self.clock.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// A runner that was added, and how it speaks.
+    pub async fn runner(&self, name: &str, arch: Arch) -> Runner {
+        let token = Token::from_random(*Digest::of(name.as_bytes()).hex().as_bytes().first_chunk().unwrap());
+        add_runner(&self.store, &name.parse().unwrap(), arch, &token, self.now()).await.unwrap();
+        Runner { name: name.to_owned(), arch, token: token.reveal().to_owned(), router: self.router.clone() }
+    }
+
+    /// A build of a package whose source may be taken now. A later one is a millisecond younger.
+    pub async fn build(&self, package: &str) -> Build {
+        let build = self.planned(package);
+        self.keep(&build).await;
+        build
+    }
+
+    pub fn planned(&self, package: &str) -> Build {
+        self.pass_ms(1);
+        let plugins = ["source", "rpm"].map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes()))).into();
+        plan(&push(package, ""), &PackageConfig::default(), &platform(), &plugins, self.now()).unwrap()
+    }
+
+    pub async fn keep(&self, build: &Build) {
+        let kept = write(Table::Build, build.id.as_str(), Expect::Absent, build, build_marks(build)).unwrap();
+        self.store.save(Save { writes: vec![kept], effects: Vec::new() }).await.unwrap();
+    }
+
+    /// The record of a build, kept already or not, becomes one that nobody can read; it is found as before.
+    pub async fn spoil(&self, build: &Build) {
+        let key = Key::new(Table::Build, build.id.as_str());
+        let found = self.store.load(&key).await.unwrap();
+        let expect = found.map_or(Expect::Absent, |record| Expect::Version(record.version));
+        let spoilt = Write { key, expect, body: Some("{\"id\":".to_owned()), marks: build_marks(build) };
+        self.store.save(Save { writes: vec![spoilt], effects: Vec::new() }).await.unwrap();
+    }
+
+    pub async fn now_is(&self, build: &Build) -> Build {
+        load_build(&self.store, &build.id).await.unwrap().unwrap().0
+    }
+
+    /// Whether these bytes are kept.
+    pub async fn keeps(&self, bytes: &[u8]) -> bool {
+        self.store.size(&Digest::of(bytes)).await.unwrap().is_some()
+    }
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The status, and of a refusal its word and its sentence.
+    pub fn told(&self) -> (u16, String) {
+        let problem: Option<Problem> = serde_json::from_slice(&self.body).ok();
+        (self.status, problem.map_or_else(String::new, |problem| format!("{}: {}", problem.problem, problem.message)))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+#[derive(Clone)]
+pub struct Runner {
+    pub name: String,
+    pub arch: Arch,
+    pub token: String,
+    pub router: Router,
+}
+
+impl Runner {
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("/runner/v1/{path}"));
+        request = request.header("authorization", format!("Bearer {}", self.token));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, body) = self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap().into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    async fn post(&self, what: &str, body: &impl serde::Serialize) -> Answer {
+        self.send(Method::POST, what, &[("content-type", "application/json")], serde_json::to_vec(body).unwrap()).await
+    }
+
+    pub async fn ask(&self, wait_s: u32) -> Answer {
+        self.post("lease", &Ask { runner: self.name.parse().unwrap(), arch: self.arch, wait_s }).await
+    }
+
+    /// The offer that is there now, if there is one.
+    pub async fn takes(&self) -> Option<Offer> {
+        let answer = self.ask(0).await;
+        match answer.status {
+            200 => Some(serde_json::from_slice(&answer.body).unwrap()),
+            204 => None,
+            _ => panic!("{:?}", answer.told()),
+        }
+    }
+
+    /// The lease of the offer that must be there now.
+    pub async fn leases(&self) -> Holding {
+        holding(&self.takes().await.unwrap())
+    }
+
+    pub async fn renew(&self, holding: &Holding) -> Answer {
+        self.post("renew", holding).await
+    }
+
+    pub async fn report(&self, holding: &Holding, outcome: Outcome) -> Answer {
+        self.post("report", &Report { holding: holding.clone(), outcome }).await
+    }
+
+    pub async fn log(&self, holding: &Holding, offset: u64, bytes: &[u8]) -> Answer {
+        self.send(Method::POST, &format!("log?{}&offset={offset}", words(holding)), &[], bytes.to_vec()).await
+    }
+
+    pub async fn upload(&self, holding: &Holding, digest: &Digest, bytes: &[u8]) -> Answer {
+        self.send(Method::PUT, &format!("blobs/{digest}?{}", words(holding)), &[], bytes.to_vec()).await
+    }
+
+    pub async fn download(&self, digest: &Digest, headers: &[(&str, &str)]) -> Answer {
+        self.send(Method::GET, &format!("blobs/{digest}"), headers, Vec::new()).await
+    }
+}
+
+fn words(Holding { build, task, lease }: &Holding) -> String {
+    format!("build={build}&task={task}&lease={lease}")
+}
+
+pub fn holding(offer: &Offer) -> Holding {
+    Holding { build: offer.work.build.clone(), task: offer.work.task.clone(), lease: offer.lease.number }
+}
+
+pub fn under(holding: &Holding, number: u32) -> Holding {
+    Holding { lease: LeaseNumber(number), ..holding.clone() }
+}
+
+pub fn source() -> TaskId {
+    "source".parse().unwrap()
+}
+
+/// An answer that hands over a file of these bytes.
+pub fn passed(name: &str, bytes: &[u8]) -> Outcome {
+    let artifact = Artifact { name: name.to_owned(), digest: Digest::of(bytes), size: bytes.len() as u64, rpm: None };
+    Outcome::Passed { summary: "done".to_owned(), artifacts: vec![artifact] }
+}
