@@ -12,9 +12,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use millrace_core::build::{Build, Event, Refused};
-use millrace_core::platform::{Limits, Repository};
+use millrace_core::platform::Repository;
 use millrace_core::protocol::{Holding, Problem, Renewed, Report};
-use millrace_core::task::{Task, TaskId};
+use millrace_core::task::Task;
 use millrace_core::{PlatformName, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::{AdvanceError, BlobError, BlobStore, SaveError, StateError, StateStore, advance};
@@ -156,11 +156,6 @@ fn had(task: &Task, runner: &Runner, holding: &Holding) -> bool {
 
 fn over(holding: &Holding) -> Denied {
     Denied::Gone(format!("lease {} of task {} of build {} is over", holding.lease, holding.task, holding.build))
-}
-
-/// The bounds of a task.
-fn limits(build: &Build, task: &TaskId) -> Limits {
-    build.step_of(task).and_then(|step| step.limits).unwrap_or(build.platform.limits)
 }
 
 async fn renew<S: StateStore, B: BlobStore>(

@@ -41,17 +41,8 @@ pub enum Table {
 
 impl Table {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
-        Self::Build,
-        Self::Log,
-        Self::Order,
-        Self::Package,
-        Self::Platform,
-        Self::Plugin,
-        Self::Push,
-        Self::Runner,
-        Self::Setting,
-    ];
+    pub const ALL: [Self; 9] =
+        [Self::Build, Self::Log, Self::Order, Self::Package, Self::Platform, Self::Plugin, Self::Push, Self::Runner, Self::Setting];
 
     /// As stores spell it.
     pub const fn as_str(self) -> &'static str {

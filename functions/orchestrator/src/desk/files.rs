@@ -1,6 +1,6 @@
 //! Files go to runners by their digest, and come from whoever holds a lease.
 
-use super::{Denied, Desk, holds, limits, speaker};
+use super::{Denied, Desk, holds, speaker};
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};

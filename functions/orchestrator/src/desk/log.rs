@@ -1,6 +1,6 @@
 //! Logs come in as chunks, and are there to read as soon as they came.
 
-use super::{Denied, Desk, holds, limits, speaker};
+use super::{Denied, Desk, holds, speaker};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
@@ -43,7 +43,7 @@ pub(crate) async fn append<S: StateStore, B: BlobStore>(
     let runner = speaker(&desk, &headers).await?;
     let holding = Holding { build: place.build, task: place.task, lease: place.lease };
     let build = holds(&desk, &runner, &holding).await?;
-    let bytes_max = limits(&build, &holding.task).log_bytes.saturating_add(LOG_BYTES_SPARE);
+    let bytes_max = build.limits_of(&holding.task).log_bytes.saturating_add(LOG_BYTES_SPARE);
     let chunk = Chunk { size: bytes.len() as u64, digest: Digest::of(&bytes) };
     let id = log_id(&holding);
     let mut bytes = Some(bytes);
