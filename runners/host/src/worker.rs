@@ -146,9 +146,7 @@ impl Worker {
     }
 
     fn hand_back(&self, offer: &Offer) {
-        let reason = "the runner was stopped".to_owned();
-        let outcome = Outcome::Failed(Failure { blame: Blame::Environment, reason });
-        self.report(&holding_of(offer), outcome, GOODBYE);
+        self.report(&holding_of(offer), outcome::handed_back(), GOODBYE);
     }
 
     /// Does one task from lease to answer.
@@ -168,7 +166,7 @@ impl Worker {
             let _ = sender.join();
             match stop.why() {
                 Some(Why::LeaseLost(reason)) => self.say(&format!("{name} dropped: {reason}")),
-                Some(Why::RunnerStops) => self.report(&holding, outcome, GOODBYE),
+                Some(Why::RunnerStops) => self.report(&holding, outcome::handed_back(), GOODBYE),
                 Some(Why::TimedOut) | None => self.report(&holding, outcome, ANSWER),
             }
             reported.store(true, Ordering::SeqCst);
@@ -185,6 +183,8 @@ impl Worker {
             self.say(&format!("{} stays: {error}", folder.display()));
         }
         let outcome = outcome.unwrap_or_else(|reason| Outcome::Failed(Failure { blame: Blame::Environment, reason }));
+        // What has come to its end now may have done so since the machine shuts down.
+        let outcome = if self.stops() { outcome::handed_back() } else { outcome };
         if let Outcome::Failed(failure) = &outcome {
             log.section("failed");
             log.line(&failure.reason);
