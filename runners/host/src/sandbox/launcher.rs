@@ -389,10 +389,12 @@ fn bound(plan: &Plan) -> Outcome<()> {
     setrlimit(Resource::RLIMIT_FSIZE, plan.file_bytes, plan.file_bytes).doing("file size")?;
     let files = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE).map_or(FILES_MAX, |(_, hard)| hard.min(FILES_MAX));
     setrlimit(Resource::RLIMIT_NOFILE, files, files).doing("open files")?;
-    if plan.cgroups.is_empty() {
-        // No control groups here: per process, and per user of the whole machine, is what is left.
-        setrlimit(Resource::RLIMIT_AS, plan.memory_bytes, plan.memory_bytes).doing("memory")?;
-        setrlimit(Resource::RLIMIT_NPROC, plan.processes, plan.processes).doing("processes")?;
+    // Per process, and per user of the whole machine, is what is left where there are no control groups.
+    if let Some(bytes) = plan.memory_bytes {
+        setrlimit(Resource::RLIMIT_AS, bytes, bytes).doing("memory")?;
+    }
+    if let Some(processes) = plan.processes {
+        setrlimit(Resource::RLIMIT_NPROC, processes, processes).doing("processes")?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 
 mod calls;
 mod cgroup;
-mod disk;
+pub(crate) mod disk;
 mod launcher;
 mod mounts;
 mod plan;
@@ -143,13 +143,21 @@ impl Sandbox {
         cgroup::sweep();
     }
 
+    /// Which bounds do not hold for commands on this machine, in words; none where all do.
+    pub fn unbounded() -> Option<String> {
+        match Cgroup::new(&format!("{}-probe", std::process::id()), &Limits::default()) {
+            Ok(group) => group.missing(),
+            Err(problem) => Some(format!("control groups do not work here: {problem}")),
+        }
+    }
+
     /// Runs a command to its end. What it prints goes to `output` as it comes, both of its streams.
     pub fn run(&self, command: &Command<'_>, cancelled: &AtomicBool, output: &mut dyn FnMut(&[u8])) -> Result<Ended, SandboxError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let scratch = Scratch::new(command.work, &name)?;
         let cgroup = Cgroup::new(&name, &command.limits)?;
-        let plan = Plan::of(command, &scratch.path, cgroup.join_files());
+        let plan = Plan::of(command, &scratch.path, &cgroup);
         let text = serde_json::to_string(&plan).map_err(io::Error::other)?;
         if text.len() > PLAN_BYTES_MAX {
             return Err(SandboxError::TooLong(text.len()));
