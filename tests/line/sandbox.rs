@@ -406,17 +406,24 @@ mod calls {
     }
 }
 
-/// Set in the process that has a terminal.
-const AT_A_TERMINAL: &str = "MILLRACE_TEST_AT_A_TERMINAL";
+/// Set in the process that a test starts once more, somewhere else.
+const ELSEWHERE: &str = "MILLRACE_TEST_ELSEWHERE";
+
+/// The rest of a test in a process of its own, which `program` starts.
+fn again(mut program: std::process::Command, test: &str) {
+    program.args(["--exact", &format!("sandbox::{test}"), "--nocapture"]).env(ELSEWHERE, "1");
+    let output = program.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
 
 #[test]
 fn the_terminal_that_a_runner_was_started_on_is_out_of_reach() {
-    if std::env::var_os(AT_A_TERMINAL).is_some() {
-        let script =
-            "(exec 3<>/dev/tty) && exit 1; read -r line < /proc/self/stat; set -- ${line##*) }; echo session $4, terminal $5";
+    if std::env::var_os(ELSEWHERE).is_some() {
+        let script = "(exec 3<>/dev/tty) 2>/dev/null && exit 1; read -r line < /proc/self/stat; set -- ${line##*) }; echo session $4, terminal $5";
         let (ended, said) = Yard::new().bash(script);
         assert_eq!(status(&ended), Some(0), "{said}");
-        assert!(said.ends_with("session 0, terminal 0\n"), "{said}");
+        assert_eq!(said, "session 0, terminal 0\n");
         return;
     }
     let (mut ours, mut theirs) = (0, 0);
@@ -426,12 +433,11 @@ fn the_terminal_that_a_runner_was_started_on_is_out_of_reach() {
     // SAFETY: both were just opened for us.
     let (_ours, theirs) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) };
     let terminal = theirs.as_raw_fd();
-    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", "sandbox::the_terminal_that_a_runner_was_started_on_is_out_of_reach", "--nocapture"]);
-    again.env(AT_A_TERMINAL, "1").stdin(theirs.try_clone().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+    program.stdin(theirs.try_clone().unwrap());
     // SAFETY: two system calls between fork and exec.
-    let output = unsafe {
-        again.pre_exec(move || {
+    unsafe {
+        program.pre_exec(move || {
             libc::setsid();
             match libc::ioctl(terminal, libc::TIOCSCTTY, 0) {
                 0 => Ok(()),
@@ -439,9 +445,26 @@ fn the_terminal_that_a_runner_was_started_on_is_out_of_reach() {
             }
         })
     };
-    let output = output.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    again(program, "the_terminal_that_a_runner_was_started_on_is_out_of_reach");
+}
+
+/// Leaves a chroot, as root can, climbs as high as it goes, and looks whether it sees a folder that no sandbox shows.
+const CLIMB: &str = r#"mkdir "/tmp/jail"; chroot "/tmp/jail" or die $!; chdir ".." for 1..200; chroot "."; chdir "/";
+    print -d "/usr/bin" ? "out of the jail, " : "in it, ", -d "/root" ? "and out of the sandbox" : "and not out of the sandbox""#;
+
+#[test]
+fn a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves() {
+    if std::env::var_os(ELSEWHERE).is_some() {
+        let view = View::Host { readable: Vec::new(), writable: Vec::new(), root: None };
+        let (ended, said) = Yard::new().run_in(view, &["perl", "-e", CLIMB], PATIENCE, true, &AtomicBool::new(false));
+        assert_eq!((status(&ended), said.as_str()), (Some(0), "out of the jail, and not out of the sandbox"));
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let mut program = std::process::Command::new("unshare");
+    program.args(["--mount", "bash", "-c", "mount --rbind / \"$0\" && exec chroot \"$0\" \"$@\""]);
+    program.arg(place.path()).arg(std::env::current_exe().unwrap());
+    again(program, "a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::capability::{READ_BYTES_MAX, path_inside};
 use crate::removal::remove_folder;
 use crate::sandbox::disk;
+use crate::sandbox::mounts::again;
 use millrace_core::Digest;
 use millrace_core::platform::matches;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -116,7 +117,7 @@ impl Folder {
             .flags(flags | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .mode(if flags.contains(OFlag::O_CREAT) { Mode::from_bits_truncate(0o666) } else { Mode::empty() })
             .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        openat2(&self.handle, inside, how).map(File::from).map_err(|error| failed(path, error.into()))
+        again(|| openat2(&self.handle, inside, how)).map(File::from).map_err(|error| failed(path, error.into()))
     }
 
     /// Opens a plain file for reading.

@@ -14,7 +14,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, wait, waitpid};
 use nix::unistd::{
-    ForkResult, Gid, Pid, Uid, chdir, execvpe, fchdir, fork, pivot_root, setgid, setgroups, sethostname, setsid, setuid,
+    ForkResult, Gid, Pid, Uid, chdir, chroot, execvpe, fchdir, fork, pivot_root, setgid, setgroups, sethostname, setsid, setuid,
 };
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -140,7 +140,7 @@ fn reap(child: Pid) -> Outcome<i32> {
 /// The first process of the namespace: sets up, starts the command, and buries whoever dies. When it ends, all others do.
 fn first_process(plan: &Plan) -> Outcome<i32> {
     die_with_parent()?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).doing("private mounts")?;
+    own_all_mounts(plan)?;
     match &plan.view {
         View::Root(overlay) => enter_root(plan, overlay)?,
         View::Host { readable, writable, root } => enter_host(plan, readable, writable, root.as_ref())?,
@@ -158,6 +158,30 @@ fn first_process(plan: &Plan) -> Outcome<i32> {
             }
         },
     }
+}
+
+/// Levels that a chroot may lie below the top: more parts than a path can have (PATH_MAX).
+const LEVELS_MAX: usize = 4096;
+
+/// Goes to the top of all mounts that this process has. Its own root is not that where the runner is in a chroot: there are folders
+/// above it then, and root leaves a chroot as it likes (chroot(2)): with its root somewhere below the folder that it is in, `..` leads up
+/// to where nothing is above.
+fn climb(plan: &Plan) -> Outcome<()> {
+    chdir("/").doing("chdir")?;
+    chroot(&plan.mount).doing("chroot")?;
+    for _ in 0..LEVELS_MAX {
+        chdir("..").doing("chdir")?;
+    }
+    chroot(".").doing("chroot")
+}
+
+/// Makes sure that no mount from here on is seen outside, nor undone there, and comes back.
+fn own_all_mounts(plan: &Plan) -> Outcome<()> {
+    let root = open_folder(Path::new("/"))?;
+    climb(plan)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).doing("private mounts")?;
+    fchdir(&root).doing("chdir")?;
+    chroot(".").doing("chroot")
 }
 
 fn mount_overlay(overlay: &Overlay, at: &Path) -> Outcome<()> {
@@ -201,7 +225,7 @@ fn enter_root(plan: &Plan, overlay: &Overlay) -> Outcome<()> {
         if plan.network { Ok(()) } else { Err(problem) }
     })?;
     Tree::copy(&plan.work).and_then(|tree| tree.over(&work)).doing("/work")?;
-    leave_for(&root)?;
+    leave_for(plan, &root)?;
     sethostname("buildroot").doing("host name")
 }
 
@@ -309,7 +333,7 @@ fn enter_host(plan: &Plan, readable: &[PathBuf], writable: &[PathBuf], root: Opt
         mount_overlay(overlay, &mounts::path_of(&folder(&new, at)?))?;
         furnish(&Root::own(new.find(at).doing(at.display())?))?;
     }
-    leave_for(&new)
+    leave_for(plan, &new)
 }
 
 /// Shows something of this machine, if it is there, at its place in another root. A link beside `/usr` leads into it and stays one;
@@ -329,8 +353,10 @@ fn show(path: &Path, new: &Root) -> Outcome<()> {
     }
 }
 
-/// Makes a folder the root and lets go of the old one.
-fn leave_for(root: &Root) -> Outcome<()> {
+/// Makes a folder the root and lets go of everything else, so that nothing is above it: not even who leaves a chroot in the sandbox, as
+/// scriptlets of packages can, comes out of it.
+fn leave_for(plan: &Plan, root: &Root) -> Outcome<()> {
+    climb(plan)?;
     fchdir(root).doing("chdir")?;
     pivot_root(".", ".").doing("pivot_root")?;
     umount2(".", MntFlags::MNT_DETACH).doing("leaving the old root")?;

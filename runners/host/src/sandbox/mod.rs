@@ -8,7 +8,7 @@ mod calls;
 mod cgroup;
 pub(crate) mod disk;
 mod launcher;
-mod mounts;
+pub(crate) mod mounts;
 mod plan;
 
 pub use plan::{Overlay, View};

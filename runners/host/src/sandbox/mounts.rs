@@ -18,6 +18,21 @@ type Result<T> = std::result::Result<T, Errno>;
 /// A handle that only names a place.
 const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
+/// Times that a path is looked up while things are moved on this machine. The kernel gives up then, wherever that was, where the path
+/// has a `..` that must not lead out (openat2(2), EAGAIN); a lookup takes microseconds, and moves that fast do not go on for long.
+const LOOKUPS_MAX: usize = 10_000;
+
+/// Looks up a path that must not lead out.
+pub(crate) fn again<T>(mut look_up: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..LOOKUPS_MAX {
+        match look_up() {
+            Err(Errno::EAGAIN) => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+    look_up()
+}
+
 /// A root that is not entered yet.
 pub(super) struct Root {
     handle: OwnedFd,
@@ -43,7 +58,7 @@ impl Root {
 
     fn open(&self, path: &Path, flags: OFlag) -> Result<OwnedFd> {
         let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        openat2(&self.handle, path, how)
+        again(|| openat2(&self.handle, path, how))
     }
 
     /// A folder inside, made with those above it where it is missing.
@@ -201,4 +216,18 @@ fn handle(answer: libc::c_long) -> Result<OwnedFd> {
     let number = Errno::result(answer)?;
     // SAFETY: the kernel has just opened it for this call, and nobody else knows of it.
     i32::try_from(number).map(|number| unsafe { OwnedFd::from_raw_fd(number) }).map_err(|_| Errno::EBADF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lookup_that_the_kernel_gave_up_is_made_again_and_no_other() {
+        let mut answers = [Err(Errno::EAGAIN), Err(Errno::EAGAIN), Ok(1), Ok(2)].into_iter();
+        assert_eq!(again(|| answers.next().unwrap()), Ok(1));
+        let mut answers = [Err(Errno::ENOENT), Ok(1)].into_iter();
+        assert_eq!(again(|| answers.next().unwrap()), Err(Errno::ENOENT));
+        assert_eq!(again::<()>(|| Err(Errno::EAGAIN)), Err(Errno::EAGAIN));
+    }
 }
