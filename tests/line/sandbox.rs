@@ -501,6 +501,31 @@ fn ctrl_c_hands_the_task_back_and_the_next_runner_does_it() {
     assert!(released, "{told}\n{said}\n{}", up.log());
 }
 
+#[test]
+fn a_line_whose_own_runner_cannot_run_ends_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = folder.path().join("work");
+    fs::create_dir(&work).unwrap();
+    fs::write(work.join("lock"), "4715").unwrap();
+    let held = File::open(work.join("lock")).unwrap();
+    held.lock().unwrap();
+    let mut up = std::process::Command::new(Machine::here().program)
+        .args(["--state", folder.path().join("state").to_str().unwrap(), "up", "--listen", "127.0.0.1:0", "--work"])
+        .arg(&work)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + PATIENCE;
+    while up.try_wait().unwrap().is_none() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = up.kill();
+    let (ended, mut said) = (up.wait().unwrap(), String::new());
+    up.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(ended.code().is_some_and(|code| code != 0) && said.contains("is in use by the process 4715"), "{ended}: {said}");
+}
+
 /// Lets a runner in.
 fn runner_token(up: &Up, name: &str) -> String {
     let added = up.millrace(&["runner", "add", name, "--arch", std::env::consts::ARCH, "--url", &up.url(""), "--json"]);
