@@ -1,12 +1,17 @@
 //! What a foreign command can do to the machine: nothing. Each of these tries something, in the root that packages are tried in.
 
+use crate::specs::{empty, files};
 use millrace_core::platform::{Limits, Platform};
 use millrace_host::buildroot::{Buildroots, Kind, Recipe, Root, RootError, Session};
-use millrace_host::sandbox::{Command, Ended, Sandbox, View};
-use millrace_tests::up::{Machine, platform, processes_with};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use millrace_host::sandbox::{Command, Ended, Overlay, Sandbox, SandboxError, View};
+use millrace_tests::up::{Machine, Up, platform, processes_with};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,15 +31,15 @@ struct Yard {
 impl Yard {
     fn new() -> Self {
         let (machine, folder) = (Machine::here(), tempfile::tempdir().unwrap());
-        fs::create_dir(folder.path().join("work")).unwrap();
-        fs::set_permissions(folder.path().join("work"), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::create_dir_all(folder.path().join("task/work")).unwrap();
+        fs::set_permissions(folder.path().join("task/work"), fs::Permissions::from_mode(0o777)).unwrap();
         let sandbox = Sandbox::new(machine.program);
         let roots = Buildroots::new(&machine.work.join("roots"), sandbox.clone()).unwrap();
         Self { folder, sandbox, roots }
     }
 
     fn work(&self) -> PathBuf {
-        self.folder.path().join("work")
+        self.folder.path().join("task/work")
     }
 
     /// Makes a root with packages; the answer, and what was said.
@@ -68,12 +73,27 @@ impl Yard {
     }
 
     fn run_in(&self, view: View, argv: &[&str], timeout: Duration, as_root: bool, cancelled: &AtomicBool) -> (Ended, String) {
-        let (work, mut said) = (self.work(), String::new());
+        let mut said = String::new();
+        let heard = &mut |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes));
+        let ended = self.hear(view, argv, timeout, as_root, cancelled, heard);
+        (ended.unwrap(), said)
+    }
+
+    fn hear(
+        &self,
+        view: View,
+        argv: &[&str],
+        timeout: Duration,
+        as_root: bool,
+        cancelled: &AtomicBool,
+        heard: &mut dyn FnMut(&[u8]),
+    ) -> Result<Ended, SandboxError> {
+        let work = self.work();
         let command = Command {
             view,
             argv: argv.iter().map(|word| (*word).to_owned()).collect(),
             env: Vec::new(),
-            cwd: "/tmp".to_owned(),
+            cwd: "/".to_owned(),
             stdin: Vec::new(),
             timeout,
             as_root,
@@ -82,8 +102,13 @@ impl Yard {
             capture_bytes_max: 0,
             network: false,
         };
-        let ended = self.sandbox.run(&command, cancelled, &mut |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes)));
-        (ended.unwrap(), said)
+        self.sandbox.run(&command, cancelled, heard)
+    }
+
+    /// Starts a script, and does something as soon as it is heard of.
+    fn when_heard(&self, script: &str, act: &mut dyn FnMut(&AtomicBool)) -> Result<Ended, SandboxError> {
+        let (root, cancelled) = (self.root(), AtomicBool::new(false));
+        self.hear(root.view(), &["/bin/bash", "-c", script], PATIENCE, false, &cancelled, &mut |_| act(&cancelled))
     }
 }
 
@@ -128,15 +153,40 @@ fn a_loop_is_stopped_in_time_and_nothing_of_it_is_left() {
 
 #[test]
 fn a_task_that_is_given_up_is_stopped() {
-    let (yard, cancelled) = (Yard::new(), AtomicBool::new(false));
-    let ended = std::thread::scope(|threads| {
-        threads.spawn(|| {
-            std::thread::sleep(Duration::from_millis(500));
-            cancelled.store(true, Ordering::SeqCst);
-        });
-        yard.run_until(&["/bin/bash", "-c", "sleep 600"], PATIENCE, false, &cancelled).0
+    let ended = Yard::new().when_heard("echo here; sleep 600", &mut |cancelled| cancelled.store(true, Ordering::SeqCst));
+    assert_eq!(ended.unwrap(), Ended::Cancelled);
+}
+
+#[test]
+fn a_command_that_ends_while_its_task_is_given_up_has_no_verdict() {
+    let ended = Yard::new().when_heard("echo here", &mut |cancelled| cancelled.store(true, Ordering::SeqCst));
+    assert_eq!(ended.unwrap(), Ended::Cancelled);
+}
+
+#[test]
+fn a_sandbox_that_somebody_ends_from_outside_is_no_fault_of_the_command() {
+    let word = unique("sleep-");
+    let ended = Yard::new().when_heard(&format!("echo here; : {word}; sleep 600"), &mut |_| {
+        let launchers = process_lines().into_iter().filter(|(_, line)| line.contains("__sandbox") && line.contains(&word));
+        let first = launchers.map(|(process, _)| process).min().unwrap();
+        millrace_tests::up::run(std::process::Command::new("kill").args(["-INT", &first.to_string()]));
     });
-    assert_eq!(ended, Ended::Cancelled);
+    assert!(matches!(ended, Err(SandboxError::Ended(2))), "{ended:?}");
+}
+
+/// A name that no other run of a test has.
+fn unique(begin: &str) -> String {
+    format!("{begin}{}-{}", std::process::id(), fastrand::u32(..))
+}
+
+fn process_lines() -> Vec<(u32, String)> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| {
+            let process = entry.file_name().to_str()?.parse().ok()?;
+            Some((process, fs::read_to_string(entry.path().join("cmdline")).ok()?))
+        })
+        .collect()
 }
 
 #[test]
@@ -169,32 +219,318 @@ fn printing_without_end_is_stopped() {
 
 #[test]
 fn nothing_outside_is_written_even_by_its_root() {
-    let yard = Yard::new();
-    let planted = Path::new("/usr/bin/planted-by-a-sandbox");
-    let (ended, said) = yard.run(&["/bin/bash", "-c", "touch /usr/bin/planted-by-a-sandbox"], PATIENCE, true);
+    let (yard, planted) = (Yard::new(), format!("/usr/bin/{}", unique("planted-by-")));
+    let (ended, said) = yard.run(&["/bin/bash", "-c", &format!("touch {planted}")], PATIENCE, true);
     assert_eq!(status(&ended), Some(0), "its own root is its own: {said}");
-    assert!(!planted.exists());
-    let (_, said) = yard.bash("ls /usr/bin/planted-by-a-sandbox");
+    assert!(!Path::new(&planted).exists());
+    let (_, said) = yard.bash(&format!("ls {planted}"));
     assert!(said.contains("No such file"), "one root leaked into the next: {said}");
-    let (ended, _) = yard.bash("touch /usr/bin/planted-by-a-sandbox");
+    let (ended, _) = yard.bash(&format!("touch {planted}"));
     assert_ne!(status(&ended), Some(0), "an ordinary user wrote to /usr/bin");
 }
 
+/// What there is below a folder, whom it belongs to, and what may be done with it; the task's own aside.
+fn outside(folder: &Path) -> Vec<(PathBuf, u32, u32)> {
+    let metadata = fs::symlink_metadata(folder).unwrap();
+    let mut all = vec![(folder.to_owned(), metadata.uid(), metadata.mode())];
+    let entries = if metadata.is_dir() { fs::read_dir(folder).unwrap().flatten().collect() } else { Vec::new() };
+    for entry in entries.iter().filter(|entry| entry.file_name() != "task") {
+        all.extend(outside(&entry.path()));
+    }
+    all.sort();
+    all
+}
+
+/// Runs something in a root in which a package has put a link in the place of a folder.
+fn with_link(place: &str, target: &str, run: impl FnOnce(&Yard, Overlay)) {
+    let yard = Yard::new();
+    let folder = yard.folder.path().canonicalize().unwrap();
+    fs::create_dir(folder.join("there")).unwrap();
+    let before = outside(&folder);
+    let root = yard.root();
+    let View::Root(overlay) = root.view() else { panic!("a root of its own") };
+    fs::create_dir_all(&overlay.upper).unwrap();
+    symlink(target.replace("FOLDER", folder.to_str().unwrap()), overlay.upper.join(place)).unwrap();
+    run(&yard, overlay);
+    assert_eq!(outside(&folder), before, "/{place} was a link to {target}");
+}
+
+/// Existing and missing ones of the machine, and the folder above the task's, which in the root is the root itself. Nothing that would
+/// do harm where the sandbox does not hold.
+const TARGETS: [&str; 3] = ["FOLDER/there", "FOLDER/missing", "../../.."];
+
 #[test]
-fn it_cannot_mount_or_make_devices_or_reach_the_kernel() {
+fn links_that_a_package_puts_in_the_place_of_folders_lead_nowhere_outside() {
+    for place in ["builddir", "var", "work", "dev", "tmp", "proc", "sys", "run"] {
+        for target in TARGETS {
+            with_link(place, target, |yard, overlay| {
+                let script = "touch ~/here && echo x > /dev/null && echo did it";
+                let argv = ["/bin/bash", "-c", script];
+                let (ended, said) = yard.run_in(View::Root(overlay), &argv, PATIENCE, false, &AtomicBool::new(false));
+                assert_eq!((status(&ended), said.as_str()), (Some(0), "did it\n"), "/{place} to {target}");
+            });
+        }
+    }
+}
+
+#[test]
+fn links_in_a_root_that_is_worked_on_from_outside_lead_nowhere_either() {
+    for place in ["dev", "proc"] {
+        for target in TARGETS {
+            with_link(place, target, |yard, overlay| {
+                let own = yard.folder.path().join("task/own");
+                fs::create_dir_all(own.join("root")).unwrap();
+                let view =
+                    View::Host { readable: Vec::new(), writable: vec![own.clone()], root: Some((overlay, own.join("root"))) };
+                let argv = ["/bin/bash", "-c", "echo x > /dev/null && echo did it"];
+                let (ended, said) = yard.run_in(view, &argv, PATIENCE, true, &AtomicBool::new(false));
+                assert_eq!((status(&ended), said.as_str()), (Some(0), "did it\n"), "/{place} to {target}");
+            });
+        }
+    }
+}
+
+#[test]
+fn it_cannot_make_devices_or_reach_the_kernel() {
     let yard = Yard::new();
     let tries = [
         "mknod /work/disk b 8 0",
-        "unshare --mount true",
-        "chroot / true && mount -t proc proc /mnt",
         // Writes back what is there, so that the machine stays as it is where this works.
         "now=$(cat /proc/sys/kernel/panic) && echo $now > /proc/sys/kernel/panic",
         "echo x > /sys/power/state",
     ];
     for attempt in tries {
         let (ended, said) = yard.run(&["/bin/bash", "-c", attempt], PATIENCE, true);
-        assert_ne!(status(&ended), Some(0), "`{attempt}` worked: {said}");
+        assert!(!matches!(status(&ended), Some(0 | 127)), "`{attempt}`: {ended:?} {said}");
     }
+}
+
+/// Programs of one system call, whose status is the error that came of it. There is no compiler in a root, and no `mount` either.
+#[cfg(target_arch = "x86_64")]
+mod calls {
+    use super::{PATIENCE, Yard, status};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    const EPERM: u8 = 1;
+    const EBADF: u8 = 9;
+    const ENOSYS: u8 = 38;
+
+    /// A call: its name, its number as x86_64 and as i386 have it, the beginning of its arguments, and the error. The arguments are
+    /// such that the kernel itself would answer with another error, as far as it looks at them before it looks at who asks.
+    const CALLS: [(&str, u32, u32, [u32; 3], u8); 22] = [
+        ("chroot", 161, 61, [1, 0, 0], EPERM),
+        ("clone-with-a-namespace-of-mounts", 56, 120, [0x0002_0011, 0, 0], EPERM),
+        ("clone-with-a-namespace-of-users", 56, 120, [0x1000_0011, 0, 0], EPERM),
+        ("clone-with-both", 56, 120, [0x1002_0011, 0, 0], EPERM),
+        ("clone3", 435, 435, [0, 0, 0], ENOSYS),
+        ("close", 3, 6, [u32::MAX, 0, 0], EBADF),
+        ("fsconfig", 431, 431, [u32::MAX, 0, 0], EPERM),
+        ("fsmount", 432, 432, [u32::MAX, 0, 0], EPERM),
+        ("fsopen", 430, 430, [0, u32::MAX, 0], EPERM),
+        ("fspick", 433, 433, [0, 0, u32::MAX], EPERM),
+        ("mount", 165, 21, [1, 1, 1], EPERM),
+        ("mount_setattr", 442, 442, [0, 0, u32::MAX], EPERM),
+        ("move_mount", 429, 429, [0, 0, 0], EPERM),
+        ("open_tree", 428, 428, [0, 0, 0x80], EPERM),
+        ("open_tree_attr", 467, 467, [0, 0, 0x80], EPERM),
+        ("pivot_root", 155, 217, [0, 0, 0], EPERM),
+        ("setns", 308, 346, [u32::MAX, 0, 0], EPERM),
+        ("terminal-console", 16, 54, [0, 0x541c, 0], EPERM),
+        ("terminal-keys", 16, 54, [0, 0x5412, 0], EPERM),
+        ("umount", 166, 52, [0, 0x80, 0], EPERM),
+        ("unshare", 272, 310, [u32::MAX, 0, 0], EPERM),
+        ("userfaultfd", 323, 374, [u32::MAX, 0, 0], EPERM),
+    ];
+
+    fn of_x86_64(number: u32, [a, b, c]: [u32; 3]) -> Vec<u8> {
+        let set = |register: u8, value: u32| [&[register][..], &value.to_le_bytes()].concat();
+        let mut code = [set(0xb8, number), set(0xbf, a), set(0xbe, b), set(0xba, c)].concat();
+        code.extend([0x45, 0x31, 0xd2, 0x45, 0x31, 0xc0, 0x0f, 0x05]); // r10 and r8 are 0; call
+        code.extend([0xf7, 0xd8, 0x89, 0xc7, 0xb8, 60, 0, 0, 0, 0x0f, 0x05]); // exit with the error
+        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let (base, begin) = (0x40_0000, 120);
+        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+        file.extend(words(&[base + begin, 64, 0]));
+        file.extend(b"\0\0\0\0\x40\0\x38\0\x01\0\0\0\0\0\0\0\x01\0\0\0\x05\0\0\0");
+        file.extend(words(&[0, base, base, begin + code.len() as u64, begin + code.len() as u64, 0x1000]));
+        [file, code].concat()
+    }
+
+    fn of_i386(number: u32, [a, b, c]: [u32; 3]) -> Vec<u8> {
+        let set = |register: u8, value: u32| [&[register][..], &value.to_le_bytes()].concat();
+        let mut code = [set(0xb8, number), set(0xbb, a), set(0xb9, b), set(0xba, c)].concat();
+        code.extend([0x31, 0xf6, 0x31, 0xff, 0xcd, 0x80]); // esi and edi are 0; call
+        code.extend([0xf7, 0xd8, 0x89, 0xc3, 0xb8, 1, 0, 0, 0, 0xcd, 0x80]); // exit with the error
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let (base, begin) = (0x0804_8000, 84);
+        let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0".to_vec();
+        file.extend(words(&[base + begin, 52, 0, 0]));
+        file.extend(b"\x34\0\x20\0\x01\0\0\0\0\0\0\0");
+        file.extend(words(&[1, 0, base, base, begin + code.len() as u32, begin + code.len() as u32, 5, 0x1000]));
+        [file, code].concat()
+    }
+
+    /// The errors that the calls come to, by name.
+    fn tried(programs: impl Iterator<Item = (&'static str, Vec<u8>)>) -> Vec<String> {
+        let yard = Yard::new();
+        for (name, program) in programs {
+            fs::write(yard.work().join(name), program).unwrap();
+            fs::set_permissions(yard.work().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let script = "for call in /work/*; do $call; echo ${call##*/} $?; done";
+        let (ended, said) = yard.run(&["/bin/bash", "-c", script], PATIENCE, true);
+        assert_eq!(status(&ended), Some(0), "{said}");
+        said.lines().map(str::to_owned).collect()
+    }
+
+    fn expected() -> Vec<String> {
+        CALLS.iter().map(|(name, _, _, _, error)| format!("{name} {error}")).collect()
+    }
+
+    #[test]
+    fn no_mounts_no_namespaces_and_no_keys_for_a_terminal() {
+        assert_eq!(tried(CALLS.iter().map(|(name, number, _, arguments, _)| (*name, of_x86_64(*number, *arguments)))), expected());
+    }
+
+    #[test]
+    fn programs_of_32_bits_run_and_are_refused_the_same() {
+        assert_eq!(tried(CALLS.iter().map(|(name, _, number, arguments, _)| (*name, of_i386(*number, *arguments)))), expected());
+    }
+
+    #[test]
+    fn calls_of_x32_are_not_there() {
+        let (close, mount) = (0x4000_0000 + 3, 0x4000_0000 + 165);
+        let programs = [("close", of_x86_64(close, [u32::MAX, 0, 0])), ("mount", of_x86_64(mount, [1, 1, 1]))];
+        assert_eq!(tried(programs.into_iter()), [format!("close {ENOSYS}"), format!("mount {ENOSYS}")]);
+    }
+}
+
+/// Set in the process that a test starts once more, somewhere else.
+const ELSEWHERE: &str = "MILLRACE_TEST_ELSEWHERE";
+
+/// The rest of a test in a process of its own, which `program` starts.
+fn again(mut program: std::process::Command, test: &str) {
+    program.args(["--exact", &format!("sandbox::{test}"), "--nocapture"]).env(ELSEWHERE, "1");
+    let output = program.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn the_terminal_that_a_runner_was_started_on_is_out_of_reach() {
+    if std::env::var_os(ELSEWHERE).is_some() {
+        let script = "(exec 3<>/dev/tty) 2>/dev/null && exit 1; read -r line < /proc/self/stat; set -- ${line##*) }; echo session $4, terminal $5";
+        let (ended, said) = Yard::new().bash(script);
+        assert_eq!(status(&ended), Some(0), "{said}");
+        assert_eq!(said, "session 0, terminal 0\n");
+        return;
+    }
+    let (mut ours, mut theirs) = (0, 0);
+    let none = std::ptr::null_mut();
+    // SAFETY: two numbers to write to; no name, settings or size are asked for.
+    assert_eq!(unsafe { libc::openpty(&raw mut ours, &raw mut theirs, none, none.cast(), none.cast()) }, 0);
+    // SAFETY: both were just opened for us.
+    let (_ours, theirs) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) };
+    let terminal = theirs.as_raw_fd();
+    let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+    program.stdin(theirs.try_clone().unwrap());
+    // SAFETY: two system calls between fork and exec.
+    unsafe {
+        program.pre_exec(move || {
+            libc::setsid();
+            match libc::ioctl(terminal, libc::TIOCSCTTY, 0) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        })
+    };
+    again(program, "the_terminal_that_a_runner_was_started_on_is_out_of_reach");
+}
+
+/// Leaves a chroot, as root can, climbs as high as it goes, and looks whether it sees a folder that no sandbox shows.
+const CLIMB: &str = r#"mkdir "/tmp/jail"; chroot "/tmp/jail" or die $!; chdir ".." for 1..200; chroot "."; chdir "/";
+    print -d "/usr/bin" ? "out of the jail, " : "in it, ", -d "/root" ? "and out of the sandbox" : "and not out of the sandbox""#;
+
+#[test]
+fn a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves() {
+    if std::env::var_os(ELSEWHERE).is_some() {
+        let view = View::Host { readable: Vec::new(), writable: Vec::new(), root: None };
+        let (ended, said) = Yard::new().run_in(view, &["perl", "-e", CLIMB], PATIENCE, true, &AtomicBool::new(false));
+        assert_eq!((status(&ended), said.as_str()), (Some(0), "out of the jail, and not out of the sandbox"));
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let mut program = std::process::Command::new("unshare");
+    program.args(["--mount", "bash", "-c", "mount --rbind / \"$0\" && exec chroot \"$0\" \"$@\""]);
+    program.arg(place.path()).arg(std::env::current_exe().unwrap());
+    again(program, "a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves");
+}
+
+#[test]
+fn ctrl_c_hands_the_task_back_and_the_next_runner_does_it() {
+    let (folder, word) = (tempfile::tempdir().unwrap(), "7.4713");
+    let mut up = Up::start_without_runner(folder.path());
+    let token = runner_token(&up, "first");
+    let state = folder.path().join("first");
+    fs::create_dir_all(state.join("runner")).unwrap();
+    symlink(Machine::here().work.join("roots"), state.join("runner/roots")).unwrap();
+    fs::write(state.join("token"), token).unwrap();
+    let mut first = std::process::Command::new(Machine::here().program)
+        .args(["--state", state.to_str().unwrap(), "runner", "run", "first", "--url", &up.url(""), "--token-file"])
+        .arg(state.join("token"))
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let commit = up.push_new("slow", &files(&empty("slow", "BuildArch: noarch", &format!("sleep {word}"))));
+    let until = Instant::now() + Duration::from_secs(180);
+    while processes_with(word) == 0 {
+        assert!(Instant::now() < until, "the build does not come:\n{}", up.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // As the terminal does it: to all that is in the foreground.
+    millrace_tests::up::run(std::process::Command::new("kill").args(["-INT", "--", &format!("-{}", first.id())]));
+    let (ended, mut said) = (first.wait().unwrap(), String::new());
+    first.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(ended.success(), "{ended}: {said}");
+    up.runner("second");
+    let (told, released) = up.watch(&commit);
+    assert!(released, "{told}\n{said}\n{}", up.log());
+}
+
+#[test]
+fn a_line_whose_own_runner_cannot_run_ends_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = folder.path().join("work");
+    fs::create_dir(&work).unwrap();
+    fs::write(work.join("lock"), "4715").unwrap();
+    let held = File::open(work.join("lock")).unwrap();
+    held.lock().unwrap();
+    let mut up = std::process::Command::new(Machine::here().program)
+        .args(["--state", folder.path().join("state").to_str().unwrap(), "up", "--listen", "127.0.0.1:0", "--work"])
+        .arg(&work)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + PATIENCE;
+    while up.try_wait().unwrap().is_none() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = up.kill();
+    let (ended, mut said) = (up.wait().unwrap(), String::new());
+    up.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(ended.code().is_some_and(|code| code != 0) && said.contains("is in use by the process 4715"), "{ended}: {said}");
+}
+
+/// Lets a runner in.
+fn runner_token(up: &Up, name: &str) -> String {
+    let added = up.millrace(&["runner", "add", name, "--arch", std::env::consts::ARCH, "--url", &up.url(""), "--json"]);
+    let added: serde_json::Value = serde_json::from_str(&added).unwrap();
+    added["token"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -222,6 +558,7 @@ fn no_process_of_the_machine_is_seen() {
 #[test]
 fn what_works_on_a_root_from_outside_sees_programs_and_no_secrets() {
     let (yard, never) = (Yard::new(), AtomicBool::new(false));
+    let planted = format!("/usr/bin/{}", unique("planted-by-"));
     let (readable, writable) = (yard.folder.path().join("r"), yard.folder.path().join("w"));
     for folder in [&readable, &writable] {
         fs::create_dir(folder).unwrap();
@@ -243,14 +580,14 @@ fn what_works_on_a_root_from_outside_sees_programs_and_no_secrets() {
         "ls /root".to_owned(),
         "ls /home".to_owned(),
         "cat /etc/shadow".to_owned(),
-        "touch /usr/bin/planted-by-a-sandbox".to_owned(),
+        format!("touch {planted}"),
         format!("touch {r}/new"),
         "now=$(cat /proc/sys/kernel/panic) && echo $now > /proc/sys/kernel/panic".to_owned(),
     ] {
         let (worked, said) = run(&attempt);
         assert!(!worked, "`{attempt}` worked: {said}");
     }
-    assert!(writable.join("new").exists() && !Path::new("/usr/bin/planted-by-a-sandbox").exists());
+    assert!(writable.join("new").exists() && !Path::new(&planted).exists());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use millrace_core::platform::{RELEASED_REPOSITORY, Repository};
 use millrace_core::{Arch, KeyName, PlatformName, RunnerName, Timestamp};
-use millrace_host::worker::WorkerConfig;
+use millrace_host::worker::{WorkerConfig, WorkerError};
 use millrace_listener::forge::Forge;
 use millrace_listener::{Fetcher, Listener, Secret};
 use millrace_orchestrator::{Desk, Token, add_runner, remove_runner};
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 /// How often time alone gets to decide: a lease that is over is noticed within a second.
 const TICK: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ pub async fn up(folder: &Folder, options: &Up) -> Result<()> {
     let functions = functions(folder, &store, &ready, options)?;
     let routes = routes(folder, &store, &ready, address)?.layer(from_fn_with_state(Arc::clone(&functions.posted), ring));
     let stop = Arc::new(AtomicBool::new(false));
-    let runner = if options.no_runner { None } else { Some(start_runner(folder, &store, address, options, &stop).await?) };
+    let mut runner = if options.no_runner { None } else { Some(start_runner(folder, &store, address, options, &stop).await?) };
     tell(folder, address, options);
     tokio::spawn(pump::run(Arc::new(functions)));
     tokio::spawn(ticks(store));
@@ -71,8 +71,9 @@ pub async fn up(folder: &Folder, options: &Up) -> Result<()> {
     tokio::select! {
         served = axum::serve(socket, routes) => served.context("serving")?,
         () = told_to_stop() => stopped.store(true, Ordering::Relaxed),
+        error = failed(&mut runner) => return Err(error.into()),
     }
-    if let Some(runner) = runner {
+    if let Some((runner, _)) = runner {
         eprintln!("millrace: stopping; what runs here goes back to the queue");
         let _ = tokio::time::timeout(STOP_MAX, tokio::task::spawn_blocking(|| runner.join())).await;
     }
@@ -177,7 +178,7 @@ async fn start_runner(
     address: SocketAddr,
     options: &Up,
     stop: &Arc<AtomicBool>,
-) -> Result<std::thread::JoinHandle<()>> {
+) -> Result<Runner> {
     let arch = own_arch()?;
     let name = RunnerName::new(&format!("local-{arch}"))?;
     // A new token at every start: the old one dies with the process that had it.
@@ -190,15 +191,30 @@ async fn start_runner(
     };
     let config = worker_config(&format!("http://{address}"), token.reveal(), name, arch, &work)?;
     let stop = Arc::clone(stop);
+    let (give, failure) = oneshot::channel();
     let run = move || {
         if let Err(error) = millrace_host::worker::run(config, stop) {
-            eprintln!("millrace: the runner of this machine has stopped: {error}");
+            let _ = give.send(error);
         }
     };
-    Ok(std::thread::Builder::new().name("runner".to_owned()).spawn(run)?)
+    Ok((std::thread::Builder::new().name("runner".to_owned()).spawn(run)?, failure))
+}
+
+/// A runner in a thread, and why it could not go on.
+type Runner = (std::thread::JoinHandle<()>, oneshot::Receiver<WorkerError>);
+
+/// Comes back when the runner of this machine cannot go on; never where there is none, or where it was told to stop.
+async fn failed(runner: &mut Option<Runner>) -> WorkerError {
+    if let Some((_, failure)) = runner
+        && let Ok(error) = failure.await
+    {
+        return error;
+    }
+    std::future::pending().await
 }
 
 pub(crate) fn worker_config(url: &str, token: &str, name: RunnerName, arch: Arch, folder: &Path) -> Result<WorkerConfig> {
+    millrace_host::worker::may_run()?;
     let launcher = std::env::current_exe().context("finding this program")?;
     Ok(WorkerConfig { desk_url: url.to_owned(), token: token.to_owned(), runner: name, arch, state: folder.to_owned(), launcher })
 }

@@ -20,8 +20,15 @@ const TICK: Duration = Duration::from_millis(10);
 /// Stack of a plugin, in bytes: what a thread has elsewhere is 8 MiB, but recursion that deep is a mistake in a plugin.
 const STACK_BYTES: usize = 1 << 20;
 
-/// Elements of all tables: a Python interpreter has about 10,000 functions.
+/// Elements of all tables together: a Python interpreter has about 10,000 functions.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
+
+/// Modules that a component may be put together from, and tables that they may have: one of Python with compiled libraries has about
+/// 30 modules, and small ones for linking between them.
+const INSTANCES_MAX: usize = 200;
+
+/// Linear memories: modules that are linked share one, so few components have more than two.
+const MEMORIES_MAX: usize = 20;
 
 /// What one plugin may use of the runner itself. Its commands have the limits of the step.
 #[derive(Debug, Clone, Copy)]
@@ -155,7 +162,7 @@ impl PluginEngine {
 
     /// Runs a plugin on a task in this thread, to its end. The job comes back with what was handed over.
     pub fn run(&self, plugin: &Plugin, mut job: Job) -> (End, Job) {
-        job.memory = MemoryLimiter { bytes_max: self.limits.memory_bytes, refused: false };
+        job.memory = MemoryLimiter { bytes_max: self.limits.memory_bytes, ..MemoryLimiter::default() };
         let task = job.task();
         let mut store = self.store(job);
         let answer = plugin.0.instantiate(&mut store).and_then(|instance| instance.call_run(&mut store, &task));
@@ -214,16 +221,24 @@ fn end_of(error: &wasmtime::Error, memory: &MemoryLimiter) -> End {
     }
 }
 
-/// Bounds a plugin's memory, and remembers that it did.
+/// Bounds the memories of a plugin together, and remembers that it did.
 #[derive(Debug, Default)]
 pub struct MemoryLimiter {
     bytes_max: usize,
+    /// What all memories have, in bytes. A step that the machine has no memory for counts as well.
+    bytes: usize,
+    /// Elements of all tables.
+    elements: usize,
     refused: bool,
 }
 
 impl ResourceLimiter for MemoryLimiter {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= self.bytes_max;
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let bytes = self.bytes.saturating_add(desired.saturating_sub(current));
+        let fits = bytes <= self.bytes_max;
+        if fits {
+            self.bytes = bytes;
+        }
         self.refused |= !fits;
         Ok(fits)
     }
@@ -233,8 +248,25 @@ impl ResourceLimiter for MemoryLimiter {
         Ok(())
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS_MAX)
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let elements = self.elements.saturating_add(desired.saturating_sub(current));
+        let fits = elements <= TABLE_ELEMENTS_MAX;
+        if fits {
+            self.elements = elements;
+        }
+        Ok(fits)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        INSTANCES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
     }
 }
 
@@ -259,5 +291,29 @@ impl Ticker {
 impl Drop for Ticker {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_small_memories_are_no_way_around_the_bound() {
+        let mut limiter = MemoryLimiter { bytes_max: 100, ..MemoryLimiter::default() };
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        assert!(limiter.memory_growing(60, 80, None).unwrap());
+        assert!(!limiter.memory_growing(0, 21, None).unwrap() && limiter.refused);
+        assert!(limiter.memory_growing(0, 20, None).unwrap());
+        assert!(!limiter.memory_growing(0, 1, None).unwrap());
+    }
+
+    #[test]
+    fn many_small_tables_are_not_either() {
+        let mut limiter = MemoryLimiter::default();
+        assert!(limiter.table_growing(0, TABLE_ELEMENTS_MAX / 2, None).unwrap());
+        assert!(limiter.table_growing(0, TABLE_ELEMENTS_MAX / 2, None).unwrap());
+        assert!(!limiter.table_growing(0, 1, None).unwrap());
+        assert!((limiter.instances(), limiter.tables(), limiter.memories()) < (1000, 1000, 100));
     }
 }

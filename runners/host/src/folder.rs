@@ -1,11 +1,15 @@
 //! A task's folder, opened so that nothing in it leads out: what commands leave there is not to be trusted.
 
 use crate::capability::{READ_BYTES_MAX, path_inside};
+use crate::removal::remove_folder;
+use crate::sandbox::disk;
+use crate::sandbox::mounts::again;
 use millrace_core::Digest;
 use millrace_core::platform::matches;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 use sha2::{Digest as _, Sha256};
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -17,6 +21,9 @@ const ENTRIES_MAX: usize = 100_000;
 
 /// Deepest folder that a search goes into: the longest path that Linux takes has 2,048 of them, and a stack is finite.
 const DEPTH_MAX: usize = 200;
+
+/// What a disk gives out at a time, in bytes, and so the least that anything takes.
+const BLOCK_BYTES: u64 = 4096;
 
 /// A path that could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +71,10 @@ pub struct Entry {
 pub struct Folder {
     path: PathBuf,
     handle: File,
-    /// Its bound in bytes.
+    /// Its bound in bytes, for it and what lies beside it, as for the task's commands.
     bytes_max: u64,
+    /// What is in it, in bytes, as it was measured last, and what the host has written since. None where a command may have changed it.
+    used: Cell<Option<u64>>,
 }
 
 type Result<T> = std::result::Result<T, FolderError>;
@@ -73,12 +82,32 @@ type Result<T> = std::result::Result<T, FolderError>;
 impl Folder {
     /// An existing folder that may grow to this size, in bytes.
     pub fn open(path: &Path, bytes_max: u64) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), handle: File::open(path)?, bytes_max })
+        Ok(Self { path: path.to_owned(), handle: File::open(path)?, bytes_max, used: Cell::new(None) })
     }
 
     /// Where it lies on the machine.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Says that somebody else has written to it.
+    pub fn changed(&self) {
+        self.used.set(None);
+    }
+
+    /// Says that as many bytes are about to be written, which must fit.
+    pub fn charge(&self, path: &str, bytes: u64) -> Result<()> {
+        let bytes = bytes.max(1).checked_next_multiple_of(BLOCK_BYTES).unwrap_or(u64::MAX);
+        let fits = |used: u64| Some(used.saturating_add(bytes)).filter(|sum| *sum <= self.bytes_max);
+        // What the account says may be too much: files are written anew and removed. So it is measured before anything is refused.
+        let measured = || fits(disk::used(self.path.parent().unwrap_or(&self.path)));
+        match self.used.get().and_then(fits).or_else(measured) {
+            Some(sum) => {
+                self.used.set(Some(sum));
+                Ok(())
+            }
+            None => Err(FolderError::Full(path.to_owned())),
+        }
     }
 
     /// Opens something inside, with the kernel watching that no link leads out.
@@ -88,7 +117,7 @@ impl Folder {
             .flags(flags | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .mode(if flags.contains(OFlag::O_CREAT) { Mode::from_bits_truncate(0o666) } else { Mode::empty() })
             .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        openat2(&self.handle, inside, how).map(File::from).map_err(|error| failed(path, error.into()))
+        again(|| openat2(&self.handle, inside, how)).map(File::from).map_err(|error| failed(path, error.into()))
     }
 
     /// Opens a plain file for reading.
@@ -135,9 +164,7 @@ impl Folder {
 
     /// Writes a file, or adds to it.
     pub fn write(&self, path: &str, bytes: &[u8], append: bool) -> Result<()> {
-        if bytes.len() as u64 > self.bytes_max {
-            return Err(FolderError::Full(path.to_owned()));
-        }
+        self.charge(path, bytes.len() as u64)?;
         self.create(path, append)?.write_all(bytes).map_err(|error| failed(path, error))
     }
 
@@ -158,6 +185,7 @@ impl Folder {
         }
         let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
         let above = self.folder(above)?;
+        self.charge(path, 0)?;
         nix::sys::stat::mkdirat(&above, name, Mode::from_bits_truncate(0o777)).map_err(|error| failed(path, error.into()))?;
         let made = self.at(path, OFlag::O_DIRECTORY | OFlag::O_RDONLY)?;
         made.set_permissions(fs::Permissions::from_mode(0o777)).map_err(|error| failed(path, error))
@@ -183,7 +211,7 @@ impl Folder {
         let target = handle_path(&above).join(name);
         let removed = match fs::symlink_metadata(&target) {
             Err(error) => Err(error),
-            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&target),
+            Ok(metadata) if metadata.is_dir() => remove_folder(&target),
             Ok(_) => fs::remove_file(&target),
         };
         match removed {
@@ -263,6 +291,7 @@ impl Folder {
             tar::EntryType::Directory => self.make_folder(&path),
             tar::EntryType::Regular => {
                 self.remove(&path)?;
+                self.charge(&path, entry.size())?;
                 let mut file = self.create(&path, false)?;
                 io::copy(entry, &mut file).map_err(|error| failed(&path, error))?;
                 let executable = header.mode().is_ok_and(|mode| mode & 0o100 != 0);
@@ -276,6 +305,7 @@ impl Folder {
                 let target = entry.link_name().map_err(|error| failed(&path, error))?.unwrap_or_default().into_owned();
                 let (above, name) = path.rsplit_once('/').unwrap_or(("", &path));
                 let above = self.folder(above)?;
+                self.charge(&path, 0)?;
                 // Where it points is no matter: whoever opens it here is watched by the kernel.
                 nix::unistd::symlinkat(&target, &above, name).map_err(|error| failed(&path, error.into()))
             }
@@ -424,5 +454,53 @@ mod tests {
         folder.write("a", b"0123456789", false).unwrap();
         assert_eq!(folder.read_range("a", 8, 100).unwrap(), b"89");
         assert_eq!(folder.read_range("a", 100, 100).unwrap(), b"");
+    }
+
+    #[test]
+    fn what_the_host_writes_counts_until_the_folder_is_full() {
+        let (_temporary, folder) = folder();
+        let full = (0..).find(|_| folder.write("file", &[1; 65_536], true).is_err()).unwrap();
+        assert!((10..16).contains(&full), "{full} pieces of 64 KiB went into 1 MiB");
+        assert!(matches!(folder.write("another", b"x", false), Ok(())), "there is room for a block");
+        assert!(matches!(folder.write("file", &[1; 65_536], true), Err(FolderError::Full(path)) if path == "file"));
+        folder.remove("file").unwrap();
+        folder.write("file", &[1; 524_288], false).unwrap();
+        for _ in 0..5 {
+            folder.write("file", &[1; 524_288], false).unwrap_err();
+            folder.remove("file").unwrap();
+            folder.write("file", &[1; 524_288], false).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_commands_write_counts_for_the_host() {
+        let (_temporary, folder) = folder();
+        folder.write("file", &[1; 65_536], false).unwrap();
+        fs::write(folder.path().join("big"), vec![1; 1 << 20]).unwrap();
+        folder.changed();
+        assert!(matches!(folder.write("file", b"x", true), Err(FolderError::Full(_))));
+    }
+
+    #[test]
+    fn an_archive_of_more_than_the_bound_is_not_unpacked() {
+        let (_temporary, folder) = folder();
+        let mut tar = tar::Builder::new(Vec::new());
+        for number in 0..300 {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(10);
+            tar.append_data(&mut header, format!("small-{number}"), &[1; 10][..]).unwrap();
+        }
+        fs::write(folder.path().join("small.tar"), tar.into_inner().unwrap()).unwrap();
+        assert!(matches!(folder.unpack("small.tar", "small"), Err(FolderError::Full(_))));
+        folder.remove("small").unwrap();
+        folder.remove("small.tar").unwrap();
+        // Of a file that is larger than its archive not a byte is written.
+        let mut header = tar::Header::new_gnu();
+        header.set_path("large").unwrap();
+        header.set_size(1 << 40);
+        header.set_cksum();
+        folder.write("large.tar", header.as_bytes(), false).unwrap();
+        assert!(matches!(folder.unpack("large.tar", "large"), Err(FolderError::Full(_))));
+        assert_eq!(folder.find("large", "*").unwrap(), []);
     }
 }

@@ -19,6 +19,7 @@ mod lease;
 pub mod log;
 pub mod machine;
 pub mod outcome;
+mod removal;
 pub mod sandbox;
 pub mod stop;
 pub mod wasi;

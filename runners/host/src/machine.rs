@@ -6,9 +6,6 @@ use crate::engine::{PluginEngine, PluginLimits};
 use crate::sandbox::Sandbox;
 use crate::worker::{WorkerConfig, WorkerError};
 use millrace_core::Arch;
-use std::fs;
-use std::io;
-use std::path::Path;
 
 /// The line, the engine, and the machine's roots.
 pub struct Machine {
@@ -22,6 +19,8 @@ pub struct Machine {
     pub buildroots: Buildroots,
     /// What is built for here.
     pub arch: Arch,
+    /// Which bounds of commands do not hold here, in words.
+    pub unbounded: Option<String>,
 }
 
 impl Machine {
@@ -32,14 +31,7 @@ impl Machine {
         let folder = config.state.join("roots");
         let roots = Buildroots::new(&folder, sandbox.clone());
         let buildroots = roots.map_err(|source| WorkerError::Folder { folder, source })?;
-        Ok(Self { desk: Desk::new(&config.desk_url, &config.token), engine, sandbox, buildroots, arch: config.arch })
-    }
-}
-
-/// Removes a task's folder with all that commands left in it.
-pub fn remove_folder(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        let (desk, unbounded) = (Desk::new(&config.desk_url, &config.token), Sandbox::unbounded());
+        Ok(Self { desk, engine, sandbox, buildroots, arch: config.arch, unbounded })
     }
 }

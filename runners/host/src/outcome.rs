@@ -11,7 +11,7 @@ pub fn of(end: End, plugin: &str, time_s: u32, artifacts: Vec<Artifact>) -> Outc
         End::Answered(Ok(bindings::Outcome::Passed(summary))) => Outcome::Passed { summary: cut(&summary), artifacts },
         End::Answered(Ok(bindings::Outcome::Excluded(reason))) => Outcome::Excluded { reason: cut(&reason) },
         End::Answered(Err(failure)) => failed(blame(failure.blame), failure.reason),
-        End::Stopped => failed(Blame::Environment, "the runner was stopped".to_owned()),
+        End::Stopped => handed_back(),
         End::TimedOut => {
             failed(Blame::Package, format!("stopped: the task was not done after {time_s} s (`time_s` of the step's limits)"))
         }
@@ -24,6 +24,11 @@ pub fn of(end: End, plugin: &str, time_s: u32, artifacts: Vec<Artifact>) -> Outc
         End::Trapped(problem) => blamed(format!("broke down: {problem}; the end of the log has its last words")),
         End::Trouble(problem) => failed(Blame::Environment, problem),
     }
+}
+
+/// The answer of a runner that stops: the task goes back to the line as it was, whatever the plugin has made of its end.
+pub fn handed_back() -> Outcome {
+    failed(Blame::Environment, "the runner was stopped".to_owned())
 }
 
 fn failed(blame: Blame, reason: String) -> Outcome {

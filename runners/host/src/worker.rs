@@ -5,13 +5,14 @@ use crate::engine::{End, EngineError, Plugin, PluginLimits};
 use crate::job::{GRACE, Job};
 use crate::log::TaskLog;
 use crate::machine::Machine;
+use crate::removal::remove_folder;
 use crate::stop::{Stop, Why};
 use crate::{lease, outcome};
 use millrace_core::protocol::{Ask, Holding, Offer, Report, WAIT_S_MAX, Work};
 use millrace_core::task::{Blame, Failure, Outcome};
 use millrace_core::{Arch, Digest, RunnerName};
-use std::fs;
-use std::io;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -60,6 +61,19 @@ pub enum WorkerError {
         /// Why.
         source: io::Error,
     },
+    /// Another runner works in its folder, and each would throw away what the other has begun.
+    #[error(
+        "the runner's folder {folder} is in use by the process {process}: give this runner a folder of its own, or stop that one"
+    )]
+    Held {
+        /// Which.
+        folder: PathBuf,
+        /// Of whom.
+        process: String,
+    },
+    /// The sandbox cannot be built by an ordinary user.
+    #[error("a runner needs root, which builds a sandbox around every command: start it with sudo, or the line with --no-runner")]
+    NotRoot,
     /// wasmtime does not work here.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -68,11 +82,22 @@ pub enum WorkerError {
     Unauthorized(DeskError),
 }
 
+/// Whether this process could do any task at all; to be asked before the line is told of a runner.
+pub fn may_run() -> Result<(), WorkerError> {
+    may_run_as(nix::unistd::geteuid())
+}
+
+fn may_run_as(user: nix::unistd::Uid) -> Result<(), WorkerError> {
+    if user.is_root() { Ok(()) } else { Err(WorkerError::NotRoot) }
+}
+
 /// Works until `stop` is set, then hands back the task at hand. Answers early only where nothing would ever come of it.
 pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerError> {
-    let tasks = fresh_folder(&config.state.join("tasks"))?;
+    let _lock = lock(&config.state)?;
+    let (tasks, left) = fresh_folder(&config.state.join("tasks"))?;
     let machine = Arc::new(Machine::new(&config, PluginLimits::default())?);
     let worker = Arc::new(Worker { name: config.runner, tasks, machine, stop });
+    left.iter().chain(&worker.machine.unbounded).for_each(|what| worker.say(what));
     let mut failed = 0;
     while !worker.stops() {
         match worker.next_offer() {
@@ -95,15 +120,37 @@ pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerErro
     Ok(())
 }
 
-/// Makes a folder anew: what a runner left that was killed is of no use to anybody.
-fn fresh_folder(folder: &Path) -> Result<PathBuf, WorkerError> {
+/// Takes the runner's folder for this process, as long as the answer is kept.
+fn lock(folder: &Path) -> Result<File, WorkerError> {
     let failed = |source| WorkerError::Folder { folder: folder.to_owned(), source };
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
     fs::create_dir_all(folder).map_err(failed)?;
-    Ok(folder.to_owned())
+    let path = folder.join("lock");
+    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let process = io::read_to_string(&file).map_err(failed)?;
+            return Err(WorkerError::Held { folder: folder.to_owned(), process });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
+    Ok(file)
+}
+
+/// Makes a folder anew: what a runner left that was killed is of no use to anybody. What cannot be removed is in nobody's way, and is
+/// answered in words.
+fn fresh_folder(folder: &Path) -> Result<(PathBuf, Vec<String>), WorkerError> {
+    let failed = |source| WorkerError::Folder { folder: folder.to_owned(), source };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let mut left = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if let Err(error) = remove_folder(&path) {
+            left.push(format!("{} stays: {error}", path.display()));
+        }
+    }
+    Ok((folder.to_owned(), left))
 }
 
 struct Worker {
@@ -146,9 +193,7 @@ impl Worker {
     }
 
     fn hand_back(&self, offer: &Offer) {
-        let reason = "the runner was stopped".to_owned();
-        let outcome = Outcome::Failed(Failure { blame: Blame::Environment, reason });
-        self.report(&holding_of(offer), outcome, GOODBYE);
+        self.report(&holding_of(offer), outcome::handed_back(), GOODBYE);
     }
 
     /// Does one task from lease to answer.
@@ -158,6 +203,9 @@ impl Worker {
         let stop = Arc::new(Stop::default());
         let log = Arc::new(TaskLog::new(offer.work.limits.log_bytes));
         let (ended, reported) = (AtomicBool::new(false), AtomicBool::new(false));
+        if let Some(unbounded) = &self.machine.unbounded {
+            log.line(unbounded);
+        }
         let desk = &self.machine.desk;
         let end = began + Duration::from_secs(u64::from(offer.work.limits.time_s)) + GRACE;
         std::thread::scope(|threads| {
@@ -168,7 +216,7 @@ impl Worker {
             let _ = sender.join();
             match stop.why() {
                 Some(Why::LeaseLost(reason)) => self.say(&format!("{name} dropped: {reason}")),
-                Some(Why::RunnerStops) => self.report(&holding, outcome, GOODBYE),
+                Some(Why::RunnerStops) => self.report(&holding, outcome::handed_back(), GOODBYE),
                 Some(Why::TimedOut) | None => self.report(&holding, outcome, ANSWER),
             }
             reported.store(true, Ordering::SeqCst);
@@ -181,10 +229,12 @@ impl Worker {
         let folder = self.tasks.join(format!("{}-{}-{}", holding.build, holding.task, holding.lease));
         let perform = AssertUnwindSafe(|| self.perform(work, holding, &folder, log, stop));
         let outcome = catch_unwind(perform).unwrap_or_else(|_| Err("the runner made a mistake; its own log has more".to_owned()));
-        if let Err(error) = crate::machine::remove_folder(&folder) {
+        if let Err(error) = remove_folder(&folder) {
             self.say(&format!("{} stays: {error}", folder.display()));
         }
         let outcome = outcome.unwrap_or_else(|reason| Outcome::Failed(Failure { blame: Blame::Environment, reason }));
+        // What has come to its end now may have done so since the machine shuts down.
+        let outcome = if self.stops() { outcome::handed_back() } else { outcome };
         if let Outcome::Failed(failure) = &outcome {
             log.section("failed");
             log.line(&failure.reason);
@@ -264,7 +314,7 @@ struct Bounded {
     bytes_max: u64,
 }
 
-impl io::Write for Bounded {
+impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if (self.bytes.len() + bytes.len()) as u64 > self.bytes_max {
             return Err(io::Error::other(format!("it is larger than {} bytes", self.bytes_max)));
@@ -291,4 +341,26 @@ fn make_task_folder(folder: &Path) -> io::Result<PathBuf> {
     fs::create_dir(&shared)?;
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o777))?;
     Ok(shared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinary_user_is_told_before_any_task_is_taken() {
+        assert!(may_run_as(nix::unistd::Uid::from_raw(0)).is_ok());
+        let problem = may_run_as(nix::unistd::Uid::from_raw(1000)).unwrap_err().to_string();
+        assert!(problem.contains("needs root") && problem.contains("--no-runner"), "{problem}");
+    }
+
+    #[test]
+    fn a_task_that_was_too_deep_for_others_to_remove_keeps_no_runner_from_starting() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = folder.path().join("tasks");
+        fs::create_dir_all(tasks.join("old/work")).unwrap();
+        crate::removal::tests::dig(&tasks.join("old/work"), 5000, 1);
+        assert_eq!(fresh_folder(&tasks).unwrap(), (tasks.clone(), Vec::new()));
+        assert_eq!(fs::read_dir(&tasks).unwrap().count(), 0);
+    }
 }

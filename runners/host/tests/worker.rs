@@ -14,6 +14,15 @@ fn outcomes(line: &Shared) -> Vec<Outcome> {
     line.lock().unwrap().reports.iter().map(|report| report.outcome.clone()).collect()
 }
 
+/// Answers under a lease that was over.
+fn answered_in_vain(line: &Shared) -> Vec<Outcome> {
+    line.lock().unwrap().refused.iter().map(|report| report.outcome.clone()).collect()
+}
+
+fn handed_back() -> Outcome {
+    Outcome::Failed(Failure { blame: Blame::Environment, reason: "the runner was stopped".to_owned() })
+}
+
 #[test]
 fn a_task_is_done_from_lease_to_answer() {
     let (state, (url, line)) = (tempfile::tempdir().unwrap(), start(line_with("publish")));
@@ -60,8 +69,7 @@ fn a_stopped_runner_hands_its_task_back_at_once() {
     let began = Instant::now();
     runner.stop();
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    let failure = Failure { blame: Blame::Environment, reason: "the runner was stopped".to_owned() };
-    assert_eq!(outcomes(&line), [Outcome::Failed(failure)]);
+    assert_eq!(outcomes(&line), [handed_back()]);
 }
 
 #[test]
@@ -78,10 +86,10 @@ fn a_runner_that_waits_for_work_stops_at_once() {
 fn a_lost_lease_ends_the_task_and_nobody_is_answered() {
     let (state, (url, line)) = (tempfile::tempdir().unwrap(), start(Line { lease_lost: true, ..line_with("publish") }));
     let mut runner = Running::start(config(&url, state.path()));
-    until("the task is taken", || line.lock().unwrap().offers.is_empty());
+    until("the plugin works, and is told", || line.lock().unwrap().said_too_late > 0);
     until("it is dropped", || std::fs::read_dir(state.path().join("tasks")).is_ok_and(|tasks| tasks.count() == 0));
     runner.stop();
-    assert_eq!(outcomes(&line), []);
+    assert_eq!((outcomes(&line), answered_in_vain(&line)), (Vec::new(), Vec::new()));
 }
 
 #[test]
@@ -94,7 +102,7 @@ fn a_lease_that_is_lost_while_the_plugin_works_ends_it() {
     until("it is dropped", || std::fs::read_dir(state.path().join("tasks")).is_ok_and(|tasks| tasks.count() == 0));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     runner.stop();
-    assert_eq!(outcomes(&line), []);
+    assert_eq!((outcomes(&line), answered_in_vain(&line)), (Vec::new(), Vec::new()));
 }
 
 #[test]
@@ -104,10 +112,10 @@ fn a_plugin_that_came_damaged_is_not_run() {
     line.blobs.insert(plugin, b"something else".to_vec());
     let (state, (url, line)) = (tempfile::tempdir().unwrap(), start(line));
     let mut runner = Running::start(config(&url, state.path()));
-    until("the task is taken", || line.lock().unwrap().offers.is_empty());
-    std::thread::sleep(Duration::from_millis(500));
+    until("it is fetched again", || line.lock().unwrap().downloads > 1);
     runner.stop();
-    assert!(matches!(outcomes(&line).as_slice(), [Outcome::Failed(Failure { blame: Blame::Environment, .. })]));
+    assert_eq!(outcomes(&line), [handed_back()]);
+    assert_eq!(std::fs::read_dir(state.path().join("plugins")).unwrap().count(), 1, "only the key: it was not compiled");
 }
 
 #[test]
@@ -126,4 +134,31 @@ fn what_a_killed_runner_left_is_removed_at_the_start() {
     let _runner = Running::start(config(&url, state.path()));
     until("an answer", || !outcomes(&line).is_empty());
     assert!(!state.path().join("tasks/old-1").exists());
+}
+
+#[test]
+fn two_runners_do_not_share_a_folder() {
+    let (state, (url, line)) = (tempfile::tempdir().unwrap(), start(line_with("print-and-loop")));
+    let mut runner = Running::start(config(&url, state.path()));
+    until("it prints", || !line.lock().unwrap().log.is_empty());
+    let tasks = || std::fs::read_dir(state.path().join("tasks")).unwrap().count();
+    let error = run(config(&url, state.path()), Arc::new(AtomicBool::new(false))).unwrap_err();
+    assert!(matches!(error, WorkerError::Held { .. }), "{error}");
+    assert!(error.to_string().contains(&format!("in use by the process {}:", std::process::id())), "{error}");
+    assert_eq!(tasks(), 1, "the task of the first one is gone");
+    runner.stop();
+    Running::start(config(&url, state.path())).stop();
+}
+
+#[test]
+fn an_input_that_does_not_fit_is_not_fetched() {
+    let mut line = line_with("fetch");
+    line.offers[0].work.inputs[0].size = 1 << 50;
+    let (state, (url, line)) = (tempfile::tempdir().unwrap(), start(line));
+    let _runner = Running::start(config(&url, state.path()));
+    until("an answer", || !outcomes(&line).is_empty());
+    let outcomes = outcomes(&line);
+    let [Outcome::Failed(failure)] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    assert!(failure.reason.contains("no space left for `in/here`"), "{failure:?}");
+    assert_eq!(line.lock().unwrap().downloads, 1, "the plugin alone");
 }

@@ -269,7 +269,7 @@ impl Root {
 impl Drop for Root {
     fn drop(&mut self) {
         if let Some(own) = self.overlay.upper.parent() {
-            let _ = fs::remove_dir_all(own);
+            let _ = crate::removal::remove_folder(own);
         }
     }
 }

@@ -18,10 +18,10 @@ use std::time::{Duration, UNIX_EPOCH};
 impl Host for Job {
     fn fetch(&mut self, digest: String, path: String) -> wasmtime::Result<Result<(), Error>> {
         let input = match self.grants.input(&digest) {
-            Ok(input) => input.digest,
+            Ok(input) => (input.digest, input.size),
             Err(refusal) => return Ok(Err(refused(refusal))),
         };
-        match self.download(&input, &path) {
+        match self.download(&input.0, input.1, &path) {
             Ok(()) => Ok(Ok(())),
             Err(Trouble::Folder(FolderError::Io { path, source })) => Err(trouble(format!("{path}: {source}"))),
             Err(Trouble::Folder(error)) => Ok(Err(Error::Refused(error.to_string()))),
@@ -65,11 +65,12 @@ impl From<FolderError> for Unpublished {
 }
 
 impl Job {
-    fn download(&self, digest: &Digest, path: &str) -> Result<(), Trouble> {
+    fn download(&self, digest: &Digest, size: u64, path: &str) -> Result<(), Trouble> {
         if let Some((above, _)) = path.rsplit_once('/') {
             self.folder.make_folder(above).map_err(Trouble::Folder)?;
         }
         self.folder.remove(path).map_err(Trouble::Folder)?;
+        self.folder.charge(path, size).map_err(Trouble::Folder)?;
         let mut file = self.folder.create(path, false).map_err(Trouble::Folder)?;
         let fetch = || {
             file.set_len(0)?;

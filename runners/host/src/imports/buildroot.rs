@@ -85,6 +85,7 @@ impl Job {
         let mut output = |bytes: &[u8]| log.bytes(bytes);
         let mut session = Session { work: &folder, limits, time_left, cancelled: stop.flag(), output: &mut output };
         let done = work(&mut self.table.get_mut(&root)?.0, &mut session);
+        self.folder.changed();
         self.answer(done)
     }
 
@@ -92,7 +93,9 @@ impl Job {
         let mut output = |bytes: &[u8]| self.log.bytes(bytes);
         let (limits, time_left) = (self.work.limits, self.time_left());
         let mut session = Session { work: self.folder.path(), limits, time_left, cancelled: self.stop.flag(), output: &mut output };
-        self.answer(work(self, &mut session))
+        let done = work(self, &mut session);
+        self.folder.changed();
+        self.answer(done)
     }
 
     /// Tells what the plugin can do something about from trouble of the machine.

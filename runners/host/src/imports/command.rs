@@ -32,6 +32,7 @@ impl Host for Job {
             tail.add(bytes);
         };
         let ended = self.machine.sandbox.run(&command, self.stop.flag(), &mut sink);
+        self.folder.changed();
         let limits = self.work.limits;
         Ok(match ended.map_err(trouble)? {
             Ended::Exited { status, stdout, cut, elapsed_ms } => Ok(Exit { status, stdout, cut, tail: tail.lines(), elapsed_ms }),

@@ -24,6 +24,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug, Default)]
 pub(super) struct Cgroup {
     folders: Vec<PathBuf>,
+    /// Whether memory and the number of processes are bounded by them.
+    pub(super) memory: bool,
+    pub(super) processes: bool,
 }
 
 impl Cgroup {
@@ -35,18 +38,35 @@ impl Cgroup {
             if fs::create_dir(&folder).is_err() {
                 continue;
             }
-            for (file, value) in bounds {
+            for (file, value) in &bounds {
                 // Swap accounting is not there everywhere; the others are what the group is for.
-                if let Err(error) = fs::write(folder.join(file), &value)
+                if let Err(error) = fs::write(folder.join(file), value)
                     && !file.contains("sw")
                 {
                     let _ = fs::remove_dir(&folder);
                     return Err(io::Error::new(error.kind(), format!("{file} of {}: {error}", folder.display())));
                 }
             }
+            group.memory |= bounds.iter().any(|(file, _)| file.starts_with("memory."));
+            group.processes |= bounds.iter().any(|(file, _)| file.starts_with("pids."));
             group.folders.push(folder);
         }
         Ok(group)
+    }
+
+    /// Which bounds do not hold without groups that this machine does not let us make, in words.
+    pub(super) fn missing(&self) -> Option<String> {
+        let memory = "memory is bounded for each process of a command alone, not for all together";
+        let processes = "the number of processes is bounded only for the sandbox's ordinary user, in all sandboxes together";
+        let lost: Vec<&str> = [(self.memory, memory), (self.processes, processes)]
+            .iter()
+            .filter(|(holds, _)| !holds)
+            .map(|(_, lost)| *lost)
+            .collect();
+        (!lost.is_empty()).then(|| {
+            let lost = lost.join(", and ");
+            format!("no control groups can be made here: {lost}; disk, time and output are bounded as always")
+        })
     }
 
     /// The files that a process writes its id into to be bounded.
@@ -152,5 +172,21 @@ pub(super) fn sweep() {
                 let _ = fs::remove_dir(entry.path());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_that_do_not_hold_are_named_and_no_others() {
+        let group = |memory, processes| Cgroup { folders: Vec::new(), memory, processes };
+        assert_eq!(group(true, true).missing(), None);
+        let said = group(false, true).missing().unwrap();
+        assert!(said.contains("memory is bounded for each process") && !said.contains("the number of processes"), "{said}");
+        let said = group(false, false).missing().unwrap();
+        assert!(said.contains("memory is bounded for each process") && said.contains("the number of processes"), "{said}");
+        assert!(said.ends_with("disk, time and output are bounded as always"), "{said}");
     }
 }

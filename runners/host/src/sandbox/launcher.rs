@@ -3,18 +3,23 @@
 //! Three processes: the launcher, which the host can kill and whose death kills the next; the first process of the PID namespace, which
 //! sets everything up and reaps; and the command.
 
+use super::calls;
+use super::mounts::{self, NO_DEVICES, NO_PROGRAMS, NO_SUID, READ_ONLY, Root, Tree};
 use super::plan::{Overlay, Plan, USER, View};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, wait, waitpid};
-use nix::unistd::{ForkResult, Gid, Pid, Uid, chdir, execvpe, fork, pivot_root, setgid, setgroups, sethostname, setuid};
-use std::collections::BTreeMap;
+use nix::unistd::{
+    ForkResult, Gid, Pid, Uid, chdir, chroot, execvpe, fchdir, fork, pivot_root, setgid, setgroups, sethostname, setsid, setuid,
+};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{chown, symlink};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Size of each file system in memory that a command may write to, in bytes: enough for what compilers put into `/tmp`, and it
@@ -48,10 +53,10 @@ const KEPT: [u32; 10] = [
 /// Highest capability that kernels know so far is 40; those beyond are refused without harm.
 const CAPABILITIES: u32 = 64;
 
-type Outcome<T> = Result<T, String>;
+pub(super) type Outcome<T> = Result<T, String>;
 
 /// Adds what was being done to an error.
-trait Doing<T> {
+pub(super) trait Doing<T> {
     fn doing(self, what: impl std::fmt::Display) -> Outcome<T>;
 }
 
@@ -84,8 +89,17 @@ fn die_with_parent() -> Outcome<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).doing("prctl")
 }
 
+/// Cuts what binds this process to a terminal and to the files of who started it: keys that are pressed there are none of the
+/// command's business, nor are signals that the terminal sends, such as that of Ctrl-C.
+fn stand_alone() -> Outcome<()> {
+    setsid().doing("a session of its own")?;
+    // SAFETY: it takes numbers. Nothing that this process uses is open yet beyond the three streams.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }).map(drop).doing("closing files")
+}
+
 fn launch(plan: &Plan) -> Outcome<i32> {
     die_with_parent()?;
+    stand_alone()?;
     for file in &plan.cgroups {
         fs::write(file, "0").doing(file.display())?;
     }
@@ -126,7 +140,7 @@ fn reap(child: Pid) -> Outcome<i32> {
 /// The first process of the namespace: sets up, starts the command, and buries whoever dies. When it ends, all others do.
 fn first_process(plan: &Plan) -> Outcome<i32> {
     die_with_parent()?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).doing("private mounts")?;
+    own_all_mounts(plan)?;
     match &plan.view {
         View::Root(overlay) => enter_root(plan, overlay)?,
         View::Host { readable, writable, root } => enter_host(plan, readable, writable, root.as_ref())?,
@@ -146,53 +160,86 @@ fn first_process(plan: &Plan) -> Outcome<i32> {
     }
 }
 
+/// Levels that a chroot may lie below the top: more parts than a path can have (PATH_MAX).
+const LEVELS_MAX: usize = 4096;
+
+/// Goes to the top of all mounts that this process has. Its own root is not that where the runner is in a chroot: there are folders
+/// above it then, and root leaves a chroot as it likes (chroot(2)): with its root somewhere below the folder that it is in, `..` leads up
+/// to where nothing is above.
+fn climb(plan: &Plan) -> Outcome<()> {
+    chdir("/").doing("chdir")?;
+    chroot(&plan.mount).doing("chroot")?;
+    for _ in 0..LEVELS_MAX {
+        chdir("..").doing("chdir")?;
+    }
+    chroot(".").doing("chroot")
+}
+
+/// Makes sure that no mount from here on is seen outside, nor undone there, and comes back.
+fn own_all_mounts(plan: &Plan) -> Outcome<()> {
+    let root = open_folder(Path::new("/"))?;
+    climb(plan)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).doing("private mounts")?;
+    fchdir(&root).doing("chdir")?;
+    chroot(".").doing("chroot")
+}
+
 fn mount_overlay(overlay: &Overlay, at: &Path) -> Outcome<()> {
     for folder in [&overlay.upper, &overlay.scratch] {
         fs::create_dir_all(folder).doing(folder.display())?;
     }
     let lowers = overlay.lowers.iter().map(|lower| lower.display().to_string()).collect::<Vec<_>>().join(":");
     let options = format!("lowerdir={lowers},upperdir={},workdir={}", overlay.upper.display(), overlay.scratch.display());
+    // Not by fsconfig(2), which takes 256 bytes of a value: these have more.
     mount(Some("overlay"), at, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str())).doing(format!("overlay of {lowers}"))
 }
 
-fn mount_new(kind: &str, at: &Path, flags: MsFlags, options: &str) -> Outcome<()> {
-    fs::create_dir_all(at).doing(at.display())?;
-    mount(Some(kind), at, Some(kind), flags, Some(options)).doing(format!("{kind} on {}", at.display()))
+fn mount_new(kind: &str, at: &OwnedFd, properties: u64, options: &str) -> Outcome<OwnedFd> {
+    Tree::new(kind, options, properties).and_then(|new| new.over(at)).doing(format!("a new {kind}"))
+}
+
+fn folder(root: &Root, path: impl AsRef<Path>) -> Outcome<OwnedFd> {
+    root.folder(path.as_ref()).doing(format!("{} in the root", path.as_ref().display()))
+}
+
+/// A folder of the runner's own.
+fn open_folder(path: &Path) -> Outcome<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty()).doing(path.display())
 }
 
 /// Makes the overlay the root, with the file systems that programs expect in it.
 fn enter_root(plan: &Plan, overlay: &Overlay) -> Outcome<()> {
-    let root = &plan.mount;
-    mount_overlay(overlay, root)?;
-    let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    furnish(root)?;
-    for folder in ["tmp", "var/tmp", "run"] {
-        mount_new("tmpfs", &root.join(folder), plain, TMPFS)?;
+    mount_overlay(overlay, &plan.mount)?;
+    let root = Root::own(open_folder(&plan.mount)?);
+    mounts::give(&folder(&root, "builddir")?, USER).doing("/builddir")?;
+    // All places are looked up before there is a mount on any, so that no link leads from one into another.
+    let in_memory = ["tmp", "var/tmp", "run"].map(|path| folder(&root, path));
+    let (sys, work) = (folder(&root, "sys")?, folder(&root, "work")?);
+    furnish(&root)?;
+    for place in in_memory {
+        mount_new("tmpfs", &place?, NO_SUID | NO_DEVICES, TMPFS)?;
     }
-    mount_new("sysfs", &root.join("sys"), plain | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY, "").or_else(|problem| {
+    mount_new("sysfs", &sys, NO_SUID | NO_DEVICES | NO_PROGRAMS | READ_ONLY, "").map(drop).or_else(|problem| {
         // Without a network namespace of its own a sandbox may not see sysfs; nothing that builds packages needs it.
         if plan.network { Ok(()) } else { Err(problem) }
     })?;
-    bind(&plan.work, &root.join("work"))?;
-    let home = root.join("builddir");
-    fs::create_dir_all(&home).doing(home.display())?;
-    chown(&home, Some(USER), Some(USER)).doing(home.display())?;
-    leave_for(root)?;
+    Tree::copy(&plan.work).and_then(|tree| tree.over(&work)).doing("/work")?;
+    leave_for(plan, &root)?;
     sethostname("buildroot").doing("host name")
 }
 
-/// `/proc` and `/dev` of a root.
-fn furnish(root: &Path) -> Outcome<()> {
-    mount_proc(&root.join("proc"))?;
-    let dev = root.join("dev");
-    mount_new("tmpfs", &dev, MsFlags::MS_NOSUID, "mode=755,size=64k")?;
-    for device in ["null", "zero", "full", "random", "urandom", "tty"] {
-        let (from, to) = (Path::new("/dev").join(device), dev.join(device));
-        File::create(&to).doing(to.display())?;
-        mount(Some(&from), &to, None::<&str>, MsFlags::MS_BIND, None::<&str>).doing(to.display())?;
+/// `/proc` and `/dev` of a root. No `/dev/tty`: nobody sits at a sandbox.
+fn furnish(root: &Root) -> Outcome<()> {
+    let (proc, dev) = (folder(root, "proc")?, folder(root, "dev")?);
+    mount_proc(&proc)?;
+    let dev = Root::own(mount_new("tmpfs", &dev, NO_SUID, "mode=755,size=64k")?);
+    for device in ["null", "zero", "full", "random", "urandom"] {
+        let to = dev.file(Path::new(device)).doing(device)?;
+        Tree::copy(&Path::new("/dev").join(device)).and_then(|tree| tree.over(&to)).doing(device)?;
     }
-    mount_new("devpts", &dev.join("pts"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")?;
-    mount_new("tmpfs", &dev.join("shm"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, TMPFS)?;
+    mount_new("devpts", &folder(&dev, "pts")?, NO_SUID | NO_PROGRAMS, "newinstance,ptmxmode=0666,mode=620")?;
+    mount_new("tmpfs", &folder(&dev, "shm")?, NO_SUID | NO_DEVICES, TMPFS)?;
     let links = [
         ("ptmx", "pts/ptmx"),
         ("fd", "/proc/self/fd"),
@@ -201,7 +248,7 @@ fn furnish(root: &Path) -> Outcome<()> {
         ("stderr", "/proc/self/fd/2"),
     ];
     for (link, to) in links {
-        symlink(to, dev.join(link)).doing(link)?;
+        dev.link(Path::new(link), Path::new(to)).doing(link)?;
     }
     Ok(())
 }
@@ -211,22 +258,19 @@ const PROC_READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// A `/proc` of the own PID namespace. What belongs to the machine cannot be written to: `sys/kernel/core_pattern` names a program that
 /// the kernel would run outside.
-fn mount_proc(at: &Path) -> Outcome<()> {
-    mount_new("proc", at, MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, "")?;
-    for part in PROC_READ_ONLY.map(|part| at.join(part)).into_iter().filter(|part| part.exists()) {
-        mount(Some(&part), &part, None::<&str>, MsFlags::MS_BIND, None::<&str>).doing(part.display())?;
-        set_read_only(&part)?;
+fn mount_proc(at: &OwnedFd) -> Outcome<()> {
+    let proc = Root::own(mount_new("proc", at, NO_SUID | NO_DEVICES | NO_PROGRAMS, "")?);
+    for part in PROC_READ_ONLY {
+        let place = match proc.find(Path::new(part)) {
+            Err(Errno::ENOENT) => continue,
+            other => other.doing(part)?,
+        };
+        Tree::copy_of(&place)
+            .and_then(Tree::read_only)
+            .and_then(|tree| tree.over(&place))
+            .doing(format!("read-only /proc/{part}"))?;
     }
     Ok(())
-}
-
-fn bind(from: &Path, to: &Path) -> Outcome<()> {
-    fs::create_dir_all(to).doing(to.display())?;
-    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).doing(format!(
-        "{} as {}",
-        from.display(),
-        to.display()
-    ))
 }
 
 /// What programs of the machine need besides `/usr`: where they look up names, check certificates, and find their libraries.
@@ -262,79 +306,61 @@ const PRIVATE: [&str; 4] = ["etc/pki/CA/private", "etc/pki/entitlement", "etc/pk
 /// Makes a root with the programs of this machine and nothing else of it, read-only; folders that are named are seen at their
 /// places. Scriptlets of packages run in here too, chrooted, which is no wall for root.
 fn enter_host(plan: &Plan, readable: &[PathBuf], writable: &[PathBuf], root: Option<&(Overlay, PathBuf)>) -> Outcome<()> {
-    let new = &plan.mount;
-    let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount_new("tmpfs", new, plain, "mode=755,size=16m")?;
+    let plain = NO_SUID | NO_DEVICES;
+    let new = Root::shared(mount_new("tmpfs", &open_folder(&plan.mount)?, plain, "mode=755,size=16m")?);
     for folder in ["usr", "bin", "sbin", "lib", "lib32", "lib64"] {
-        show(Path::new("/").join(folder).as_path(), new)?;
+        show(&Path::new("/").join(folder), &new)?;
     }
     for name in ETC {
-        show(&Path::new("/etc").join(name), new)?;
+        show(&Path::new("/etc").join(name), &new)?;
     }
-    for folder in PRIVATE.map(|folder| new.join(folder)).iter().filter(|folder| folder.exists()) {
-        mount_new("tmpfs", folder, plain, "mode=700,size=4k")?;
+    for place in PRIVATE.iter().filter_map(|folder| new.find(Path::new(folder)).ok()) {
+        mount_new("tmpfs", &place, plain, "mode=700,size=4k")?;
     }
-    for folder in ["tmp", "var/tmp", "var/log", "run"] {
-        mount_new("tmpfs", &new.join(folder), plain, TMPFS)?;
+    for path in ["tmp", "var/tmp", "var/log", "run"] {
+        mount_new("tmpfs", &folder(&new, path)?, plain, TMPFS)?;
     }
-    for folder in readable {
-        bind(folder, &below(new, folder))?;
-        set_read_only(&below(new, folder))?;
+    for path in readable {
+        let place = folder(&new, path)?;
+        Tree::copy(path).and_then(Tree::read_only).and_then(|tree| tree.over(&place)).doing(path.display())?;
     }
-    for folder in writable {
-        bind(folder, &below(new, folder))?;
+    for path in writable {
+        let place = folder(&new, path)?;
+        Tree::copy(path).and_then(|tree| tree.over(&place)).doing(path.display())?;
     }
-    furnish(new)?;
+    furnish(&new)?;
     if let Some((overlay, at)) = root {
-        mount_overlay(overlay, &below(new, at))?;
-        furnish(&below(new, at))?;
+        mount_overlay(overlay, &mounts::path_of(&folder(&new, at)?))?;
+        furnish(&Root::own(new.find(at).doing(at.display())?))?;
     }
-    leave_for(new)
+    leave_for(plan, &new)
 }
 
-/// A path of the machine as a path below a folder.
-fn below(folder: &Path, path: &Path) -> PathBuf {
-    folder.join(path.strip_prefix("/").unwrap_or(path))
-}
-
-/// Shows something of this machine, if it is there, at its place below another root. A link beside `/usr` leads into it and stays one;
+/// Shows something of this machine, if it is there, at its place in another root. A link beside `/usr` leads into it and stays one;
 /// what links of `/etc` lead to may lie in `/run` or `/var`, which are not seen.
-fn show(path: &Path, new: &Path) -> Outcome<()> {
-    let (Ok(kind), to) = (fs::metadata(path), below(new, path)) else { return Ok(()) };
-    fs::create_dir_all(to.parent().unwrap_or(new)).doing(to.display())?;
+fn show(path: &Path, new: &Root) -> Outcome<()> {
+    let Ok(kind) = fs::metadata(path) else { return Ok(()) };
     match fs::read_link(path) {
-        Ok(target) if !path.starts_with("/etc") => symlink(target, &to).doing(to.display()),
-        _ if kind.is_dir() => bind(path, &to).and_then(|()| set_read_only(&to)),
-        _ => fs::copy(path, &to).map(drop).doing(path.display()),
+        Ok(target) if !path.starts_with("/etc") => new.link(path, &target).doing(path.display()),
+        _ if kind.is_dir() => {
+            let place = folder(new, path)?;
+            Tree::copy(path).and_then(Tree::read_only).and_then(|tree| tree.over(&place)).map(drop).doing(path.display())
+        }
+        _ => {
+            let mut to = new.file(path).map(File::from).doing(path.display())?;
+            File::open(path).and_then(|mut from| std::io::copy(&mut from, &mut to)).map(drop).doing(path.display())
+        }
     }
 }
 
-/// Makes a folder the root and lets go of the old one.
-fn leave_for(root: &Path) -> Outcome<()> {
-    chdir(root).doing("chdir")?;
+/// Makes a folder the root and lets go of everything else, so that nothing is above it: not even who leaves a chroot in the sandbox, as
+/// scriptlets of packages can, comes out of it.
+fn leave_for(plan: &Plan, root: &Root) -> Outcome<()> {
+    climb(plan)?;
+    fchdir(root).doing("chdir")?;
     pivot_root(".", ".").doing("pivot_root")?;
     umount2(".", MntFlags::MNT_DETACH).doing("leaving the old root")?;
     chdir("/").doing("chdir")
-}
-
-/// Makes all mounts from a folder on read-only (mount_setattr(2), Linux 5.12).
-fn set_read_only(folder: &Path) -> Outcome<()> {
-    let path = CString::new(folder.as_os_str().as_encoded_bytes()).doing(folder.display())?;
-    // SAFETY: all zeroes is a valid `mount_attr`: nothing is set and nothing is cleared.
-    let mut change: libc::mount_attr = unsafe { std::mem::zeroed() };
-    change.attr_set = libc::MOUNT_ATTR_RDONLY;
-    // SAFETY: the path is a C string that lives through the call, and the structure has the size that is given.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            libc::AT_RECURSIVE,
-            &raw mut change,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).doing(format!("read-only {}", folder.display())) }
 }
 
 /// Programs that talk to themselves over loopback work; nobody else is there.
@@ -364,7 +390,8 @@ fn become_command(plan: &Plan) -> Outcome<i32> {
     nix::sys::prctl::set_no_new_privs().doing("no_new_privs")?;
     // Changing the user takes the order to die with the parent away.
     die_with_parent()?;
-    filter_calls()?;
+    // Scriptlets of packages are run in a chroot, from outside of the root.
+    calls::filter(matches!(plan.view, View::Host { .. }))?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     if chdir(Path::new(&plan.cwd)).is_err() {
         eprintln!("{}: no such folder in the root", plan.cwd);
@@ -380,7 +407,7 @@ fn become_command(plan: &Plan) -> Outcome<i32> {
     };
     let Err(error) = execvpe(program, &argv, &env);
     eprintln!("{}: {}", plan.argv[0], error.desc());
-    std::process::exit(if error == nix::errno::Errno::ENOENT { NOT_FOUND } else { NOT_FOUND - 1 })
+    std::process::exit(if error == Errno::ENOENT { NOT_FOUND } else { NOT_FOUND - 1 })
 }
 
 fn bound(plan: &Plan) -> Outcome<()> {
@@ -388,10 +415,12 @@ fn bound(plan: &Plan) -> Outcome<()> {
     setrlimit(Resource::RLIMIT_FSIZE, plan.file_bytes, plan.file_bytes).doing("file size")?;
     let files = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE).map_or(FILES_MAX, |(_, hard)| hard.min(FILES_MAX));
     setrlimit(Resource::RLIMIT_NOFILE, files, files).doing("open files")?;
-    if plan.cgroups.is_empty() {
-        // No control groups here: per process, and per user of the whole machine, is what is left.
-        setrlimit(Resource::RLIMIT_AS, plan.memory_bytes, plan.memory_bytes).doing("memory")?;
-        setrlimit(Resource::RLIMIT_NPROC, plan.processes, plan.processes).doing("processes")?;
+    // Per process, and per user of the whole machine, is what is left where there are no control groups.
+    if let Some(bytes) = plan.memory_bytes {
+        setrlimit(Resource::RLIMIT_AS, bytes, bytes).doing("memory")?;
+    }
+    if let Some(processes) = plan.processes {
+        setrlimit(Resource::RLIMIT_NPROC, processes, processes).doing("processes")?;
     }
     Ok(())
 }
@@ -409,45 +438,4 @@ fn drop_capabilities() {
     let sets = [low, low, 0, high, high, 0];
     // SAFETY: both point to arrays of the sizes that version 3 says, which live through the call.
     unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
-}
-
-/// Calls that no build needs and that reach deep into the kernel are refused with EPERM.
-fn filter_calls() -> Outcome<()> {
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, apply_filter};
-    let refused = [
-        libc::SYS_acct,
-        libc::SYS_add_key,
-        libc::SYS_bpf,
-        libc::SYS_clock_settime,
-        libc::SYS_delete_module,
-        libc::SYS_finit_module,
-        libc::SYS_init_module,
-        libc::SYS_io_uring_setup,
-        libc::SYS_kexec_load,
-        libc::SYS_keyctl,
-        libc::SYS_mount,
-        libc::SYS_move_mount,
-        libc::SYS_open_by_handle_at,
-        libc::SYS_open_tree,
-        libc::SYS_perf_event_open,
-        libc::SYS_quotactl,
-        libc::SYS_reboot,
-        libc::SYS_request_key,
-        libc::SYS_setns,
-        libc::SYS_settimeofday,
-        libc::SYS_swapoff,
-        libc::SYS_swapon,
-        libc::SYS_syslog,
-        libc::SYS_umount2,
-        libc::SYS_unshare,
-        libc::SYS_userfaultfd,
-    ];
-    let rules: BTreeMap<i64, Vec<SeccompRule>> = refused.into_iter().map(|call| (call, Vec::new())).collect();
-    let arch = std::env::consts::ARCH.try_into().doing("seccomp");
-    // seccompiler knows x86_64, aarch64 and riscv64; elsewhere namespaces and capabilities must do.
-    let Ok(arch) = arch else { return Ok(()) };
-    let eperm = SeccompAction::Errno(libc::EPERM as u32);
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, eperm, arch).doing("seccomp")?;
-    let program: BpfProgram = filter.try_into().doing("seccomp")?;
-    apply_filter(&program).doing("seccomp")
 }

@@ -4,9 +4,11 @@
 //! program once more, which [`main_if_asked`] turns into the launcher. What stops a command is the death of its first process:
 //! the kernel ends every process of a PID namespace with it (pid_namespaces(7)).
 
+mod calls;
 mod cgroup;
-mod disk;
+pub(crate) mod disk;
 mod launcher;
+pub(crate) mod mounts;
 mod plan;
 
 pub use plan::{Overlay, View};
@@ -17,6 +19,7 @@ use plan::Plan;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -115,6 +118,9 @@ pub enum SandboxError {
     /// A command line that no program can be given.
     #[error("the command line has {0} bytes, at most {PLAN_BYTES_MAX} fit")]
     TooLong(usize),
+    /// Somebody ended what had started the command, which has no verdict then.
+    #[error("the sandbox was ended from outside, by signal {0}")]
+    Ended(i32),
     /// Pipes, files, processes.
     #[error("the sandbox: {0}")]
     Io(#[from] io::Error),
@@ -137,13 +143,21 @@ impl Sandbox {
         cgroup::sweep();
     }
 
+    /// Which bounds do not hold for commands on this machine, in words; none where all do.
+    pub fn unbounded() -> Option<String> {
+        match Cgroup::new(&format!("{}-probe", std::process::id()), &Limits::default()) {
+            Ok(group) => group.missing(),
+            Err(problem) => Some(format!("control groups do not work here: {problem}")),
+        }
+    }
+
     /// Runs a command to its end. What it prints goes to `output` as it comes, both of its streams.
     pub fn run(&self, command: &Command<'_>, cancelled: &AtomicBool, output: &mut dyn FnMut(&[u8])) -> Result<Ended, SandboxError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let scratch = Scratch::new(command.work, &name)?;
         let cgroup = Cgroup::new(&name, &command.limits)?;
-        let plan = Plan::of(command, &scratch.path, cgroup.join_files());
+        let plan = Plan::of(command, &scratch.path, &cgroup);
         let text = serde_json::to_string(&plan).map_err(io::Error::other)?;
         if text.len() > PLAN_BYTES_MAX {
             return Err(SandboxError::TooLong(text.len()));
@@ -183,8 +197,9 @@ impl Sandbox {
         if let Some(stopped) = stopped.or_else(|| watch.after(status.success())) {
             return Ok(stopped);
         }
+        let Some(status) = status.code() else { return Err(SandboxError::Ended(status.signal().unwrap_or(0))) };
         let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let status = u8::try_from(status.code().unwrap_or(255)).unwrap_or(255);
+        let status = u8::try_from(status).unwrap_or(255);
         Ok(Ended::Exited { status, stdout: heard.stdout, cut: heard.cut, elapsed_ms })
     }
 }
@@ -323,6 +338,9 @@ impl Watch<'_> {
 
     /// What the end of the command was really due to.
     fn after(&self, success: bool) -> Option<Ended> {
+        if self.cancelled.load(Ordering::SeqCst) {
+            return Some(Ended::Cancelled);
+        }
         if self.cgroup.out_of_memory() {
             return Some(Ended::OutOfMemory);
         }

@@ -1,6 +1,7 @@
 //! What the launcher is told: everything that it does, decided beforehand.
 
 use super::Command;
+use super::cgroup::Cgroup;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -52,14 +53,16 @@ pub(super) struct Plan {
     pub(super) network: bool,
     /// Files of the control groups to write the own process id into.
     pub(super) cgroups: Vec<PathBuf>,
-    pub(super) memory_bytes: u64,
-    pub(super) processes: u64,
+    /// Of each process, where no control group bounds them together.
+    pub(super) memory_bytes: Option<u64>,
+    /// Of the user, where no control group bounds them.
+    pub(super) processes: Option<u64>,
     /// Largest single file.
     pub(super) file_bytes: u64,
 }
 
 impl Plan {
-    pub(super) fn of(command: &Command<'_>, scratch: &Path, cgroups: Vec<PathBuf>) -> Self {
+    pub(super) fn of(command: &Command<'_>, scratch: &Path, cgroup: &Cgroup) -> Self {
         let home = if command.as_root { "/root" } else { "/builddir" };
         let clean =
             [("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"), ("HOME", home), ("LANG", "C.UTF-8"), ("TZ", "UTC"), ("TERM", "dumb")];
@@ -76,9 +79,9 @@ impl Plan {
             cwd: command.cwd.clone(),
             as_root: command.as_root,
             network: command.network,
-            cgroups,
-            memory_bytes: command.limits.memory_bytes,
-            processes: u64::from(command.limits.processes),
+            cgroups: cgroup.join_files(),
+            memory_bytes: (!cgroup.memory).then_some(command.limits.memory_bytes),
+            processes: (!cgroup.processes).then_some(u64::from(command.limits.processes)),
             file_bytes: command.limits.disk_bytes,
         }
     }

@@ -31,6 +31,11 @@ pub struct Line {
     pub log: Vec<u8>,
     pub renewed: usize,
     pub reports: Vec<Report>,
+    /// Reports that came after the lease was over, and how much was said under it by then.
+    pub refused: Vec<Report>,
+    pub said_too_late: usize,
+    /// Times that a file was fetched.
+    pub downloads: usize,
     /// Requests that are answered with 503 before any is served.
     pub away_for: usize,
     /// Whether the lease is over.
@@ -96,7 +101,9 @@ async fn lease(State(line): State<Shared>) -> Response {
 }
 
 fn lost(line: &Shared) -> Option<Response> {
-    line.lock().unwrap().lease_lost.then(|| problem(StatusCode::CONFLICT, "lease 1 is over"))
+    let mut line = line.lock().unwrap();
+    line.said_too_late += usize::from(line.lease_lost);
+    line.lease_lost.then(|| problem(StatusCode::CONFLICT, "lease 1 is over"))
 }
 
 async fn renew(State(line): State<Shared>, Json(_): Json<Holding>) -> Response {
@@ -124,6 +131,7 @@ async fn log(State(line): State<Shared>, Query(place): Query<Place>, Query(_): Q
 
 async fn report(State(line): State<Shared>, Json(report): Json<Report>) -> Response {
     if let Some(response) = lost(&line) {
+        line.lock().unwrap().refused.push(report);
         return response;
     }
     line.lock().unwrap().reports.push(report);
@@ -131,7 +139,9 @@ async fn report(State(line): State<Shared>, Json(report): Json<Report>) -> Respo
 }
 
 async fn download(State(line): State<Shared>, Path(digest): Path<String>) -> Response {
-    match line.lock().unwrap().blobs.get(&digest.parse().unwrap()) {
+    let mut line = line.lock().unwrap();
+    line.downloads += 1;
+    match line.blobs.get(&digest.parse().unwrap()) {
         Some(bytes) => bytes.clone().into_response(),
         None => problem(StatusCode::NOT_FOUND, "no such blob"),
     }
