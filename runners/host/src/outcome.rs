@@ -28,7 +28,7 @@ pub fn of(end: End, plugin: &str, time_s: u32, artifacts: Vec<Artifact>) -> Outc
 
 /// The answer of a runner that stops: the task goes back to the line as it was, whatever the plugin has made of its end.
 pub fn handed_back() -> Outcome {
-    failed(Blame::Environment, "the runner was stopped".to_owned())
+    Outcome::HandedBack { reason: "the runner was stopped".to_owned() }
 }
 
 fn failed(blame: Blame, reason: String) -> Outcome {

@@ -20,7 +20,7 @@ fn answered_in_vain(line: &Shared) -> Vec<Outcome> {
 }
 
 fn handed_back() -> Outcome {
-    Outcome::Failed(Failure { blame: Blame::Environment, reason: "the runner was stopped".to_owned() })
+    Outcome::HandedBack { reason: "the runner was stopped".to_owned() }
 }
 
 #[test]
