@@ -1,110 +1,13 @@
 //! What a foreign command can do to the machine: nothing. Each of these tries something, in the root that packages are tried in.
 
-use millrace_core::platform::{Limits, Platform};
-use millrace_host::buildroot::{Buildroots, Kind, Recipe, Root, RootError, Session};
-use millrace_host::sandbox::{Command, Ended, Sandbox, View};
-use millrace_tests::up::{Machine, platform, processes_with};
+use crate::yard::{PATIENCE, Yard, status};
+use millrace_host::buildroot::RootError;
+use millrace_host::sandbox::{Ended, View};
+use millrace_tests::up::processes_with;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-const LIMITS: Limits =
-    Limits { memory_bytes: 200_000_000, disk_bytes: 100_000_000, processes: 50, time_s: 60, log_bytes: 1_000_000 };
-
-/// Longer than any of these takes; what must be stopped sooner says so itself.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A root, and a folder for a task.
-struct Yard {
-    folder: tempfile::TempDir,
-    sandbox: Sandbox,
-    roots: Buildroots,
-}
-
-impl Yard {
-    fn new() -> Self {
-        let (machine, folder) = (Machine::here(), tempfile::tempdir().unwrap());
-        fs::create_dir(folder.path().join("work")).unwrap();
-        fs::set_permissions(folder.path().join("work"), fs::Permissions::from_mode(0o777)).unwrap();
-        let sandbox = Sandbox::new(machine.program);
-        let roots = Buildroots::new(&machine.work.join("roots"), sandbox.clone()).unwrap();
-        Self { folder, sandbox, roots }
-    }
-
-    fn work(&self) -> PathBuf {
-        self.folder.path().join("work")
-    }
-
-    /// Makes a root with packages; the answer, and what was said.
-    fn try_root(&self, packages: &[&str]) -> (Result<Root, RootError>, String) {
-        let (work, never, mut said) = (self.work(), AtomicBool::new(false), String::new());
-        let mut output = |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes));
-        let limits = Limits { memory_bytes: 4 << 30, disk_bytes: 4 << 30, processes: 500, log_bytes: 16 << 20, ..LIMITS };
-        let mut session =
-            Session { work: &work, limits, time_left: Duration::from_secs(300), cancelled: &never, output: &mut output };
-        let packages: Vec<String> = packages.iter().map(|package| (*package).to_owned()).collect();
-        (self.roots.create(&recipe(), Kind::Minimal, &packages, &mut session), said)
-    }
-
-    fn root(&self) -> Root {
-        let (root, said) = self.try_root(&[]);
-        root.unwrap_or_else(|error| panic!("{error}\n{said}"))
-    }
-
-    /// Runs a script as the ordinary user; how it ended, and what it printed.
-    fn bash(&self, script: &str) -> (Ended, String) {
-        self.run(&["/bin/bash", "-c", script], PATIENCE, false)
-    }
-
-    fn run(&self, argv: &[&str], timeout: Duration, as_root: bool) -> (Ended, String) {
-        self.run_until(argv, timeout, as_root, &AtomicBool::new(false))
-    }
-
-    fn run_until(&self, argv: &[&str], timeout: Duration, as_root: bool, cancelled: &AtomicBool) -> (Ended, String) {
-        let root = self.root();
-        self.run_in(root.view(), argv, timeout, as_root, cancelled)
-    }
-
-    fn run_in(&self, view: View, argv: &[&str], timeout: Duration, as_root: bool, cancelled: &AtomicBool) -> (Ended, String) {
-        let (work, mut said) = (self.work(), String::new());
-        let command = Command {
-            view,
-            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
-            env: Vec::new(),
-            cwd: "/tmp".to_owned(),
-            stdin: Vec::new(),
-            timeout,
-            as_root,
-            limits: LIMITS,
-            work: &work,
-            capture_bytes_max: 0,
-            network: false,
-        };
-        let ended = self.sandbox.run(&command, cancelled, &mut |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes)));
-        (ended.unwrap(), said)
-    }
-}
-
-/// What the tests' platform is made from, without what the line releases.
-fn recipe() -> Recipe {
-    let platform = Platform::parse("platform.toml", &platform(&Machine::here().repository, "")).unwrap();
-    Recipe {
-        arch: std::env::consts::ARCH.parse().unwrap(),
-        releasever: platform.releasever,
-        module_platform: platform.module_platform,
-        repositories: platform.repositories,
-        buildroot: platform.buildroot,
-    }
-}
-
-fn status(ended: &Ended) -> Option<u8> {
-    match ended {
-        Ended::Exited { status, .. } => Some(*status),
-        _ => None,
-    }
-}
 
 #[test]
 fn the_status_is_as_shells_have_it() {
@@ -229,7 +132,8 @@ fn what_works_on_a_root_from_outside_sees_programs_and_no_secrets() {
     }
     fs::write(yard.folder.path().join("key"), "secret").unwrap();
     let run = |script: &str| {
-        let view = View::Host { readable: vec![readable.clone()], writable: vec![writable.clone()], root: None };
+        let view =
+            View::Host { readable: vec![readable.clone()], writable: vec![writable.clone()], root: None, elsewhere: Vec::new() };
         let (ended, said) = yard.run_in(view, &["/bin/bash", "-c", script], PATIENCE, true, &never);
         (status(&ended) == Some(0), said)
     };

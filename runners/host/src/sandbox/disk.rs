@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How often a small folder is measured.
@@ -12,7 +12,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Share of the time that measuring a large folder may take: one part in this many.
 const SHARE: u32 = 20;
 
-/// Measures a folder again and again, the more seldom the longer it takes.
+/// Measures folders again and again, the more seldom the longer it takes.
 pub(super) struct Watch {
     bytes_max: u64,
     due: Instant,
@@ -23,20 +23,20 @@ impl Watch {
         Self { bytes_max, due: Instant::now() + PAUSE }
     }
 
-    /// Whether the folder has outgrown its bound, as far as it was time to look.
-    pub(super) fn is_over(&mut self, folder: &Path) -> bool {
+    /// Whether the folders together have outgrown their bound, as far as it was time to look.
+    pub(super) fn is_over(&mut self, folders: &[PathBuf]) -> bool {
         if Instant::now() < self.due {
             return false;
         }
         let began = Instant::now();
-        let over = used(folder) > self.bytes_max;
+        let over = folders.iter().map(|folder| used(folder)).sum::<u64>() > self.bytes_max;
         self.due = Instant::now() + PAUSE.max(began.elapsed() * SHARE);
         over
     }
 }
 
 /// Bytes on the disk below a folder, on its own file system. What vanishes meanwhile does not count.
-pub(super) fn used(folder: &Path) -> u64 {
+pub fn used(folder: &Path) -> u64 {
     let Ok(top) = fs::symlink_metadata(folder) else { return 0 };
     let (mut bytes, mut open, mut linked) = (0, vec![folder.to_owned()], BTreeSet::new());
     while let Some(folder) = open.pop() {

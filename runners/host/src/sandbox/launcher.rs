@@ -3,7 +3,7 @@
 //! Three processes: the launcher, which the host can kill and whose death kills the next; the first process of the PID namespace, which
 //! sets everything up and reaps; and the command.
 
-use super::plan::{Overlay, Plan, USER, View};
+use super::plan::{Overlay, Plan, Shown, USER, View};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
@@ -129,7 +129,7 @@ fn first_process(plan: &Plan) -> Outcome<i32> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).doing("private mounts")?;
     match &plan.view {
         View::Root(overlay) => enter_root(plan, overlay)?,
-        View::Host { readable, writable, root } => enter_host(plan, readable, writable, root.as_ref())?,
+        View::Host { readable, writable, root, elsewhere } => enter_host(plan, readable, writable, root.as_ref(), elsewhere)?,
     }
     if !plan.network {
         bring_loopback_up();
@@ -261,7 +261,13 @@ const PRIVATE: [&str; 4] = ["etc/pki/CA/private", "etc/pki/entitlement", "etc/pk
 
 /// Makes a root with the programs of this machine and nothing else of it, read-only; folders that are named are seen at their
 /// places. Scriptlets of packages run in here too, chrooted, which is no wall for root.
-fn enter_host(plan: &Plan, readable: &[PathBuf], writable: &[PathBuf], root: Option<&(Overlay, PathBuf)>) -> Outcome<()> {
+fn enter_host(
+    plan: &Plan,
+    readable: &[PathBuf],
+    writable: &[PathBuf],
+    root: Option<&(Overlay, PathBuf)>,
+    elsewhere: &[(Shown, PathBuf)],
+) -> Outcome<()> {
     let new = &plan.mount;
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount_new("tmpfs", new, plain, "mode=755,size=16m")?;
@@ -286,8 +292,20 @@ fn enter_host(plan: &Plan, readable: &[PathBuf], writable: &[PathBuf], root: Opt
     }
     furnish(new)?;
     if let Some((overlay, at)) = root {
-        mount_overlay(overlay, &below(new, at))?;
-        furnish(&below(new, at))?;
+        let at = below(new, at);
+        fs::create_dir_all(&at).doing(at.display())?;
+        mount_overlay(overlay, &at)?;
+        furnish(&at)?;
+    }
+    for (shown, at) in elsewhere {
+        let at = below(new, at);
+        match shown {
+            Shown::Itself(folder) => bind(folder, &at)?,
+            Shown::Under(overlay) => {
+                fs::create_dir_all(&at).doing(at.display())?;
+                mount_overlay(overlay, &at)?;
+            }
+        }
     }
     leave_for(new)
 }
