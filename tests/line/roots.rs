@@ -1,10 +1,11 @@
 //! Roots with packages that try to reach the next one, and roots of distributions whose rpm looks elsewhere.
 
+use crate::specs::{files, generated};
 use crate::yard::{PATIENCE, Yard, recipe, status};
 use millrace_core::Digest;
 use millrace_core::platform::Repository;
 use millrace_host::buildroot::{Recipe, RootError};
-use millrace_tests::up::run;
+use millrace_tests::up::{Up, run};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,7 +89,7 @@ fn a_scriptlet_that_leaves_its_root_changes_nothing_that_others_use() {
         .arg(folder.path().join("escape.c")));
     let spec = "Name: escape\nVersion: 1\nRelease: 1\nSummary: x\nLicense: MIT\nSource0: escape\nAutoReqProv: no\n\
                 %global debug_package %{nil}\n%global __strip /bin/true\n%description\nx\n%install\n\
-                install -D -m 755 %{SOURCE0} %{buildroot}/usr/bin/escape\n%post\n/usr/bin/escape\n%files\n/usr/bin/escape\n";
+                install -D -m 755 %{SOURCE0} %{buildroot}/usr/bin/escape\n%post\n/usr/bin/escape; exit 0\n%files\n/usr/bin/escape\n";
     let key = folder.path().join("RPM-GPG-KEY");
     fs::write(&key, "a key").unwrap();
     let mut recipe = with(repository(folder.path(), spec), None);
@@ -145,4 +146,23 @@ fn a_package_of_the_platform_that_nobody_has_is_the_platforms_business() {
     let (root, _) = Yard::new().try_recipe(&recipe, &[]);
     let Err(RootError::Refused(problem)) = root else { panic!("{root:?}") };
     assert!(problem.contains("`minimal` under `buildroot`") && problem.contains("no-such-package"), "{problem}");
+}
+
+#[test]
+fn what_a_spec_finds_out_that_it_needs_is_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), "");
+    let spec = generated(("ed", "/usr/bin/ed"), ("chrpath >= 0.10", "/usr/bin/chrpath"));
+    let commit = up.push_new("generated", &files(&spec));
+    let (told, released) = up.watch(&commit);
+    assert!(released, "{told}\n{}", up.log());
+}
+
+#[test]
+fn what_a_spec_finds_out_and_nobody_has_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), "");
+    let commit = up.push_new("generated", &files(&generated(("no-such-thing", "/nothing"), ("ed", "/nothing"))));
+    let (told, released) = up.watch(&commit);
+    assert!(!released && told.contains("no-such-thing") && told.contains("correct the spec"), "{told}\n{}", up.log());
 }
