@@ -1,7 +1,7 @@
 //! Roots with packages that try to reach the next one, and roots of distributions whose rpm looks elsewhere.
 
 use crate::specs::{files, generated};
-use crate::yard::{PATIENCE, Yard, recipe, status};
+use crate::yard::{PATIENCE, ROOT_BYTES_MAX, Yard, recipe, status};
 use millrace_core::Digest;
 use millrace_core::platform::Repository;
 use millrace_host::buildroot::{Recipe, RootError};
@@ -137,6 +137,22 @@ fn a_root_whose_rpm_looks_elsewhere_sees_what_dnf_installed() {
     assert!(removed.is_ok(), "{removed:?}\n{said}");
     let (ended, said) = yard.run_in(root.view(), &["/bin/rpm", "-q", "ed"], PATIENCE, true, &never);
     assert_ne!(status(&ended), Some(0), "rpm inside does not see that it is gone: {said}");
+}
+
+#[test]
+fn a_root_that_fills_the_disk_while_it_is_made_is_stopped() {
+    let (shared, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // Half as much again as it may, and no more than that where nobody stops it.
+    let files = ROOT_BYTES_MAX * 3 / 2 / (100 << 20);
+    let spec = format!(
+        "Name: big\nVersion: 1\nRelease: 1\nSummary: x\nLicense: MIT\nBuildArch: noarch\nRequires(post): coreutils\n%description\nx\n\
+         %post\nfor n in $(seq {files}); do head -c 100M /dev/zero > /big$n; sleep 0.2; done\n%files\n"
+    );
+    let mut recipe = with(repository(folder.path(), &spec), None);
+    recipe.buildroot.minimal.push("big".to_owned());
+    let (root, said) = Yard::apart(shared.path()).try_recipe(&recipe, &[]);
+    let Err(RootError::Refused(problem)) = root else { panic!("{root:?}\n{said}") };
+    assert!(problem.contains("do not fit into the disk"), "{problem}");
 }
 
 #[test]

@@ -16,6 +16,9 @@ const LIMITS: Limits =
 /// Longer than any of these takes; what must be stopped sooner says so itself.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What making a root may put on the disk, in bytes: the small one that these are made from takes a tenth of it.
+pub const ROOT_BYTES_MAX: u64 = 2 << 30;
+
 /// A root, and a folder for a task.
 pub struct Yard {
     /// Around the task's folder.
@@ -63,7 +66,7 @@ impl Yard {
     pub fn with_session<T>(&self, work: impl FnOnce(&mut Session<'_>) -> Result<T, RootError>) -> (Result<T, RootError>, String) {
         let (folder, never, mut said) = (self.work(), AtomicBool::new(false), String::new());
         let mut output = |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes));
-        let limits = Limits { memory_bytes: 4 << 30, disk_bytes: 4 << 30, processes: 500, log_bytes: 16 << 20, ..LIMITS };
+        let limits = Limits { memory_bytes: 4 << 30, disk_bytes: ROOT_BYTES_MAX, processes: 500, log_bytes: 16 << 20, ..LIMITS };
         let mut session =
             Session { work: &folder, limits, time_left: Duration::from_secs(300), cancelled: &never, output: &mut output };
         let done = work(&mut session);
