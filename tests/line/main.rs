@@ -7,5 +7,7 @@ mod bad_packages;
 mod crash;
 mod own_step;
 mod release;
+mod roots;
 mod sandbox;
 mod specs;
+mod yard;

@@ -1,135 +1,19 @@
 //! What a foreign command can do to the machine: nothing. Each of these tries something, in the root that packages are tried in.
 
 use crate::specs::{empty, files};
-use millrace_core::platform::{Limits, Platform};
-use millrace_host::buildroot::{Buildroots, Kind, Recipe, Root, RootError, Session};
-use millrace_host::sandbox::{Command, Ended, Overlay, Sandbox, SandboxError, View};
-use millrace_tests::up::{Machine, Up, platform, processes_with};
+use crate::yard::{PATIENCE, Yard, status};
+use millrace_host::buildroot::RootError;
+use millrace_host::sandbox::{Ended, Overlay, SandboxError, View};
+use millrace_tests::up::{Machine, Up, processes_with};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-const LIMITS: Limits =
-    Limits { memory_bytes: 200_000_000, disk_bytes: 100_000_000, processes: 50, time_s: 60, log_bytes: 1_000_000 };
-
-/// Longer than any of these takes; what must be stopped sooner says so itself.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A root, and a folder for a task.
-struct Yard {
-    folder: tempfile::TempDir,
-    sandbox: Sandbox,
-    roots: Buildroots,
-}
-
-impl Yard {
-    fn new() -> Self {
-        let (machine, folder) = (Machine::here(), tempfile::tempdir().unwrap());
-        fs::create_dir_all(folder.path().join("task/work")).unwrap();
-        fs::set_permissions(folder.path().join("task/work"), fs::Permissions::from_mode(0o777)).unwrap();
-        let sandbox = Sandbox::new(machine.program);
-        let roots = Buildroots::new(&machine.work.join("roots"), sandbox.clone()).unwrap();
-        Self { folder, sandbox, roots }
-    }
-
-    fn work(&self) -> PathBuf {
-        self.folder.path().join("task/work")
-    }
-
-    /// Makes a root with packages; the answer, and what was said.
-    fn try_root(&self, packages: &[&str]) -> (Result<Root, RootError>, String) {
-        let (work, never, mut said) = (self.work(), AtomicBool::new(false), String::new());
-        let mut output = |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes));
-        let limits = Limits { memory_bytes: 4 << 30, disk_bytes: 4 << 30, processes: 500, log_bytes: 16 << 20, ..LIMITS };
-        let mut session =
-            Session { work: &work, limits, time_left: Duration::from_secs(300), cancelled: &never, output: &mut output };
-        let packages: Vec<String> = packages.iter().map(|package| (*package).to_owned()).collect();
-        (self.roots.create(&recipe(), Kind::Minimal, &packages, &mut session), said)
-    }
-
-    fn root(&self) -> Root {
-        let (root, said) = self.try_root(&[]);
-        root.unwrap_or_else(|error| panic!("{error}\n{said}"))
-    }
-
-    /// Runs a script as the ordinary user; how it ended, and what it printed.
-    fn bash(&self, script: &str) -> (Ended, String) {
-        self.run(&["/bin/bash", "-c", script], PATIENCE, false)
-    }
-
-    fn run(&self, argv: &[&str], timeout: Duration, as_root: bool) -> (Ended, String) {
-        self.run_until(argv, timeout, as_root, &AtomicBool::new(false))
-    }
-
-    fn run_until(&self, argv: &[&str], timeout: Duration, as_root: bool, cancelled: &AtomicBool) -> (Ended, String) {
-        let root = self.root();
-        self.run_in(root.view(), argv, timeout, as_root, cancelled)
-    }
-
-    fn run_in(&self, view: View, argv: &[&str], timeout: Duration, as_root: bool, cancelled: &AtomicBool) -> (Ended, String) {
-        let mut said = String::new();
-        let heard = &mut |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes));
-        let ended = self.hear(view, argv, timeout, as_root, cancelled, heard);
-        (ended.unwrap(), said)
-    }
-
-    fn hear(
-        &self,
-        view: View,
-        argv: &[&str],
-        timeout: Duration,
-        as_root: bool,
-        cancelled: &AtomicBool,
-        heard: &mut dyn FnMut(&[u8]),
-    ) -> Result<Ended, SandboxError> {
-        let work = self.work();
-        let command = Command {
-            view,
-            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
-            env: Vec::new(),
-            cwd: "/".to_owned(),
-            stdin: Vec::new(),
-            timeout,
-            as_root,
-            limits: LIMITS,
-            work: &work,
-            capture_bytes_max: 0,
-            network: false,
-        };
-        self.sandbox.run(&command, cancelled, heard)
-    }
-
-    /// Starts a script, and does something as soon as it is heard of.
-    fn when_heard(&self, script: &str, act: &mut dyn FnMut(&AtomicBool)) -> Result<Ended, SandboxError> {
-        let (root, cancelled) = (self.root(), AtomicBool::new(false));
-        self.hear(root.view(), &["/bin/bash", "-c", script], PATIENCE, false, &cancelled, &mut |_| act(&cancelled))
-    }
-}
-
-/// What the tests' platform is made from, without what the line releases.
-fn recipe() -> Recipe {
-    let platform = Platform::parse("platform.toml", &platform(&Machine::here().repository, "")).unwrap();
-    Recipe {
-        arch: std::env::consts::ARCH.parse().unwrap(),
-        releasever: platform.releasever,
-        module_platform: platform.module_platform,
-        repositories: platform.repositories,
-        buildroot: platform.buildroot,
-    }
-}
-
-fn status(ended: &Ended) -> Option<u8> {
-    match ended {
-        Ended::Exited { status, .. } => Some(*status),
-        _ => None,
-    }
-}
 
 #[test]
 fn the_status_is_as_shells_have_it() {
@@ -280,8 +164,8 @@ fn links_in_a_root_that_is_worked_on_from_outside_lead_nowhere_either() {
             with_link(place, target, |yard, overlay| {
                 let own = yard.folder.path().join("task/own");
                 fs::create_dir_all(own.join("root")).unwrap();
-                let view =
-                    View::Host { readable: Vec::new(), writable: vec![own.clone()], root: Some((overlay, own.join("root"))) };
+                let root = Some((overlay, own.join("root")));
+                let view = View::Host { readable: Vec::new(), writable: vec![own.clone()], root, elsewhere: Vec::new() };
                 let argv = ["/bin/bash", "-c", "echo x > /dev/null && echo did it"];
                 let (ended, said) = yard.run_in(view, &argv, PATIENCE, true, &AtomicBool::new(false));
                 assert_eq!((status(&ended), said.as_str()), (Some(0), "did it\n"), "/{place} to {target}");
@@ -455,7 +339,7 @@ const CLIMB: &str = r#"mkdir "/tmp/jail"; chroot "/tmp/jail" or die $!; chdir ".
 #[test]
 fn a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves() {
     if std::env::var_os(ELSEWHERE).is_some() {
-        let view = View::Host { readable: Vec::new(), writable: Vec::new(), root: None };
+        let view = View::Host { readable: Vec::new(), writable: Vec::new(), root: None, elsewhere: Vec::new() };
         let (ended, said) = Yard::new().run_in(view, &["perl", "-e", CLIMB], PATIENCE, true, &AtomicBool::new(false));
         assert_eq!((status(&ended), said.as_str()), (Some(0), "out of the jail, and not out of the sandbox"));
         return;
@@ -566,7 +450,8 @@ fn what_works_on_a_root_from_outside_sees_programs_and_no_secrets() {
     }
     fs::write(yard.folder.path().join("key"), "secret").unwrap();
     let run = |script: &str| {
-        let view = View::Host { readable: vec![readable.clone()], writable: vec![writable.clone()], root: None };
+        let view =
+            View::Host { readable: vec![readable.clone()], writable: vec![writable.clone()], root: None, elsewhere: Vec::new() };
         let (ended, said) = yard.run_in(view, &["/bin/bash", "-c", script], PATIENCE, true, &never);
         (status(&ended) == Some(0), said)
     };

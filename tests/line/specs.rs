@@ -86,6 +86,18 @@ pub fn empty(name: &str, header: &str, build: &str) -> Vec<(String, String)> {
     vec![(format!("{name}.spec"), spec)]
 }
 
+/// A package that finds out what it needs while it is built, in two rounds: first a package of the platform, and then, where that is
+/// there, another.
+pub fn generated(first: (&str, &str), second: (&str, &str)) -> Vec<(String, String)> {
+    let ((first, its_file), (second, other_file)) = (first, second);
+    let spec = format!(
+        "Name: generated\nVersion: 1\nRelease: 1%{{?dist}}\nSummary: For tests\nLicense: MIT\n%global debug_package %{{nil}}\n\
+         %description\nFor tests.\n%prep\n%setup -q -c -T\n%generate_buildrequires\necho {first}\n\
+         if test -e {its_file}; then echo '{second}'; fi\n%build\ntest -e {its_file}\ntest -e {other_file}\n%files\n"
+    );
+    vec![("generated.spec".to_owned(), spec)]
+}
+
 /// As borrowed texts.
 pub fn files(owned: &[(String, String)]) -> Vec<(&str, &str)> {
     owned.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect()

@@ -205,12 +205,12 @@ mod tests {
     fn what_no_record_can_hold_is_refused_and_what_passes_is_tried_again() {
         let key = || Key::new(Table::Build, "b");
         let status = |error: SaveError| Denied::from(AdvanceError::from(error)).status().0.as_u16();
-        assert_eq!(status(SaveError::TooLarge { key: key(), bytes: 400_000 }), 400);
+        assert_eq!(status(SaveError::TooLarge { what: "b".to_owned(), bytes: 400_000 }), 400);
         assert_eq!(status(StateError::Unfit("it has 101 writes".to_owned()).into()), 400);
         assert_eq!(status(SaveError::Conflict(key())), 503);
         assert_eq!(status(StateError::Unavailable("it is locked".to_owned()).into()), 503);
         assert_eq!(status(StateError::Corrupt("build `b`".to_owned()).into()), 503);
-        let words = Denied::from(SaveError::TooLarge { key: key(), bytes: 400_000 }).to_string();
+        let words = Denied::from(SaveError::TooLarge { what: "b".to_owned(), bytes: 400_000 }).to_string();
         assert_eq!(words, "b is 400000 bytes, at most 389120 fit");
     }
 }

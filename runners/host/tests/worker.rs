@@ -3,7 +3,7 @@
 
 mod world;
 
-use millrace_core::task::{Blame, Failure, Outcome};
+use millrace_core::task::Outcome;
 use millrace_host::worker::{WorkerError, run};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

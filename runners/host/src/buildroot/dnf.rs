@@ -1,34 +1,47 @@
-//! dnf and rpm of this machine, working on a root from outside (dnf(8), dnf.conf(5)).
+//! dnf and rpm of this machine, working on a root from outside (dnf(8)).
+//!
+//! Scriptlets run where dnf runs, and what they leave must not reach another task: what all tasks share is never writable while one may
+//! run, and what dnf is told to do lies in a folder that only the host writes to.
 
-use super::recipe::{Recipe, TEXT_BYTES_MAX, fetch};
+mod configuration;
+mod database;
+mod words;
+
+use super::recipe::{Fingerprints, Recipe};
 use super::store::Store;
 use super::{Installed, RootError, Session};
-use crate::sandbox::{Command, Ended, Overlay, Sandbox, View};
-use millrace_core::Digest;
+use crate::sandbox::{Command, Ended, Overlay, Sandbox, Shown, View};
 use millrace_core::platform::RELEASED_REPOSITORY;
-use std::fmt::Write;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
-/// Where rpm keeps its database in a root. Distributions differ, and so does the machine's own rpm.
+/// Where dnf and rpm of this machine keep a root's database. Distributions differ, and so does the machine's own rpm.
 const DATABASE: &str = "/var/lib/rpm";
+
+/// Where a root sees metadata and packages while dnf works on it: in a file system that is new with every command, so that nothing of it
+/// stays in the root.
+const CACHE: &str = "/dev/dnf";
 
 /// Output of dnf that is kept to be read, in bytes.
 const SAID_BYTES_MAX: usize = 4 << 20;
 
-/// How long the platform's metadata is good for dnf, in seconds. What was asked for anew is decided by fingerprints.
-const METADATA_S: u32 = 600;
+/// How soon somebody who waits for the cache looks again.
+const LOOK: Duration = Duration::from_millis(50);
 
-/// Set up for one task.
+/// Set up for one root.
 #[derive(Debug)]
 pub(super) struct Dnf {
-    /// Configuration, home and mount point: a folder beside the task's.
-    own: PathBuf,
-    /// Metadata and packages, shared by all tasks.
+    /// A folder beside the task's: `conf`, which is only read; `tmp`; and what dnf writes over the cache.
+    own: TempDir,
+    /// Metadata and packages, shared by all tasks. Written to only while no scriptlet can run.
     cache: PathBuf,
     /// Repositories that are folders of this machine.
     local: Vec<PathBuf>,
+    /// Whether the line's own repository is among them.
+    released: bool,
     common: Vec<String>,
 }
 
@@ -41,25 +54,53 @@ pub(super) enum Said {
     Nothing,
 }
 
+/// What dnf shall do to a root.
+#[derive(Debug)]
+pub(super) struct Change<'a> {
+    /// `install` or `upgrade`.
+    pub(super) verb: &'a str,
+    /// Names, groups, capabilities and paths of files.
+    pub(super) packages: Vec<String>,
+    /// Whether what the line has released counts.
+    pub(super) with_released: bool,
+    /// Whether repositories are to be asked what they have now.
+    pub(super) fresh: bool,
+}
+
+/// What a command may see and reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// The root alone.
+    Root,
+    /// The cache too; what is written to it is dropped.
+    Cache,
+    /// The network, and the cache for good. No scriptlet runs.
+    Network,
+}
+
 impl Dnf {
-    pub(super) fn new(store: &Store, recipe: &Recipe, work: &Path) -> Result<Self, RootError> {
-        let own = work.parent().unwrap_or(work).join(".dnf");
-        let cache = store.folder().join("dnf");
-        for folder in [&cache, &own.join("root")] {
+    pub(super) fn new(store: &Store, recipe: &Recipe, now: &Fingerprints, work: &Path) -> Result<Self, RootError> {
+        let own = tempfile::Builder::new().prefix(".dnf-").tempdir_in(work.parent().unwrap_or(work))?;
+        let cache = store.folder().join("dnf").join(recipe.arch.as_str());
+        let conf = own.path().join("conf");
+        for folder in [&cache, &conf, &own.path().join("tmp")] {
             fs::create_dir_all(folder)?;
         }
-        // Mounts are not the packages' business, and rpm must find its database where dnf left it.
-        fs::write(own.join(".rpmmacros"), format!("%_dbpath {DATABASE}\n%_db_backend sqlite\n%_netsharedpath /proc:/sys:/dev\n"))?;
-        fs::write(own.join("dnf.conf"), configuration(recipe, &cache)?)?;
+        configuration::write(&conf, store, recipe, now)?;
         let options = [
-            ("--config", own.join("dnf.conf").display().to_string()),
-            ("--installroot", own.join("root").display().to_string()),
+            ("--config", conf.join("dnf.conf").display().to_string()),
+            ("--installroot", own.path().join("root").display().to_string()),
             ("--releasever", recipe.releasever.clone()),
             ("--forcearch", recipe.arch.to_string()),
-            ("--disableplugin", "*".to_owned()),
         ];
         let common = options.into_iter().map(|(name, value)| format!("{name}={value}")).chain(["--assumeyes".to_owned()]).collect();
-        Ok(Self { own, cache, local: local(recipe), common })
+        let released = recipe.repositories.iter().any(|repository| repository.id == RELEASED_REPOSITORY);
+        Ok(Self { own, cache, local: local(recipe), released, common })
+    }
+
+    /// What dnf shall install for what a source package needs.
+    pub(super) fn capability(requirement: &str) -> String {
+        words::capability(requirement)
     }
 
     /// Lets dnf change a root: resolve and download first, and then install without the network.
@@ -67,28 +108,32 @@ impl Dnf {
         &self,
         sandbox: &Sandbox,
         overlay: &Overlay,
-        arguments: &[&str],
+        change: &Change<'_>,
         session: &mut Session<'_>,
     ) -> Result<Said, RootError> {
-        let plugin = (arguments[0] == "builddep").then(|| "--enableplugin=builddep".to_owned());
-        let line = |more: &[&str]| {
-            let mut argv = vec!["dnf".to_owned()];
-            argv.extend(self.common.iter().cloned());
-            argv.extend(plugin.clone());
-            argv.extend(more.iter().map(|text| (*text).to_owned()));
-            argv.extend(arguments.iter().map(|text| (*text).to_owned()));
+        let line = |before: &[&str], after: &[&str]| {
+            let without = (self.released && !change.with_released).then(|| format!("--setopt={RELEASED_REPOSITORY}.enabled=0"));
+            let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+            let mut argv = self.dnf(&[]);
+            argv.extend(without.into_iter().chain(words(before)));
+            argv.extend(std::iter::once(change.verb.to_owned()).chain(words(after)));
+            argv.extend(change.packages.iter().cloned());
             argv
         };
-        let (status, said) = self.run(sandbox, overlay, line(&["--downloadonly"]), true, session)?;
+        let refresh: &[&str] = if change.fresh { &["--refresh"] } else { &[] };
+        let (status, said) = {
+            let _turn = self.turn(session)?;
+            self.run(sandbox, overlay, line(refresh, &["--downloadonly"]), Reach::Network, session)?
+        };
         if status != 0 {
-            return Err(why(&said));
+            return Err(words::unresolved(&said));
         }
-        if said.contains("Nothing to do.") {
+        if said.contains(words::NOTHING) {
             return Ok(Said::Nothing);
         }
-        match self.run(sandbox, overlay, line(&["--cacheonly"]), false, session)? {
+        match self.run(sandbox, overlay, line(&["--cacheonly"], &[]), Reach::Cache, session)? {
             (0, _) => Ok(Said::Changed),
-            (_, said) => Err(RootError::Transaction(last_words(&said))),
+            (_, said) => Err(words::not_installed(&said)),
         }
     }
 
@@ -116,21 +161,11 @@ impl Dnf {
         if self.run_quietly(sandbox, overlay, argv, session)?.0 == 0 {
             return Ok(());
         }
-        let mut argv = vec!["dnf".to_owned()];
-        argv.extend(self.common.iter().cloned());
-        argv.extend(["--cacheonly", "--setopt=clean_requirements_on_remove=0", "remove"].map(str::to_owned));
+        let mut argv = self.dnf(&["--cacheonly", "--setopt=clean_requirements_on_remove=0", "remove"]);
         argv.extend(names.iter().cloned());
-        match self.run(sandbox, overlay, argv, false, session)? {
-            (0, said) if !said.contains("No match for argument") => Ok(()),
-            (_, said) => Err(RootError::Transaction(last_words(&said))),
-        }
-    }
-
-    /// The names of what is in a root, as rpm alone tells them, a line each.
-    pub(super) fn names(&self, sandbox: &Sandbox, overlay: &Overlay, session: &mut Session<'_>) -> Result<String, RootError> {
-        match self.run_quietly(sandbox, overlay, self.rpm(&["--query", "--all", "--queryformat", "%{NAME}\\n"]), session)? {
-            (0, said) => Ok(said),
-            (_, said) => Err(RootError::Transaction(last_words(&said))),
+        match self.run(sandbox, overlay, argv, Reach::Cache, session)? {
+            (0, said) if !words::misses(&said) => Ok(()),
+            (_, said) => Err(RootError::Transaction(words::last_words(&said))),
         }
     }
 
@@ -141,34 +176,47 @@ impl Dnf {
         overlay: &Overlay,
         session: &mut Session<'_>,
     ) -> Result<Vec<Installed>, RootError> {
-        let mut argv = vec!["dnf".to_owned()];
-        argv.extend(self.common.iter().cloned());
-        argv.extend(
-            [
-                "--cacheonly",
-                "--quiet",
-                "repoquery",
-                "--installed",
-                "--queryformat",
-                "=%{name}\t%{epoch}\t%{version}-%{release}.%{arch}\t%{from_repo}\n",
-            ]
-            .map(str::to_owned),
-        );
-        let plugins = argv.iter().position(|argument| argument.starts_with("--disableplugin")).unwrap_or(0);
-        argv.insert(plugins + 1, "--enableplugin=repoquery".to_owned());
-        let (status, said) = self.run_quietly(sandbox, overlay, argv, session)?;
+        // dnf 4 ends each line by itself, dnf 5 does not.
+        let format = "=%{name}\t%{epoch}\t%{version}-%{release}.%{arch}\t%{from_repo}\n";
+        let argv = self.dnf(&["--cacheonly", "--quiet", "repoquery", "--installed", "--queryformat", format]);
+        let (status, said) = self.run_heard(sandbox, overlay, argv, Reach::Cache, false, session)?;
         if status != 0 {
-            return Err(RootError::Transaction(last_words(&said)));
+            return Err(words::not_installed(&said));
         }
-        let mut all: Vec<Installed> = said.lines().filter_map(|line| installed(line.strip_prefix('=')?)).collect();
+        let mut all: Vec<Installed> = words::marked(&said).filter_map(installed).collect();
         all.sort();
         Ok(all)
     }
 
+    fn dnf(&self, arguments: &[&str]) -> Vec<String> {
+        let arguments = arguments.iter().map(|text| (*text).to_owned());
+        std::iter::once("dnf".to_owned()).chain(self.common.iter().cloned()).chain(arguments).collect()
+    }
+
     /// The machine's rpm on the root. Signatures were dnf's to check; these files are the task's own.
     fn rpm(&self, arguments: &[&str]) -> Vec<String> {
-        let root = self.own.join("root").display().to_string();
+        let root = self.path("root").display().to_string();
         ["rpm", "--root", &root, "--nosignature"].iter().chain(arguments).map(|text| (*text).to_owned()).collect()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.own.path().join(name)
+    }
+
+    /// Waits until nobody else writes to the cache: dnf's own locks go by process ids, which mean nothing from one sandbox to another.
+    fn turn(&self, session: &Session<'_>) -> Result<File, RootError> {
+        let (turn, began) = (File::create(self.cache.with_extension("lock"))?, Instant::now());
+        loop {
+            match turn.try_lock() {
+                Ok(()) => return Ok(turn),
+                Err(fs::TryLockError::WouldBlock) => {}
+                Err(fs::TryLockError::Error(error)) => return Err(error.into()),
+            }
+            if session.cancelled.load(Ordering::SeqCst) || began.elapsed() >= session.time_left {
+                return Err(RootError::Stopped);
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     fn run(
@@ -176,10 +224,10 @@ impl Dnf {
         sandbox: &Sandbox,
         overlay: &Overlay,
         argv: Vec<String>,
-        network: bool,
+        reach: Reach,
         session: &mut Session<'_>,
     ) -> Result<(u8, String), RootError> {
-        self.run_heard(sandbox, overlay, argv, network, true, session)
+        self.run_heard(sandbox, overlay, argv, reach, true, session)
     }
 
     fn run_quietly(
@@ -189,7 +237,7 @@ impl Dnf {
         argv: Vec<String>,
         session: &mut Session<'_>,
     ) -> Result<(u8, String), RootError> {
-        self.run_heard(sandbox, overlay, argv, false, false, session)
+        self.run_heard(sandbox, overlay, argv, Reach::Root, false, session)
     }
 
     fn run_heard(
@@ -197,38 +245,73 @@ impl Dnf {
         sandbox: &Sandbox,
         overlay: &Overlay,
         argv: Vec<String>,
-        network: bool,
+        reach: Reach,
         aloud: bool,
         session: &mut Session<'_>,
     ) -> Result<(u8, String), RootError> {
-        let readable = self.local.iter().cloned().chain([session.work.to_owned()]).collect();
-        let writable = vec![self.cache.clone(), self.own.clone()];
-        let command = Command {
-            view: View::Host { readable, writable, root: Some((overlay.clone(), self.own.join("root"))) },
+        let over = tempfile::Builder::new().prefix("over-").tempdir_in(self.own.path())?;
+        let at = self.path("root").join(CACHE.trim_start_matches('/'));
+        let elsewhere = match reach {
+            Reach::Root => Vec::new(),
+            Reach::Cache => vec![(Shown::Under(self.over_cache(over.path())), at)],
+            Reach::Network => vec![(Shown::Itself(self.cache.clone()), at)],
+        };
+        let own = [session.work.to_owned(), self.path("conf")];
+        let readable = self.local.iter().cloned().chain(own).collect();
+        let root = Some((overlay.clone(), self.path("root")));
+        let view = View::Host { readable, writable: vec![self.path("tmp")], root, elsewhere };
+        let mut command = self.command(view, argv, session);
+        if reach == Reach::Network {
+            command.network = true;
+            command.env.extend(configuration::proxies(std::env::vars()));
+        }
+        let output = &mut session.output;
+        self.heard(sandbox, &command, session.cancelled, &mut |bytes| {
+            if aloud {
+                output(bytes);
+            }
+        })
+    }
+
+    fn over_cache(&self, over: &Path) -> Overlay {
+        Overlay { lowers: vec![self.cache.clone()], upper: over.join("upper"), scratch: over.join("scratch") }
+    }
+
+    fn command<'a>(&self, view: View, argv: Vec<String>, session: &Session<'a>) -> Command<'a> {
+        let tmp = self.path("tmp").display().to_string();
+        Command {
+            view,
             argv,
             env: vec![
-                ("HOME".to_owned(), self.own.display().to_string()),
-                ("TMPDIR".to_owned(), self.own.display().to_string()),
+                ("HOME".to_owned(), self.path("conf").display().to_string()),
+                ("TMPDIR".to_owned(), tmp.clone()),
                 ("COLUMNS".to_owned(), "200".to_owned()),
             ],
-            cwd: self.own.display().to_string(),
+            cwd: tmp,
             stdin: Vec::new(),
             timeout: session.time_left,
             as_root: true,
             limits: session.limits,
             work: session.work,
             capture_bytes_max: 0,
-            network,
-        };
+            network: false,
+        }
+    }
+
+    /// Runs a command to its end; its status, and what it said.
+    fn heard(
+        &self,
+        sandbox: &Sandbox,
+        command: &Command<'_>,
+        cancelled: &AtomicBool,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<(u8, String), RootError> {
         let mut said = Vec::new();
-        let output = &mut session.output;
-        let ended = sandbox.run(&command, session.cancelled, &mut |bytes: &[u8]| {
+        let ended = sandbox.run(command, cancelled, &mut |bytes: &[u8]| {
             if said.len() < SAID_BYTES_MAX {
                 said.extend_from_slice(bytes);
             }
-            if aloud {
-                output(bytes);
-            }
+            output(bytes);
         })?;
         let said = String::from_utf8_lossy(&said).into_owned();
         match ended {
@@ -260,89 +343,4 @@ fn installed(line: &str) -> Option<Installed> {
     let nevra = format!("{name}-{epoch}{vra}");
     let repository = if repository.starts_with('@') { "" } else { repository };
     Some(Installed { nevra, name: name.to_owned(), repository: repository.to_owned() })
-}
-
-fn configuration(recipe: &Recipe, cache: &Path) -> Result<String, RootError> {
-    let mut text = format!(
-        "[main]\ncachedir={}\nkeepcache=1\nreposdir=/dev/null\nvarsdir=/dev/null\npluginconfpath=/dev/null\ninstall_weak_deps=0\n\
-         tsflags=nodocs\nbest=1\nskip_if_unavailable=0\nprotected_packages=\nhistory_record=1\n",
-        cache.join(recipe.arch.as_str()).display()
-    );
-    if let Some(platform) = &recipe.module_platform {
-        let _ = writeln!(text, "module_platform_id={platform}");
-    }
-    for repository in &recipe.repositories {
-        let id = &repository.id;
-        let _ = write!(text, "\n[{id}]\nname={id}\nenabled=1\npriority={}\n", repository.priority);
-        for (key, url) in [("baseurl", &repository.baseurl), ("mirrorlist", &repository.mirrorlist)] {
-            if let Some(url) = url {
-                let _ = writeln!(text, "{key}={}", recipe.filled(url));
-            }
-        }
-        let own = id == RELEASED_REPOSITORY;
-        let _ = writeln!(text, "metadata_expire={}", if own { 1 } else { METADATA_S });
-        match &repository.gpgkey {
-            // The metadata of what the line released is signed; distributions sign packages only.
-            Some(key) => {
-                let file = key_file(recipe, id, key, cache)?;
-                let _ = writeln!(text, "gpgcheck=1\nrepo_gpgcheck={}\ngpgkey=file://{}", u8::from(own), file.display());
-            }
-            None => text.push_str("gpgcheck=0\n"),
-        }
-    }
-    Ok(text)
-}
-
-/// A repository's key as a file of this machine: where packages are installed there is no network.
-fn key_file(recipe: &Recipe, id: &str, url: &str, cache: &Path) -> Result<PathBuf, RootError> {
-    let key = fetch(&recipe.filled(url), id, TEXT_BYTES_MAX)?;
-    let file = cache.join(format!("key-{}", &Digest::of(&key).hex()[..16]));
-    if !file.exists() {
-        let new = file.with_extension(format!("new-{}", std::process::id()));
-        fs::write(&new, key)?;
-        match fs::rename(&new, &file) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
-            _ => {}
-        }
-    }
-    Ok(file)
-}
-
-/// What a failure to resolve or download is due to, in dnf's own words without the noise.
-fn why(said: &str) -> RootError {
-    let passing = [
-        "Failed to download metadata",
-        "Curl error",
-        "Cannot download",
-        "Error downloading packages",
-        "Cannot prepare internal mirrorlist",
-        "repomd.xml GPG signature",
-    ];
-    if let Some(line) = said.lines().find(|line| passing.iter().any(|words| line.contains(words))) {
-        return RootError::Repository(line.trim().to_owned());
-    }
-    let telling = [
-        "No matching package",
-        "No match for",
-        "Unable to find a match",
-        "nothing provides",
-        "Problem",
-        "conflicts",
-        "but none of the providers",
-        "does not belong",
-        "cannot install",
-    ];
-    let mut lines: Vec<String> =
-        said.lines().filter(|line| telling.iter().any(|words| line.contains(words))).map(|line| line.trim().to_owned()).collect();
-    lines.dedup();
-    if lines.is_empty() {
-        lines.push(last_words(said));
-    }
-    RootError::Unresolved(lines)
-}
-
-/// The last lines of what was said.
-fn last_words(said: &str) -> String {
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(8)..].join("\n")
 }

@@ -2,7 +2,7 @@
 //!
 //! Three layers, each read-only once it is made: the base (what every root of the kind has), what the line has released of that
 //! since, and the build dependencies of one source package. Each is named by the digest of what it was made from, so that the
-//! same question is never asked of dnf twice. What a task changes lands in a fourth layer, which goes with the task.
+//! same question is never asked of dnf twice, and given up when nobody has used it for long. What a task changes lands in a fourth layer, which goes with the task.
 //!
 //! Scriptlets of packages are foreign code: dnf resolves and downloads with the network and without running any; it installs in the
 //! sandbox without the network.
@@ -15,14 +15,14 @@ mod store;
 pub use recipe::Recipe;
 
 use crate::sandbox::{Overlay, Sandbox, SandboxError, View};
-use dnf::{Dnf, Said};
+use dnf::{Change, Dnf, Said};
 use millrace_core::platform::Limits;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use store::Store;
+use store::{Layer, Store};
 
 /// Beside a base layer: the names of the packages in it, a line each.
 const NAMES: &str = "names";
@@ -103,6 +103,8 @@ pub struct Root {
     overlay: Overlay,
     dnf: Dnf,
     sandbox: Sandbox,
+    /// Not given up while a task uses them.
+    _layers: Vec<Layer>,
 }
 
 impl Buildroots {
@@ -117,28 +119,22 @@ impl Buildroots {
         &self.sandbox
     }
 
-    /// Makes a root of a kind with packages on top: names, capabilities, or paths of RPMs below `/work`; the path of one source
+    /// Makes a root of a kind with packages on top: names, capabilities, or paths of RPMs below `/work`; the path of a source
     /// package stands for what it BuildRequires.
     pub fn create(&self, recipe: &Recipe, kind: Kind, packages: &[String], session: &mut Session<'_>) -> Result<Root, RootError> {
-        let dnf = Dnf::new(&self.store, recipe, session.work)?;
         let repositories = self.store.fingerprints(recipe)?;
+        let dnf = Dnf::new(&self.store, recipe, &repositories, session.work)?;
         let base = self.base(recipe, kind, &repositories, &dnf, session)?;
         let newer = self.released_since(&base, &repositories, &dnf, session)?;
-        let mut lowers: Vec<PathBuf> = newer.into_iter().chain([base]).collect();
-        let (files, names): (Vec<_>, Vec<_>) =
-            packages.iter().cloned().partition(|package| package.starts_with(WORK) || package.ends_with(".rpm"));
-        match files.as_slice() {
-            [source] if source.ends_with(".src.rpm") && names.is_empty() => {
-                let path = inside(session.work, source)?;
-                let requires = recipe::build_requires(&path)?;
-                if let Some(layer) =
-                    self.layer(&lowers, &requires, &repositories, &dnf, &["builddep", &path.display().to_string()], session)?
-                {
-                    lowers.insert(0, layer);
-                }
-                return self.root(lowers, dnf, session);
+        let mut lowers: Vec<Layer> = newer.into_iter().chain([base]).collect();
+        if let [source] = packages
+            && is_source(source)
+        {
+            let requires = recipe::build_requires(&inside(session.work, source)?)?;
+            if let Some(layer) = self.layer(&lowers, &requires, &repositories, &dnf, session)? {
+                lowers.insert(0, layer);
             }
-            _ => {}
+            return self.root(lowers, dnf, session);
         }
         let mut root = self.root(lowers, dnf, session)?;
         if !packages.is_empty() {
@@ -147,13 +143,14 @@ impl Buildroots {
         Ok(root)
     }
 
-    fn root(&self, lowers: Vec<PathBuf>, dnf: Dnf, session: &Session<'_>) -> Result<Root, RootError> {
+    fn root(&self, layers: Vec<Layer>, dnf: Dnf, session: &Session<'_>) -> Result<Root, RootError> {
+        Store::used(&layers)?;
         let own = tempfile::Builder::new().prefix(".root-").tempdir_in(session.work.parent().unwrap_or(session.work))?.keep();
-        let overlay = Overlay { lowers, upper: own.join("upper"), scratch: own.join("scratch") };
-        Ok(Root { overlay, dnf, sandbox: self.sandbox.clone() })
+        let overlay = Overlay { lowers: paths(&layers), upper: own.join("upper"), scratch: own.join("scratch") };
+        Ok(Root { overlay, dnf, sandbox: self.sandbox.clone(), _layers: layers })
     }
 
-    /// What every root of the kind has, from the platform's own repositories.
+    /// What every root of the kind has, from the platform's own repositories. What is wrong with it is the platform's business.
     fn base(
         &self,
         recipe: &Recipe,
@@ -161,24 +158,23 @@ impl Buildroots {
         repositories: &recipe::Fingerprints,
         dnf: &Dnf,
         session: &mut Session<'_>,
-    ) -> Result<PathBuf, RootError> {
-        let packages = match kind {
-            Kind::Build => &recipe.buildroot.packages,
-            Kind::Minimal => &recipe.buildroot.minimal,
+    ) -> Result<Layer, RootError> {
+        let (packages, list) = match kind {
+            Kind::Build => (&recipe.buildroot.packages, "packages"),
+            Kind::Minimal => (&recipe.buildroot.minimal, "minimal"),
         };
-        let key = Store::key(&("base with names", recipe.arch, &recipe.releasever, packages, &repositories.platform));
+        let key = Store::key_of(&("base in step", recipe.arch, &recipe.releasever, packages, &repositories.platform));
+        let install = Change { verb: "install", packages: packages.clone(), with_released: false, fresh: true };
         self.store
             .once(&key, |new| {
                 (session.output)(format!("making a {} root with {}\n", recipe.arch, packages.join(" ")).as_bytes());
                 let empty = new.join("empty");
                 fs::create_dir_all(&empty)?;
                 let overlay = Overlay { lowers: vec![empty], upper: new.join("layer"), scratch: new.join("scratch") };
-                let install: Vec<&str> = ["install", "--disablerepo", millrace_core::platform::RELEASED_REPOSITORY]
-                    .into_iter()
-                    .chain(packages.iter().map(String::as_str))
-                    .collect();
-                dnf.change(&self.sandbox, &overlay, &install, session)?;
-                fs::write(new.join(NAMES), dnf.names(&self.sandbox, &overlay, session)?)?;
+                dnf.change(&self.sandbox, &overlay, &install, session)
+                    .map_err(|error| error.of_platform(&format!("`{list}` under `buildroot` in the platform's file")))?;
+                let names = dnf.settle(&self.sandbox, &overlay, session)?;
+                fs::write(new.join(NAMES), names.join("\n") + "\n")?;
                 add_user(&overlay.upper)?;
                 Ok(true)
             })?
@@ -189,35 +185,43 @@ impl Buildroots {
     /// touch no root.
     fn released_since(
         &self,
-        base: &Path,
+        base: &Layer,
         repositories: &recipe::Fingerprints,
         dnf: &Dnf,
         session: &mut Session<'_>,
-    ) -> Result<Option<PathBuf>, RootError> {
+    ) -> Result<Option<Layer>, RootError> {
         let Some(released) = &repositories.released else { return Ok(None) };
-        let key = Store::key(&("released", base, &released.digest));
+        let key = Store::key_of(&("released", &base.path, &released.digest));
+        let upgrade = Change { verb: "upgrade", packages: Vec::new(), with_released: true, fresh: true };
         self.store.once(&key, |new| {
-            let names = fs::read_to_string(base.with_file_name(NAMES))?.lines().map(str::to_owned).collect();
-            Ok(released.touches(&names)? && self.fill(new, &[base.to_owned()], dnf, &["upgrade"], session)?)
+            let names = fs::read_to_string(base.path.with_file_name(NAMES))?.lines().map(str::to_owned).collect();
+            let lowers = [base.path.clone()];
+            let changed = released.touches(&names)?
+                && self.fill(new, &lowers, dnf, &upgrade, session).map_err(|error| {
+                    error.of_platform("what the line has released, which goes over the platform's own packages in every root")
+                })?;
+            Ok(changed)
         })
     }
 
     /// A layer with what a source package needs.
     fn layer(
         &self,
-        lowers: &[PathBuf],
+        lowers: &[Layer],
         requires: &[String],
         repositories: &recipe::Fingerprints,
         dnf: &Dnf,
-        arguments: &[&str],
         session: &mut Session<'_>,
-    ) -> Result<Option<PathBuf>, RootError> {
+    ) -> Result<Option<Layer>, RootError> {
         if requires.is_empty() {
             return Ok(None);
         }
         let released = repositories.released.as_ref().map(|released| &released.digest);
-        let key = Store::key(&("layer", lowers, requires, released));
-        self.store.once(&key, |new| self.fill(new, lowers, dnf, arguments, session))
+        let lowers = paths(lowers);
+        let key = Store::key_of(&("layer by names", &lowers, requires, released));
+        let packages = requires.iter().map(|requirement| Dnf::capability(requirement)).collect();
+        let install = Change { verb: "install", packages, with_released: true, fresh: true };
+        self.store.once(&key, |new| self.fill(new, &lowers, dnf, &install, session))
     }
 
     /// Lets dnf change a new layer over others; false where there was nothing to change.
@@ -226,28 +230,46 @@ impl Buildroots {
         new: &Path,
         lowers: &[PathBuf],
         dnf: &Dnf,
-        arguments: &[&str],
+        change: &Change<'_>,
         session: &mut Session<'_>,
     ) -> Result<bool, RootError> {
         let overlay = Overlay { lowers: lowers.to_vec(), upper: new.join("layer"), scratch: new.join("scratch") };
-        Ok(dnf.change(&self.sandbox, &overlay, arguments, session)? == Said::Changed)
+        Ok(dnf.change(&self.sandbox, &overlay, change, session)? == Said::Changed)
+    }
+}
+
+impl RootError {
+    /// The same, where no package of a task had a part in it: whoever keeps the platform must act.
+    fn of_platform(self, what: &str) -> Self {
+        match self {
+            Self::Unresolved(problems) => Self::Refused(format!("{what}: {}", problems.join("\n"))),
+            Self::Transaction(problem) => Self::Refused(format!("{what}: {problem}")),
+            other => other,
+        }
     }
 }
 
 impl Root {
-    /// Installs names, capabilities, or RPMs below `/work`.
+    /// Installs names, capabilities, RPMs below `/work`, or what source packages there BuildRequire.
     pub fn install(&mut self, packages: &[String], session: &mut Session<'_>) -> Result<(), RootError> {
-        let mut files = Vec::new();
-        for package in packages.iter().filter(|package| package.ends_with(".rpm")) {
-            files.push(inside(session.work, package)?.display().to_string());
+        let (mut wanted, mut files) = (Vec::new(), Vec::new());
+        for package in packages {
+            if is_source(package) {
+                let requires = recipe::build_requires(&inside(session.work, package)?)?;
+                wanted.extend(requires.iter().map(|requirement| Dnf::capability(requirement)));
+            } else if package.ends_with(".rpm") {
+                files.push(inside(session.work, package)?.display().to_string());
+            } else {
+                wanted.push(package.clone());
+            }
         }
         // Where files alone are asked for and the root has all that they need, rpm does it in a tenth of dnf's time.
-        if files.len() == packages.len() && self.dnf.rpm_installs(&self.sandbox, &self.overlay, &files, session)? {
+        if wanted.is_empty() && (files.is_empty() || self.dnf.rpm_installs(&self.sandbox, &self.overlay, &files, session)?) {
             return Ok(());
         }
-        let names = packages.iter().filter(|package| !package.ends_with(".rpm")).map(String::as_str);
-        let arguments: Vec<&str> = std::iter::once("install").chain(names).chain(files.iter().map(String::as_str)).collect();
-        self.dnf.change(&self.sandbox, &self.overlay, &arguments, session).map(drop)
+        wanted.extend(files);
+        let install = Change { verb: "install", packages: wanted, with_released: true, fresh: false };
+        self.dnf.change(&self.sandbox, &self.overlay, &install, session).map(drop)
     }
 
     /// Removes packages by name, and what needs them.
@@ -264,6 +286,15 @@ impl Root {
     pub fn view(&self) -> View {
         View::Root(self.overlay.clone())
     }
+}
+
+/// Whether a path is that of a source package; rpmbuild writes `nosrc` where the sources are not in it.
+fn is_source(package: &str) -> bool {
+    package.ends_with(".src.rpm") || package.ends_with(".nosrc.rpm")
+}
+
+fn paths(layers: &[Layer]) -> Vec<PathBuf> {
+    layers.iter().map(|layer| layer.path.clone()).collect()
 }
 
 impl Drop for Root {
@@ -296,6 +327,10 @@ fn add_user(root: &Path) -> io::Result<()> {
         [("etc/passwd", "mockbuild:x:1000:1000::/builddir:/bin/bash\n", ":1000:"), ("etc/group", "mockbuild:x:1000:\n", ":1000:")];
     for (file, line, id) in lines {
         let path = root.join(file);
+        // A link that a package has put there leads anywhere on this machine.
+        if path.is_symlink() || root.join("etc").is_symlink() {
+            continue;
+        }
         let text = fs::read_to_string(&path).unwrap_or_default();
         if !text.contains(id) {
             fs::create_dir_all(root.join("etc"))?;

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How often a small folder is measured, and how often the free space of its file system is looked at.
@@ -28,7 +28,7 @@ const ENTRY_BYTES: u64 = 4096;
 /// Measurements in a row that may find folders moved away from under them. Builds move folders, but not all the time.
 const DISTURBED_MAX: u32 = 20;
 
-/// Measures a folder again and again, the more seldom the longer it takes.
+/// Measures folders again and again, the more seldom the longer it takes.
 pub(super) struct Watch {
     bytes_max: u64,
     /// When the next look at anything is due.
@@ -47,22 +47,23 @@ impl Watch {
         Self { bytes_max, look: due, due, used: 0, free: None, disturbed: 0 }
     }
 
-    /// Whether the folder has outgrown its bound, as far as it was time to look.
-    pub(super) fn is_over(&mut self, folder: &Path) -> bool {
+    /// Whether the folders together have outgrown their bound, as far as it was time to look. They are on one file system.
+    pub(super) fn is_over(&mut self, folders: &[PathBuf]) -> bool {
         let now = Instant::now();
         if now < self.look {
             return false;
         }
         self.look = now + PAUSE;
-        let free = free(folder);
+        let free = folders.first().and_then(|folder| free(folder));
         if now < self.due && !self.may_be_over(free) {
             return false;
         }
-        let measured = measure(folder);
+        let measured: Vec<Measured> = folders.iter().map(|folder| measure(folder)).collect();
         self.due = Instant::now() + pause_after(now.elapsed());
-        (self.used, self.free) = (measured.bytes, free);
-        self.disturbed = if measured.whole { 0 } else { self.disturbed + 1 };
-        measured.bytes > self.bytes_max || self.disturbed > DISTURBED_MAX
+        let bytes = measured.iter().fold(0u64, |sum, folder| sum.saturating_add(folder.bytes));
+        (self.used, self.free) = (bytes, free);
+        self.disturbed = if measured.iter().all(|folder| folder.whole) { 0 } else { self.disturbed + 1 };
+        bytes > self.bytes_max || self.disturbed > DISTURBED_MAX
     }
 
     /// Whether so much has gone from the file system since the last measurement that it may have been this task.

@@ -5,7 +5,7 @@
 
 use super::calls;
 use super::mounts::{self, NO_DEVICES, NO_PROGRAMS, NO_SUID, READ_ONLY, Root, Tree};
-use super::plan::{Overlay, Plan, USER, View};
+use super::plan::{Overlay, Plan, Shown, USER, View};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -143,7 +143,7 @@ fn first_process(plan: &Plan) -> Outcome<i32> {
     own_all_mounts(plan)?;
     match &plan.view {
         View::Root(overlay) => enter_root(plan, overlay)?,
-        View::Host { readable, writable, root } => enter_host(plan, readable, writable, root.as_ref())?,
+        View::Host { readable, writable, root, elsewhere } => enter_host(plan, readable, writable, root.as_ref(), elsewhere)?,
     }
     if !plan.network {
         bring_loopback_up();
@@ -305,7 +305,13 @@ const PRIVATE: [&str; 4] = ["etc/pki/CA/private", "etc/pki/entitlement", "etc/pk
 
 /// Makes a root with the programs of this machine and nothing else of it, read-only; folders that are named are seen at their
 /// places. Scriptlets of packages run in here too, chrooted, which is no wall for root.
-fn enter_host(plan: &Plan, readable: &[PathBuf], writable: &[PathBuf], root: Option<&(Overlay, PathBuf)>) -> Outcome<()> {
+fn enter_host(
+    plan: &Plan,
+    readable: &[PathBuf],
+    writable: &[PathBuf],
+    root: Option<&(Overlay, PathBuf)>,
+    elsewhere: &[(Shown, PathBuf)],
+) -> Outcome<()> {
     let plain = NO_SUID | NO_DEVICES;
     let new = Root::shared(mount_new("tmpfs", &open_folder(&plan.mount)?, plain, "mode=755,size=16m")?);
     for folder in ["usr", "bin", "sbin", "lib", "lib32", "lib64"] {
@@ -332,6 +338,13 @@ fn enter_host(plan: &Plan, readable: &[PathBuf], writable: &[PathBuf], root: Opt
     if let Some((overlay, at)) = root {
         mount_overlay(overlay, &mounts::path_of(&folder(&new, at)?))?;
         furnish(&Root::own(new.find(at).doing(at.display())?))?;
+    }
+    for (shown, at) in elsewhere {
+        let place = folder(&new, at)?;
+        match shown {
+            Shown::Itself(path) => Tree::copy(path).and_then(|tree| tree.over(&place)).map(drop).doing(path.display())?,
+            Shown::Under(overlay) => mount_overlay(overlay, &mounts::path_of(&place))?,
+        }
     }
     leave_for(plan, &new)
 }

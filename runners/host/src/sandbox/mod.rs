@@ -11,7 +11,8 @@ mod launcher;
 pub(crate) mod mounts;
 mod plan;
 
-pub use plan::{Overlay, View};
+pub(crate) use disk::used;
+pub use plan::{Overlay, Shown, View};
 
 use cgroup::Cgroup;
 use millrace_core::platform::Limits;
@@ -333,7 +334,7 @@ impl Watch<'_> {
         if self.cgroup.out_of_memory() {
             return Some(Ended::OutOfMemory);
         }
-        self.disk.is_over(&self.own_folder()).then_some(Ended::OutOfSpace)
+        self.disk.is_over(&self.folders()).then_some(Ended::OutOfSpace)
     }
 
     /// What the end of the command was really due to.
@@ -344,11 +345,18 @@ impl Watch<'_> {
         if self.cgroup.out_of_memory() {
             return Some(Ended::OutOfMemory);
         }
-        let full = || disk::used(&self.own_folder()) >= self.command.limits.disk_bytes / 100 * FULL_PERCENT;
+        let used = || self.folders().iter().map(|folder| disk::used(folder)).sum::<u64>();
+        let full = || used() >= self.command.limits.disk_bytes / 100 * FULL_PERCENT;
         (!success && full()).then_some(Ended::OutOfSpace)
     }
 
-    fn own_folder(&self) -> PathBuf {
-        self.command.work.parent().unwrap_or(self.command.work).to_owned()
+    /// Where the command's files land: the task's folder, and what it changes of a root where that lies elsewhere.
+    fn folders(&self) -> Vec<PathBuf> {
+        let own = self.command.work.parent().unwrap_or(self.command.work);
+        let (View::Root(overlay) | View::Host { root: Some((overlay, _)), .. }) = &self.command.view else {
+            return vec![own.to_owned()];
+        };
+        let apart = (!overlay.upper.starts_with(own)).then(|| overlay.upper.clone());
+        std::iter::once(own.to_owned()).chain(apart).collect()
     }
 }

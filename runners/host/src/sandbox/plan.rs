@@ -32,9 +32,21 @@ pub enum View {
         readable: Vec<PathBuf>,
         /// Folders that may be written to.
         writable: Vec<PathBuf>,
-        /// A root, and the empty folder where it is seen.
+        /// A root, and where it is seen.
         root: Option<(Overlay, PathBuf)>,
+        /// What is seen at another place than its own, in the root if it says so.
+        elsewhere: Vec<(Shown, PathBuf)>,
     },
+}
+
+/// How a folder is seen at another place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shown {
+    /// As it is: what is written lands in it.
+    Itself(PathBuf),
+    /// Never changed: what is written lands in the upper folder.
+    Under(Overlay),
 }
 
 /// What the launcher is told.

@@ -5,6 +5,12 @@ use millrace_sdk::prelude::*;
 use millrace_sdk::rpmbuild::{self, rpmbuild};
 use millrace_sdk::{buildroot, tail_of};
 
+/// How often what `%generate_buildrequires` asks for is installed and asked again: each language has one or two levels of it.
+const ROUNDS_MAX: usize = 8;
+
+/// Status of an rpmbuild that wants more packages and says which in a package of its own (rpmbuild(8), `-br`).
+const MORE_REQUIRES: u8 = 11;
+
 fn run(task: Task) -> Result<Outcome, Failure> {
     let sources = packages(&task, true);
     let [source] = sources.as_slice() else {
@@ -16,13 +22,45 @@ fn run(task: Task) -> Result<Outcome, Failure> {
     let root = Root::create(Kind::Build, std::slice::from_ref(&path)).map_err(build_requires)?;
     log::section("build");
     files::make_folder(rpmbuild::TOP_FOLDER)?;
-    let command = rpmbuild(&task).args(["--rebuild", "--target", &task.arch]).arg(format!("/work/{path}"));
-    let exit = command.run(&root).map_err(|error| Failure::from(error).while_doing("rpmbuild"))?;
-    if exit.status != 0 {
-        return Err(Failure::package(reason(&exit)));
-    }
+    build(&task, &path, &root)?;
     log::section("packages");
     publish()
+}
+
+/// Builds; what the spec finds out only then that it needs is installed, and it is built again.
+fn build(task: &Task, path: &str, root: &Root) -> Result<(), Failure> {
+    let mut asked = String::new();
+    for _ in 0..=ROUNDS_MAX {
+        let command = rpmbuild(task).args(["--rebuild", "--target", &task.arch]).arg(format!("/work/{path}"));
+        let exit = command.run(root).map_err(|error| Failure::from(error).while_doing("rpmbuild"))?;
+        let more = if exit.status == MORE_REQUIRES {
+            files::find(rpmbuild::TOP_FOLDER, "SRPMS/*.buildreqs.nosrc.rpm")?
+        } else {
+            Vec::new()
+        };
+        let more: Vec<String> = more.into_iter().map(|file| file.path).collect();
+        if more.is_empty() {
+            return if exit.status == 0 { Ok(()) } else { Err(Failure::package(reason(&exit))) };
+        }
+        let wanted = required(&more, root)?;
+        if wanted == asked {
+            return Err(Failure::package(reason(&exit)).while_doing("%generate_buildrequires asks for what is installed already"));
+        }
+        asked = wanted;
+        log::section("generated build dependencies");
+        root.install(&more).map_err(build_requires)?;
+        for file in &more {
+            files::remove(file)?;
+        }
+        log::section("build");
+    }
+    Err(Failure::package(format!("%generate_buildrequires asks for more each time it is run, {ROUNDS_MAX} times by now")))
+}
+
+/// What source packages need, a line each.
+fn required(packages: &[String], root: &Root) -> Result<String, Failure> {
+    let paths = packages.iter().map(|path| format!("/work/{path}"));
+    Command::new(["rpm", "-qp", "--requires"]).args(paths).output(root, "reading the generated build dependencies")
 }
 
 /// Dependencies that cannot be had are the spec's business.

@@ -1,0 +1,158 @@
+//! A root and a folder for a task, without a line around them.
+
+use millrace_core::platform::{Limits, Platform};
+use millrace_host::buildroot::{Buildroots, Kind, Recipe, Root, RootError, Session};
+use millrace_host::sandbox::{Command, Ended, Sandbox, SandboxError, View};
+use millrace_tests::up::{Machine, platform};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+const LIMITS: Limits =
+    Limits { memory_bytes: 200_000_000, disk_bytes: 100_000_000, processes: 50, time_s: 60, log_bytes: 1_000_000 };
+
+/// Longer than any of these takes; what must be stopped sooner says so itself.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What making a root may put on the disk, in bytes: the small one that these are made from takes a tenth of it.
+pub const ROOT_BYTES_MAX: u64 = 2 << 30;
+
+/// A root, and a folder for a task.
+pub struct Yard {
+    /// Around the task's folder.
+    pub folder: tempfile::TempDir,
+    sandbox: Sandbox,
+    roots: Buildroots,
+}
+
+impl Yard {
+    pub fn new() -> Self {
+        Self::apart(&Machine::here().work)
+    }
+
+    /// With roots of its own below a folder.
+    pub fn apart(shared: &Path) -> Self {
+        let (machine, folder) = (Machine::here(), tempfile::tempdir().unwrap());
+        fs::create_dir_all(folder.path().join("task/work")).unwrap();
+        fs::set_permissions(folder.path().join("task/work"), fs::Permissions::from_mode(0o777)).unwrap();
+        let sandbox = Sandbox::new(machine.program);
+        let roots = Buildroots::new(&shared.join("roots"), sandbox.clone()).unwrap();
+        Self { folder, sandbox, roots }
+    }
+
+    pub fn work(&self) -> PathBuf {
+        self.folder.path().join("task/work")
+    }
+
+    /// Makes a root with packages; the answer, and what was said.
+    pub fn try_root(&self, packages: &[&str]) -> (Result<Root, RootError>, String) {
+        self.try_recipe(&recipe(), packages)
+    }
+
+    /// The same of another recipe.
+    pub fn try_recipe(&self, recipe: &Recipe, packages: &[&str]) -> (Result<Root, RootError>, String) {
+        let packages = owned(packages);
+        self.with_session(|session| self.roots.create(recipe, Kind::Minimal, &packages, session))
+    }
+
+    /// Installs into a root; the answer, and what was said.
+    pub fn install(&self, root: &mut Root, packages: &[&str]) -> (Result<(), RootError>, String) {
+        self.with_session(|session| root.install(&owned(packages), session))
+    }
+
+    /// Does something to roots; the answer, and what was said.
+    pub fn with_session<T>(&self, work: impl FnOnce(&mut Session<'_>) -> Result<T, RootError>) -> (Result<T, RootError>, String) {
+        let (folder, never, mut said) = (self.work(), AtomicBool::new(false), String::new());
+        let mut output = |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes));
+        let limits = Limits { memory_bytes: 4 << 30, disk_bytes: ROOT_BYTES_MAX, processes: 500, log_bytes: 16 << 20, ..LIMITS };
+        let mut session =
+            Session { work: &folder, limits, time_left: Duration::from_secs(300), cancelled: &never, output: &mut output };
+        let done = work(&mut session);
+        (done, said)
+    }
+
+    pub fn root(&self) -> Root {
+        let (root, said) = self.try_root(&[]);
+        root.unwrap_or_else(|error| panic!("{error}\n{said}"))
+    }
+
+    /// Runs a script as the ordinary user; how it ended, and what it printed.
+    pub fn bash(&self, script: &str) -> (Ended, String) {
+        self.run(&["/bin/bash", "-c", script], PATIENCE, false)
+    }
+
+    pub fn run(&self, argv: &[&str], timeout: Duration, as_root: bool) -> (Ended, String) {
+        self.run_until(argv, timeout, as_root, &AtomicBool::new(false))
+    }
+
+    pub fn run_until(&self, argv: &[&str], timeout: Duration, as_root: bool, cancelled: &AtomicBool) -> (Ended, String) {
+        let root = self.root();
+        self.run_in(root.view(), argv, timeout, as_root, cancelled)
+    }
+
+    pub fn run_in(&self, view: View, argv: &[&str], timeout: Duration, as_root: bool, cancelled: &AtomicBool) -> (Ended, String) {
+        let mut said = String::new();
+        let heard = &mut |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes));
+        let ended = self.hear(view, argv, timeout, as_root, cancelled, heard);
+        (ended.unwrap(), said)
+    }
+
+    /// The same, heard as it comes.
+    pub fn hear(
+        &self,
+        view: View,
+        argv: &[&str],
+        timeout: Duration,
+        as_root: bool,
+        cancelled: &AtomicBool,
+        heard: &mut dyn FnMut(&[u8]),
+    ) -> Result<Ended, SandboxError> {
+        let work = self.work();
+        let command = Command {
+            view,
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+            env: Vec::new(),
+            cwd: "/".to_owned(),
+            stdin: Vec::new(),
+            timeout,
+            as_root,
+            limits: LIMITS,
+            work: &work,
+            capture_bytes_max: 0,
+            network: false,
+        };
+        self.sandbox.run(&command, cancelled, heard)
+    }
+
+    /// Starts a script, and does something as soon as it is heard of.
+    pub fn when_heard(&self, script: &str, act: &mut dyn FnMut(&AtomicBool)) -> Result<Ended, SandboxError> {
+        let (root, cancelled) = (self.root(), AtomicBool::new(false));
+        self.hear(root.view(), &["/bin/bash", "-c", script], PATIENCE, false, &cancelled, &mut |_| act(&cancelled))
+    }
+}
+
+/// What the tests' platform is made from, without what the line releases.
+pub fn recipe() -> Recipe {
+    let platform = Platform::parse("platform.toml", &platform(&Machine::here().repository, "")).unwrap();
+    Recipe {
+        arch: std::env::consts::ARCH.parse().unwrap(),
+        releasever: platform.releasever,
+        module_platform: platform.module_platform,
+        repositories: platform.repositories,
+        buildroot: platform.buildroot,
+    }
+}
+
+/// The status of what ended by itself.
+pub fn status(ended: &Ended) -> Option<u8> {
+    match ended {
+        Ended::Exited { status, .. } => Some(*status),
+        _ => None,
+    }
+}
+
+fn owned(packages: &[&str]) -> Vec<String> {
+    packages.iter().map(|package| (*package).to_owned()).collect()
+}
