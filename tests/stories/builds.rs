@@ -2,6 +2,7 @@
 
 use insta::assert_snapshot;
 use millrace_core::build::{Event, Refused};
+use millrace_core::order::{Effect, OrderedFile, SignOrder, SignedFile};
 use millrace_core::platform::PackageConfig;
 use millrace_core::task::{Blame, LEASE_MS};
 use millrace_core::{Digest, LeaseNumber};
@@ -194,6 +195,7 @@ fn a_runner_that_asks_again_has_lost_what_it_had() {
     assert_eq!(late, Err(Refused::StaleLease { task: id("source"), given: first }));
     line.event(Event::Return { runner: name("r2") }).unwrap();
     assert_eq!(line.build.task(&id("source")).unwrap().word(), "running", "another runner's coming changes nothing");
+    line.ends_early("r1 would go on");
 }
 
 #[test]
@@ -248,6 +250,7 @@ fn a_task_is_leased_to_one_runner_and_only_when_what_it_needs_is_done() {
     assert_eq!(second, Err(Refused::NotReady { task: id("source"), word: "running".to_owned() }));
     let unknown = line.event(Event::Take { task: id("bake@x86_64"), runner: name("r1") });
     assert_eq!(unknown, Err(Refused::UnknownTask(id("bake@x86_64"))));
+    line.ends_early("r1 would go on");
 }
 
 #[test]
@@ -271,9 +274,12 @@ fn orders_are_answered_once_and_only_as_they_stand() {
     line.passes("source", &[rpm("zlib", "src")]);
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
     line.passes("check@x86_64", &[]);
-    let millrace_core::build::Stage::Signing { order } = line.build.stage.clone() else { panic!("not signing") };
+    let order = line.sign_order();
     let wrong = line.event(Event::Signed { order: order.id, files: Vec::new() });
     assert!(matches!(wrong, Err(Refused::WrongAnswer { .. })), "{wrong:?}");
+    let other = |file: &OrderedFile| SignedFile { unsigned: Digest::of(b"other"), signed: Digest::of(b"signed"), size: file.size };
+    let others = line.event(Event::Signed { order: order.id, files: order.files.iter().map(other).collect() });
+    assert!(matches!(others, Err(Refused::WrongAnswer { .. })), "as many files, and other ones: {others:?}");
     let early = line.event(Event::Released { order: order.id, generation: Digest::of(b""), number: 1 });
     assert_eq!(early, Err(Refused::WrongStage("signing".to_owned())));
     line.signed();
@@ -290,7 +296,7 @@ fn the_releasers_refusal_ends_the_build_in_its_words() {
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
     line.passes("check@x86_64", &[]);
     line.signed();
-    let millrace_core::build::Stage::Releasing { order } = line.build.stage.clone() else { panic!("not releasing") };
+    let order = line.release_order();
     let refuse =
         Event::ReleaseRefused { order: order.id, reason: "zlib-1-1.el9.x86_64 was released before: raise Release".to_owned() };
     line.event(refuse.clone()).unwrap();
@@ -352,6 +358,7 @@ fn any_order_of_events_keeps_the_laws() {
                 assert_eq!(line.build, ended, "seed {seed}: an ended build changed");
             }
         }
+        line.ends_early("events come in any order, and any of them may be the last");
     }
 }
 
@@ -359,11 +366,12 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
     let tasks = &line.build.tasks;
     let task = &tasks[chance.usize(0..tasks.len())];
     let lease = LeaseNumber(chance.u32(0..4));
-    let order = match &line.build.stage {
-        millrace_core::build::Stage::Signing { order } => order.id,
-        millrace_core::build::Stage::Releasing { order } => order.id,
-        _ => millrace_core::order::SignOrder::new(line.build.id.clone(), "default".parse().unwrap(), 0, Vec::new()).id,
-    };
+    let ordered = line.effects.iter().rev().find_map(|effect| match effect {
+        Effect::Sign(order) => Some(order.id),
+        Effect::Release(order) => Some(order.id),
+        Effect::Fetch(_) | Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } => None,
+    });
+    let order = ordered.unwrap_or_else(|| SignOrder::new(line.build.id.clone(), "default".parse().unwrap(), 0, Vec::new()).id);
     match chance.u8(0..13) {
         0..4 => Event::Take { task: task.id.clone(), runner: name("r1") },
         4 => Event::Renew { task: task.id.clone(), lease },

@@ -3,3 +3,5 @@
 
 mod builds;
 mod platforms;
+mod pump;
+mod world;
