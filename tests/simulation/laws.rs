@@ -3,8 +3,9 @@
 use crate::town::Town;
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::order::{Effect, OrderId, ReleaseOrder};
+use millrace_core::protocol::Holding;
 use millrace_core::push::{PushRecord, PushState};
-use millrace_core::task::{AttemptEnd, LEASES_MAX, Task, TaskState};
+use millrace_core::task::{Attempt, AttemptEnd, LEASES_MAX, Task, TaskState};
 use millrace_core::{BuildId, Digest, PushId};
 use millrace_releaser::Generation;
 use millrace_store::records::{all, parse};
@@ -65,6 +66,16 @@ impl Town {
         for build in self.world.builds() {
             self.check_end_of(&build);
         }
+    }
+
+    /// An answer that a runner was thanked for is in its build.
+    pub fn check_taken(&self, holding: &Holding) {
+        let build = self.world.builds().into_iter().find(|build| build.id == holding.build).unwrap();
+        let heard = |attempt: &Attempt| {
+            attempt.number == holding.lease && matches!(attempt.end, AttemptEnd::Answered | AttemptEnd::Troubled { .. })
+        };
+        let taken = build.task(&holding.task).unwrap().attempts.iter().any(heard);
+        assert!(taken, "the answer for {} of {} was taken, and is lost", holding.task, holding.build);
     }
 
     fn check_end_of(&mut self, build: &Build) {

@@ -243,7 +243,7 @@ impl Town {
             Effect::Release(_) => &["swap", "save", "settle"],
             Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } => return,
         };
-        if letter.deliveries == 1 && self.chance.u8(0..15) == 0 {
+        if letter.deliveries == 1 && self.chance.u8(0..10) == 0 {
             let place = places[self.chance.usize(0..places.len())];
             self.unlucky.insert(letter.id, place);
             if let (Effect::Release(order), "save") = (&letter.effect, place) {
@@ -488,6 +488,9 @@ impl Town {
                 assert!(matches!(status, StatusCode::OK | StatusCode::CONFLICT), "a runner that answers hears {status}");
                 self.hands[number].busy = false;
                 let answer = self.hands[number].answer.take();
+                if let (StatusCode::OK, Some(answer)) = (status, &answer) {
+                    self.check_taken(answer.holding());
+                }
                 self.late_answers.extend(answer.map(|answer| (number, answer)));
                 self.hands[number].forget();
             }

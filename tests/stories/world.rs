@@ -332,6 +332,35 @@ fn a_fetch_that_is_given_up_is_told_in_the_push() {
 }
 
 #[test]
+fn two_runners_that_answer_at_the_same_moment_are_both_heard() {
+    let mut world = World::new(TWO);
+    world.push("zlib");
+    world.carry();
+    let source = world.take("x86_64-1").unwrap();
+    world.hand_over("x86_64-1", &world.answer("x86_64-1", &source));
+    let [one, other] = ["x86_64-1", "aarch64-1"].map(|runner| world.take(runner).unwrap());
+    let runner = world.runner("x86_64-1");
+    let answer = world.answer("x86_64-1", &one);
+    let mut first = world.start(|store| {
+        let desk = world.desk(store);
+        async move { runner.answer(desk, &answer).await }
+    });
+    let mut progress = world.drive(&mut first);
+    while progress != Progress::At("save") {
+        progress = world.drive_past(&mut first, Fare::Pass);
+    }
+    assert_eq!(world.hand_over("aarch64-1", &world.answer("aarch64-1", &other)), StatusCode::OK);
+    while !matches!(progress, Progress::Done(_)) {
+        progress = world.drive_past(&mut first, Fare::Pass);
+    }
+    assert_eq!(progress, Progress::Done(StatusCode::OK));
+    for task in ["rpm@x86_64", "rpm@aarch64"] {
+        assert_eq!(world.build("zlib").task(&task.parse().unwrap()).unwrap().word(), "passed", "{task}");
+    }
+    world.work();
+}
+
+#[test]
 fn an_order_that_its_build_did_not_make_is_not_signed() {
     let mut world = World::new(ONE);
     world.push("zlib");

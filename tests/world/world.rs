@@ -258,7 +258,8 @@ impl World {
         self.silent.insert(runner.to_owned());
     }
 
-    fn runner(&self, name: &str) -> Runner {
+    /// One of its runners.
+    pub fn runner(&self, name: &str) -> Runner {
         self.runners.iter().find(|runner| runner.name == name).unwrap_or_else(|| panic!("no runner {name}")).clone()
     }
 
