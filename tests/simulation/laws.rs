@@ -1,106 +1,212 @@
-//! The laws: what holds after every step, and what holds at the end.
+//! The laws: what holds whenever a function has ended or died, and what holds at the end.
 
-use crate::town::{Town, done};
+use crate::town::Town;
 use millrace_core::build::{Build, End, Stage};
-use millrace_core::order::Effect;
-use millrace_core::push::PushState;
-use millrace_core::task::{LEASES_MAX, TaskState};
-use millrace_core::{LeaseNumber, PlatformName};
-use millrace_store::builds::{LEASED, ready_index};
-use millrace_store::records::all;
-use millrace_store::{StateStore, Table};
-use std::collections::BTreeSet;
+use millrace_core::order::{Effect, OrderId, ReleaseOrder};
+use millrace_core::protocol::Holding;
+use millrace_core::push::{PushRecord, PushState};
+use millrace_core::task::{Attempt, AttemptEnd, LEASES_MAX, Task, TaskState};
+use millrace_core::{BuildId, Digest, PushId};
+use millrace_releaser::Generation;
+use millrace_store::records::{all, parse};
+use millrace_store::{StateStore, Table, Version};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// An effect in a few words.
-pub fn told(effect: &Effect) -> String {
-    match effect {
-        Effect::Fetch(announced) => format!("fetch {}", announced.id),
-        Effect::Plan(push) => format!("plan {}", push.announced.id),
-        Effect::Ready { build, task } => format!("ready {task} of {build}"),
-        Effect::Sign(order) => format!("sign {} of {}", order.id, order.build),
-        Effect::Release(order) => format!("release {} of {}", order.id, order.build),
-        Effect::Ended { build } => format!("ended {build}"),
-    }
+/// What was seen so far, to which what comes must fit.
+#[derive(Default)]
+pub struct Laws {
+    builds: BTreeMap<BuildId, (Version, Build)>,
+    leases: BTreeMap<(BuildId, String), u32>,
+    /// Orders that were on their way to the releaser, by build.
+    orders: BTreeMap<BuildId, ReleaseOrder>,
+    /// Deliveries that were made.
+    pub made: BTreeSet<PushId>,
+    /// Those of them that were accepted, as far as the forge knows.
+    pub accepted: BTreeSet<PushId>,
+    generation: Option<(Digest, Generation)>,
 }
 
 impl Town {
     /// What holds always.
     pub fn check(&mut self) {
-        for build in done(all::<Build>(&self.store, Table::Build)).unwrap() {
-            self.check_build(&build);
-        }
-        for (task, leases) in &self.verdicts {
-            assert!(leases.len() <= 1, "verdicts were taken for {task} under the leases {leases:?}");
-        }
-        self.check_repositories();
-    }
-
-    fn check_build(&mut self, build: &Build) {
-        for task in &build.tasks {
-            let numbers: Vec<LeaseNumber> = task.attempts.iter().map(|attempt| attempt.number).collect();
-            assert!(numbers.is_sorted() && numbers.len() <= LEASES_MAX, "{} of {}: leases {numbers:?}", task.id, build.id);
-            if let (Some(lease), Some(last)) = (task.lease(), numbers.last()) {
-                assert!(lease.number > *last, "{} of {}: lease {} after {last}", task.id, build.id, lease.number);
+        let records = self.world.run(self.world.store.list(Table::Build, None, usize::MAX)).unwrap();
+        for record in records {
+            let id: BuildId = record.key.id.parse().unwrap();
+            if self.laws.builds.get(&id).is_none_or(|(version, _)| *version != record.version) {
+                let build: Build = parse(&record).unwrap();
+                self.laws.build(&build);
+                self.laws.builds.insert(id, (record.version, build));
             }
         }
-        if build.is_ended() {
-            let as_it_ended = self.ended.entry(build.id.to_string()).or_insert_with(|| build.clone());
-            assert_eq!(as_it_ended, build, "an ended build changed");
-        }
-    }
-
-    /// Every package is in its repository once, with the bytes that a build had signed; and only whole builds are there.
-    fn check_repositories(&self) {
-        let Some(generation) = self.generation() else { return };
-        let released: BTreeSet<String> = generation.builds().map(ToString::to_string).collect();
-        for (repository, packages) in generation.packages() {
-            let names: BTreeSet<&String> = packages.keys().collect();
-            assert_eq!(names.len(), packages.len(), "{repository} has a package twice");
-        }
-        for build in done(all::<Build>(&self.store, Table::Build)).unwrap() {
-            if let Stage::Ended { end: End::Released { .. } } = &build.stage {
-                assert!(released.contains(build.id.as_str()), "build {} says released, and is in no repository", build.id);
-            }
-            if let Stage::Running | Stage::Signing { .. } | Stage::Ended { end: End::Failed { .. } | End::Cancelled { .. } } =
-                &build.stage
-            {
-                assert!(!released.contains(build.id.as_str()), "build {} is {}, and its packages are out", build.id, build.word());
-            }
-        }
-    }
-
-    /// What is released now.
-    fn generation(&self) -> Option<millrace_releaser::Generation> {
-        let platform: PlatformName = "el-9".parse().unwrap();
-        done(millrace_releaser::current(&platform, &self.store)).unwrap().map(|(generation, _)| generation)
+        let platform = "el-9".parse().unwrap();
+        let (generation, digest) = self.world.run(millrace_releaser::current(&platform, &self.world.store)).unwrap().unwrap();
+        self.laws.generation(digest, generation);
+        let pushes: Vec<PushRecord> = self.world.run(all(&self.world.store, Table::Push)).unwrap();
+        self.laws.pushes(&pushes);
     }
 
     /// What holds when nobody has anything left to do.
     pub fn check_the_end(&mut self) {
         self.check();
-        let builds: Vec<Build> = done(all(&self.store, Table::Build)).unwrap();
-        for build in &builds {
-            assert!(build.is_ended(), "build {} of {} is {} for ever", build.id, build.push.announced.package, build.word());
-            for task in &build.tasks {
-                assert!(
-                    !matches!(task.state, TaskState::Waiting | TaskState::Leased { .. }),
-                    "{} of {} is {}",
-                    task.id,
-                    build.id,
-                    task.word()
-                );
+        assert_eq!(self.world.left_over(), [""; 0], "something is left over");
+        let pushes = self.world.pushes();
+        let heard: BTreeSet<PushId> = pushes.iter().map(|push| push.announced.id.clone()).collect();
+        assert_eq!(heard, self.laws.accepted, "pushes are not what was accepted");
+        for push in &pushes {
+            match &push.state {
+                PushState::Planned { .. } => {}
+                PushState::Refused { reason } => {
+                    let right = push.announced.reference != "refs/heads/main" || reason.contains("given up after");
+                    assert!(right, "push {} was refused: {reason}", push.announced.id);
+                    self.counts.happened("push refused");
+                }
+                _ => panic!("push {} was forgotten", push.announced.id),
             }
         }
-        for record in done(all::<millrace_core::push::PushRecord>(&self.store, Table::Push)).unwrap() {
-            assert!(matches!(record.state, PushState::Planned { .. }), "push {} was forgotten", record.announced.id);
+        for build in self.world.builds() {
+            self.check_end_of(&build);
         }
-        let later = self.now().plus_ms(u64::from(u32::MAX));
-        let letters = done(self.store.take(10, later, later.plus_ms(1))).unwrap();
-        assert_eq!(letters, [], "effects are left over");
-        assert_eq!(done(self.store.set_aside(10)).unwrap(), [], "effects were set aside");
-        for index in [LEASED.to_owned(), ready_index(None), ready_index(Some(millrace_core::Arch::X86_64))] {
-            assert_eq!(done(self.store.marked(&index, None, 10)).unwrap(), [], "marks are left over in {index}");
-        }
-        self.history.push(builds.iter().map(|build| format!("{} {}", build.id, build.word())).collect::<Vec<_>>().join(", "));
     }
+
+    /// An answer that a runner was thanked for is in its build.
+    pub fn check_taken(&self, holding: &Holding) {
+        let build = self.world.builds().into_iter().find(|build| build.id == holding.build).unwrap();
+        let heard = |attempt: &Attempt| {
+            attempt.number == holding.lease && matches!(attempt.end, AttemptEnd::Answered | AttemptEnd::Troubled { .. })
+        };
+        let taken = build.task(&holding.task).unwrap().attempts.iter().any(heard);
+        assert!(taken, "the answer for {} of {} was taken, and is lost", holding.task, holding.build);
+    }
+
+    fn check_end_of(&mut self, build: &Build) {
+        let name = format!("build {} of {}", build.id, build.push.announced.package);
+        assert!(build.is_ended(), "{name} is {} for ever", build.word());
+        assert!(build.tasks.iter().all(Task::is_settled), "{name} has ended, and its tasks have not");
+        let given_up = build.reason().is_some_and(|reason| reason.contains("given up after"));
+        if build.tasks.iter().all(Task::is_good) {
+            let good = matches!(build.stage, Stage::Ended { end: End::Released { .. } | End::Excluded { .. } });
+            assert!(good || given_up, "all tasks of {name} are done, and it is {}", build.word());
+        }
+        self.counts.happened(format!("build {}", build.word()));
+        if self.untold.contains(&build.id) {
+            assert_eq!(build.word(), "released", "the packages of {name} are out");
+            self.counts.happened("release out, given up and told");
+        }
+        if given_up {
+            let signing = build.reason().is_some_and(|reason| reason.starts_with("signing: "));
+            self.counts.happened(if signing { "signing given up" } else { "release given up" });
+        }
+        for task in &build.tasks {
+            match &task.state {
+                TaskState::Quarantined { .. } => self.counts.happened("task quarantined"),
+                TaskState::Excluded { reason } if reason.starts_with("made up") => {
+                    self.counts.happened("task excluded by its runner");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Laws {
+    /// An effect on its way: orders are taken from there.
+    pub fn see(&mut self, effect: &Effect) {
+        if let Effect::Release(order) = effect {
+            let before = self.orders.insert(order.build.clone(), order.clone());
+            assert!(before.is_none_or(|before| before == *order), "build {} ordered two releases", order.build);
+        }
+    }
+
+    /// A build as it is now, after what it was.
+    fn build(&mut self, build: &Build) {
+        if let Some((_, before)) = self.builds.get(&build.id) {
+            assert!(!before.is_ended() || before == build, "build {} had ended, and has changed", build.id);
+        }
+        assert_eq!(build.id, BuildId::of_push(&build.push.announced.id, &build.platform.name), "one build a push and platform");
+        for task in &build.tasks {
+            let (name, numbers) = (format!("{} of {}", task.id, build.id), task.attempts.iter().map(|attempt| attempt.number.0));
+            let numbers: Vec<u32> = numbers.chain(task.lease().map(|lease| lease.number.0)).collect();
+            let grow = numbers.windows(2).all(|pair| pair[0] < pair[1]);
+            assert!(grow && task.attempts.len() <= LEASES_MAX, "{name} had the leases {numbers:?}");
+            let highest = numbers.last().copied().unwrap_or_default();
+            let before = self.leases.insert((build.id.clone(), task.id.to_string()), highest).unwrap_or_default();
+            assert!(highest >= before, "{name} had lease {before}, and has {highest} now");
+            verdict(task, &name);
+        }
+    }
+
+    /// Everything that is in the repositories was ordered for them, by a build that is not undecided; and what was ordered once
+    /// was done once.
+    fn generation(&mut self, digest: Digest, generation: Generation) {
+        let stands = |order: &OrderId| {
+            let ordered = self.orders.values().find(|ordered| ordered.id == *order);
+            ordered.unwrap_or_else(|| panic!("order {order} was carried out, and nobody gave it"))
+        };
+        let mut expected: BTreeMap<(String, String), Digest> = BTreeMap::new();
+        for (id, number) in &generation.orders {
+            let order = stands(id);
+            match &self.builds[&order.build].1.stage {
+                Stage::Releasing { .. } => {}
+                Stage::Ended { end: End::Released { number: said, .. } } => {
+                    assert_eq!(said, number, "build {} is in another generation than it says", order.build);
+                }
+                _ => panic!("build {} is {}, and its packages are out", order.build, self.builds[&order.build].1.word()),
+            }
+            for placement in &order.placements {
+                for repository in &placement.into {
+                    let before = expected.insert((repository.to_string(), placement.file.name.clone()), placement.file.digest);
+                    assert!(before.is_none_or(|before| before == placement.file.digest), "{} is two files", placement.file.name);
+                }
+            }
+        }
+        let files = |(repository, packages): (&str, &BTreeMap<String, millrace_releaser::Entry>)| {
+            let place = repository.to_owned();
+            packages.iter().map(move |(name, entry)| ((place.clone(), name.clone()), entry.file.digest)).collect::<Vec<_>>()
+        };
+        let found: BTreeMap<(String, String), Digest> = generation.packages().flat_map(files).collect();
+        assert_eq!(found, expected, "what is in the repositories is not what was ordered");
+        for (id, (_, build)) in &self.builds {
+            let said = matches!(build.stage, Stage::Ended { end: End::Released { .. } });
+            let is_out = self.orders.get(id).is_some_and(|order| generation.orders.contains_key(&order.id));
+            assert!(!said || is_out, "build {id} says released, and is in no repository");
+        }
+        // The platform's first generation is made with it, and has nothing in it.
+        assert_eq!(generation.number, 1 + generation.orders.len() as u64, "something was released twice, or not one by one");
+        if let Some((before, earlier)) = &self.generation {
+            assert!(generation.number > earlier.number || digest == *before, "generation {} has changed", earlier.number);
+        }
+        self.generation = Some((digest, generation));
+    }
+
+    fn pushes(&self, pushes: &[PushRecord]) {
+        let mut planned = BTreeSet::new();
+        for push in pushes {
+            let id = &push.announced.id;
+            assert!(self.made.contains(id), "push {id} follows from no delivery");
+            if let PushState::Planned { builds } = &push.state {
+                planned.extend(builds.iter().cloned());
+            }
+        }
+        let built: BTreeSet<BuildId> = self.builds.keys().cloned().collect();
+        assert_eq!(built, planned, "builds are not what was planned");
+        for id in &self.accepted {
+            assert!(pushes.iter().any(|push| push.announced.id == *id), "push {id} was accepted, and is not there");
+        }
+    }
+}
+
+/// A task has one verdict at most, and it is that of its last lease.
+fn verdict(task: &Task, name: &str) {
+    let answered: Vec<u32> =
+        task.attempts.iter().filter(|attempt| attempt.end == AttemptEnd::Answered).map(|attempt| attempt.number.0).collect();
+    assert!(answered.len() <= 1, "{name} has verdicts of the leases {answered:?}");
+    let said = match &task.state {
+        TaskState::Passed { summary: words, .. } => words,
+        TaskState::Failed { failure } => &failure.reason,
+        TaskState::Excluded { reason } if !answered.is_empty() => reason,
+        _ => return,
+    };
+    let last = task.attempts.last().unwrap();
+    let right = said.ends_with(&format!(" (lease {})", last.number));
+    assert!(right && last.end == AttemptEnd::Answered, "{name} says `{said}`, and its last lease was {}", last.number);
 }

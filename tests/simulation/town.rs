@@ -1,358 +1,566 @@
-//! The town: stores, functions, runners, a clock, and a die that decides what happens next.
+//! The town: the world, functions under way, runners, and a die that decides what happens next.
 
-use crate::runner::{Runner, outcome, results};
-use axum::Router;
-use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use crate::counts::Counts;
+use crate::hands::{Hand, script};
+use crate::laws::Laws;
+use axum::http::StatusCode;
+use millrace_cli::pump;
 use millrace_core::build::{Build, Event};
-use millrace_core::order::{Effect, SignOrder, SignedFile};
-use millrace_core::platform::{RELEASED_REPOSITORY, Repository};
-use millrace_core::protocol::{Ask, Offer, Report};
-use millrace_core::push::{PushRecord, PushState};
-use millrace_core::{Arch, Digest, KeyName, LeaseNumber, PlatformName, Timestamp};
-use millrace_orchestrator::{Desk, Registered, Token, add_runner};
-use millrace_releaser::{Seal, SealError};
-use millrace_store::builds::push_marks;
-use millrace_store::memory::MemoryStore;
-use millrace_store::records::{all, replace, write};
-use millrace_store::{AdvanceError, BlobStore, Commit, Expect, Letter, StateStore, Table, advance};
-use millrace_tests::line::{platform, push};
+use millrace_core::order::Effect;
+use millrace_core::protocol::Offer;
+use millrace_core::task::LEASE_MS;
+use millrace_core::{Arch, BuildId, PushId};
+use millrace_store::memory::{Fare, MemoryStore};
+use millrace_store::state::DELIVERIES_MAX;
+use millrace_store::{AdvanceError, Letter, LetterId, StateStore, advance};
+use millrace_tests::flight::{Flight, Progress};
+use millrace_tests::forge::Delivery;
+use millrace_tests::runner::{Answer, Runner};
+use millrace_tests::world::{OUT_MS, World, words};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
-use tower::ServiceExt;
 
-/// How long a letter stays out before it is delivered again, in milliseconds of the town's clock.
-const OUT_MS: u64 = 30_000;
+/// Steps with trouble; after them the world calms down and everything must come to its end.
+const TROUBLED_STEPS: usize = 700;
 
-/// Polls after which a function has certainly come to its end.
-const POLLS_MAX: usize = 100_000;
-
-/// Steps without trouble that any trouble must be over after: each lets five seconds pass, a lease lasts a minute, and a task has three.
+/// Steps without trouble that any trouble must be over after: each lets five seconds pass, a lease lasts a minute, a task has
+/// three, and a letter comes ten times at most.
 const CALM_STEPS_MAX: usize = 1_000;
 
-const PACKAGES: [&str; 3] = ["zlib", "pigz", "popt"];
+/// Functions under way at the same time.
+const UNDER_WAY_MAX: usize = 6;
 
-/// Metadata signatures that anyone can make.
-pub struct MadeUpSeal;
+/// Pushes of a seed, at most.
+const PUSHES_MAX: usize = 8;
 
-impl Seal for MadeUpSeal {
-    async fn seal(&self, key: &KeyName, repomd: &[u8], signed_s: u64) -> Result<Vec<u8>, SealError> {
-        Ok(format!("{key} {signed_s} {}", Digest::of(repomd)).into_bytes())
-    }
+/// Packages, and what their specs say besides.
+const PACKAGES: [(&str, &str); 4] = [("zlib", ""), ("pigz", ""), ("lcov", "BuildArch: noarch"), ("grub2", "ExclusiveArch: x86_64")];
 
-    async fn public_key(&self, key: &KeyName) -> Result<Vec<u8>, SealError> {
-        Ok(key.to_string().into_bytes())
-    }
+/// Something that goes on.
+struct Under {
+    what: What,
+    flight: Flight<Came>,
+    at: &'static str,
+}
+
+/// What goes on.
+#[derive(Clone)]
+enum What {
+    Hear(Delivery),
+    Carry(Letter),
+    GiveUp(Letter),
+    GiveUpAside,
+    Tick,
+    Cancel(BuildId),
+    Ask(usize),
+    Renew(usize),
+    Answer(usize),
+    AnswerLate(usize, Answer),
+}
+
+/// What came of it.
+enum Came {
+    Status(StatusCode),
+    Offered(StatusCode, Option<Offer>),
+    Done(Result<(), String>),
 }
 
 /// Everything.
 pub struct Town {
-    /// State and blobs; every operation can be the last one of whoever calls it.
-    pub store: MemoryStore,
-    chance: fastrand::Rng,
-    clock: Arc<AtomicU64>,
-    desk: Router,
-    runners: Vec<Runner>,
-    late: Vec<Letter>,
-    pushes: u64,
+    /// Where it happens.
+    pub world: World,
     /// What happened, in order, in a few words each.
     pub history: Vec<String>,
-    /// Leases under which the desk took a verdict, by build and task.
-    pub verdicts: BTreeMap<String, BTreeSet<LeaseNumber>>,
-    /// Builds as they ended.
-    pub ended: BTreeMap<String, Build>,
+    /// How often what happened.
+    pub counts: Counts,
+    /// What was seen.
+    pub laws: Laws,
+    chance: fastrand::Rng,
+    under_way: Vec<Under>,
+    hands: Vec<Hand>,
+    commits: Vec<(usize, String)>,
+    deliveries: Vec<Delivery>,
+    unanswered: Vec<Delivery>,
+    late: Vec<Letter>,
+    late_answers: Vec<(usize, Answer)>,
+    /// Letters whose bearer dies each time before it does this.
+    unlucky: BTreeMap<LetterId, &'static str>,
+    /// Builds whose releaser dies each time before it can tell that their packages are out.
+    pub untold: BTreeSet<BuildId>,
     troubled: bool,
 }
 
 impl Town {
     /// A town where nothing has happened yet.
     pub fn new(seed: u64) -> Self {
-        let store = MemoryStore::with_yields();
-        let clock = Arc::new(AtomicU64::new(1_000_000));
-        let read = Arc::clone(&clock);
-        let released = |_: &PlatformName| Repository {
-            id: RELEASED_REPOSITORY.to_owned(),
-            baseurl: Some("http://town/".to_owned()),
-            mirrorlist: None,
-            gpgkey: None,
-            priority: 10,
-        };
-        let desk = millrace_orchestrator::router(Desk {
-            state: store.clone(),
-            blobs: store.clone(),
-            clock: Arc::new(move || Timestamp(read.load(Ordering::Relaxed))),
-            ready: Arc::default(),
-            released: Arc::new(released),
-            incoming: "/nonexistent".into(),
-        });
-        let town = Self {
-            store,
-            chance: fastrand::Rng::with_seed(seed),
-            clock,
-            desk,
-            runners: Vec::new(),
-            late: Vec::new(),
-            pushes: 0,
+        let mut world = World::new(r#""x86_64", "aarch64""#);
+        let names = [("r1", Arch::X86_64, false), ("r2", Arch::X86_64, false), ("r3", Arch::Aarch64, false)];
+        let doomed = [("r4", Arch::X86_64, true), ("r5", Arch::Aarch64, true)];
+        let add = |(name, arch, vanishes)| Hand::new(world.add_runner(name, arch), vanishes);
+        let hands = names.into_iter().chain(doomed).map(add).collect();
+        Self {
+            world,
             history: Vec::new(),
-            verdicts: BTreeMap::new(),
-            ended: BTreeMap::new(),
+            counts: Counts::default(),
+            laws: Laws::default(),
+            chance: fastrand::Rng::with_seed(seed),
+            under_way: Vec::new(),
+            hands,
+            commits: Vec::new(),
+            deliveries: Vec::new(),
+            unanswered: Vec::new(),
+            late: Vec::new(),
+            late_answers: Vec::new(),
+            unlucky: BTreeMap::new(),
+            untold: BTreeSet::new(),
             troubled: true,
-        };
-        town.furnished()
-    }
-
-    fn furnished(mut self) -> Self {
-        let platform = platform(r#""x86_64", "aarch64""#);
-        done(replace(&self.store, Table::Platform, platform.name.as_str(), &platform)).unwrap();
-        done(millrace_releaser::prepare(&platform, &MadeUpSeal, &self.store, self.now())).unwrap();
-        for name in ["source", "rpm", "check"] {
-            let plugin = Registered { name: name.parse().unwrap(), digest: Digest::of(name.as_bytes()), size: 1 };
-            done(replace(&self.store, Table::Plugin, name, &plugin)).unwrap();
         }
-        for (number, arch) in [Arch::X86_64, Arch::X86_64, Arch::Aarch64].into_iter().enumerate() {
-            let token = Token::from_random([number as u8; 32]);
-            let name = format!("runner-{number}-{arch}");
-            done(add_runner(&self.store, &name.parse().unwrap(), arch, &token, self.now())).unwrap();
-            self.runners.push(Runner { name, token: token.reveal().to_owned(), work: None, answer: None });
+    }
+
+    /// Trouble first, then calm, and the laws all the time.
+    pub fn live(&mut self) {
+        for _ in 0..TROUBLED_STEPS {
+            self.step();
         }
-        self
+        self.calm();
+        self.check_the_end();
     }
 
-    /// The town's clock.
-    pub fn now(&self) -> Timestamp {
-        Timestamp(self.clock.load(Ordering::Relaxed))
-    }
-
-    fn pass_ms(&self, ms: u64) {
-        self.clock.fetch_add(ms, Ordering::Relaxed);
-    }
-
-    /// Something happens.
-    pub fn step(&mut self) {
-        let most = self.chance.u64(0..3_000);
-        self.pass_ms(most);
-        match self.chance.u8(0..20) {
-            0 if self.pushes < 6 => self.push(),
-            0..9 => self.deliver(),
-            9 => self.deliver_late(),
-            10..17 => self.run_a_runner(),
-            17 => self.lose_a_runner(),
-            18 => self.tick(),
-            _ => self.pass_ms(self.chance.clone().u64(0..20_000)),
+    fn step(&mut self) {
+        let passed = self.chance.u64(0..1_000);
+        self.world.pass_ms(passed);
+        let free = self.under_way.len() < UNDER_WAY_MAX;
+        match self.chance.u8(0..100) {
+            0..3 if free => self.somebody_pushes(),
+            3..5 if free => self.repeat_a_delivery(),
+            5..20 if free => self.deliver(),
+            20..23 if free => self.deliver_late(),
+            23..40 if free => self.a_runner_speaks(),
+            40..42 if free => self.answer_late(),
+            42..45 if free => self.begin(What::Tick),
+            45 if free => self.give_up_aside(),
+            46 if free && self.chance.u8(0..4) == 0 => self.cancel(),
+            47 => self.lose_a_runner(),
+            48 => self.world.pass_ms(self.chance.clone().u64(0..OUT_MS)),
+            49..53 => self.kill(),
+            _ => self.go_on(),
         }
     }
 
     /// No more trouble: everything is delivered, everybody works, until nothing is left to do.
-    pub fn calm(&mut self) {
+    fn calm(&mut self) {
+        self.history.push("it is calm now".to_owned());
         self.troubled = false;
+        while !self.under_way.is_empty() {
+            self.go(0, usize::MAX);
+        }
         for _ in 0..CALM_STEPS_MAX {
-            self.pass_ms(5_000);
-            self.deliver();
-            self.tick();
-            (0..self.runners.len()).for_each(|number| self.work(number));
-            self.check();
+            self.world.pass_ms(5_000);
+            for delivery in std::mem::take(&mut self.unanswered) {
+                self.finish(What::Hear(delivery));
+            }
+            let now = self.world.now();
+            let letters = self.world.run(self.world.store.take(4, now, now.plus_ms(OUT_MS))).unwrap();
+            letters.into_iter().for_each(|letter| self.finish(What::Carry(letter)));
+            self.finish(What::GiveUpAside);
+            self.finish(What::Tick);
+            let stay = (0..self.hands.len()).filter(|number| !self.hands[*number].vanishes).collect::<Vec<_>>();
+            for number in stay {
+                self.finish(if self.hands[number].offer.is_some() { What::Answer(number) } else { What::Ask(number) });
+            }
             if self.nothing_is_left() {
                 return;
             }
         }
     }
 
-    /// Whether nobody has anything to do: no letter is on its way, hidden ones among them, and every build has ended.
-    fn nothing_is_left(&self) -> bool {
-        let ended = |build: &Build| build.is_ended();
-        self.store.letters() == 0 && done(all::<Build>(&self.store, Table::Build)).unwrap().iter().all(ended)
-    }
-
-    /// Runs a function to its end, or kills it after some of its reads and writes; none where it was killed.
-    fn live<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
-        let dies = self.troubled && self.chance.u8(0..6) == 0;
-        let polls = if dies { self.chance.usize(0..25) } else { POLLS_MAX };
-        let result = polled(what, polls);
-        assert!(dies || result.is_some(), "a function did not come to its end");
-        if result.is_none() {
-            self.history.push("  killed".to_owned());
+    fn finish(&mut self, what: What) {
+        self.begin(what);
+        while !self.under_way.is_empty() {
+            self.go(0, usize::MAX);
         }
-        result
     }
 
-    fn push(&mut self) {
-        self.pushes += 1;
-        let package = PACKAGES[self.chance.usize(0..PACKAGES.len())];
-        let mut push = push(package, self.pushes);
-        push.announced.received = self.now();
-        self.history.push(format!("push {package} {}", push.announced.id));
-        let record = PushRecord { announced: push.announced.clone(), state: PushState::Fetching };
-        let id = record.announced.id.to_string();
-        let commit = Commit {
-            writes: vec![write(Table::Push, &id, Expect::Absent, &record, push_marks(&record)).unwrap()],
-            effects: vec![Effect::Plan(Box::new(push))],
+    fn nothing_is_left(&self) -> bool {
+        let idle = self.world.store.letters() == 0 && self.unanswered.is_empty();
+        idle && self.world.builds().iter().all(Build::is_ended)
+    }
+
+    // What may begin.
+
+    fn somebody_pushes(&mut self) {
+        if self.deliveries.len() >= PUSHES_MAX {
+            return;
+        }
+        let delivery = match self.chance.u8(0..12) {
+            // The same commit once more, as when somebody pushes a tag, or the forge was set up anew.
+            0 if !self.commits.is_empty() => {
+                let (package, commit) = self.commits[self.chance.usize(0..self.commits.len())].clone();
+                self.world.forge.delivery(PACKAGES[package].0, "main", &commit)
+            }
+            1 => self.world.commit("zlib", "wip", ""),
+            _ => {
+                let package = self.chance.usize(0..PACKAGES.len());
+                let delivery = self.world.commit(PACKAGES[package].0, "main", PACKAGES[package].1);
+                self.commits.push((package, delivery.commit.clone()));
+                delivery
+            }
         };
-        done(self.store.save(commit)).unwrap();
+        self.history.push(format!("{} is pushed: {}", delivery.package, delivery.id));
+        self.laws.made.insert(PushId::of_delivery("gitea", &delivery.id));
+        self.deliveries.push(delivery.clone());
+        self.begin(What::Hear(delivery));
+    }
+
+    fn repeat_a_delivery(&mut self) {
+        if let Some(delivery) = self.unanswered.pop() {
+            self.begin(What::Hear(delivery));
+        } else if !self.deliveries.is_empty() {
+            let delivery = self.deliveries[self.chance.usize(0..self.deliveries.len())].clone();
+            self.counts.happened("delivery repeated");
+            self.begin(What::Hear(delivery));
+        }
     }
 
     fn deliver(&mut self) {
-        let (now, most) = (self.now(), self.chance.usize(1..5));
-        let mut letters = done(self.store.take(most, now, now.plus_ms(OUT_MS))).unwrap();
+        let (now, most) = (self.world.now(), self.chance.usize(1..4));
+        let mut letters = self.world.run(self.world.store.take(most, now, now.plus_ms(OUT_MS))).unwrap();
         self.chance.shuffle(&mut letters);
         for letter in letters {
-            if self.troubled && self.chance.u8(0..4) == 0 {
+            if letter.deliveries == 1 && self.chance.u8(0..4) == 0 {
                 self.late.push(letter.clone());
             }
-            self.act(letter);
+            self.curse(&letter);
+            self.begin(What::Carry(letter));
         }
     }
 
-    /// An effect that was acted on long ago comes once more.
-    fn deliver_late(&mut self) {
-        if !self.late.is_empty() {
-            let letter = self.late.remove(self.chance.usize(0..self.late.len()));
-            self.act(letter);
-        }
-    }
-
-    fn act(&mut self, letter: Letter) {
-        let (store, now) = (self.store.clone(), self.now());
-        self.history.push(format!("deliver {}", crate::laws::told(&letter.effect)));
-        let acted = match letter.effect {
-            Effect::Plan(push) => {
-                self.live(async move { millrace_orchestrator::plan(&push, &store, now).await.map_err(|error| error.to_string()) })
-            }
-            Effect::Sign(order) => self.live(sign(store, order, now)),
-            Effect::Release(order) => self.live(async move {
-                millrace_releaser::release(&order, &MadeUpSeal, &store, &store, now).await.map_err(|error| error.to_string())
-            }),
-            Effect::Ready { .. } | Effect::Ended { .. } => Some(Ok(())),
-            Effect::Fetch(announced) => panic!("nobody announced {announced:?}"),
+    /// Some letters kill whoever has them, each time at the same place.
+    fn curse(&mut self, letter: &Letter) {
+        let places: &[&str] = match &letter.effect {
+            Effect::Fetch(_) => &["put_file", "save"],
+            Effect::Sign(_) => &["compose", "save", "settle"],
+            Effect::Release(_) => &["swap", "save", "settle"],
+            Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } => return,
         };
-        match acted {
-            Some(Ok(())) => done(self.store.settle(letter.id)).unwrap(),
-            Some(Err(problem)) => panic!("acting on an effect failed: {problem}"),
-            None => {}
+        if letter.deliveries == 1 && self.chance.u8(0..10) == 0 {
+            let place = places[self.chance.usize(0..places.len())];
+            self.unlucky.insert(letter.id, place);
+            if let (Effect::Release(order), "save") = (&letter.effect, place) {
+                self.untold.insert(order.build.clone());
+            }
         }
     }
 
-    fn tick(&mut self) {
-        let (store, now) = (self.store.clone(), self.now());
-        if let Some(ticked) = self.live(async move { millrace_orchestrator::tick(&store, now).await }) {
-            ticked.unwrap();
+    /// An effect that was acted on long ago comes once more; not while somebody gives it up, for who may do that is alone.
+    fn deliver_late(&mut self) {
+        let gives_up = |under: &Under| matches!(under.what, What::GiveUp(_) | What::GiveUpAside);
+        if !self.late.is_empty() && !self.under_way.iter().any(gives_up) {
+            let letter = self.late.swap_remove(self.chance.usize(0..self.late.len()));
+            self.begin(What::Carry(letter));
         }
     }
 
-    fn run_a_runner(&mut self) {
-        let number = self.chance.usize(0..self.runners.len());
-        self.work(number);
+    fn is_out(&self, id: LetterId) -> bool {
+        self.under_way.iter().any(|under| matches!(&under.what, What::Carry(letter) | What::GiveUp(letter) if letter.id == id))
+    }
+
+    fn give_up_aside(&mut self) {
+        let aside = self.world.run(self.world.store.set_aside(usize::MAX)).unwrap();
+        if !aside.iter().any(|letter| self.is_out(letter.id)) {
+            self.begin(What::GiveUpAside);
+        }
+    }
+
+    fn cancel(&mut self) {
+        let builds = self.world.builds();
+        if !builds.is_empty() {
+            let build = builds[self.chance.usize(0..builds.len())].id.clone();
+            self.begin(What::Cancel(build));
+        }
+    }
+
+    fn a_runner_speaks(&mut self) {
+        let number = self.chance.usize(0..self.hands.len());
+        let hand = &self.hands[number];
+        if hand.busy || (hand.vanishes && hand.offer.is_some()) {
+            return;
+        }
+        let what = match (&hand.offer, self.chance.u8(0..4)) {
+            (None, _) => What::Ask(number),
+            (Some(_), 0) => What::Renew(number),
+            (Some(_), _) => What::Answer(number),
+        };
+        self.begin(what);
+    }
+
+    /// Something that a runner said long ago arrives once more.
+    fn answer_late(&mut self) {
+        if !self.late_answers.is_empty() {
+            let (number, answer) = self.late_answers.swap_remove(self.chance.usize(0..self.late_answers.len()));
+            self.begin(What::AnswerLate(number, answer));
+        }
     }
 
     /// A runner's machine is gone; when it comes back it knows nothing. Or it only slept, and knows too much.
     fn lose_a_runner(&mut self) {
-        let number = self.chance.usize(0..self.runners.len());
-        self.history.push(format!("lose {}", self.runners[number].name));
-        match self.chance.bool() {
-            true => self.runners[number].forget(),
-            false => self.pass_ms(millrace_core::task::LEASE_MS),
+        let number = self.chance.usize(0..self.hands.len());
+        self.history.push(format!("{} is lost", self.hands[number].runner.name));
+        match self.chance.u8(0..3) {
+            0 => self.world.pass_ms(LEASE_MS),
+            _ if self.hands[number].vanishes => {}
+            _ => self.hands[number].forget(),
         }
     }
 
-    fn work(&mut self, number: usize) {
-        let runner = self.runners[number].clone();
-        let Some(offer) = runner.work.clone() else { return self.ask(number) };
-        if self.troubled && self.chance.u8(0..3) == 0 {
-            let holding = serde_json::to_string(&runner.holding()).unwrap();
-            if let Some((StatusCode::CONFLICT, _)) = self.request(&runner, "/runner/v1/renew", holding) {
-                self.runners[number].forget();
+    // How it goes on.
+
+    fn begin(&mut self, what: What) {
+        let flight = self.flight(&what);
+        if let What::Ask(number) | What::Renew(number) | What::Answer(number) = what {
+            self.hands[number].busy = true;
+        }
+        if let What::Carry(letter) | What::GiveUp(letter) = &what {
+            self.laws.see(&letter.effect);
+        }
+        self.history.push(self.tell(&what));
+        let mut flight = flight;
+        match self.world.drive(&mut flight) {
+            Progress::At(at) => self.under_way.push(Under { what, flight, at }),
+            Progress::Done(came) => self.ended(what, came),
+        }
+    }
+
+    fn flight(&self, what: &What) -> Flight<Came> {
+        let world = &self.world;
+        let start = |number: usize| (self.hands[number].runner.clone(), self.hands[number].clone());
+        match what.clone() {
+            What::Hear(delivery) => world.start(|store| {
+                let heard = world.hear(store, &delivery);
+                async move { Came::Status(heard.await.0) }
+            }),
+            What::Carry(letter) => self.on_the_line(|line| async move { pump::carry_out(&line, &letter).await }),
+            What::GiveUp(letter) => {
+                self.on_the_line(|line| async move { pump::give_up(&line, &letter, "the store does not answer").await })
             }
-            return;
-        }
-        self.answer(number, &offer);
-    }
-
-    fn ask(&mut self, number: usize) {
-        let runner = self.runners[number].clone();
-        let arch = runner.name.rsplit('-').next().unwrap().parse().unwrap();
-        let ask = Ask { runner: runner.name.parse().unwrap(), arch, wait_s: 0 };
-        let Some((status, body)) = self.request(&runner, "/runner/v1/lease", serde_json::to_string(&ask).unwrap()) else { return };
-        if status == StatusCode::OK {
-            let offer: Offer = serde_json::from_slice(&body).unwrap();
-            self.history
-                .push(format!("{} takes {} of {} under {}", runner.name, offer.work.task, offer.work.build, offer.lease.number));
-            self.runners[number].work = Some(offer);
-        }
-    }
-
-    fn answer(&mut self, number: usize, offer: &Offer) {
-        let runner = self.runners[number].clone();
-        let mut artifacts = Vec::new();
-        for (artifact, bytes) in results(offer) {
-            done(self.store.put(bytes)).unwrap();
-            artifacts.push(artifact);
-        }
-        let outcome = match runner.answer.clone() {
-            Some(outcome) => outcome,
-            None => outcome(&mut self.chance, !self.troubled, artifacts),
-        };
-        self.runners[number].answer = Some(outcome.clone());
-        let holding = runner.holding().unwrap();
-        let (name, lease) = (format!("{}/{}", holding.build, holding.task), holding.lease);
-        let verdict = !matches!(&outcome, millrace_core::task::Outcome::Failed(failure) if failure.blame == millrace_core::task::Blame::Environment);
-        let report = serde_json::to_string(&Report { holding, outcome }).unwrap();
-        // An answer may be told twice, for its receipt may be lost.
-        let times = if self.troubled && self.chance.u8(0..4) == 0 { 2 } else { 1 };
-        for _ in 0..times {
-            let Some((status, _)) = self.request(&runner, "/runner/v1/report", report.clone()) else { return };
-            self.history.push(format!("{} answers for {name}: {status}", runner.name));
-            if status == StatusCode::OK && verdict {
-                self.verdicts.entry(name.clone()).or_default().insert(lease);
+            What::GiveUpAside => self.on_the_line(|line| async move {
+                if pump::give_up_aside(&line).await { Ok(()) } else { Err("not all were given up".to_owned()) }
+            }),
+            What::Tick => self.on_the_line(|line| async move {
+                let now = (line.clock)();
+                millrace_orchestrator::tick(&line.store, now).await.map(drop).map_err(|error| error.to_string())
+            }),
+            What::Cancel(build) => self.on_the_line(|line| async move {
+                match advance(&line.store, &build, Event::Cancel { by: "dana".to_owned() }, (line.clock)()).await {
+                    Ok(_) | Err(AdvanceError::Refused(_)) => Ok(()),
+                    Err(error) => Err(error.to_string()),
+                }
+            }),
+            What::Ask(number) => {
+                let (runner, _) = start(number);
+                self.at_the_desk(|desk| async move {
+                    let (status, offer) = runner.ask(desk).await;
+                    Came::Offered(status, offer)
+                })
             }
-            assert!(matches!(status, StatusCode::OK | StatusCode::CONFLICT), "{status}");
+            What::Renew(number) => {
+                let (runner, hand) = start(number);
+                self.at_the_desk(|desk| async move { Came::Status(runner.renew(desk, &hand.offer.unwrap()).await) })
+            }
+            What::Answer(number) => {
+                let (runner, hand) = start(number);
+                self.at_the_desk(|desk| async move { Came::Status(runner.answer(desk, &hand.answer.unwrap()).await) })
+            }
+            What::AnswerLate(number, answer) => {
+                let (runner, _): (Runner, _) = start(number);
+                self.at_the_desk(|desk| async move { Came::Status(runner.report(desk, &answer).await) })
+            }
         }
-        self.runners[number].forget();
     }
 
-    fn request(&mut self, runner: &Runner, path: &str, body: String) -> Option<(StatusCode, Vec<u8>)> {
-        let request = Request::post(path)
-            .header("authorization", format!("Bearer {}", runner.token))
-            .header("content-type", "application/json")
-            .body(Body::from(body))
-            .unwrap();
-        let desk = self.desk.clone();
-        self.live(async move {
-            let response = desk.oneshot(request).await.unwrap();
-            let status = response.status();
-            (status, axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec())
+    fn on_the_line<F>(&self, function: impl FnOnce(millrace_tests::world::Line) -> F) -> Flight<Came>
+    where
+        F: Future<Output = Result<(), String>> + 'static,
+    {
+        self.world.start(|store| {
+            let done = function(self.world.line(store));
+            async move { Came::Done(done.await) }
         })
     }
-}
 
-/// A signer whose signature is one more byte at the end.
-async fn sign(store: MemoryStore, order: SignOrder, now: Timestamp) -> Result<(), String> {
-    let mut files = Vec::new();
-    for file in &order.files {
-        let mut bytes = store.read_all(&file.digest, 1 << 20).await.map_err(|error| error.to_string())?;
-        bytes.push(b's');
-        let size = bytes.len() as u64;
-        files.push(SignedFile { unsigned: file.digest, signed: store.put(bytes).await.map_err(|error| error.to_string())?, size });
+    fn at_the_desk<F>(&self, request: impl FnOnce(axum::Router) -> F) -> Flight<Came>
+    where
+        F: Future<Output = Came> + 'static,
+    {
+        self.world.start(|store: MemoryStore| request(self.world.desk(store)))
     }
-    match advance(&store, &order.build, Event::Signed { order: order.id, files }, now).await {
-        Ok(_) | Err(AdvanceError::Refused(_)) => Ok(()),
-        Err(error) => Err(error.to_string()),
+
+    fn go_on(&mut self) {
+        if !self.under_way.is_empty() {
+            let number = self.chance.usize(0..self.under_way.len());
+            // Most get on by a few operations, so that others come in between; some run to their end.
+            let operations = match self.chance.u8(0..4) {
+                0 => usize::MAX,
+                _ => self.chance.usize(1..12),
+            };
+            self.go(number, operations);
+        }
+    }
+
+    /// Lets a function do some operations.
+    fn go(&mut self, number: usize, operations: usize) {
+        for _ in 0..operations {
+            if self.is_cursed(&self.under_way[number]) {
+                return self.die(number);
+            }
+            let fare = match self.chance.u16(0..400) {
+                0 if self.troubled => Fare::Fail,
+                1 if self.troubled => Fare::Lose,
+                _ => Fare::Pass,
+            };
+            let under = &mut self.under_way[number];
+            if fare != Fare::Pass {
+                self.history.push(format!("  {fare:?} {} of {}", under.at, kind(&under.what)));
+            }
+            match self.world.drive_past(&mut under.flight, fare) {
+                Progress::At(at) => under.at = at,
+                Progress::Done(came) => {
+                    let under = self.under_way.swap_remove(number);
+                    return self.ended(under.what, came);
+                }
+            }
+        }
+    }
+
+    fn is_cursed(&self, under: &Under) -> bool {
+        matches!(&under.what, What::Carry(letter) if self.unlucky.get(&letter.id) == Some(&under.at))
+    }
+
+    /// Kills somebody, now or a few operations later.
+    fn kill(&mut self) {
+        let before = self.under_way.len();
+        self.go_on();
+        if !self.under_way.is_empty() && self.under_way.len() == before {
+            self.die(self.chance.clone().usize(0..before));
+        }
+    }
+
+    fn die(&mut self, number: usize) {
+        let Under { what, at, flight } = self.under_way.swap_remove(number);
+        drop(flight);
+        self.history.push(format!("  killed before {at}: {}", self.tell(&what)));
+        self.counts.killed(kind(&what), at);
+        match what {
+            What::Hear(delivery) => self.unanswered.push(delivery),
+            What::Ask(number) | What::Renew(number) | What::Answer(number) => self.hands[number].busy = false,
+            What::Carry(_) | What::GiveUp(_) | What::GiveUpAside | What::Tick | What::Cancel(_) | What::AnswerLate(..) => {}
+        }
+        self.check();
+    }
+
+    fn ended(&mut self, what: What, came: Came) {
+        let said = match &came {
+            Came::Status(status) | Came::Offered(status, None) => status.as_str().to_owned(),
+            Came::Offered(_, Some(offer)) => format!("{} of {} under {}", offer.work.task, offer.work.build, offer.lease.number),
+            Came::Done(Ok(())) => "done".to_owned(),
+            Came::Done(Err(problem)) => problem.replace(&self.world.forge.place(), "FORGE"),
+        };
+        self.history.push(format!("  {}: {said}", self.tell(&what)));
+        match (what, came) {
+            (What::Hear(delivery), Came::Status(status)) => self.heard(delivery, status),
+            (What::Carry(letter), Came::Done(Err(_))) if letter.deliveries >= DELIVERIES_MAX && !self.is_out(letter.id) => {
+                self.begin(What::GiveUp(letter));
+            }
+            (What::GiveUp(letter), Came::Done(Ok(()))) => self.given_up(&letter),
+            (What::Ask(number), Came::Offered(status, offer)) => self.offered(number, status, offer),
+            (What::Renew(number) | What::Answer(number), Came::Status(status)) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                self.hands[number].busy = false;
+            }
+            (What::Renew(number), Came::Status(status)) => {
+                self.hands[number].busy = false;
+                match status {
+                    StatusCode::OK => {}
+                    StatusCode::CONFLICT => self.hands[number].forget(),
+                    status => panic!("a runner that renews hears {status}"),
+                }
+            }
+            (What::Answer(number), Came::Status(status)) => {
+                assert!(matches!(status, StatusCode::OK | StatusCode::CONFLICT), "a runner that answers hears {status}");
+                self.hands[number].busy = false;
+                let answer = self.hands[number].answer.take();
+                if let (StatusCode::OK, Some(answer)) = (status, &answer) {
+                    self.check_taken(answer.holding());
+                }
+                self.late_answers.extend(answer.map(|answer| (number, answer)));
+                self.hands[number].forget();
+            }
+            (What::AnswerLate(..), Came::Status(StatusCode::CONFLICT)) => self.counts.happened("late answer refused"),
+            _ => {}
+        }
+        self.check();
+    }
+
+    fn heard(&mut self, delivery: Delivery, status: StatusCode) {
+        match status {
+            StatusCode::ACCEPTED => {
+                self.laws.accepted.insert(PushId::of_delivery("gitea", &delivery.id));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => self.unanswered.push(delivery),
+            status => panic!("the forge hears {status}"),
+        }
+    }
+
+    fn given_up(&mut self, letter: &Letter) {
+        self.history.push(format!("  given up: {}", words(&letter.effect)));
+    }
+
+    fn offered(&mut self, number: usize, status: StatusCode, offer: Option<Offer>) {
+        self.hands[number].busy = false;
+        let right = matches!(status, StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::SERVICE_UNAVAILABLE);
+        assert!(right, "a runner that asks hears {status}");
+        let Some(offer) = offer else { return };
+        let script = script(&mut self.chance, self.troubled);
+        let desk = self.world.desk(self.world.store.clone());
+        let answer = self.world.run(self.hands[number].runner.work(desk, &offer, script)).unwrap().with_its_lease();
+        self.hands[number].answer = Some(answer);
+        self.hands[number].offer = Some(offer);
+    }
+
+    fn tell(&self, what: &What) -> String {
+        let name = |number: usize| &self.hands[number].runner.name;
+        match what {
+            What::Hear(delivery) => format!("hear {}", delivery.id),
+            What::Carry(letter) => format!("{} ({})", words(&letter.effect), letter.deliveries),
+            What::GiveUp(letter) => format!("give up {}", words(&letter.effect)),
+            What::GiveUpAside => "give up what was set aside".to_owned(),
+            What::Tick => "tick".to_owned(),
+            What::Cancel(build) => format!("cancel {build}"),
+            What::Ask(number) => format!("{} asks", name(*number)),
+            What::Renew(number) => format!("{} renews", name(*number)),
+            What::Answer(number) => format!("{} answers", name(*number)),
+            What::AnswerLate(number, _) => format!("{} has answered once more", name(*number)),
+        }
     }
 }
 
-/// Runs something to its end.
-pub fn done<T>(what: impl Future<Output = T>) -> T {
-    polled(what, POLLS_MAX).unwrap()
-}
-
-/// Polls something a number of times, and drops it then.
-fn polled<T>(what: impl Future<Output = T>, polls: usize) -> Option<T> {
-    let mut what = pin!(what);
-    let mut context = Context::from_waker(Waker::noop());
-    (0..polls).find_map(|_| match what.as_mut().poll(&mut context) {
-        Poll::Ready(result) => Some(result),
-        Poll::Pending => None,
-    })
+/// Which function it is.
+fn kind(what: &What) -> &'static str {
+    match what {
+        What::Hear(_) => "hear",
+        What::Carry(letter) => match &letter.effect {
+            Effect::Fetch(_) => "fetch",
+            Effect::Plan(_) => "plan",
+            Effect::Ready { .. } => "ready",
+            Effect::Sign(_) => "sign",
+            Effect::Release(_) => "release",
+            Effect::Ended { .. } => "ended",
+        },
+        What::GiveUp(_) | What::GiveUpAside => "give up",
+        What::Tick => "tick",
+        What::Cancel(_) => "cancel",
+        What::Ask(_) => "ask",
+        What::Renew(_) => "renew",
+        What::Answer(_) => "answer",
+        What::AnswerLate(..) => "late answer",
+    }
 }

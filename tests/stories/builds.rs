@@ -2,8 +2,9 @@
 
 use insta::assert_snapshot;
 use millrace_core::build::{Event, Refused};
+use millrace_core::order::{Effect, OrderedFile, SignOrder, SignedFile};
 use millrace_core::platform::PackageConfig;
-use millrace_core::task::{Blame, LEASE_MS};
+use millrace_core::task::{Blame, LEASE_MS, Outcome};
 use millrace_core::{Digest, LeaseNumber};
 use millrace_tests::line::{Line, failed, id, name, passed, platform, push, rpm};
 
@@ -202,6 +203,7 @@ fn a_runner_that_asks_again_has_lost_what_it_had() {
     assert_eq!(late, Err(Refused::StaleLease { task: id("source"), given: first }));
     line.event(Event::Return { runner: name("r2") }).unwrap();
     assert_eq!(line.build.task(&id("source")).unwrap().word(), "running", "another runner's coming changes nothing");
+    line.ends_early("r1 would go on");
 }
 
 #[test]
@@ -256,6 +258,7 @@ fn a_task_is_leased_to_one_runner_and_only_when_what_it_needs_is_done() {
     assert_eq!(second, Err(Refused::NotReady { task: id("source"), word: "running".to_owned() }));
     let unknown = line.event(Event::Take { task: id("bake@x86_64"), runner: name("r1") });
     assert_eq!(unknown, Err(Refused::UnknownTask(id("bake@x86_64"))));
+    line.ends_early("r1 would go on");
 }
 
 #[test]
@@ -279,13 +282,16 @@ fn orders_are_answered_once_and_only_as_they_stand() {
     line.passes("source", &[rpm("zlib", "src")]);
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
     line.passes("check@x86_64", &[]);
-    let millrace_core::build::Stage::Signing { order } = line.build.stage.clone() else { panic!("not signing") };
-    let wrong = line.event(Event::Signed { order, files: Vec::new() });
+    let order = line.sign_order();
+    let wrong = line.event(Event::Signed { order: order.id, files: Vec::new() });
     assert!(matches!(wrong, Err(Refused::WrongAnswer { .. })), "{wrong:?}");
-    let early = line.event(Event::Released { order, generation: Digest::of(b""), number: 1 });
+    let other = |file: &OrderedFile| SignedFile { unsigned: Digest::of(b"other"), signed: Digest::of(b"signed"), size: file.size };
+    let others = line.event(Event::Signed { order: order.id, files: order.files.iter().map(other).collect() });
+    assert!(matches!(others, Err(Refused::WrongAnswer { .. })), "as many files, and other ones: {others:?}");
+    let early = line.event(Event::Released { order: order.id, generation: Digest::of(b""), number: 1 });
     assert_eq!(early, Err(Refused::WrongStage("signing".to_owned())));
     line.signed();
-    let again = line.event(Event::Signed { order, files: Vec::new() });
+    let again = line.event(Event::Signed { order: order.id, files: Vec::new() });
     assert_eq!(again, Err(Refused::Already));
     line.released();
     assert!(line.event(Event::Cancel { by: "dana".to_owned() }).is_err(), "what is released stays released");
@@ -298,8 +304,9 @@ fn the_releasers_refusal_ends_the_build_in_its_words() {
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
     line.passes("check@x86_64", &[]);
     line.signed();
-    let millrace_core::build::Stage::Releasing { order } = line.build.stage.clone() else { panic!("not releasing") };
-    let refuse = Event::ReleaseRefused { order, reason: "zlib-1-1.el9.x86_64 was released before: raise Release".to_owned() };
+    let order = line.release_order();
+    let refuse =
+        Event::ReleaseRefused { order: order.id, reason: "zlib-1-1.el9.x86_64 was released before: raise Release".to_owned() };
     line.event(refuse.clone()).unwrap();
     assert_eq!(line.event(refuse), Err(Refused::Already));
     assert_snapshot!(line.told(), @"
@@ -341,6 +348,7 @@ fn a_package_may_bring_a_step_of_its_own_which_is_data() {
 /// checks), lease numbers only grow, and an ended build stays as it ended.
 #[test]
 fn any_order_of_events_keeps_the_laws() {
+    let mut ends = std::collections::BTreeSet::new();
     for seed in 0..300 {
         let mut chance = fastrand::Rng::with_seed(seed);
         let mut line = Line::of("zlib", r#""x86_64", "aarch64""#);
@@ -359,6 +367,11 @@ fn any_order_of_events_keeps_the_laws() {
                 assert_eq!(line.build, ended, "seed {seed}: an ended build changed");
             }
         }
+        ends.insert(line.build.word());
+        line.ends_early("events come in any order, and any of them may be the last");
+    }
+    for end in ["released", "failed", "cancelled"] {
+        assert!(ends.contains(end), "no build was {end}: {ends:?}");
     }
 }
 
@@ -366,18 +379,31 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
     let tasks = &line.build.tasks;
     let task = &tasks[chance.usize(0..tasks.len())];
     let lease = LeaseNumber(chance.u32(0..4));
-    let order = match &line.build.stage {
-        millrace_core::build::Stage::Signing { order } | millrace_core::build::Stage::Releasing { order } => *order,
-        _ => millrace_core::order::SignOrder::new(line.build.id.clone(), "default".parse().unwrap(), 0, Vec::new()).id,
-    };
-    match chance.u8(0..13) {
+    let ordered = line.effects.iter().rev().find_map(|effect| match effect {
+        Effect::Sign(order) => Some(order.id),
+        Effect::Release(order) => Some(order.id),
+        Effect::Fetch(_) | Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } => None,
+    });
+    let order = ordered.unwrap_or_else(|| SignOrder::new(line.build.id.clone(), "default".parse().unwrap(), 0, Vec::new()).id);
+    let ordered_files = line.effects.iter().rev().find_map(|effect| match effect {
+        Effect::Sign(order) => Some(order.files.clone()),
+        Effect::Release(_) | Effect::Fetch(_) | Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } => None,
+    });
+    let made = |file: &OrderedFile| SignedFile { unsigned: file.digest, signed: Digest::of(b"signed"), size: file.size };
+    let signed: Vec<SignedFile> = ordered_files.iter().flatten().filter(|_| chance.u8(0..8) > 0).map(made).collect();
+    match chance.u8(0..18) {
         0..4 => Event::Take { task: task.id.clone(), runner: name("r1") },
         4 => Event::Renew { task: task.id.clone(), lease },
         5 | 6 => Event::Report { task: task.id.clone(), lease, outcome: passed(&[rpm("zlib", "src")]) },
         7 => Event::Report { task: task.id.clone(), lease, outcome: failed(Blame::Environment, "swap") },
         8 => Event::Tick,
         12 => Event::Return { runner: name("r1") },
-        9 => Event::Signed { order, files: Vec::new() },
+        9 => Event::Signed { order, files: signed },
+        13 => Event::Report { task: task.id.clone(), lease, outcome: Outcome::HandedBack { reason: "stopped".to_owned() } },
+        14 => Event::Report { task: task.id.clone(), lease, outcome: Outcome::Excluded { reason: "nothing to do".to_owned() } },
+        15 => Event::Signed { order, files: signed },
+        16 => Event::ReleaseRefused { order, reason: "no".to_owned() },
+        17 if chance.u8(0..20) == 0 => Event::Outgrown { bytes: 2, bytes_max: 1 },
         10 => Event::Released { order, generation: Digest::of(b""), number: 1 },
         _ if chance.u8(0..20) == 0 => Event::Cancel { by: "dana".to_owned() },
         _ => Event::SignRefused { order, reason: "no".to_owned() },

@@ -3,5 +3,7 @@
 
 mod builds;
 mod platforms;
+mod pump;
 mod rules;
 mod wire;
+mod world;

@@ -1,5 +1,11 @@
-//! A small world for stories: a platform, pushes and runners that do as they are told, and a clock that moves when told.
+//! A small world for stories: a forge, the line's own functions over stores in memory, runners that do as they are told, and a
+//! clock that moves when told.
 #![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
 
+pub mod flight;
+pub mod forge;
 pub mod line;
+pub mod packages;
+pub mod runner;
 pub mod up;
+pub mod world;

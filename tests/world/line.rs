@@ -1,7 +1,7 @@
 //! Builds without anything around them: the rules, fed event by event.
 
-use millrace_core::build::{Build, Event, Refused, Stage};
-use millrace_core::order::{Effect, OrderedFile, SignedFile};
+use millrace_core::build::{Build, Event, Refused};
+use millrace_core::order::{Effect, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform};
 use millrace_core::push::{Announced, Commit, Push};
@@ -61,6 +61,7 @@ pub struct Line {
     pub effects: Vec<Effect>,
     /// The clock.
     pub now: Timestamp,
+    ends_early: Option<&'static str>,
 }
 
 impl Line {
@@ -73,7 +74,7 @@ impl Line {
     pub fn planned(push: &Push, platform: &Platform, config: &PackageConfig) -> Self {
         let plugins = ["source", "rpm", "check", "lint"].map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes()))).into();
         let build = plan(push, config, platform, &plugins, Timestamp(1_000)).unwrap();
-        Self { effects: build.first_effects(), build, now: Timestamp(1_000) }
+        Self { effects: build.first_effects(), build, now: Timestamp(1_000), ends_early: None }
     }
 
     /// Lets an event happen; refused events must leave the build as it was.
@@ -120,21 +121,38 @@ impl Line {
         self.report(task, lease, failed(Blame::Package, reason)).unwrap();
     }
 
+    /// The order that the signer has.
+    pub fn sign_order(&self) -> SignOrder {
+        let ordered =
+            self.effects.iter().find_map(|effect| if let Effect::Sign(order) = effect { Some(order.clone()) } else { None });
+        ordered.unwrap_or_else(|| panic!("no order for the signer: {}", self.build.word()))
+    }
+
+    /// The order that the releaser has.
+    pub fn release_order(&self) -> ReleaseOrder {
+        let ordered =
+            self.effects.iter().find_map(|effect| if let Effect::Release(order) = effect { Some(order.clone()) } else { None });
+        ordered.unwrap_or_else(|| panic!("no order for the releaser: {}", self.build.word()))
+    }
+
+    /// Says why the story ends while somebody works.
+    pub fn ends_early(&mut self, why: &'static str) {
+        self.ends_early = Some(why);
+    }
+
     /// The signer does as ordered.
     pub fn signed(&mut self) {
-        let Stage::Signing { order } = self.build.stage.clone() else { panic!("no order for the signer: {}", self.build.word()) };
+        let order = self.sign_order();
         let sign = |digest: &Digest| Digest::of(format!("signed {digest}").as_bytes());
         let signed = |file: &OrderedFile| SignedFile { unsigned: file.digest, signed: sign(&file.digest), size: file.size };
-        let files = self.build.releasable().iter().map(signed).collect();
-        self.event(Event::Signed { order, files }).unwrap();
+        let files = order.files.iter().map(signed).collect();
+        self.event(Event::Signed { order: order.id, files }).unwrap();
     }
 
     /// The releaser does as ordered.
     pub fn released(&mut self) {
-        let Stage::Releasing { order } = self.build.stage.clone() else {
-            panic!("no order for the releaser: {}", self.build.word())
-        };
-        self.event(Event::Released { order, generation: Digest::of(b"generation"), number: 1 }).unwrap();
+        let order = self.release_order();
+        self.event(Event::Released { order: order.id, generation: Digest::of(b"generation"), number: 1 }).unwrap();
     }
 
     /// Every task with its state in a line, and the build's own.
@@ -166,6 +184,15 @@ impl Line {
             Effect::Ended { .. } => "ended".to_owned(),
         };
         self.effects.iter().map(tell).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let leased = self.build.tasks.iter().find(|task| task.lease().is_some());
+        if let (Some(task), None, false) = (leased, self.ends_early, std::thread::panicking()) {
+            panic!("the story ends while somebody works on {}. Let it answer, or say why with `ends_early`", task.id);
+        }
     }
 }
 

@@ -9,16 +9,22 @@ use millrace_core::order::Effect;
 use millrace_core::{Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+
+pub use turnstile::{Fare, Turnstile};
+
+mod turnstile;
 
 /// A store in memory. Clones share what it holds.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     held: Arc<Mutex<Held>>,
     yields: bool,
+    turnstile: Option<Turnstile>,
 }
 
 #[derive(Debug, Default)]
@@ -65,9 +71,29 @@ impl MemoryStore {
         Self { yields: true, ..Self::default() }
     }
 
+    /// The same store for one caller, whose every operation waits at this turnstile.
+    pub fn through(&self, turnstile: &Turnstile) -> Self {
+        Self { turnstile: Some(turnstile.clone()), ..self.clone() }
+    }
+
     /// Letters that are not settled, hidden ones and those set aside among them.
     pub fn letters(&self) -> usize {
         self.held().letters.len()
+    }
+
+    /// What the letters say that are not settled, the oldest first.
+    pub fn effects(&self) -> Vec<Effect> {
+        self.held().letters.values().map(|posted| posted.effect.clone()).collect()
+    }
+
+    /// Names of the indexes in which something is marked.
+    pub fn indexes(&self) -> Vec<String> {
+        self.held().marks.iter().filter(|(_, marked)| !marked.is_empty()).map(|(index, _)| index.clone()).collect()
+    }
+
+    /// Puts other bytes where those of a digest lie, as a medium that is damaged does, or a thief.
+    pub fn alter(&self, digest: &Digest, bytes: Vec<u8>) {
+        self.held().blobs.insert(*digest, bytes.into());
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -86,13 +112,42 @@ impl MemoryStore {
         .await;
     }
 
-    /// Does something to what is held, with a pause on each side.
-    async fn with<T>(&self, what: impl FnOnce(&mut Held) -> T) -> T {
+    /// Does something to what is held, with a pause on each side, unless the turnstile has other plans.
+    async fn with<T, E>(
+        &self,
+        operation: &'static str,
+        unavailable: impl FnOnce(String) -> E,
+        what: impl FnOnce(&mut Held) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let fare = match &self.turnstile {
+            Some(turnstile) => turnstile.pass(operation).await,
+            None => Fare::Pass,
+        };
         self.pause().await;
-        let result = what(&mut self.held());
+        let result = match fare {
+            Fare::Pass => what(&mut self.held()),
+            Fare::Fail => Err(unavailable(format!("it was not asked to {operation}"))),
+            Fare::Lose => what(&mut self.held()).and(Err(unavailable(format!("the answer to {operation} was lost")))),
+        };
         self.pause().await;
         result
     }
+
+    async fn state<T>(
+        &self,
+        operation: &'static str,
+        what: impl FnOnce(&mut Held) -> Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        self.with(operation, StateError::Unavailable, what).await
+    }
+
+    async fn blob<T>(&self, operation: &'static str, what: impl FnOnce(&mut Held) -> Result<T, BlobError>) -> Result<T, BlobError> {
+        self.with(operation, away, what).await
+    }
+}
+
+fn away(problem: String) -> BlobError {
+    BlobError::Io(io::Error::new(io::ErrorKind::NotConnected, problem))
 }
 
 impl Held {
@@ -180,7 +235,7 @@ impl Held {
 
 impl StateStore for MemoryStore {
     async fn load(&self, key: &Key) -> Result<Option<Record>, StateError> {
-        self.with(|held| Ok(held.record(key))).await
+        self.state("load", |held| Ok(held.record(key))).await
     }
 
     async fn save(&self, commit: Commit) -> Result<(), SaveError> {
@@ -193,19 +248,19 @@ impl StateStore for MemoryStore {
             commit.effects.into_iter().for_each(|effect| held.post(effect));
             Ok(())
         };
-        self.with(write).await
+        self.with("save", |problem| StateError::Unavailable(problem).into(), write).await
     }
 
     async fn list(&self, table: Table, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StateError> {
-        self.with(|held| Ok(held.list(table, after, limit))).await
+        self.state("list", |held| Ok(held.list(table, after, limit))).await
     }
 
     async fn marked(&self, index: &str, after: Option<&str>, limit: usize) -> Result<Vec<Marked>, StateError> {
-        self.with(|held| Ok(held.marked(index, after, limit))).await
+        self.state("marked", |held| Ok(held.marked(index, after, limit))).await
     }
 
     async fn take(&self, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Result<Vec<Letter>, StateError> {
-        self.with(|held| Ok(held.take(limit, now, hidden_until))).await
+        self.state("take", |held| Ok(held.take(limit, now, hidden_until))).await
     }
 
     async fn settle(&self, letter: LetterId) -> Result<(), StateError> {
@@ -213,7 +268,7 @@ impl StateStore for MemoryStore {
             held.letters.remove(&letter);
             Ok(())
         };
-        self.with(forget).await
+        self.state("settle", forget).await
     }
 
     async fn set_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
@@ -221,18 +276,18 @@ impl StateStore for MemoryStore {
             let aside = held.letters.iter().filter(|(_, posted)| posted.set_aside);
             Ok(aside.take(limit).map(|(id, posted)| posted.letter(*id)).collect())
         };
-        self.with(read).await
+        self.state("set_aside", read).await
     }
 }
 
 impl BlobStore for MemoryStore {
     async fn put(&self, bytes: Vec<u8>) -> Result<Digest, BlobError> {
-        self.with(|held| Ok(held.keep(bytes).0)).await
+        self.blob("put", |held| Ok(held.keep(bytes).0)).await
     }
 
     async fn put_file(&self, path: &Path) -> Result<(Digest, u64), BlobError> {
         let bytes = std::fs::read(path)?;
-        self.with(|held| Ok(held.keep(bytes))).await
+        self.blob("put_file", |held| Ok(held.keep(bytes))).await
     }
 
     async fn compose(&self, parts: &[Part]) -> Result<(Digest, u64), BlobError> {
@@ -246,19 +301,19 @@ impl BlobStore for MemoryStore {
             }
             Ok(held.keep(bytes))
         };
-        self.with(put_together).await
+        self.blob("compose", put_together).await
     }
 
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
-        self.with(|held| Ok(held.blobs.get(digest).map(|bytes| bytes.len() as u64))).await
+        self.blob("size", |held| Ok(held.blobs.get(digest).map(|bytes| bytes.len() as u64))).await
     }
 
     async fn read(&self, digest: &Digest, range: Range<u64>) -> Result<Vec<u8>, BlobError> {
-        self.with(|held| held.range(digest, &range).map(<[u8]>::to_vec)).await
+        self.blob("read", |held| held.range(digest, &range).map(<[u8]>::to_vec)).await
     }
 
     async fn fetch(&self, digest: &Digest, to: &Path) -> Result<(), BlobError> {
-        let bytes = self.with(|held| held.blob(digest).cloned()).await?;
+        let bytes = self.blob("fetch", |held| held.blob(digest).cloned()).await?;
         let mut file = std::fs::File::create_new(to)?;
         Ok(std::io::Write::write_all(&mut file, &bytes)?)
     }
@@ -268,7 +323,7 @@ impl BlobStore for MemoryStore {
             let found = held.pointers.get(name);
             Ok(found.map(|(version, bytes)| (bytes.clone(), PointerVersion(version.to_string()))))
         };
-        self.with(read).await
+        self.blob("pointer", read).await
     }
 
     async fn swap(&self, name: &str, expected: Option<&PointerVersion>, bytes: Vec<u8>) -> Result<PointerVersion, SwapError> {
@@ -282,6 +337,6 @@ impl BlobStore for MemoryStore {
             held.pointers.insert(name.to_owned(), (version, bytes));
             Ok(PointerVersion(version.to_string()))
         };
-        self.with(swap).await
+        self.with("swap", |problem| away(problem).into(), swap).await
     }
 }

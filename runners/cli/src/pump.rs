@@ -1,21 +1,23 @@
 //! Carries effects from the outbox to the function that acts on them, until they are settled.
 
-use crate::state::now;
 use millrace_core::Timestamp;
 use millrace_core::build::Event;
 use millrace_core::order::{Effect, ReleaseOrder};
-use millrace_listener::Fetcher;
+use millrace_listener::{Clock, Fetcher};
 use millrace_releaser::Seal;
 use millrace_signer::Keys;
-use millrace_store::local::LocalStore;
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{AdvanceError, Letter, StateStore, advance};
+use millrace_store::{AdvanceError, BlobStore, Letter, StateStore, advance};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Letters acted on at the same time: fetching waits for networks, signing for a core.
 const AT_ONCE_MAX: usize = 16;
+
+/// Letters out at the same time, those among them that pause before another try: a forge that is down for an hour collects
+/// some hundred pushes, and each is a task that sleeps.
+const OUT_MAX: usize = 1_000;
 
 /// How long a letter stays out before somebody else may have it, in milliseconds: longer than signing and releasing the
 /// largest build takes. After a crash nobody waits for this; see [`run`].
@@ -31,10 +33,13 @@ const PAUSES_MS: [u64; 5] = [500, 1_000, 4_000, 10_000, 30_000];
 /// How long to wait before looking without having been rung for: what another process writes rings no bell here.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How long to leave letters alone that were set aside and could not be given up, in milliseconds.
+const ASIDE_PAUSE_MS: u64 = 60_000;
+
 /// Everything that acts on effects.
-pub struct Functions<K, L> {
-    /// Where effects come from and results go.
-    pub store: LocalStore,
+pub struct Functions<S, K, L> {
+    /// Where effects come from and results go: state and blobs.
+    pub store: S,
     /// For the listener.
     pub fetcher: Fetcher,
     /// For the signer.
@@ -45,104 +50,200 @@ pub struct Functions<K, L> {
     pub ready: Arc<Notify>,
     /// Rung when there may be a letter.
     pub posted: Arc<Notify>,
+    /// The line's clock.
+    pub clock: Clock,
 }
 
 /// Delivers effects for ever. Nobody else may take letters from the store: so at the start those that an earlier process had
 /// out are taken at once, for that process is gone.
-pub async fn run<K: Keys + Send + Sync + 'static, L: Seal + Send + Sync + 'static>(functions: Arc<Functions<K, L>>) {
-    let places = Arc::new(Semaphore::new(AT_ONCE_MAX));
-    let mut first = true;
+pub async fn run<S, K, L>(functions: Arc<Functions<S, K, L>>)
+where
+    S: StateStore + BlobStore,
+    K: Keys,
+    L: Seal + 'static,
+{
+    let (out, acting) = (Arc::new(Semaphore::new(OUT_MAX)), Arc::new(Semaphore::new(AT_ONCE_MAX)));
+    let (mut taking, mut aside_from) = (Taking::started(functions.now()), Timestamp(0));
     loop {
-        let seen_from = if first { now().plus_ms(OUT_MS) } else { now() };
-        let letters = functions.store.take(AT_ONCE_MAX, seen_from, seen_from.plus_ms(OUT_MS)).await.unwrap_or_else(|error| {
-            eprintln!("millrace: {error}");
-            Vec::new()
-        });
-        first = first && letters.len() == AT_ONCE_MAX;
+        let letters = taking.take(&functions).await;
+        if functions.now() >= aside_from && !give_up_aside(&functions).await {
+            aside_from = functions.now().plus_ms(ASIDE_PAUSE_MS);
+        }
         if letters.is_empty() {
             let _ = tokio::time::timeout(LOOK, functions.posted.notified()).await;
         }
         for letter in letters {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            tokio::spawn(deliver(Arc::clone(&functions), letter, place));
+            let Ok(is_out) = Arc::clone(&out).acquire_owned().await else { return };
+            tokio::spawn(deliver(Arc::clone(&functions), letter, Arc::clone(&acting), is_out));
         }
     }
 }
 
-async fn deliver<K: Keys, L: Seal>(functions: Arc<Functions<K, L>>, letter: Letter, _place: OwnedSemaphorePermit) {
+/// From which moment on letters are taken.
+struct Taking {
+    /// When this process began, as long as an earlier one's letters may be left.
+    began: Option<Timestamp>,
+}
+
+impl Taking {
+    const fn started(now: Timestamp) -> Self {
+        Self { began: Some(now) }
+    }
+
+    async fn take<S: StateStore, K, L>(&mut self, functions: &Functions<S, K, L>) -> Vec<Letter> {
+        // What an earlier process took is hidden until some moment before the end of this span, and what is taken now until that
+        // end: so none is taken twice here, and the next process finds all of them, however soon it comes.
+        let (seen_from, hidden_until) = match self.began {
+            Some(began) => (began.plus_ms(OUT_MS - 1), began.plus_ms(OUT_MS)),
+            None => (functions.now(), functions.now().plus_ms(OUT_MS)),
+        };
+        match functions.store.take(AT_ONCE_MAX, seen_from, hidden_until).await {
+            Ok(letters) => {
+                self.began = self.began.filter(|_| letters.len() == AT_ONCE_MAX);
+                letters
+            }
+            Err(error) => {
+                eprintln!("millrace: {error}");
+                Vec::new()
+            }
+        }
+    }
+}
+
+impl<S, K, L> Functions<S, K, L> {
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+}
+
+async fn deliver<S, K, L>(functions: Arc<Functions<S, K, L>>, letter: Letter, acting: Arc<Semaphore>, _out: OwnedSemaphorePermit)
+where
+    S: StateStore + BlobStore,
+    K: Keys,
+    L: Seal,
+{
     let taken = Instant::now();
     let mut pauses = PAUSES_MS.into_iter();
     let done = loop {
-        let problem = match act(&functions, &letter.effect).await {
+        // Whoever pauses holds up nobody: a forge that is down keeps no signer waiting.
+        let Ok(place) = acting.acquire().await else { return };
+        let acted = carry_out(&functions, &letter).await;
+        drop(place);
+        let problem = match acted {
             Ok(()) => break Ok(()),
             Err(problem) => problem,
         };
         match pauses.next().filter(|_| taken.elapsed() < AGAIN) {
             Some(pause_ms) => tokio::time::sleep(Duration::from_millis(pause_ms)).await,
-            None if letter.deliveries >= DELIVERIES_MAX => break give_up(&functions, &letter.effect, &problem).await,
+            None if letter.deliveries >= DELIVERIES_MAX => break give_up(&functions, &letter, &problem).await,
             None => break Err(problem),
         }
     };
-    let settled = match done {
-        Ok(()) => functions.store.settle(letter.id).await.map_err(|error| error.to_string()),
-        Err(problem) => Err(format!("{problem}; it is tried again ({} of {DELIVERIES_MAX})", letter.deliveries)),
-    };
-    if let Err(problem) = settled {
-        eprintln!("millrace: {problem}");
+    if let Err(problem) = done {
+        eprintln!("millrace: {problem}; it is tried again ({} of {DELIVERIES_MAX})", letter.deliveries);
     }
     // Acting on one effect is what most others come from.
     functions.posted.notify_one();
 }
 
-/// Lets an effect happen. An error is passing trouble.
-async fn act<K: Keys, L: Seal>(functions: &Functions<K, L>, effect: &Effect) -> Result<(), String> {
-    let store = &functions.store;
+/// Lets an effect happen, and settles its letter. An error is passing trouble; the letter comes again.
+pub async fn carry_out<S, K, L>(functions: &Functions<S, K, L>, letter: &Letter) -> Result<(), String>
+where
+    S: StateStore + BlobStore,
+    K: Keys,
+    L: Seal,
+{
+    act(functions, &letter.effect).await?;
+    functions.store.settle(letter.id).await.map_err(|error| error.to_string())
+}
+
+async fn act<S, K, L>(functions: &Functions<S, K, L>, effect: &Effect) -> Result<(), String>
+where
+    S: StateStore + BlobStore,
+    K: Keys,
+    L: Seal,
+{
+    let (store, now) = (&functions.store, functions.now());
     match effect {
         Effect::Fetch(announced) => {
             millrace_listener::fetch(announced, &functions.fetcher, store, store).await.map_err(|error| error.to_string())
         }
-        Effect::Plan(push) => millrace_orchestrator::plan(push, store, now()).await.map_err(|error| error.to_string()),
+        Effect::Plan(push) => millrace_orchestrator::plan(push, store, now).await.map_err(|error| error.to_string()),
         Effect::Ready { .. } => {
             functions.ready.notify_waiters();
             Ok(())
         }
         Effect::Sign(order) => {
-            millrace_signer::sign(order, &functions.keys, store, store, now()).await.map(drop).map_err(|error| error.to_string())
+            millrace_signer::sign(order, &functions.keys, store, store, now).await.map(drop).map_err(|error| error.to_string())
         }
         Effect::Release(order) => {
-            millrace_releaser::release(order, &functions.seal, store, store, now()).await.map_err(|error| error.to_string())
+            millrace_releaser::release(order, &functions.seal, store, store, now).await.map_err(|error| error.to_string())
         }
         Effect::Ended { .. } => Ok(()),
     }
 }
 
-/// Passing trouble that did not pass: whoever waits for the effect is told.
-async fn give_up<K, L>(functions: &Functions<K, L>, effect: &Effect, problem: &str) -> Result<(), String> {
+/// Gives up on letters that the store has set aside: each was delivered as often as a letter may be, and whoever acted on it died
+/// every time before it could be settled. False where that must be tried again.
+pub async fn give_up_aside<S, K, L>(functions: &Functions<S, K, L>) -> bool
+where
+    S: StateStore + BlobStore,
+    K: Keys,
+    L: Seal,
+{
+    let aside = functions.store.set_aside(AT_ONCE_MAX).await.map_err(|error| error.to_string());
+    let mut problems: Vec<String> = aside.as_ref().err().cloned().into_iter().collect();
+    for letter in aside.unwrap_or_default() {
+        problems.extend(give_up(functions, &letter, "whoever acted on it never came to its end").await.err());
+    }
+    for problem in &problems {
+        eprintln!("millrace: {problem}; it is given up later");
+    }
+    problems.is_empty()
+}
+
+/// Passing trouble that did not pass: whoever waits for the effect is told, and its letter is settled. What is done for good by now
+/// is not given up; whoever waits is told that instead.
+pub async fn give_up<S, K, L>(functions: &Functions<S, K, L>, letter: &Letter, problem: &str) -> Result<(), String>
+where
+    S: StateStore + BlobStore,
+    K: Keys,
+    L: Seal,
+{
     let store = &functions.store;
-    let at: Timestamp = now();
     let reason = format!("{problem} (given up after {DELIVERIES_MAX} deliveries)");
-    let told = match effect {
+    match &letter.effect {
         Effect::Fetch(announced) => {
-            return millrace_listener::give_up(announced, &reason, store).await.map_err(|error| error.to_string());
+            millrace_listener::give_up(announced, &reason, store).await.map_err(|error| error.to_string())?;
         }
         Effect::Plan(push) => {
-            return millrace_listener::give_up_planning(&push.announced, &reason, store).await.map_err(|error| error.to_string());
+            millrace_listener::give_up_planning(&push.announced, &reason, store).await.map_err(|error| error.to_string())?;
         }
-        Effect::Sign(order) => advance(store, &order.build, Event::SignRefused { order: order.id, reason }, at).await,
-        Effect::Release(order) if is_out(order, store).await => {
-            return Err(format!("{problem}; the packages of build {} are out, and it could not be told", order.build));
+        Effect::Sign(order) => tell(functions, &order.build, Event::SignRefused { order: order.id, reason }).await?,
+        Effect::Release(order) if is_out(order, store).await? => {
+            let untold = |problem| format!("{problem}; the packages of build {} are out, and it could not be told", order.build);
+            act(functions, &letter.effect).await.map_err(untold)?;
         }
-        Effect::Release(order) => advance(store, &order.build, Event::ReleaseRefused { order: order.id, reason }, at).await,
-        Effect::Ready { .. } | Effect::Ended { .. } => return Ok(()),
-    };
-    match told {
+        Effect::Release(order) => tell(functions, &order.build, Event::ReleaseRefused { order: order.id, reason }).await?,
+        Effect::Ready { .. } | Effect::Ended { .. } => {}
+    }
+    store.settle(letter.id).await.map_err(|error| error.to_string())
+}
+
+/// Tells a build that an order is not carried out; not where it does not want it any more.
+async fn tell<S: StateStore, K, L>(
+    functions: &Functions<S, K, L>,
+    build: &millrace_core::BuildId,
+    event: Event,
+) -> Result<(), String> {
+    match advance(&functions.store, build, event, functions.now()).await {
         Ok(_) | Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => Ok(()),
         Err(AdvanceError::Save(error)) => Err(error.to_string()),
     }
 }
 
 /// Whether the packages of an order are in the repositories already.
-async fn is_out(order: &ReleaseOrder, store: &LocalStore) -> bool {
-    let now = millrace_releaser::current(&order.platform, store).await;
-    now.is_ok_and(|now| now.is_some_and(|(generation, _)| generation.orders.contains_key(&order.id)))
+async fn is_out(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<bool, String> {
+    let now = millrace_releaser::current(&order.platform, blobs).await.map_err(|error| error.to_string())?;
+    Ok(now.is_some_and(|(generation, _)| generation.orders.contains_key(&order.id)))
 }

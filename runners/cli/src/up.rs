@@ -127,7 +127,12 @@ fn released_repository(address: SocketAddr, platform: &PlatformName) -> Reposito
     }
 }
 
-fn functions(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, options: &Up) -> Result<Functions<LocalKeys, LocalSeal>> {
+fn functions(
+    folder: &Folder,
+    store: &LocalStore,
+    ready: &Arc<Notify>,
+    options: &Up,
+) -> Result<Functions<LocalStore, LocalKeys, LocalSeal>> {
     let keys = LocalKeys::open(&folder.folder("keys")?)?;
     let lookaside = options.lookaside.iter().map(|url| Ok(url.parse()?)).collect::<Result<_>>()?;
     let fetcher = Fetcher::new(folder.folder("git")?, lookaside);
@@ -139,6 +144,7 @@ fn functions(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, options: 
         keys,
         ready: Arc::clone(ready),
         posted: Arc::default(),
+        clock: Arc::new(now),
     })
 }
 

@@ -1,0 +1,219 @@
+//! A scripted runner: it speaks the runners' protocol to the desk, reads the spec that it is given, and hands over real packages.
+
+use crate::packages::{File, package};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use millrace_core::Arch;
+use millrace_core::build::Build;
+use millrace_core::protocol::{Ask, Holding, Offer, Renewed, Report, Work};
+use millrace_core::task::{Artifact, Blame, Failure, Outcome};
+use millrace_orchestrator::Token;
+use serde::de::DeserializeOwned;
+use std::fmt::Write;
+use tower::ServiceExt;
+
+/// Largest answer of the desk, in bytes: a tree of the forge is one small file.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Who speaks.
+#[derive(Debug, Clone)]
+pub struct Runner {
+    /// Its name.
+    pub name: String,
+    /// What it builds.
+    pub arch: Arch,
+    token: Token,
+}
+
+/// What a runner says of a task, whatever it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Script {
+    /// It worked.
+    #[default]
+    Passes,
+    /// The package is at fault.
+    Fails(&'static str),
+    /// The machine was.
+    Troubled(&'static str),
+    /// There was nothing to do.
+    Excludes(&'static str),
+}
+
+/// An answer, and the files that must come before it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    report: Report,
+    files: Vec<File>,
+}
+
+/// Under which lease a runner works.
+pub fn holding(offer: &Offer) -> Holding {
+    Holding { build: offer.work.build.clone(), task: offer.work.task.clone(), lease: offer.lease.number }
+}
+
+impl Answer {
+    /// What it says.
+    pub fn outcome(&self) -> &Outcome {
+        &self.report.outcome
+    }
+
+    /// Under which lease.
+    pub fn holding(&self) -> &Holding {
+        &self.report.holding
+    }
+
+    /// The same answer, which says in its words under which lease it was found.
+    pub fn with_its_lease(mut self) -> Self {
+        let lease = format!(" (lease {})", self.report.holding.lease);
+        match &mut self.report.outcome {
+            Outcome::Passed { summary: words, .. } | Outcome::Excluded { reason: words } | Outcome::HandedBack { reason: words } => {
+                words.push_str(&lease);
+            }
+            Outcome::Failed(failure) => failure.reason.push_str(&lease),
+        }
+        self
+    }
+}
+
+impl Runner {
+    /// A runner with a token that follows from its name.
+    pub fn new(name: &str, arch: Arch) -> (Self, Token) {
+        let mut bytes = [0; 32];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        let token = Token::from_random(bytes);
+        (Self { name: name.to_owned(), arch, token: token.clone() }, token)
+    }
+
+    /// Asks for work, without waiting for any.
+    pub async fn ask(&self, desk: Router) -> (StatusCode, Option<Offer>) {
+        let ask = Ask { runner: self.name.parse().unwrap(), arch: self.arch, wait_s: 0 };
+        self.post(desk, "/runner/v1/lease", &ask).await
+    }
+
+    /// Says that it is still at it.
+    pub async fn renew(&self, desk: Router, offer: &Offer) -> StatusCode {
+        self.post::<Renewed>(desk, "/runner/v1/renew", &holding(offer)).await.0
+    }
+
+    /// Does the work; reads what it was given for that.
+    pub async fn work(&self, desk: Router, offer: &Offer, script: Script) -> Option<Answer> {
+        let tree = offer.work.inputs.iter().find(|input| input.name == "tree.tar").unwrap();
+        let (status, tree) = self.request(desk, Request::get(format!("/runner/v1/blobs/{}", tree.digest)), Body::empty()).await;
+        if status != StatusCode::OK {
+            return None;
+        }
+        let files = if script == Script::Passes { results(&offer.work, &String::from_utf8_lossy(&tree)) } else { Vec::new() };
+        let failed = |blame, reason: &str| Outcome::Failed(Failure { blame, reason: reason.to_owned() });
+        let outcome = match script {
+            Script::Passes => Outcome::Passed { summary: summary(&files), artifacts: artifacts(&files) },
+            Script::Fails(reason) => failed(Blame::Package, reason),
+            Script::Troubled(reason) => failed(Blame::Environment, reason),
+            Script::Excludes(reason) => Outcome::Excluded { reason: reason.to_owned() },
+        };
+        Some(Answer { report: Report { holding: holding(offer), outcome }, files })
+    }
+
+    /// Uploads what it made, and answers. The first refusal ends it.
+    pub async fn answer(&self, desk: Router, answer: &Answer) -> StatusCode {
+        let Holding { build, task, lease } = answer.holding();
+        for (artifact, bytes) in &answer.files {
+            let path = format!("/runner/v1/blobs/{}?build={build}&task={task}&lease={lease}", artifact.digest);
+            let (status, _) = self.request(desk.clone(), Request::put(path), Body::from(bytes.clone())).await;
+            if status != StatusCode::CREATED {
+                return status;
+            }
+        }
+        self.report(desk, answer).await
+    }
+
+    /// Answers, without what should have come before.
+    pub async fn report(&self, desk: Router, answer: &Answer) -> StatusCode {
+        self.post::<()>(desk, "/runner/v1/report", &answer.report).await.0
+    }
+
+    async fn post<T: DeserializeOwned>(&self, desk: Router, path: &str, body: &impl serde::Serialize) -> (StatusCode, Option<T>) {
+        let request = Request::post(path).header("content-type", "application/json");
+        let (status, body) = self.request(desk, request, Body::from(serde_json::to_vec(body).unwrap())).await;
+        (status, serde_json::from_slice(&body).ok())
+    }
+
+    async fn request(&self, desk: Router, request: axum::http::request::Builder, body: Body) -> (StatusCode, Vec<u8>) {
+        let request = request.header("authorization", format!("Bearer {}", self.token.reveal())).body(body).unwrap();
+        let response = desk.oneshot(request).await.unwrap();
+        let status = response.status();
+        // A body that breaks off is the store's trouble, as a status would tell it.
+        match bytes(response).await {
+            Some(bytes) => (status, bytes),
+            None => (StatusCode::SERVICE_UNAVAILABLE, Vec::new()),
+        }
+    }
+}
+
+async fn bytes(response: Response<Body>) -> Option<Vec<u8>> {
+    axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await.ok().map(Into::into)
+}
+
+fn artifacts(files: &[File]) -> Vec<Artifact> {
+    files.iter().map(|(artifact, _)| artifact.clone()).collect()
+}
+
+fn summary(files: &[File]) -> String {
+    let mut summary = format!("{} packages", files.len());
+    if files.is_empty() {
+        summary.clear();
+        write!(summary, "tried").unwrap();
+    }
+    summary
+}
+
+/// A spec file that says these things besides.
+pub fn spec(package: &str, release: u64, besides: &str) -> String {
+    format!("Name: {package}\nVersion: 1\nRelease: {release}\n{besides}\n")
+}
+
+/// What a step of a package hands over, as its spec (in the tree's archive, where files lie as they are) wants it.
+fn results(work: &Work, tree: &str) -> Vec<File> {
+    let says = |tag: &str| tree.lines().find_map(|line| line.split_once(tag)).map(|(_, rest)| rest.trim());
+    let words = |tag| says(tag).map(|text| text.split_whitespace().map(str::to_owned).collect()).unwrap_or_default();
+    let release = says("Release:").unwrap().parse().unwrap();
+    let name = work.package.as_str();
+    let build_arch: Vec<String> = words("BuildArch:");
+    match (work.task.step.as_str(), work.task.arch) {
+        ("source", _) => {
+            let (mut artifact, bytes) = package(name, release, "src");
+            if let Some(rpm) = &mut artifact.rpm {
+                rpm.build_arch = build_arch;
+                rpm.exclusive_arch = words("ExclusiveArch:");
+            }
+            vec![(artifact, bytes)]
+        }
+        ("rpm", Some(_)) if build_arch == ["noarch"] => vec![package(name, release, "noarch")],
+        ("rpm", Some(arch)) => vec![
+            package(name, release, arch.as_str()),
+            package(&format!("{name}-devel"), release, arch.as_str()),
+            package(&format!("{name}-doc"), release, "noarch"),
+        ],
+        // Where other steps release something, it is seen.
+        ("check", Some(arch)) => vec![package(&format!("{name}-report"), release, arch.as_str())],
+        _ => Vec::new(),
+    }
+}
+
+/// How the leases of a task's past ended, where there is more to tell than that its runner answered.
+pub fn past(build: &Build, task: &str) -> String {
+    use millrace_core::task::AttemptEnd;
+    let task = build.task(&task.parse().unwrap()).unwrap();
+    let tell = |attempt: &millrace_core::task::Attempt| {
+        let end = match &attempt.end {
+            AttemptEnd::Answered => "answered".to_owned(),
+            AttemptEnd::Troubled { reason } => format!("had trouble: {reason}"),
+            AttemptEnd::Lost => "fell silent".to_owned(),
+            AttemptEnd::Returned => "came back without it".to_owned(),
+            AttemptEnd::HandedBack { reason } => format!("handed it back: {reason}"),
+            AttemptEnd::Dropped => "was told to drop it".to_owned(),
+        };
+        format!("{} {end}", attempt.runner)
+    };
+    task.attempts.iter().map(tell).collect::<Vec<_>>().join(", ")
+}
