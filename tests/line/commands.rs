@@ -82,3 +82,18 @@ fn whoever_waits_for_a_line_that_is_not_up_is_told_and_waits() {
     let (code, said) = watch(&up, 1500);
     assert_eq!((code, said.matches("no `millrace up` works").count()), (Some(124), 1), "{said}");
 }
+
+#[test]
+fn an_ordinary_user_is_told_that_a_runner_needs_root_before_it_takes_a_task() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    // The program may lie where only root looks; a copy lies where everybody does.
+    let program = folder.path().join("millrace");
+    std::fs::copy(Machine::here().program, &program).unwrap();
+    let mut up = Command::new("setpriv");
+    up.args(["--reuid=65534", "--clear-groups"]).arg(&program).arg("--state").arg(folder.path().join("state"));
+    let output = up.args(["up", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("a runner needs root") && said.contains("--no-runner"), "{said}");
+}

@@ -57,6 +57,9 @@ impl Seal for LocalSeal {
 
 /// Runs the line until it is told to stop (SIGINT, SIGTERM).
 pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
+    if !options.no_runner {
+        sandbox_is_to_be_had()?;
+    }
     let store = folder.store()?;
     let _lock = lock(&store).await.context("is `millrace up` running over this state folder already?")?;
     // Whoever sees the port open finds the secret, too.
@@ -168,6 +171,15 @@ pub(crate) fn own_arch() -> Result<Arch> {
         name => name,
     };
     Ok(name.parse()?)
+}
+
+/// An ordinary user's runner would lose every task that it takes: say so before it takes one.
+pub(crate) fn sandbox_is_to_be_had() -> Result<()> {
+    anyhow::ensure!(
+        nix::unistd::geteuid().is_root(),
+        "a runner needs root for the sandbox of builds: run this with sudo, or `millrace up` with --no-runner"
+    );
+    Ok(())
 }
 
 async fn start_runner(
