@@ -33,3 +33,52 @@ fn main() {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use row::{Better, Figures};
+
+    #[test]
+    fn what_is_measured_has_names_that_readers_of_earlier_runs_know() {
+        let core = core::ROWS.map(|row| format!("core: {row}"));
+        let plugin = plugin::ROWS.map(|row| format!("plugin: {row}"));
+        let line = line::ROWS.map(|row| format!("line: {row}"));
+        let all = [&core[..], &plugin, &line].concat();
+        let expected = [
+            "core: steps through the state machine",
+            "core: builds, each from plan to release",
+            "plugin: compile, once a runner",
+            "plugin: load the compiled component, once a process",
+            "plugin: instantiate",
+            "plugin: from task to verdict of a warm plugin",
+            "plugin: one host call and back",
+            "line: push to released, an empty package",
+            "line: of that the line's own: less the script's time",
+        ];
+        assert_eq!(all, expected);
+        assert_eq!(BENCHES.map(|(name, _)| name), ["core", "plugin", "line"]);
+    }
+
+    #[test]
+    fn a_row_for_programs_has_these_keys_and_says_where_a_goal_is_missed() {
+        let row = Row {
+            row: "a row",
+            ours: Figures::new(vec![3.0, 1.0, 2.0]),
+            unit: "ms",
+            peer: "another",
+            theirs: Figures::new(vec![4.0]),
+            goal: Some(1.5),
+            better: Better::Less,
+        };
+        let json: serde_json::Value = serde_json::from_str(&row.json("core")).unwrap();
+        let expected = serde_json::json!({
+            "bench": "core", "row": "a row", "ours": 2.0, "unit": "ms", "peer": "another", "theirs": 4.0, "ratio": 0.5,
+            "goal": 1.5, "met": false,
+        });
+        assert_eq!(json, expected);
+        assert!(row.line("core").contains(" NO "), "{}", row.line("core"));
+        let met = Row { better: Better::More, ..row };
+        assert!(met.line("core").contains(" yes "), "{}", met.line("core"));
+    }
+}

@@ -11,7 +11,7 @@ use millrace_host::log::TaskLog;
 use millrace_host::machine::Machine;
 use millrace_host::worker::WorkerConfig;
 use millrace_tests::line::{platform, push};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -28,6 +28,15 @@ const WARM_GOAL_MS: f64 = 1.0;
 
 const PEER: &str = "fork, exec and exit of `sh -c :`";
 
+/// What is measured, in this order.
+pub const ROWS: [&str; 5] = [
+    "compile, once a runner",
+    "load the compiled component, once a process",
+    "instantiate",
+    "from task to verdict of a warm plugin",
+    "one host call and back",
+];
+
 pub fn rows() -> Vec<Row> {
     let folder = tempfile::tempdir().unwrap();
     let plugins = std::env::var("MILLRACE_PLUGINS").expect("MILLRACE_PLUGINS is set by `cargo xtask bench`");
@@ -38,14 +47,16 @@ pub fn rows() -> Vec<Row> {
     machine.engine.compile(&digest, &guest).unwrap();
     let (load, shell_2) = in_turn(RUNS, || load_ms(folder.path(), &digest), shell_ms);
     let plugin = machine.engine.loaded(&digest).expect("it was compiled a moment ago");
+    let (instance, shell_5) = in_turn(RUNS, || instantiate_ms(&machine, &plugin, &digest, folder.path()), shell_ms);
     let (warm, shell_3) = in_turn(RUNS, || run_ms(&machine, &plugin, &digest, folder.path(), "nothing"), shell_ms);
     let (call, shell_4) = in_turn(RUNS, || run_ms(&machine, &plugin, &digest, folder.path(), "calls") / CALLS, shell_ms);
     let row = |row, ours, theirs, goal| Row { row, ours, unit: "ms", peer: PEER, theirs, goal, better: Better::Less };
     vec![
-        row("compile, once a runner", compile, shell, None),
-        row("load the compiled component, once a process", load, shell_2, None),
-        row("from task to verdict of a warm plugin", warm, shell_3, Some(WARM_GOAL_MS)),
-        row("one host call and back", call, shell_4, None),
+        row(ROWS[0], compile, shell, None),
+        row(ROWS[1], load, shell_2, None),
+        row(ROWS[2], instance, shell_5, None),
+        row(ROWS[3], warm, shell_3, Some(WARM_GOAL_MS)),
+        row(ROWS[4], call, shell_4, None),
     ]
 }
 
@@ -72,13 +83,26 @@ fn load_ms(folder: &Path, digest: &Digest) -> f64 {
     1e3 * seconds(|| drop(machine.engine.loaded(digest).expect("it was compiled before")))
 }
 
-fn run_ms(machine: &Arc<Machine>, plugin: &Plugin, digest: &Digest, folder: &Path, what: &str) -> f64 {
+fn job(machine: &Arc<Machine>, work: Work, place: &Path) -> Job {
+    let holding = Holding { build: work.build.clone(), task: work.task.clone(), lease: LeaseNumber(1) };
+    Job::new(work, holding, place, Arc::new(TaskLog::new(1 << 20)), Arc::default(), Arc::clone(machine)).unwrap()
+}
+
+fn place(folder: &Path) -> PathBuf {
     let place = folder.join("work");
     std::fs::create_dir_all(&place).unwrap();
-    let work = work(digest, what);
+    place
+}
+
+fn instantiate_ms(machine: &Arc<Machine>, plugin: &Plugin, digest: &Digest, folder: &Path) -> f64 {
+    let job = job(machine, work(digest, "nothing"), &place(folder));
+    1e3 * seconds(|| machine.engine.instantiate(plugin, job).unwrap())
+}
+
+fn run_ms(machine: &Arc<Machine>, plugin: &Plugin, digest: &Digest, folder: &Path, what: &str) -> f64 {
+    let (place, work) = (place(folder), work(digest, what));
     1e3 * seconds(|| {
-        let holding = Holding { build: work.build.clone(), task: work.task.clone(), lease: LeaseNumber(1) };
-        let job = Job::new(work, holding, &place, Arc::new(TaskLog::new(1 << 20)), Arc::default(), Arc::clone(machine)).unwrap();
+        let job = job(machine, work, &place);
         let (end, _) = machine.engine.run(plugin, job);
         assert!(matches!(end, End::Answered(Ok(_))), "the guest did not answer as it should");
     })

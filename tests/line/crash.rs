@@ -3,9 +3,10 @@
 use crate::specs::{empty, files};
 use millrace_core::protocol::{Holding, Report};
 use millrace_core::task::Outcome;
-use millrace_tests::up::{Up, processes_with};
+use millrace_tests::up::{Up, processes_with, run, seconds_of_this_run};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Times that the line is killed while it works.
@@ -13,8 +14,9 @@ const KILLS: usize = 8;
 
 #[test]
 fn every_build_still_ends_and_nothing_is_released_twice() {
-    let seed = fastrand::u64(..);
-    eprintln!("seed {seed}");
+    let given = std::env::var("MILLRACE_SEED").ok().map(|text| text.parse().unwrap());
+    let seed = given.unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("MILLRACE_SEED={seed} gives the line the same moments again");
     let mut chance = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(folder.path(), "");
@@ -25,18 +27,43 @@ fn every_build_still_ends_and_nothing_is_released_twice() {
         up.kill();
         up.go_on();
     }
+    let mut expected = Vec::new();
     for (name, commit) in names.iter().zip(&commits) {
         let (told, released) = up.watch(commit);
         // A task that was killed three times is quarantined: that is an end too, and says so.
         assert!(released || told.contains("leases ended without a verdict"), "{name}, seed {seed}:\n{told}\n{}", up.log());
+        expected.extend(released.then(|| format!("{name}-1-1.t9.noarch")));
     }
     let mut seen = BTreeMap::new();
     for build in up.builds() {
         *seen.entry(build["package"].as_str().unwrap().to_owned()).or_insert(0) += 1;
     }
     assert_eq!(seen, names.map(|name| (name.to_owned(), 1)).into(), "seed {seed}: a push became two builds, or none");
-    let (_, primary) = up.http("GET", &format!("/repo/test-9/{}/os/repodata/repomd.xml", std::env::consts::ARCH), "", "");
-    assert!(primary.contains("<repomd"), "seed {seed}: the repository is damaged: {primary}");
+    assert!(!expected.is_empty(), "seed {seed}: not one build was released:\n{}", up.log());
+    expected.sort();
+    let (generation, packages) = in_the_repository(&up);
+    assert_eq!(packages, expected, "seed {seed}: not each package is there once");
+    // The first generation is the empty one that `platform add` makes; each release makes one more.
+    assert_eq!(generation, 1 + expected.len(), "seed {seed}: releases and generations are not as many");
+}
+
+/// The number of the generation that everybody reads, and the packages that it has for this machine, sorted.
+fn in_the_repository(up: &Up) -> (usize, Vec<String>) {
+    let base = format!("/repo/test-9/{}/os", std::env::consts::ARCH);
+    let (status, repomd) = up.http("GET", &format!("{base}/repodata/repomd.xml"), "", "");
+    assert_eq!(status, 200, "{repomd}");
+    let between = |text: &str, begin: &str, end: &str| {
+        text.split(begin).skip(1).map(|rest| rest.split(end).next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let generation = between(&repomd, "<revision>", "</revision>")[0].parse().unwrap();
+    let primary = between(&repomd, "<location href=\"", "\"").into_iter().find(|href| href.contains("primary.xml")).unwrap();
+    let script = r#"curl -fsS "$1" | case "$1" in *.zst) zstd -dc ;; *.gz) gzip -dc ;; *) cat ;; esac"#;
+    let xml = run(Command::new("sh").args(["-c", script, "sh"]).arg(up.url(&format!("{base}/{primary}"))));
+    let files = between(&xml, "<location href=\"", "\"");
+    let mut packages: Vec<String> =
+        files.iter().map(|href| href.rsplit('/').next().unwrap().trim_end_matches(".rpm").to_owned()).collect();
+    packages.sort();
+    (generation, packages)
 }
 
 /// How long a build may take to get somewhere; a lost lease takes a minute of it.
@@ -66,12 +93,13 @@ fn a_runner_killed_while_building_is_replaced_and_its_answer_comes_too_late() {
     let mut up = Up::start_without_runner(folder.path());
     let token = up.runner("first");
     let marker = folder.path().join("first").display().to_string();
-    let commit = up.push_new("slow", &files(&empty("slow", "BuildArch: noarch", "sleep 15.4712")));
-    wait_for("the build", &up, || (processes_with("15.4712") > 0).then_some(()));
+    let nap = seconds_of_this_run(15);
+    let commit = up.push_new("slow", &files(&empty("slow", "BuildArch: noarch", &format!("sleep {nap}"))));
+    wait_for("the build", &up, || (processes_with(&nap) > 0).then_some(()));
     let (build, task) = rpm_task(&up).unwrap();
     assert_eq!((task["state"].as_str(), task["runner"].as_str()), (Some("running"), Some("first")));
     up.kill_runner("first");
-    wait_for("the end of what it ran", &up, || (processes_with("15.4712") == 0).then_some(()));
+    wait_for("the end of what it ran", &up, || (processes_with(&nap) == 0).then_some(()));
     assert_eq!(processes_with(&marker), 0, "something of the runner is left");
     up.runner("second");
     let again = wait_for("the second lease", &up, || {

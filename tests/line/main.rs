@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
 
 mod bad_packages;
+mod commands;
 mod crash;
 mod own_step;
 mod release;

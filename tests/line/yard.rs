@@ -135,7 +135,7 @@ impl Yard {
 
 /// What the tests' platform is made from, without what the line releases.
 pub fn recipe() -> Recipe {
-    let platform = Platform::parse("platform.toml", &platform(&Machine::here().repository, "")).unwrap();
+    let platform = Platform::parse("platform.toml", &platform(&Machine::here().platform, "")).unwrap();
     Recipe {
         arch: std::env::consts::ARCH.parse().unwrap(),
         releasever: platform.releasever,

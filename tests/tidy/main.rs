@@ -1,6 +1,7 @@
 //! Holds the house to its plan: what lies at the top, who may depend on whom, how files begin, and what nobody may leave behind.
 #![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
 
+use millrace_core::Arch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -41,14 +42,26 @@ fn sources() -> impl Iterator<Item = (PathBuf, String)> {
     })
 }
 
-/// The crates of the workspace with the crates of the workspace that they depend on, tests aside.
-fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+/// Which dependencies of a crate are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// What it is built of, on whatever machine.
+    Crate,
+    /// What only its tests use.
+    Tests,
+}
+
+/// The crates of the workspace with the crates of the workspace that they depend on.
+fn dependencies(of: Of) -> BTreeMap<String, BTreeSet<String>> {
     let manifests = files().into_iter().filter(|path| path.ends_with("Cargo.toml") && path.components().count() > 1);
     let read = |path: PathBuf| {
         let manifest: toml::Table = std::fs::read_to_string(house().join(path)).unwrap().parse().unwrap();
         let name = manifest["package"]["name"].as_str().unwrap().to_owned();
-        let all = manifest.get("dependencies").and_then(toml::Value::as_table).cloned().unwrap_or_default();
-        (name, all.keys().filter(|name| name.starts_with("millrace") || name.starts_with("plugin-")).cloned().collect())
+        let targets = manifest.get("target").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+        let parts = std::iter::once(&manifest).chain(targets.values().filter_map(toml::Value::as_table));
+        let words: &[&str] = if of == Of::Tests { &["dev-dependencies"] } else { &["dependencies", "build-dependencies"] };
+        let all = parts.flat_map(|part| words.iter().filter_map(|word| part.get(*word)?.as_table())).flat_map(toml::Table::keys);
+        (name, all.filter(|name| name.starts_with("millrace") || name.starts_with("plugin-")).cloned().collect())
     };
     manifests.map(read).collect()
 }
@@ -86,13 +99,56 @@ fn work_flows_one_way() {
         ("xtask", &[][..]),
     ]);
     let see_everything = ["millrace-cli", "millrace-tests"];
-    for (name, needs) in dependencies() {
+    for (name, needs) in dependencies(Of::Crate) {
         if see_everything.contains(&name.as_str()) {
             continue;
         }
         let allowed = may.get(name.as_str()).unwrap_or_else(|| panic!("{name} has no place in the plan of who depends on whom"));
         let odd: Vec<&String> = needs.iter().filter(|need| !allowed.contains(&need.as_str())).collect();
         assert!(odd.is_empty(), "{name} may not depend on {odd:?}");
+    }
+}
+
+#[test]
+fn tests_of_a_function_know_no_other_function() {
+    // The tests of all see everything; nobody else's need a crate that the crate itself does not.
+    let needs: Vec<(String, BTreeSet<String>)> = dependencies(Of::Tests)
+        .into_iter()
+        .filter(|(name, needs)| !needs.is_empty() && !["millrace-cli", "millrace-tests"].contains(&name.as_str()))
+        .collect();
+    assert!(needs.is_empty(), "a crate's tests may not need another crate of the line: {needs:?}");
+}
+
+#[test]
+fn the_house_has_the_rooms_of_its_plan_and_no_others() {
+    let plan = BTreeMap::from([
+        ("functions", "core listener orchestrator releaser signer store web"),
+        ("runners", "arch cli host plugins sdk"),
+        ("runners/plugins", "check rpm source"),
+        ("infra", "platforms xtask"),
+        ("tests", "benches fixtures line simulation stories tidy world"),
+    ]);
+    for (house, rooms) in plan {
+        let below = |path: &PathBuf| {
+            let mut rest = path.strip_prefix(house).ok()?.components();
+            let room = rest.next()?.as_os_str().to_str()?.to_owned();
+            rest.next().map(|_| room)
+        };
+        let found: BTreeSet<String> = files().iter().filter_map(below).collect();
+        let wanted: BTreeSet<String> = rooms.split(' ').map(str::to_owned).collect();
+        assert_eq!(found, wanted, "{house} has other folders than the plan");
+    }
+}
+
+#[test]
+fn every_architecture_of_the_line_is_a_file_that_says_the_same_of_each() {
+    let expected: BTreeSet<PathBuf> = Arch::ALL.iter().map(|arch| Path::new("runners/arch").join(format!("{arch}.toml"))).collect();
+    assert_eq!(files().into_iter().filter(|path| path.starts_with("runners/arch")).collect::<BTreeSet<_>>(), expected);
+    for path in expected {
+        let table: toml::Table = std::fs::read_to_string(house().join(&path)).unwrap().parse().unwrap();
+        let keys: Vec<&String> = table.keys().collect();
+        assert_eq!(keys, ["debian", "elf_class", "endianness", "rpm", "seccomp", "triplet"], "{}", path.display());
+        assert_eq!(table["rpm"].as_str(), path.file_stem().and_then(|name| name.to_str()), "{}", path.display());
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -15,14 +15,17 @@ use std::time::{Duration, Instant};
 /// How long a line may take to answer after its start.
 const START_MAX: Duration = Duration::from_secs(30);
 
+/// How long a push may take to come to its end: with a cold buildroot, lost leases and a slow machine some minutes.
+const WATCH_MAX: Duration = Duration::from_secs(900);
+
 /// What the line's own tests need from the machine; `cargo xtask test` sets it up and names it in the environment.
 pub struct Machine {
     /// The `millrace` program.
     pub program: PathBuf,
     /// A folder with the first-party plugins.
     pub plugins: PathBuf,
-    /// URL of a repository to build with: the seed distribution's, or a real one.
-    pub repository: String,
+    /// The file of a platform to build for: the seed distribution's, or one with public repositories.
+    pub platform: String,
     /// Where buildroots are kept between runs.
     pub work: PathBuf,
 }
@@ -32,10 +35,11 @@ impl Machine {
     pub fn here() -> Self {
         let variable =
             |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this test by `cargo xtask test`"));
+        let platform = variable("MILLRACE_TEST_PLATFORM");
         Self {
             program: variable("MILLRACE_BIN").into(),
             plugins: variable("MILLRACE_PLUGINS").into(),
-            repository: variable("MILLRACE_TEST_REPO"),
+            platform: fs::read_to_string(&platform).unwrap_or_else(|error| panic!("{platform}: {error}")),
             work: variable("MILLRACE_TEST_WORK").into(),
         }
     }
@@ -67,7 +71,6 @@ impl Up {
     }
 
     fn start_with(folder: &Path, platform_limits: &str, runner_here: bool) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let machine = Machine::here();
         fs::create_dir_all(&machine.work).unwrap();
         let turn = fs::File::create(machine.work.join("turn")).unwrap();
@@ -75,7 +78,7 @@ impl Up {
         let mut up = Self {
             machine,
             folder: folder.to_owned(),
-            port,
+            port: 0,
             child: None,
             secret: String::new(),
             deliveries: 0,
@@ -85,7 +88,7 @@ impl Up {
         };
         fs::create_dir_all(folder.join("forge")).unwrap();
         up.millrace(&["key", "create", "default", "--algorithm", "ed25519"]);
-        let platform = platform(&up.machine.repository, platform_limits);
+        let platform = platform(&up.machine.platform, platform_limits);
         fs::write(folder.join("platform.toml"), platform).unwrap();
         let file = folder.join("platform.toml");
         up.millrace(&["platform", "add", file.to_str().unwrap()]);
@@ -94,12 +97,12 @@ impl Up {
         up
     }
 
-    /// Starts it again over the same folder.
+    /// Starts it, and again over the same folder: where it listened the first time, so that runners find it.
     pub fn go_on(&mut self) {
         assert!(self.child.is_none(), "it is up already");
         let log = fs::File::options().create(true).append(true).open(self.folder.join("up.log")).unwrap();
         let child = Command::new(&self.machine.program)
-            .args(["--state", self.state().to_str().unwrap(), "up", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["--state", self.state().to_str().unwrap(), "--json", "up", "--listen", &format!("127.0.0.1:{}", self.port)])
             .args(["--plugins".as_ref(), self.machine.plugins.as_os_str(), "--work".as_ref(), self.machine.work.as_os_str()])
             .args((!self.runner_here).then_some("--no-runner"))
             .stdin(Stdio::null())
@@ -107,14 +110,19 @@ impl Up {
             .stderr(log)
             .spawn()
             .unwrap();
-        self.child = Some(child);
+        let child = self.child.insert(child);
         let until = Instant::now() + START_MAX;
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(
-                Instant::now() < until,
-                "the line does not come up:\n{}",
-                fs::read_to_string(self.folder.join("up.log")).unwrap()
-            );
+        loop {
+            let log = fs::read_to_string(self.folder.join("up.log")).unwrap();
+            // What it says at its start names the port that it was given.
+            self.port = log.lines().find_map(port_of).unwrap_or(0);
+            if self.port != 0 && TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return;
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the line ended at once, with {status}:\n{log}");
+            }
+            assert!(Instant::now() < until, "the line does not come up:\n{log}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -269,7 +277,16 @@ impl Up {
 
     /// Waits for the end of a commit's builds; what `millrace watch` printed, and whether it was released.
     pub fn watch(&self, commit: &str) -> (String, bool) {
-        let output = self.try_millrace(&["watch", "--commit", commit]);
+        // coreutils' timeout: a line that stands still must not stop the tests with it.
+        let output = Command::new("timeout")
+            .arg(WATCH_MAX.as_secs().to_string())
+            .arg(&self.machine.program)
+            .args(["--state".as_ref(), self.state().as_os_str()])
+            .args(["watch", "--commit", commit])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert_ne!(output.status.code(), Some(124), "no end of it within {WATCH_MAX:?}:\n{told}\n{}", self.log());
         (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code() == Some(0))
     }
 
@@ -291,6 +308,12 @@ impl Drop for Up {
     }
 }
 
+/// The port in what the line says at its start, `{"url":"http://127.0.0.1:40123",…}`.
+fn port_of(line: &str) -> Option<u16> {
+    let said: Value = serde_json::from_str(line).ok()?;
+    said["url"].as_str()?.rsplit(':').next()?.parse().ok()
+}
+
 fn git(tree: &Path) -> Command {
     let mut command = Command::new("git");
     command.arg("-C").arg(tree).args(["-c", "user.name=Dana", "-c", "user.email=dana@example.org", "-c", "commit.gpgsign=false"]);
@@ -310,47 +333,24 @@ pub fn processes_with(word: &str) -> usize {
     lines.filter(|line| line.contains(word)).count()
 }
 
-/// The platform file of the tests.
-pub fn platform(repository: &str, limits: &str) -> String {
-    let arch = std::env::consts::ARCH;
-    format!(
-        r#"
-name = "test-9"
-title = "What the tests build for"
-architectures = ["{arch}"]
-releasever = "9"
-key = "default"
-macros = {{ dist = ".t9" }}
+/// The platform of the tests: the given one under another name, with these limits and a dist tag of its own.
+pub fn platform(file: &str, limits: &str) -> String {
+    let mut platform: toml::Table = file.parse().unwrap();
+    let limits: toml::Table = limits.parse().unwrap();
+    let arch = toml::Value::from(std::env::consts::ARCH);
+    platform.extend([
+        ("name".to_owned(), "test-9".into()),
+        ("title".to_owned(), "What the tests build for".into()),
+        ("architectures".to_owned(), toml::Value::Array(vec![arch])),
+        ("limits".to_owned(), limits.into()),
+    ]);
+    let macros = platform.entry("macros").or_insert_with(|| toml::Table::new().into());
+    macros.as_table_mut().unwrap().insert("dist".to_owned(), ".t9".into());
+    platform.to_string()
+}
 
-[[repositories]]
-id = "seed"
-baseurl = "{repository}"
-
-[buildroot]
-packages = ["buildsys-build"]
-minimal = ["bash", "coreutils", "rpm", "libc-bin", "findutils", "grep", "sed"]
-
-[limits]
-{limits}
-
-[[steps]]
-name = "source"
-plugin = "source"
-on = "once"
-releases = true
-
-[[steps]]
-name = "rpm"
-plugin = "rpm"
-on = "build-arch"
-needs = ["source"]
-releases = true
-
-[[steps]]
-name = "check"
-plugin = "check"
-on = "each-arch"
-needs = ["rpm"]
-"#
-    )
+/// A word that no other run of the tests has in a command line: `15` becomes so many seconds and some millionths, which `sleep`
+/// takes and which [`processes_with`] finds.
+pub fn seconds_of_this_run(seconds: u32) -> String {
+    format!("{seconds}.{:07}9", std::process::id())
 }

@@ -15,6 +15,9 @@ pub const SELECTION: [&str; 3] = ["--workspace", "--exclude", "plugin-*"];
 /// The guests: the step that each does.
 const GUESTS: [&str; 3] = ["source", "rpm", "check"];
 
+/// What building the workspace takes the first time, in seconds, on a machine with two cores that does nothing else.
+const WORKSPACE_S: u64 = 640;
+
 /// The variable that says where cargo builds.
 pub const TARGET_DIR: &str = "CARGO_TARGET_DIR";
 
@@ -22,7 +25,8 @@ pub const TARGET_DIR: &str = "CARGO_TARGET_DIR";
 pub fn workspace(folders: &Folders) -> Result<()> {
     let mut cargo = cargo(folders, "build");
     cargo.args(SELECTION);
-    progress::timed(folders, "build", "build the workspace", 360, |progress| counted(folders, "build", cargo, progress))?;
+    let guess_s = progress::on_all_cores(WORKSPACE_S);
+    progress::timed(folders, "build", "build the workspace", guess_s, |progress| counted(folders, "build", cargo, progress))?;
     let millrace = folders.millrace();
     anyhow::ensure!(millrace.exists(), "cargo built no {}", millrace.display());
     Ok(())
@@ -73,6 +77,17 @@ pub fn cargo(folders: &Folders, verb: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg(verb).current_dir(&folders.workspace).env(TARGET_DIR, &folders.target);
     command
+}
+
+/// The target that cargo builds for without being told: this machine's.
+pub fn host() -> Result<String> {
+    let said = command::output_of(Command::new("rustc").arg("-vV"))?;
+    Ok(said.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?.to_owned())
+}
+
+/// `CARGO_TARGET_WASM32_WASIP2_LINKER`: the variable by which cargo is told something about a target.
+pub fn variable_of_target(target: &str, what: &str) -> String {
+    format!("CARGO_TARGET_{}_{what}", target.replace(['-', '.'], "_").to_uppercase())
 }
 
 /// Runs cargo and counts what it has built. How much there is to build it tells to nobody; the last run's count is as good.

@@ -1,13 +1,12 @@
 //! `cargo xtask demo`: two real packages from `git push` to `dnf install`, the second built with the first.
 
-use crate::command::logged;
+use crate::command::{logged, shown};
 use crate::folders::{self, Folders, fresh, remove};
 use crate::forge::{Listener, Repository};
-use crate::host::{Arch, Family, Host};
 use crate::line::{Line, command_over, stop_earlier};
 use crate::progress::spoken;
 use crate::prove::{Proof, platform_name};
-use crate::{build, platform, seed, setup, sources};
+use crate::{build, platform, root, setup, sources};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,8 +14,8 @@ use std::time::Instant;
 /// In this order: pigz needs the zlib that the line released.
 const PACKAGES: [&str; 2] = ["zlib", "pigz"];
 
-/// What a machine without apt builds for: its repositories are public, and its zlib is zlib (that of 10 is zlib-ng).
-const PLATFORM_WITHOUT_APT: &str = "almalinux-9";
+/// The hidden verb for what takes root's rights: all that comes after building.
+pub const AS_ROOT_VERB: &str = "demo-as-root";
 
 /// What the demo is asked for.
 #[derive(Debug)]
@@ -75,8 +74,28 @@ pub fn demo(folders: &Folders, wishes: &Wishes) -> Result<()> {
     setup::set_up(folders, wishes.yes)?;
     build::workspace(folders)?;
     build::guests(folders)?;
+    platform_for(folders, wishes)?;
+    archives(folders)?;
+    root::ask()?;
+    // What was made up to here is the user's, and stays so: root finds it made.
+    let mut rest = root::command(folders.xtask());
+    rest.arg(AS_ROOT_VERB).args(wishes.keep.then_some("--keep"));
+    rest.args(wishes.platform.map(|name| ["--platform", name]).into_iter().flatten());
+    rest.args(wishes.suite.map(|name| ["--suite", name]).into_iter().flatten());
+    shown(&mut rest).context("the demo failed: what went wrong is above")?;
+    println!("✓ two packages from git push to dnf install, after {}", spoken(begin.elapsed().as_secs()));
+    Ok(())
+}
+
+fn archives(folders: &Folders) -> Result<Vec<sources::Source>> {
+    PACKAGES.iter().map(|package| sources::get(folders, package)).collect()
+}
+
+/// The part of the demo that takes root's rights, over what was built and downloaded before.
+pub fn from_push_to_install(folders: &Folders, wishes: &Wishes) -> Result<()> {
+    ensure!(root::is_root(), "`{AS_ROOT_VERB}` is what `cargo xtask demo` runs as root");
     let platform_text = platform_for(folders, wishes)?;
-    let archives: Vec<sources::Source> = PACKAGES.iter().map(|package| sources::get(folders, package)).collect::<Result<_>>()?;
+    let archives = archives(folders)?;
     headline("2. The line starts");
     let places = Places::emptied(folders)?;
     let line = start(folders, &places, &platform_text)?;
@@ -102,9 +121,7 @@ pub fn demo(folders: &Folders, wishes: &Wishes) -> Result<()> {
     println!("  .repo file   http://{}/repo/{name}/{name}.repo", line.address);
     println!("  state, logs  {} and {}", line.state().display(), line.log.display());
     println!("  proof        {}", places.at("proof").display());
-    end(line, wishes.keep)?;
-    println!("✓ two packages from git push to dnf install, after {}", spoken(begin.elapsed().as_secs()));
-    Ok(())
+    end(line, wishes.keep)
 }
 
 fn headline(text: &str) {
@@ -112,18 +129,11 @@ fn headline(text: &str) {
 }
 
 fn platform_for(folders: &Folders, wishes: &Wishes) -> Result<String> {
-    let arch = Arch::native()?;
-    let without_apt = Host::find()?.family == Family::Fedora;
-    match wishes.platform.or(without_apt.then_some(PLATFORM_WITHOUT_APT)) {
-        Some(name) if !name.starts_with("seed-") => {
-            ensure!(
-                name != "almalinux-10",
-                "the demo builds zlib, which AlmaLinux 10 replaces by zlib-ng: take almalinux-9 or almalinux-8"
-            );
-            platform::for_one_arch(folders, name, arch)
-        }
-        Some(_) | None => seed::make(folders, wishes.suite, arch, false)?.platform(folders),
-    }
+    ensure!(
+        wishes.platform != Some("almalinux-10"),
+        "the demo builds zlib, which AlmaLinux 10 replaces by zlib-ng: take almalinux-9 or almalinux-8"
+    );
+    platform::for_this_machine(folders, wishes.platform, wishes.suite)
 }
 
 fn start(folders: &Folders, places: &Places, platform_text: &str) -> Result<Line> {
@@ -205,7 +215,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 fn end(line: Line, keep: bool) -> Result<()> {
     if keep {
         let process = line.keep()?;
-        println!("  The line goes on; `kill {process}` stops it.");
+        println!("  The line goes on; `{}kill {process}` stops it.", if root::for_a_user() { "sudo " } else { "" });
         return Ok(());
     }
     println!("  The line stops now; `cargo xtask demo --keep` leaves it running.");

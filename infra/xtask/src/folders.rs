@@ -37,6 +37,11 @@ impl Folders {
         self.target.join("debug/millrace")
     }
 
+    /// This program as a build of the workspace leaves it behind. The file of the one that runs may be gone by then.
+    pub fn xtask(&self) -> PathBuf {
+        self.target.join("debug/xtask")
+    }
+
     /// Logs of what xtask runs.
     pub fn log(&self, name: &str) -> PathBuf {
         self.cache.join("logs").join(format!("{name}.log"))

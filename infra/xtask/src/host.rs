@@ -49,7 +49,7 @@ impl Host {
     }
 }
 
-/// An architecture by the names that RPM, dpkg and Debian's compilers have for it.
+/// An architecture by the names that RPM, dpkg and Debian's compilers have for it: its file in `runners/arch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arch {
     /// RPM's: `x86_64`.
@@ -60,14 +60,15 @@ pub struct Arch {
     pub triplet: &'static str,
 }
 
-impl Arch {
-    const ALL: [Self; 4] = [
-        Self { rpm: "x86_64", debian: "amd64", triplet: "x86_64-linux-gnu" },
-        Self { rpm: "aarch64", debian: "arm64", triplet: "aarch64-linux-gnu" },
-        Self { rpm: "ppc64le", debian: "ppc64el", triplet: "powerpc64le-linux-gnu" },
-        Self { rpm: "s390x", debian: "s390x", triplet: "s390x-linux-gnu" },
-    ];
+/// The files, by RPM's names.
+const ARCHITECTURES: [(&str, &str); 4] = [
+    ("x86_64", include_str!("../../../runners/arch/x86_64.toml")),
+    ("aarch64", include_str!("../../../runners/arch/aarch64.toml")),
+    ("ppc64le", include_str!("../../../runners/arch/ppc64le.toml")),
+    ("s390x", include_str!("../../../runners/arch/s390x.toml")),
+];
 
+impl Arch {
     /// The machine's own.
     pub fn native() -> Result<Self> {
         let rust = std::env::consts::ARCH;
@@ -78,8 +79,20 @@ impl Arch {
 
     /// By RPM's name.
     pub fn named(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|arch| arch.rpm == name);
-        found.with_context(|| format!("`{name}` is no architecture of the line: it has x86_64, aarch64, ppc64le and s390x"))
+        let (_, text) = ARCHITECTURES
+            .into_iter()
+            .find(|(rpm, _)| *rpm == name)
+            .with_context(|| format!("`{name}` is no architecture of the line: it has x86_64, aarch64, ppc64le and s390x"))?;
+        Self::parse(text).with_context(|| format!("runners/arch/{name}.toml"))
+    }
+
+    /// Its file has one `key = value` a line.
+    fn parse(text: &'static str) -> Result<Self> {
+        let value = |key: &str| {
+            let found = text.lines().filter_map(|line| line.split_once(" = ")).find(|(name, _)| *name == key);
+            found.map(|(_, value)| value.trim_matches('"')).with_context(|| format!("no line `{key} = …`"))
+        };
+        Ok(Self { rpm: value("rpm")?, debian: value("debian")?, triplet: value("triplet")? })
     }
 }
 
@@ -101,5 +114,15 @@ mod tests {
     fn the_codename_is_the_suite() {
         let host = Host::parse("PRETTY_NAME=\"Ubuntu 24.04 LTS\"\nID=ubuntu\nVERSION_CODENAME=noble\n").unwrap();
         assert_eq!((host.title.as_str(), host.codename.as_deref()), ("Ubuntu 24.04 LTS", Some("noble")));
+    }
+
+    #[test]
+    fn each_architecture_is_what_its_file_says() {
+        for (name, _) in ARCHITECTURES {
+            assert_eq!(Arch::named(name).unwrap().rpm, name);
+        }
+        let power = Arch { rpm: "ppc64le", debian: "ppc64el", triplet: "powerpc64le-linux-gnu" };
+        assert_eq!(Arch::named("ppc64le").unwrap(), power);
+        assert!(Arch::named("riscv64").is_err());
     }
 }

@@ -14,6 +14,7 @@ mod line;
 mod platform;
 mod progress;
 mod prove;
+mod root;
 mod seed;
 mod setup;
 mod sources;
@@ -121,6 +122,9 @@ fn main() -> ExitCode {
     if verb == forge::HOOK_VERB {
         return ended(forge::hook(&words[1..]).map(|()| ExitCode::SUCCESS));
     }
+    if verb == root::VERB {
+        return ended(root::become_it(&words[1..]).map(|()| ExitCode::SUCCESS));
+    }
     let options = match Options::parse(&words[1..]) {
         Ok(options) if options.names.is_empty() || verb == "bench" => options,
         Ok(options) => {
@@ -152,8 +156,9 @@ fn run(verb: &str, options: &Options) -> Result<ExitCode> {
     };
     match verb {
         "demo" => demo::demo(&folders, &wishes())?,
+        demo::AS_ROOT_VERB => demo::from_push_to_install(&folders, &wishes())?,
         "test" => test::test(&folders, options.yes, &options.rest)?,
-        "bench" => bench::bench(&folders, options.json, &options.names)?,
+        "bench" => bench::bench(&folders, options.yes, options.json, &options.names)?,
         "setup" if options.list => setup::list(),
         "setup" => setup::set_up(&folders, options.yes)?,
         "build" => build::workspace(&folders).and_then(|()| build::guests(&folders))?,

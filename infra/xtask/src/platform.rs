@@ -1,8 +1,23 @@
 //! Platform files made ready for one machine.
 
 use crate::folders::Folders;
-use crate::host::Arch;
+use crate::host::{Arch, Family, Host};
+use crate::seed;
 use anyhow::{Context, Result, ensure};
+
+/// What a machine without apt builds for: its repositories are public, and its zlib is zlib (that of 10 is zlib-ng).
+const WITHOUT_APT: &str = "almalinux-9";
+
+/// The platform file of this name for this machine's architecture; without a name the seed distribution's where there is apt to
+/// make it with, and one with public repositories elsewhere.
+pub fn for_this_machine(folders: &Folders, name: Option<&str>, suite: Option<&str>) -> Result<String> {
+    let arch = Arch::native()?;
+    let without_apt = Host::find()?.family == Family::Fedora;
+    match name.or(without_apt.then_some(WITHOUT_APT)) {
+        Some(name) if !name.starts_with("seed-") => for_one_arch(folders, name, arch),
+        Some(_) | None => seed::make(folders, suite, arch, false)?.platform(folders),
+    }
+}
 
 /// A platform of infra/platforms for one architecture alone, so that a line with one runner waits for no other.
 pub fn for_one_arch(folders: &Folders, name: &str, arch: Arch) -> Result<String> {

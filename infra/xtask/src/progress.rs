@@ -17,6 +17,9 @@ const TICK_LOG: Duration = Duration::from_secs(20);
 /// Shorter work gets no line: nobody waits for it.
 const BREATH: Duration = Duration::from_millis(1500);
 
+/// More cores than this make a build of the workspace no quicker: its heavy crates wait for each other.
+const CORES_MAX: u64 = 8;
+
 /// What the work says of itself.
 #[derive(Debug, Default)]
 pub struct Progress(Mutex<String>);
@@ -30,6 +33,15 @@ impl Progress {
     fn text(&self) -> String {
         self.0.lock().expect("nobody panics while holding it").clone()
     }
+}
+
+/// The guess, in seconds, of work that takes `seconds` on two cores and keeps every core busy.
+pub fn on_all_cores(seconds: u64) -> u64 {
+    shared(seconds, std::thread::available_parallelism().map_or(2, |cores| cores.get() as u64))
+}
+
+fn shared(seconds: u64, cores: u64) -> u64 {
+    seconds * 2 / cores.clamp(1, CORES_MAX)
 }
 
 /// Does `work` under a line with its title and time. The guess is what the same work took here the last time; `first_s` is for
@@ -74,8 +86,9 @@ fn draw(title: &str, about: &str, begin: Instant, progress: &Progress, waiting: 
         let _ = if terminal { write!(out, "\r\x1b[2K{line}") } else { writeln!(out, "{line}") };
         let _ = out.flush();
     }
+    // Where the line was drawn: what goes to standard output may be read by a program.
     if terminal {
-        print!("\r\x1b[2K");
+        eprint!("\r\x1b[2K");
     }
 }
 
@@ -95,6 +108,11 @@ fn spoken_exactly(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guess_goes_by_the_cores_up_to_a_bound() {
+        assert_eq!([1, 2, 4, 8, 64].map(|cores| shared(640, cores)), [1280, 640, 320, 160, 160]);
+    }
 
     #[test]
     fn times_are_said_as_people_say_them() {

@@ -1,10 +1,10 @@
 //! What the line needs of a machine, and getting it there.
 
-use crate::command::{self, logged, shown};
+use crate::command::{self, logged};
 use crate::folders::Folders;
 use crate::host::{Family, Host};
-use crate::progress;
-use anyhow::{Context, Result, bail};
+use crate::{progress, root};
+use anyhow::{Result, bail};
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::{Command, Stdio};
 
@@ -29,7 +29,7 @@ const fn program(name: &'static str, debian: &'static str, fedora: &'static str,
     Need { there: There::Program(name), why, debian, fedora }
 }
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 18] = [
     program("gcc", "gcc", "gcc", "compiles the C parts of SQLite, libgit2 and zstd"),
     Need {
         there: There::Runs(&["sh", "-c", "echo '#include <stdio.h>' | gcc -E -"]),
@@ -50,8 +50,8 @@ const NEEDS: [Need; 17] = [
     program("rpmbuild", "rpm", "rpm-build", "makes the seed distribution's packages"),
     program("dnf", "dnf", "dnf", "makes buildroots"),
     Need {
-        there: There::Runs(&["dnf", "builddep", "--help"]),
-        why: "installs BuildRequires",
+        there: There::Runs(&["dnf", "download", "--help"]),
+        why: "downloads packages to prove their signatures (dnf 5 does it by itself)",
         debian: "dnf-plugins-core",
         fedora: "dnf-plugins-core",
     },
@@ -60,7 +60,8 @@ const NEEDS: [Need; 17] = [
     program("dwz", "dwz", "dwz", "makes debuginfo small"),
     program("eu-strip", "elfutils", "elfutils", "takes debuginfo apart"),
     program("zstd", "zstd", "zstd", "compresses payloads"),
-    program("gpg", "gnupg", "gnupg2", "signs what the tests and the bench compare with"),
+    program("gpg", "gnupg", "gnupg2", "signs what the bench compares with"),
+    program("rpmsign", "rpm", "rpm-sign", "does it for packages"),
     program("curl", "curl", "curl", "fetches from repositories as people do"),
 ];
 
@@ -104,18 +105,20 @@ pub fn set_up(folders: &Folders, yes: bool) -> Result<()> {
     }
     let host = Host::find()?;
     let mut packages: Vec<&str> = missing.iter().map(|need| need.package(host.family)).collect();
+    packages.sort_unstable();
     packages.dedup();
-    println!("{} lacks what the line needs. These packages of the distribution are to be installed:", host.title);
+    eprintln!("{} lacks what the line needs. These packages of the distribution are to be installed:", host.title);
     for package in &packages {
         let whys = missing.iter().filter(|need| need.package(host.family) == *package).map(|need| need.why);
-        println!("  {package:<18} {}", whys.collect::<Vec<_>>().join(", "));
+        eprintln!("  {package:<18} {}", whys.collect::<Vec<_>>().join(", "));
     }
     if !yes && !agreed()? {
         bail!("nothing was installed: install {} yourself, or say yes", packages.join(" "));
     }
     let log = folders.log("setup");
+    root::ask()?;
     progress::timed(folders, "setup", &format!("install {} packages", packages.len()), 60, |progress| {
-        for (what, mut command) in commands(host.family, &packages)? {
+        for (what, mut command) in commands(host.family, &packages) {
             progress.set(what);
             logged(&mut command, &log)?;
         }
@@ -137,14 +140,14 @@ fn agreed() -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Ok(true);
     }
-    print!("Install them now? [Y/n] ");
-    std::io::stdout().flush()?;
+    eprint!("Install them now? [Y/n] ");
+    std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes"))
 }
 
-fn commands(family: Family, packages: &[&str]) -> Result<Vec<(&'static str, Command)>> {
+fn commands(family: Family, packages: &[&str]) -> Vec<(&'static str, Command)> {
     let steps: &[(&str, &[&str])] = match family {
         Family::Debian => &[
             ("reading the lists", &["apt-get", "-q", "update"]),
@@ -154,30 +157,11 @@ fn commands(family: Family, packages: &[&str]) -> Result<Vec<(&'static str, Comm
     };
     let last = steps.len() - 1;
     let ready = |(number, (what, words)): (usize, &(&'static str, &[&str]))| {
-        let mut command = as_root(words[0])?;
+        let mut command = root::command(words[0]);
         command.args(&words[1..]).args(if number == last { packages } else { &[] });
-        Ok((*what, command))
+        (*what, command)
     };
     steps.iter().enumerate().map(ready).collect()
-}
-
-/// A command with the rights of root: as it is for root, through sudo for others. sudo asks for a password on the terminal,
-/// before any line of progress is drawn.
-fn as_root(program: &str) -> Result<Command> {
-    if is_root() {
-        return Ok(Command::new(program));
-    }
-    command::find("sudo").context("installing packages takes root: run it as root, or install sudo")?;
-    shown(Command::new("sudo").arg("-v"))?;
-    let mut command = Command::new("sudo");
-    command.args(["-n", program]);
-    Ok(command)
-}
-
-/// Whether this process may do everything: the owner of /proc/self is the process's effective user.
-pub fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 #[cfg(test)]
@@ -193,10 +177,8 @@ mod tests {
     #[test]
     fn packages_come_after_the_lists() {
         let words = |command: &Command| command.get_args().last().map(|word| word.to_string_lossy().into_owned());
-        if is_root() {
-            let commands = commands(Family::Debian, &["dnf", "rpm"]).unwrap();
-            let last: Vec<_> = commands.iter().map(|(_, command)| words(command)).collect();
-            assert_eq!(last, [Some("update".to_owned()), Some("rpm".to_owned())]);
-        }
+        let commands = commands(Family::Debian, &["dnf", "rpm"]);
+        let last: Vec<_> = commands.iter().map(|(_, command)| words(command)).collect();
+        assert_eq!(last, [Some("update".to_owned()), Some("rpm".to_owned())]);
     }
 }

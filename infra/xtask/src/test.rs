@@ -3,14 +3,13 @@
 use crate::build::{self, SELECTION, TARGET_DIR, cargo};
 use crate::command::{self, logged, shown};
 use crate::folders::Folders;
-use crate::host::{Arch, Family, Host};
-use crate::{progress, seed, setup};
+use crate::{platform, progress, root, setup};
 use anyhow::{Context, Result};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Where tests find the seed distribution's repository, as a URL.
-const TEST_REPO: &str = "MILLRACE_TEST_REPO";
+/// Where tests find the file of a platform that this machine can build for.
+const PLATFORM: &str = "MILLRACE_TEST_PLATFORM";
 /// Where they find the plugins' components: a folder with `NAME.wasm`.
 const PLUGINS: &str = "MILLRACE_PLUGINS";
 /// And the `millrace` command.
@@ -27,9 +26,9 @@ pub fn test(folders: &Folders, yes: bool, rest: &[String]) -> Result<()> {
     build::guests(folders)?;
     build::example_guests(folders)?;
     tests(folders, rest)?;
-    println!("✓ everything holds, after {}", progress::spoken(begin.elapsed().as_secs()));
+    eprintln!("✓ everything holds, after {}", progress::spoken(begin.elapsed().as_secs()));
     for what in skipped {
-        println!("  left out: {what} (this cargo has none; rustup's has)");
+        eprintln!("  left out: {what} (this cargo has none; rustup's has)");
     }
     Ok(())
 }
@@ -47,11 +46,11 @@ fn checks(folders: &Folders) -> Result<Vec<&'static str>> {
         }
         let mut command = cargo(folders, verb);
         command.env(TARGET_DIR, &lints).args(words).envs(flags);
-        progress::timed(folders, verb, title, guess_s, |_| logged(&mut command, &folders.log(verb)))
+        progress::timed(folders, verb, title, progress::on_all_cores(guess_s), |_| logged(&mut command, &folders.log(verb)))
     };
     check("fmt", "form (cargo fmt)", 2, &["--all", "--check"], None)?;
     let clippy = [&SELECTION[..], &["--all-targets", "--", "-D", "warnings"]].concat();
-    check("clippy", "lints (cargo clippy)", 150, &clippy, None)?;
+    check("clippy", "lints (cargo clippy)", 300, &clippy, None)?;
     let doc = [&SELECTION[..], &["--no-deps"]].concat();
     check("doc", "documentation (cargo doc)", 60, &doc, Some(("RUSTDOCFLAGS", "-D warnings")))?;
     Ok(skipped)
@@ -62,16 +61,20 @@ fn tests(folders: &Folders, rest: &[String]) -> Result<()> {
     let mut command = cargo(folders, if nextest { "nextest" } else { "test" });
     command.args(nextest.then_some("run")).args(SELECTION).arg("--no-fail-fast").args(rest);
     environment(folders, &mut command)?;
-    println!("tests ({}):", if nextest { "cargo nextest" } else { "cargo test" });
+    if !root::is_root() {
+        // cargo and what it builds stay the user's; only the tests themselves are run as root.
+        root::ask_once_for_all()?;
+        command.env(build::variable_of_target(&build::host()?, "RUNNER"), format!("{} {}", folders.xtask().display(), root::VERB));
+    }
+    eprintln!("tests ({}):", if nextest { "cargo nextest" } else { "cargo test" });
     shown(command.stdin(Stdio::null())).context("tests failed: their output is above")
 }
 
 /// Tells a program that uses the line where its parts lie.
 pub fn environment(folders: &Folders, command: &mut Command) -> Result<()> {
     command.env(PLUGINS, folders.plugins()).env(MILLRACE, folders.millrace()).env(WORK, folders.cache.join("test-work"));
-    if Host::find()?.family == Family::Debian {
-        let seed = seed::make(folders, None, Arch::native()?, false)?;
-        command.env(TEST_REPO, format!("file://{}", seed.repo.display()));
-    }
+    let platform = folders.cache.join("test-platform.toml");
+    crate::folders::write(&platform, platform::for_this_machine(folders, None, None)?)?;
+    command.env(PLATFORM, platform);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! A Rust toolchain that compiles for `wasm32-wasip2`: the active one, by rustup, or a newer Debian's in a folder of its own.
 
 use crate::apt::{Apt, Archive, Kind};
+use crate::build;
 use crate::command::{self, logged, output_of, succeeds_within};
 use crate::folders::{self, Folders, fresh, remove};
 use crate::host::{Arch, Family, Host};
@@ -108,8 +109,7 @@ impl Private {
 
     /// Writes the wrapper, each time, for the active toolchain may have moved; and says how to use it.
     fn environment(&self, sysroot: &Path) -> Result<Environment> {
-        let host = output_of(Command::new("rustc").arg("-vV"))?;
-        let host = host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?.to_owned();
+        let host = build::host()?;
         let bin = self.root.join("bin");
         fresh(&bin)?;
         for linker in ["rust-lld", "wasm-component-ld"] {
@@ -124,7 +124,7 @@ impl Private {
         folders::write(&wrapper, self.wrapper(&bin)?)?;
         std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755))?;
         logged(Command::new(&wrapper).arg("--version"), &self.root.join("version.log"))?;
-        let linker = format!("CARGO_TARGET_{}_LINKER", TARGET.replace('-', "_").to_uppercase());
+        let linker = build::variable_of_target(TARGET, "LINKER");
         let text = |path: PathBuf| path.display().to_string();
         Ok(vec![("RUSTC".to_owned(), text(wrapper)), (linker, text(bin.join("wasm-component-ld")))])
     }

@@ -85,7 +85,12 @@ pub struct Up {
     /// are listened to.
     #[arg(long, default_value = "127.0.0.1:8470", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
-    /// A folder with plugins (`NAME.wasm`) to register at the start. [default: `plugins` beside this program]
+    /// Where runners on other machines reach this line, for the packages that it has released: `https://rpms.example.org`.
+    /// [default: what it listens on]
+    #[arg(long, value_name = "URL", value_parser = base_url)]
+    pub url: Option<String>,
+    /// A folder with plugins (`NAME.wasm`) to register at the start: those that are not there yet, and those that have changed in
+    /// the folder since they were registered from it. [default: `plugins` beside this program]
     #[arg(long, value_name = "FOLDER")]
     pub plugins: Option<PathBuf>,
     /// Take no tasks here: only runners from elsewhere build.
@@ -295,7 +300,30 @@ pub enum Plugin {
     List,
 }
 
+/// A URL that paths are appended to.
+fn base_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest.map(|rest| rest.trim_end_matches('/')) {
+        Some(host) if !host.is_empty() && !host.contains(['?', '#', ' ']) => Ok(text.trim_end_matches('/').to_owned()),
+        Some(_) | None => Err("it begins with http:// or https:// and names a host".to_owned()),
+    }
+}
+
 /// The beginning of an id, or all of it.
 pub fn is_whole(id: &str) -> Option<BuildId> {
     (id.len() == 12).then(|| id.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_paths_are_appended_to_names_a_host() {
+        assert_eq!(base_url("https://rpms.example.org/").as_deref(), Ok("https://rpms.example.org"));
+        assert_eq!(base_url("http://10.0.0.7:8470").as_deref(), Ok("http://10.0.0.7:8470"));
+        assert!(
+            ["rpms.example.org", "https://", "http:///", "https://x.example/?a"].into_iter().all(|text| base_url(text).is_err())
+        );
+    }
 }

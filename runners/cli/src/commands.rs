@@ -58,10 +58,10 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Ending> {
     let output = Output::new(arguments.json);
     let folder = Folder::open(arguments.state.as_deref())?;
     match arguments.command {
-        Command::Up(options) => crate::up::up(&folder, &options).await?,
+        Command::Up(options) => crate::up::up(&folder, output, &options).await?,
         Command::Build(options) => return work::build(&folder, output, &options).await,
         Command::Watch(options) => return work::watch(&folder, output, &options).await,
-        Command::Logs(options) => work::logs(&folder, &options).await?,
+        Command::Logs(options) => work::logs(&folder, output, &options).await?,
         Command::Builds(options) => work::builds(&folder, output, &options).await?,
         Command::Cancel { build } => work::cancel(&folder, output, &build).await?,
         Command::Package(command) => setup::package(&folder, output, command).await?,

@@ -16,6 +16,11 @@ impl Output {
         Self { json }
     }
 
+    /// Whether a script reads it.
+    pub const fn is_json(self) -> bool {
+        self.json
+    }
+
     /// One thing: as a JSON object a line, or as `text` says it.
     pub fn one<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
         let line = if self.json { serde_json::to_string(value)? } else { text(value) };

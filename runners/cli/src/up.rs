@@ -1,6 +1,8 @@
 //! `millrace up`: every function, the embedded stores and one runner, in one process.
 
 use crate::arguments::Up;
+use crate::bundled;
+use crate::output::Output;
 use crate::pump::{self, Functions};
 use crate::state::{Folder, now, random};
 use anyhow::{Context, Result};
@@ -30,6 +32,10 @@ use tokio::sync::{Notify, oneshot};
 /// How often time alone gets to decide: a lease that is over is noticed within a second.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Tries at the right to run, and the pause between two: longer than a command has it that only looks.
+const LOCK_TRIES: u32 = 3;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
 /// dnf's priority of what the line released: before everything that a platform names by default.
 const RELEASED_PRIORITY: u32 = 10;
 
@@ -50,42 +56,64 @@ impl Seal for LocalSeal {
 }
 
 /// Runs the line until it is told to stop (SIGINT, SIGTERM).
-pub async fn up(folder: &Folder, options: &Up) -> Result<()> {
+pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
+    if !options.no_runner {
+        sandbox_is_to_be_had()?;
+    }
     let store = folder.store()?;
-    let _lock = store.lock().context("is `millrace up` running over this state folder already?")?;
+    let _lock = lock(&store).await.context("is `millrace up` running over this state folder already?")?;
     // Whoever sees the port open finds the secret, too.
     folder.webhook_secret()?;
     let ready = Arc::new(Notify::new());
     let socket = TcpListener::bind(options.listen).await.with_context(|| format!("listening on {}", options.listen))?;
     let address = socket.local_addr()?;
-    register_plugins(&store, options).await?;
+    bundled::register(folder, &store, options.plugins.as_deref()).await?;
+    let url = options.url.clone().unwrap_or_else(|| format!("http://{address}"));
+    if options.url.is_none() && address.ip().is_unspecified() {
+        eprintln!("millrace: runners on other machines cannot read what is released here before --url says where they reach it");
+    }
     let functions = functions(folder, &store, &ready, options)?;
-    let routes = routes(folder, &store, &ready, address)?.layer(from_fn_with_state(Arc::clone(&functions.posted), ring));
+    let routes = routes(folder, &store, &ready, &url)?.layer(from_fn_with_state(Arc::clone(&functions.posted), ring));
     let stop = Arc::new(AtomicBool::new(false));
     let mut runner = if options.no_runner { None } else { Some(start_runner(folder, &store, address, options, &stop).await?) };
-    tell(folder, address, options);
+    tell(folder, output, &format!("http://{address}"), options)?;
     tokio::spawn(pump::run(Arc::new(functions)));
     tokio::spawn(ticks(store));
     let stopped = Arc::clone(&stop);
-    // Requests that wait (a runner's, a reader's of a log) are cut off rather than waited for.
+    let mut serving = tokio::spawn(async move { axum::serve(socket, routes).await });
     tokio::select! {
-        served = axum::serve(socket, routes) => served.context("serving")?,
+        served = &mut serving => served.context("serving")?.context("serving")?,
         () = told_to_stop() => stopped.store(true, Ordering::Relaxed),
         error = failed(&mut runner) => return Err(error.into()),
     }
     if let Some((runner, _)) = runner {
         eprintln!("millrace: stopping; what runs here goes back to the queue");
+        // The line still serves, for that is where the runner hands it back to.
         let _ = tokio::time::timeout(STOP_MAX, tokio::task::spawn_blocking(|| runner.join())).await;
     }
+    // Requests that wait (a runner's elsewhere, a reader's of a log) are cut off rather than waited for.
+    serving.abort();
     Ok(())
 }
 
-fn routes(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, address: SocketAddr) -> Result<Router> {
+/// The right to be the line of this folder. Commands that wait for a line look whether there is one by taking it for a moment.
+async fn lock(store: &LocalStore) -> Result<millrace_store::local::Lock, millrace_store::local::OpenError> {
+    for _ in 0..LOCK_TRIES {
+        if let Ok(lock) = store.lock() {
+            return Ok(lock);
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    store.lock()
+}
+
+fn routes(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, url: &str) -> Result<Router> {
     let clock: Arc<dyn Fn() -> Timestamp + Send + Sync> = Arc::new(now);
     let secret = Secret::new(folder.webhook_secret()?)?;
     let secrets = Forge::ALL.into_iter().map(|forge| (forge, secret.clone())).collect();
     let listener = Listener { state: store.clone(), secrets, clock: Arc::clone(&clock) };
-    let released = move |platform: &PlatformName| released_repository(address, platform);
+    let url = url.to_owned();
+    let released = move |platform: &PlatformName| released_repository(&url, platform);
     let incoming = folder.folder("incoming")?;
     for left_over in std::fs::read_dir(&incoming)?.flatten() {
         let _ = std::fs::remove_file(left_over.path());
@@ -117,12 +145,12 @@ async fn ring(State(posted): State<Arc<Notify>>, request: Request, next: Next) -
 }
 
 /// Where runners find what a platform's builds have released.
-fn released_repository(address: SocketAddr, platform: &PlatformName) -> Repository {
+fn released_repository(url: &str, platform: &PlatformName) -> Repository {
     Repository {
         id: RELEASED_REPOSITORY.to_owned(),
         baseurl: None,
-        mirrorlist: Some(format!("http://{address}/repo/{platform}/$basearch/os/mirrorlist")),
-        gpgkey: Some(format!("http://{address}/repo/{platform}/RPM-GPG-KEY-millrace")),
+        mirrorlist: Some(format!("{url}/repo/{platform}/$basearch/os/mirrorlist")),
+        gpgkey: Some(format!("{url}/repo/{platform}/RPM-GPG-KEY-millrace")),
         priority: RELEASED_PRIORITY,
     }
 }
@@ -148,27 +176,6 @@ fn functions(
     })
 }
 
-async fn register_plugins(store: &LocalStore, options: &Up) -> Result<()> {
-    let beside = || std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("plugins")));
-    let Some(folder) = options.plugins.clone().or_else(|| beside().filter(|folder| folder.is_dir())) else {
-        eprintln!(
-            "millrace: no plugins found beside this program; --plugins names a folder with source.wasm, rpm.wasm and check.wasm"
-        );
-        return Ok(());
-    };
-    let mut found = 0;
-    for entry in std::fs::read_dir(&folder).with_context(|| format!("reading the plugins in {}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "wasm") {
-            let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            crate::commands::register_plugin(store, &name.parse()?, &path).await?;
-            found += 1;
-        }
-    }
-    anyhow::ensure!(found > 0, "no plugin (*.wasm) in {}", folder.display());
-    Ok(())
-}
-
 /// This machine's architecture, where it is one of the line's.
 pub(crate) fn own_arch() -> Result<Arch> {
     let name = match std::env::consts::ARCH {
@@ -176,6 +183,15 @@ pub(crate) fn own_arch() -> Result<Arch> {
         name => name,
     };
     Ok(name.parse()?)
+}
+
+/// An ordinary user's runner would lose every task that it takes: say so before it takes one.
+pub(crate) fn sandbox_is_to_be_had() -> Result<()> {
+    anyhow::ensure!(
+        nix::unistd::geteuid().is_root(),
+        "a runner needs root for the sandbox of builds: run this with sudo, or `millrace up` with --no-runner"
+    );
+    Ok(())
 }
 
 async fn start_runner(
@@ -246,16 +262,34 @@ pub(crate) async fn told_to_stop() {
     }
 }
 
-fn tell(folder: &Folder, address: SocketAddr, options: &Up) {
-    println!("millrace is up");
-    println!("  pages           http://{address}/");
-    println!(
-        "  webhooks        http://{address}/hooks/gitea (also /forgejo, /github), secret in {}",
-        folder.webhook_secret_path().display()
-    );
-    println!("  repositories    http://{address}/repo/PLATFORM/PLATFORM.repo");
-    println!("  state and keys  {}", folder.path().display());
+fn tell(folder: &Folder, output: Output, url: &str, options: &Up) -> Result<()> {
+    let secret = folder.webhook_secret_path();
+    let value = serde_json::json!({
+        "url": url, "webhooks": format!("{url}/hooks/gitea"), "webhook_secret": secret, "state": folder.path(),
+        "runner_here": !options.no_runner,
+    });
     let runner = if options.no_runner { "none here (--no-runner)" } else { "one, on this machine" };
-    println!("  runners         {runner}");
-    println!("Ctrl-C stops it; `millrace up` goes on where it was.");
+    output.one(&value, |_| {
+        format!(
+            "millrace is up\n  pages           {url}/\n  \
+             webhooks        {url}/hooks/gitea (also /forgejo, /github), secret in {}\n  \
+             repositories    {url}/repo/PLATFORM/PLATFORM.repo\n  state and keys  {}\n  runners         {runner}\n\
+             Ctrl-C stops it; `millrace up` goes on where it was.",
+            secret.display(),
+            folder.path().display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runners_elsewhere_find_what_was_released_by_the_url_that_the_line_was_given() {
+        let platform = PlatformName::new("el-9").unwrap();
+        let repository = released_repository("https://rpms.example.org", &platform);
+        assert_eq!(repository.mirrorlist.as_deref(), Some("https://rpms.example.org/repo/el-9/$basearch/os/mirrorlist"));
+        assert_eq!(repository.gpgkey.as_deref(), Some("https://rpms.example.org/repo/el-9/RPM-GPG-KEY-millrace"));
+    }
 }

@@ -1,5 +1,6 @@
 //! Follows builds: a line whenever a task gets on, and the end of the log where one fails.
 
+use crate::commands::NotThere;
 use crate::output::{Output, span};
 use crate::state::now;
 use anyhow::{Context, Result};
@@ -26,7 +27,9 @@ const TAIL_BYTES: u64 = 64 * 1024;
 
 /// Follows a push until its builds have ended; true where all were released (or had nothing to release).
 pub async fn push(store: &LocalStore, output: Output, id: &PushId) -> Result<bool> {
-    let (record, _) = load_push(store, id).await?.with_context(|| format!("no push {id}"))?;
+    let (record, _) =
+        load_push(store, id).await?.ok_or_else(|| NotThere(format!("no push {id}: `millrace watch` names pushes")))?;
+    let mut waiting = Waiting::default();
     output.say(&format!(
         "push {id}  {} at {}  {}",
         record.announced.package,
@@ -36,7 +39,7 @@ pub async fn push(store: &LocalStore, output: Output, id: &PushId) -> Result<boo
     loop {
         let (record, _) = load_push(store, id).await?.with_context(|| format!("no push {id}"))?;
         match record.state {
-            PushState::Fetching | PushState::Fetched => tokio::time::sleep(LOOK).await,
+            PushState::Fetching | PushState::Fetched => waiting.wait(store, LOOK).await,
             PushState::Refused { reason } => {
                 output.one(&serde_json::json!({"push": id, "state": "refused", "reason": reason}), |_| {
                     format!("refused: {reason}")
@@ -57,7 +60,7 @@ pub async fn push(store: &LocalStore, output: Output, id: &PushId) -> Result<boo
 /// Follows a build until it has ended; true where it was released (or had nothing to release).
 pub async fn build(store: &LocalStore, output: Output, id: &BuildId) -> Result<bool> {
     let mut shown: BTreeMap<String, String> = BTreeMap::new();
-    let mut began = false;
+    let (mut began, mut waiting) = (false, Waiting::default());
     loop {
         let (build, _) = load_build(store, id).await?.with_context(|| format!("no build {id}"))?;
         if !began {
@@ -79,7 +82,24 @@ pub async fn build(store: &LocalStore, output: Output, id: &BuildId) -> Result<b
             })?;
             return Ok(good);
         }
-        tokio::time::sleep(LOOK).await;
+        waiting.wait(store, LOOK).await;
+    }
+}
+
+/// Waiting for what a line does: says so once where none works over this state, and waits all the same.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    looked: bool,
+}
+
+impl Waiting {
+    /// Until it is time to look again.
+    pub async fn wait(&mut self, store: &LocalStore, time: Duration) {
+        // Whoever gets the lock is alone; it is given back at once.
+        if !std::mem::replace(&mut self.looked, true) && store.lock().is_ok() {
+            eprintln!("millrace: no `millrace up` works over this state: this waits until one does");
+        }
+        tokio::time::sleep(time).await;
     }
 }
 

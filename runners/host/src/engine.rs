@@ -173,6 +173,13 @@ impl PluginEngine {
         (end, store.into_data())
     }
 
+    /// Makes an instance of a plugin and lets it go: what comes before a plugin's first instruction, to be measured.
+    pub fn instantiate(&self, plugin: &Plugin, mut job: Job) -> Result<(), EngineError> {
+        job.memory = MemoryLimiter { bytes_max: self.limits.memory_bytes, ..MemoryLimiter::default() };
+        let made = plugin.0.instantiate(self.store(job));
+        made.map(drop).map_err(|error| EngineError::Unfit(format!("{error:#}")))
+    }
+
     fn store(&self, job: Job) -> Store<Job> {
         let mut store = Store::new(&self.engine, job);
         store.limiter(|job| &mut job.memory);

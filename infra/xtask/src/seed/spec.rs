@@ -3,6 +3,7 @@
 use super::control::Control;
 use super::deps::{self, Evr};
 use super::tables::{Row, Tables};
+use crate::root::is_root;
 use anyhow::Result;
 
 /// What every spec of the seed begins with. The files are finished: nothing is stripped, compressed or split, and of rpm's
@@ -137,7 +138,10 @@ fn provided(control: &Control, identity: &Identity, row: &Row) -> Result<Vec<Str
 
 fn assembled(tags: &[String], description: &str, triggers: &str, files: &[String]) -> String {
     let description = description.replace('%', "%%");
-    format!("{PREAMBLE}{}\n%description\n{description}\n{INSTALL}{triggers}%files\n{}\n", tags.join("\n"), files.join("\n"))
+    // An ordinary user cannot unpack files that are somebody else's: whatever such a user makes is root's, not that user's.
+    let owner = if is_root() { "" } else { "%defattr(-,root,root,-)\n" };
+    let (tags, files) = (tags.join("\n"), files.join("\n"));
+    format!("{PREAMBLE}{tags}\n%description\n{description}\n{INSTALL}{triggers}%files\n{owner}{files}\n")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::NotThere;
 use crate::arguments::{Algorithm, Key, Package, Platform, Plugin, Runner};
 use crate::output::Output;
 use crate::state::{Folder, now, random};
-use crate::up::{LocalSeal, told_to_stop, worker_config};
+use crate::up::{LocalSeal, sandbox_is_to_be_had, told_to_stop, worker_config};
 use anyhow::{Context, Result, bail};
 use millrace_core::platform::Platform as PlatformData;
 use millrace_core::push::Package as PackageData;
@@ -145,6 +145,7 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
 }
 
 pub(super) async fn be_a_runner(folder: &Folder, name: RunnerName, url: &str, token_file: &Path) -> Result<()> {
+    sandbox_is_to_be_had()?;
     let token = match token_file.to_str() {
         Some("-") => std::io::read_to_string(std::io::stdin())?,
         _ => std::fs::read_to_string(token_file).with_context(|| token_file.display().to_string())?,

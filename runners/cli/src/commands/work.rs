@@ -96,6 +96,7 @@ const fn ended(good: bool) -> Result<Ending> {
 /// The newest push of a commit, as soon as the line has heard of it.
 async fn heard_of(store: &LocalStore, commit: &str) -> Result<PushId> {
     let until = std::time::Instant::now() + HEAR_MAX;
+    let mut waiting = watch::Waiting::default();
     loop {
         for marked in store.marked(PUSHES, None, LOOKED_THROUGH).await? {
             let Some((record, _)) = load_push(store, &marked.key.id.parse()?).await? else { continue };
@@ -106,7 +107,7 @@ async fn heard_of(store: &LocalStore, commit: &str) -> Result<PushId> {
         if std::time::Instant::now() > until {
             bail!(NotThere(format!("the line has not heard of commit {commit} in {}", span(60_000))));
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        waiting.wait(store, Duration::from_millis(100)).await;
     }
 }
 
@@ -166,32 +167,55 @@ impl serde::Serialize for Line<'_> {
     }
 }
 
-pub(super) async fn logs(folder: &Folder, options: &Logs) -> Result<()> {
+pub(super) async fn logs(folder: &Folder, output: Output, options: &Logs) -> Result<()> {
     let store = folder.store()?;
     let id = find(&store, &options.build).await?.id;
-    let mut printed = 0;
+    let (mut printed, mut unfinished, mut waiting) = (0, Vec::new(), watch::Waiting::default());
     loop {
         let build = find(&store, id.as_str()).await?;
         let tasks = || build.tasks.iter().map(|task| task.id.to_string()).collect::<Vec<_>>().join(", ");
         let task = build
             .task(&options.task)
             .ok_or_else(|| NotThere(format!("build {id} has no task {}; it has {}", options.task, tasks())))?;
-        let attempt = options.attempt.or_else(|| task.latest_number().map(|number| number.0));
+        let latest = task.latest_number().map_or(0, |number| number.0);
+        if let Some(wanted) = options.attempt.filter(|wanted| *wanted == 0 || *wanted > latest) {
+            bail!(NotThere(format!("task {} of build {id} has no attempt {wanted}; it has had {latest}", options.task)));
+        }
+        let attempt = options.attempt.or((latest > 0).then_some(latest));
         let index = match attempt {
             Some(attempt) => watch::log_index(&store, &build, task, attempt).await?,
             None => None,
         };
         let ended = index.as_ref().is_some_and(|index| index.ended) || task.is_settled();
         if let Some(index) = index {
-            std::io::stdout().lock().write_all(&watch::read_from(&store, &index, printed).await?)?;
-            std::io::stdout().lock().flush()?;
+            let bytes = watch::read_from(&store, &index, printed).await?;
             printed = index.size();
+            if output.is_json() {
+                unfinished.extend(bytes);
+                let last = ended || !options.follow;
+                for line in whole_lines(&mut unfinished, last) {
+                    output
+                        .one(&serde_json::json!({"build": id, "task": options.task, "attempt": attempt, "line": line}), |_| {
+                            line.clone()
+                        })?;
+                }
+            } else {
+                std::io::stdout().lock().write_all(&bytes)?;
+                std::io::stdout().lock().flush()?;
+            }
         }
         if ended || !options.follow {
             return Ok(());
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        waiting.wait(&store, Duration::from_millis(300)).await;
     }
+}
+
+/// Takes the lines that have come to their end, and at the last call what is left.
+fn whole_lines(bytes: &mut Vec<u8>, last: bool) -> Vec<String> {
+    let end = if last { bytes.len() } else { bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1) };
+    let taken: Vec<u8> = bytes.drain(..end).collect();
+    String::from_utf8_lossy(&taken).lines().map(str::to_owned).collect()
 }
 
 pub(super) async fn cancel(folder: &Folder, output: Output, id: &str) -> Result<()> {
@@ -201,4 +225,19 @@ pub(super) async fn cancel(folder: &Folder, output: Output, id: &str) -> Result<
     let build = advance(&store, &build.id, Event::Cancel { by }, now()).await?;
     output
         .one(&serde_json::json!({"build": build.id, "state": build.word()}), |_| format!("build {} is {}", build.id, build.word()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_a_log_is_told_when_it_is_whole() {
+        let mut bytes = b"one\ntw".to_vec();
+        assert_eq!(whole_lines(&mut bytes, false), ["one"]);
+        bytes.extend(b"o\n\nthree");
+        assert_eq!(whole_lines(&mut bytes, false), ["two", ""]);
+        assert_eq!(whole_lines(&mut bytes, true), ["three"]);
+        assert!(whole_lines(&mut bytes, true).is_empty());
+    }
 }

@@ -1,0 +1,119 @@
+//! The plugins that come with the program: registered at the start of the line, unless somebody has put others in their place.
+
+use crate::commands::register_plugin;
+use crate::state::Folder;
+use anyhow::{Context, Result, ensure};
+use millrace_core::{Digest, PluginName};
+use millrace_orchestrator::Registered;
+use millrace_store::Table;
+use millrace_store::local::LocalStore;
+use millrace_store::records::get;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// In the state folder: which file each bundled plugin was last registered from, by its digest.
+const MEMORY: &str = "bundled-plugins.json";
+
+/// What is done with a bundled plugin.
+#[derive(Debug, PartialEq, Eq)]
+enum Wish {
+    /// It is registered already.
+    Nothing,
+    /// It is new, or has changed since it was registered from here.
+    Register,
+    /// Somebody has put another in its place since.
+    LeaveTheOther,
+}
+
+/// `last` is what was registered from here, `registered` what the name stands for now.
+fn wish(bundled: Digest, last: Option<Digest>, registered: Option<Digest>) -> Wish {
+    match registered {
+        None => Wish::Register,
+        Some(registered) if registered == bundled => Wish::Nothing,
+        Some(_) if last.is_some_and(|last| last != bundled) => Wish::Register,
+        Some(_) => Wish::LeaveTheOther,
+    }
+}
+
+/// Registers what is in a folder, or beside this program.
+pub(crate) async fn register(folder: &Folder, store: &LocalStore, named: Option<&Path>) -> Result<()> {
+    let beside = || std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("plugins")));
+    let Some(plugins) = named.map(Path::to_owned).or_else(|| beside().filter(|folder| folder.is_dir())) else {
+        eprintln!(
+            "millrace: no plugins found beside this program; --plugins names a folder with source.wasm, rpm.wasm and check.wasm"
+        );
+        return Ok(());
+    };
+    let found = components(&plugins)?;
+    ensure!(!found.is_empty(), "no plugin (*.wasm) in {}", plugins.display());
+    let mut memory = remembered(folder)?;
+    for (name, path) in found {
+        let bundled = Digest::of(&std::fs::read(&path).with_context(|| path.display().to_string())?);
+        let registered: Option<(Registered, _)> = get(store, Table::Plugin, name.as_str()).await?;
+        let registered = registered.map(|(registered, _)| registered.digest);
+        match wish(bundled, memory.get(name.as_str()).copied(), registered) {
+            Wish::Nothing => {}
+            Wish::Register => {
+                register_plugin(store, &name, &path).await?;
+                if registered.is_some() {
+                    eprintln!("millrace: the plugin {name} is a new one, from {}", path.display());
+                }
+            }
+            Wish::LeaveTheOther => {
+                eprintln!(
+                    "millrace: the plugin {name} stays the one that was added; `millrace plugin add {name} {}` takes the one that comes with this program",
+                    path.display()
+                );
+                continue;
+            }
+        }
+        memory.insert(name.to_string(), bundled);
+    }
+    remember(folder, &memory)
+}
+
+/// Components by their names.
+fn components(folder: &Path) -> Result<Vec<(PluginName, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("reading the plugins in {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "wasm") {
+            found.push((path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().parse()?, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn remembered(folder: &Folder) -> Result<BTreeMap<String, Digest>> {
+    match std::fs::read(folder.join(MEMORY)) {
+        Ok(text) => {
+            serde_json::from_slice(&text).with_context(|| format!("{} is damaged: remove it", folder.join(MEMORY).display()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error).with_context(|| folder.join(MEMORY).display().to_string()),
+    }
+}
+
+/// Whole or not at all: the line may end while it is written.
+fn remember(folder: &Folder, memory: &BTreeMap<String, Digest>) -> Result<()> {
+    let new = folder.join(&format!("{MEMORY}.new"));
+    std::fs::write(&new, serde_json::to_vec(memory)?).and_then(|()| std::fs::rename(&new, folder.join(MEMORY)))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_somebody_added_stays_until_the_bundled_one_changes() {
+        let [old, new, own] = ["old", "new", "own"].map(|text| Digest::of(text.as_bytes()));
+        assert_eq!(wish(old, None, None), Wish::Register);
+        assert_eq!(wish(old, Some(old), Some(old)), Wish::Nothing);
+        assert_eq!(wish(old, Some(old), Some(own)), Wish::LeaveTheOther);
+        assert_eq!(wish(new, Some(old), Some(old)), Wish::Register);
+        assert_eq!(wish(new, Some(old), Some(own)), Wish::Register);
+        assert_eq!(wish(old, None, Some(own)), Wish::LeaveTheOther, "it was added before the line's first start");
+    }
+}
