@@ -134,8 +134,43 @@ fn a_finished_builds_stages_are_kept_in_this_shape() {
     stages.push(to_value(&line.build.stage).unwrap().to_string());
     line.released();
     stages.push(to_value(&line.build.stage).unwrap().to_string());
-    assert_snapshot!(stages.join("\n"), @"");
-    assert_snapshot!(to_string_pretty(&line.build.tasks[1]).unwrap(), @"");
+    assert_snapshot!(stages.join("\n"), @r#"
+    {"order":"sha256:14884c3438b070cf534ab371cbccd3e4009b938ca122a0b6165fb6e7d79024a7","stage":"signing"}
+    {"order":"sha256:0772e5cc34a1c0628ae878d1a759f88bd50c1d7479850061bdb79a79d805e35d","stage":"releasing"}
+    {"end":{"end":"released","generation":"sha256:e661f4c935e8a5a83349afb5e347695c2e972e967b50efcd618f93b0b7b4c24b","number":1,"order":"sha256:0772e5cc34a1c0628ae878d1a759f88bd50c1d7479850061bdb79a79d805e35d"},"stage":"ended"}
+    "#);
+    assert_snapshot!(to_string_pretty(&line.build.tasks[1]).unwrap(), @r#"
+    {
+      "id": "rpm@x86_64",
+      "state": "passed",
+      "summary": "1 packages",
+      "artifacts": [
+        {
+          "name": "zlib-1-1.el9.x86_64.rpm",
+          "digest": "sha256:609969d11d765d90daa24a52a64a289d2a9893fcc5b340ef9269f6a295661943",
+          "size": 7,
+          "rpm": {
+            "name": "zlib",
+            "epoch": 0,
+            "version": "1",
+            "release": "1.el9",
+            "arch": "x86_64"
+          }
+        }
+      ],
+      "attempts": [
+        {
+          "number": 1,
+          "runner": "r1",
+          "began": 6000,
+          "ended": 11000,
+          "end": {
+            "how": "answered"
+          }
+        }
+      ]
+    }
+    "#);
 }
 
 #[test]

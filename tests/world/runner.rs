@@ -67,7 +67,9 @@ impl Answer {
     pub fn with_its_lease(mut self) -> Self {
         let lease = format!(" (lease {})", self.report.holding.lease);
         match &mut self.report.outcome {
-            Outcome::Passed { summary: words, .. } | Outcome::Excluded { reason: words } | Outcome::HandedBack { reason: words } => {
+            Outcome::Passed { summary: words, .. }
+            | Outcome::Excluded { reason: words }
+            | Outcome::HandedBack { reason: words } => {
                 words.push_str(&lease);
             }
             Outcome::Failed(failure) => failure.reason.push_str(&lease),

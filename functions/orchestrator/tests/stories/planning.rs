@@ -90,8 +90,16 @@ async fn a_package_is_built_where_it_is_registered_for() {
 #[tokio::test]
 async fn a_package_says_in_its_millrace_toml_where_it_is_built() {
     let store = line(THREE).await;
-    register_package(&store, &["el9"]).await;
+    register_package(&store, &["el9", "el10"]).await;
     assert_eq!(planned(&store, &push("zlib", "platforms = [\"el10\"]")).await, names(&["el10"]));
+}
+
+#[tokio::test]
+async fn a_package_is_not_built_where_whoever_runs_the_line_did_not_register_it() {
+    let store = line(THREE).await;
+    register_package(&store, &["el9"]).await;
+    let refused = planned(&store, &push("zlib", "platforms = [\"el10\"]")).await;
+    assert!(refused.as_ref().is_err_and(|reason| reason.contains("`el10`; the package is registered for el9")), "{refused:?}");
 }
 
 #[tokio::test]
