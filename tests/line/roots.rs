@@ -182,3 +182,54 @@ fn what_a_spec_finds_out_and_nobody_has_is_named() {
     let (told, released) = up.watch(&commit);
     assert!(!released && told.contains("no-such-thing") && told.contains("correct the spec"), "{told}\n{}", up.log());
 }
+
+/// Puts another rpm in the place of the root's, which keeps its own database and cannot read what dnf wrote, as that of EL 8.
+const OLD_RPM: &str = r#"Name: oldrpm
+Version: 1
+Release: 1
+Summary: x
+License: MIT
+BuildArch: noarch
+Requires(post): rpm bash coreutils
+%description
+x
+%files
+%post
+mv /usr/bin/rpm /usr/bin/rpm.new
+mv /usr/bin/rpmdb /usr/bin/rpmdb.new
+cat > /usr/bin/rpm <<'END'
+#!/bin/bash
+for word; do
+    if [ "$word" = --eval ]; then exec -a rpm /usr/bin/rpm.new "$@"; fi
+done
+exec -a rpm /usr/bin/rpm.new --dbpath /var/lib/oldrpm "$@"
+END
+cat > /usr/bin/rpmdb <<'END'
+#!/bin/bash
+rm -rf /var/lib/oldrpm
+mkdir /var/lib/oldrpm
+exec -a rpmdb /usr/bin/rpmdb.new --dbpath /var/lib/oldrpm "$@"
+END
+chmod 755 /usr/bin/rpm /usr/bin/rpmdb
+"#;
+
+#[test]
+fn a_root_whose_rpm_cannot_read_this_machines_database_is_handed_every_change() {
+    let (yard, folder) = (Yard::new(), tempfile::tempdir().unwrap());
+    let mut recipe = with(repository(folder.path(), OLD_RPM), None);
+    recipe.buildroot.minimal.push("oldrpm".to_owned());
+    let (root, said) = yard.try_recipe(&recipe, &[]);
+    let mut root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
+    let knows = |root: &millrace_host::buildroot::Root, package: &str| {
+        let argv = ["/usr/bin/rpm", "--query", package];
+        let (ended, said) = yard.run_in(root.view(), &argv, PATIENCE, false, &AtomicBool::new(false));
+        status(&ended).map(|status| status == 0).unwrap_or_else(|| panic!("{ended:?} {said}"))
+    };
+    assert!(knows(&root, "oldrpm") && knows(&root, "bash") && !knows(&root, "ed"));
+    let (done, said) = yard.install(&mut root, &["ed"]);
+    assert!(done.is_ok(), "{done:?}\n{said}");
+    assert!(knows(&root, "ed"), "what was installed was not handed over");
+    let (done, said) = yard.with_session(|session| root.remove(&["ed".to_owned()], session));
+    assert!(done.is_ok(), "{done:?}\n{said}");
+    assert!(!knows(&root, "ed"), "what was removed was not handed over");
+}

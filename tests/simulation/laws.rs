@@ -60,7 +60,7 @@ impl Town {
                     assert!(right, "push {} was refused: {reason}", push.announced.id);
                     self.counts.happened("push refused");
                 }
-                _ => panic!("push {} was forgotten", push.announced.id),
+                PushState::Fetching | PushState::Fetched => panic!("push {} was forgotten", push.announced.id),
             }
         }
         for build in self.world.builds() {

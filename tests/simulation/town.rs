@@ -61,7 +61,7 @@ enum What {
 /// What came of it.
 enum Came {
     Status(StatusCode),
-    Offered(StatusCode, Option<Offer>),
+    Offered(StatusCode, Option<Box<Offer>>),
     Done(Result<(), String>),
 }
 
@@ -360,7 +360,7 @@ impl Town {
                 let (runner, _) = start(number);
                 self.at_the_desk(|desk| async move {
                     let (status, offer) = runner.ask(desk).await;
-                    Came::Offered(status, offer)
+                    Came::Offered(status, offer.map(Box::new))
                 })
             }
             What::Renew(number) => {
@@ -472,7 +472,7 @@ impl Town {
                 self.begin(What::GiveUp(letter));
             }
             (What::GiveUp(letter), Came::Done(Ok(()))) => self.given_up(&letter),
-            (What::Ask(number), Came::Offered(status, offer)) => self.offered(number, status, offer),
+            (What::Ask(number), Came::Offered(status, offer)) => self.offered(number, status, offer.map(|offer| *offer)),
             (What::Renew(number) | What::Answer(number), Came::Status(status)) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 self.hands[number].busy = false;
             }

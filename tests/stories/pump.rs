@@ -16,7 +16,7 @@ const WAIT_MAX: Duration = Duration::from_secs(25);
 /// Runs the pump over a store until something is so, and ends it like a power cut does.
 fn pump_until(world: &World, store: MemoryStore, is_so: impl Fn() -> bool) {
     let line = Arc::new(world.line(store));
-    let pump = world.run(async { tokio::spawn(run(line)) });
+    let pump = world.spawn(run(line));
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < WAIT_MAX, "the pump does not come to it");

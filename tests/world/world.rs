@@ -117,6 +117,11 @@ impl World {
         self.runtime.block_on(what)
     }
 
+    /// Starts something that goes on beside what is run.
+    pub fn spawn<T: Send + 'static>(&self, what: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+        self.runtime.spawn(what)
+    }
+
     /// The world's clock.
     pub fn now(&self) -> Timestamp {
         Timestamp(self.clock.load(Ordering::Relaxed))
@@ -339,7 +344,7 @@ impl World {
                     format!("push of {} to {}: builds planned: {}", of.package, of.reference, builds.len())
                 }
                 PushState::Refused { reason } => format!("push of {} to {}: refused: {reason}", of.package, of.reference),
-                _ => format!("push of {} to {}: on its way", of.package, of.reference),
+                PushState::Fetching | PushState::Fetched => format!("push of {} to {}: on its way", of.package, of.reference),
             });
         }
         for build in self.builds() {

@@ -1,6 +1,5 @@
 //! Plans builds, and keeps the lease desk that runners talk to; a tick does what time alone decides.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
-#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod desk;
 mod plan;

@@ -1,6 +1,5 @@
 //! The whole line in one process on one machine, and the commands that people speak to it with.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
-#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod arguments;
 mod bundled;

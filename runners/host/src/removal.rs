@@ -127,7 +127,7 @@ pub(crate) mod tests {
         fs::create_dir_all(task.join(".removed-2/full")).unwrap();
         std::os::unix::fs::symlink("../..", task.join("closed/in/up")).unwrap();
         for closed in ["closed/in", "closed"] {
-            fs::set_permissions(task.join(closed), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(task.join(closed), fs::Permissions::from_mode(0o0)).unwrap();
         }
         remove_folder(&task).unwrap();
         remove_folder(&task).unwrap();

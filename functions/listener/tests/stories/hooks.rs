@@ -286,7 +286,7 @@ async fn of_two_packages_that_ask_for_one_repository_at_once_one_gets_it_and_the
         both => panic!("{both:?}"),
     };
     assert_eq!(told.to_string(), format!("{URL} is already the repository of package {}", won.name));
-    assert_eq!(all::<Package>(&store, Table::Package).await.unwrap(), [won.clone()]);
+    assert_eq!(all::<Package>(&store, Table::Package).await.unwrap(), std::slice::from_ref(&won));
     assert_eq!(packages::of_repository(&store, "http://forge.example/rpms/zlib").await.unwrap(), Some(won));
 }
 

@@ -70,7 +70,8 @@ async fn a_download_that_broke_off_goes_on_where_it_was() {
     let digest = Digest::of(b"0123456789");
     runner.upload(&lease, &digest, b"0123456789").await;
     let tag = format!("\"{}\"", digest.hex());
-    let cases: [(&[(&str, &str)], u16, &str, &[u8]); 7] = [
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Headers<'_>, u16, &str, &[u8]); 7] = [
         (&[("range", "bytes=4-")], 206, "bytes 4-9/10", b"456789"),
         (&[("range", "bytes=0-0")], 206, "bytes 0-0/10", b"0"),
         (&[("range", "bytes=-3")], 206, "bytes 7-9/10", b"789"),

@@ -94,6 +94,7 @@ fn ended_how(attempt: &AttemptView) -> &'static str {
         "troubled" => "passing trouble",
         "lost" => "runner fell silent",
         "returned" => "runner was restarted",
+        "handed-back" => "handed back",
         "dropped" => "build ended first",
         word => word,
     }

@@ -20,7 +20,7 @@ pub struct TaskView {
     pub arch: Option<Arch>,
     /// The plugin that does it.
     pub plugin: Option<PluginName>,
-    /// `waiting`, `running`, `passed`, `excluded`, `failed`, `quarantined` or `dropped`.
+    /// `waiting`, `paused` (after passing trouble), `running`, `passed`, `excluded`, `failed`, `quarantined` or `dropped`.
     pub state: &'static str,
     /// Whether it waits for nothing but a runner.
     pub ready: bool,
@@ -68,7 +68,7 @@ pub struct AttemptView {
     /// From the one to the other, or to now.
     pub duration_ms: u64,
     /// `running`; or with a verdict: `passed`, `excluded`, `failed`; or without one: `troubled` (passing trouble), `lost` (the
-    /// runner fell silent), `returned` (it was restarted), `dropped` (the build ended first).
+    /// runner fell silent), `returned` (it was restarted), `handed-back` (it left, and said so), `dropped` (the build ended first).
     pub how: &'static str,
     /// What the trouble was.
     pub reason: Option<String>,
@@ -177,7 +177,7 @@ fn ending(attempt: &Attempt, task: &Task) -> (&'static str, Option<String>) {
         AttemptEnd::Troubled { reason } => ("troubled", Some(reason.clone())),
         AttemptEnd::Lost => ("lost", None),
         AttemptEnd::Returned => ("returned", None),
-        AttemptEnd::HandedBack { reason } => ("handed back", Some(reason.clone())),
+        AttemptEnd::HandedBack { reason } => ("handed-back", Some(reason.clone())),
         AttemptEnd::Dropped => ("dropped", None),
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct Dnf {
     local: Vec<PathBuf>,
     /// Whether the line's own repository is among them.
     released: bool,
+    /// Whether each change of the root must be handed over to its own rpm.
+    pub(super) carries: bool,
     common: Vec<String>,
 }
 
@@ -95,7 +97,7 @@ impl Dnf {
         ];
         let common = options.into_iter().map(|(name, value)| format!("{name}={value}")).chain(["--assumeyes".to_owned()]).collect();
         let released = recipe.repositories.iter().any(|repository| repository.id == RELEASED_REPOSITORY);
-        Ok(Self { own, cache, local: local(recipe), released, common })
+        Ok(Self { own, cache, local: local(recipe), released, carries: false, common })
     }
 
     /// What dnf shall install for what a source package needs.
@@ -132,9 +134,14 @@ impl Dnf {
             return Ok(Said::Nothing);
         }
         match self.run(sandbox, overlay, line(&["--cacheonly"], &[]), Reach::Cache, session)? {
-            (0, _) => Ok(Said::Changed),
+            (0, _) => self.changed(sandbox, overlay, session).map(|()| Said::Changed),
             (_, said) => Err(words::not_installed(&said)),
         }
+    }
+
+    /// What follows every change.
+    fn changed(&self, sandbox: &Sandbox, overlay: &Overlay, session: &mut Session<'_>) -> Result<(), RootError> {
+        if self.carries { self.carry(sandbox, overlay, session) } else { Ok(()) }
     }
 
     /// Whether rpm alone could install these files: it can where nothing more is needed.
@@ -146,7 +153,11 @@ impl Dnf {
         session: &mut Session<'_>,
     ) -> Result<bool, RootError> {
         let argv = self.rpm(&["--upgrade", "--excludedocs"]).into_iter().chain(files.iter().cloned()).collect();
-        Ok(self.run_quietly(sandbox, overlay, argv, session)?.0 == 0)
+        let done = self.run_quietly(sandbox, overlay, argv, session)?.0 == 0;
+        if done {
+            self.changed(sandbox, overlay, session)?;
+        }
+        Ok(done)
     }
 
     /// Removes packages by name, and what needs them.
@@ -159,12 +170,12 @@ impl Dnf {
     ) -> Result<(), RootError> {
         let argv = self.rpm(&["--erase"]).into_iter().chain(names.iter().cloned()).collect();
         if self.run_quietly(sandbox, overlay, argv, session)?.0 == 0 {
-            return Ok(());
+            return self.changed(sandbox, overlay, session);
         }
         let mut argv = self.dnf(&["--cacheonly", "--setopt=clean_requirements_on_remove=0", "remove"]);
         argv.extend(names.iter().cloned());
         match self.run(sandbox, overlay, argv, Reach::Cache, session)? {
-            (0, said) if !words::misses(&said) => Ok(()),
+            (0, said) if !words::misses(&said) => self.changed(sandbox, overlay, session),
             (_, said) => Err(RootError::Transaction(words::last_words(&said))),
         }
     }

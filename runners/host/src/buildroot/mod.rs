@@ -27,6 +27,9 @@ use store::{Layer, Store};
 /// Beside a base layer: the names of the packages in it, a line each.
 const NAMES: &str = "names";
 
+/// Beside a base layer whose own rpm must be handed every change.
+const CARRIED: &str = "carried";
+
 /// Where the task's folder is seen in a sandbox.
 const WORK: &str = "/work/";
 
@@ -123,8 +126,9 @@ impl Buildroots {
     /// package stands for what it BuildRequires.
     pub fn create(&self, recipe: &Recipe, kind: Kind, packages: &[String], session: &mut Session<'_>) -> Result<Root, RootError> {
         let repositories = self.store.fingerprints(recipe)?;
-        let dnf = Dnf::new(&self.store, recipe, &repositories, session.work)?;
+        let mut dnf = Dnf::new(&self.store, recipe, &repositories, session.work)?;
         let base = self.base(recipe, kind, &repositories, &dnf, session)?;
+        dnf.carries = base.path.with_file_name(CARRIED).exists();
         let newer = self.released_since(&base, &repositories, &dnf, session)?;
         let mut lowers: Vec<Layer> = newer.into_iter().chain([base]).collect();
         if let [source] = packages
@@ -163,7 +167,7 @@ impl Buildroots {
             Kind::Build => (&recipe.buildroot.packages, "packages"),
             Kind::Minimal => (&recipe.buildroot.minimal, "minimal"),
         };
-        let key = Store::key_of(&("base in step", recipe.arch, &recipe.releasever, packages, &repositories.platform));
+        let key = Store::key_of(&("base with its rpm in step", recipe.arch, &recipe.releasever, packages, &repositories.platform));
         let install = Change { verb: "install", packages: packages.clone(), with_released: false, fresh: true };
         self.store
             .once(&key, |new| {
@@ -173,8 +177,11 @@ impl Buildroots {
                 let overlay = Overlay { lowers: vec![empty], upper: new.join("layer"), scratch: new.join("scratch") };
                 dnf.change(&self.sandbox, &overlay, &install, session)
                     .map_err(|error| error.of_platform(&format!("`{list}` under `buildroot` in the platform's file")))?;
-                let names = dnf.settle(&self.sandbox, &overlay, session)?;
-                fs::write(new.join(NAMES), names.join("\n") + "\n")?;
+                let settled = dnf.settle(&self.sandbox, &overlay, session)?;
+                fs::write(new.join(NAMES), settled.names.join("\n") + "\n")?;
+                if settled.carried {
+                    fs::write(new.join(CARRIED), "")?;
+                }
                 add_user(&overlay.upper)?;
                 Ok(true)
             })?

@@ -31,12 +31,15 @@ const WHOLE: &str = "whole";
 /// Marks a question that was answered with "nothing to change".
 const NOTHING: &str = "nothing";
 
+/// Keys of repositories by their URL, and when each was fetched.
+type Keys = BTreeMap<String, (Instant, Vec<u8>)>;
+
 /// Layers below a folder.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     folder: PathBuf,
     asked: Arc<Mutex<Vec<(Instant, String, Fingerprints)>>>,
-    keys: Arc<Mutex<BTreeMap<String, (Instant, Vec<u8>)>>>,
+    keys: Arc<Mutex<Keys>>,
 }
 
 /// A layer that stays as long as this is held.

@@ -1,4 +1,5 @@
-//! One database for the rpm of a root and the rpm of this machine, wherever each looks for it.
+//! One database for the rpm of a root and the rpm of this machine, wherever each looks for it; or, where the two cannot read the same kind
+//! of it, one for each with the same in both.
 
 use super::super::{RootError, Session};
 use super::words::{last_words, marked};
@@ -18,18 +19,48 @@ rm -rf "$old"
 ln -s "../..$2" "$old"
 "#;
 
+/// Writes the headers of all packages as this machine's rpm has them into a file of the root (rpmdb(8), "--exportdb").
+const EXPORT: &str = r#"
+set -e
+rm -rf "$1/.headers"
+rpmdb --root "$1" --exportdb > "$1/.headers"
+"#;
+
+/// Makes them all that the root's own rpm knows of. What this machine's rpm keeps lies in the same folder and stays.
+const IMPORT: &str = r#"
+set -e
+cd "$(rpm --eval '%{_dbpath}')"
+for file in * .[!.]*; do
+    case $file in
+        rpmdb.sqlite* | .rpm.lock) ;;
+        *) rm -rf -- "$file" ;;
+    esac
+done
+rpmdb --importdb < /.headers
+rm -f /.headers
+"#;
+
+/// What there is in the database of a new root, and how the root's own rpm comes to see it.
+#[derive(Debug)]
+pub(in super::super) struct Settled {
+    /// The names of the packages, sorted.
+    pub(in super::super) names: Vec<String>,
+    /// Whether each change of the root must be handed over to its own rpm.
+    pub(in super::super) carried: bool,
+}
+
 /// Asks for the names of all packages.
 const NAMES: [&str; 4] = ["--query", "--all", "--queryformat", "=%{NAME}\\n"];
 
 impl Dnf {
-    /// Puts the database of a new root where the root's own rpm looks for it, and makes sure that it reads there what dnf wrote.
-    /// The names of the packages in it, sorted.
+    /// Puts the database of a new root where the root's own rpm looks for it, and makes sure that it reads there what dnf wrote: rpm of
+    /// EL 8 knows no SQLite, and newer ones write no Berkeley DB, so there the headers are handed over.
     pub(in super::super) fn settle(
         &self,
         sandbox: &Sandbox,
         overlay: &Overlay,
         session: &mut Session<'_>,
-    ) -> Result<Vec<String>, RootError> {
+    ) -> Result<Settled, RootError> {
         let root = self.path("root").display().to_string();
         if let Some(place) = self.inside(sandbox, overlay, &["--eval", "=%{_dbpath}"], session)? {
             let place = place.first().cloned().unwrap_or_default();
@@ -48,10 +79,37 @@ impl Dnf {
             (0, said) => sorted(&said),
             (_, said) => return Err(RootError::Transaction(last_words(&said))),
         };
-        if let Some(inside) = self.inside(sandbox, overlay, &NAMES, session)? {
-            in_step(&outside, &inside)?;
+        let carried = match self.inside(sandbox, overlay, &NAMES, session)? {
+            Some(inside) if inside != outside => {
+                self.carry(sandbox, overlay, session)?;
+                let inside = self.inside(sandbox, overlay, &NAMES, session)?.unwrap_or_default();
+                in_step(&outside, &inside)?;
+                true
+            }
+            Some(_) | None => false,
+        };
+        Ok(Settled { names: outside, carried })
+    }
+
+    /// Hands what this machine's rpm knows of a root over to the root's own.
+    pub(super) fn carry(&self, sandbox: &Sandbox, overlay: &Overlay, session: &mut Session<'_>) -> Result<(), RootError> {
+        let failed = |said: &str| {
+            let problem = last_words(said);
+            RootError::Refused(format!(
+                "rpm of the root cannot read this machine's database, nor be handed what is in it: {problem}"
+            ))
+        };
+        let root = self.path("root").display().to_string();
+        let export = ["/bin/sh", "-c", EXPORT, "sh", &root].map(str::to_owned).to_vec();
+        let (status, said) = self.run_quietly(sandbox, overlay, export, session)?;
+        if status != 0 {
+            return Err(failed(&said));
         }
-        Ok(outside)
+        let import = ["/bin/sh", "-c", IMPORT].map(str::to_owned).to_vec();
+        match self.run_inside(sandbox, overlay, import, session)? {
+            (0, _) => Ok(()),
+            (_, said) => Err(failed(&said)),
+        }
     }
 
     /// What the root's own rpm says, sorted; none where it has none.
@@ -63,14 +121,24 @@ impl Dnf {
         session: &mut Session<'_>,
     ) -> Result<Option<Vec<String>>, RootError> {
         let argv = std::iter::once("rpm").chain(arguments.iter().copied()).map(str::to_owned).collect();
-        let mut command = self.command(View::Root(overlay.clone()), argv, session);
-        command.env = Vec::new();
-        command.cwd = "/".to_owned();
-        match self.heard(sandbox, &command, session.cancelled, &mut |_| {})? {
+        match self.run_inside(sandbox, overlay, argv, session)? {
             (0, said) => Ok(Some(sorted(&said))),
             (NO_SUCH_PROGRAM, _) => Ok(None),
             (_, said) => Err(RootError::Refused(format!("rpm of the root: {}", last_words(&said)))),
         }
+    }
+
+    fn run_inside(
+        &self,
+        sandbox: &Sandbox,
+        overlay: &Overlay,
+        argv: Vec<String>,
+        session: &mut Session<'_>,
+    ) -> Result<(u8, String), RootError> {
+        let mut command = self.command(View::Root(overlay.clone()), argv, session);
+        command.env = Vec::new();
+        command.cwd = "/".to_owned();
+        self.heard(sandbox, &command, session.cancelled, &mut |_| {})
     }
 }
 
@@ -89,9 +157,8 @@ fn in_step(outside: &[String], inside: &[String]) -> Result<(), RootError> {
         return Ok(());
     }
     Err(RootError::Refused(format!(
-        "rpm of the root sees {} of the {} packages that were installed: it cannot read the database that this machine's rpm writes \
-         (sqlite). Roots of EL 8 need a machine whose own rpm writes Berkeley DB, as that of EL 8 does: run the runner of this \
-         platform there",
+        "rpm of the root sees {} of the {} packages that were installed, though it was handed the headers of all: build this platform on \
+         a runner whose own rpm is as old",
         inside.len(),
         outside.len()
     )))
@@ -108,6 +175,6 @@ mod tests {
         let problem = in_step(&outside, &[]).unwrap_err();
         assert!(matches!(problem, RootError::Refused(_)));
         let problem = problem.to_string();
-        assert!(problem.starts_with("rpm of the root sees 0 of the 2 packages") && problem.contains("EL 8"), "{problem}");
+        assert!(problem.starts_with("rpm of the root sees 0 of the 2 packages"), "{problem}");
     }
 }
