@@ -74,7 +74,7 @@ impl Fetcher {
     const SILENCE_MAX: Duration = Duration::from_secs(60);
 
     /// One try to fetch a push. An effect is out for ten minutes before somebody else may have it; until then a silent server
-    /// is waited for ([`Self::SILENCE_MAX`]), and what came is copied into the store. What was fetched before stays fetched.
+    /// is waited for at its longest, and what came is copied into the store. What was fetched before stays fetched.
     pub const FETCH_MAX: Duration = Duration::from_secs(480);
 
     /// How the folders of single tries begin.
