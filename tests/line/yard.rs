@@ -29,11 +29,16 @@ pub struct Yard {
 
 impl Yard {
     pub fn new() -> Self {
-        Self::apart(&Machine::here().work)
+        Self::over(&Machine::here().work)
     }
 
-    /// With roots of its own below a folder.
+    /// With roots of its own below a folder, in layers of at most [`ROOT_BYTES_MAX`].
     pub fn apart(shared: &Path) -> Self {
+        let Self { folder, sandbox, roots } = Self::over(shared);
+        Self { folder, sandbox, roots: roots.with_layers_of(ROOT_BYTES_MAX) }
+    }
+
+    fn over(shared: &Path) -> Self {
         let (machine, folder) = (Machine::here(), tempfile::tempdir().unwrap());
         fs::create_dir_all(folder.path().join("task/work")).unwrap();
         fs::set_permissions(folder.path().join("task/work"), fs::Permissions::from_mode(0o777)).unwrap();

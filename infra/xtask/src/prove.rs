@@ -39,9 +39,19 @@ impl Proof<'_> {
         fresh(&self.folder)?;
         self.write_repositories()?;
         self.write_macros(&root)?;
-        self.signatures()?;
-        self.install(&root)?;
+        let installed = self.signatures().and_then(|()| self.install(&root));
+        self.end_agents()?;
+        installed?;
         self.run(&root)
+    }
+
+    /// dnf checks repositories by gpg, which leaves an agent behind for each that it has checked.
+    fn end_agents(&self) -> Result<()> {
+        let caches = std::fs::read_dir(self.folder.join("cache")).into_iter().flatten().flatten();
+        for keys in caches.map(|cache| cache.path().join("pubring")).filter(|keys| keys.is_dir()) {
+            logged(Command::new("gpgconf").arg("--homedir").arg(&keys).args(["--kill", "all"]), &self.log("gpgconf"))?;
+        }
+        Ok(())
     }
 
     fn log(&self, name: &str) -> PathBuf {

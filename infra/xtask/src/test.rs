@@ -25,6 +25,9 @@ pub fn test(folders: &Folders, yes: bool, rest: &[String]) -> Result<()> {
     build::workspace(folders)?;
     build::guests(folders)?;
     build::example_guests(folders)?;
+    if rest.is_empty() {
+        tests_of_guests(folders)?;
+    }
     tests(folders, rest)?;
     eprintln!("✓ everything holds, after {}", progress::spoken(begin.elapsed().as_secs()));
     for what in skipped {
@@ -56,17 +59,37 @@ fn checks(folders: &Folders) -> Result<Vec<&'static str>> {
     Ok(skipped)
 }
 
-fn tests(folders: &Folders, rest: &[String]) -> Result<()> {
-    let nextest = command::find("cargo-nextest").is_some();
+/// What the guests can tell without a host, on this machine. A selection of their own: with the others, dependencies would come to other
+/// features.
+fn tests_of_guests(folders: &Folders) -> Result<()> {
+    let mut command = runner(folders);
+    command.args(build::GUESTS.iter().flat_map(|guest| ["-p".to_owned(), format!("plugin-{guest}")]));
+    eprintln!("tests of the plugins:");
+    shown(command.stdin(Stdio::null())).context("tests of the plugins failed: their output is above")
+}
+
+/// cargo nextest, or cargo test where there is none.
+fn runner(folders: &Folders) -> Command {
+    let nextest = has_nextest();
     let mut command = cargo(folders, if nextest { "nextest" } else { "test" });
-    command.args(nextest.then_some("run")).args(SELECTION).arg("--no-fail-fast").args(rest);
+    command.args(nextest.then_some("run"));
+    command
+}
+
+fn has_nextest() -> bool {
+    command::find("cargo-nextest").is_some()
+}
+
+fn tests(folders: &Folders, rest: &[String]) -> Result<()> {
+    let mut command = runner(folders);
+    command.args(SELECTION).arg("--no-fail-fast").args(rest);
     environment(folders, &mut command)?;
     if !root::is_root() {
         // cargo and what it builds stay the user's; only the tests themselves are run as root.
         root::ask_once_for_all()?;
         command.env(build::variable_of_target(&build::host()?, "RUNNER"), format!("{} {}", folders.xtask().display(), root::VERB));
     }
-    eprintln!("tests ({}):", if nextest { "cargo nextest" } else { "cargo test" });
+    eprintln!("tests ({}):", if has_nextest() { "cargo nextest" } else { "cargo test" });
     shown(command.stdin(Stdio::null())).context("tests failed: their output is above")
 }
 

@@ -30,6 +30,10 @@ const NAMES: &str = "names";
 /// Beside a base layer whose own rpm must be handed every change.
 const CARRIED: &str = "carried";
 
+/// What one layer may put on the disk, in bytes. It is made for all tasks that will ask for the same, so that the bound of the one that
+/// happens to ask first does not count; the build dependencies of a whole desktop come to 6 GB.
+const LAYER_BYTES_MAX: u64 = 16 << 30;
+
 /// Where the task's folder is seen in a sandbox.
 const WORK: &str = "/work/";
 
@@ -98,6 +102,7 @@ pub struct Session<'a> {
 pub struct Buildroots {
     store: Store,
     sandbox: Sandbox,
+    layer_bytes_max: u64,
 }
 
 /// A root of one task.
@@ -114,7 +119,12 @@ impl Buildroots {
     /// Roots below a folder, which may be shared by several runners and removed while none runs.
     pub fn new(folder: &Path, sandbox: Sandbox) -> io::Result<Self> {
         Sandbox::sweep();
-        Ok(Self { store: Store::open(folder)?, sandbox })
+        Ok(Self { store: Store::open(folder)?, sandbox, layer_bytes_max: LAYER_BYTES_MAX })
+    }
+
+    /// The same with another bound on a layer, in bytes.
+    pub fn with_layers_of(self, layer_bytes_max: u64) -> Self {
+        Self { layer_bytes_max, ..self }
     }
 
     /// The sandbox that commands run in.
@@ -175,7 +185,7 @@ impl Buildroots {
                 let empty = new.join("empty");
                 fs::create_dir_all(&empty)?;
                 let overlay = Overlay { lowers: vec![empty], upper: new.join("layer"), scratch: new.join("scratch") };
-                dnf.change(&self.sandbox, &overlay, &install, session)
+                dnf.change(&self.sandbox, &overlay, &install, &mut self.for_all(session))
                     .map_err(|error| error.of_platform(&format!("`{list}` under `buildroot` in the platform's file")))?;
                 let settled = dnf.settle(&self.sandbox, &overlay, session)?;
                 fs::write(new.join(NAMES), settled.names.join("\n") + "\n")?;
@@ -241,7 +251,19 @@ impl Buildroots {
         session: &mut Session<'_>,
     ) -> Result<bool, RootError> {
         let overlay = Overlay { lowers: lowers.to_vec(), upper: new.join("layer"), scratch: new.join("scratch") };
-        Ok(dnf.change(&self.sandbox, &overlay, change, session)? == Said::Changed)
+        Ok(dnf.change(&self.sandbox, &overlay, change, &mut self.for_all(session))? == Said::Changed)
+    }
+
+    /// The session of a task, in which something is made that is not the task's alone.
+    fn for_all<'a>(&self, session: &'a mut Session<'_>) -> Session<'a> {
+        let limits = Limits { disk_bytes: self.layer_bytes_max, ..session.limits };
+        Session {
+            work: session.work,
+            limits,
+            time_left: session.time_left,
+            cancelled: session.cancelled,
+            output: &mut *session.output,
+        }
     }
 }
 
