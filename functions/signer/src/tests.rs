@@ -492,7 +492,8 @@ async fn a_signer_that_dies_anywhere_signs_again_to_the_same_bytes_and_its_build
         }
         steps += 1;
     }
-    assert!(steps > 30 && written_and_not_told > 3, "{steps} steps, {written_and_not_told} of them between signing and telling");
+    // How many steps there are depends on whether the thread that signs is done when it is asked first; those at the store do not.
+    assert!(written_and_not_told > 3, "{steps} steps, {written_and_not_told} of them between signing and telling");
 }
 
 #[tokio::test]
