@@ -59,7 +59,7 @@ Environment:
   CARGO_TARGET_DIR    where cargo builds [default: `target` in that folder, so that it outlives a clone]
   MILLRACE_MIRROR     a mirror of Debian or Ubuntu for the seed distribution [default: the one that apt uses here]
 
-It works on Debian 12 and 13, Ubuntu 24.04, Fedora, AlmaLinux 9 and 10, as root or as a user who may use sudo.
+It is made for Debian 12 and 13, Ubuntu 24.04, Fedora, AlmaLinux 9 and 10, as root or as a user who may use sudo.
 Exit status: 0 done; 1 something failed, and the message says what to do; 2 the command line makes no sense.
 ";
 
