@@ -25,12 +25,14 @@ const KILLS: [(&str, &str); 14] = [
 ];
 
 /// What must have happened besides.
-const HAPPENED: [&str; 12] = [
+const HAPPENED: [&str; 14] = [
     "build released",
     "build failed",
     "build excluded",
     "build cancelled",
-    "push refused",
+    "push to no platform's branch refused",
+    "fetching given up",
+    "planning given up",
     "task quarantined",
     "task excluded by its runner",
     "signing given up",

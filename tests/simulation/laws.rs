@@ -56,9 +56,14 @@ impl Town {
             match &push.state {
                 PushState::Planned { .. } => {}
                 PushState::Refused { reason } => {
+                    let why = match reason.as_str() {
+                        reason if reason.starts_with("not fetched after") => "fetching given up",
+                        reason if reason.starts_with("not planned after") => "planning given up",
+                        _ => "push to no platform's branch refused",
+                    };
                     let right = push.announced.reference != "refs/heads/main" || reason.contains("given up after");
                     assert!(right, "push {} was refused: {reason}", push.announced.id);
-                    self.counts.happened("push refused");
+                    self.counts.happened(why);
                 }
                 PushState::Fetching | PushState::Fetched => panic!("push {} was forgotten", push.announced.id),
             }
@@ -82,15 +87,20 @@ impl Town {
         let name = format!("build {} of {}", build.id, build.push.announced.package);
         assert!(build.is_ended(), "{name} is {} for ever", build.word());
         assert!(build.tasks.iter().all(Task::is_settled), "{name} has ended, and its tasks have not");
-        let given_up = build.reason().is_some_and(|reason| reason.contains("given up after"));
+        let (given_up, late) = build.reason().map_or((false, false), |reason| {
+            (reason.contains("given up after"), reason.contains("given up before it was carried out"))
+        });
         if build.tasks.iter().all(Task::is_good) {
             let good = matches!(build.stage, Stage::Ended { end: End::Released { .. } | End::Excluded { .. } });
-            assert!(good || given_up, "all tasks of {name} are done, and it is {}", build.word());
+            assert!(good || given_up || late, "all tasks of {name} are done, and it is {}", build.word());
         }
         self.counts.happened(format!("build {}", build.word()));
         if self.untold.contains(&build.id) {
             assert_eq!(build.word(), "released", "the packages of {name} are out");
             self.counts.happened("release out, given up and told");
+        }
+        if late {
+            self.counts.happened("release taken back, and then tried");
         }
         if given_up {
             let signing = build.reason().is_some_and(|reason| reason.starts_with("signing: "));

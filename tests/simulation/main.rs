@@ -15,8 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use town::Town;
 
-/// Seeds tried in one run: half a minute on two cores. More with `MILLRACE_SEEDS`.
-const SEEDS: u64 = 100;
+/// Seeds tried in one run: three quarters of a minute on two cores. More with `MILLRACE_SEEDS`.
+const SEEDS: u64 = 200;
 
 /// Lines of a broken seed's history that are printed.
 const HISTORY_LINES: usize = 40;

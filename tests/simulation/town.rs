@@ -239,9 +239,10 @@ impl Town {
     fn curse(&mut self, letter: &Letter) {
         let places: &[&str] = match &letter.effect {
             Effect::Fetch(_) => &["put_file", "save"],
+            Effect::Plan(_) => &["list", "save", "settle"],
             Effect::Sign(_) => &["compose", "save", "settle"],
             Effect::Release(_) => &["swap", "save", "settle"],
-            Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } => return,
+            Effect::Ready { .. } | Effect::Ended { .. } => return,
         };
         if letter.deliveries == 1 && self.chance.u8(0..10) == 0 {
             let place = places[self.chance.usize(0..places.len())];
@@ -252,10 +253,9 @@ impl Town {
         }
     }
 
-    /// An effect that was acted on long ago comes once more; not while somebody gives it up, for who may do that is alone.
+    /// An effect that was acted on long ago comes once more.
     fn deliver_late(&mut self) {
-        let gives_up = |under: &Under| matches!(under.what, What::GiveUp(_) | What::GiveUpAside);
-        if !self.late.is_empty() && !self.under_way.iter().any(gives_up) {
+        if !self.late.is_empty() {
             let letter = self.late.swap_remove(self.chance.usize(0..self.late.len()));
             self.begin(What::Carry(letter));
         }

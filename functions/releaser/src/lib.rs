@@ -15,7 +15,7 @@ mod serve;
 
 pub use generation::{Entry, FileRef, Generation, Repository};
 pub use history::{Past, history};
-pub use publish::{Changed, ReleaseError, Seal, SealError, prepare, publish, release, rollback};
+pub use publish::{Changed, ReleaseError, Seal, SealError, prepare, publish, release, rollback, withdraw};
 pub use root::{Released, current};
 pub use serve::router;
 

@@ -3,7 +3,7 @@
 use crate::generation::{FileRef, Generation, Next, Taken};
 use crate::package::describe;
 use crate::repodata::{self, Pieces, REPOMD};
-use crate::root::{Released, Root, generation, numbered, root, swap};
+use crate::root::{Released, Root, generation, numbered, root, swap, swap_without};
 use millrace_core::build::{Event, Refused};
 use millrace_core::order::{ReleaseOrder, repositories_of};
 use millrace_core::platform::Platform;
@@ -18,6 +18,9 @@ const PIECES_BYTES_MAX: u64 = 64 << 20;
 
 /// Largest file of certificates, in bytes: a key is replaced once in some years, and its certificate has some kilobytes.
 const CERTIFICATE_BYTES_MAX: u64 = 4 << 20;
+
+/// What a releaser says that comes too late.
+const WITHDRAWN: &str = "the release was given up before it was carried out: push again";
 
 /// Times that a release is made anew because another one came first. Each time another release got on.
 const CONFLICTS_MAX: usize = 100;
@@ -118,8 +121,10 @@ pub async fn publish(
         // this releaser asks more of them than the one that carried it out.
         Err(error) => return carried_out(order, blobs).await?.ok_or(error),
     };
-    let add = |current: Generation| {
-        if current.orders.contains_key(&order.id) { Ok(None) } else { Ok(Some(current.with_order(order, &metadata)?)) }
+    let add = |current: Generation, at: Option<&Root>| match () {
+        () if current.orders.contains_key(&order.id) => Ok(None),
+        () if at.is_some_and(|root| root.has_withdrawn(&order.id)) => Err(ReleaseError::Refused(WITHDRAWN.to_owned())),
+        () => Ok(Some(current.with_order(order, &metadata)?)),
     };
     match change(&order.platform, Sealing::AsBefore(&order.key), seal, blobs, now, add).await? {
         Changed::To(released) => Ok(released),
@@ -127,9 +132,32 @@ pub async fn publish(
     }
 }
 
+/// Takes an order back: from now on no releaser carries it out, however late it comes to it. Where one has done so already the
+/// answer is the generation that did, and the packages stay.
+///
+/// Carrying out and taking back are decided by the same swap, so of two that try at once exactly one does it.
+pub async fn withdraw(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<Option<Released>, ReleaseError> {
+    for _ in 0..CONFLICTS_MAX {
+        // A platform's first generation is made before the platform can be built for: where there is none, nothing can be out.
+        let Some(root) = root(&order.platform, blobs).await? else { return Ok(None) };
+        if let Some(released) = carried_out_by(order, root.released, blobs).await? {
+            return Ok(Some(released));
+        }
+        if root.has_withdrawn(&order.id) || swap_without(&order.platform, order.id, &root, blobs).await? {
+            return Ok(None);
+        }
+    }
+    Err(ReleaseError::Busy(order.platform.clone()))
+}
+
 /// The generation that carried an order out, if one did.
 async fn carried_out(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<Option<Released>, ReleaseError> {
-    let Some(Root { released: at, .. }) = root(&order.platform, blobs).await? else { return Ok(None) };
+    let Some(root) = root(&order.platform, blobs).await? else { return Ok(None) };
+    carried_out_by(order, root.released, blobs).await
+}
+
+/// The same as of a generation that was read.
+async fn carried_out_by(order: &ReleaseOrder, at: Released, blobs: &impl BlobStore) -> Result<Option<Released>, ReleaseError> {
     let now = generation(&order.platform, &at.generation, blobs).await?;
     if now.orders.contains_key(&order.id) { first_with(order, at, blobs).await.map(Some) } else { Ok(None) }
 }
@@ -145,7 +173,7 @@ async fn first_with(order: &ReleaseOrder, at: Released, blobs: &impl BlobStore) 
 /// Makes a platform's repositories where they are not there yet: empty, signed, and good for a `.repo` file. A platform whose
 /// key is another one now has its metadata signed anew.
 pub async fn prepare(platform: &Platform, seal: &impl Seal, blobs: &impl BlobStore, now: Timestamp) -> Result<(), ReleaseError> {
-    let add = |current: Generation| {
+    let add = |current: Generation, _: Option<&Root>| {
         let (next, new) = current.with_repositories(repositories_of(&platform.architectures).iter().map(ToString::to_string));
         Ok((!new.is_empty()).then_some((next, new)))
     };
@@ -165,7 +193,7 @@ pub async fn rollback(
     let at = root(platform, blobs).await?.ok_or_else(none)?.released.generation;
     let key = generation(platform, &at, blobs).await?.key;
     let (earlier, _) = numbered(platform, at, number, blobs).await?.ok_or_else(none)?;
-    let put_back = |current: Generation| {
+    let put_back = |current: Generation, _: Option<&Root>| {
         let (next, changed) = current.with_packages_of(&earlier);
         Ok((!changed.is_empty()).then_some((next, changed)))
     };
@@ -197,7 +225,7 @@ async fn change(
     seal: &impl Seal,
     blobs: &impl BlobStore,
     now: Timestamp,
-    rule: impl Fn(Generation) -> Result<Option<Next>, ReleaseError>,
+    rule: impl Fn(Generation, Option<&Root>) -> Result<Option<Next>, ReleaseError>,
 ) -> Result<Changed, ReleaseError> {
     let (Sealing::Anew(key) | Sealing::AsBefore(key)) = sealing;
     let certificate = seal.public_key(key).await?;
@@ -211,7 +239,7 @@ async fn change(
             Sealing::Anew(_) => with_key(current, key, &certificate, blobs).await?,
             Sealing::AsBefore(_) => (with_certificates(current, key, &certificate, seal, blobs).await?, false),
         };
-        let (mut next, mut stale) = match (rule(keyed.clone())?, &found) {
+        let (mut next, mut stale) = match (rule(keyed.clone(), found.as_ref())?, &found) {
             (Some(next), _) => next,
             (None, Some(root)) if !is_rekeyed => return Ok(Changed::Not(root.released)),
             (None, _) => keyed.with_repositories([]),

@@ -2,9 +2,9 @@
 
 use millrace_core::Timestamp;
 use millrace_core::build::Event;
-use millrace_core::order::{Effect, ReleaseOrder};
+use millrace_core::order::Effect;
 use millrace_listener::{Clock, Fetcher};
-use millrace_releaser::Seal;
+use millrace_releaser::{Released, Seal};
 use millrace_signer::Keys;
 use millrace_store::state::DELIVERIES_MAX;
 use millrace_store::{AdvanceError, BlobStore, Letter, StateStore, advance};
@@ -202,8 +202,8 @@ where
     problems.is_empty()
 }
 
-/// Passing trouble that did not pass: whoever waits for the effect is told, and its letter is settled. What is done for good by now
-/// is not given up; whoever waits is told that instead.
+/// Passing trouble that did not pass: whoever waits for the effect is told, and its letter is settled. A release is taken back first;
+/// where it is out by now, whoever waits is told that instead.
 pub async fn give_up<S, K, L>(functions: &Functions<S, K, L>, letter: &Letter, problem: &str) -> Result<(), String>
 where
     S: StateStore + BlobStore,
@@ -220,11 +220,12 @@ where
             millrace_listener::give_up_planning(&push.announced, &reason, store).await.map_err(|error| error.to_string())?;
         }
         Effect::Sign(order) => tell(functions, &order.build, Event::SignRefused { order: order.id, reason }).await?,
-        Effect::Release(order) if is_out(order, store).await? => {
-            let untold = |problem| format!("{problem}; the packages of build {} are out, and it could not be told", order.build);
-            act(functions, &letter.effect).await.map_err(untold)?;
-        }
-        Effect::Release(order) => tell(functions, &order.build, Event::ReleaseRefused { order: order.id, reason }).await?,
+        Effect::Release(order) => match millrace_releaser::withdraw(order, store).await.map_err(|error| error.to_string())? {
+            Some(Released { generation, number }) => {
+                tell(functions, &order.build, Event::Released { order: order.id, generation, number }).await?;
+            }
+            None => tell(functions, &order.build, Event::ReleaseRefused { order: order.id, reason }).await?,
+        },
         Effect::Ready { .. } | Effect::Ended { .. } => {}
     }
     store.settle(letter.id).await.map_err(|error| error.to_string())
@@ -240,10 +241,4 @@ async fn tell<S: StateStore, K, L>(
         Ok(_) | Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => Ok(()),
         Err(AdvanceError::Save(error)) => Err(error.to_string()),
     }
-}
-
-/// Whether the packages of an order are in the repositories already.
-async fn is_out(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<bool, String> {
-    let now = millrace_releaser::current(&order.platform, blobs).await.map_err(|error| error.to_string())?;
-    Ok(now.is_some_and(|(generation, _)| generation.orders.contains_key(&order.id)))
 }

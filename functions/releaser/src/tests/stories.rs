@@ -2,12 +2,15 @@
 
 use super::rpms::{Variant, package, packages};
 use super::{COMMITTED_S, NOW, NamedSeal, keep_build, listing, metadata, order, order_of, order_on, platform, released, stage};
-use crate::{ReleaseError, Released, Seal, SealError, current, prepare, publish, release};
+use crate::{ReleaseError, Released, Seal, SealError, current, prepare, publish, release, withdraw};
 use millrace_core::build::{Build, End, Event, Refused, Stage};
 use millrace_core::platform::Platform;
 use millrace_core::{Digest, KeyName, Timestamp};
 use millrace_store::memory::MemoryStore;
 use millrace_store::{AdvanceError, BlobStore, advance};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 
 const ALL: &str = "\
 aarch64/debug: 
@@ -325,4 +328,59 @@ async fn a_build_hears_of_its_release_once() {
     let event = Event::Released { order: order.id, generation: Digest::of(b""), number: 1 };
     let again: Result<Build, AdvanceError> = advance(&store, &order.build, event, Timestamp(0)).await;
     assert!(matches!(again, Err(AdvanceError::Refused(Refused::Already))));
+}
+
+#[tokio::test]
+async fn of_carrying_an_order_out_and_taking_it_back_exactly_one_happens() {
+    let (mut carried_out, mut taken_back) = (0, 0);
+    for pauses in 0.. {
+        let store = MemoryStore::with_yields();
+        prepare(&platform(), &NamedSeal, &store, NOW).await.unwrap();
+        let order = order(&store, "build", &[package(Variant::First, "tally")]).await;
+        let (mut left, mut releasing) = (pauses, pin!(publish(&order, &NamedSeal, &store, NOW)));
+        let ended = poll_fn(|context| {
+            if left == 0 {
+                return Poll::Ready(None);
+            }
+            left -= 1;
+            releasing.as_mut().poll(context).map(Some)
+        });
+        let ended = ended.await;
+        let is_last = ended.is_some();
+        let withdrawn = withdraw(&order, &store).await.unwrap();
+        let published = match ended {
+            Some(published) => published,
+            None => releasing.await,
+        };
+        let is_out = listing(&released(&store).await).contains("tally-1.0");
+        match (withdrawn, published) {
+            (Some(out), Ok(published)) => {
+                assert_eq!((out, is_out), (published, true), "after {pauses} pauses");
+                carried_out += 1;
+            }
+            (None, Err(ReleaseError::Refused(reason))) => {
+                assert_eq!((reason.as_str(), is_out), ("the release was given up before it was carried out: push again", false));
+                taken_back += 1;
+            }
+            (withdrawn, published) => panic!("after {pauses} pauses: {withdrawn:?} and {published:?}"),
+        }
+        if is_last {
+            break;
+        }
+    }
+    assert!(carried_out >= 1 && taken_back > 10, "{carried_out} were carried out, {taken_back} taken back");
+}
+
+#[tokio::test]
+async fn an_order_that_was_taken_back_stays_so_through_the_releases_of_others() {
+    let store = MemoryStore::new();
+    prepare(&platform(), &NamedSeal, &store, NOW).await.unwrap();
+    let before = released(&store).await;
+    let late = order(&store, "late", &[package(Variant::First, "tally")]).await;
+    assert_eq!(withdraw(&late, &store).await.unwrap(), None);
+    assert_eq!(withdraw(&late, &store).await.unwrap(), None, "twice is once");
+    assert_eq!(released(&store).await, before, "who reads the repositories notices nothing");
+    publish(&order(&store, "other", &[package(Variant::First, "tally-doc")]).await, &NamedSeal, &store, NOW).await.unwrap();
+    let refused = publish(&late, &NamedSeal, &store, NOW).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the release was given up before it was carried out: push again");
 }
