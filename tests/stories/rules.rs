@@ -181,6 +181,8 @@ fn an_answer_about_other_files_or_another_order_is_refused() {
         refused(&mut line, Event::ReleaseRefused { order: order.id, reason: "no".to_owned() })
             .ends_with("is not the one that stands")
     );
+    let elsewhere = Event::Released { order: order.id, generation: Digest::of(b"another's"), number: 7 };
+    assert!(refused(&mut line, elsewhere).ends_with("is not the one that stands"));
     line.released();
 }
 
