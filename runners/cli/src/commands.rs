@@ -48,7 +48,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::BuildFailed) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("millrace: {error:#}");
+            eprintln!("millrace: {}", crate::output::harmless(&format!("{error:#}")));
             ExitCode::from(if error.is::<NotThere>() { 3 } else { 4 })
         }
     }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::Write;
 
 /// Where and how to print.
@@ -43,12 +44,31 @@ impl Output {
     /// A line whatever was asked for.
     fn line(self, line: &str) -> Result<()> {
         let mut out = std::io::stdout().lock();
-        match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        match writeln!(out, "{}", harmless(line)).and_then(|()| out.flush()) {
             // Whoever reads has seen enough: `millrace builds | head -1`.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
             other => Ok(other?),
         }
     }
+}
+
+/// A text from anywhere as a terminal may have it: what would move its cursor, change its title or answer for whoever sits there
+/// is written out, as `cat -v` does. Builds print what they like, and so do commits.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let acts = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        match letter {
+            letter if !acts(letter) => shown.push(letter),
+            '\u{7f}' => shown.push_str("^?"),
+            letter if letter.is_ascii() => shown.extend(['^', char::from(letter as u8 + b'@')]),
+            letter => shown.extend(letter.escape_unicode()),
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// A span of time for people: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.
@@ -59,5 +79,17 @@ pub fn span(ms: u64) -> String {
         10..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_written_out() {
+        let title = "\u{1b}]0;owned\u{7} \u{1b}[31mred\r\u{7f}\u{9b}2J";
+        assert_eq!(harmless(title), r"^[]0;owned^G ^[[31mred^M^?\u{9b}2J");
+        assert!(matches!(harmless("gcc: »ünïcödé«\n\tas it is"), Cow::Borrowed(_)));
     }
 }

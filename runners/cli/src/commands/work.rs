@@ -15,7 +15,7 @@ use millrace_store::local::LocalStore;
 use millrace_store::records::{get, write};
 use millrace_store::{Commit as Save, Expect, StateStore, Table, advance};
 use millrace_web::view::BuildView;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// Builds and pushes looked through for the beginning of an id or a commit.
@@ -190,7 +190,8 @@ pub(super) async fn logs(folder: &Folder, output: Output, options: &Logs) -> Res
         if let Some(index) = index {
             let bytes = watch::read_from(&store, &index, printed).await?;
             printed = index.size();
-            if output.is_json() {
+            // Into a file or a pipe goes what the task has printed, byte by byte; a terminal gets lines that do nothing to it.
+            if output.is_json() || std::io::stdout().is_terminal() {
                 unfinished.extend(bytes);
                 let last = ended || !options.follow;
                 for line in whole_lines(&mut unfinished, last) {
