@@ -27,6 +27,11 @@ impl Digest {
         Self(bytes)
     }
 
+    /// Its bytes, for those who write it otherwise.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The 64 hexadecimal digits alone, as file names and repodata have them.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()

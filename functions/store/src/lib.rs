@@ -8,13 +8,19 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod advance;
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod blob;
 pub mod builds;
 pub mod contract;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod local;
 pub mod memory;
 pub mod orders;
 pub mod records;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod state;
 
 pub use advance::{AdvanceError, advance};

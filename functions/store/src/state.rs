@@ -210,8 +210,9 @@ pub trait StateStore: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Marked>, StateError>> + Send;
 
-    /// Takes letters that nobody else has taken, the oldest first, and hides them until `hidden_until`. One that is not settled
-    /// by then is delivered again; one delivered [`DELIVERIES_MAX`] times is set aside instead.
+    /// Takes letters that nobody else has taken, the oldest first as far as the clocks of those who wrote them agree, and hides
+    /// them until `hidden_until`. One that is not settled by then is delivered again; one delivered [`DELIVERIES_MAX`] times is
+    /// set aside instead, at the latest when nothing else is due.
     fn take(
         &self,
         limit: usize,

@@ -71,7 +71,7 @@ fn private_folder(path: &Path) -> Result<()> {
 pub fn demo(folders: &Folders, wishes: &Wishes) -> Result<()> {
     let begin = Instant::now();
     headline("1. What the line needs, and the line itself");
-    setup::set_up(folders, wishes.yes)?;
+    setup::set_up(folders, setup::For::Line, wishes.yes)?;
     build::workspace(folders)?;
     build::guests(folders)?;
     platform_for(folders, wishes)?;

@@ -4,6 +4,7 @@
 mod apt;
 mod bench;
 mod build;
+mod cloud;
 mod command;
 mod demo;
 mod folders;
@@ -50,6 +51,7 @@ Options:
                       [default: the machine's own]
       --arch NAME     seed, platform: x86_64, aarch64, ppc64le or s390x [default: the machine's own]
       --again         seed: look for newer packages, although there is one
+      --cloud         test: the tests of the cloud too, against an emulator of AWS that is installed and started for them
       --list          setup: only say what is needed, and whether it is there
       -- ARGUMENTS    test: for the test runner, for example a part of a test's name
   -h, --help          this text
@@ -69,6 +71,7 @@ struct Options {
     yes: bool,
     keep: bool,
     again: bool,
+    cloud: bool,
     list: bool,
     platform: Option<String>,
     suite: Option<String>,
@@ -88,6 +91,7 @@ impl Options {
                 "-y" | "--yes" => options.yes = true,
                 "--keep" => options.keep = true,
                 "--again" => options.again = true,
+                "--cloud" => options.cloud = true,
                 "--list" => options.list = true,
                 "--json" => options.json = true,
                 "--platform" => options.platform = Some(value()?),
@@ -157,10 +161,10 @@ fn run(verb: &str, options: &Options) -> Result<ExitCode> {
     match verb {
         "demo" => demo::demo(&folders, &wishes())?,
         demo::AS_ROOT_VERB => demo::from_push_to_install(&folders, &wishes())?,
-        "test" => test::test(&folders, options.yes, &options.rest)?,
+        "test" => test::test(&folders, options.yes, options.cloud, &options.rest)?,
         "bench" => bench::bench(&folders, options.yes, options.json, &options.names)?,
         "setup" if options.list => setup::list(),
-        "setup" => setup::set_up(&folders, options.yes)?,
+        "setup" => setup::set_up(&folders, setup::For::Line, options.yes)?,
         "build" => build::workspace(&folders).and_then(|()| build::guests(&folders))?,
         "plugins" => build::guests(&folders).map(|()| println!("{}", folders.plugins().display()))?,
         "seed" => println!("{}", options.seed(&folders)?.repo.display()),

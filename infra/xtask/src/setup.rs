@@ -65,6 +65,27 @@ const NEEDS: [Need; 18] = [
     program("curl", "curl", "curl", "fetches from repositories as people do"),
 ];
 
+/// What the tests of the cloud need besides.
+const CLOUD_NEEDS: [Need; 1] = [Need {
+    there: There::Runs(&["python3", "-c", "import ensurepip, venv"]),
+    why: "runs the emulator of AWS that the tests of the cloud speak to",
+    debian: "python3-venv",
+    fedora: "python3-pip",
+}];
+
+/// For what a machine is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// The line on one machine.
+    Line,
+    /// The tests of the cloud, too.
+    Cloud,
+}
+
+fn needs(wanted: For) -> impl Iterator<Item = &'static Need> {
+    NEEDS.iter().chain(CLOUD_NEEDS.iter().filter(move |_| wanted == For::Cloud))
+}
+
 impl Need {
     fn is_there(&self) -> bool {
         match self.there {
@@ -91,15 +112,15 @@ impl Need {
 
 /// Prints what the line needs, and whether it is there.
 pub fn list() {
-    for need in &NEEDS {
+    for need in needs(For::Cloud) {
         let mark = if need.is_there() { "✓" } else { "✗" };
         println!("{mark} {:<18} {:<20} {}", need.debian, need.fedora, need.why);
     }
 }
 
 /// Installs what is missing. It asks first, unless `yes` or nobody sits there.
-pub fn set_up(folders: &Folders, yes: bool) -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !need.is_there()).collect();
+pub fn set_up(folders: &Folders, wanted: For, yes: bool) -> Result<()> {
+    let missing: Vec<&Need> = needs(wanted).filter(|need| !need.is_there()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -170,7 +191,7 @@ mod tests {
 
     #[test]
     fn every_need_has_a_package_on_both_families() {
-        let nameless = NEEDS.iter().find(|need| need.debian.is_empty() || need.fedora.is_empty() || need.why.is_empty());
+        let nameless = needs(For::Cloud).find(|need| need.debian.is_empty() || need.fedora.is_empty() || need.why.is_empty());
         assert!(nameless.is_none());
     }
 

@@ -1,12 +1,16 @@
 //! `cargo xtask test`: everything that must hold before a change is taken.
 
 use crate::build::{self, SELECTION, TARGET_DIR, cargo};
+use crate::cloud::Emulator;
 use crate::command::{self, logged, shown};
 use crate::folders::Folders;
 use crate::{platform, progress, root, setup};
 use anyhow::{Context, Result};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+/// What chooses the tests of the cloud, beside the others.
+const CLOUD: [&str; 2] = ["--features", "millrace-tests/cloud"];
 
 /// Where tests find the file of a platform that this machine can build for.
 const PLATFORM: &str = "MILLRACE_TEST_PLATFORM";
@@ -18,9 +22,11 @@ const MILLRACE: &str = "MILLRACE_BIN";
 const WORK: &str = "MILLRACE_TEST_WORK";
 
 /// Sets the machine up, builds all, checks form and lints, and runs every test. What follows `--` goes to the test runner.
-pub fn test(folders: &Folders, yes: bool, rest: &[String]) -> Result<()> {
+///
+/// The tests of the cloud are among them where they are asked for.
+pub fn test(folders: &Folders, yes: bool, cloud: bool, rest: &[String]) -> Result<()> {
     let begin = Instant::now();
-    setup::set_up(folders, yes)?;
+    setup::set_up(folders, if cloud { setup::For::Cloud } else { setup::For::Line }, yes)?;
     let skipped = checks(folders)?;
     build::workspace(folders)?;
     build::guests(folders)?;
@@ -28,7 +34,8 @@ pub fn test(folders: &Folders, yes: bool, rest: &[String]) -> Result<()> {
     if rest.is_empty() {
         tests_of_guests(folders)?;
     }
-    tests(folders, rest)?;
+    let emulator = cloud.then(|| Emulator::start(folders)).transpose()?;
+    tests(folders, emulator.as_ref(), rest)?;
     eprintln!("✓ everything holds, after {}", progress::spoken(begin.elapsed().as_secs()));
     for what in skipped {
         eprintln!("  left out: {what} (this cargo has none; rustup's has)");
@@ -52,7 +59,7 @@ fn checks(folders: &Folders) -> Result<Vec<&'static str>> {
         progress::timed(folders, verb, title, progress::on_all_cores(guess_s), |_| logged(&mut command, &folders.log(verb)))
     };
     check("fmt", "form (cargo fmt)", 2, &["--all", "--check"], None)?;
-    let clippy = [&SELECTION[..], &["--all-targets", "--", "-D", "warnings"]].concat();
+    let clippy = [&SELECTION[..], &CLOUD, &["--all-targets", "--", "-D", "warnings"]].concat();
     check("clippy", "lints (cargo clippy)", 300, &clippy, None)?;
     let doc = [&SELECTION[..], &["--no-deps"]].concat();
     check("doc", "documentation (cargo doc)", 60, &doc, Some(("RUSTDOCFLAGS", "-D warnings")))?;
@@ -80,10 +87,15 @@ fn has_nextest() -> bool {
     command::find("cargo-nextest").is_some()
 }
 
-fn tests(folders: &Folders, rest: &[String]) -> Result<()> {
+fn tests(folders: &Folders, emulator: Option<&Emulator>, rest: &[String]) -> Result<()> {
     let mut command = runner(folders);
-    command.args(SELECTION).arg("--no-fail-fast").args(rest);
+    command.args(SELECTION).arg("--no-fail-fast");
     environment(folders, &mut command)?;
+    if let Some(emulator) = emulator {
+        command.args(CLOUD);
+        emulator.environment(&mut command);
+    }
+    command.args(rest);
     if !root::is_root() {
         // cargo and what it builds stay the user's; only the tests themselves are run as root.
         root::ask_once_for_all()?;

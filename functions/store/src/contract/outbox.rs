@@ -84,6 +84,7 @@ pub async fn a_letter_that_nobody_settles_is_set_aside<S: StateStore>(store: S) 
     }
     post(&store, &["good"]).await;
     assert_eq!(effects(&store.take(1, NOW, LATER).await.unwrap()), [ended("good")], "it takes nobody's place");
+    assert_eq!(store.take(10, NOW, LATER).await.unwrap(), [], "nothing else is due: it was come to by now");
     let aside = store.set_aside(10).await.unwrap();
     assert_eq!(effects(&aside), [ended("poison")]);
     assert_eq!(aside[0].deliveries, DELIVERIES_MAX);

@@ -1,0 +1,56 @@
+//! How the services of AWS, and what speaks their protocols, are reached.
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use std::time::Duration;
+
+/// How often a call is tried: with the pauses below it, throttling of some seconds passes.
+const ATTEMPTS_MAX: u32 = 8;
+
+/// The first pause between two tries, before jitter; each further one is twice as long, up to the next constant.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(3);
+
+/// How long one try may take until the first byte of its answer: a part of a blob goes up in less on a slow line.
+const ATTEMPT_MAX: Duration = Duration::from_secs(60);
+
+/// How long a call may take with all of its tries. It is shorter than any function may run, so that a function can still say what
+/// went wrong.
+const CALL_MAX: Duration = Duration::from_secs(120);
+
+/// How long a connection may take to come about.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// What clients are made from. Credentials come from where AWS programs look for them: environment, profile, or the machine's
+/// role; the region too. With `endpoint`, everything goes to that address instead of the service's own.
+///
+/// Throttling and answers of the kind 5xx are tried again, with pauses that grow and have jitter, inside a deadline (AWS SDKs and
+/// Tools Reference Guide, "Retry behavior").
+pub async fn sdk_config(endpoint: Option<&str>) -> SdkConfig {
+    let client = aws_smithy_http_client::Builder::new();
+    // Reading the machine's certificates takes milliseconds that a function of the cloud starts with: only where they are used.
+    let client = match endpoint {
+        Some(plain) if plain.starts_with("http://") => client.build_http(),
+        Some(_) | None => client.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https(),
+    };
+    let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_initial_backoff(PAUSE).with_max_backoff(PAUSE_MAX);
+    let times = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_MAX)
+        .operation_attempt_timeout(ATTEMPT_MAX)
+        .operation_timeout(CALL_MAX)
+        .build();
+    let mut config =
+        aws_config::defaults(BehaviorVersion::latest()).http_client(client).retry_config(retries).timeout_config(times);
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+        // Services of one's own have no regions; what signs requests wants one all the same.
+        if std::env::var_os("AWS_REGION").is_none() {
+            config = config.region(Region::new("us-east-1"));
+        }
+    }
+    config.load().await
+}

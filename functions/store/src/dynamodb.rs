@@ -1,0 +1,110 @@
+//! Records, marks and letters in one DynamoDB table: a commit is one `TransactWriteItems` (Amazon DynamoDB API Reference).
+//!
+//! | item | `pk` | `sk` | besides |
+//! |---|---|---|---|
+//! | record | `record/` and its kind | its id | `version`; `body`, which is gone once it is removed; `marks`, those that it has |
+//! | mark | `mark/` and its index | its place, kind and id of its record, a zero byte between | `kind`, `id`, `sort` |
+//! | letter | `letter` | its number, 20 digits | `effect`, `kind`, `deliveries`; `tray`: `out` or `aside`; `due` |
+//!
+//! The index `due` has the letters of a tray in the order in which they are due. Everything else is read strongly.
+
+mod letters;
+mod records;
+mod table;
+
+use crate::state::{Commit, Key, Letter, LetterId, Marked, Record, SaveError, StateError, StateStore, Table, check};
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
+use aws_sdk_dynamodb::types::AttributeValue;
+use millrace_core::Timestamp;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+pub use table::CreateError;
+
+/// Attributes by their names.
+type Item = HashMap<String, AttributeValue>;
+
+/// One table. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct DynamoDb {
+    client: Client,
+    table: Arc<str>,
+    /// The last number that this process gave to a letter.
+    numbers: Arc<AtomicU64>,
+}
+
+impl DynamoDb {
+    /// The table of this name, which must be there: the cloud template makes it, or [`DynamoDb::create`].
+    pub fn open(config: &SdkConfig, table: &str) -> Self {
+        Self { client: Client::new(config), table: table.into(), numbers: Arc::default() }
+    }
+}
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn item<const N: usize>(attributes: [(&str, AttributeValue); N]) -> Item {
+    attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn place(pk: &str, sk: &str) -> Item {
+    item([("pk", text(pk)), ("sk", text(sk))])
+}
+
+fn get_text<'a>(item: &'a Item, name: &str) -> Result<&'a str, StateError> {
+    let found = item.get(name).and_then(|value| value.as_s().ok());
+    found.map(String::as_str).ok_or_else(|| StateError::Corrupt(format!("an item without a text `{name}`")))
+}
+
+fn get_number(item: &Item, name: &str) -> Result<u64, StateError> {
+    let found = item.get(name).and_then(|value| value.as_n().ok()).and_then(|digits| digits.parse().ok());
+    found.ok_or_else(|| StateError::Corrupt(format!("an item without a number `{name}`")))
+}
+
+/// Trouble of the service or on the way to it, in full.
+fn unavailable<E, R>(error: SdkError<E, R>) -> StateError
+where
+    E: std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    StateError::Unavailable(DisplayErrorContext(error).to_string())
+}
+
+impl StateStore for DynamoDb {
+    async fn load(&self, key: &Key) -> Result<Option<Record>, StateError> {
+        self.load_record(key).await
+    }
+
+    async fn save(&self, commit: Commit) -> Result<(), SaveError> {
+        check(&commit)?;
+        self.save_whole(&commit).await
+    }
+
+    async fn list(&self, table: Table, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StateError> {
+        self.list_records(table, after, limit).await
+    }
+
+    async fn marked(&self, index: &str, after: Option<&str>, limit: usize) -> Result<Vec<Marked>, StateError> {
+        self.list_marks(index, after, limit).await
+    }
+
+    async fn take(&self, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Result<Vec<Letter>, StateError> {
+        self.take_letters(limit, now, hidden_until).await
+    }
+
+    async fn settle(&self, letter: LetterId) -> Result<(), StateError> {
+        self.settle_letter(letter).await
+    }
+
+    async fn set_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+        self.letters_aside(limit).await
+    }
+}

@@ -1,0 +1,211 @@
+//! Letters: items of the outbox.
+
+use super::{DynamoDb, Item, get_number, get_text, item, number, place, text, unavailable};
+use crate::state::{DELIVERIES_MAX, Letter, LetterId, StateError};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::ReturnValue;
+use millrace_core::Timestamp;
+use millrace_core::order::Effect;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The partition that letters lie in.
+const PLACE: &str = "letter";
+
+/// The index of what is due, and its attributes.
+pub(super) const DUE_INDEX: &str = "due";
+pub(super) const TRAY: &str = "tray";
+pub(super) const DUE: &str = "due";
+pub(super) const DELIVERIES: &str = "deliveries";
+
+/// Letters that are delivered.
+const OUT: &str = "out";
+/// Letters that are kept for a person.
+const ASIDE: &str = "aside";
+
+/// Letters looked at in one question; taking more asks again.
+const PAGE: usize = 100;
+
+/// Numbers of one microsecond: a number is the time at which it was given, and these so that one commit has as many as it needs.
+const IN_A_MICROSECOND: u64 = 1 << 10;
+
+fn sk(id: LetterId) -> String {
+    format!("{:020}", id.0)
+}
+
+/// Where a letter stands among those of its tray: by its time, and among those of one time by its number.
+fn due(at: Timestamp, id: LetterId) -> String {
+    format!("{:020}/{:020}", at.0, id.0)
+}
+
+/// The place behind everything that is due at a moment: the slash of [`due`] sorts before it.
+fn behind(at: Timestamp) -> String {
+    format!("{:020}~", at.0)
+}
+
+fn read(found: &Item, id: LetterId) -> Result<Letter, StateError> {
+    let effect: Effect = serde_json::from_str(get_text(found, "effect")?)
+        .map_err(|error| StateError::Corrupt(format!("letter {}: {error}", id.0)))?;
+    Ok(Letter { id, effect, deliveries: u32::try_from(get_number(found, DELIVERIES)?).unwrap_or(u32::MAX) })
+}
+
+/// What an index says of a letter.
+struct Seen {
+    id: LetterId,
+    due: String,
+    deliveries: u64,
+}
+
+impl DynamoDb {
+    /// Numbers for so many letters. They grow with the time and, within a process, always; that no two processes have given the
+    /// same one is a condition of the write.
+    pub(super) fn numbers(&self, count: usize) -> Range<u64> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX / IN_A_MICROSECOND);
+        let now = micros.saturating_mul(IN_A_MICROSECOND) + fastrand::u64(..IN_A_MICROSECOND);
+        let count = count as u64;
+        let next = |last: u64| Some(last.max(now) + count);
+        let last = self.numbers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_else(|last| last);
+        let first = last.max(now);
+        first..first + count
+    }
+
+    /// A letter that nobody has had.
+    pub(super) fn letter(number_of_it: u64, effect: &Effect) -> Result<Item, StateError> {
+        let id = LetterId(number_of_it);
+        let json = serde_json::to_value(effect).map_err(|error| StateError::Corrupt(error.to_string()))?;
+        let kind = json["effect"].as_str().unwrap_or_default().to_owned();
+        let mut made = place(PLACE, &sk(id));
+        made.extend(item([
+            ("effect", text(json.to_string())),
+            ("kind", text(kind)),
+            (DELIVERIES, number(0)),
+            (TRAY, text(OUT)),
+            (DUE, text(due(Timestamp(0), id))),
+        ]));
+        Ok(made)
+    }
+
+    pub(super) async fn take_letters(
+        &self,
+        limit: usize,
+        now: Timestamp,
+        hidden_until: Timestamp,
+    ) -> Result<Vec<Letter>, StateError> {
+        let mut letters = Vec::new();
+        loop {
+            let wanted = (limit - letters.len()).min(PAGE);
+            let seen = self.seen(OUT, Some(&behind(now)), wanted).await?;
+            let is_last = seen.len() < wanted;
+            for one in seen {
+                letters.extend(self.take_one(&one, hidden_until).await?);
+            }
+            if is_last || letters.len() >= limit {
+                return Ok(letters);
+            }
+        }
+    }
+
+    /// Takes a letter that is still as it was seen; none where somebody else was faster, or where it was delivered often enough.
+    async fn take_one(&self, seen: &Seen, hidden_until: Timestamp) -> Result<Option<Letter>, StateError> {
+        if seen.deliveries >= u64::from(DELIVERIES_MAX) {
+            self.put_aside(seen).await?;
+            return Ok(None);
+        }
+        let update = self
+            .update(seen)
+            .update_expression("SET #due = :next, #deliveries = #deliveries + :one")
+            .expression_attribute_names("#deliveries", DELIVERIES)
+            .expression_attribute_values(":next", text(due(hidden_until, seen.id)))
+            .expression_attribute_values(":one", number(1))
+            .return_values(ReturnValue::AllNew);
+        let Some(taken) = changed(update.send().await)? else { return Ok(None) };
+        let taken = taken.attributes.unwrap_or_default();
+        match read(&taken, seen.id) {
+            Ok(letter) => Ok(Some(letter)),
+            // One that cannot be read, perhaps a newer program's, must not hold up those behind it.
+            Err(_) => {
+                self.put_aside(&Seen { due: due(hidden_until, seen.id), deliveries: seen.deliveries + 1, ..*seen }).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn put_aside(&self, seen: &Seen) -> Result<(), StateError> {
+        let update = self.update(seen).update_expression("SET #tray = :aside").expression_attribute_values(":aside", text(ASIDE));
+        changed(update.send().await).map(drop)
+    }
+
+    /// A change of a letter that is still as it was seen.
+    fn update(&self, seen: &Seen) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&*self.table)
+            .set_key(Some(place(PLACE, &sk(seen.id))))
+            .condition_expression("#tray = :out AND #due = :due")
+            .expression_attribute_names("#tray", TRAY)
+            .expression_attribute_names("#due", DUE)
+            .expression_attribute_values(":out", text(OUT))
+            .expression_attribute_values(":due", text(&seen.due))
+    }
+
+    pub(super) async fn settle_letter(&self, letter: LetterId) -> Result<(), StateError> {
+        let forget = self.client.delete_item().table_name(&*self.table).set_key(Some(place(PLACE, &sk(letter))));
+        forget.send().await.map(drop).map_err(unavailable)
+    }
+
+    pub(super) async fn letters_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+        let mut letters = Vec::new();
+        for seen in self.seen(ASIDE, None, limit).await? {
+            let found = self
+                .client
+                .get_item()
+                .table_name(&*self.table)
+                .set_key(Some(place(PLACE, &sk(seen.id))))
+                .consistent_read(true)
+                .send()
+                .await
+                .map_err(unavailable)?;
+            // The index may be a moment old, and it settled by now.
+            if let Some(found) = found.item {
+                letters.push(read(&found, seen.id)?);
+            }
+        }
+        Ok(letters)
+    }
+
+    /// Letters of a tray, in the order in which they are due: those before a place, or all.
+    async fn seen(&self, tray: &str, before: Option<&str>, limit: usize) -> Result<Vec<Seen>, StateError> {
+        let mut query = self
+            .client
+            .query()
+            .index_name(DUE_INDEX)
+            .expression_attribute_names("#tray", TRAY)
+            .expression_attribute_values(":tray", text(tray));
+        query = match before {
+            None => query.key_condition_expression("#tray = :tray"),
+            Some(before) => query
+                .key_condition_expression("#tray = :tray AND #due < :before")
+                .expression_attribute_names("#due", DUE)
+                .expression_attribute_values(":before", text(before)),
+        };
+        let found = self.pages(query, limit).await?;
+        let seen = |found: &Item| {
+            let id = get_text(found, "sk")?.parse().map_err(|_| StateError::Corrupt("a letter without a number".to_owned()))?;
+            Ok(Seen { id: LetterId(id), due: get_text(found, DUE)?.to_owned(), deliveries: get_number(found, DELIVERIES)? })
+        };
+        found.iter().map(seen).collect()
+    }
+}
+
+/// What came of a change under a condition: none where the condition did not hold.
+fn changed<T, R: std::fmt::Debug>(
+    result: Result<T, aws_sdk_dynamodb::error::SdkError<UpdateItemError, R>>,
+) -> Result<Option<T>, StateError> {
+    match result {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) => Ok(None),
+        Err(error) => Err(unavailable(error)),
+    }
+}

@@ -1,0 +1,298 @@
+//! Records and their marks.
+
+use super::{DynamoDb, Item, get_number, get_text, item, number, place, text, unavailable};
+use crate::state::{COMMIT_WRITES_MAX, Commit, Expect, Key, Mark, Marked, Record, SaveError, StateError, Table, Version, Write};
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// How long a commit that crosses others is tried again. Each time one of those that cross gets through, so this is many times
+/// what the largest crowd on one record takes.
+const CROSSING_MAX: Duration = Duration::from_secs(30);
+
+/// The longest pause of a commit that crossed another, before jitter.
+const PAUSE_MAX: Duration = Duration::from_millis(400);
+
+/// What sorts behind the zero byte that ends a mark's place.
+const BEHIND: char = '\u{1}';
+
+fn partition(table: Table) -> String {
+    format!("record/{}", table.as_str())
+}
+
+fn index_partition(index: &str) -> String {
+    format!("mark/{index}")
+}
+
+/// A mark as an item: where it lies, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Placed {
+    mark: Mark,
+    key: Key,
+}
+
+impl Placed {
+    fn place(&self) -> Item {
+        let Self { mark: Mark { index, sort }, key } = self;
+        place(&index_partition(index), &format!("{sort}\0{}\0{}", key.table.as_str(), key.id))
+    }
+
+    fn item(&self) -> Item {
+        let mut made = self.place();
+        let Self { mark, key } = self;
+        made.extend(item([("kind", text(key.table.as_str())), ("id", text(&key.id)), ("sort", text(&mark.sort))]));
+        made
+    }
+}
+
+/// What lies in the place of a record.
+#[derive(Debug, Default)]
+struct There {
+    /// Its last version; none where there never was one.
+    version: Option<u64>,
+    /// Whether there is one, and not only the memory of one that was removed.
+    stands: bool,
+    /// Items of marks that there may be.
+    marks: BTreeSet<Mark>,
+}
+
+impl There {
+    fn read(found: Option<Item>) -> Result<Self, StateError> {
+        let Some(found) = found else { return Ok(Self::default()) };
+        let corrupt = || StateError::Corrupt("a record with odd marks".to_owned());
+        let mut marks = BTreeSet::new();
+        for pair in found.get("marks").and_then(|marks| marks.as_l().ok()).into_iter().flatten() {
+            let [AttributeValue::S(index), AttributeValue::S(sort)] = pair.as_l().map_err(|_| corrupt())?.as_slice() else {
+                return Err(corrupt());
+            };
+            marks.insert(Mark { index: index.clone(), sort: sort.clone() });
+        }
+        Ok(Self { version: Some(get_number(&found, "version")?), stands: found.contains_key("body"), marks })
+    }
+
+    fn meets(&self, expect: Expect) -> bool {
+        match expect {
+            Expect::Absent => !self.stands,
+            Expect::Version(version) => self.stands && self.version == Some(version.0),
+        }
+    }
+}
+
+/// A commit that was not made this time.
+enum Trouble {
+    /// Something changed between reading and writing: the next reading shows what.
+    Crossed,
+    Save(SaveError),
+}
+
+impl<E: Into<SaveError>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Save(error.into())
+    }
+}
+
+impl From<BuildError> for StateError {
+    fn from(error: BuildError) -> Self {
+        Self::Unfit(error.to_string())
+    }
+}
+
+impl From<BuildError> for SaveError {
+    fn from(error: BuildError) -> Self {
+        Self::State(error.into())
+    }
+}
+
+impl DynamoDb {
+    pub(super) async fn load_record(&self, key: &Key) -> Result<Option<Record>, StateError> {
+        self.get(key).await?.filter(|found| found.contains_key("body")).map(|found| record(key.table, &found)).transpose()
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Item>, StateError> {
+        let get = self.client.get_item().table_name(&*self.table).consistent_read(true);
+        let found = get.set_key(Some(place(&partition(key.table), &key.id))).send().await.map_err(unavailable)?;
+        Ok(found.item)
+    }
+
+    pub(super) async fn list_records(&self, table: Table, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StateError> {
+        let query = self.after(&partition(table), after).filter_expression("attribute_exists(body)");
+        self.pages(query, limit).await?.iter().map(|found| record(table, found)).collect()
+    }
+
+    pub(super) async fn list_marks(&self, index: &str, after: Option<&str>, limit: usize) -> Result<Vec<Marked>, StateError> {
+        let after = after.map(|after| format!("{after}{BEHIND}"));
+        let found = self.pages(self.after(&index_partition(index), after.as_deref()), limit).await?;
+        let marked = |found: &Item| {
+            let kind = get_text(found, "kind")?;
+            let table = Table::ALL.into_iter().find(|table| table.as_str() == kind);
+            let table = table.ok_or_else(|| StateError::Corrupt(format!("a mark of the unknown table `{kind}`")))?;
+            Ok(Marked { sort: get_text(found, "sort")?.to_owned(), key: Key::new(table, get_text(found, "id")?) })
+        };
+        found.iter().map(marked).collect()
+    }
+
+    /// What lies in a partition after a place.
+    fn after(&self, partition: &str, after: Option<&str>) -> QueryFluentBuilder {
+        let query = self.client.query().consistent_read(true).expression_attribute_values(":pk", text(partition));
+        match after {
+            None => query.key_condition_expression("pk = :pk"),
+            Some(after) => {
+                query.key_condition_expression("pk = :pk AND sk > :after").expression_attribute_values(":after", text(after))
+            }
+        }
+    }
+
+    /// The first of what a query finds, through as many of its pages as that takes.
+    pub(super) async fn pages(&self, query: QueryFluentBuilder, limit: usize) -> Result<Vec<Item>, StateError> {
+        let (mut found, mut from) = (Vec::new(), None);
+        while found.len() < limit {
+            let query = query.clone().table_name(&*self.table).set_exclusive_start_key(from);
+            let page = query.set_limit(i32::try_from(limit - found.len()).ok()).send().await.map_err(unavailable)?;
+            found.extend(page.items.unwrap_or_default());
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn save_whole(&self, commit: &Commit) -> Result<(), SaveError> {
+        if commit.writes.is_empty() && commit.effects.is_empty() {
+            return Ok(());
+        }
+        let (began, mut pause) = (Instant::now(), Duration::from_millis(5));
+        loop {
+            match self.save_once(commit).await {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Save(error)) => return Err(error),
+                Err(Trouble::Crossed) if began.elapsed() > CROSSING_MAX => {
+                    return Err(StateError::Unavailable("others write the same, again and again".to_owned()).into());
+                }
+                Err(Trouble::Crossed) => {
+                    tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Reads what is there, and makes the commit on the condition that it is still so.
+    async fn save_once(&self, commit: &Commit) -> Result<(), Trouble> {
+        let mut actions = Actions::default();
+        let mut there = Vec::with_capacity(commit.writes.len());
+        for write in &commit.writes {
+            let found = There::read(self.get(&write.key).await?)?;
+            if !found.meets(write.expect) {
+                return Err(SaveError::Conflict(write.key.clone()).into());
+            }
+            there.push(found);
+        }
+        let puts = commit.writes.len() + commit.effects.len() + commit.writes.iter().map(|write| write.marks.len()).sum::<usize>();
+        let mut room = COMMIT_WRITES_MAX.saturating_sub(puts);
+        for (write, there) in commit.writes.iter().zip(there) {
+            self.write(write, there, &mut room, &mut actions)?;
+        }
+        for (number, effect) in self.numbers(commit.effects.len()).zip(&commit.effects) {
+            actions
+                .put(self.put().set_item(Some(Self::letter(number, effect)?)).condition_expression("attribute_not_exists(pk)"))?;
+        }
+        match self.client.transact_write_items().set_transact_items(Some(actions.all)).send().await {
+            Ok(_) => {}
+            Err(error) => match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(cancelled))
+                    if cancelled.cancellation_reasons().iter().all(|reason| is_passing(reason.code())) =>
+                {
+                    return Err(Trouble::Crossed);
+                }
+                Some(TransactWriteItemsError::TransactionInProgressException(_)) => return Err(Trouble::Crossed),
+                Some(_) | None => return Err(unavailable(error).into()),
+            },
+        }
+        // What is left is known to the record, whose next write removes it; nobody who finds it trusts it.
+        for late in actions.late {
+            let removal = self.client.delete_item().table_name(&*self.table).set_key(Some(late.place()));
+            if removal.send().await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One write's actions. Marks that it no longer has are removed with it as far as a transaction has room for that.
+    fn write(&self, write: &Write, there: There, room: &mut usize, actions: &mut Actions) -> Result<(), StateError> {
+        // A record that is gone has no marks.
+        let wanted: BTreeSet<Mark> = if write.body.is_some() { write.marks.iter().cloned().collect() } else { BTreeSet::new() };
+        let mut known = wanted.clone();
+        for mark in wanted.difference(&there.marks) {
+            let placed = Placed { mark: mark.clone(), key: write.key.clone() };
+            actions.put(self.put().set_item(Some(placed.item())))?;
+        }
+        for mark in there.marks.difference(&wanted) {
+            let placed = Placed { mark: mark.clone(), key: write.key.clone() };
+            if *room > 0 {
+                *room -= 1;
+                let delete = Delete::builder().table_name(&*self.table).set_key(Some(placed.place())).build()?;
+                actions.all.push(TransactWriteItem::builder().delete(delete).build());
+            } else {
+                known.insert(mark.clone());
+                actions.late.push(placed);
+            }
+        }
+        let mut made = place(&partition(write.key.table), &write.key.id);
+        made.insert("version".to_owned(), number(there.version.unwrap_or_default() + 1));
+        made.extend(write.body.as_ref().map(|body| ("body".to_owned(), text(body))));
+        if !known.is_empty() {
+            let pair = |mark: &Mark| AttributeValue::L(vec![text(&mark.index), text(&mark.sort)]);
+            made.insert("marks".to_owned(), AttributeValue::L(known.iter().map(pair).collect()));
+        }
+        let put = self.put().set_item(Some(made));
+        let put = match there.version {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(version) => {
+                put.condition_expression("version = :version").expression_attribute_values(":version", number(version))
+            }
+        };
+        actions.put(put)
+    }
+
+    fn put(&self) -> aws_sdk_dynamodb::types::builders::PutBuilder {
+        Put::builder().table_name(&*self.table)
+    }
+}
+
+/// What a transaction does, and what is left to do after it.
+#[derive(Default)]
+struct Actions {
+    all: Vec<TransactWriteItem>,
+    late: Vec<Placed>,
+}
+
+impl Actions {
+    fn put(&mut self, put: aws_sdk_dynamodb::types::builders::PutBuilder) -> Result<(), StateError> {
+        self.all.push(TransactWriteItem::builder().put(put.build()?).build());
+        Ok(())
+    }
+}
+
+/// Whether an action was cancelled for what passes: for what somebody else did at the same time, for a moment's load, or only with
+/// the others.
+fn is_passing(code: Option<&str>) -> bool {
+    matches!(
+        code,
+        None | Some(
+            "None" | "ConditionalCheckFailed" | "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded"
+        )
+    )
+}
+
+fn record(table: Table, found: &Item) -> Result<Record, StateError> {
+    Ok(Record {
+        key: Key::new(table, get_text(found, "sk")?),
+        version: Version(get_number(found, "version")?),
+        body: get_text(found, "body")?.to_owned(),
+    })
+}

@@ -1,0 +1,70 @@
+//! State in DynamoDB: the laws of every adapter, and what this one promises besides.
+
+use crate::services::{Table, config};
+use aws_sdk_dynamodb::types::AttributeValue;
+use millrace_core::order::Effect;
+use millrace_core::{BuildId, Timestamp};
+use millrace_store::contract::run;
+use millrace_store::dynamodb::DynamoDb;
+use millrace_store::{Commit, Expect, Key, Mark, Record, StateError, StateStore, Table as Kind, Write};
+
+mod laws {
+    millrace_store::state_contract!(crate::services::Table::new().await);
+}
+
+fn marks(index: &str, count: usize) -> Vec<Mark> {
+    (0..count).map(|number| Mark { index: index.to_owned(), sort: format!("{number:03}") }).collect()
+}
+
+async fn write(store: &DynamoDb, expect: Expect, marks: Vec<Mark>, effects: Vec<Effect>) {
+    let write = Write { key: Key::new(Kind::Build, "b"), expect, body: Some("{}".to_owned()), marks };
+    store.save(Commit { writes: vec![write], effects }).await.unwrap();
+}
+
+async fn read(store: &DynamoDb) -> Record {
+    store.load(&Key::new(Kind::Build, "b")).await.unwrap().unwrap()
+}
+
+fn ended(build: &str) -> Effect {
+    Effect::Ended { build: BuildId::new(build).unwrap() }
+}
+
+#[test]
+fn marks_that_a_transaction_has_no_room_to_remove_are_gone_after_it_all_the_same() {
+    run(async {
+        let (store, _table) = Table::new().await;
+        write(&store, Expect::Absent, marks("old", 90), Vec::new()).await;
+        let version = read(&store).await.version;
+        write(&store, Expect::Version(version), marks("new", 60), vec![ended("b"), ended("c")]).await;
+        assert_eq!(store.marked("new", None, 100).await.unwrap().len(), 60);
+        assert_eq!(store.marked("old", None, 100).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_table_is_made_once() {
+    run(async {
+        let (store, _table) = Table::new().await;
+        write(&store, Expect::Absent, Vec::new(), Vec::new()).await;
+        store.create().await.unwrap();
+        assert_eq!(read(&store).await.body, "{}");
+    });
+}
+
+#[test]
+fn a_letter_of_a_newer_line_holds_up_nobody_and_is_kept() {
+    run(async {
+        let (store, table) = Table::new().await;
+        store.save(Commit { writes: Vec::new(), effects: vec![ended("one")] }).await.unwrap();
+        let client = aws_sdk_dynamodb::Client::new(&config().await);
+        let all = client.scan().table_name(&table.name).send().await.unwrap();
+        let mut letter = all.items()[0].clone();
+        letter.insert("effect".to_owned(), AttributeValue::S(r#"{"effect":"of-a-newer-line"}"#.to_owned()));
+        client.put_item().table_name(&table.name).set_item(Some(letter)).send().await.unwrap();
+        store.save(Commit { writes: Vec::new(), effects: vec![ended("two")] }).await.unwrap();
+        let letters = store.take(10, Timestamp(1), Timestamp(2)).await.unwrap();
+        assert_eq!(letters.into_iter().map(|letter| letter.effect).collect::<Vec<_>>(), [ended("two")]);
+        let told = store.set_aside(10).await.unwrap_err();
+        assert!(matches!(&told, StateError::Corrupt(words) if words.contains("of-a-newer-line")), "{told}");
+    });
+}
