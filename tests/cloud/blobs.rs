@@ -1,10 +1,12 @@
 //! Blobs and pointers in S3: the laws of every adapter, and what this one promises besides.
 
-use crate::services::{Bucket, client, config};
+use crate::services::{Bucket, client, config, send};
 use aws_sdk_s3::primitives::ByteStream;
+use axum::http::{Method, StatusCode};
 use millrace_core::Digest;
 use millrace_store::contract::run;
-use millrace_store::{BlobError, BlobStore, Part};
+use millrace_store::{Address, BlobError, BlobStore, Part};
+use std::time::Duration;
 
 mod laws {
     millrace_store::blob_contract!(crate::services::Bucket::new().await);
@@ -82,5 +84,52 @@ fn a_pointer_with_any_name_is_found_again() {
         }
         assert_eq!(store.pointer("gcc-c++").await.unwrap().unwrap().0, b"gcc-c++");
         assert_eq!(store.pointer("gcc-c%2B%2B").await.unwrap().unwrap().0, b"gcc-c%2B%2B");
+    });
+}
+
+const A_WHILE: Duration = Duration::from_secs(60);
+
+#[test]
+fn whoever_knows_its_address_puts_exactly_a_blob_and_reads_it_without_credentials() {
+    run(async {
+        let (store, _bucket) = Bucket::new().await;
+        let bytes = b"from a runner";
+        let digest = Digest::of(bytes);
+        let there = store.write_address(&digest, bytes.len() as u64, A_WHILE).await.unwrap().unwrap();
+        assert_eq!(send(Method::PUT, &there, b"from a runnes").await.0, StatusCode::BAD_REQUEST, "other bytes");
+        assert_eq!(store.size(&digest).await.unwrap(), None);
+        assert_eq!(send(Method::PUT, &there, bytes).await.0, StatusCode::OK);
+        assert_eq!(store.read_all(&digest, 100).await.unwrap(), bytes);
+        let there = store.read_address(&digest, A_WHILE).await.unwrap().unwrap();
+        assert_eq!(send(Method::GET, &there, b"").await, (StatusCode::OK, bytes.to_vec()));
+        let other = Address { url: there.url.replace(&digest.hex(), &Digest::of(b"secret").hex()), ..there };
+        assert_eq!(send(Method::GET, &other, b"").await.0, StatusCode::FORBIDDEN, "it is an address of one blob");
+    });
+}
+
+/// The digest alone would not do for that: a service that takes 5 GiB before it looks has taken them.
+#[test]
+fn an_address_to_write_names_the_size_among_what_is_signed() {
+    run(async {
+        let (store, _bucket) = Bucket::new().await;
+        let digest = Digest::of(b"from a runner");
+        let there = store.write_address(&digest, 13, A_WHILE).await.unwrap().unwrap();
+        let signed = there.url.split('&').find_map(|pair| pair.strip_prefix("X-Amz-SignedHeaders=")).unwrap();
+        let named: Vec<&str> = signed.split("%3B").collect();
+        assert!(named.contains(&"content-length"), "{named:?}");
+        assert!(named.contains(&"x-amz-checksum-sha256") || there.url.contains("x-amz-checksum-sha256="), "{named:?}");
+        assert!(store.write_address(&digest, 6 << 30, A_WHILE).await.is_err(), "no service takes that in one piece");
+        assert!(!format!("{there:?}").contains("X-Amz-Signature"), "who reads a log may not write blobs");
+    });
+}
+
+#[test]
+fn an_address_is_good_for_its_time_and_no_longer() {
+    run(async {
+        let (store, _bucket) = Bucket::new().await;
+        let digest = store.put(b"for a moment".to_vec()).await.unwrap();
+        let there = store.read_address(&digest, Duration::from_secs(1)).await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        assert_eq!(send(Method::GET, &there, b"").await.0, StatusCode::FORBIDDEN);
     });
 }

@@ -4,6 +4,12 @@ use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, Delete, ObjectIdentifier};
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use millrace_store::Address;
 use millrace_store::aws::sdk_config;
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
@@ -122,4 +128,16 @@ impl Drop for Bucket {
 pub fn client(config: &SdkConfig) -> aws_sdk_s3::Client {
     let own = aws_sdk_s3::config::Builder::from(config).force_path_style(config.endpoint_url().is_some()).build();
     aws_sdk_s3::Client::from_conf(own)
+}
+
+/// What somebody without credentials hears who sends this to an address.
+pub async fn send(method: Method, to: &Address, body: &[u8]) -> (StatusCode, Vec<u8>) {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let mut request = Request::builder().method(method).uri(&to.url);
+    for (name, value) in &to.headers {
+        request = request.header(name, value);
+    }
+    let answer = client.request(request.body(Body::from(body.to_vec())).unwrap()).await.unwrap();
+    let status = answer.status();
+    (status, answer.into_body().collect().await.unwrap().to_bytes().to_vec())
 }

@@ -2,9 +2,11 @@
 
 use futures_util::Stream;
 use millrace_core::{Digest, DigestError};
+use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 /// Largest pointer, in bytes: it is read with every request to a repository and written with every release.
 pub const POINTER_BYTES_MAX: usize = 64 * 1024;
@@ -26,6 +28,22 @@ pub enum Part {
 /// Number of a pointer's state; another one after every swap.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PointerVersion(pub String);
+
+/// Where a blob may be read or written for a while. Who knows it may do that: it is as secret as the blob.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address {
+    /// With the signature in it.
+    pub url: String,
+    /// Headers that the request must have as they are.
+    pub headers: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = self.url.split('?').next().unwrap_or_default();
+        f.debug_struct("Address").field("url", &format_args!("{place}?…")).finish_non_exhaustive()
+    }
+}
 
 /// The store did not answer as it should.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +107,23 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
 
     /// Writes a blob into a file that is not there yet, and checks its digest on the way.
     fn fetch(&self, digest: &Digest, to: &Path) -> impl Future<Output = Result<(), BlobError>> + Send;
+
+    /// Where whoever knows the address may read a blob with GET for so long, without asking this program; none where a store has
+    /// no such addresses. Whether there is such a blob is not looked at.
+    fn read_address(&self, _digest: &Digest, _valid: Duration) -> impl Future<Output = Result<Option<Address>, BlobError>> + Send {
+        async { Ok(None) }
+    }
+
+    /// Where whoever knows the address may put exactly this blob with PUT for so long: other bytes, and more or fewer of them, are
+    /// refused there. None where a store has no such addresses.
+    fn write_address(
+        &self,
+        _digest: &Digest,
+        _size: u64,
+        _valid: Duration,
+    ) -> impl Future<Output = Result<Option<Address>, BlobError>> + Send {
+        async { Ok(None) }
+    }
 
     /// Reads a pointer.
     fn pointer(&self, name: &str) -> impl Future<Output = Result<Option<(Vec<u8>, PointerVersion)>, BlobError>> + Send;

@@ -24,7 +24,7 @@ pub mod s3;
 pub mod state;
 
 pub use advance::{AdvanceError, advance};
-pub use blob::{BlobError, BlobStore, Part, PointerVersion, SwapError, pieces};
+pub use blob::{Address, BlobError, BlobStore, Part, PointerVersion, SwapError, pieces};
 pub use state::{
     Commit, Expect, Key, Letter, LetterId, Mark, Marked, Record, SaveError, StateError, StateStore, Table, Version, Write,
 };

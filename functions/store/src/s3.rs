@@ -5,11 +5,12 @@
 //! name, written under a condition on its ETag (same guide, "Conditional writes"); its bytes begin with a number that grows, so
 //! that the same bytes never have the same ETag again.
 
+mod address;
 mod compose;
 mod pointer;
 mod upload;
 
-use crate::blob::{BlobError, BlobStore, Part, PointerVersion, SwapError};
+use crate::blob::{Address, BlobError, BlobStore, Part, PointerVersion, SwapError};
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -23,6 +24,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 /// Times that a download goes on from where it broke off.
@@ -197,6 +199,14 @@ impl BlobStore for S3 {
             tokio::fs::remove_file(to).await?;
         }
         written
+    }
+
+    async fn read_address(&self, digest: &Digest, valid: Duration) -> Result<Option<Address>, BlobError> {
+        self.address_to_read(digest, valid).await.map(Some)
+    }
+
+    async fn write_address(&self, digest: &Digest, size: u64, valid: Duration) -> Result<Option<Address>, BlobError> {
+        self.address_to_write(digest, size, valid).await.map(Some)
     }
 
     async fn pointer(&self, name: &str) -> Result<Option<(Vec<u8>, PointerVersion)>, BlobError> {
