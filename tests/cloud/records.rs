@@ -38,6 +38,10 @@ fn marks_that_a_transaction_has_no_room_to_remove_are_gone_after_it_all_the_same
         write(&store, Expect::Version(version), marks("new", 60), vec![ended("b"), ended("c")]).await;
         assert_eq!(store.marked("new", None, 100).await.unwrap().len(), 60);
         assert_eq!(store.marked("old", None, 100).await.unwrap(), []);
+        let version = read(&store).await.version;
+        write(&store, Expect::Version(version), marks("old", 90), Vec::new()).await;
+        assert_eq!(store.marked("old", None, 100).await.unwrap().len(), 90, "who wants them back has them");
+        assert_eq!(store.marked("new", None, 100).await.unwrap(), []);
     });
 }
 

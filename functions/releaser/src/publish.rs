@@ -121,10 +121,14 @@ pub async fn publish(
         // this releaser asks more of them than the one that carried it out.
         Err(error) => return carried_out(order, blobs).await?.ok_or(error),
     };
-    let add = |current: Generation, at: Option<&Root>| match () {
-        () if current.orders.contains_key(&order.id) => Ok(None),
-        () if at.is_some_and(|root| root.has_withdrawn(&order.id)) => Err(ReleaseError::Refused(WITHDRAWN.to_owned())),
-        () => Ok(Some(current.with_order(order, &metadata)?)),
+    let add = |current: Generation, at: Option<&Root>| {
+        if current.orders.contains_key(&order.id) {
+            return Ok(None);
+        }
+        if at.is_some_and(|root| root.has_withdrawn(&order.id)) {
+            return Err(ReleaseError::Refused(WITHDRAWN.to_owned()));
+        }
+        Ok(Some(current.with_order(order, &metadata)?))
     };
     match change(&order.platform, Sealing::AsBefore(&order.key), seal, blobs, now, add).await? {
         Changed::To(released) => Ok(released),

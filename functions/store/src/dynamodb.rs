@@ -2,7 +2,7 @@
 //!
 //! | item | `pk` | `sk` | besides |
 //! |---|---|---|---|
-//! | record | `record/` and its kind | its id | `version`; `body`, which is gone once it is removed; `marks`, those that it has |
+//! | record | `record/` and its kind | its id | `version`; `body`, which is gone once it is removed; `marks`, those that it has; `late`, those whose items are still to be removed |
 //! | mark | `mark/` and its index | its place, kind and id of its record, a zero byte between | `kind`, `id`, `sort` |
 //! | letter | `letter` | its number, 20 digits | `effect`, `kind`, `deliveries`; `tray`: `out` or `aside`; `due` |
 //!

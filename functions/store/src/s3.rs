@@ -181,9 +181,8 @@ impl BlobStore for S3 {
         if got.content_length.and_then(|length| u64::try_from(length).ok()) != Some(wanted) {
             self.size_with(digest, &range).await?;
         }
-        drop(got);
         let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
-        let mut download = self.download(*digest, range);
+        let mut download = Download { body: Some(got.body), ..self.download(*digest, range) };
         while let Some(piece) = download.next().await? {
             bytes.extend_from_slice(&piece);
         }

@@ -27,6 +27,10 @@ const ASIDE: &str = "aside";
 /// Letters looked at in one question; taking more asks again.
 const PAGE: usize = 100;
 
+/// Times that taking looks at the index, which may be a moment behind: whoever sees nothing but what others have taken by now
+/// comes again later, and asks for nothing meanwhile.
+const LOOKS_MAX: usize = 16;
+
 /// Numbers of one microsecond: a number is the time at which it was given, and these so that one commit has as many as it needs.
 const IN_A_MICROSECOND: u64 = 1 << 10;
 
@@ -94,7 +98,7 @@ impl DynamoDb {
         hidden_until: Timestamp,
     ) -> Result<Vec<Letter>, StateError> {
         let mut letters = Vec::new();
-        loop {
+        for _ in 0..LOOKS_MAX {
             let wanted = (limit - letters.len()).min(PAGE);
             let seen = self.seen(OUT, Some(&behind(now)), wanted).await?;
             let is_last = seen.len() < wanted;
@@ -102,9 +106,10 @@ impl DynamoDb {
                 letters.extend(self.take_one(&one, hidden_until).await?);
             }
             if is_last || letters.len() >= limit {
-                return Ok(letters);
+                break;
             }
         }
+        Ok(letters)
     }
 
     /// Takes a letter that is still as it was seen; none where somebody else was faster, or where it was delivered often enough.

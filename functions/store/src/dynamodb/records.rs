@@ -5,7 +5,7 @@ use crate::state::{COMMIT_WRITES_MAX, Commit, Expect, Key, Mark, Marked, Record,
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -55,22 +55,21 @@ struct There {
     version: Option<u64>,
     /// Whether there is one, and not only the memory of one that was removed.
     stands: bool,
-    /// Items of marks that there may be.
+    /// Marks that it has.
     marks: BTreeSet<Mark>,
+    /// Marks that it no longer has, and whose items there may be all the same.
+    late: BTreeSet<Mark>,
 }
 
 impl There {
     fn read(found: Option<Item>) -> Result<Self, StateError> {
         let Some(found) = found else { return Ok(Self::default()) };
-        let corrupt = || StateError::Corrupt("a record with odd marks".to_owned());
-        let mut marks = BTreeSet::new();
-        for pair in found.get("marks").and_then(|marks| marks.as_l().ok()).into_iter().flatten() {
-            let [AttributeValue::S(index), AttributeValue::S(sort)] = pair.as_l().map_err(|_| corrupt())?.as_slice() else {
-                return Err(corrupt());
-            };
-            marks.insert(Mark { index: index.clone(), sort: sort.clone() });
-        }
-        Ok(Self { version: Some(get_number(&found, "version")?), stands: found.contains_key("body"), marks })
+        Ok(Self {
+            version: Some(get_number(&found, "version")?),
+            stands: found.contains_key("body"),
+            marks: get_marks(&found, "marks")?,
+            late: get_marks(&found, "late")?,
+        })
     }
 
     fn meets(&self, expect: Expect) -> bool {
@@ -78,6 +77,25 @@ impl There {
             Expect::Absent => !self.stands,
             Expect::Version(version) => self.stands && self.version == Some(version.0),
         }
+    }
+}
+
+fn get_marks(found: &Item, name: &str) -> Result<BTreeSet<Mark>, StateError> {
+    let mut marks = BTreeSet::new();
+    for pair in found.get(name).and_then(|marks| marks.as_l().ok()).into_iter().flatten() {
+        let Some([AttributeValue::S(index), AttributeValue::S(sort)]) = pair.as_l().ok().map(Vec::as_slice) else {
+            return Err(StateError::Corrupt("a record with odd marks".to_owned()));
+        };
+        marks.insert(Mark { index: index.clone(), sort: sort.clone() });
+    }
+    Ok(marks)
+}
+
+/// Says so in a record's item, where there are any.
+fn set_marks(made: &mut Item, name: &str, marks: &BTreeSet<Mark>) {
+    if !marks.is_empty() {
+        let pair = |mark: &Mark| AttributeValue::L(vec![text(&mark.index), text(&mark.sort)]);
+        made.insert(name.to_owned(), AttributeValue::L(marks.iter().map(pair).collect()));
     }
 }
 
@@ -212,43 +230,59 @@ impl DynamoDb {
                 Some(_) | None => return Err(unavailable(error).into()),
             },
         }
-        // What is left is known to the record, whose next write removes it; nobody who finds it trusts it.
         for late in actions.late {
-            let removal = self.client.delete_item().table_name(&*self.table).set_key(Some(late.place()));
-            if removal.send().await.is_err() {
-                break;
-            }
+            // Where this fails, or somebody has written the record by now: it knows them, and its next write removes them.
+            let _ = self.remove_late(late).await;
         }
         Ok(())
+    }
+
+    /// Removes items of marks that a record no longer has, as long as it is as it was written: whoever writes it next may want them
+    /// back.
+    async fn remove_late(&self, Late { key, version, marks }: Late) -> Result<(), StateError> {
+        for some in marks.chunks(COMMIT_WRITES_MAX - 1) {
+            let same = ConditionCheck::builder()
+                .table_name(&*self.table)
+                .set_key(Some(place(&partition(key.table), &key.id)))
+                .condition_expression("version = :version")
+                .expression_attribute_values(":version", number(version))
+                .build()?;
+            let mut all = vec![TransactWriteItem::builder().condition_check(same).build()];
+            for placed in some {
+                all.push(self.removal(placed)?);
+            }
+            self.client.transact_write_items().set_transact_items(Some(all)).send().await.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
+    fn removal(&self, placed: &Placed) -> Result<TransactWriteItem, StateError> {
+        let delete = Delete::builder().table_name(&*self.table).set_key(Some(placed.place())).build()?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
     /// One write's actions. Marks that it no longer has are removed with it as far as a transaction has room for that.
     fn write(&self, write: &Write, there: There, room: &mut usize, actions: &mut Actions) -> Result<(), StateError> {
         // A record that is gone has no marks.
         let wanted: BTreeSet<Mark> = if write.body.is_some() { write.marks.iter().cloned().collect() } else { BTreeSet::new() };
-        let mut known = wanted.clone();
+        let placed = |mark: &Mark| Placed { mark: mark.clone(), key: write.key.clone() };
         for mark in wanted.difference(&there.marks) {
-            let placed = Placed { mark: mark.clone(), key: write.key.clone() };
-            actions.put(self.put().set_item(Some(placed.item())))?;
+            actions.put(self.put().set_item(Some(placed(mark).item())))?;
         }
-        for mark in there.marks.difference(&wanted) {
-            let placed = Placed { mark: mark.clone(), key: write.key.clone() };
-            if *room > 0 {
-                *room -= 1;
-                let delete = Delete::builder().table_name(&*self.table).set_key(Some(placed.place())).build()?;
-                actions.all.push(TransactWriteItem::builder().delete(delete).build());
-            } else {
-                known.insert(mark.clone());
-                actions.late.push(placed);
-            }
+        let unwanted: Vec<&Mark> = there.marks.union(&there.late).filter(|mark| !wanted.contains(mark)).collect();
+        let (now, late) = unwanted.split_at(unwanted.len().min(*room));
+        *room -= now.len();
+        for mark in now {
+            actions.all.push(self.removal(&placed(mark))?);
         }
+        let version = there.version.unwrap_or_default() + 1;
         let mut made = place(&partition(write.key.table), &write.key.id);
-        made.insert("version".to_owned(), number(there.version.unwrap_or_default() + 1));
+        made.insert("version".to_owned(), number(version));
         made.extend(write.body.as_ref().map(|body| ("body".to_owned(), text(body))));
-        if !known.is_empty() {
-            let pair = |mark: &Mark| AttributeValue::L(vec![text(&mark.index), text(&mark.sort)]);
-            made.insert("marks".to_owned(), AttributeValue::L(known.iter().map(pair).collect()));
-        }
+        set_marks(&mut made, "marks", &wanted);
+        set_marks(&mut made, "late", &late.iter().map(|mark| (*mark).clone()).collect());
+        let marks: Vec<Placed> = late.iter().map(|mark| placed(mark)).collect();
+        actions.late.push(Late { key: write.key.clone(), version, marks });
         let put = self.put().set_item(Some(made));
         let put = match there.version {
             None => put.condition_expression("attribute_not_exists(pk)"),
@@ -268,7 +302,14 @@ impl DynamoDb {
 #[derive(Default)]
 struct Actions {
     all: Vec<TransactWriteItem>,
-    late: Vec<Placed>,
+    late: Vec<Late>,
+}
+
+/// What is left of a record's marks once it was written as this version.
+struct Late {
+    key: Key,
+    version: u64,
+    marks: Vec<Placed>,
 }
 
 impl Actions {

@@ -10,8 +10,8 @@ use std::ops::Range;
 /// Smallest part of an object but for the last (Amazon S3 User Guide, "Multipart upload limits").
 const PART_BYTES_MIN: u64 = 5 << 20;
 
-/// Largest range that is copied at once, in bytes: the service takes 5 GiB, and says nothing until it is done.
-const COPY_BYTES_MAX: u64 = 1 << 30;
+/// Largest range that is copied at once, in bytes: the service takes 5 GiB, but says nothing until it is done, and is given a minute.
+const COPY_BYTES_MAX: u64 = 256 << 20;
 
 impl S3 {
     pub(super) async fn put_together(&self, parts: &[Part]) -> Result<(Digest, u64), BlobError> {

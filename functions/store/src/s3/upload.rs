@@ -167,7 +167,8 @@ impl Upload<'_> {
             Err(error) if status(&error) == Some(412) => self.forget().await,
             Err(error) => {
                 let error = trouble(error);
-                self.abort(error).await
+                // The answer to an earlier try may have been lost. A blob has its name when all of it is there, and not before.
+                if store.size_of(digest).await.is_ok_and(|size| size.is_some()) { Ok(()) } else { self.abort(error).await }
             }
         }
     }
