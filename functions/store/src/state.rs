@@ -12,6 +12,9 @@ pub const RECORD_BYTES_MAX: usize = 380 * 1024;
 /// Most writes and letters in one commit: DynamoDB's TransactWriteItems takes 100 actions.
 pub const COMMIT_WRITES_MAX: usize = 100;
 
+/// Most bytes in the records and effects of one commit: TransactWriteItems takes 4 MB, keys and marks included.
+pub const COMMIT_BYTES_MAX: usize = 3_900_000;
+
 /// Times that an effect is delivered before it is set aside for a person: passing trouble is over by then, and what is
 /// wrong for good does not circle.
 pub const DELIVERIES_MAX: u32 = 10;
@@ -235,7 +238,7 @@ pub(crate) fn check(commit: &Commit) -> Result<(), SaveError> {
     if actions > COMMIT_WRITES_MAX {
         return Err(StateError::Unfit(format!("it has {actions} writes, at most {COMMIT_WRITES_MAX} fit")).into());
     }
-    let mut keys = BTreeSet::new();
+    let (mut keys, mut all) = (BTreeSet::new(), 0);
     for write in &commit.writes {
         if !keys.insert(&write.key) {
             return Err(StateError::Unfit(format!("it writes {} `{}` twice", write.key.table.as_str(), write.key.id)).into());
@@ -244,12 +247,17 @@ pub(crate) fn check(commit: &Commit) -> Result<(), SaveError> {
         if bytes > RECORD_BYTES_MAX {
             return Err(SaveError::TooLarge { what: write.key.id.clone(), bytes });
         }
+        all += bytes;
     }
     for effect in &commit.effects {
         let bytes = serde_json::to_vec(effect).map_err(|error| StateError::Corrupt(error.to_string()))?.len();
         if bytes > RECORD_BYTES_MAX {
             return Err(SaveError::TooLarge { what: "an effect".to_owned(), bytes });
         }
+        all += bytes;
+    }
+    if all > COMMIT_BYTES_MAX {
+        return Err(StateError::Unfit(format!("it has {all} bytes, at most {COMMIT_BYTES_MAX} fit")).into());
     }
     Ok(())
 }

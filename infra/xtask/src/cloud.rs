@@ -4,11 +4,11 @@
 use crate::command::{self, logged};
 use crate::folders::{self, Folders};
 use crate::progress;
-use anyhow::{Context, Result, bail};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use anyhow::{Context, Result};
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where tests find the services: an address.
 const SERVICES: &str = "MILLRACE_TEST_AWS";
@@ -19,22 +19,20 @@ const REQUIREMENTS: &str = "tests/cloud/requirements.txt";
 /// It starts in some seconds; on a loaded machine in ten.
 const START_MAX: Duration = Duration::from_secs(90);
 
-/// How often it is looked at.
-const POLL: Duration = Duration::from_millis(100);
-
 /// An emulator that runs as long as this lives.
 #[derive(Debug)]
 pub struct Emulator {
     endpoint: String,
-    child: Child,
+    server: Child,
+    watchdog: Child,
 }
 
 impl Emulator {
     /// Installs it where it is not there, and starts it.
     pub fn start(folders: &Folders) -> Result<Self> {
         let program = installed(folders)?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let endpoint = format!("http://127.0.0.1:{port}");
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let endpoint = format!("http://{address}");
         let log = folders.log("emulator");
         folders::write(&log, "")?;
         let file = std::fs::File::create(&log)?;
@@ -46,31 +44,17 @@ impl Emulator {
             // Without this it listens on every interface, and to machines of the internet of things.
             .env("BIND_HOST", "127.0.0.1")
             .env("IOT_MTLS_ENABLED", "0")
-            .env("GATEWAY_PORT", port.to_string())
+            .env("GATEWAY_PORT", address.port().to_string())
             // What it starts itself finds it here, and nothing of the real services.
             .env("AWS_ENDPOINT_URL", &endpoint)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
-        let child = emulator.spawn().with_context(|| format!("start {}", program.display()))?;
-        let mut started = Self { endpoint, child };
-        started.wait(&log, port)?;
+        let server = emulator.spawn().with_context(|| format!("start {}", program.display()))?;
+        let watchdog = command::watchdog(&server)?;
+        let mut started = Self { endpoint, server, watchdog };
+        command::wait_until_it_listens(&mut started.server, "the emulator of AWS", &address.to_string(), &log, START_MAX)?;
         Ok(started)
-    }
-
-    fn wait(&mut self, log: &Path, port: u16) -> Result<()> {
-        let end = Instant::now() + START_MAX;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if let Some(status) = self.child.try_wait()? {
-                let said = std::fs::read_to_string(log).unwrap_or_default();
-                bail!("the emulator of AWS ended with {status}:\n{}", command::tail(&said, 20));
-            }
-            if Instant::now() > end {
-                bail!("the emulator of AWS does not listen after {START_MAX:?}; it says in {} why", log.display());
-            }
-            std::thread::sleep(POLL);
-        }
-        Ok(())
     }
 
     /// Tells tests where it is.
@@ -81,8 +65,10 @@ impl Emulator {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        for child in [&mut self.watchdog, &mut self.server] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

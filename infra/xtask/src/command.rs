@@ -1,8 +1,10 @@
 //! Running other programs: with their output kept, and a failure told with the end of it.
 
 use anyhow::{Context, Result, bail};
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Lines of a failed program's output that a person is shown: the cause is among the last, and a screen holds them.
@@ -65,6 +67,32 @@ pub fn succeeds_within(command: &mut Command, time: Duration) -> bool {
     }
 }
 
+/// Ends a process when its own standard input ends without a word.
+const WATCHDOG: &str = r#"read -r word || kill -TERM "$1" 2>/dev/null"#;
+
+/// Watches over a server that is to end when this process does, however this one comes to its end. A word to it calls it off.
+pub fn watchdog(over: &Child) -> Result<Child> {
+    let mut watchdog = Command::new("sh");
+    watchdog.args(["-c", WATCHDOG, "watchdog", &over.id().to_string()]).process_group(0);
+    watchdog.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start sh")
+}
+
+/// Waits until a server that was started takes connections; a failure says what it printed.
+pub fn wait_until_it_listens(server: &mut Child, name: &str, address: &str, log: &Path, time: Duration) -> Result<()> {
+    let end = Instant::now() + time;
+    while TcpStream::connect(address).is_err() {
+        if let Some(status) = server.try_wait()? {
+            let said = std::fs::read_to_string(log).unwrap_or_default();
+            bail!("{name} ended with {status}:\n{}", tail(&said, TAIL_LINES));
+        }
+        if Instant::now() > end {
+            bail!("{name} does not listen at {address} after {time:?}; it says in {} why", log.display());
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
 /// The last lines of a text.
 pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.trim_end().lines().collect();
@@ -86,6 +114,25 @@ fn name_of(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
+
+    fn watched(word: &[u8]) -> bool {
+        let mut sleeper = Command::new("sleep").arg("30").spawn().unwrap();
+        let mut watchdog = watchdog(&sleeper).unwrap();
+        watchdog.stdin.take().unwrap().write_all(word).unwrap();
+        watchdog.wait().unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        let ended = sleeper.try_wait().unwrap().is_some();
+        let _ = sleeper.kill();
+        let _ = sleeper.wait();
+        ended
+    }
+
+    #[test]
+    fn a_server_ends_with_xtask_unless_it_is_told_to_stay() {
+        assert!(watched(b""));
+        assert!(!watched(b"keep\n"));
+    }
 
     #[test]
     fn the_tail_is_the_last_lines() {

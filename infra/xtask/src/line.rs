@@ -4,7 +4,7 @@ use crate::command::{self, logged, shown};
 use crate::folders::Folders;
 use anyhow::{Context, Result, bail};
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,9 +21,6 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// How often it is looked at.
 const POLL: Duration = Duration::from_millis(50);
-
-/// Ends the line when its own standard input ends without a word: however xtask itself comes to its end, the line does too.
-const WATCHDOG: &str = r#"read -r word || kill -TERM "$1" 2>/dev/null"#;
 
 /// A line that runs as long as this lives.
 #[derive(Debug)]
@@ -49,31 +46,10 @@ impl Line {
         // A process group of its own: Ctrl-C reaches xtask alone, and the watchdog lets the line stop in good order.
         let up = up.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0).spawn();
         let up = up.with_context(|| format!("start {}", millrace.display()))?;
-        let mut watchdog = Command::new("sh");
-        watchdog.args(["-c", WATCHDOG, "watchdog", &up.id().to_string()]).process_group(0);
-        let watchdog = watchdog.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start sh")?;
+        let watchdog = command::watchdog(&up)?;
         let mut line = Self { millrace, state: state.to_owned(), address, log, up, watchdog };
-        line.wait_until_up()?;
+        command::wait_until_it_listens(&mut line.up, "`millrace up`", &line.address, &line.log, START_MAX)?;
         Ok(line)
-    }
-
-    fn wait_until_up(&mut self) -> Result<()> {
-        let end = Instant::now() + START_MAX;
-        while TcpStream::connect(&self.address).is_err() {
-            if let Some(status) = self.up.try_wait()? {
-                let said = std::fs::read_to_string(&self.log).unwrap_or_default();
-                bail!("`millrace up` ended with {status}:\n{}", command::tail(&said, 20));
-            }
-            if Instant::now() > end {
-                bail!(
-                    "`millrace up` does not listen at {} after {START_MAX:?}; it says in {} why",
-                    self.address,
-                    self.log.display()
-                );
-            }
-            std::thread::sleep(POLL);
-        }
-        Ok(())
     }
 
     /// A `millrace` command over the same state.
@@ -154,30 +130,4 @@ pub fn command_over(millrace: &Path, state: &Path, words: &[&str]) -> Command {
 fn free_port() -> Result<u16> {
     let taken = TcpListener::bind(("127.0.0.1", PORT)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)));
     Ok(taken.context("no port is free")?.local_addr()?.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn watched(word: Option<&[u8]>) -> bool {
-        let mut sleeper = Command::new("sleep").arg("30").spawn().unwrap();
-        let mut watchdog = Command::new("sh");
-        watchdog.args(["-c", WATCHDOG, "watchdog", &sleeper.id().to_string()]).stdin(Stdio::piped());
-        let mut watchdog = watchdog.spawn().unwrap();
-        watchdog.stdin.take().unwrap().write_all(word.unwrap_or_default()).unwrap();
-        watchdog.wait().unwrap();
-        let _ = sleeper.try_wait();
-        std::thread::sleep(Duration::from_millis(200));
-        let ended = sleeper.try_wait().unwrap().is_some();
-        let _ = sleeper.kill();
-        let _ = sleeper.wait();
-        ended
-    }
-
-    #[test]
-    fn the_line_ends_with_xtask_unless_it_is_told_to_stay() {
-        assert!(watched(None));
-        assert!(!watched(Some(b"keep\n")));
-    }
 }

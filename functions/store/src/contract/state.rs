@@ -2,8 +2,8 @@
 
 use super::{RACERS, race};
 use crate::state::{
-    COMMIT_WRITES_MAX, Commit, Expect, Key, Mark, Marked, RECORD_BYTES_MAX, Record, SaveError, StateError, StateStore, Table,
-    Version, Write,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, Expect, Key, Mark, Marked, RECORD_BYTES_MAX, Record, SaveError, StateError,
+    StateStore, Table, Version, Write,
 };
 use millrace_core::order::Effect;
 use millrace_core::{BuildId, Timestamp};
@@ -254,7 +254,7 @@ pub async fn the_largest_record_fits_and_a_larger_one_is_refused<S: StateStore>(
     assert_eq!(store.load(&key("b")).await.unwrap(), None);
 }
 
-/// Records, marks and effects count.
+/// Records, marks and effects count, by their number and by their bytes.
 pub async fn the_largest_commit_fits_and_a_larger_one_is_refused<S: StateStore>(store: S) {
     let marks = || vec![mark("x", "1"), mark("y", "1")];
     let of_size = |name: &str, size: usize| {
@@ -265,6 +265,18 @@ pub async fn the_largest_commit_fits_and_a_larger_one_is_refused<S: StateStore>(
     let refused = store.save(of_size("b", COMMIT_WRITES_MAX + 1)).await;
     assert!(matches!(&refused, Err(SaveError::State(StateError::Unfit(words))) if words.contains("101 writes")), "{refused:?}");
     assert_eq!(store.load(&key("b")).await.unwrap(), None);
+    let largest = "x".repeat(RECORD_BYTES_MAX);
+    let of_largest = |name: &str, count: usize| {
+        commit(
+            (0..count).map(|number| write(&format!("{name}{number}"), Expect::Absent, &largest, Vec::new())).collect(),
+            Vec::new(),
+        )
+    };
+    let fit = COMMIT_BYTES_MAX / RECORD_BYTES_MAX;
+    store.save(of_largest("c", fit)).await.unwrap();
+    let refused = store.save(of_largest("d", fit + 1)).await;
+    assert!(matches!(&refused, Err(SaveError::State(StateError::Unfit(words))) if words.contains(" bytes")), "{refused:?}");
+    assert_eq!(store.load(&key("d0")).await.unwrap(), None);
 }
 
 /// Which of the two would win is nobody's guess.
