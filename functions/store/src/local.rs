@@ -3,15 +3,18 @@
 mod blobs;
 mod records;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a process waits for another one's write, which takes some milliseconds.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// The pause between two tries where nobody waits by himself.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// The layout that this program reads and writes; grows with every change that an older program could not read.
 const SCHEMA: i64 = 1;
@@ -107,7 +110,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let mut database = Connection::open(path)?;
     database.busy_timeout(BUSY)?;
     // Readers do not wait for the writer, and a commit is on the disk when it returns.
-    database.pragma_update(None, "journal_mode", "WAL")?;
+    wait_while_busy(|| database.pragma_update(None, "journal_mode", "WAL"))?;
     database.pragma_update(None, "synchronous", "FULL")?;
     let create = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     if layout(&create)? == 0 {
@@ -116,6 +119,20 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     }
     create.commit()?;
     Ok(database)
+}
+
+/// Tries something until it is not in others' way: two who change a new database's journal at once are refused without waiting,
+/// whatever [`BUSY`] says.
+fn wait_while_busy(change: impl Fn() -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+    let end = Instant::now() + BUSY;
+    loop {
+        match change() {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < end => {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 fn layout(database: &Connection) -> rusqlite::Result<i64> {
