@@ -100,7 +100,7 @@ fn whoever_knows_its_address_puts_exactly_a_blob_and_reads_it_without_credential
         assert_eq!(store.size(&digest).await.unwrap(), None);
         assert_eq!(send(Method::PUT, &there, bytes).await.0, StatusCode::OK);
         assert_eq!(store.read_all(&digest, 100).await.unwrap(), bytes);
-        let there = store.read_address(&digest, A_WHILE).await.unwrap().unwrap();
+        let there = store.read_address(&digest, A_WHILE, None).await.unwrap().unwrap();
         assert_eq!(send(Method::GET, &there, b"").await, (StatusCode::OK, bytes.to_vec()));
         let other = Address { url: there.url.replace(&digest.hex(), &Digest::of(b"secret").hex()), ..there };
         assert_eq!(send(Method::GET, &other, b"").await.0, StatusCode::FORBIDDEN, "it is an address of one blob");
@@ -128,7 +128,7 @@ fn an_address_is_good_for_its_time_and_no_longer() {
     run(async {
         let (store, _bucket) = Bucket::new().await;
         let digest = store.put(b"for a moment".to_vec()).await.unwrap();
-        let there = store.read_address(&digest, Duration::from_secs(1)).await.unwrap().unwrap();
+        let there = store.read_address(&digest, Duration::from_secs(1), None).await.unwrap().unwrap();
         tokio::time::sleep(Duration::from_millis(2_500)).await;
         assert_eq!(send(Method::GET, &there, b"").await.0, StatusCode::FORBIDDEN);
     });

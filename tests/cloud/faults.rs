@@ -11,10 +11,12 @@ use millrace_store::s3::S3;
 use millrace_store::{BlobStore, Commit, Expect, Key, SaveError, StateError, StateStore, SwapError, Table as Kind, Write};
 use std::collections::BTreeSet;
 
-/// Trouble that passes, each kind as often as the others, in one request of three.
+/// Trouble that passes, each kind as often as the others, in one request of three; no request meets with it more often in a row than a
+/// call is tried again.
 fn trouble(seed: u64) -> impl FnMut(&Asked<'_>) -> Fate + Send {
     let mut chance = fastrand::Rng::with_seed(seed);
-    move |_| match chance.u8(0..12) {
+    move |asked| match chance.u8(0..12) {
+        _ if asked.again >= 5 => Fate::Pass,
         0 => Fate::Throttle,
         1 => Fate::Break,
         2 => Fate::Reset,

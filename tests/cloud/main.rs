@@ -7,6 +7,9 @@
 
 mod blobs;
 mod faults;
+mod lambda;
+mod line;
 mod proxy;
 mod records;
 mod services;
+mod stack;

@@ -8,6 +8,8 @@ use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
@@ -37,6 +39,8 @@ pub struct Asked<'a> {
     pub number: usize,
     /// `PUT`.
     pub method: &'a Method,
+    /// How often in a row this very request met with trouble, the same bytes for the same place.
+    pub again: usize,
 }
 
 type Decide = Box<dyn FnMut(&Asked<'_>) -> Fate + Send>;
@@ -61,6 +65,8 @@ struct Way {
     client: Client<HttpConnector, Body>,
     decide: Mutex<Decide>,
     fates: Arc<Mutex<Vec<Fate>>>,
+    /// How often in a row requests met with trouble.
+    again: Mutex<HashMap<u64, usize>>,
 }
 
 impl Proxy {
@@ -74,6 +80,7 @@ impl Proxy {
             client: Client::builder(TokioExecutor::new()).build_http(),
             decide: Mutex::new(Box::new(decide)),
             fates: Arc::clone(&fates),
+            again: Mutex::default(),
         });
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -94,10 +101,15 @@ impl Proxy {
 async fn through(way: Arc<Way>, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().unwrap().as_str().to_owned();
+    let body: Bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let fate = {
-        let mut fates = way.fates.lock().unwrap();
-        let asked = Asked { number: fates.len(), method: &parts.method };
+        let (mut fates, mut again) = (way.fates.lock().unwrap(), way.again.lock().unwrap());
+        let mut hasher = DefaultHasher::new();
+        (&parts.method, &path, &body).hash(&mut hasher);
+        let again = again.entry(hasher.finish()).or_default();
+        let asked = Asked { number: fates.len(), method: &parts.method, again: *again };
         let fate = (way.decide.lock().unwrap())(&asked);
+        *again = if fate == Fate::Pass { 0 } else { *again + 1 };
         fates.push(fate);
         fate
     };
@@ -111,7 +123,6 @@ async fn through(way: Arc<Way>, request: Request<Incoming>) -> io::Result<Respon
         Fate::Cross => return Ok(said(StatusCode::CONFLICT, xml("ConditionalRequestConflict"))),
         Fate::Reset => return Err(io::ErrorKind::ConnectionReset.into()),
     }
-    let body: Bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
     parts.uri = format!("{}{path}", way.to).parse::<Uri>().unwrap();
     let answer = way.client.request(Request::from_parts(parts, Body::from(body))).await.map_err(io::Error::other)?;
     if fate == Fate::Lose {

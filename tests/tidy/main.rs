@@ -86,11 +86,12 @@ fn work_flows_one_way() {
     let may: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("millrace-core", &[][..]),
         ("millrace-store", &["millrace-core"][..]),
-        ("millrace-listener", &["millrace-core", "millrace-store"][..]),
-        ("millrace-orchestrator", &["millrace-core", "millrace-store"][..]),
-        ("millrace-signer", &["millrace-core", "millrace-store"][..]),
-        ("millrace-releaser", &["millrace-core", "millrace-store"][..]),
-        ("millrace-web", &["millrace-core", "millrace-store"][..]),
+        ("millrace-lambda", &["millrace-core", "millrace-store"][..]),
+        ("millrace-listener", &["millrace-core", "millrace-lambda", "millrace-store"][..]),
+        ("millrace-orchestrator", &["millrace-core", "millrace-lambda", "millrace-store"][..]),
+        ("millrace-signer", &["millrace-core", "millrace-lambda", "millrace-store"][..]),
+        ("millrace-releaser", &["millrace-core", "millrace-lambda", "millrace-store"][..]),
+        ("millrace-web", &["millrace-core", "millrace-lambda", "millrace-store"][..]),
         ("millrace-host", &["millrace-core"][..]),
         ("millrace-sdk", &[][..]),
         ("plugin-source", &["millrace-sdk"][..]),
@@ -120,12 +121,49 @@ fn tests_of_a_function_know_no_other_function() {
 }
 
 #[test]
+fn no_function_links_what_it_does_not_need() {
+    const GIT: &[&str] = &["git2", "libgit2-sys"];
+    const PAGES: &[&str] = &["maud"];
+    const HTTP: &[&str] = &["axum", "lambda_http"];
+    const KEYS: &[&str] = &["sequoia-openpgp", "aws-sdk-kms"];
+    const REPODATA: &[&str] = &["rpmrepo_metadata"];
+    const HOSTS: &[&str] = &["aws-sdk-autoscaling"];
+    const CALLS: &[&str] = &["aws-sdk-lambda"];
+    const SECRETS: &[&str] = &["aws-sdk-secretsmanager"];
+    // Of one machine, of runners; and the older TLS and HTTP that the AWS crates bring along where nobody looks.
+    const NOBODYS: &[&str] = &["rusqlite", "wasmtime", "clap", "aws-lc-sys", "rustls@0.21", "hyper@0.14"];
+    let functions: [(&str, &[&[&str]]); 5] = [
+        ("listener", &[PAGES, KEYS, REPODATA, HOSTS, CALLS]),
+        ("orchestrator", &[GIT, PAGES, KEYS, REPODATA, SECRETS]),
+        ("signer", &[GIT, PAGES, HTTP, REPODATA, HOSTS, CALLS, SECRETS]),
+        ("releaser", &[GIT, PAGES, KEYS, HOSTS, SECRETS]),
+        ("web", &[GIT, KEYS, REPODATA, HOSTS, CALLS, SECRETS]),
+    ];
+    for (function, without) in functions {
+        let package = format!("millrace-{function}");
+        let mut tree = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        tree.args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}", "-p", &package]);
+        let said = tree.args(["--features", "lambda"]).current_dir(house()).output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        let said = String::from_utf8(said.stdout).unwrap();
+        let linked: BTreeSet<String> =
+            said.lines().filter_map(|line| line.split_once(" v")).map(|(name, version)| format!("{name}@{version}")).collect();
+        let is_linked =
+            |name: &str| linked.iter().any(|one| one.starts_with(&format!("{name}{}", if name.contains('@') { "." } else { "@" })));
+        assert!(is_linked("millrace-lambda"), "{package} is no function of AWS Lambda:\n{said}");
+        let odd: Vec<&str> =
+            without.iter().chain([&NOBODYS]).flat_map(|names| names.iter().copied()).filter(|name| is_linked(name)).collect();
+        assert!(odd.is_empty(), "{package} links {odd:?}");
+    }
+}
+
+#[test]
 fn the_house_has_the_rooms_of_its_plan_and_no_others() {
     let plan = BTreeMap::from([
-        ("functions", "core listener orchestrator releaser signer store web"),
+        ("functions", "core lambda listener orchestrator releaser signer store web"),
         ("runners", "arch cli host plugins sdk"),
         ("runners/plugins", "check rpm source"),
-        ("infra", "platforms xtask"),
+        ("infra", "cloud platforms xtask"),
         ("tests", "benches cloud fixtures line simulation stories tidy world"),
     ]);
     for (house, rooms) in plan {

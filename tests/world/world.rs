@@ -167,6 +167,7 @@ impl World {
             ready: Arc::default(),
             released: Arc::new(released),
             incoming: self.folder.path().join("incoming"),
+            ask_again_s: None,
         })
     }
 

@@ -8,6 +8,7 @@
 pub mod build;
 mod digest;
 pub mod header;
+pub mod hosts;
 pub mod log;
 mod names;
 pub mod order;

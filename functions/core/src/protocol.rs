@@ -2,11 +2,12 @@
 //!
 //! | request | body | answer |
 //! |---|---|---|
-//! | `POST /runner/v1/lease` | [`Ask`] | 200 [`Offer`], or 204 where nothing came in time |
+//! | `POST /runner/v1/lease` | [`Ask`] | 200 [`Offer`], or 204 where nothing came in time; its `Retry-After` says when to ask again |
 //! | `POST /runner/v1/renew` | [`Holding`] | 200 [`Renewed`] |
 //! | `POST /runner/v1/log?build=…&task=…&lease=…&offset=…` | bytes | 200 [`Logged`] |
+//! | `POST /runner/v1/upload` | [`Upload`] | 200 [`Place`]; only for the holder of the lease |
 //! | `PUT /runner/v1/blobs/<digest>?build=…&task=…&lease=…` | bytes | 201; only for the holder of the lease |
-//! | `GET /runner/v1/blobs/<digest>` | | 200 bytes; 206 or 416 where it asks for one `Range` |
+//! | `GET /runner/v1/blobs/<digest>` | | 200 bytes; 206 or 416 where it asks for one `Range`; 307 to where they lie |
 //! | `POST /runner/v1/report` | [`Report`] | 200 |
 //!
 //! Every request carries `Authorization: Bearer <token>`. A 401 means that the token is not known, a 409 that the lease is no
@@ -111,6 +112,35 @@ pub struct Renewed {
 pub struct Logged {
     /// Bytes that the log has now.
     pub end: u64,
+}
+
+/// "Where may I put this file?"
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// Who asks.
+    pub holding: Holding,
+    /// What the file is.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// Where a file goes that a runner hands in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "place", rename_all = "kebab-case")]
+pub enum Place {
+    /// Nowhere: the line has it already.
+    Kept,
+    /// To the desk, with `PUT /runner/v1/blobs/<digest>`.
+    Desk,
+    /// To another address, with PUT and these headers, and without the token. The address is good for a while: whoever failed
+    /// asks for another one.
+    Address {
+        /// With a signature in it: as secret as the file.
+        url: String,
+        /// Names and values.
+        headers: Vec<(String, String)>,
+    },
 }
 
 /// The answer to a task.

@@ -119,14 +119,14 @@ pub async fn fetch(
     state: &impl StateStore,
     blobs: &impl BlobStore,
 ) -> Result<(), FetchError> {
-    if waiting(state, &announced.id, &[PushState::Fetching]).await?.is_none() {
+    if waiting(state, &announced.id).await?.is_none() {
         return Ok(());
     }
     let time = fetcher.bounds.time;
     let until = Instant::now() + time;
     match assemble(announced, fetcher, until, state, blobs).await {
         Ok(push) => hand_over(push, state).await,
-        Err(Stop::Refused(refusal)) => refuse(&announced.id, &[PushState::Fetching], refusal.to_string(), state).await,
+        Err(Stop::Refused(refusal)) => refuse(&announced.id, refusal.to_string(), state).await,
         Err(Stop::Passing(error)) if Instant::now() >= until => Err(FetchError::Slow { time, last: Box::new(error) }),
         Err(Stop::Passing(error)) => Err(error),
     }
@@ -136,14 +136,7 @@ pub async fn fetch(
 /// for a push that somebody else has fetched since.
 pub async fn give_up(announced: &Announced, reason: &str, state: &impl StateStore) -> Result<(), FetchError> {
     let reason = format!("not fetched after {DELIVERIES_MAX} tries; push again when this is over: {reason}");
-    refuse(&announced.id, &[PushState::Fetching], reason, state).await
-}
-
-/// The same for an `Effect::Plan`. Records from before there was [`PushState::Fetched`] are planned from
-/// [`PushState::Fetching`].
-pub async fn give_up_planning(announced: &Announced, reason: &str, state: &impl StateStore) -> Result<(), FetchError> {
-    let reason = format!("not planned after {DELIVERIES_MAX} tries; push again when this is over: {reason}");
-    refuse(&announced.id, &[PushState::Fetching, PushState::Fetched], reason, state).await
+    refuse(&announced.id, reason, state).await
 }
 
 async fn assemble(
@@ -187,16 +180,16 @@ fn fits(push: &Push) -> Result<(), Refusal> {
     if bytes > PUSH_BYTES_MAX { Err(Refusal::ManyWords { bytes, bytes_max: PUSH_BYTES_MAX }) } else { Ok(()) }
 }
 
-/// The push's record, where it is still in one of these states.
-async fn waiting(state: &impl StateStore, id: &PushId, states: &[PushState]) -> Result<Option<(PushRecord, Version)>, FetchError> {
+/// The push's record, where nobody has decided about it yet.
+async fn waiting(state: &impl StateStore, id: &PushId) -> Result<Option<(PushRecord, Version)>, FetchError> {
     let (record, version) = load_push(state, id).await?.ok_or_else(|| FetchError::Unknown(id.clone()))?;
-    Ok(states.contains(&record.state).then_some((record, version)))
+    Ok((record.state == PushState::Fetching).then_some((record, version)))
 }
 
 /// Writes that the push was fetched and the wish to plan, on the condition that nobody has decided about this push yet.
 async fn hand_over(push: Push, state: &impl StateStore) -> Result<(), FetchError> {
     let id = push.announced.id.clone();
-    while let Some((mut record, version)) = waiting(state, &id, &[PushState::Fetching]).await? {
+    while let Some((mut record, version)) = waiting(state, &id).await? {
         record.state = PushState::Fetched;
         let fetched = write(Table::Push, id.as_str(), Expect::Version(version), &record, push_marks(&record))?;
         if saved(state, Commit { writes: vec![fetched], effects: vec![Effect::Plan(Box::new(push.clone()))] }).await? {
@@ -206,9 +199,9 @@ async fn hand_over(push: Push, state: &impl StateStore) -> Result<(), FetchError
     Ok(())
 }
 
-/// Refuses a push, on the condition that it is still in one of these states.
-async fn refuse(id: &PushId, states: &[PushState], reason: String, state: &impl StateStore) -> Result<(), FetchError> {
-    while let Some((mut record, version)) = waiting(state, id, states).await? {
+/// Refuses a push, on the condition that nobody has decided about it yet.
+async fn refuse(id: &PushId, reason: String, state: &impl StateStore) -> Result<(), FetchError> {
+    while let Some((mut record, version)) = waiting(state, id).await? {
         record.state = PushState::Refused { reason: reason.clone() };
         let refused = write(Table::Push, id.as_str(), Expect::Version(version), &record, push_marks(&record))?;
         if saved(state, Commit { writes: vec![refused], effects: Vec::new() }).await? {

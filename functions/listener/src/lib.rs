@@ -10,11 +10,13 @@ pub mod answer;
 pub mod checkout;
 pub mod forge;
 mod hooks;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod lookaside;
 pub mod packages;
 mod secret;
 
-pub use checkout::{FetchError, Fetcher, fetch, give_up, give_up_planning};
+pub use checkout::{FetchError, Fetcher, fetch, give_up};
 pub use hooks::{BODY_BYTES_MAX, Clock, Listener, router};
 pub use lookaside::{Offered, Template, offer_source};
 pub use packages::{RegisterError, register};

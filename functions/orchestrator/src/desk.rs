@@ -40,6 +40,9 @@ pub struct Desk<S, B> {
     pub released: Arc<dyn Fn(&PlatformName) -> Repository + Send + Sync>,
     /// A folder for files that are on their way in.
     pub incoming: PathBuf,
+    /// How long a runner that finds nothing waits before it asks again, in seconds. None keeps it on the line: that costs nothing
+    /// where a process runs anyway, and a lot where each moment of it is paid for.
+    pub ask_again_s: Option<u32>,
 }
 
 /// The routes of `protocol`.
@@ -48,6 +51,7 @@ pub fn router<S: StateStore, B: BlobStore>(desk: Desk<S, B>) -> Router {
         .route("/runner/v1/lease", post(lease::lease::<S, B>))
         .route("/runner/v1/renew", post(renew::<S, B>))
         .route("/runner/v1/report", post(report::<S, B>))
+        .route("/runner/v1/upload", post(files::place::<S, B>))
         .layer(DefaultBodyLimit::max(JSON_BYTES_MAX));
     let bytes =
         Router::new().route("/runner/v1/log", post(log::append::<S, B>)).layer(DefaultBodyLimit::max(log::CHUNK_BYTES_MAX)).route(
@@ -146,12 +150,12 @@ pub(crate) async fn holds<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner, 
 
 /// Whether the runner has this lease of a task now.
 fn has(task: &Task, runner: &Runner, holding: &Holding) -> bool {
-    task.lease().is_some_and(|lease| lease.number == holding.lease && lease.runner == runner.name)
+    task.lease().is_some_and(|lease| lease.number == holding.lease && runner.is(&lease.runner))
 }
 
 /// Whether it once had it.
 fn had(task: &Task, runner: &Runner, holding: &Holding) -> bool {
-    task.attempts.iter().any(|attempt| attempt.number == holding.lease && attempt.runner == runner.name)
+    task.attempts.iter().any(|attempt| attempt.number == holding.lease && runner.is(&attempt.runner))
 }
 
 fn over(holding: &Holding) -> Denied {

@@ -1,13 +1,21 @@
 //! Plans builds, and keeps the lease desk that runners talk to; a tick does what time alone decides.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[cfg(feature = "lambda")]
+mod demand;
 mod desk;
+#[cfg(feature = "lambda")]
+mod groups;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 mod plan;
+mod released;
 mod runners;
 mod tick;
 mod trouble;
 
 pub use desk::{Desk, router};
-pub use plan::{PlanFailure, Registered, plan};
-pub use runners::{Runner, RunnerError, Token, add_runner, remove_runner};
+pub use plan::{PlanFailure, Registered, give_up, plan};
+pub use released::released_repository;
+pub use runners::{Runner, RunnerError, Token, add_runner, add_shared_runner, remove_runner};
 pub use tick::tick;

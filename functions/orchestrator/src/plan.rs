@@ -7,6 +7,7 @@ use millrace_core::push::{Package, Push, PushRecord, PushState};
 use millrace_core::{Digest, PluginName, Timestamp};
 use millrace_store::builds::{create_builds, load_push};
 use millrace_store::records::{all, get};
+use millrace_store::state::DELIVERIES_MAX;
 use millrace_store::{SaveError, StateError, StateStore, Table, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,9 +41,25 @@ pub enum PlanFailure {
 ///
 /// What the push's author must mend is kept with the push as its refusal; only the store's trouble is an error.
 pub async fn plan(push: &Push, state: &impl StateStore, now: Timestamp) -> Result<(), PlanFailure> {
+    settle(push, None, state, now).await
+}
+
+/// Refuses a push that nobody has planned by now, because it was tried often enough. Records from before there was
+/// [`PushState::Fetched`] are refused from [`PushState::Fetching`].
+pub async fn give_up(push: &Push, reason: &str, state: &impl StateStore, now: Timestamp) -> Result<(), PlanFailure> {
+    let reason = format!("not planned after {DELIVERIES_MAX} tries; push again when this is over: {reason}");
+    settle(push, Some(reason), state, now).await
+}
+
+/// Decides about a push, or refuses it for this reason; and writes that down, unless somebody else has decided.
+async fn settle(push: &Push, given_up: Option<String>, state: &impl StateStore, now: Timestamp) -> Result<(), PlanFailure> {
     let mut tries = 0;
     while let Some((mut record, version)) = unplanned(push, state).await? {
-        let builds = match decide(push, state, now).await? {
+        let decided = match &given_up {
+            Some(reason) => Err(reason.clone()),
+            None => decide(push, state, now).await?,
+        };
+        let builds = match decided {
             Ok(builds) => {
                 record.state = PushState::Planned { builds: builds.iter().map(|build| build.id.clone()).collect() };
                 builds
@@ -159,6 +176,22 @@ mod tests {
         keep(&store, Expect::Absent, refused.clone()).await;
         plan(&push(), &store, NOW).await.unwrap();
         assert_eq!(record(&store).await.0.state, refused, "what was decided stays");
+    }
+
+    #[tokio::test]
+    async fn giving_up_refuses_what_is_not_planned_and_leaves_what_is_decided() {
+        for state in [PushState::Fetching, PushState::Fetched] {
+            let store = MemoryStore::new();
+            keep(&store, Expect::Absent, state).await;
+            give_up(&push(), "the store is full", &store, NOW).await.unwrap();
+            let reason = "not planned after 10 tries; push again when this is over: the store is full".to_owned();
+            assert_eq!(record(&store).await.0.state, PushState::Refused { reason });
+        }
+        let store = MemoryStore::new();
+        let planned = PushState::Planned { builds: Vec::new() };
+        keep(&store, Expect::Absent, planned.clone()).await;
+        give_up(&push(), "too slow", &store, NOW).await.unwrap();
+        assert_eq!(record(&store).await.0.state, planned);
     }
 
     #[tokio::test]

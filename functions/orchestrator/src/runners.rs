@@ -17,6 +17,21 @@ pub struct Runner {
     pub token: Digest,
     /// When it was added.
     pub added: Timestamp,
+    /// Whether its token is good for any number of machines, as hosts that come and go have one between them: each calls itself by
+    /// this name, a dot, and something of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
+}
+
+impl Runner {
+    /// Whether whoever has the token may call itself so.
+    pub(crate) fn is(&self, name: &RunnerName) -> bool {
+        if !self.shared {
+            return self.name == *name;
+        }
+        let own = name.as_str().strip_prefix(self.name.as_str()).and_then(|rest| rest.strip_prefix('.'));
+        own.is_some_and(|own| !own.is_empty())
+    }
 }
 
 /// A runner's secret. Never shown but once, by whoever makes it.
@@ -73,7 +88,22 @@ pub async fn add_runner(
     token: &Token,
     now: Timestamp,
 ) -> Result<(), RunnerError> {
-    let runner = Runner { name: name.clone(), arch, token: token.digest(), added: now };
+    add(state, Runner { name: name.clone(), arch, token: token.digest(), added: now, shared: false }).await
+}
+
+/// Adds any number of runners that share this token, and call themselves by this name, a dot, and something of their own.
+pub async fn add_shared_runner(
+    state: &impl StateStore,
+    name: &RunnerName,
+    arch: Arch,
+    token: &Token,
+    now: Timestamp,
+) -> Result<(), RunnerError> {
+    add(state, Runner { name: name.clone(), arch, token: token.digest(), added: now, shared: true }).await
+}
+
+async fn add(state: &impl StateStore, runner: Runner) -> Result<(), RunnerError> {
+    let name = &runner.name;
     let mark = Mark { index: by_token(&runner.token), sort: name.to_string() };
     let write = write(Table::Runner, name.as_str(), Expect::Absent, &runner, vec![mark]).map_err(SaveError::State)?;
     match state.save(Commit { writes: vec![write], effects: Vec::new() }).await {
@@ -99,5 +129,7 @@ pub async fn remove_runner(state: &impl StateStore, name: &RunnerName) -> Result
 pub(crate) async fn runner_of(state: &impl StateStore, token: &Token) -> Result<Option<Runner>, StateError> {
     let found = state.marked(&by_token(&token.digest()), None, 1).await?;
     let Some(marked) = found.first() else { return Ok(None) };
-    Ok(get(state, Table::Runner, &marked.key.id).await?.map(|(runner, _)| runner))
+    let runner: Option<(Runner, _)> = get(state, Table::Runner, &marked.key.id).await?;
+    // A mark may be a moment old, and it is the record that counts.
+    Ok(runner.map(|(runner, _)| runner).filter(|runner| runner.token == token.digest()))
 }

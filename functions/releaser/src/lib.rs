@@ -7,6 +7,8 @@
 
 mod generation;
 mod history;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 mod package;
 mod publish;
 mod repodata;
@@ -15,7 +17,7 @@ mod serve;
 
 pub use generation::{Entry, FileRef, Generation, Repository};
 pub use history::{Past, history};
-pub use publish::{Changed, ReleaseError, Seal, SealError, prepare, publish, release, rollback, withdraw};
+pub use publish::{Changed, ReleaseError, Seal, SealError, give_up, prepare, publish, release, rollback, withdraw};
 pub use root::{Released, current};
 pub use serve::router;
 

@@ -108,6 +108,24 @@ pub async fn release<S: StateStore, B: BlobStore>(
     }
 }
 
+/// Takes an order back, and tells the build; where it is out by now the build hears that instead. An error is passing.
+pub async fn give_up<S: StateStore, B: BlobStore>(
+    order: &ReleaseOrder,
+    reason: &str,
+    state: &S,
+    blobs: &B,
+    now: Timestamp,
+) -> Result<(), ReleaseError> {
+    let event = match withdraw(order, blobs).await? {
+        Some(Released { generation, number }) => Event::Released { order: order.id, generation, number },
+        None => Event::ReleaseRefused { order: order.id, reason: reason.to_owned() },
+    };
+    match advance(state, &order.build, event, now).await {
+        Ok(_) | Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Puts an order's packages into the repositories. Answers the generation that first had them.
 pub async fn publish(
     order: &ReleaseOrder,

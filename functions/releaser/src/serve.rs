@@ -46,15 +46,18 @@ const FOR_ONE_VISITOR: &str = "no-store";
 /// them that clients are still busy with. Each may have some tens of megabytes.
 const AT_HAND_MAX: usize = 8;
 
-/// The routes, to be nested at `/repo`.
-pub fn router<B: BlobStore>(blobs: B) -> Router {
-    Router::new().route("/{platform}/{*path}", get(serve::<B>)).with_state(Shelf { blobs, at_hand: Arc::default() })
+/// The routes, to be nested at `/repo`. `url` is the address of the line without a slash at its end; where it is not known, each
+/// client is told the one that it came by.
+pub fn router<B: BlobStore>(blobs: B, url: Option<String>) -> Router {
+    let base = url.map(|url| format!("{url}{MOUNT}").into());
+    Router::new().route("/{platform}/{*path}", get(serve::<B>)).with_state(Shelf { blobs, base, at_hand: Arc::default() })
 }
 
 /// Generations, read once.
 #[derive(Clone)]
 struct Shelf<B> {
     blobs: B,
+    base: Option<Arc<str>>,
     at_hand: Arc<Mutex<AtHand>>,
 }
 
@@ -109,12 +112,13 @@ async fn serve<B: BlobStore>(
     Path((platform, path)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    match find(&shelf, &platform, &path, &base_url(&headers)).await {
+    let base = shelf.base.as_deref().map_or_else(|| base_url(&headers), str::to_owned);
+    match find(&shelf, &platform, &path, &base).await {
         Ok(Found::Text(text)) => {
             let kinds = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, FOR_ONE_VISITOR)];
             (kinds, text).into_response()
         }
-        Ok(Found::File(file, cache)) => file::send(shelf.blobs, &method, &headers, file, &path, cache),
+        Ok(Found::File(file, cache)) => file::send(shelf.blobs, &method, &headers, file, &path, cache).await,
         Ok(Found::Nothing) => (StatusCode::NOT_FOUND, format!("platform {platform} has no {path}\n")).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }

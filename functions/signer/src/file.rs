@@ -32,6 +32,8 @@ struct Signed {
     front: Vec<u8>,
     /// The bytes that were signed.
     header: Vec<u8>,
+    /// Of the key that signed them.
+    certificate: Cert,
 }
 
 /// Signs one file of an order. Twice the same comes to the same bytes.
@@ -59,7 +61,7 @@ pub(crate) async fn sign_file(
     let (digest, written) = blobs.compose(&[Part::Bytes(signed.front), rest]).await.map_err(trouble)?;
 
     let head = head_bytes(&digest, written, blobs).await.map_err(trouble)?;
-    if written != size || !is_signed_head(&head, &signed.header, &keys.certificate(&order.key)?) {
+    if written != size || !is_signed_head(&head, &signed.header, &signed.certificate) {
         return Err(wrong(Problem::Written(digest)));
     }
     Ok(SignedFile { unsigned: file.digest, signed: digest, size })
@@ -124,7 +126,7 @@ async fn sign_head(keys: impl Keys, key: KeyName, signed_s: u64, bytes: Vec<u8>)
         let head = read_head(&bytes).expect("it was checked");
         let made = sign_bytes(&keys, &key, head.header.bytes, signed_s)?;
         let front = [&bytes[..LEAD_BYTES], &with_signature(&head.signature, &made.packet, made.legacy)].concat();
-        Ok(Signed { front, header: head.header.bytes.to_vec() })
+        Ok(Signed { front, header: head.header.bytes.to_vec(), certificate: keys.certificate(&key)? })
     };
     let stopped = |error| KeyError::Unavailable { key: name, source: io::Error::other(error) };
     tokio::task::spawn_blocking(work).await.map_err(stopped)?

@@ -9,6 +9,10 @@
 mod file;
 mod header;
 mod keys;
+#[cfg(feature = "lambda")]
+mod kms;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -147,6 +151,15 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
             Ok(Answer::NotWanted(refused.to_string()))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells the build that its order is given up; not where it does not want it any more. An error is passing.
+pub async fn give_up(order: &SignOrder, reason: &str, state: &impl StateStore, now: Timestamp) -> Result<(), AdvanceError> {
+    let event = Event::SignRefused { order: order.id, reason: reason.to_owned() };
+    match advance(state, &order.build, event, now).await {
+        Ok(_) | Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

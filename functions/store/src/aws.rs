@@ -26,14 +26,16 @@ const CALL_MAX: Duration = Duration::from_secs(120);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// What clients are made from. Credentials come from where AWS programs look for them: environment, profile, or the machine's
-/// role; the region too. With `endpoint`, everything goes to that address instead of the service's own.
+/// role; the region too. With `endpoint`, everything goes to that address instead of the service's own; `AWS_ENDPOINT_URL` does the
+/// same, and `AWS_ENDPOINT_URL_` and a service's name for that service.
 ///
 /// Throttling and answers of the kind 5xx are tried again, with pauses that grow and have jitter, inside a deadline (AWS SDKs and
 /// Tools Reference Guide, "Retry behavior").
 pub async fn sdk_config(endpoint: Option<&str>) -> SdkConfig {
     let client = aws_smithy_http_client::Builder::new();
     // Reading the machine's certificates takes milliseconds that a function of the cloud starts with: only where they are used.
-    let client = match endpoint {
+    let told = std::env::var("AWS_ENDPOINT_URL").ok();
+    let client = match endpoint.or(told.as_deref()) {
         Some(plain) if plain.starts_with("http://") => client.build_http(),
         Some(_) | None => client.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https(),
     };

@@ -45,6 +45,19 @@ impl fmt::Debug for Address {
     }
 }
 
+/// The value of `Content-Disposition` that makes something a download of this name, whatever is in it (RFC 6266, 4.1; RFC 8187,
+/// 3.2).
+pub fn as_download(name: &str) -> String {
+    let mut said = "attachment; filename*=UTF-8''".to_owned();
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => said.push(char::from(byte)),
+            other => said.push_str(&format!("%{other:02X}")),
+        }
+    }
+    said
+}
+
 /// The store did not answer as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
@@ -109,8 +122,13 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
     fn fetch(&self, digest: &Digest, to: &Path) -> impl Future<Output = Result<(), BlobError>> + Send;
 
     /// Where whoever knows the address may read a blob with GET for so long, without asking this program; none where a store has
-    /// no such addresses. Whether there is such a blob is not looked at.
-    fn read_address(&self, _digest: &Digest, _valid: Duration) -> impl Future<Output = Result<Option<Address>, BlobError>> + Send {
+    /// no such addresses. Whether there is such a blob is not looked at. With a name, what is read there is a download of that name.
+    fn read_address(
+        &self,
+        _digest: &Digest,
+        _valid: Duration,
+        _name: Option<&str>,
+    ) -> impl Future<Output = Result<Option<Address>, BlobError>> + Send {
         async { Ok(None) }
     }
 
@@ -173,4 +191,15 @@ pub(crate) fn check_pointer(name: &str, bytes: &[u8]) -> Result<(), SwapError> {
     }
     let problem = format!("the pointer `{name}` would have {} bytes, at most {POINTER_BYTES_MAX} fit", bytes.len());
     Err(BlobError::Io(std::io::Error::new(std::io::ErrorKind::InvalidInput, problem)).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_download_has_its_name_whatever_is_in_it() {
+        assert_eq!(as_download("gcc-c++-14.rpm"), "attachment; filename*=UTF-8''gcc-c%2B%2B-14.rpm");
+        assert_eq!(as_download("a\"\r\nb.rpm"), "attachment; filename*=UTF-8''a%22%0D%0Ab.rpm");
+    }
 }

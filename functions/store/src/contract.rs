@@ -79,6 +79,7 @@ macro_rules! state_contract {
             settling_twice_does_no_harm
             a_letter_may_be_settled_after_it_came_again
             a_letter_that_nobody_settles_is_set_aside
+            a_letter_that_was_put_back_is_delivered_as_if_it_never_was
             a_letter_is_taken_by_one
             letters_are_numbered_anew_for_ever
         }

@@ -22,7 +22,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+pub use letters::posted;
 pub use table::CreateError;
+
+impl DynamoDb {
+    /// A letter as it is now (strongly consistent); none once it is settled. It may be one that was set aside.
+    pub async fn letter(&self, id: LetterId) -> Result<Option<Letter>, StateError> {
+        self.load_letter(id).await
+    }
+}
 
 /// Attributes by their names.
 type Item = HashMap<String, AttributeValue>;
@@ -106,5 +114,13 @@ impl StateStore for DynamoDb {
 
     async fn set_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
         self.letters_aside(limit).await
+    }
+
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+        self.letters_out(limit).await
+    }
+
+    async fn put_back(&self, letter: LetterId, now: Timestamp) -> Result<bool, StateError> {
+        self.put_letter_back(letter, now).await
     }
 }

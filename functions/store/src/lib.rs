@@ -12,9 +12,11 @@ mod advance;
 pub mod aws;
 pub mod blob;
 pub mod builds;
+#[cfg(feature = "contract")]
 pub mod contract;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+#[cfg(feature = "local")]
 pub mod local;
 pub mod memory;
 pub mod orders;
@@ -24,7 +26,7 @@ pub mod s3;
 pub mod state;
 
 pub use advance::{AdvanceError, advance};
-pub use blob::{Address, BlobError, BlobStore, Part, PointerVersion, SwapError, pieces};
+pub use blob::{Address, BlobError, BlobStore, Part, PointerVersion, SwapError, as_download, pieces};
 pub use state::{
     Commit, Expect, Key, Letter, LetterId, Mark, Marked, Record, SaveError, StateError, StateStore, Table, Version, Write,
 };

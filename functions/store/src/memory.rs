@@ -278,6 +278,23 @@ impl StateStore for MemoryStore {
         };
         self.state("set_aside", read).await
     }
+
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+        let read = |held: &mut Held| {
+            let out = held.letters.iter().filter(|(_, posted)| !posted.set_aside);
+            Ok(out.take(limit).map(|(id, posted)| posted.letter(*id)).collect())
+        };
+        self.state("unsettled", read).await
+    }
+
+    async fn put_back(&self, letter: LetterId, now: Timestamp) -> Result<bool, StateError> {
+        let change = |held: &mut Held| {
+            let Some(posted) = held.letters.get_mut(&letter) else { return Ok(false) };
+            *posted = Posted { effect: posted.effect.clone(), hidden_until: now, deliveries: 0, set_aside: false };
+            Ok(true)
+        };
+        self.state("put_back", change).await
+    }
 }
 
 impl BlobStore for MemoryStore {

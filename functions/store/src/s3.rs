@@ -200,8 +200,8 @@ impl BlobStore for S3 {
         written
     }
 
-    async fn read_address(&self, digest: &Digest, valid: Duration) -> Result<Option<Address>, BlobError> {
-        self.address_to_read(digest, valid).await.map(Some)
+    async fn read_address(&self, digest: &Digest, valid: Duration, name: Option<&str>) -> Result<Option<Address>, BlobError> {
+        self.address_to_read(digest, valid, name).await.map(Some)
     }
 
     async fn write_address(&self, digest: &Digest, size: u64, valid: Duration) -> Result<Option<Address>, BlobError> {

@@ -160,6 +160,18 @@ pub struct Letter {
     pub deliveries: u32,
 }
 
+impl Letter {
+    /// Whether it was delivered as often as a letter may be: whoever cannot act on it now gives it up.
+    pub const fn is_last(&self) -> bool {
+        self.deliveries >= DELIVERIES_MAX
+    }
+
+    /// What whoever waits for its effect is told when it is given up because of this.
+    pub fn given_up(problem: &str) -> String {
+        format!("{problem} (given up after {DELIVERIES_MAX} deliveries)")
+    }
+}
+
 /// The store did not answer as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -228,6 +240,12 @@ pub trait StateStore: Clone + Send + Sync + 'static {
 
     /// Letters that were set aside.
     fn set_aside(&self, limit: usize) -> impl Future<Output = Result<Vec<Letter>, StateError>> + Send;
+
+    /// Letters that are neither settled nor set aside, whether or not somebody has taken them. May be a moment old.
+    fn unsettled(&self, limit: usize) -> impl Future<Output = Result<Vec<Letter>, StateError>> + Send;
+
+    /// Makes a letter due from `now` on, as if it had never been delivered, wherever it lies; false where it is settled.
+    fn put_back(&self, letter: LetterId, now: Timestamp) -> impl Future<Output = Result<bool, StateError>> + Send;
 }
 
 /// Refuses a commit that not every store takes: too many writes, a record or an effect too large (each effect is an item of the

@@ -5,7 +5,7 @@
 //! | `/` | builds, and pushes that no build came of, the newest first |
 //! | `/builds/{id}` | a build: its tasks, their attempts, its files |
 //! | `/builds/{id}/tasks/{task}/log?attempt=` | the end of a log in a page |
-//! | `…/log.txt?attempt=&tail=&follow=1` | all of a log as text, its last bytes, or as it grows |
+//! | `…/log.txt?attempt=&tail=&from=&follow=1` | all of a log as text, its last bytes, those from one on, or as it grows; where it comes in parts, `Link` names the next |
 //! | `/builds/{id}/files/{name}` | a file that a task handed over |
 //! | `/packages`, `/packages/{name}` | packages, and how far each is on each platform |
 //! | `/platforms`, `/platforms/{name}` | platforms |
@@ -20,6 +20,8 @@
 mod api;
 mod files;
 mod find;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 mod layout;
 mod logs;
 mod pages;
@@ -44,6 +46,9 @@ pub struct Web<S, B> {
     pub blobs: B,
     /// The line's clock.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Most bytes of a log in one answer, where an answer must be whole before any of it is sent: a long log comes in parts there,
+    /// and none is followed.
+    pub part_bytes: Option<u64>,
 }
 
 impl<S, B> Web<S, B> {

@@ -68,6 +68,8 @@ pub(crate) struct Which {
     pub(crate) attempt: Option<String>,
     /// Only the last so many bytes of what is there.
     tail: Option<String>,
+    /// Only what comes after so many bytes.
+    from: Option<String>,
     /// `1` for what is written later as well, until the attempt ends.
     follow: Option<String>,
 }
@@ -122,20 +124,27 @@ pub(crate) async fn text<S: StateStore, B: BlobStore>(
     Query(which): Query<Which>,
 ) -> Result<Response, Problem> {
     let log = find_log(&web.state, &build, &task, which.attempt.as_deref()).await?;
-    let bad = |_| Problem::Bad("`tail` is no number of bytes.".to_owned());
-    let tail: Option<u64> = which.tail.map(|tail| tail.parse().map_err(bad)).transpose()?;
     let size = log.index.size();
-    let from = tail.map_or(0, |tail| size.saturating_sub(tail));
+    let tail = bytes("tail", which.tail)?.map_or(0, |tail| size.saturating_sub(tail));
+    let from = bytes("from", which.from)?.unwrap_or(0).clamp(tail, size.max(tail));
     let content_type = (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned());
-    if which.follow.as_deref() == Some("1") && log.runs() {
+    if which.follow.as_deref() == Some("1") && log.runs() && web.part_bytes.is_none() {
         // nginx would collect what comes slowly; this header (its documentation, proxy_buffering) tells it not to.
         let headers = [content_type, (HeaderName::from_static("x-accel-buffering"), "no".to_owned())];
         let lines = followed(web, log, from, followers.enter()?);
         return Ok((headers, Body::from_stream(lines)).into_response());
     }
-    let parts = part(&log.index, from..size);
-    let headers = [content_type, (header::CONTENT_LENGTH, (size - from).to_string())];
-    Ok((headers, Body::from_stream(read(web.blobs, parts))).into_response())
+    let to = web.part_bytes.map_or(size, |bytes| size.min(from.saturating_add(bytes)));
+    let parts = part(&log.index, from..to);
+    let headers = [content_type, (header::CONTENT_LENGTH, (to - from).to_string())];
+    let next = format!("<log.txt?attempt={}&from={to}>; rel=\"next\"", log.attempt);
+    let next = (to < size || log.runs()).then_some([(header::LINK, next)]);
+    Ok((headers, next, Body::from_stream(read(web.blobs, parts))).into_response())
+}
+
+/// A number of bytes that a reader asked for.
+fn bytes(name: &str, said: Option<String>) -> Result<Option<u64>, Problem> {
+    said.map(|said| said.parse().map_err(|_| Problem::Bad(format!("`{name}` is no number of bytes.")))).transpose()
 }
 
 /// A log from `from` on, until its attempt has ended or it was followed for long enough. Nothing is read while the reader takes

@@ -282,6 +282,25 @@ async fn a_long_log_is_shown_from_its_end_and_given_whole_as_text() {
 }
 
 #[tokio::test]
+async fn a_log_comes_in_parts_where_an_answer_must_be_whole_and_each_names_the_next() {
+    let world = World::busy().await;
+    let pigz = of("pigz").id;
+    world.keep_log(&format!("{pigz}/rpm@x86_64/1"), &[b"0123456789", b"abcdef"]).await;
+    let mut path = "log.txt?follow=1".to_owned();
+    let mut parts = Vec::new();
+    for _ in 0..4 {
+        let request = Request::get(format!("/builds/{pigz}/tasks/rpm@x86_64/{path}")).body(Body::empty()).unwrap();
+        let answer = world.router_of(Some(6)).oneshot(request).await.unwrap();
+        let next = answer.headers()["link"].to_str().unwrap().to_owned();
+        path = next.strip_prefix('<').and_then(|next| next.strip_suffix(r#">; rel="next""#)).unwrap().to_owned();
+        let bytes = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        parts.push(String::from_utf8(bytes.to_vec()).unwrap());
+    }
+    assert_eq!(parts, ["012345", "6789ab", "cdef", ""], "and the task still runs, so there may be more");
+    assert_eq!(path, "log.txt?attempt=1&from=16");
+}
+
+#[tokio::test]
 async fn a_log_is_followed_until_its_attempt_ends() {
     let world = World::busy().await;
     let pigz = of("pigz").id;

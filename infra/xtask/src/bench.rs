@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 /// Measures; with `json`, rows for programs are all that is printed on standard output.
 pub fn bench(folders: &Folders, yes: bool, json: bool, names: &[String]) -> Result<()> {
     setup::set_up(folders, setup::For::Line, yes)?;
-    build::workspace(folders)?;
+    build::workspace(folders, false)?;
     build::guests(folders)?;
     build::example_guests(folders)?;
     root::ask_once_for_all()?;

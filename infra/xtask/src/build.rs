@@ -21,10 +21,13 @@ const WORKSPACE_S: u64 = 640;
 /// The variable that says where cargo builds.
 pub const TARGET_DIR: &str = "CARGO_TARGET_DIR";
 
-/// Builds the `millrace` command and all that it is made of.
-pub fn workspace(folders: &Folders) -> Result<()> {
-    let mut cargo = cargo(folders, "build");
-    cargo.args(SELECTION);
+/// What chooses the functions of the cloud, and commands that work on a line there, beside everything else.
+pub const CLOUD: [&str; 2] = ["--features", "millrace-tests/cloud"];
+
+/// Builds the `millrace` command and all that it is made of; with the cloud's parts where they are asked for.
+pub fn workspace(folders: &Folders, cloud: bool) -> Result<()> {
+    let mut cargo = self::cargo(folders, "build");
+    cargo.args(SELECTION).args(CLOUD.iter().filter(|_| cloud));
     let guess_s = progress::on_all_cores(WORKSPACE_S);
     progress::timed(folders, "build", "build the workspace", guess_s, |progress| counted(folders, "build", cargo, progress))?;
     let millrace = folders.millrace();
@@ -91,7 +94,7 @@ pub fn variable_of_target(target: &str, what: &str) -> String {
 }
 
 /// Runs cargo and counts what it has built. How much there is to build it tells to nobody; the last run's count is as good.
-fn counted(folders: &Folders, name: &str, mut cargo: Command, progress: &Progress) -> Result<()> {
+pub fn counted(folders: &Folders, name: &str, mut cargo: Command, progress: &Progress) -> Result<()> {
     let log = folders.log(name);
     crate::folders::write(&log, "")?;
     cargo.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stdout(Stdio::piped());

@@ -1,7 +1,8 @@
-//! The emulator of AWS that the tests of the cloud speak to: installed from PyPI into a folder of its own, started on the loopback
-//! interface, and stopped with whoever started it.
+//! The emulators of AWS that the tests of the cloud speak to: installed from PyPI into a folder of their own, started on the loopback
+//! interface, and stopped with whoever started them. And the linters of the cloud's template.
 
 use crate::command::{self, logged};
+use crate::deploy::{Outputs, deploy_to_emulator, template_of};
 use crate::folders::{self, Folders};
 use crate::progress;
 use anyhow::{Context, Result};
@@ -16,12 +17,56 @@ const SERVICES: &str = "MILLRACE_TEST_AWS";
 /// What is installed, with the digest of each file.
 const REQUIREMENTS: &str = "tests/cloud/requirements.txt";
 
+/// The same for the linters, whose needs contradict the emulator's.
+const LINTERS: &str = "tests/cloud/lint-requirements.txt";
+
 /// It starts in some seconds; on a loaded machine in ten.
 const START_MAX: Duration = Duration::from_secs(90);
 
+/// Where tests find the services that heed every permission: an address.
+const STRICT: &str = "MILLRACE_TEST_AWS_STRICT";
+/// The stack that the real template made there.
+const STACK: &str = "MILLRACE_TEST_STACK";
+/// What it says of itself, as JSON.
+const OUTPUTS: &str = "MILLRACE_TEST_OUTPUTS";
+/// A folder with the functions' programs.
+const FUNCTIONS: &str = "MILLRACE_FUNCTIONS";
+
+/// A folder with the packages that go from push to release there.
+const PACKAGES: &str = "MILLRACE_TEST_PACKAGES";
+
+/// What the tests of the cloud need: services for the stores, and others in which the line is deployed.
+#[derive(Debug)]
+pub struct Services {
+    easy: Emulator,
+    strict: Emulator,
+    stack: &'static str,
+    outputs: Outputs,
+    packages: PathBuf,
+}
+
+impl Services {
+    /// Starts both, and deploys.
+    pub fn start(folders: &Folders) -> Result<Self> {
+        let easy = Emulator::start(folders, "emulator", &[])?;
+        let strict = Emulator::start(folders, "strict", &[("AUTH", "true")])?;
+        let stack = "line";
+        let outputs = deploy_to_emulator(folders, &strict.endpoint, stack)?;
+        let packages = crate::demo::packages(folders)?;
+        Ok(Self { easy, strict, stack, outputs, packages })
+    }
+
+    /// Tells tests where they are.
+    pub fn environment(&self, folders: &Folders, command: &mut Command) {
+        command.env(SERVICES, &self.easy.endpoint).env(STRICT, &self.strict.endpoint).env(STACK, self.stack);
+        command.env(OUTPUTS, serde_json::json!(self.outputs).to_string());
+        command.env(FUNCTIONS, folders.target.join("debug")).env(PACKAGES, &self.packages);
+    }
+}
+
 /// An emulator that runs as long as this lives.
 #[derive(Debug)]
-pub struct Emulator {
+struct Emulator {
     endpoint: String,
     server: Child,
     watchdog: Child,
@@ -29,14 +74,14 @@ pub struct Emulator {
 
 impl Emulator {
     /// Installs it where it is not there, and starts it.
-    pub fn start(folders: &Folders) -> Result<Self> {
-        let program = installed(folders)?;
+    fn start(folders: &Folders, name: &str, wishes: &[(&str, &str)]) -> Result<Self> {
+        let program = installed(folders)?.join("ministack");
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let endpoint = format!("http://{address}");
-        let log = folders.log("emulator");
+        let log = folders.log(name);
         folders::write(&log, "")?;
         let file = std::fs::File::create(&log)?;
-        let state = folders.cache.join("cloud/state");
+        let state = folders.cache.join("cloud/state").join(name);
         folders::fresh(&state)?;
         let mut emulator = Command::new(&program);
         emulator
@@ -47,6 +92,7 @@ impl Emulator {
             .env("GATEWAY_PORT", address.port().to_string())
             // What it starts itself finds it here, and nothing of the real services.
             .env("AWS_ENDPOINT_URL", &endpoint)
+            .envs(wishes.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
@@ -55,11 +101,6 @@ impl Emulator {
         let mut started = Self { endpoint, server, watchdog };
         command::wait_until_it_listens(&mut started.server, "the emulator of AWS", &address.to_string(), &log, START_MAX)?;
         Ok(started)
-    }
-
-    /// Tells tests where it is.
-    pub fn environment(&self, command: &mut Command) {
-        command.env(SERVICES, &self.endpoint);
     }
 }
 
@@ -72,24 +113,41 @@ impl Drop for Emulator {
     }
 }
 
-/// The emulator's program, installed where another version or none is there.
-fn installed(folders: &Folders) -> Result<PathBuf> {
-    let place = folders.cache.join("cloud/emulator");
-    let (program, stamp) = (place.join("bin/ministack"), place.join("installed.txt"));
-    let requirements = folders.workspace.join(REQUIREMENTS);
+/// Where the programs of the emulator and of AWS itself lie, installed where another version or none is there.
+pub fn installed(folders: &Folders) -> Result<PathBuf> {
+    from_pypi(folders, "emulator", "install the emulator of AWS", REQUIREMENTS)
+}
+
+/// A folder with programs from PyPI, each file by its digest.
+fn from_pypi(folders: &Folders, name: &str, title: &str, requirements: &str) -> Result<PathBuf> {
+    let place = folders.cache.join("cloud").join(name);
+    let (programs, stamp) = (place.join("bin"), place.join("installed.txt"));
+    let requirements = folders.workspace.join(requirements);
     let wanted = std::fs::read_to_string(&requirements).with_context(|| requirements.display().to_string())?;
-    if program.is_file() && std::fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
-        return Ok(program);
+    if programs.is_dir() && std::fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
+        return Ok(programs);
     }
     folders::remove(&place)?;
-    progress::timed(folders, "emulator", "install the emulator of AWS", 40, |progress| {
+    progress::timed(folders, name, title, 40, |progress| {
         progress.set("making a place for it");
         logged(Command::new("python3").args(["-m", "venv"]).arg(&place), &folders.log("venv"))?;
         progress.set("downloading");
-        let mut pip = Command::new(place.join("bin/pip"));
+        let mut pip = Command::new(programs.join("pip"));
         pip.args(["--disable-pip-version-check", "install", "--quiet", "--require-hashes", "--only-binary", ":all:", "-r"]);
         logged(pip.arg(&requirements), &folders.log("pip"))
     })?;
     folders::write(&stamp, wanted)?;
-    Ok(program)
+    Ok(programs)
+}
+
+/// Checks the cloud's template with the linters of its field. What they are told to pass over stands in the template, with the reason.
+pub fn lint(folders: &Folders) -> Result<()> {
+    let programs = from_pypi(folders, "linters", "install the linters of the template", LINTERS)?;
+    let template = template_of(folders)?;
+    let mut cfn_lint = Command::new(programs.join("cfn-lint"));
+    cfn_lint.args(["--include-checks", "I", "--regions", "us-east-1", "--template"]).arg(&template);
+    progress::timed(folders, "cfn-lint", "the template (cfn-lint)", 5, |_| logged(&mut cfn_lint, &folders.log("cfn-lint")))?;
+    let mut checkov = Command::new(programs.join("checkov"));
+    checkov.args(["--framework", "cloudformation", "--skip-download", "--compact", "--quiet", "--file"]).arg(&template);
+    progress::timed(folders, "checkov", "the template (checkov)", 10, |_| logged(&mut checkov, &folders.log("checkov")))
 }

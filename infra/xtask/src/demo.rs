@@ -72,7 +72,7 @@ pub fn demo(folders: &Folders, wishes: &Wishes) -> Result<()> {
     let begin = Instant::now();
     headline("1. What the line needs, and the line itself");
     setup::set_up(folders, setup::For::Line, wishes.yes)?;
-    build::workspace(folders)?;
+    build::workspace(folders, false)?;
     build::guests(folders)?;
     platform_for(folders, wishes)?;
     archives(folders)?;
@@ -157,13 +157,7 @@ fn build_package(
     versions: &[(&str, &str)],
 ) -> Result<()> {
     let work = places.at("work").join(package);
-    copy_folder(&folders.workspace.join("tests/fixtures/packages").join(package), &work)?;
-    let spec = work.join(format!("{package}.spec"));
-    let text = with_versions(&std::fs::read_to_string(&spec)?, package, versions);
-    std::fs::write(&spec, text)?;
-    // The lookaside store goes by digest, so that upstream's archive may get the name that the spec has for it.
-    let name = format!("{package}-{}.tar.gz", archive.version);
-    folders::write(&work.join("sources"), format!("SHA512 ({name}) = {}\n", sources::sha512(&archive.file)?))?;
+    write_tree(folders, &work, package, archive, versions)?;
     line.say(&["package", "upload", &archive.file.display().to_string()])?;
     let listener = Listener { address: line.address.clone(), secret: line.state().join("webhook-secret") };
     let repository = Repository::create(&places.at("forge"), package, &listener)?;
@@ -174,6 +168,30 @@ fn build_package(
         println!("  webhook: {}", answer.1.trim());
     }
     line.watch(&commit).with_context(|| format!("{package} was not released"))
+}
+
+/// What is pushed of a package.
+fn write_tree(folders: &Folders, work: &Path, package: &str, archive: &sources::Source, versions: &[(&str, &str)]) -> Result<()> {
+    copy_folder(&folders.workspace.join("tests/fixtures/packages").join(package), work)?;
+    let spec = work.join(format!("{package}.spec"));
+    let text = with_versions(&std::fs::read_to_string(&spec)?, package, versions);
+    std::fs::write(&spec, text)?;
+    // The lookaside store goes by digest, so that upstream's archive may get the name that the spec has for it.
+    let name = format!("{package}-{}.tar.gz", archive.version);
+    folders::write(&work.join("sources"), format!("SHA512 ({name}) = {}\n", sources::sha512(&archive.file)?))
+}
+
+/// The demo's packages for somebody else who pushes them: a folder with `NAME/`, what is pushed, and `NAME.tar.gz`, upstream's archive.
+pub fn packages(folders: &Folders) -> Result<PathBuf> {
+    let (place, archives) = (folders.cache.join("cloud/packages"), archives(folders)?);
+    fresh(&place)?;
+    let versions: Vec<(&str, &str)> =
+        PACKAGES.iter().copied().zip(archives.iter().map(|archive| archive.version.as_str())).collect();
+    for (package, archive) in PACKAGES.iter().zip(&archives) {
+        write_tree(folders, &place.join(package), package, archive, &versions)?;
+        std::fs::copy(&archive.file, place.join(format!("{package}.tar.gz")))?;
+    }
+    Ok(place)
 }
 
 /// The spec with upstream's versions as they were to be had on this machine, in `Version:` and in BuildRequires.

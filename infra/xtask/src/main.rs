@@ -7,6 +7,7 @@ mod build;
 mod cloud;
 mod command;
 mod demo;
+mod deploy;
 mod folders;
 mod forge;
 mod host;
@@ -34,6 +35,8 @@ Usage: cargo xtask VERB [OPTIONS]
 Verbs:
   demo      takes two real packages from `git push` to `dnf install` on this machine
   test      sets up, builds, checks form and lints, runs every test
+  deploy    brings the line up on AWS, or brings it up to date: shows the change, asks, and says where everything is
+  destroy   takes the line on AWS down; what people's packages are made of stays, unless --drop-data is said
   bench     measures the line beside what a person would use instead: `bench core plugin line`, `--json` for programs
   setup     installs what the line needs, and nothing that is there
   build     builds the workspace and the plugins
@@ -52,6 +55,11 @@ Options:
       --arch NAME     seed, platform: x86_64, aarch64, ppc64le or s390x [default: the machine's own]
       --again         seed: look for newer packages, although there is one
       --cloud         test: the tests of the cloud too, against an emulator of AWS that is installed and started for them
+      --stack NAME    deploy, destroy: the CloudFormation stack [default: millrace]
+      --dry-run       deploy: only show what would change
+      --parameter NAME=VALUE
+                      deploy: for the template, as often as needed; what an earlier deployment was told stays as it is
+      --drop-data     destroy: every package, build and log too
       --list          setup: only say what is needed, and whether it is there
       -- ARGUMENTS    test: for the test runner, for example a part of a test's name
   -h, --help          this text
@@ -65,6 +73,9 @@ It is made for Debian 12 and 13, Ubuntu 24.04, Fedora, AlmaLinux 9 and 10, as ro
 Exit status: 0 done; 1 something failed, and the message says what to do; 2 the command line makes no sense.
 ";
 
+/// The stack on AWS, where no other is named.
+const STACK: &str = "millrace";
+
 /// What was said on the command line.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
@@ -73,6 +84,10 @@ struct Options {
     again: bool,
     cloud: bool,
     list: bool,
+    dry_run: bool,
+    drop_data: bool,
+    stack: Option<String>,
+    parameters: Vec<String>,
     platform: Option<String>,
     suite: Option<String>,
     arch: Option<String>,
@@ -94,6 +109,10 @@ impl Options {
                 "--cloud" => options.cloud = true,
                 "--list" => options.list = true,
                 "--json" => options.json = true,
+                "--dry-run" => options.dry_run = true,
+                "--drop-data" => options.drop_data = true,
+                "--stack" => options.stack = Some(value()?),
+                "--parameter" => options.parameters.push(value()?),
                 "--platform" => options.platform = Some(value()?),
                 "--suite" => options.suite = Some(value()?),
                 "--arch" => options.arch = Some(value()?),
@@ -158,14 +177,23 @@ fn run(verb: &str, options: &Options) -> Result<ExitCode> {
         platform: options.platform.as_deref(),
         suite: options.suite.as_deref(),
     };
+    let stack = || deploy::Wishes {
+        stack: options.stack.clone().unwrap_or_else(|| STACK.to_owned()),
+        dry_run: options.dry_run,
+        yes: options.yes,
+        drop_data: options.drop_data,
+        parameters: options.parameters.clone(),
+    };
     match verb {
         "demo" => demo::demo(&folders, &wishes())?,
         demo::AS_ROOT_VERB => demo::from_push_to_install(&folders, &wishes())?,
         "test" => test::test(&folders, options.yes, options.cloud, &options.rest)?,
+        "deploy" => deploy::deploy(&folders, &stack())?,
+        "destroy" => deploy::destroy(&folders, &stack())?,
         "bench" => bench::bench(&folders, options.yes, options.json, &options.names)?,
         "setup" if options.list => setup::list(),
         "setup" => setup::set_up(&folders, setup::For::Line, options.yes)?,
-        "build" => build::workspace(&folders).and_then(|()| build::guests(&folders))?,
+        "build" => build::workspace(&folders, false).and_then(|()| build::guests(&folders))?,
         "plugins" => build::guests(&folders).map(|()| println!("{}", folders.plugins().display()))?,
         "seed" => println!("{}", options.seed(&folders)?.repo.display()),
         "platform" => print!("{}", options.seed(&folders)?.platform(&folders)?),

@@ -1,16 +1,13 @@
 //! `cargo xtask test`: everything that must hold before a change is taken.
 
-use crate::build::{self, SELECTION, TARGET_DIR, cargo};
-use crate::cloud::Emulator;
+use crate::build::{self, CLOUD, SELECTION, TARGET_DIR, cargo};
+use crate::cloud::Services;
 use crate::command::{self, logged, shown};
 use crate::folders::Folders;
 use crate::{platform, progress, root, setup};
 use anyhow::{Context, Result};
 use std::process::{Command, Stdio};
 use std::time::Instant;
-
-/// What chooses the tests of the cloud, beside the others.
-const CLOUD: [&str; 2] = ["--features", "millrace-tests/cloud"];
 
 /// Where tests find the file of a platform that this machine can build for.
 const PLATFORM: &str = "MILLRACE_TEST_PLATFORM";
@@ -28,14 +25,17 @@ pub fn test(folders: &Folders, yes: bool, cloud: bool, rest: &[String]) -> Resul
     let begin = Instant::now();
     setup::set_up(folders, if cloud { setup::For::Cloud } else { setup::For::Line }, yes)?;
     let skipped = checks(folders)?;
-    build::workspace(folders)?;
+    if cloud {
+        crate::cloud::lint(folders)?;
+    }
+    build::workspace(folders, cloud)?;
     build::guests(folders)?;
     build::example_guests(folders)?;
     if rest.is_empty() {
         tests_of_guests(folders)?;
     }
-    let emulator = cloud.then(|| Emulator::start(folders)).transpose()?;
-    tests(folders, emulator.as_ref(), rest)?;
+    let services = cloud.then(|| Services::start(folders)).transpose()?;
+    tests(folders, services.as_ref(), rest)?;
     eprintln!("✓ everything holds, after {}", progress::spoken(begin.elapsed().as_secs()));
     for what in skipped {
         eprintln!("  left out: {what} (this cargo has none; rustup's has)");
@@ -87,13 +87,13 @@ fn has_nextest() -> bool {
     command::find("cargo-nextest").is_some()
 }
 
-fn tests(folders: &Folders, emulator: Option<&Emulator>, rest: &[String]) -> Result<()> {
+fn tests(folders: &Folders, services: Option<&Services>, rest: &[String]) -> Result<()> {
     let mut command = runner(folders);
     command.args(SELECTION).arg("--no-fail-fast");
     environment(folders, &mut command)?;
-    if let Some(emulator) = emulator {
+    if let Some(services) = services {
         command.args(CLOUD);
-        emulator.environment(&mut command);
+        services.environment(folders, &mut command);
     }
     command.args(rest);
     if !root::is_root() {

@@ -17,6 +17,10 @@ pub struct Arguments {
     /// Where the line keeps everything: state, packages, keys, buildroots. A folder that only its owner can read.
     #[arg(long, global = true, env = "MILLRACE_STATE", value_name = "FOLDER")]
     pub state: Option<PathBuf>,
+    /// A line in the cloud.
+    #[cfg(feature = "cloud")]
+    #[command(flatten)]
+    pub cloud: crate::cloud::Cloud,
     /// Print JSON, one object a line for lists, and nothing else on standard output.
     #[arg(long, global = true)]
     pub json: bool,
@@ -76,6 +80,9 @@ pub enum Command {
     /// Plugins that do the steps of a platform.
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Events on their way: what one part of the line wants of another.
+    #[command(subcommand)]
+    Events(Events),
 }
 
 /// Run the line.
@@ -257,14 +264,18 @@ pub enum Key {
 pub enum Runner {
     /// Let a runner in: prints the one line to run on its machine. The token is shown once and kept only as a digest.
     Add {
-        /// Its name.
-        name: RunnerName,
+        /// Its name. [default: its architecture and a number]
+        name: Option<RunnerName>,
         /// Its architecture.
         #[arg(long)]
         arch: Arch,
         /// Where it reaches this line.
-        #[arg(long, default_value = "http://127.0.0.1:8470", value_name = "URL")]
+        #[arg(long, default_value = "http://127.0.0.1:8470", env = "MILLRACE_DESK", value_name = "URL")]
         url: String,
+        /// The token is for any number of machines, as hosts that come and go have one between them. Each calls itself by this
+        /// name, a dot, and something of its own.
+        #[arg(long, requires = "name")]
+        shared: bool,
     },
     /// List runners.
     List,
@@ -283,6 +294,9 @@ pub enum Runner {
         /// A file with the token; `-` reads it from standard input.
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
+        /// This machine is a spare one of EC2: when it is about to be taken back, hand back what is at hand and end.
+        #[arg(long)]
+        spot: bool,
     },
 }
 
@@ -326,4 +340,16 @@ mod tests {
             ["rpms.example.org", "https://", "http:///", "https://x.example/?a"].into_iter().all(|text| base_url(text).is_err())
         );
     }
+}
+
+/// Events.
+#[derive(Debug, Subcommand)]
+pub enum Events {
+    /// List events that nobody has settled yet, with how often each was delivered. On a line that works well there are none for long.
+    List,
+    /// Deliver events again now, as if they had never been delivered: for when what was wrong is mended.
+    Retry {
+        /// Their numbers, as `events list` shows them. [default: all that were delivered before]
+        events: Vec<u64>,
+    },
 }

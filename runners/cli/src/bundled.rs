@@ -2,11 +2,11 @@
 
 use crate::commands::register_plugin;
 use crate::state::Folder;
+use crate::store::Store;
 use anyhow::{Context, Result, ensure};
 use millrace_core::{Digest, PluginName};
 use millrace_orchestrator::Registered;
 use millrace_store::Table;
-use millrace_store::local::LocalStore;
 use millrace_store::records::get;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn wish(bundled: Digest, last: Option<Digest>, registered: Option<Digest>) -> Wi
 }
 
 /// Registers what is in a folder, or beside this program.
-pub(crate) async fn register(folder: &Folder, store: &LocalStore, named: Option<&Path>) -> Result<()> {
+pub(crate) async fn register(folder: &Folder, store: &Store, named: Option<&Path>) -> Result<()> {
     let beside = || std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("plugins")));
     let Some(plugins) = named.map(Path::to_owned).or_else(|| beside().filter(|folder| folder.is_dir())) else {
         eprintln!(

@@ -1,5 +1,6 @@
 //! The commands: each looks up or changes one thing in the state folder, and says what it did.
 
+mod events;
 mod release;
 mod setup;
 mod work;
@@ -57,6 +58,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
 async fn dispatch(arguments: Arguments) -> anyhow::Result<Ending> {
     let output = Output::new(arguments.json);
     let folder = Folder::open(arguments.state.as_deref())?;
+    #[cfg(feature = "cloud")]
+    let folder = folder.for_cloud(arguments.cloud);
     match arguments.command {
         Command::Up(options) => crate::up::up(&folder, output, &options).await?,
         Command::Build(options) => return work::build(&folder, output, &options).await,
@@ -68,9 +71,12 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Ending> {
         Command::Platform(command) => setup::platform(&folder, output, command).await?,
         Command::Release(command) => release::release(&folder, output, command).await?,
         Command::Key(command) => setup::key(&folder, output, command).await?,
-        Command::Runner(Runner::Run { name, url, token_file }) => setup::be_a_runner(&folder, name, &url, &token_file).await?,
+        Command::Runner(Runner::Run { name, url, token_file, spot }) => {
+            setup::be_a_runner(&folder, name, &url, &token_file, spot).await?;
+        }
         Command::Runner(command) => setup::runner(&folder, output, command).await?,
         Command::Plugin(command) => setup::plugin(&folder, output, command).await?,
+        Command::Events(command) => events::events(&folder, output, command).await?,
     }
     Ok(Ending::Done)
 }

@@ -3,10 +3,14 @@
 
 pub mod arguments;
 mod bundled;
+#[cfg(feature = "cloud")]
+mod cloud;
 mod commands;
 mod output;
 pub mod pump;
+mod seal;
 mod state;
+mod store;
 pub mod up;
 mod watch;
 

@@ -1,13 +1,12 @@
 //! Carries effects from the outbox to the function that acts on them, until they are settled.
 
 use millrace_core::Timestamp;
-use millrace_core::build::Event;
 use millrace_core::order::Effect;
 use millrace_listener::{Clock, Fetcher};
-use millrace_releaser::{Released, Seal};
+use millrace_releaser::Seal;
 use millrace_signer::Keys;
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{AdvanceError, BlobStore, Letter, StateStore, advance};
+use millrace_store::{BlobStore, Letter, StateStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -135,7 +134,7 @@ where
         };
         match pauses.next().filter(|_| taken.elapsed() < AGAIN) {
             Some(pause_ms) => tokio::time::sleep(Duration::from_millis(pause_ms)).await,
-            None if letter.deliveries >= DELIVERIES_MAX => break give_up(&functions, &letter, &problem).await,
+            None if letter.is_last() => break give_up(&functions, &letter, &problem).await,
             None => break Err(problem),
         }
     };
@@ -210,35 +209,21 @@ where
     K: Keys,
     L: Seal,
 {
-    let store = &functions.store;
-    let reason = format!("{problem} (given up after {DELIVERIES_MAX} deliveries)");
+    let (store, now, reason) = (&functions.store, functions.now(), Letter::given_up(problem));
     match &letter.effect {
         Effect::Fetch(announced) => {
             millrace_listener::give_up(announced, &reason, store).await.map_err(|error| error.to_string())?;
         }
         Effect::Plan(push) => {
-            millrace_listener::give_up_planning(&push.announced, &reason, store).await.map_err(|error| error.to_string())?;
+            millrace_orchestrator::give_up(push, &reason, store, now).await.map_err(|error| error.to_string())?;
         }
-        Effect::Sign(order) => tell(functions, &order.build, Event::SignRefused { order: order.id, reason }).await?,
-        Effect::Release(order) => match millrace_releaser::withdraw(order, store).await.map_err(|error| error.to_string())? {
-            Some(Released { generation, number }) => {
-                tell(functions, &order.build, Event::Released { order: order.id, generation, number }).await?;
-            }
-            None => tell(functions, &order.build, Event::ReleaseRefused { order: order.id, reason }).await?,
-        },
+        Effect::Sign(order) => {
+            millrace_signer::give_up(order, &reason, store, now).await.map_err(|error| error.to_string())?;
+        }
+        Effect::Release(order) => {
+            millrace_releaser::give_up(order, &reason, store, store, now).await.map_err(|error| error.to_string())?;
+        }
         Effect::Ready { .. } | Effect::Ended { .. } => {}
     }
     store.settle(letter.id).await.map_err(|error| error.to_string())
-}
-
-/// Tells a build that an order is not carried out; not where it does not want it any more.
-async fn tell<S: StateStore, K, L>(
-    functions: &Functions<S, K, L>,
-    build: &millrace_core::BuildId,
-    event: Event,
-) -> Result<(), String> {
-    match advance(&functions.store, build, event, functions.now()).await {
-        Ok(_) | Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => Ok(()),
-        Err(AdvanceError::Save(error)) => Err(error.to_string()),
-    }
 }

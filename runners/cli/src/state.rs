@@ -1,7 +1,12 @@
 //! The state folder: where everything of the line lies, and who may read it.
 
+#[cfg(feature = "cloud")]
+use crate::cloud::Cloud;
+use crate::seal::{AnySeal, LocalSeal};
+use crate::store::Store;
 use anyhow::{Context, Result, bail};
 use millrace_core::Timestamp;
+use millrace_signer::LocalKeys;
 use millrace_store::local::LocalStore;
 use std::fs;
 use std::io::{Read, Write};
@@ -11,7 +16,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The folder of one line.
 #[derive(Debug, Clone)]
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    /// The line that commands work on instead.
+    #[cfg(feature = "cloud")]
+    cloud: Option<Cloud>,
+}
 
 impl Folder {
     /// Takes the folder that was named, or this user's own; makes it where it is not there.
@@ -25,17 +35,37 @@ impl Folder {
             .mode(0o700)
             .create(&path)
             .with_context(|| format!("making the state folder {}", path.display()))?;
-        Ok(Self(path))
+        Ok(Self {
+            path,
+            #[cfg(feature = "cloud")]
+            cloud: None,
+        })
+    }
+
+    /// The same folder, for commands that work on a line in the cloud.
+    #[cfg(feature = "cloud")]
+    pub(crate) fn for_cloud(self, cloud: Cloud) -> Self {
+        Self { cloud: Some(cloud).filter(|cloud| cloud.table.is_some()), ..self }
+    }
+
+    /// Makes sure that what is about to be done here is not meant for a line in the cloud.
+    pub(crate) fn is_meant(&self, what: &str) -> Result<()> {
+        #[cfg(feature = "cloud")]
+        if let Some(table) = self.cloud.as_ref().and_then(|cloud| cloud.table.as_ref()) {
+            bail!("{what}, and --table or MILLRACE_TABLE names the line in the cloud `{table}`: leave that out");
+        }
+        let _ = what;
+        Ok(())
     }
 
     /// Something in it.
     pub fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// Itself.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// A folder in it, made where it is not there.
@@ -45,9 +75,47 @@ impl Folder {
         Ok(path)
     }
 
-    /// Its stores.
-    pub fn store(&self) -> Result<LocalStore> {
-        Ok(LocalStore::open(&self.0)?)
+    /// Its own stores.
+    pub fn local(&self) -> Result<LocalStore> {
+        self.is_meant("this works on the state folder of this machine")?;
+        Ok(LocalStore::open(&self.path)?)
+    }
+
+    /// The stores of the line that commands work on.
+    pub(crate) async fn store(&self) -> Result<Store> {
+        #[cfg(feature = "cloud")]
+        if let Some(cloud) = &self.cloud
+            && let Some(store) = cloud.store().await
+        {
+            return Ok(store);
+        }
+        self.local().map(Store::Here)
+    }
+
+    /// Forgets what a line in the cloud has put with its dead letters: whatever it was, it is delivered again.
+    pub(crate) async fn forget_dead_letters(&self) -> Result<()> {
+        #[cfg(feature = "cloud")]
+        if let Some(cloud) = &self.cloud {
+            return cloud.forget_dead_letters().await;
+        }
+        Ok(())
+    }
+
+    /// Its keys.
+    pub(crate) fn keys(&self) -> Result<LocalKeys> {
+        self.is_meant("this works on the keys of this machine, and those of a line in the cloud are in KMS")?;
+        Ok(LocalKeys::open(&self.folder("keys")?)?)
+    }
+
+    /// Who signs for the line that commands work on.
+    pub(crate) async fn seal(&self) -> Result<AnySeal> {
+        #[cfg(feature = "cloud")]
+        if let Some(cloud) = &self.cloud
+            && let Some(signer) = cloud.signer().await?
+        {
+            return Ok(AnySeal::Cloud(signer));
+        }
+        Ok(AnySeal::Here(LocalSeal(self.keys()?)))
     }
 
     /// The secret that forges sign their webhooks with; made at the first call.

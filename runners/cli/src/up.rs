@@ -4,21 +4,21 @@ use crate::arguments::Up;
 use crate::bundled;
 use crate::output::Output;
 use crate::pump::{self, Functions};
+pub use crate::seal::LocalSeal;
 use crate::state::{Folder, now, random};
+use crate::store::Store;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use millrace_core::platform::{RELEASED_REPOSITORY, Repository};
-use millrace_core::{Arch, KeyName, PlatformName, RunnerName, Timestamp};
+use millrace_core::{Arch, PlatformName, RunnerName, Timestamp};
 use millrace_host::worker::{WorkerConfig, WorkerError};
 use millrace_listener::forge::Forge;
 use millrace_listener::{Fetcher, Listener, Secret};
-use millrace_orchestrator::{Desk, Token, add_runner, remove_runner};
-use millrace_releaser::{Seal, SealError};
-use millrace_signer::{Keys, LocalKeys};
+use millrace_orchestrator::{Desk, Token, add_runner, released_repository, remove_runner};
+use millrace_signer::LocalKeys;
 use millrace_store::local::LocalStore;
 use millrace_web::Web;
 use std::net::SocketAddr;
@@ -36,38 +36,22 @@ const TICK: Duration = Duration::from_secs(1);
 const LOCK_TRIES: u32 = 3;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// dnf's priority of what the line released: before everything that a platform names by default.
-const RELEASED_PRIORITY: u32 = 10;
-
 /// How long running work may take to come to a clean end after Ctrl-C.
 const STOP_MAX: Duration = Duration::from_secs(20);
-
-/// Seals repository metadata with the signer's keys, in this process.
-pub struct LocalSeal(pub LocalKeys);
-
-impl Seal for LocalSeal {
-    async fn seal(&self, key: &KeyName, repomd: &[u8], signed_s: u64) -> Result<Vec<u8>, SealError> {
-        millrace_signer::seal(&self.0, key, repomd, signed_s).map_err(|error| SealError(error.to_string()))
-    }
-
-    async fn public_key(&self, key: &KeyName) -> Result<Vec<u8>, SealError> {
-        self.0.public(key).map(String::into_bytes).map_err(|error| SealError(error.to_string()))
-    }
-}
 
 /// Runs the line until it is told to stop (SIGINT, SIGTERM).
 pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
     if !options.no_runner {
         sandbox_is_to_be_had()?;
     }
-    let store = folder.store()?;
+    let store = folder.local()?;
     let _lock = lock(&store).await.context("is `millrace up` running over this state folder already?")?;
     // Whoever sees the port open finds the secret, too.
     folder.webhook_secret()?;
     let ready = Arc::new(Notify::new());
     let socket = TcpListener::bind(options.listen).await.with_context(|| format!("listening on {}", options.listen))?;
     let address = socket.local_addr()?;
-    bundled::register(folder, &store, options.plugins.as_deref()).await?;
+    bundled::register(folder, &Store::Here(store.clone()), options.plugins.as_deref()).await?;
     let url = options.url.clone().unwrap_or_else(|| format!("http://{address}"));
     if options.url.is_none() && address.ip().is_unspecified() {
         eprintln!("millrace: runners on other machines cannot read what is released here before --url says where they reach it");
@@ -125,13 +109,14 @@ fn routes(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, url: &str) -
         ready: Arc::clone(ready),
         released: Arc::new(released),
         incoming,
+        ask_again_s: None,
     };
-    let web = Web { state: store.clone(), blobs: store.clone(), clock };
+    let web = Web { state: store.clone(), blobs: store.clone(), clock, part_bytes: None };
     Ok(Router::new()
         .merge(millrace_listener::router(listener))
         .merge(millrace_orchestrator::router(desk))
         .merge(millrace_web::router(web))
-        .nest("/repo", millrace_releaser::router(store.clone())))
+        .nest("/repo", millrace_releaser::router(store.clone(), None)))
 }
 
 /// Whoever posts something (a webhook, an answer) may have caused effects: the pump looks at once.
@@ -142,17 +127,6 @@ async fn ring(State(posted): State<Arc<Notify>>, request: Request, next: Next) -
         posted.notify_one();
     }
     response
-}
-
-/// Where runners find what a platform's builds have released.
-fn released_repository(url: &str, platform: &PlatformName) -> Repository {
-    Repository {
-        id: RELEASED_REPOSITORY.to_owned(),
-        baseurl: None,
-        mirrorlist: Some(format!("{url}/repo/{platform}/$basearch/os/mirrorlist")),
-        gpgkey: Some(format!("{url}/repo/{platform}/RPM-GPG-KEY-millrace")),
-        priority: RELEASED_PRIORITY,
-    }
 }
 
 fn functions(
@@ -279,17 +253,4 @@ fn tell(folder: &Folder, output: Output, url: &str, options: &Up) -> Result<()> 
             folder.path().display()
         )
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runners_elsewhere_find_what_was_released_by_the_url_that_the_line_was_given() {
-        let platform = PlatformName::new("el-9").unwrap();
-        let repository = released_repository("https://rpms.example.org", &platform);
-        assert_eq!(repository.mirrorlist.as_deref(), Some("https://rpms.example.org/repo/el-9/$basearch/os/mirrorlist"));
-        assert_eq!(repository.gpgkey.as_deref(), Some("https://rpms.example.org/repo/el-9/RPM-GPG-KEY-millrace"));
-    }
 }

@@ -3,6 +3,7 @@
 use crate::commands::NotThere;
 use crate::output::{Output, span};
 use crate::state::now;
+use crate::store::Store;
 use anyhow::{Context, Result};
 use millrace_core::build::Build;
 use millrace_core::log::LogIndex;
@@ -10,7 +11,6 @@ use millrace_core::push::PushState;
 use millrace_core::task::{Task, TaskState};
 use millrace_core::{BuildId, PushId};
 use millrace_store::builds::{load_build, load_push};
-use millrace_store::local::LocalStore;
 use millrace_store::records::get;
 use millrace_store::{BlobStore, Table};
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ const TAIL_LINES: usize = 30;
 const TAIL_BYTES: u64 = 64 * 1024;
 
 /// Follows a push until its builds have ended; true where all were released (or had nothing to release).
-pub async fn push(store: &LocalStore, output: Output, id: &PushId) -> Result<bool> {
+pub async fn push(store: &Store, output: Output, id: &PushId) -> Result<bool> {
     let (record, _) =
         load_push(store, id).await?.ok_or_else(|| NotThere(format!("no push {id}: `millrace watch` names pushes")))?;
     let mut waiting = Waiting::default();
@@ -58,7 +58,7 @@ pub async fn push(store: &LocalStore, output: Output, id: &PushId) -> Result<boo
 }
 
 /// Follows a build until it has ended; true where it was released (or had nothing to release).
-pub async fn build(store: &LocalStore, output: Output, id: &BuildId) -> Result<bool> {
+pub async fn build(store: &Store, output: Output, id: &BuildId) -> Result<bool> {
     let mut shown: BTreeMap<String, String> = BTreeMap::new();
     let (mut began, mut waiting) = (false, Waiting::default());
     loop {
@@ -94,16 +94,15 @@ pub struct Waiting {
 
 impl Waiting {
     /// Until it is time to look again.
-    pub async fn wait(&mut self, store: &LocalStore, time: Duration) {
-        // Whoever gets the lock is alone; it is given back at once.
-        if !std::mem::replace(&mut self.looked, true) && store.lock().is_ok() {
+    pub async fn wait(&mut self, store: &Store, time: Duration) {
+        if !std::mem::replace(&mut self.looked, true) && !store.is_worked_on() {
             eprintln!("millrace: no `millrace up` works over this state: this waits until one does");
         }
         tokio::time::sleep(time).await;
     }
 }
 
-async fn show(store: &LocalStore, output: Output, build: &Build, task: &Task, shown: &mut BTreeMap<String, String>) -> Result<()> {
+async fn show(store: &Store, output: Output, build: &Build, task: &Task, shown: &mut BTreeMap<String, String>) -> Result<()> {
     let attempt = task.latest_number().map_or(0, |number| number.0);
     let state = format!("{} {attempt}", task.word());
     let fresh = shown.insert(task.id.to_string(), state.clone()).is_none_or(|before| before != state);
@@ -143,7 +142,7 @@ fn show_stage(output: Output, build: &Build, shown: &mut BTreeMap<String, String
 }
 
 /// The last lines of a task's latest log.
-async fn tail(store: &LocalStore, build: &Build, task: &Task) -> Result<String> {
+async fn tail(store: &Store, build: &Build, task: &Task) -> Result<String> {
     let Some(number) = task.latest_number() else { return Ok(String::new()) };
     let index = log_index(store, build, task, number.0).await?.unwrap_or_default();
     let text = String::from_utf8_lossy(&read_from(store, &index, index.size().saturating_sub(TAIL_BYTES)).await?).into_owned();
@@ -152,13 +151,13 @@ async fn tail(store: &LocalStore, build: &Build, task: &Task) -> Result<String> 
 }
 
 /// The index of an attempt's log.
-pub async fn log_index(store: &LocalStore, build: &Build, task: &Task, attempt: u32) -> Result<Option<LogIndex>> {
+pub async fn log_index(store: &Store, build: &Build, task: &Task, attempt: u32) -> Result<Option<LogIndex>> {
     let id = format!("{}/{}/{attempt}", build.id, task.id);
     Ok(get(store, Table::Log, &id).await?.map(|(index, _)| index))
 }
 
 /// A log's bytes from an offset on.
-pub async fn read_from(store: &LocalStore, index: &LogIndex, from: u64) -> Result<Vec<u8>> {
+pub async fn read_from(store: &Store, index: &LogIndex, from: u64) -> Result<Vec<u8>> {
     let (mut bytes, mut at) = (Vec::new(), 0);
     for chunk in &index.chunks {
         let skip = from.saturating_sub(at).min(chunk.size);

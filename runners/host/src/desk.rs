@@ -1,6 +1,6 @@
 //! The runner's side of the lease desk: `core::protocol` over HTTP, with patience.
 
-use millrace_core::protocol::{Ask, Holding, Logged, Offer, Problem, Renewed, Report};
+use millrace_core::protocol::{Ask, Holding, Logged, Offer, Place, Problem, Renewed, Report, Upload};
 use millrace_core::{Digest, DigestError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +36,18 @@ const PAUSE_LAST: Duration = Duration::from_secs(15);
 
 /// Largest JSON answer, in bytes: an offer with 400 inputs and as many repositories as anybody has is far below.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
+
+/// Longest pause that the line may ask for between two questions for work: whoever is told more has misheard.
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(300);
+
+/// The answer to "give me work".
+#[derive(Debug)]
+pub enum Answer {
+    /// There is some.
+    Work(Box<Offer>),
+    /// There is none; ask again after this time.
+    Nothing(Duration),
+}
 
 /// What the line said, or that it did not.
 #[derive(Debug, thiserror::Error)]
@@ -109,11 +121,16 @@ impl Desk {
         Self { agent: config.new_agent(), url: url.trim_end_matches('/').to_owned(), authorization: format!("Bearer {token}") }
     }
 
-    /// Asks for work; none where there was none in the time that the runner would wait.
-    pub fn lease(&self, ask: &Ask) -> Result<Option<Offer>> {
+    /// Asks for work. A line that keeps nobody waiting says at once that there is none, and when to ask again.
+    pub fn lease(&self, ask: &Ask) -> Result<Answer> {
         let patience = Duration::from_secs(u64::from(ask.wait_s)) + ANSWER / 2;
         let response = self.post("lease", ask, patience)?;
-        if response.status().as_u16() == 204 { Ok(None) } else { self.json(response).map(Some) }
+        if response.status().as_u16() != 204 {
+            return self.json(response).map(Box::new).map(Answer::Work);
+        }
+        let said = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let pause = said.and_then(|seconds| seconds.parse().ok()).map_or(Duration::ZERO, Duration::from_secs);
+        Ok(Answer::Nothing(pause.min(ASK_AGAIN_MAX)))
     }
 
     /// Says that the task is being worked on.
@@ -134,12 +151,26 @@ impl Desk {
         self.heard(response).and_then(|response| self.json(response))
     }
 
-    /// Hands in a file, whose digest the line checks.
-    pub fn upload(&self, holding: &Holding, digest: &Digest, file: &File) -> Result<()> {
-        let request = self.agent.put(self.blob(digest)).header("authorization", &self.authorization).query_pairs(words(holding));
+    /// Hands in a file where the line wants it; whoever gets it checks its digest.
+    pub fn upload(&self, holding: &Holding, digest: &Digest, size: u64, file: &File) -> Result<()> {
+        let upload = Upload { holding: holding.clone(), digest: *digest, size };
+        let request = match self.post("upload", &upload, ANSWER).and_then(|response| self.json(response))? {
+            Place::Kept => return Ok(()),
+            Place::Desk => {
+                let own = self.agent.put(self.blob(digest)).header("authorization", &self.authorization);
+                own.query_pairs(words(holding))
+            }
+            Place::Address { url, headers } => {
+                headers.iter().fold(self.agent.put(url), |request, (name, value)| request.header(name, value))
+            }
+        };
         let request = request.config().timeout_per_write(Some(SILENCE)).timeout_recv_response(Some(STORED)).build();
         let response = request.send(file).map_err(|error| self.away(&error))?;
-        self.heard(response).map(drop)
+        match self.heard(response) {
+            // An address that is good no more, or that another file was meant for: the next try gets its own.
+            Err(DeskError::Refused { status: 403, message }) => Err(self.away(&format!("403 {message}"))),
+            other => other.map(drop),
+        }
     }
 
     /// Writes a file from the line into `to`, and checks it on the way. Where it breaks off, it goes on from there.

@@ -18,6 +18,7 @@ pub mod job;
 mod lease;
 pub mod log;
 pub mod machine;
+pub mod notice;
 pub mod outcome;
 mod removal;
 pub mod sandbox;

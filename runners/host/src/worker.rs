@@ -1,6 +1,6 @@
 //! A runner: asks the line for work, does it, answers, and asks again.
 
-use crate::desk::{DeskError, patiently, pause, wait};
+use crate::desk::{Answer, DeskError, patiently, pause, wait};
 use crate::engine::{End, EngineError, Plugin, PluginLimits};
 use crate::job::{GRACE, Job};
 use crate::log::TaskLog;
@@ -101,11 +101,14 @@ pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerErro
     let mut failed = 0;
     while !worker.stops() {
         match worker.next_offer() {
-            Ok(Some(offer)) => {
+            Ok(Answer::Work(offer)) => {
                 failed = 0;
-                worker.work(offer);
+                worker.work(*offer);
             }
-            Ok(None) => failed = 0,
+            Ok(Answer::Nothing(ask_again)) => {
+                failed = 0;
+                wait(ask_again, &worker.stop);
+            }
             Err(error @ DeskError::Unauthorized(_)) => return Err(WorkerError::Unauthorized(error)),
             Err(error) => {
                 failed += 1;
@@ -171,13 +174,13 @@ impl Worker {
 
     /// Waits for work on the line. In a thread, since a stop must not wait as long as the desk does; an offer that comes after the
     /// stop is handed back at once.
-    fn next_offer(self: &Arc<Self>) -> Result<Option<Offer>, DeskError> {
+    fn next_offer(self: &Arc<Self>) -> Result<Answer, DeskError> {
         let (give, take) = channel();
         let worker = self.clone();
         std::thread::spawn(move || {
             let ask = Ask { runner: worker.name.clone(), arch: worker.machine.arch, wait_s: WAIT_S_MAX };
             if let Err(unheard) = give.send(worker.machine.desk.lease(&ask))
-                && let Ok(Some(offer)) = unheard.0
+                && let Ok(Answer::Work(offer)) = unheard.0
             {
                 worker.hand_back(&offer);
             }
@@ -185,9 +188,9 @@ impl Worker {
         loop {
             match take.recv_timeout(LOOK) {
                 Ok(answer) => return answer,
-                Err(RecvTimeoutError::Timeout) if self.stops() => return Ok(None),
+                Err(RecvTimeoutError::Timeout) if self.stops() => return Ok(Answer::Nothing(Duration::ZERO)),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Disconnected) => return Ok(Answer::Nothing(Duration::ZERO)),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::forge::{COMMITTED_S, LINK, Line, PLAIN, PROGRAM, Repo, SPEC, SUBMODULE, TREE, push_body};
 use millrace_core::push::PushState;
-use millrace_listener::{FetchError, fetch, give_up, give_up_planning};
+use millrace_listener::{FetchError, fetch, give_up};
 use std::io::Read;
 use std::time::Duration;
 
@@ -226,28 +226,13 @@ async fn a_forge_that_is_away_is_passing_trouble_until_the_line_gives_up() {
 }
 
 #[tokio::test]
-async fn giving_up_to_fetch_comes_too_late_for_a_push_that_was_fetched_and_giving_up_to_plan_does_not() {
+async fn giving_up_to_fetch_comes_too_late_for_a_push_that_was_fetched() {
     let line = Line::new().await;
     let repo = Repo::new();
     let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
     line.fetched(&announced, &line.fetcher(&[])).await;
     give_up(&announced, "too slow", &line.store).await.unwrap();
     assert_eq!(line.record(&announced).await.state, PushState::Fetched);
-
-    give_up_planning(&announced, "the store is full", &line.store).await.unwrap();
-    let reason = "not planned after 10 tries; push again when this is over: the store is full".to_owned();
-    assert_eq!(line.record(&announced).await.state, PushState::Refused { reason });
-    fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap();
-    assert_eq!(line.effects().await, []);
-}
-
-#[tokio::test]
-async fn giving_up_to_plan_is_told_in_a_record_from_before_there_was_a_word_for_fetched() {
-    let line = Line::new().await;
-    let repo = Repo::new();
-    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
-    give_up_planning(&announced, "the store is full", &line.store).await.unwrap();
-    assert!(matches!(line.record(&announced).await.state, PushState::Refused { .. }));
 }
 
 #[tokio::test]

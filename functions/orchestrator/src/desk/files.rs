@@ -1,11 +1,12 @@
 //! Files go to runners by their digest, and come from whoever holds a lease.
 
 use super::{Denied, Desk, holds, speaker};
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use millrace_core::protocol::Holding;
+use millrace_core::protocol::{Holding, Place, Upload};
 use millrace_core::range::{self, Asked};
 use millrace_core::task::Outcome;
 use millrace_core::{Digest, Timestamp};
@@ -14,7 +15,11 @@ use sha2::{Digest as _, Sha256};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+
+/// How long an address is good for that a runner gets: it uses it at once, and what has begun by then may end later.
+const ADDRESS_VALID: Duration = Duration::from_secs(900);
 
 pub(crate) async fn download<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
@@ -25,6 +30,9 @@ pub(crate) async fn download<S: StateStore, B: BlobStore>(
     speaker(&desk, &headers).await?;
     let digest: Digest = digest.parse().map_err(|error: millrace_core::DigestError| Denied::Bad(error.to_string()))?;
     let size = desk.blobs.size(&digest).await?.ok_or_else(|| Denied::Missing(format!("no blob {digest}")))?;
+    if let Some(address) = desk.blobs.read_address(&digest, ADDRESS_VALID, None).await? {
+        return Ok((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, address.url)]).into_response());
+    }
     let tag = format!("\"{}\"", digest.hex());
     let about = [(header::ETAG, tag.clone()), (header::ACCEPT_RANGES, "bytes".to_owned())];
     let body = |range: Range<u64>| {
@@ -48,6 +56,28 @@ fn asked(method: &Method, headers: &HeaderMap, tag: &str, size: u64) -> Asked {
     let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let same = text(header::IF_RANGE).is_none_or(|known| known == tag);
     text(header::RANGE).filter(|_| same && *method == Method::GET).map_or(Asked::All, |range| range::read(range, size))
+}
+
+/// Where a file shall go that a holder of a lease hands in.
+pub(crate) async fn place<S: StateStore, B: BlobStore>(
+    State(desk): State<Desk<S, B>>,
+    headers: HeaderMap,
+    Json(Upload { holding, digest, size }): Json<Upload>,
+) -> Result<Json<Place>, Denied> {
+    let runner = speaker(&desk, &headers).await?;
+    let bytes_max = holds(&desk, &runner, &holding).await?.limits_of(&holding.task).disk_bytes;
+    if size > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    if desk.blobs.size(&digest).await? == Some(size) {
+        return Ok(Json(Place::Kept));
+    }
+    let address = desk.blobs.write_address(&digest, size, ADDRESS_VALID).await?;
+    Ok(Json(address.map_or(Place::Desk, |address| Place::Address { url: address.url, headers: address.headers })))
+}
+
+fn too_large(bytes_max: u64) -> Denied {
+    Denied::Bad(format!("the file is larger than the task's {bytes_max} bytes"))
 }
 
 pub(crate) async fn upload<S: StateStore, B: BlobStore>(
@@ -107,7 +137,7 @@ impl Incoming {
             let piece = piece.map_err(|error| Denied::Bad(format!("the upload broke off: {error}")))?;
             received += piece.len() as u64;
             if received > bytes_max {
-                return Err(Denied::Bad(format!("the file is larger than the task's {bytes_max} bytes")));
+                return Err(too_large(bytes_max));
             }
             hasher.update(&piece);
             file.write_all(&piece).await.map_err(trouble)?;

@@ -2,10 +2,11 @@
 
 use super::{Denied, Desk, speaker};
 use crate::runners::Runner;
+use crate::tick;
 use crate::trouble::pass_over;
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use millrace_core::build::{Build, Event};
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX, Work};
@@ -29,11 +30,22 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
     Json(ask): Json<Ask>,
 ) -> Result<Response, Denied> {
     let runner = speaker(&desk, &headers).await?;
-    if runner.name != ask.runner || runner.arch != ask.arch {
+    if !runner.is(&ask.runner) || runner.arch != ask.arch {
         let (name, arch) = (&runner.name, runner.arch);
-        return Err(Denied::Bad(format!("the token is for runner {name} on {arch}, not for {} on {}", ask.runner, ask.arch)));
+        let whom = if runner.shared { format!("runners {name}.SOMETHING") } else { format!("runner {name}") };
+        return Err(Denied::Bad(format!("the token is for {whom} on {arch}, not for {} on {}", ask.runner, ask.arch)));
     }
+    // From here on it is the one machine that speaks, whoever else has the token.
+    let runner = Runner { name: ask.runner, ..runner };
     forget_what_it_had(&desk, &runner).await?;
+    if let Some(ask_again_s) = desk.ask_again_s {
+        // Nothing else runs here every second: whoever asks is the clock.
+        tick(&desk.state, (desk.clock)()).await?;
+        return Ok(match take_one(&desk, &runner).await? {
+            Some(offer) => Json(offer).into_response(),
+            None => (StatusCode::NO_CONTENT, [(header::RETRY_AFTER, ask_again_s.to_string())]).into_response(),
+        });
+    }
     let until = Instant::now() + Duration::from_secs(u64::from(ask.wait_s.min(WAIT_S_MAX)));
     loop {
         // Asked for before looking, so that a ring in between is not missed.

@@ -168,3 +168,38 @@ async fn a_runner_that_waits_in_vain_hears_so_when_it_wanted_and_before_a_proxy_
         assert!(waited >= expected && waited < expected + Duration::from_millis(10), "{waited:?} for {asked_s} s");
     }
 }
+
+#[tokio::test]
+async fn machines_that_share_a_token_have_their_own_tasks() {
+    let world = World::new();
+    world.build("zlib").await;
+    world.build("pigz").await;
+    let [first, second] = world.shared("pool", Arch::X86_64, ["i-1", "i-2"]).await;
+    let (one, other) = (first.leases().await, second.leases().await);
+    assert_ne!(one.build, other.build);
+    // That the second asked did not take from the first what it is at.
+    assert_eq!((first.renew(&one).await.status, second.renew(&other).await.status), (200, 200));
+    assert_eq!(first.report(&one, passed("a", b"")).await.told().0, 400, "its file did not come");
+    let mut stranger = first.clone();
+    for name in ["pool", "pool.", "poolside.i-1", "intel-1"] {
+        stranger.name = name.to_owned();
+        if name.parse::<millrace_core::RunnerName>().is_ok() {
+            let words = format!("bad-request: the token is for runners pool.SOMETHING on x86_64, not for {name} on x86_64");
+            assert_eq!(stranger.ask(0).await.told(), (400, words));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_desk_that_keeps_nobody_waiting_says_when_to_ask_again_and_ends_leases_that_are_over() {
+    let world = World::new().that_keeps_nobody_waiting();
+    let runner = world.runner("intel-1", Arch::X86_64).await;
+    let answer = runner.ask(WAIT_S_MAX).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (204, Some("10")));
+    let build = world.build("zlib").await;
+    let first = runner.leases().await;
+    world.pass_ms(LEASE_MS + 1);
+    let other = world.runner("intel-2", Arch::X86_64).await;
+    let second = other.leases().await;
+    assert_eq!((second.lease, &second.build), (LeaseNumber(first.lease.0 + 1), &build.id), "nothing else let the time pass");
+}

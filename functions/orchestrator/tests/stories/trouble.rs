@@ -113,6 +113,12 @@ impl StateStore for Shaky {
     async fn set_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
         self.here()?.set_aside(limit).await
     }
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+        self.here()?.unsettled(limit).await
+    }
+    async fn put_back(&self, letter: LetterId, now: Timestamp) -> Result<bool, StateError> {
+        self.here()?.put_back(letter, now).await
+    }
 }
 
 #[tokio::test]
@@ -122,7 +128,8 @@ async fn a_store_that_does_not_answer_is_nobodys_own_trouble_and_passes() {
     let runner = world.runner("intel-1", Arch::X86_64).await;
     let shaky = Shaky { store: world.store.clone(), away: Arc::new(AtomicBool::new(true)) };
     let clock = Arc::new(world.now().0.into());
-    let runner = Runner { router: desk(shaky.clone(), world.store.clone(), clock, world.ready.clone(), &world.incoming), ..runner };
+    let runner =
+        Runner { router: desk(shaky.clone(), world.store.clone(), clock, world.ready.clone(), None, &world.incoming), ..runner };
     let away = (503, "unavailable: the state store does not answer: it is locked".to_owned());
     assert_eq!(runner.ask(0).await.told(), away);
     shaky.away.store(false, Ordering::Relaxed);

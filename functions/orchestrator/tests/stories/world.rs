@@ -10,7 +10,7 @@ use millrace_core::protocol::{Ask, Holding, Offer, Problem, Report};
 use millrace_core::push::{Announced, Commit, Push};
 use millrace_core::task::{Artifact, Outcome, TaskId};
 use millrace_core::{Arch, Digest, LeaseNumber, PlatformName, PushId, Timestamp};
-use millrace_orchestrator::{Desk, Token, add_runner, router};
+use millrace_orchestrator::{Desk, Token, add_runner, add_shared_runner, router};
 use millrace_store::builds::{build_marks, load_build};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::write;
@@ -79,7 +79,14 @@ pub fn push(package: &str, config: &str) -> Push {
 }
 
 /// The desk, given where it keeps what it knows.
-pub fn desk<S: StateStore>(state: S, blobs: MemoryStore, clock: Arc<AtomicU64>, ready: Arc<Notify>, incoming: &TempDir) -> Router {
+pub fn desk<S: StateStore>(
+    state: S,
+    blobs: MemoryStore,
+    clock: Arc<AtomicU64>,
+    ready: Arc<Notify>,
+    ask_again_s: Option<u32>,
+    incoming: &TempDir,
+) -> Router {
     let released = |_: &PlatformName| Repository {
         id: RELEASED_REPOSITORY.to_owned(),
         baseurl: Some("http://line.example/".to_owned()),
@@ -94,6 +101,7 @@ pub fn desk<S: StateStore>(state: S, blobs: MemoryStore, clock: Arc<AtomicU64>, 
         ready,
         released: Arc::new(released),
         incoming: incoming.path().to_owned(),
+        ask_again_s,
     })
 }
 
@@ -109,8 +117,15 @@ impl World {
     pub fn new() -> Self {
         let (store, clock, ready) = (MemoryStore::new(), Arc::new(AtomicU64::new(BEGIN.0)), Arc::new(Notify::new()));
         let incoming = tempfile::tempdir().unwrap();
-        let router = desk(store.clone(), store.clone(), clock.clone(), ready.clone(), &incoming);
+        let router = desk(store.clone(), store.clone(), clock.clone(), ready.clone(), None, &incoming);
         Self { store, ready, incoming, clock, router }
+    }
+
+    /// The same line with a desk that answers at once.
+    pub fn that_keeps_nobody_waiting(self) -> Self {
+        let (store, clock, ready) = (self.store.clone(), self.clock.clone(), self.ready.clone());
+        let router = desk(store.clone(), store, clock, ready, Some(10), &self.incoming);
+        Self { router, ..self }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -126,6 +141,15 @@ impl World {
         let token = Token::from_random(*Digest::of(name.as_bytes()).hex().as_bytes().first_chunk().unwrap());
         add_runner(&self.store, &name.parse().unwrap(), arch, &token, self.now()).await.unwrap();
         Runner { name: name.to_owned(), arch, token: token.reveal().to_owned(), router: self.router.clone() }
+    }
+
+    /// Machines that share a token, and how each of them speaks.
+    pub async fn shared(&self, name: &str, arch: Arch, own: [&str; 2]) -> [Runner; 2] {
+        let token = Token::from_random(*Digest::of(name.as_bytes()).hex().as_bytes().first_chunk().unwrap());
+        add_shared_runner(&self.store, &name.parse().unwrap(), arch, &token, self.now()).await.unwrap();
+        let speaks =
+            |own| Runner { name: format!("{name}.{own}"), arch, token: token.reveal().to_owned(), router: self.router.clone() };
+        own.map(speaks)
     }
 
     /// A build of a package whose source may be taken now. A later one is a millisecond younger.

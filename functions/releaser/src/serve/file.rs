@@ -7,9 +7,20 @@ use axum::response::{IntoResponse, Response};
 use millrace_core::range::{self, Asked};
 use millrace_store::{BlobStore, pieces};
 use std::ops::Range;
+use std::time::Duration;
+
+/// Largest file that goes through this program where the store itself has an address for it, in bytes: signatures and other small
+/// metadata get no quicker by another question. Lambda answers with 6 MB at most (AWS Lambda quotas, "Invocation payload").
+const THROUGH_BYTES_MAX: u64 = 256 * 1024;
+
+/// How long such an address is good: the client goes there at once.
+const ADDRESS_VALID: Duration = Duration::from_secs(900);
+
+/// What caches may do with it: its signature is over after that time, so an address must not outlive it.
+const ADDRESS_STAYS: &str = "no-store";
 
 /// Answers a request for this file. `path` says what kind it is; `cache` is what caches may do.
-pub fn send<B: BlobStore>(
+pub async fn send<B: BlobStore>(
     blobs: B,
     method: &Method,
     headers: &HeaderMap,
@@ -22,6 +33,16 @@ pub fn send<B: BlobStore>(
     let about = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, cache.to_owned())];
     if text(header::IF_NONE_MATCH).is_some_and(|known| is_among(&tag, known)) {
         return (StatusCode::NOT_MODIFIED, about).into_response();
+    }
+    if file.size > THROUGH_BYTES_MAX && *method == Method::GET {
+        match blobs.read_address(&file.digest, ADDRESS_VALID, None).await {
+            Ok(None) => {}
+            Ok(Some(address)) => {
+                let there = [(header::LOCATION, address.url), (header::CACHE_CONTROL, ADDRESS_STAYS.to_owned())];
+                return (StatusCode::TEMPORARY_REDIRECT, there).into_response();
+            }
+            Err(error) => return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        }
     }
     // A range of something that has changed since is answered with all of it (13.1.5).
     let same = text(header::IF_RANGE).is_none_or(|known| known == tag);

@@ -31,7 +31,7 @@ impl Answer {
 }
 
 fn routes(store: &MemoryStore) -> Router {
-    Router::new().nest("/repo", router(store.clone()))
+    Router::new().nest("/repo", router(store.clone(), None))
 }
 
 async fn ask(store: &MemoryStore, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -88,6 +88,17 @@ async fn a_download_that_broke_off_goes_on_where_it_was() {
     let beyond = ask(&store, "GET", PACKAGE, &[("range", &format!("bytes={}-", wanted.len()))]).await;
     assert_eq!(beyond.status, StatusCode::RANGE_NOT_SATISFIABLE);
     assert_eq!(beyond.header("content-range"), format!("bytes */{}", wanted.len()));
+}
+
+#[tokio::test]
+async fn a_line_that_knows_its_address_tells_that_one_whatever_a_client_came_by() {
+    let store = store().await;
+    let routes = Router::new().nest("/repo", router(store.clone(), Some("https://rpms.example.org".to_owned())));
+    let request = Request::get("/repo/el-9/el-9.repo").header("host", "evil.example").header("x-forwarded-host", "evil.example");
+    let answer = routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let text = String::from_utf8(to_bytes(answer.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap();
+    assert!(text.contains("mirrorlist=https://rpms.example.org/repo/el-9/$basearch/os/mirrorlist\n"), "{text}");
+    assert!(!text.contains("evil"), "{text}");
 }
 
 #[tokio::test]

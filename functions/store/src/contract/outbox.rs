@@ -93,6 +93,28 @@ pub async fn a_letter_that_nobody_settles_is_set_aside<S: StateStore>(store: S) 
     assert_eq!(store.set_aside(10).await.unwrap(), []);
 }
 
+/// Wherever it lies, hidden or set aside: it is delivered anew, and counted from the beginning.
+pub async fn a_letter_that_was_put_back_is_delivered_as_if_it_never_was<S: StateStore>(store: S) {
+    post(&store, &["poison", "good"]).await;
+    for delivery in 1..=u64::from(DELIVERIES_MAX) {
+        store.take(10, Timestamp(delivery), Timestamp(delivery + 1)).await.unwrap();
+    }
+    assert_eq!(store.take(10, NOW, LATER).await.unwrap(), []);
+    let aside = store.set_aside(10).await.unwrap();
+    assert_eq!((effects(&aside), store.unsettled(10).await.unwrap()), (["poison", "good"].map(ended).to_vec(), vec![]));
+    assert!(store.put_back(aside[0].id, NOW).await.unwrap());
+    assert_eq!(effects(&store.unsettled(10).await.unwrap()), [ended("poison")]);
+    assert_eq!(effects(&store.set_aside(10).await.unwrap()), [ended("good")]);
+    let taken = store.take(10, NOW, LATER).await.unwrap();
+    assert_eq!(taken, [Letter { deliveries: 1, ..aside[0].clone() }]);
+    assert_eq!(store.take(10, NOW, LATER).await.unwrap(), [], "it is hidden");
+    assert!(store.put_back(aside[0].id, NOW).await.unwrap());
+    assert_eq!(store.take(10, NOW, LATER).await.unwrap(), taken, "and not any more");
+    store.settle(aside[0].id).await.unwrap();
+    assert!(!store.put_back(aside[0].id, NOW).await.unwrap(), "what is settled is forgotten");
+    assert_eq!(store.unsettled(10).await.unwrap(), []);
+}
+
 /// Many take at once: every letter is delivered, none of them to two.
 pub async fn a_letter_is_taken_by_one<S: StateStore>(store: S) {
     const LETTERS: usize = 40;

@@ -24,6 +24,10 @@ const OUT: &str = "out";
 /// Letters that are kept for a person.
 const ASIDE: &str = "aside";
 
+/// Before and behind every place: places begin with digits.
+const FIRST: &str = "0";
+const LAST: &str = "~";
+
 /// Letters looked at in one question; taking more asks again.
 const PAGE: usize = 100;
 
@@ -54,6 +58,21 @@ fn read(found: &Item, id: LetterId) -> Result<Letter, StateError> {
     Ok(Letter { id, effect, deliveries: u32::try_from(get_number(found, DELIVERIES)?).unwrap_or(u32::MAX) })
 }
 
+/// The letter in an item as the table's stream shows it: each attribute in an object that names its type (Amazon DynamoDB Developer
+/// Guide, "Low-level API"). None where the item is no letter.
+pub fn posted(image: &serde_json::Value) -> Option<Result<Letter, StateError>> {
+    let get = |name: &str, kind: &str| image[name][kind].as_str();
+    if get("pk", "S") != Some(PLACE) {
+        return None;
+    }
+    let found = ["pk", "sk", "effect"].into_iter().filter_map(|name| Some((name.to_owned(), text(get(name, "S")?))));
+    let found: Item = found.chain(get(DELIVERIES, "N").map(|count| (DELIVERIES.to_owned(), number(count)))).collect();
+    let id = get_text(&found, "sk").and_then(|digits| {
+        digits.parse().map(LetterId).map_err(|_| StateError::Corrupt(format!("a letter without a number: `{digits}`")))
+    });
+    Some(id.and_then(|id| read(&found, id)))
+}
+
 /// What an index says of a letter.
 struct Seen {
     id: LetterId,
@@ -76,7 +95,7 @@ impl DynamoDb {
     }
 
     /// A letter that nobody has had.
-    pub(super) fn letter(number_of_it: u64, effect: &Effect) -> Result<Item, StateError> {
+    pub(super) fn new_letter(number_of_it: u64, effect: &Effect) -> Result<Item, StateError> {
         let id = LetterId(number_of_it);
         let json = serde_json::to_value(effect).map_err(|error| StateError::Corrupt(error.to_string()))?;
         let kind = json["effect"].as_str().unwrap_or_default().to_owned();
@@ -97,15 +116,35 @@ impl DynamoDb {
         now: Timestamp,
         hidden_until: Timestamp,
     ) -> Result<Vec<Letter>, StateError> {
+        self.take_between(limit, FIRST, &behind(now), hidden_until).await
+    }
+
+    /// Takes letters as [`StateStore::take`](crate::StateStore::take) does, but of those that were never taken only the ones posted
+    /// `late_ms` ago or earlier: whoever the table's stream has woken is at the others. Hides them for `late_ms`. The change that
+    /// this is comes through the stream, too.
+    pub async fn take_late(&self, limit: usize, now: Timestamp, late_ms: u64) -> Result<Vec<Letter>, StateError> {
+        let (hidden_until, untaken) = (now.plus_ms(late_ms), Timestamp(0));
+        let posted = LetterId(now.0.saturating_sub(late_ms).saturating_mul(1000).saturating_mul(IN_A_MICROSECOND));
+        let mut letters = self.take_between(limit, FIRST, &due(untaken, posted), hidden_until).await?;
+        let rest = limit - letters.len();
+        letters.extend(self.take_between(rest, &behind(untaken), &behind(now), hidden_until).await?);
+        Ok(letters)
+    }
+
+    /// Takes letters that are due between two places.
+    async fn take_between(&self, limit: usize, from: &str, to: &str, hidden_until: Timestamp) -> Result<Vec<Letter>, StateError> {
         let mut letters = Vec::new();
         for _ in 0..LOOKS_MAX {
             let wanted = (limit - letters.len()).min(PAGE);
-            let seen = self.seen(OUT, Some(&behind(now)), wanted).await?;
+            if wanted == 0 {
+                break;
+            }
+            let seen = self.seen(OUT, (from, to), wanted).await?;
             let is_last = seen.len() < wanted;
             for one in seen {
                 letters.extend(self.take_one(&one, hidden_until).await?);
             }
-            if is_last || letters.len() >= limit {
+            if is_last {
                 break;
             }
         }
@@ -161,40 +200,57 @@ impl DynamoDb {
     }
 
     pub(super) async fn letters_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+        self.letters_in(ASIDE, limit).await
+    }
+
+    pub(super) async fn letters_out(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+        self.letters_in(OUT, limit).await
+    }
+
+    async fn letters_in(&self, tray: &str, limit: usize) -> Result<Vec<Letter>, StateError> {
         let mut letters = Vec::new();
-        for seen in self.seen(ASIDE, None, limit).await? {
-            let found = self
-                .client
-                .get_item()
-                .table_name(&*self.table)
-                .set_key(Some(place(PLACE, &sk(seen.id))))
-                .consistent_read(true)
-                .send()
-                .await
-                .map_err(unavailable)?;
+        for seen in self.seen(tray, (FIRST, LAST), limit).await? {
             // The index may be a moment old, and it settled by now.
-            if let Some(found) = found.item {
-                letters.push(read(&found, seen.id)?);
-            }
+            letters.extend(self.load_letter(seen.id).await?);
         }
         Ok(letters)
     }
 
-    /// Letters of a tray, in the order in which they are due: those before a place, or all.
-    async fn seen(&self, tray: &str, before: Option<&str>, limit: usize) -> Result<Vec<Seen>, StateError> {
-        let mut query = self
+    /// The change is one that the table's stream shows, so whoever acts on the letter is woken.
+    pub(super) async fn put_letter_back(&self, id: LetterId, now: Timestamp) -> Result<bool, StateError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&*self.table)
+            .set_key(Some(place(PLACE, &sk(id))))
+            .condition_expression("attribute_exists(pk)")
+            .update_expression("SET #tray = :out, #due = :due, #deliveries = :none")
+            .expression_attribute_names("#tray", TRAY)
+            .expression_attribute_names("#due", DUE)
+            .expression_attribute_names("#deliveries", DELIVERIES)
+            .expression_attribute_values(":out", text(OUT))
+            .expression_attribute_values(":due", text(due(now, id)))
+            .expression_attribute_values(":none", number(0));
+        Ok(changed(update.send().await)?.is_some())
+    }
+
+    pub(super) async fn load_letter(&self, id: LetterId) -> Result<Option<Letter>, StateError> {
+        let get = self.client.get_item().table_name(&*self.table).set_key(Some(place(PLACE, &sk(id)))).consistent_read(true);
+        get.send().await.map_err(unavailable)?.item.map(|found| read(&found, id)).transpose()
+    }
+
+    /// Letters of a tray that are due between two places, in the order in which they are.
+    async fn seen(&self, tray: &str, (from, to): (&str, &str), limit: usize) -> Result<Vec<Seen>, StateError> {
+        let query = self
             .client
             .query()
             .index_name(DUE_INDEX)
+            .key_condition_expression("#tray = :tray AND #due BETWEEN :from AND :to")
             .expression_attribute_names("#tray", TRAY)
-            .expression_attribute_values(":tray", text(tray));
-        query = match before {
-            None => query.key_condition_expression("#tray = :tray"),
-            Some(before) => query
-                .key_condition_expression("#tray = :tray AND #due < :before")
-                .expression_attribute_names("#due", DUE)
-                .expression_attribute_values(":before", text(before)),
-        };
+            .expression_attribute_names("#due", DUE)
+            .expression_attribute_values(":tray", text(tray))
+            .expression_attribute_values(":from", text(from))
+            .expression_attribute_values(":to", text(to));
         let found = self.pages(query, limit).await?;
         let seen = |found: &Item| {
             let id = get_text(found, "sk")?.parse().map_err(|_| StateError::Corrupt("a letter without a number".to_owned()))?;

@@ -215,8 +215,9 @@ impl DynamoDb {
             self.write(write, there, &mut room, &mut actions)?;
         }
         for (number, effect) in self.numbers(commit.effects.len()).zip(&commit.effects) {
-            actions
-                .put(self.put().set_item(Some(Self::letter(number, effect)?)).condition_expression("attribute_not_exists(pk)"))?;
+            actions.put(
+                self.put().set_item(Some(Self::new_letter(number, effect)?)).condition_expression("attribute_not_exists(pk)"),
+            )?;
         }
         match self.client.transact_write_items().set_transact_items(Some(actions.all)).send().await {
             Ok(_) => {}

@@ -25,6 +25,8 @@ const DELIVER: &str = "UPDATE letter SET deliveries = deliveries + 1, hidden_unt
 const SET_ONE_ASIDE: &str = "UPDATE letter SET set_aside = 1 WHERE id = ?1";
 const SETTLE: &str = "DELETE FROM letter WHERE id = ?1";
 const ASIDE: &str = "SELECT id, effect, deliveries FROM letter WHERE set_aside = 1 ORDER BY id LIMIT ?1";
+const OUT: &str = "SELECT id, effect, deliveries FROM letter WHERE set_aside = 0 ORDER BY id LIMIT ?1";
+const PUT_BACK: &str = "UPDATE letter SET set_aside = 0, deliveries = 0, hidden_until = ?2 WHERE id = ?1";
 
 impl From<rusqlite::Error> for StateError {
     fn from(error: rusqlite::Error) -> Self {
@@ -42,6 +44,16 @@ impl From<rusqlite::Error> for SaveError {
 }
 
 impl LocalStore {
+    /// Letters that a question finds.
+    async fn letters(&self, question: &'static str, limit: usize) -> Result<Vec<Letter>, StateError> {
+        self.with(move |database| {
+            let mut query = database.prepare_cached(question)?;
+            let rows = query.query_map([bounded(limit as u64)], letter)?;
+            rows.map(|row| read_letter(row?)).collect()
+        })
+        .await
+    }
+
     /// Runs something with the database, on a thread that may wait.
     async fn with<T: Send + 'static, E: From<StateError> + Send + 'static>(
         &self,
@@ -197,11 +209,15 @@ impl StateStore for LocalStore {
     }
 
     async fn set_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
-        self.with(move |database| {
-            let mut query = database.prepare_cached(ASIDE)?;
-            let rows = query.query_map([bounded(limit as u64)], letter)?;
-            rows.map(|row| read_letter(row?)).collect()
-        })
-        .await
+        self.letters(ASIDE, limit).await
+    }
+
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+        self.letters(OUT, limit).await
+    }
+
+    async fn put_back(&self, letter: LetterId, now: Timestamp) -> Result<bool, StateError> {
+        let (id, now) = (bounded(letter.0), bounded(now.0));
+        self.with(move |database| Ok(database.prepare_cached(PUT_BACK)?.execute([id, now])? > 0)).await
     }
 }

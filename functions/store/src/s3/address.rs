@@ -2,7 +2,7 @@
 //! "Download and upload objects with presigned URLs").
 
 use super::{S3, key, trouble};
-use crate::blob::{Address, BlobError};
+use crate::blob::{Address, BlobError, as_download};
 use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_smithy_types::base64;
 use millrace_core::Digest;
@@ -22,8 +22,9 @@ fn address(request: &PresignedRequest) -> Address {
 }
 
 impl S3 {
-    pub(super) async fn address_to_read(&self, digest: &Digest, valid: Duration) -> Result<Address, BlobError> {
-        let get = self.client.get_object().bucket(&*self.bucket).key(key(digest));
+    pub(super) async fn address_to_read(&self, digest: &Digest, valid: Duration, name: Option<&str>) -> Result<Address, BlobError> {
+        let get =
+            self.client.get_object().bucket(&*self.bucket).key(key(digest)).set_response_content_disposition(name.map(as_download));
         Ok(address(&get.presigned(valid_for(valid)?).await.map_err(trouble)?))
     }
 

@@ -344,6 +344,11 @@ impl World {
     }
 
     pub fn router(&self) -> Router {
-        router(Web { state: self.store.clone(), blobs: self.store.clone(), clock: Arc::new(|| NOW) })
+        self.router_of(None)
+    }
+
+    /// The routes where a log comes in parts of so many bytes.
+    pub fn router_of(&self, part_bytes: Option<u64>) -> Router {
+        router(Web { state: self.store.clone(), blobs: self.store.clone(), clock: Arc::new(|| NOW), part_bytes })
     }
 }

@@ -4,15 +4,13 @@ use super::NotThere;
 use crate::arguments::Release;
 use crate::output::Output;
 use crate::state::{Folder, now};
-use crate::up::LocalSeal;
 use anyhow::Result;
 use millrace_core::Timestamp;
 use millrace_releaser::{Changed, Past, ReleaseError, Released, history, rollback};
-use millrace_signer::LocalKeys;
 use serde_json::{Value, json};
 
 pub(super) async fn release(folder: &Folder, output: Output, command: Release) -> Result<()> {
-    let store = folder.store()?;
+    let store = folder.store().await?;
     match command {
         Release::List { platform, limit } => {
             let found = history(&platform, limit, &store).await?;
@@ -21,8 +19,7 @@ pub(super) async fn release(folder: &Folder, output: Output, command: Release) -
             output.list(&values, "no generation was asked for", line)
         }
         Release::Rollback { platform, number } => {
-            let keys = LocalKeys::open(&folder.folder("keys")?)?;
-            let became = rollback(&platform, number, &LocalSeal(keys), &store, now()).await.map_err(|error| match error {
+            let became = rollback(&platform, number, &folder.seal().await?, &store, now()).await.map_err(|error| match error {
                 ReleaseError::NoGeneration { .. } => NotThere(format!("{error}: `millrace release list {platform}`")).into(),
                 other => anyhow::Error::from(other),
             })?;
@@ -132,9 +129,9 @@ Nothing.
         assert_eq!(millrace(state, &["platform", "add", file.to_str().unwrap()]), ExitCode::SUCCESS);
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let folder = Folder::open(Some(state)).unwrap();
-        let store = folder.store().unwrap();
+        let store = folder.local().unwrap();
         let platform = Platform::parse("el-9.toml", PLATFORM).unwrap();
-        let seal = LocalSeal(LocalKeys::open(&folder.folder("keys").unwrap()).unwrap());
+        let seal = runtime.block_on(folder.seal()).unwrap();
         runtime.block_on(async {
             let files = vec![ordered(work.path(), &store).await];
             let order = ReleaseOrder::new(BuildId::new("0123456789ab").unwrap(), "tally".parse().unwrap(), &platform, 0, files);

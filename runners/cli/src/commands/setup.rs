@@ -4,14 +4,15 @@ use super::NotThere;
 use crate::arguments::{Algorithm, Key, Package, Platform, Plugin, Runner};
 use crate::output::Output;
 use crate::state::{Folder, now, random};
-use crate::up::{LocalSeal, sandbox_is_to_be_had, told_to_stop, worker_config};
+use crate::store::Store;
+use crate::up::{sandbox_is_to_be_had, told_to_stop, worker_config};
 use anyhow::{Context, Result, bail};
 use millrace_core::platform::Platform as PlatformData;
 use millrace_core::push::Package as PackageData;
 use millrace_core::{PluginName, RunnerName};
-use millrace_orchestrator::{Registered, Runner as RunnerData, Token, add_runner, remove_runner};
-use millrace_signer::{Keys, LocalKeys};
-use millrace_store::local::LocalStore;
+use millrace_orchestrator::{Registered, Runner as RunnerData, Token, add_runner, add_shared_runner, remove_runner};
+use millrace_releaser::Seal as _;
+use millrace_signer::Keys as _;
 use millrace_store::records::{all, get, replace};
 use millrace_store::{BlobStore, Table};
 use serde_json::json;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) async fn package(folder: &Folder, output: Output, command: Package) -> Result<()> {
-    let store = folder.store()?;
+    let store = folder.store().await?;
     match command {
         Package::Add { name, clone_url, platforms } => {
             let package = PackageData { name, clone_url, platforms, registered: now() };
@@ -48,20 +49,16 @@ pub(super) async fn package(folder: &Folder, output: Output, command: Package) -
 }
 
 pub(super) async fn platform(folder: &Folder, output: Output, command: Platform) -> Result<()> {
-    let store = folder.store()?;
+    let store = folder.store().await?;
     match command {
         Platform::Add { file } => {
             let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
             let platform = PlatformData::parse(&file.display().to_string(), &text)?;
-            let keys = LocalKeys::open(&folder.folder("keys")?)?;
-            if keys.public(&platform.key).is_err() {
-                bail!(
-                    "platform {} signs with the key `{1}`, which is not there: `millrace key create {1}`",
-                    platform.name,
-                    platform.key
-                );
-            }
-            millrace_releaser::prepare(&platform, &LocalSeal(keys), &store, now()).await?;
+            let seal = folder.seal().await?;
+            seal.public_key(&platform.key).await.with_context(|| {
+                format!("platform {} signs with the key `{}`, which cannot be had", platform.name, platform.key)
+            })?;
+            millrace_releaser::prepare(&platform, &seal, &store, now()).await?;
             replace(&store, Table::Platform, platform.name.as_str(), &platform).await?;
             output.one(&json!({"platform": platform.name, "architectures": platform.architectures}), |_| {
                 let steps = platform.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -83,7 +80,7 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
 }
 
 pub(super) async fn key(folder: &Folder, output: Output, command: Key) -> Result<()> {
-    let keys = LocalKeys::open(&folder.folder("keys")?)?;
+    let keys = folder.keys()?;
     match command {
         Key::Create { name, user_id, algorithm } => {
             let algorithm = match algorithm {
@@ -109,14 +106,25 @@ pub(super) async fn key(folder: &Folder, output: Output, command: Key) -> Result
 }
 
 pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> Result<()> {
-    let store = folder.store()?;
+    let store = folder.store().await?;
     match command {
-        Runner::Add { name, arch, url } => {
+        Runner::Add { name, arch, url, shared } => {
             let token = Token::from_random(random()?);
-            add_runner(&store, &name, arch, &token, now()).await?;
-            let line = format!("printf %s {} | sudo millrace runner run {name} --url {url} --token-file -", token.reveal());
+            let name = match name {
+                Some(name) => name,
+                None => RunnerName::new(&format!("{arch}-{:04x}", u16::from_be_bytes([random()?[0], random()?[1]])))?,
+            };
+            let as_itself = if shared {
+                add_shared_runner(&store, &name, arch, &token, now()).await?;
+                format!("{name}.$(uname -n)")
+            } else {
+                add_runner(&store, &name, arch, &token, now()).await?;
+                name.to_string()
+            };
+            let line = format!("printf %s {} | sudo millrace runner run {as_itself} --url {url} --token-file -", token.reveal());
             output.one(&json!({"runner": name, "arch": arch, "token": token.reveal(), "line": line}), |_| {
-                format!("On the {arch} machine, once (the token is not shown again):\n\n  {line}")
+                let where_to = if shared { format!("each {arch} machine") } else { format!("the {arch} machine") };
+                format!("On {where_to}, once (the token is not shown again):\n\n  {line}")
             })
         }
         Runner::List => {
@@ -144,7 +152,7 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
     }
 }
 
-pub(super) async fn be_a_runner(folder: &Folder, name: RunnerName, url: &str, token_file: &Path) -> Result<()> {
+pub(super) async fn be_a_runner(folder: &Folder, name: RunnerName, url: &str, token_file: &Path, spot: bool) -> Result<()> {
     sandbox_is_to_be_had()?;
     let token = match token_file.to_str() {
         Some("-") => std::io::read_to_string(std::io::stdin())?,
@@ -157,12 +165,16 @@ pub(super) async fn be_a_runner(folder: &Folder, name: RunnerName, url: &str, to
         told_to_stop().await;
         told.store(true, Ordering::Relaxed);
     });
+    if spot {
+        let noticed = Arc::clone(&stop);
+        tokio::task::spawn_blocking(move || millrace_host::notice::watch(&noticed));
+    }
     tokio::task::spawn_blocking(move || millrace_host::worker::run(config, stop)).await??;
     Ok(())
 }
 
 pub(super) async fn plugin(folder: &Folder, output: Output, command: Plugin) -> Result<()> {
-    let store = folder.store()?;
+    let store = folder.store().await?;
     match command {
         Plugin::Add { name, file } => {
             let registered = register_plugin(&store, &name, &file).await?;
@@ -178,7 +190,7 @@ pub(super) async fn plugin(folder: &Folder, output: Output, command: Plugin) -> 
 }
 
 /// Keeps a component and lets steps find it by a name.
-pub(crate) async fn register_plugin(store: &LocalStore, name: &PluginName, file: &Path) -> Result<Registered> {
+pub(crate) async fn register_plugin(store: &Store, name: &PluginName, file: &Path) -> Result<Registered> {
     let head = std::fs::read(file).with_context(|| file.display().to_string())?;
     // The preamble of a component (WebAssembly component model, Binary.md): magic, version 13, layer 1.
     if !head.starts_with(b"\0asm\x0d\0\x01\0") {

@@ -4,6 +4,7 @@ use super::{Ending, NotThere};
 use crate::arguments::{Build as BuildOptions, Builds, Logs, Watch, is_whole};
 use crate::output::{Output, span};
 use crate::state::{Folder, now, random};
+use crate::store::Store;
 use crate::watch;
 use anyhow::{Context, Result, bail};
 use millrace_core::build::{Build, Event};
@@ -11,7 +12,6 @@ use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Commit, Package, PushRecord, PushState};
 use millrace_core::{BuildId, PushId};
 use millrace_store::builds::{BUILDS, PUSHES, load_build, load_push, package_index, push_marks};
-use millrace_store::local::LocalStore;
 use millrace_store::records::{get, write};
 use millrace_store::{Commit as Save, Expect, StateStore, Table, advance};
 use millrace_web::view::BuildView;
@@ -25,7 +25,7 @@ const LOOKED_THROUGH: usize = 1000;
 const HEAR_MAX: Duration = Duration::from_secs(60);
 
 pub(super) async fn build(folder: &Folder, output: Output, options: &BuildOptions) -> Result<Ending> {
-    let store = folder.store()?;
+    let store = folder.store().await?;
     let name = options.package.as_str();
     let package: Option<(Package, _)> = get(&store, Table::Package, name).await?;
     let (package, _) =
@@ -46,7 +46,7 @@ pub(super) async fn build(folder: &Folder, output: Output, options: &BuildOption
 }
 
 /// Writes a push down as a webhook would, with the wish to fetch it.
-async fn announce(store: &LocalStore, announced: &Announced) -> Result<()> {
+async fn announce(store: &Store, announced: &Announced) -> Result<()> {
     let record = PushRecord { announced: announced.clone(), state: PushState::Fetching };
     let kept = write(Table::Push, announced.id.as_str(), Expect::Absent, &record, push_marks(&record))?;
     Ok(store.save(Save { writes: vec![kept], effects: vec![Effect::Fetch(announced.clone())] }).await?)
@@ -75,7 +75,7 @@ fn remote_reference(url: &str, wanted: Option<&str>) -> Result<(String, Commit)>
 }
 
 pub(super) async fn watch(folder: &Folder, output: Output, options: &Watch) -> Result<Ending> {
-    let store = folder.store()?;
+    let store = folder.store().await?;
     let good = match (&options.push, &options.commit, &options.build) {
         (Some(push), _, _) => watch::push(&store, output, push).await?,
         (_, Some(commit), _) => watch::push(&store, output, &heard_of(&store, commit).await?).await?,
@@ -94,7 +94,7 @@ const fn ended(good: bool) -> Result<Ending> {
 }
 
 /// The newest push of a commit, as soon as the line has heard of it.
-async fn heard_of(store: &LocalStore, commit: &str) -> Result<PushId> {
+async fn heard_of(store: &Store, commit: &str) -> Result<PushId> {
     let until = std::time::Instant::now() + HEAR_MAX;
     let mut waiting = watch::Waiting::default();
     loop {
@@ -112,7 +112,7 @@ async fn heard_of(store: &LocalStore, commit: &str) -> Result<PushId> {
 }
 
 /// The build that an id or its beginning means.
-async fn find(store: &LocalStore, id: &str) -> Result<Build> {
+async fn find(store: &Store, id: &str) -> Result<Build> {
     let mut found: Vec<BuildId> = match is_whole(id) {
         Some(id) => vec![id],
         None => {
@@ -129,7 +129,7 @@ async fn find(store: &LocalStore, id: &str) -> Result<Build> {
 }
 
 pub(super) async fn builds(folder: &Folder, output: Output, options: &Builds) -> Result<()> {
-    let store = folder.store()?;
+    let store = folder.store().await?;
     let index = options.package.as_ref().map_or_else(|| BUILDS.to_owned(), package_index);
     let mut views = Vec::new();
     for marked in store.marked(&index, None, options.limit).await? {
@@ -168,7 +168,7 @@ impl serde::Serialize for Line<'_> {
 }
 
 pub(super) async fn logs(folder: &Folder, output: Output, options: &Logs) -> Result<()> {
-    let store = folder.store()?;
+    let store = folder.store().await?;
     let id = find(&store, &options.build).await?.id;
     let (mut printed, mut unfinished, mut waiting) = (0, Vec::new(), watch::Waiting::default());
     loop {
@@ -220,7 +220,7 @@ fn whole_lines(bytes: &mut Vec<u8>, last: bool) -> Vec<String> {
 }
 
 pub(super) async fn cancel(folder: &Folder, output: Output, id: &str) -> Result<()> {
-    let store = folder.store()?;
+    let store = folder.store().await?;
     let build = find(&store, id).await?;
     let by = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".to_owned());
     let build = advance(&store, &build.id, Event::Cancel { by }, now()).await?;

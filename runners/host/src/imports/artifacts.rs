@@ -94,7 +94,7 @@ impl Job {
         let file = self.folder.file(path)?;
         let send = || {
             (&file).rewind()?;
-            self.machine.desk.upload(&self.holding, &digest, &file)
+            self.machine.desk.upload(&self.holding, &digest, size, &file)
         };
         patiently(self.time_left(), self.stop.flag(), send).map_err(Unpublished::Desk)?;
         let artifact = Artifact { name: name.clone(), digest, size, rpm };

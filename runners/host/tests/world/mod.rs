@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use millrace_core::platform::{Buildroot, Limits};
-use millrace_core::protocol::{Holding, Logged, Offer, Problem, Renewed, Report, Work};
+use millrace_core::protocol::{self, Holding, Logged, Offer, Problem, Renewed, Report, Upload, Work};
 use millrace_core::push::Commit;
 use millrace_core::task::{Artifact, Lease};
 use millrace_core::{Arch, BuildId, Digest, LeaseNumber, PackageName, PlatformName, RunnerName, Timestamp};
@@ -65,6 +65,7 @@ fn router(line: Shared) -> Router {
         .route("/runner/v1/renew", post(renew))
         .route("/runner/v1/log", post(log))
         .route("/runner/v1/report", post(report))
+        .route("/runner/v1/upload", post(place))
         .route("/runner/v1/blobs/{digest}", get(download).put(upload))
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(line.clone(), guard))
@@ -145,6 +146,10 @@ async fn download(State(line): State<Shared>, Path(digest): Path<String>) -> Res
         Some(bytes) => bytes.clone().into_response(),
         None => problem(StatusCode::NOT_FOUND, "no such blob"),
     }
+}
+
+async fn place(State(line): State<Shared>, Json(_): Json<Upload>) -> Response {
+    lost(&line).unwrap_or_else(|| Json(protocol::Place::Desk).into_response())
 }
 
 async fn upload(State(line): State<Shared>, Path(digest): Path<String>, Query(_): Query<Holding>, bytes: Bytes) -> Response {

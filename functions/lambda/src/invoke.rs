@@ -1,0 +1,71 @@
+//! Calls to other functions (AWS Lambda API Reference, "Invoke").
+
+use crate::letters::Wake;
+use aws_config::SdkConfig;
+use aws_sdk_lambda::Client;
+use aws_sdk_lambda::error::DisplayErrorContext;
+use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_lambda::types::InvocationType;
+use millrace_store::LetterId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A call that came to nothing. A retry may help.
+#[derive(Debug, thiserror::Error)]
+pub enum InvokeError {
+    /// The function was not reached, or may not be called.
+    #[error("the function {function} cannot be called: {problem}")]
+    Unreached {
+        /// Which.
+        function: String,
+        /// What happened.
+        problem: String,
+    },
+    /// It was reached, and failed.
+    #[error("the function {function} failed: {problem}")]
+    Failed {
+        /// Which.
+        function: String,
+        /// What it says.
+        problem: String,
+    },
+}
+
+/// Calls functions by their names.
+#[derive(Debug, Clone)]
+pub struct Functions(Client);
+
+impl Functions {
+    /// Those of the account that these credentials are for.
+    pub fn new(config: &SdkConfig) -> Self {
+        Self(Client::new(config))
+    }
+
+    /// Wakes a function for a letter, and does not wait for what comes of it: Lambda keeps the call, tries it three times, and
+    /// puts it with the dead letters then.
+    pub async fn wake(&self, function: &str, letter: LetterId) -> Result<(), InvokeError> {
+        self.invoke(function, InvocationType::Event, &Wake { letter: letter.0 }).await.map(drop)
+    }
+
+    /// Asks a function something and waits for its answer.
+    pub async fn ask<T: DeserializeOwned>(&self, function: &str, question: &impl Serialize) -> Result<T, InvokeError> {
+        let answer = self.invoke(function, InvocationType::RequestResponse, question).await?;
+        serde_json::from_slice(&answer).map_err(|error| failed(function, format!("its answer makes no sense: {error}")))
+    }
+
+    async fn invoke(&self, function: &str, kind: InvocationType, what: &impl Serialize) -> Result<Vec<u8>, InvokeError> {
+        let unreached = |problem| InvokeError::Unreached { function: function.to_owned(), problem };
+        let payload = serde_json::to_vec(what).map_err(|error| unreached(error.to_string()))?;
+        let call = self.0.invoke().function_name(function).invocation_type(kind).payload(Blob::new(payload));
+        let answer = call.send().await.map_err(|error| unreached(DisplayErrorContext(error).to_string()))?;
+        let said = answer.payload.map(Blob::into_inner).unwrap_or_default();
+        match answer.function_error {
+            None => Ok(said),
+            Some(_) => Err(failed(function, String::from_utf8_lossy(&said).into_owned())),
+        }
+    }
+}
+
+fn failed(function: &str, problem: String) -> InvokeError {
+    InvokeError::Failed { function: function.to_owned(), problem }
+}

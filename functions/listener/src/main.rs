@@ -1,0 +1,13 @@
+//! The listener on AWS Lambda.
+
+use millrace_lambda::{EnvironmentError, Error, handler};
+use millrace_listener::lambda;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    match handler()?.as_str() {
+        "hooks" => lambda::hooks().await,
+        "fetch" => lambda::fetch().await,
+        other => Err(EnvironmentError::Handler(other.to_owned()).into()),
+    }
+}

@@ -1,0 +1,63 @@
+//! Auto Scaling groups of runner hosts: as many hosts as tasks want them, none where nothing is to be done.
+
+use crate::demand::demand;
+use aws_config::SdkConfig;
+use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::error::DisplayErrorContext;
+use millrace_core::Arch;
+use millrace_core::hosts::hosts_wanted;
+use millrace_lambda::{EnvironmentError, pairs};
+use millrace_store::StateStore;
+use std::collections::BTreeMap;
+
+/// The groups by the architectures of their hosts: `x86_64=GROUP aarch64=GROUP`. An architecture without one has runners elsewhere,
+/// or none.
+const RUNNERS: &str = "MILLRACE_RUNNERS";
+
+/// The groups of this line.
+#[derive(Debug, Clone)]
+pub(crate) struct Groups {
+    client: Client,
+    names: BTreeMap<Arch, String>,
+}
+
+impl Groups {
+    /// Those that the environment names.
+    pub(crate) fn open(config: &SdkConfig) -> Result<Self, EnvironmentError> {
+        let odd = |problem: String| EnvironmentError::Odd { name: RUNNERS, problem };
+        let names = pairs(RUNNERS)?
+            .into_iter()
+            .map(|(arch, name)| Ok((arch.parse().map_err(|error: millrace_core::ArchError| odd(error.to_string()))?, name)));
+        Ok(Self { client: Client::new(config), names: names.collect::<Result<_, _>>()? })
+    }
+
+    /// Gives each group the hosts that its tasks want now.
+    pub(crate) async fn fit(&self, state: &impl StateStore) -> Result<(), String> {
+        for (arch, name) in &self.names {
+            // Tasks that any runner may do wake the hosts of one architecture, the first.
+            let any = self.names.keys().next() == Some(arch);
+            let tasks = demand(state, *arch, any).await.map_err(|error| error.to_string())?;
+            let (hosts, hosts_max) = self.size(name).await?;
+            if let Some(wanted) = hosts_wanted(tasks, hosts, hosts_max) {
+                self.resize(name, wanted).await?;
+                eprintln!("millrace: {arch}: {tasks} tasks, so {wanted} hosts instead of {hosts}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Hosts that there should be now, and the most that there may be.
+    async fn size(&self, name: &str) -> Result<(u32, u32), String> {
+        let asked = self.client.describe_auto_scaling_groups().auto_scaling_group_names(name).send().await;
+        let groups = asked.map_err(|error| format!("the group {name}: {}", DisplayErrorContext(error)))?.auto_scaling_groups;
+        let group = groups.unwrap_or_default().into_iter().next().ok_or_else(|| format!("there is no group {name}"))?;
+        let count = |count: Option<i32>| count.and_then(|count| u32::try_from(count).ok()).unwrap_or_default();
+        Ok((count(group.desired_capacity), count(group.max_size)))
+    }
+
+    async fn resize(&self, name: &str, hosts: u32) -> Result<(), String> {
+        let hosts = i32::try_from(hosts).unwrap_or(i32::MAX);
+        let set = self.client.set_desired_capacity().auto_scaling_group_name(name).desired_capacity(hosts);
+        set.send().await.map(drop).map_err(|error| format!("the group {name}: {}", DisplayErrorContext(error)))
+    }
+}

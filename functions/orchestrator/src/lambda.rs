@@ -1,0 +1,149 @@
+//! The orchestrator as functions of AWS Lambda: the desk that runners ask, whoever reads the table's stream, and a sweep for what time
+//! alone decides.
+//!
+//! A stream of DynamoDB has two readers at most (Amazon DynamoDB Developer Guide, "DynamoDB Streams and AWS Lambda triggers"), so one
+//! function reads it, acts on what is the orchestrator's, and wakes the others for what is theirs.
+
+use crate::groups::Groups;
+use crate::{Desk, give_up, plan, released_repository, router, tick};
+use aws_config::SdkConfig;
+use millrace_core::PlatformName;
+use millrace_core::order::Effect;
+use millrace_lambda::{
+    Deliver, EnvironmentError, Error, Functions, blobs, by_records, config, deliver, not_mine, now, on_call, serve, state, variable,
+};
+use millrace_store::dynamodb::DynamoDb;
+use millrace_store::{Letter, StateStore};
+use std::sync::Arc;
+
+/// The names of the functions that letters go to.
+const FETCH: &str = "MILLRACE_FETCH";
+const SIGN: &str = "MILLRACE_SIGN";
+const RELEASE: &str = "MILLRACE_RELEASE";
+
+/// The address of the line's pages and repositories.
+const URL: &str = "MILLRACE_URL";
+
+/// How long a runner that finds nothing waits before it asks again, in seconds. A host that is started for a task asks when it is up;
+/// one that waits all month costs less than 0.20 USD.
+const ASK_AGAIN_S: u32 = 10;
+
+/// How long after it was posted or taken a letter is late, in milliseconds: no function runs longer than 900 s (AWS Lambda quotas,
+/// "Function timeout"), so whoever was woken for it is at its end by then.
+const LATE_MS: u64 = 960_000;
+
+/// Letters taken in one sweep; what is left over comes with the next.
+const LATE_MAX: usize = 1_000;
+
+/// Letters looked at that were set aside.
+const ASIDE_MAX: usize = 100;
+
+/// Answers runners.
+pub async fn desk() -> Result<(), Error> {
+    let (config, url) = (config().await, variable(URL)?);
+    serve(router(Desk {
+        state: state(&config)?,
+        blobs: blobs(&config)?,
+        clock: Arc::new(now),
+        ready: Arc::default(),
+        released: Arc::new(move |platform: &PlatformName| released_repository(&url, platform)),
+        incoming: std::env::temp_dir(),
+        ask_again_s: Some(ASK_AGAIN_S),
+    }))
+    .await
+}
+
+/// Reads the table's stream.
+pub async fn letters() -> Result<(), Error> {
+    let config = config().await;
+    let state = state(&config)?;
+    let planning = Planning { groups: Groups::open(&config)?, state };
+    let others = Others::open(&config)?;
+    by_records(move |letter: Letter| {
+        let (planning, others) = (planning.clone(), others.clone());
+        async move {
+            match others.whose(&letter.effect) {
+                Some(function) => others.functions.wake(function, letter.id).await.map_err(|error| error.to_string()),
+                None => deliver(letter.id, &planning.state, &planning).await,
+            }
+        }
+    })
+    .await
+}
+
+/// Does what time alone decides: leases that are over, letters that are late, hosts that have nothing to do.
+pub async fn sweep() -> Result<(), Error> {
+    let config = config().await;
+    let (state, groups) = (state(&config)?, Groups::open(&config)?);
+    on_call(move |_: serde::de::IgnoredAny| {
+        let (state, groups) = (state.clone(), groups.clone());
+        async move { swept(&state, &groups).await }
+    })
+    .await
+}
+
+async fn swept(state: &DynamoDb, groups: &Groups) -> Result<(), String> {
+    tick(state, now()).await.map_err(|error| error.to_string())?;
+    let late = state.take_late(LATE_MAX, now(), LATE_MS).await.map_err(|error| error.to_string())?;
+    if !late.is_empty() {
+        eprintln!("millrace: {} letters are late and go out again", late.len());
+    }
+    let aside = state.set_aside(ASIDE_MAX).await.map_err(|error| error.to_string())?;
+    if !aside.is_empty() {
+        eprintln!("millrace: {} letters are set aside: `millrace events list` shows them", aside.len());
+    }
+    groups.fit(state).await
+}
+
+/// What the orchestrator itself acts on.
+#[derive(Clone)]
+struct Planning {
+    groups: Groups,
+    state: DynamoDb,
+}
+
+impl Deliver for Planning {
+    async fn act(&self, effect: &Effect) -> Result<(), String> {
+        match effect {
+            Effect::Plan(push) => plan(push, &self.state, now()).await.map_err(|error| error.to_string()),
+            Effect::Ready { .. } => self.groups.fit(&self.state).await,
+            Effect::Ended { .. } => Ok(()),
+            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) => Err(not_mine(effect)),
+        }
+    }
+
+    async fn give_up(&self, effect: &Effect, reason: &str) -> Result<(), String> {
+        match effect {
+            Effect::Plan(push) => give_up(push, reason, &self.state, now()).await.map_err(|error| error.to_string()),
+            // The sweep looks after hosts whether or not this letter ever worked.
+            Effect::Ready { .. } | Effect::Ended { .. } => Ok(()),
+            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) => Err(not_mine(effect)),
+        }
+    }
+}
+
+/// The other functions.
+#[derive(Clone)]
+struct Others {
+    functions: Functions,
+    fetch: String,
+    sign: String,
+    release: String,
+}
+
+impl Others {
+    fn open(config: &SdkConfig) -> Result<Self, EnvironmentError> {
+        let functions = Functions::new(config);
+        Ok(Self { functions, fetch: variable(FETCH)?, sign: variable(SIGN)?, release: variable(RELEASE)? })
+    }
+
+    /// The function that acts on an effect, where it is another one.
+    fn whose(&self, effect: &Effect) -> Option<&str> {
+        match effect {
+            Effect::Fetch(_) => Some(&self.fetch),
+            Effect::Sign(_) => Some(&self.sign),
+            Effect::Release(_) => Some(&self.release),
+            Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The releaser on AWS Lambda.
+
+use millrace_lambda::{EnvironmentError, Error, handler};
+use millrace_releaser::lambda;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    match handler()?.as_str() {
+        "release" => lambda::release().await,
+        "repository" => lambda::repository().await,
+        other => Err(EnvironmentError::Handler(other.to_owned()).into()),
+    }
+}

@@ -1,0 +1,99 @@
+//! Commands that look at events on their way, and send them again.
+
+use super::NotThere;
+use crate::arguments::Events;
+use crate::output::Output;
+use crate::state::{Folder, now};
+use crate::store::Store;
+use anyhow::{Result, bail};
+use millrace_core::order::Effect;
+use millrace_store::{Letter, LetterId, StateStore};
+use serde_json::{Value, json};
+
+/// Events looked at: more than a line has on its way at its busiest.
+const LOOKED_AT_MAX: usize = 10_000;
+
+pub(super) async fn events(folder: &Folder, output: Output, command: Events) -> Result<()> {
+    let store = folder.store().await?;
+    match command {
+        Events::List => {
+            let values: Vec<Value> = all(&store).await?.iter().map(|(letter, aside)| as_json(letter, *aside)).collect();
+            output.list(&values, "nothing is on its way", line)
+        }
+        Events::Retry { events } => {
+            let named = !events.is_empty();
+            let ids = if named { events.into_iter().map(LetterId).collect() } else { delivered_before(&store).await? };
+            let mut again = 0;
+            for id in ids {
+                if store.put_back(id, now()).await? {
+                    again += 1;
+                } else if named {
+                    bail!(NotThere(format!("no event {}: it is settled, or never was; `millrace events list`", id.0)));
+                }
+            }
+            if !named {
+                folder.forget_dead_letters().await?;
+            }
+            output.one(&json!({"again": again}), |_| match again {
+                0 => "nothing to deliver again".to_owned(),
+                1 => "one event is delivered again".to_owned(),
+                _ => format!("{again} events are delivered again"),
+            })
+        }
+    }
+}
+
+/// What nobody has settled, the oldest first, and whether it was set aside.
+async fn all(store: &Store) -> Result<Vec<(Letter, bool)>> {
+    let out = store.unsettled(LOOKED_AT_MAX).await?.into_iter().map(|letter| (letter, false));
+    let aside = store.set_aside(LOOKED_AT_MAX).await?.into_iter().map(|letter| (letter, true));
+    let mut all: Vec<_> = out.chain(aside).collect();
+    all.sort_by_key(|(letter, _)| letter.id);
+    Ok(all)
+}
+
+/// Those with which somebody has had trouble. In the cloud, the first delivery is not counted: there all of them are.
+async fn delivered_before(store: &Store) -> Result<Vec<LetterId>> {
+    let troubled = |(letter, aside): &(Letter, bool)| *aside || letter.deliveries > 0 || store.is_in_cloud();
+    Ok(all(store).await?.iter().filter(|one| troubled(one)).map(|(letter, _)| letter.id).collect())
+}
+
+fn as_json(letter: &Letter, aside: bool) -> Value {
+    let (wants, of) = match &letter.effect {
+        Effect::Fetch(announced) => ("fetch", announced.id.to_string()),
+        Effect::Plan(push) => ("plan", push.announced.id.to_string()),
+        Effect::Ready { build, .. } => ("ready", build.to_string()),
+        Effect::Sign(order) => ("sign", order.build.to_string()),
+        Effect::Release(order) => ("release", order.build.to_string()),
+        Effect::Ended { build } => ("ended", build.to_string()),
+    };
+    json!({"event": letter.id.0, "wants": wants, "of": of, "deliveries": letter.deliveries, "set_aside": aside})
+}
+
+fn line(value: &Value) -> String {
+    let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    let state = if value["set_aside"] == true { "set aside" } else { "on its way" };
+    format!(
+        "{:<22} {:<8} {:<34} {:>2} deliveries, {state}",
+        value["event"].to_string(),
+        text("wants"),
+        text("of"),
+        value["deliveries"]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_core::BuildId;
+
+    #[test]
+    fn an_event_is_a_line() {
+        let effect = Effect::Ended { build: BuildId::new("0123456789ab").unwrap() };
+        let letter = Letter { id: LetterId(7), effect, deliveries: 10 };
+        assert_eq!(
+            line(&as_json(&letter, true)),
+            "7                      ended    0123456789ab                       10 deliveries, set aside"
+        );
+    }
+}

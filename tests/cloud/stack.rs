@@ -1,0 +1,110 @@
+//! The stack that `cargo xtask test --cloud` deployed, as its owner sees it who may do everything.
+
+use crate::lambda::Account;
+use crate::services::{client, config_at};
+use axum::body::Body;
+use axum::http::Request;
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+/// Where the services are that heed every permission.
+const STRICT: &str = "MILLRACE_TEST_AWS_STRICT";
+/// The stack's name.
+const STACK: &str = "MILLRACE_TEST_STACK";
+/// Its outputs, as JSON.
+const OUTPUTS: &str = "MILLRACE_TEST_OUTPUTS";
+
+/// What the test run says in the environment.
+pub fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `cargo xtask test --cloud` sets it"))
+}
+
+/// A stack that is up.
+#[derive(Clone)]
+pub struct Stack {
+    /// Its name.
+    pub name: String,
+    /// Where its services are.
+    pub endpoint: String,
+    outputs: Value,
+    account: Account,
+}
+
+impl Stack {
+    /// The one of this test run.
+    pub fn here() -> Self {
+        let endpoint = variable(STRICT);
+        let account = Account::at(&endpoint);
+        Self { name: variable(STACK), endpoint, outputs: serde_json::from_str(&variable(OUTPUTS)).unwrap(), account }
+    }
+
+    fn output(&self, name: &str) -> &str {
+        self.outputs[name].as_str().unwrap_or_else(|| panic!("the stack has no output {name}: {}", self.outputs))
+    }
+
+    /// The name of its table.
+    pub fn table(&self) -> &str {
+        self.output("Table")
+    }
+
+    /// The name of its bucket.
+    pub fn bucket(&self) -> &str {
+        self.output("Bucket")
+    }
+
+    /// The bucket's policy refuses whoever comes without TLS, as everybody does here: the emulator speaks plain HTTP.
+    pub async fn let_plain_http_in(&self) {
+        let config = config_at(Some(&self.endpoint)).await;
+        client(&config).delete_bucket_policy().bucket(self.bucket()).send().await.unwrap();
+    }
+
+    /// What forges sign their webhooks with.
+    pub async fn secret(&self) -> String {
+        let question = json!({ "SecretId": self.output("WebhookSecret") });
+        let said = self.account.ask("secretsmanager", "secretsmanager.GetSecretValue", &question).await.unwrap();
+        said["SecretString"].as_str().unwrap().to_owned()
+    }
+
+    /// How many letters nobody has settled.
+    pub async fn letters(&self) -> u64 {
+        let question = json!({
+            "TableName": self.table(), "Select": "COUNT", "ConsistentRead": true, "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": { ":pk": { "S": "letter" } },
+        });
+        let said = self.account.ask("dynamodb", "DynamoDB_20120810.Query", &question).await.unwrap();
+        said["Count"].as_u64().unwrap()
+    }
+
+    /// What lies with the dead letters, taken from there.
+    pub async fn dead_letters(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        loop {
+            let question = json!({ "QueueUrl": self.output("DeadLetters"), "MaxNumberOfMessages": 10 });
+            let said = self.account.ask("sqs", "AmazonSQS.ReceiveMessage", &question).await.unwrap();
+            let messages = said["Messages"].as_array().cloned().unwrap_or_default();
+            if messages.is_empty() {
+                return found;
+            }
+            for message in messages {
+                found.push(message["Body"].as_str().unwrap_or_default().to_owned());
+                let settle = json!({ "QueueUrl": self.output("DeadLetters"), "ReceiptHandle": message["ReceiptHandle"] });
+                self.account.ask("sqs", "AmazonSQS.DeleteMessage", &settle).await.unwrap();
+            }
+        }
+    }
+}
+
+/// A request, and what is answered: status and body.
+pub async fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let mut request = Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = client.request(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+    let status = answer.status().as_u16();
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8_lossy(&bytes).into_owned())
+}
