@@ -16,6 +16,9 @@ use std::time::Duration;
 /// How long nothing happens when everything has.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// How often somebody who waits looks whether there is anything to wait for.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// How long a push may take to come to its end: with a cold buildroot on a slow machine some minutes.
 const WATCH_MAX: &str = "900";
 
@@ -142,7 +145,17 @@ impl Cloud {
         let command = self.command(&["watch", "--commit", commit]);
         watch.arg(WATCH_MAX).arg(command.get_program()).args(command.get_args());
         watch.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = tokio::task::spawn_blocking(move || watch.output().unwrap()).await.unwrap();
+        let mut watching = tokio::task::spawn_blocking(move || watch.output().unwrap());
+        let output = loop {
+            tokio::select! {
+                output = &mut watching => break output.unwrap(),
+                () = tokio::time::sleep(LOOK) => {
+                    // Nobody would come to its end then.
+                    let dead = self.stack.dead_letters().await;
+                    assert!(dead.is_empty(), "{dead:?}\n{}", self.logs());
+                }
+            }
+        };
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(0), "{told}\n{}\n{}", String::from_utf8_lossy(&output.stderr), self.logs());
         told
@@ -202,6 +215,7 @@ async fn two_packages_go_from_push_to_a_released_repository() {
             assert!(told.contains(task), "`millrace watch` does not tell of {task}:\n{told}");
         }
     }
+    cloud.lambda.fire("sweep").await;
     cloud.lambda.quiet(QUIET).await;
     assert_eq!(cloud.lambda.troubles(), Vec::<String>::new());
     assert_eq!(cloud.stack.letters().await, 0, "letters are left over");

@@ -30,7 +30,7 @@ const STACK: &str = "MILLRACE_TEST_STACK";
 /// What it says of itself, as JSON.
 const OUTPUTS: &str = "MILLRACE_TEST_OUTPUTS";
 /// A folder with the functions' programs.
-const FUNCTIONS: &str = "MILLRACE_FUNCTIONS";
+pub const FUNCTIONS: &str = "MILLRACE_FUNCTIONS";
 
 /// A folder with the packages that go from push to release there.
 const PACKAGES: &str = "MILLRACE_TEST_PACKAGES";

@@ -59,6 +59,11 @@ pub fn deploy(folders: &Folders, wishes: &Wishes) -> Result<()> {
     Ok(())
 }
 
+/// Builds the programs as they are deployed; the folder where they lie.
+pub fn build_programs(folders: &Folders) -> Result<PathBuf> {
+    programs::build(folders)
+}
+
 /// The same for an emulator at an address, where nobody runs the programs.
 pub fn deploy_to_emulator(folders: &Folders, endpoint: &str, stack: &str) -> Result<Outputs> {
     let said = [

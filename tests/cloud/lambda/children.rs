@@ -27,6 +27,13 @@ impl Children {
         }
     }
 
+    /// The processes of a function that are alive.
+    #[cfg_attr(test, allow(dead_code, reason = "the bench asks"))]
+    pub fn of(&self, function: &str) -> Vec<i32> {
+        let families = self.0.lock().unwrap();
+        families.get(function).map(|family| family.alive.iter().map(|pid| pid.as_raw()).collect()).unwrap_or_default()
+    }
+
     /// Ends every process.
     pub fn end_all(&self) {
         let names: Vec<String> = self.0.lock().unwrap().keys().cloned().collect();

@@ -45,6 +45,8 @@ pub struct Function {
     idle: Mutex<Vec<Process>>,
     running: AtomicUsize,
     started: AtomicUsize,
+    invoked: AtomicUsize,
+    busy_ms: AtomicUsize,
     stopped: AtomicBool,
 }
 
@@ -60,13 +62,19 @@ impl Drop for Slot {
 impl Function {
     /// A function none of whose processes runs yet. Their folders are made in a place.
     pub fn new(settings: Settings, program: Program, place: PathBuf, children: Children, activity: Activity) -> Self {
-        let (idle, running, started, stopped) = Default::default();
-        Self { settings, program, place, children, activity, idle, running, started, stopped }
+        let (idle, running, started, invoked, busy_ms, stopped) = Default::default();
+        Self { settings, program, place, children, activity, idle, running, started, invoked, busy_ms, stopped }
     }
 
     /// How many processes it has started.
     pub fn started(&self) -> usize {
         self.started.load(Ordering::SeqCst)
+    }
+
+    /// How often it was invoked, and for how long together, in milliseconds as AWS counts them: each begun one is one.
+    #[cfg_attr(test, allow(dead_code, reason = "the bench asks"))]
+    pub fn billed(&self) -> (usize, usize) {
+        (self.invoked.load(Ordering::SeqCst), self.busy_ms.load(Ordering::SeqCst))
     }
 
     /// Invokes it. Whoever waits for the answer may go away: the invocation goes on.
@@ -87,7 +95,10 @@ impl Function {
         let deadline_ms = now_ms() + u64::try_from(timeout.as_millis()).unwrap_or_default();
         let deadline = Instant::now() + timeout;
         let job = Job { id, arn: self.settings.arn.clone(), deadline_ms, payload };
+        let began = Instant::now();
         let answer = process.run(job, timeout).await;
+        self.invoked.fetch_add(1, Ordering::SeqCst);
+        self.busy_ms.fetch_add(usize::try_from(began.elapsed().as_millis()).unwrap_or_default() + 1, Ordering::SeqCst);
         tokio::spawn(async move {
             if process.freeze(deadline).await {
                 slot.0.idle.lock().unwrap().push(process);

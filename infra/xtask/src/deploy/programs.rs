@@ -46,23 +46,29 @@ pub struct Programs {
     pub state: String,
 }
 
-/// Builds the programs for this machine's architecture and packs them.
-pub fn make(folders: &Folders) -> Result<Programs> {
+/// Builds the programs for this machine's architecture; the folder where they lie.
+pub fn build(folders: &Folders) -> Result<PathBuf> {
     let mut build = cargo(folders, "build");
     build.args(["--profile", PROFILE]);
     for program in PROGRAMS {
         build.args(["-p", &format!("millrace-{program}"), "--features", &format!("millrace-{program}/lambda")]);
     }
-    // AWS has its own copy of neither libgit2 nor OpenSSL that could be relied on.
+    // Lambda's machines have neither libgit2 nor, so far as anybody promises, OpenSSL.
     build.args(["--features", "millrace-listener/vendored"]);
     let guess_s = progress::on_all_cores(BUILD_S);
     progress::timed(folders, "functions", "build the functions", guess_s, |progress| {
         counted(folders, "functions", build, progress)
     })?;
+    Ok(folders.target.join(PROFILE))
+}
+
+/// Builds and packs them.
+pub fn make(folders: &Folders) -> Result<Programs> {
+    let built = build(folders)?;
     let (place, mut packed, mut state) = (folders.cache.join("cloud/programs"), Vec::new(), Sha256::new());
     folders::fresh(&place)?;
     for program in PROGRAMS {
-        let made = folders.target.join(PROFILE).join(format!("millrace-{program}"));
+        let made = built.join(format!("millrace-{program}"));
         let bytes = std::fs::read(&made).with_context(|| made.display().to_string())?;
         state.update(Sha256::digest(&bytes));
         // Lambda runs what is called `bootstrap` (AWS Lambda Developer Guide, "Building a custom runtime").
