@@ -1,6 +1,7 @@
 //! State in DynamoDB: the laws of every adapter, and what this one promises besides.
 
-use crate::services::{Table, config};
+use crate::proxy::{Asked, Fate, Proxy};
+use crate::services::{Table, config, config_at};
 use aws_sdk_dynamodb::types::AttributeValue;
 use millrace_core::order::Effect;
 use millrace_core::{BuildId, Timestamp};
@@ -70,5 +71,57 @@ fn a_letter_of_a_newer_line_holds_up_nobody_and_is_kept() {
         assert_eq!(letters.into_iter().map(|letter| letter.effect).collect::<Vec<_>>(), [ended("two")]);
         let told = store.set_aside(10).await.unwrap_err();
         assert!(matches!(&told, StateError::Corrupt(words) if words.contains("of-a-newer-line")), "{told}");
+    });
+}
+
+#[test]
+fn a_table_is_put_back_from_one_that_was_restored() {
+    run(async {
+        let (earlier, kept) = Table::new().await;
+        write(&earlier, Expect::Absent, marks("old", 40), vec![ended("b")]).await;
+        let (store, _table) = Table::new().await;
+        write(&store, Expect::Absent, marks("new", 1), Vec::new()).await;
+        for _ in 0..2 {
+            // The record, its marks and its letter.
+            assert_eq!(store.restore_from(&kept.name).await.unwrap(), 42);
+        }
+        assert_eq!(read(&store).await, read(&earlier).await);
+        assert_eq!(store.marked("old", None, 100).await.unwrap().len(), 40);
+        assert_eq!(store.take(10, Timestamp(1), Timestamp(2)).await.unwrap().len(), 1, "what was on its way is on its way again");
+    });
+}
+
+#[test]
+fn a_record_whose_answer_was_lost_is_written_and_one_of_two_who_write_the_same_is_told_so() {
+    run(async {
+        let (direct, table) = Table::new().await;
+        write(&direct, Expect::Absent, Vec::new(), Vec::new()).await;
+        let services = config().await;
+        // Every other request is done, and nobody hears of it; reading comes before each try of writing.
+        let mut lost = 0;
+        let lose = move |asked: &Asked<'_>| match asked.again {
+            0 if lost < 4 => {
+                lost += 1;
+                Fate::Lose
+            }
+            _ => Fate::Pass,
+        };
+        let proxy = Proxy::before(services.endpoint_url().unwrap(), lose).await;
+        let store = DynamoDb::open(&config_at(Some(&proxy.endpoint)).await, &table.name);
+        let version = read(&direct).await.version;
+        write(&store, Expect::Version(version), Vec::new(), Vec::new()).await;
+        assert!(proxy.met(Fate::Lose) >= 2, "reading and writing, once each");
+        let version = read(&direct).await.version;
+        let same = || Commit {
+            writes: vec![Write {
+                key: Key::new(Kind::Build, "b"),
+                expect: Expect::Version(version),
+                body: Some("{}".to_owned()),
+                marks: Vec::new(),
+            }],
+            effects: Vec::new(),
+        };
+        let (one, other) = tokio::join!(direct.save(same()), direct.save(same()));
+        assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
     });
 }

@@ -2,7 +2,7 @@
 //!
 //! | item | `pk` | `sk` | besides |
 //! |---|---|---|---|
-//! | record | `record/` and its kind | its id | `version`; `body`, which is gone once it is removed; `marks`, those that it has; `late`, those whose items are still to be removed |
+//! | record | `record/` and its kind | its id | `version`; `by`, a number of whoever wrote it alone; `body`, which is gone once it is removed; `marks`, those that it has; `late`, those whose items are still to be removed |
 //! | mark | `mark/` and its index | its place, kind and id of its record, a zero byte between | `kind`, `id`, `sort` |
 //! | letter | `letter` | its number, 20 digits | `effect`, `kind`, `deliveries`; `tray`: `out` or `aside`; `due` |
 //!
@@ -10,6 +10,7 @@
 
 mod letters;
 mod records;
+mod restore;
 mod table;
 
 use crate::state::{Commit, Key, Letter, LetterId, Marked, Record, SaveError, StateError, StateStore, Table, check};

@@ -80,6 +80,14 @@ pub enum Command {
     /// Plugins that do the steps of a platform.
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Put the records of a line in the cloud back from a table that point-in-time recovery has made. Nothing else may write
+    /// meanwhile: let no webhooks in, and stop the runners.
+    #[cfg(feature = "cloud")]
+    Restore {
+        /// The table that was restored.
+        #[arg(long, value_name = "NAME")]
+        from_table: String,
+    },
     /// Events on their way: what one part of the line wants of another.
     #[command(subcommand)]
     Events(Events),

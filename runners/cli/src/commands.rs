@@ -76,6 +76,8 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Ending> {
         }
         Command::Runner(command) => setup::runner(&folder, output, command).await?,
         Command::Plugin(command) => setup::plugin(&folder, output, command).await?,
+        #[cfg(feature = "cloud")]
+        Command::Restore { from_table } => events::restore(&folder, output, &from_table).await?,
         Command::Events(command) => events::events(&folder, output, command).await?,
     }
     Ok(Ending::Done)

@@ -1,4 +1,4 @@
-//! Commands that look at events on their way, and send them again.
+//! Commands that look at events on their way, send them again, and put back what was lost.
 
 use super::NotThere;
 use crate::arguments::Events;
@@ -41,6 +41,16 @@ pub(super) async fn events(folder: &Folder, output: Output, command: Events) -> 
             })
         }
     }
+}
+
+/// Puts records and events back from another table.
+#[cfg(feature = "cloud")]
+pub(super) async fn restore(folder: &Folder, output: Output, from: &str) -> Result<()> {
+    let Store::Cloud(state, _) = folder.store().await? else {
+        bail!("this is for a line in the cloud: name it with --table and --bucket");
+    };
+    let items = state.restore_from(from).await?;
+    output.one(&json!({"items": items}), |_| format!("{items} items are as they are in the table {from}"))
 }
 
 /// What nobody has settled, the oldest first, and whether it was set aside.
