@@ -25,8 +25,8 @@ const RELEASE: &str = "MILLRACE_RELEASE";
 const URL: &str = "MILLRACE_URL";
 
 /// How long a runner that finds nothing waits before it asks again, in seconds. A host that is started for a task asks when it is up;
-/// one that waits all month costs less than 0.20 USD.
-const ASK_AGAIN_S: u32 = 10;
+/// one that waits all month costs less than 0.20 USD so, most of it the six reads of each question.
+const ASK_AGAIN_S: u32 = 15;
 
 /// How long after it was posted or taken a letter is late, in milliseconds: no function runs longer than 900 s (AWS Lambda quotas,
 /// "Function timeout"), so whoever was woken for it is at its end by then.
