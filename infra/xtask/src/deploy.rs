@@ -341,17 +341,20 @@ pub fn destroy(folders: &Folders, wishes: &Wishes) -> Result<()> {
         return Ok(());
     }
     let drop_data = wishes.drop_data && (wishes.yes || is_typed(stack)?);
+    let get = |name: &str| outputs.get(name).map_or("", String::as_str);
+    let data = format!("  table  {}\n  bucket {}\n  key    {}", get("Table"), get("Bucket"), get("SigningKey"));
+    // Said first: whoever is interrupted still knows what there is.
+    println!("its data:\n{data}");
     aws.ask(&["cloudformation", "delete-stack", "--stack-name", stack])?;
     wait_for(folders, &aws, stack, "take down the stack")?;
     empty(&aws, &code_bucket(&aws, stack))?;
-    let get = |name: &str| outputs.get(name).map_or("", String::as_str);
     if !drop_data {
-        println!("✓ {stack} is down; nothing of it runs. These stay, and cost what storage costs, and the key 1 USD a month:");
-        println!("  table  {}\n  bucket {}\n  key    {}", get("Table"), get("Bucket"), get("SigningKey"));
-        println!("`cargo xtask destroy --drop-data` before the next deployment would have taken them too; now the console does.");
+        println!("✓ {stack} is down; nothing of it runs. Its data stays, and costs what storage costs, and the key 1 USD a month.");
+        println!("`cargo xtask destroy --drop-data` would have taken it too; now the console does.");
         return Ok(());
     }
     empty(&aws, get("Bucket"))?;
+    aws.ask(&["dynamodb", "update-table", "--table-name", get("Table"), "--no-deletion-protection-enabled"])?;
     aws.ask(&["dynamodb", "delete-table", "--table-name", get("Table")])?;
     aws.ask(&["kms", "schedule-key-deletion", "--key-id", get("SigningKey"), "--pending-window-in-days", KEY_DAYS])?;
     println!("✓ {stack} and its data are gone; its key can be called back for {KEY_DAYS} days, and costs nothing meanwhile");
