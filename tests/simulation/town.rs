@@ -242,7 +242,7 @@ impl Town {
             Effect::Plan(_) => &["list", "save", "settle"],
             Effect::Sign(_) => &["compose", "save", "settle"],
             Effect::Release(_) => &["swap", "save", "settle"],
-            Effect::Ready { .. } | Effect::Ended { .. } => return,
+            Effect::Ready { .. } | Effect::Ended { .. } | Effect::Unreadable(_) => return,
         };
         if letter.deliveries == 1 && self.chance.u8(0..10) == 0 {
             let place = places[self.chance.usize(0..places.len())];
@@ -554,6 +554,7 @@ fn kind(what: &What) -> &'static str {
             Effect::Sign(_) => "sign",
             Effect::Release(_) => "release",
             Effect::Ended { .. } => "ended",
+            Effect::Unreadable(_) => "unreadable",
         },
         What::GiveUp(_) | What::GiveUpAside => "give up",
         What::Tick => "tick",

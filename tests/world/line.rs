@@ -182,6 +182,7 @@ impl Line {
                 format!("release{}", order.placements.iter().map(place).collect::<String>())
             }
             Effect::Ended { .. } => "ended".to_owned(),
+            Effect::Unreadable(problem) => problem.clone(),
         };
         self.effects.iter().map(tell).collect::<Vec<_>>().join("\n")
     }

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use millrace_core::Arch;
 use millrace_core::build::Build;
-use millrace_core::protocol::{Ask, Holding, Offer, Renewed, Report, Work};
+use millrace_core::protocol::{Ask, Holding, Logged, Offer, Place, Renewed, Report, Upload, Work};
 use millrace_core::task::{Artifact, Blame, Failure, Outcome};
 use millrace_orchestrator::Token;
 use serde::de::DeserializeOwned;
@@ -98,6 +98,14 @@ impl Runner {
         self.post::<Renewed>(desk, "/runner/v1/renew", &holding(offer)).await.0
     }
 
+    /// Sends a piece of its log; what the line says.
+    pub async fn log(&self, desk: Router, offer: &Offer, offset: u64, bytes: Vec<u8>) -> (StatusCode, Option<Logged>) {
+        let Holding { build, task, lease } = holding(offer);
+        let path = format!("/runner/v1/log?build={build}&task={task}&lease={lease}&offset={offset}");
+        let (status, said) = send(desk, self.with_token(Request::post(path)), Body::from(bytes)).await;
+        (status, serde_json::from_slice(&said).ok())
+    }
+
     /// Does the work; reads what it was given for that.
     pub async fn work(&self, desk: Router, offer: &Offer, script: Script) -> Option<Answer> {
         let tree = offer.work.inputs.iter().find(|input| input.name == "tree.tar").unwrap();
@@ -116,17 +124,34 @@ impl Runner {
         Some(Answer { report: Report { holding: holding(offer), outcome }, files })
     }
 
-    /// Uploads what it made, and answers. The first refusal ends it.
+    /// Hands over what it made, to where it is told, and answers. The first refusal ends it.
     pub async fn answer(&self, desk: Router, answer: &Answer) -> StatusCode {
-        let Holding { build, task, lease } = answer.holding();
         for (artifact, bytes) in &answer.files {
-            let path = format!("/runner/v1/blobs/{}?build={build}&task={task}&lease={lease}", artifact.digest);
-            let (status, _) = self.request(desk.clone(), Request::put(path), Body::from(bytes.clone())).await;
-            if status != StatusCode::CREATED {
+            let status = self.hand_over(desk.clone(), answer.holding(), artifact, bytes).await;
+            if !status.is_success() {
                 return status;
             }
         }
         self.report(desk, answer).await
+    }
+
+    async fn hand_over(&self, desk: Router, holding: &Holding, artifact: &Artifact, bytes: &[u8]) -> StatusCode {
+        let upload = Upload { holding: holding.clone(), digest: artifact.digest, size: artifact.size };
+        let (status, place) = self.post::<Place>(desk.clone(), "/runner/v1/upload", &upload).await;
+        let put = match place {
+            None | Some(Place::Kept) => return status,
+            Some(Place::Desk) => {
+                let Holding { build, task, lease } = holding;
+                self.with_token(Request::put(format!(
+                    "/runner/v1/blobs/{}?build={build}&task={task}&lease={lease}",
+                    artifact.digest
+                )))
+            }
+            Some(Place::Address { url, headers }) => {
+                headers.into_iter().fold(Request::put(url), |request, (name, value)| request.header(name, value))
+            }
+        };
+        send(desk, put, Body::from(bytes.to_vec())).await.0
     }
 
     /// Answers, without what should have come before.
@@ -141,14 +166,22 @@ impl Runner {
     }
 
     async fn request(&self, desk: Router, request: axum::http::request::Builder, body: Body) -> (StatusCode, Vec<u8>) {
-        let request = request.header("authorization", format!("Bearer {}", self.token.reveal())).body(body).unwrap();
-        let response = desk.oneshot(request).await.unwrap();
-        let status = response.status();
-        // A body that breaks off is the store's trouble, as a status would tell it.
-        match bytes(response).await {
-            Some(bytes) => (status, bytes),
-            None => (StatusCode::SERVICE_UNAVAILABLE, Vec::new()),
-        }
+        send(desk, self.with_token(request), body).await
+    }
+
+    fn with_token(&self, request: axum::http::request::Builder) -> axum::http::request::Builder {
+        request.header("authorization", format!("Bearer {}", self.token.reveal()))
+    }
+}
+
+/// Sends a request to the desk, or where its whole address says.
+async fn send(desk: Router, request: axum::http::request::Builder, body: Body) -> (StatusCode, Vec<u8>) {
+    let response = desk.oneshot(request.body(body).unwrap()).await.unwrap();
+    let status = response.status();
+    // A body that breaks off is the store's trouble, as a status would tell it.
+    match bytes(response).await {
+        Some(bytes) => (status, bytes),
+        None => (StatusCode::SERVICE_UNAVAILABLE, Vec::new()),
     }
 }
 
@@ -195,7 +228,10 @@ fn results(work: &Work, tree: &str) -> Vec<File> {
             package(name, release, arch.as_str()),
             package(&format!("{name}-devel"), release, arch.as_str()),
             package(&format!("{name}-doc"), release, "noarch"),
-        ],
+        ]
+        .into_iter()
+        .chain(words("Subpackages:").into_iter().map(|word| package(&format!("{name}-{word}"), release, arch.as_str())))
+        .collect(),
         // Where other steps release something, it is seen.
         ("check", Some(arch)) => vec![package(&format!("{name}-report"), release, arch.as_str())],
         _ => Vec::new(),

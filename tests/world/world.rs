@@ -167,7 +167,7 @@ impl World {
             ready: Arc::default(),
             released: Arc::new(released),
             incoming: self.folder.path().join("incoming"),
-            ask_again_s: None,
+            paces: None,
         })
     }
 
@@ -408,6 +408,7 @@ pub fn words(effect: &Effect) -> String {
         Effect::Sign(order) => format!("sign {}", order.build),
         Effect::Release(order) => format!("release {}", order.build),
         Effect::Ended { build } => format!("ended {build}"),
+        Effect::Unreadable(problem) => format!("unreadable: {problem}"),
     }
 }
 

@@ -101,12 +101,11 @@ pub enum Event {
         /// Who.
         runner: RunnerName,
     },
-    /// It is still at it.
+    /// Runners were heard of since their leases were written down: they are still at it. What is said of leases that are over changes
+    /// nothing.
     Renew {
-        /// With which task.
-        task: TaskId,
-        /// Under which lease.
-        lease: LeaseNumber,
+        /// The latest of each.
+        heard: Vec<Heard>,
     },
     /// It answers.
     Report {
@@ -166,6 +165,17 @@ pub enum Event {
         /// The most that is taken.
         bytes_max: u64,
     },
+}
+
+/// "Still at it", under a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// With which task.
+    pub task: TaskId,
+    /// Under which lease.
+    pub lease: LeaseNumber,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// An event that does not count; the build is as it was.
@@ -230,7 +240,10 @@ impl Build {
     fn happen(&mut self, event: Event, now: Timestamp) -> Result<Vec<Effect>, Refused> {
         match event {
             Event::Take { task, runner } => self.take(task, runner, now).map(|()| Vec::new()),
-            Event::Renew { task, lease } => self.renew(&task, lease, now).map(|()| Vec::new()),
+            Event::Renew { heard } => {
+                self.renew(&heard);
+                Ok(Vec::new())
+            }
             Event::Report { task, lease, outcome } => self.report(&task, lease, outcome, now).map(|()| Vec::new()),
             Event::Return { runner } => {
                 self.end_leases(AttemptEnd::Returned, now, |lease| lease.runner == runner);
@@ -336,10 +349,12 @@ impl Build {
         Ok(())
     }
 
-    fn renew(&mut self, id: &TaskId, number: LeaseNumber, now: Timestamp) -> Result<(), Refused> {
-        let lease = self.task_mut(id)?.lease_mut(number)?;
-        lease.until = lease.until.max(now.plus_ms(LEASE_MS));
-        Ok(())
+    fn renew(&mut self, heard: &[Heard]) {
+        for Heard { task, lease, at } in heard {
+            if let Ok(lease) = self.task_mut(task).and_then(|task| task.lease_mut(*lease)) {
+                lease.until = lease.until.max(at.plus_ms(LEASE_MS));
+            }
+        }
     }
 
     fn report(&mut self, id: &TaskId, number: LeaseNumber, outcome: Outcome, now: Timestamp) -> Result<(), Refused> {

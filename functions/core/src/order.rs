@@ -32,6 +32,17 @@ pub enum Effect {
         /// Which.
         build: BuildId,
     },
+    /// What a store holds and this program cannot read, in words that say why: mostly a newer program's. Nobody acts on it and nobody
+    /// settles it; a store keeps it as it is, until a program that can read it is asked to deliver it again.
+    #[serde(skip)]
+    Unreadable(String),
+}
+
+impl Effect {
+    /// Reads one as stores keep it, in JSON.
+    pub fn read(json: &str) -> Self {
+        serde_json::from_str(json).unwrap_or_else(|error| Self::Unreadable(error.to_string()))
+    }
 }
 
 /// Names an order. The digest of what it says, so that two orders with one id are the same order.

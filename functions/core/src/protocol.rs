@@ -112,6 +112,9 @@ pub struct Renewed {
 pub struct Logged {
     /// Bytes that the log has now.
     pub end: u64,
+    /// How long the line wants to wait for the next of them, in seconds, where it does not leave that to the runner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_s: Option<u32>,
 }
 
 /// "Where may I put this file?"

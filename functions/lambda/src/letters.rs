@@ -38,8 +38,16 @@ impl Wake {
 
 /// What whoever is woken for a letter of somebody else says.
 pub fn not_mine(effect: &Effect) -> String {
+    if let Effect::Unreadable(problem) = effect {
+        return unreadable(problem);
+    }
     let kind = serde_json::to_value(effect).ok().and_then(|effect| effect["effect"].as_str().map(str::to_owned));
     format!("`{}` is no effect of this function", kind.unwrap_or_default())
+}
+
+/// What whoever cannot read a letter says of it.
+fn unreadable(problem: &str) -> String {
+    format!("the event cannot be read ({problem}); if it is a newer line's, deploy that and `millrace events retry`")
 }
 
 /// Acts on a letter, as long as nobody has settled it, and settles it. Trouble that came as often as it may is given up.
@@ -87,6 +95,7 @@ async fn answer<F: Future<Output = Result<(), String>> + Send>(batch: &Value, ac
         let change = &record["dynamodb"];
         let done = match posted(&change["NewImage"]) {
             None => Ok(()),
+            Some(Ok(Letter { effect: Effect::Unreadable(problem), .. })) => Err(unreadable(&problem)),
             Some(Ok(letter)) => {
                 let acting: Boxed<'_, _> = Box::pin(act(letter));
                 acting.await

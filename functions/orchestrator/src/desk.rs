@@ -11,12 +11,13 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use millrace_core::build::{Build, Event, Refused};
+use millrace_core::build::{Build, Event, Heard, Refused};
 use millrace_core::platform::Repository;
 use millrace_core::protocol::{Holding, Problem, Renewed, Report};
-use millrace_core::task::Task;
+use millrace_core::task::{LEASE_MS, Task};
 use millrace_core::{PlatformName, Timestamp};
 use millrace_store::builds::load_build;
+use millrace_store::leases::hear;
 use millrace_store::{AdvanceError, BlobError, BlobStore, SaveError, StateError, StateStore, advance};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,9 +41,18 @@ pub struct Desk<S, B> {
     pub released: Arc<dyn Fn(&PlatformName) -> Repository + Send + Sync>,
     /// A folder for files that are on their way in.
     pub incoming: PathBuf,
-    /// How long a runner that finds nothing waits before it asks again, in seconds. None keeps it on the line: that costs nothing
-    /// where a process runs anyway, and a lot where each moment of it is paid for.
-    pub ask_again_s: Option<u32>,
+    /// How often runners come, where each time is paid for. None keeps those on the line that wait: that costs nothing where a process
+    /// runs anyway.
+    pub paces: Option<Paces>,
+}
+
+/// How often runners come.
+#[derive(Debug, Clone, Copy)]
+pub struct Paces {
+    /// How long one that finds nothing waits before it asks again, in seconds.
+    pub ask_again_s: u32,
+    /// How long one that has sent a piece of a log waits before it sends the next, in seconds, unless that is long by then.
+    pub log_pause_s: u32,
 }
 
 /// The routes of `protocol`.
@@ -170,10 +180,8 @@ async fn renew<S: StateStore, B: BlobStore>(
     let runner = speaker(&desk, &headers).await?;
     holds(&desk, &runner, &holding).await?;
     let now = (desk.clock)();
-    let build =
-        advance(&desk.state, &holding.build, Event::Renew { task: holding.task.clone(), lease: holding.lease }, now).await?;
-    let until = build.task(&holding.task).and_then(|task| task.lease()).map_or(now, |lease| lease.until);
-    Ok(Json(Renewed { until, now }))
+    hear(&desk.state, &holding.build, &Heard { task: holding.task, lease: holding.lease, at: now }).await?;
+    Ok(Json(Renewed { until: now.plus_ms(LEASE_MS), now }))
 }
 
 async fn report<S: StateStore, B: BlobStore>(

@@ -5,7 +5,7 @@
 //! function reads it, acts on what is the orchestrator's, and wakes the others for what is theirs.
 
 use crate::groups::Groups;
-use crate::{Desk, give_up, plan, released_repository, router, tick};
+use crate::{Desk, Paces, give_up, plan, released_repository, router, tick};
 use aws_config::SdkConfig;
 use millrace_core::PlatformName;
 use millrace_core::order::Effect;
@@ -28,6 +28,10 @@ const URL: &str = "MILLRACE_URL";
 /// one that waits all month costs less than 0.20 USD so, most of it the six reads of each question.
 const ASK_AGAIN_S: u32 = 15;
 
+/// How long a runner waits between two pieces of a log, in seconds: each is an object that S3 takes 5 USD a million for, and an index
+/// that is written anew. Whoever watches a build sees it half a minute late.
+const LOG_PAUSE_S: u32 = 30;
+
 /// How long after it was posted or taken a letter is late, in milliseconds: no function runs longer than 900 s (AWS Lambda quotas,
 /// "Function timeout"), so whoever was woken for it is at its end by then.
 const LATE_MS: u64 = 960_000;
@@ -48,7 +52,7 @@ pub async fn desk() -> Result<(), Error> {
         ready: Arc::default(),
         released: Arc::new(move |platform: &PlatformName| released_repository(&url, platform)),
         incoming: std::env::temp_dir(),
-        ask_again_s: Some(ASK_AGAIN_S),
+        paces: Some(Paces { ask_again_s: ASK_AGAIN_S, log_pause_s: LOG_PAUSE_S }),
     }))
     .await
 }
@@ -108,7 +112,7 @@ impl Deliver for Planning {
             Effect::Plan(push) => plan(push, &self.state, now()).await.map_err(|error| error.to_string()),
             Effect::Ready { .. } => self.groups.fit(&self.state).await,
             Effect::Ended { .. } => Ok(()),
-            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) => Err(not_mine(effect)),
+            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) | Effect::Unreadable(_) => Err(not_mine(effect)),
         }
     }
 
@@ -117,7 +121,7 @@ impl Deliver for Planning {
             Effect::Plan(push) => give_up(push, reason, &self.state, now()).await.map_err(|error| error.to_string()),
             // The sweep looks after hosts whether or not this letter ever worked.
             Effect::Ready { .. } | Effect::Ended { .. } => Ok(()),
-            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) => Err(not_mine(effect)),
+            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) | Effect::Unreadable(_) => Err(not_mine(effect)),
         }
     }
 }
@@ -143,7 +147,7 @@ impl Others {
             Effect::Fetch(_) => Some(&self.fetch),
             Effect::Sign(_) => Some(&self.sign),
             Effect::Release(_) => Some(&self.release),
-            Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } => None,
+            Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } | Effect::Unreadable(_) => None,
         }
     }
 }

@@ -14,7 +14,7 @@ mod runners;
 mod tick;
 mod trouble;
 
-pub use desk::{Desk, router};
+pub use desk::{Desk, Paces, router};
 pub use plan::{PlanFailure, Registered, give_up, plan};
 pub use released::released_repository;
 pub use runners::{Runner, RunnerError, Token, add_runner, add_shared_runner, remove_runner};

@@ -1,16 +1,17 @@
-//! What time alone decides: leases that were not renewed are over.
+//! What time alone decides: leases whose holders were not heard of are over.
 
 use crate::trouble::pass_over;
-use millrace_core::Timestamp;
 use millrace_core::build::Event;
-use millrace_store::builds::{LEASED, leased_until};
+use millrace_core::{BuildId, Timestamp};
+use millrace_store::builds::{LEASED, leased_until, load_build};
+use millrace_store::leases::heard;
 use millrace_store::{AdvanceError, StateStore, Table, advance};
 
 /// Builds looked at in one tick; what is left over comes with the next one, a second later.
 const BUILDS_MAX: usize = 200;
 
-/// Lets time pass for every build with a lease that is over. Answers how many there were. A build that cannot be read or saved
-/// stays where it is, in front of all others, and is passed over.
+/// Lets time pass for every build with a lease that is over, unless its holder was heard of. Answers how many there were. A build that
+/// cannot be read or saved stays where it is, in front of all others, and is passed over.
 pub async fn tick(state: &impl StateStore, now: Timestamp) -> Result<usize, AdvanceError> {
     let (mut passed, mut after) = (0, None);
     loop {
@@ -22,7 +23,7 @@ pub async fn tick(state: &impl StateStore, now: Timestamp) -> Result<usize, Adva
             }
             let Ok(id) = marked.key.id.parse() else { continue };
             debug_assert_eq!(marked.key.table, Table::Build, "only builds carry leases");
-            match advance(state, &id, Event::Tick, now).await {
+            match pass(state, &id, now).await {
                 Ok(_) => passed += 1,
                 Err(error) => troubled |= pass_over(&id, error)?,
             }
@@ -33,4 +34,14 @@ pub async fn tick(state: &impl StateStore, now: Timestamp) -> Result<usize, Adva
             _ => return Ok(passed),
         }
     }
+}
+
+/// Tells a build who was heard of, and lets time decide about the others.
+async fn pass(state: &impl StateStore, id: &BuildId, now: Timestamp) -> Result<(), AdvanceError> {
+    let (build, _) = load_build(state, id).await?.ok_or_else(|| AdvanceError::Unknown(id.clone()))?;
+    let heard = heard(state, &build).await?;
+    if !heard.is_empty() {
+        advance(state, id, Event::Renew { heard }, now).await?;
+    }
+    advance(state, id, Event::Tick, now).await.map(drop)
 }

@@ -26,7 +26,9 @@ pub(crate) fn keep(effect: &Effect) -> Result<Option<Write>, StateError> {
     let (id, order) = match effect {
         Effect::Sign(order) => (order.id, Order::Sign(order.clone())),
         Effect::Release(order) => (order.id, Order::Release(order.clone())),
-        Effect::Fetch(_) | Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } => return Ok(None),
+        Effect::Fetch(_) | Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } | Effect::Unreadable(_) => {
+            return Ok(None);
+        }
     };
     write(Table::Order, &id.hex(), Expect::Absent, &order, Vec::new()).map(Some)
 }

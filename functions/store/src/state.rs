@@ -24,6 +24,8 @@ pub const DELIVERIES_MAX: u32 = 10;
 pub enum Table {
     /// `millrace_core::build::Build` by build id.
     Build,
+    /// When the holder of a lease was last heard of, by build, task and lease.
+    Lease,
     /// `millrace_core::log::LogIndex` by build, task and lease.
     Log,
     /// Orders to the signer and the releaser by their ids; never changed, and kept.
@@ -44,13 +46,24 @@ pub enum Table {
 
 impl Table {
     /// Every kind.
-    pub const ALL: [Self; 9] =
-        [Self::Build, Self::Log, Self::Order, Self::Package, Self::Platform, Self::Plugin, Self::Push, Self::Runner, Self::Setting];
+    pub const ALL: [Self; 10] = [
+        Self::Build,
+        Self::Lease,
+        Self::Log,
+        Self::Order,
+        Self::Package,
+        Self::Platform,
+        Self::Plugin,
+        Self::Push,
+        Self::Runner,
+        Self::Setting,
+    ];
 
     /// As stores spell it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Build => "build",
+            Self::Lease => "lease",
             Self::Log => "log",
             Self::Order => "order",
             Self::Package => "package",
@@ -166,6 +179,11 @@ impl Letter {
         self.deliveries >= DELIVERIES_MAX
     }
 
+    /// Whether this program knows what it asks for.
+    pub const fn is_readable(&self) -> bool {
+        !matches!(self.effect, Effect::Unreadable(_))
+    }
+
     /// What whoever waits for its effect is told when it is given up because of this.
     pub fn given_up(problem: &str) -> String {
         format!("{problem} (given up after {DELIVERIES_MAX} deliveries)")
@@ -227,7 +245,7 @@ pub trait StateStore: Clone + Send + Sync + 'static {
 
     /// Takes letters that nobody else has taken, the oldest first as far as the clocks of those who wrote them agree, and hides
     /// them until `hidden_until`. One that is not settled by then is delivered again; one delivered [`DELIVERIES_MAX`] times is
-    /// set aside instead, at the latest when nothing else is due.
+    /// set aside instead, at the latest when nothing else is due; so is one that cannot be read, at once.
     fn take(
         &self,
         limit: usize,

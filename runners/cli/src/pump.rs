@@ -179,6 +179,7 @@ where
             millrace_releaser::release(order, &functions.seal, store, store, now).await.map_err(|error| error.to_string())
         }
         Effect::Ended { .. } => Ok(()),
+        Effect::Unreadable(problem) => Err(unreadable(problem)),
     }
 }
 
@@ -224,6 +225,13 @@ where
             millrace_releaser::give_up(order, &reason, store, store, now).await.map_err(|error| error.to_string())?;
         }
         Effect::Ready { .. } | Effect::Ended { .. } => {}
+        // Nobody can tell who waits for it.
+        Effect::Unreadable(problem) => return Err(unreadable(problem)),
     }
     store.settle(letter.id).await.map_err(|error| error.to_string())
+}
+
+/// What is said of an event that cannot be read.
+fn unreadable(problem: &str) -> String {
+    format!("an event cannot be read ({problem}) and is kept; if it is a newer millrace's, start that and `millrace events retry`")
 }

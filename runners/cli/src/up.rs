@@ -109,7 +109,7 @@ fn routes(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, url: &str) -
         ready: Arc::clone(ready),
         released: Arc::new(released),
         incoming,
-        ask_again_s: None,
+        paces: None,
     };
     let web = Web { state: store.clone(), blobs: store.clone(), clock, part_bytes: None };
     Ok(Router::new()

@@ -14,6 +14,9 @@ const RENEW: Duration = Duration::from_millis(LEASE_MS / 3);
 /// How soon the threads here see that something has changed.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Longest pause that the line may ask for between two pieces of a log: whoever is told more has misheard.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+
 /// How long the rest of a log is tried to be handed in after the plugin has ended. A verdict without the end of its log is better
 /// than none.
 const LOG_REST: Duration = Duration::from_secs(120);
@@ -54,7 +57,7 @@ pub fn send_log(desk: &Desk, holding: &Holding, log: &TaskLog, stop: &Stop, plug
             continue;
         }
         match send_chunk(desk, holding, log) {
-            Ok(()) => due = Instant::now() + log::pause(log.chunks()),
+            Ok(told) => due = Instant::now() + rest(told, log.chunks()),
             Err(error) if error.is_passing() => drop(wait(pause(4), plugin_ended)),
             Err(DeskError::LeaseLost(reason)) => return stop.raise(Why::LeaseLost(reason)),
             Err(_) => return,
@@ -68,7 +71,7 @@ fn send_rest(desk: &Desk, holding: &Holding, log: &TaskLog, stop: &Stop) {
     let mut failed = 0;
     while log.next_chunk().is_some() && Instant::now() < until {
         match send_chunk(desk, holding, log) {
-            Ok(()) => failed = 0,
+            Ok(_) => failed = 0,
             Err(error) if error.is_passing() => {
                 failed += 1;
                 if !wait(pause(failed), stop.flag()) {
@@ -80,9 +83,24 @@ fn send_rest(desk: &Desk, holding: &Holding, log: &TaskLog, stop: &Stop) {
     }
 }
 
-fn send_chunk(desk: &Desk, holding: &Holding, log: &TaskLog) -> Result<(), DeskError> {
-    let Some((offset, bytes)) = log.next_chunk() else { return Ok(()) };
-    desk.log(holding, offset, &bytes)?;
+/// Sends what is there; how long the line wants to wait for more, in seconds, where it says so.
+fn send_chunk(desk: &Desk, holding: &Holding, log: &TaskLog) -> Result<Option<u32>, DeskError> {
+    let Some((offset, bytes)) = log.next_chunk() else { return Ok(None) };
+    let told = desk.log(holding, offset, &bytes)?.pause_s;
     log.sent(bytes.len());
-    Ok(())
+    Ok(told)
+}
+
+/// How long after a chunk the next one is due, by what the line wants and the number of those that were sent.
+pub fn rest(told: Option<u32>, chunks: usize) -> Duration {
+    let told = Duration::from_secs(told.unwrap_or_default().into());
+    told.min(PAUSE_MAX).max(log::pause(chunks))
+}
+
+#[test]
+fn a_log_comes_as_slowly_as_the_line_wants_or_as_its_length_asks_for() {
+    assert_eq!(rest(None, 1), log::pause(1));
+    assert_eq!(rest(Some(30), 1), Duration::from_secs(30));
+    assert_eq!(rest(Some(u32::MAX), 1), PAUSE_MAX);
+    assert_eq!(rest(Some(30), 5_000), log::pause(5_000));
 }

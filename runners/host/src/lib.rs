@@ -15,7 +15,7 @@ pub mod header;
 pub mod image;
 pub mod imports;
 pub mod job;
-mod lease;
+pub mod lease;
 pub mod log;
 pub mod machine;
 pub mod notice;

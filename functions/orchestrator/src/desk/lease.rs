@@ -1,6 +1,6 @@
 //! A runner asks for work, and waits on the line until there is some.
 
-use super::{Denied, Desk, speaker};
+use super::{Denied, Desk, Paces, speaker};
 use crate::runners::Runner;
 use crate::tick;
 use crate::trouble::pass_over;
@@ -38,7 +38,7 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
     // From here on it is the one machine that speaks, whoever else has the token.
     let runner = Runner { name: ask.runner, ..runner };
     forget_what_it_had(&desk, &runner).await?;
-    if let Some(ask_again_s) = desk.ask_again_s {
+    if let Some(Paces { ask_again_s, .. }) = desk.paces {
         // Nothing else runs here every second: whoever asks is the clock.
         tick(&desk.state, (desk.clock)()).await?;
         return Ok(match take_one(&desk, &runner).await? {

@@ -50,7 +50,7 @@ pub(crate) async fn append<S: StateStore, B: BlobStore>(
     loop {
         let (mut index, expect) = read(&desk, &id).await?;
         if !index.append(place.offset, chunk.clone()).map_err(|error| Denied::Bad(error.to_string()))? {
-            return Ok(Json(Logged { end: index.size() }));
+            return Ok(Json(logged(&desk, &index)));
         }
         if index.size() > bytes_max {
             return Err(Denied::Bad(format!("the log would have {} bytes; a log of this task may have {bytes_max}", index.size())));
@@ -60,11 +60,15 @@ pub(crate) async fn append<S: StateStore, B: BlobStore>(
             desk.blobs.put(bytes.to_vec()).await?;
         }
         match put(&desk.state, Table::Log, &id, expect, &index, Vec::new()).await {
-            Ok(()) => return Ok(Json(Logged { end: index.size() })),
+            Ok(()) => return Ok(Json(logged(&desk, &index))),
             Err(SaveError::Conflict(_)) => continue,
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+fn logged<S, B>(desk: &Desk<S, B>, index: &LogIndex) -> Logged {
+    Logged { end: index.size(), pause_s: desk.paces.map(|paces| paces.log_pause_s) }
 }
 
 /// Marks the log as whole.

@@ -6,6 +6,7 @@ use millrace_core::protocol::{Renewed, WAIT_S_MAX};
 use millrace_core::task::LEASE_MS;
 use millrace_core::{Arch, Digest, LeaseNumber};
 use millrace_orchestrator::{remove_runner, tick};
+use millrace_store::builds::load_build;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -96,6 +97,29 @@ async fn a_lease_is_renewed_by_its_holder_under_its_number() {
     assert_eq!(other.renew(&lease).await.told(), over(1));
     assert_eq!(holder.renew(&under(&lease, 2)).await.told(), over(2));
     assert_eq!(holder.renew(&under(&lease, 0)).await.told(), over(0));
+}
+
+#[tokio::test]
+async fn a_lease_lasts_while_its_holder_is_heard_of_and_its_build_is_not_written_for_that() {
+    let world = World::new();
+    let build = world.build("zlib").await;
+    let (holder, next) = (world.runner("intel-1", Arch::X86_64).await, world.runner("intel-2", Arch::X86_64).await);
+    let lease = holder.leases().await;
+    let version = async || load_build(&world.store, &build.id).await.unwrap().unwrap().1;
+    let written = version().await;
+    for _ in 0..3 {
+        world.pass_ms(19_000);
+        assert_eq!(holder.renew(&lease).await.status, 200);
+    }
+    assert_eq!(version().await, written);
+    world.pass_ms(LEASE_MS - 57_000);
+    tick(&world.store, world.now()).await.unwrap();
+    assert!(next.takes().await.is_none(), "its holder was heard of three seconds ago");
+    assert_eq!(tick(&world.store, world.now()).await.unwrap(), 0, "time is asked again when it can decide something");
+    world.pass_ms(LEASE_MS - 3_000);
+    tick(&world.store, world.now()).await.unwrap();
+    assert_eq!(holder.renew(&lease).await.status, 409);
+    assert_eq!(next.leases().await.lease, LeaseNumber(2));
 }
 
 #[tokio::test]

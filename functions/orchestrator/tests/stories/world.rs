@@ -10,7 +10,7 @@ use millrace_core::protocol::{Ask, Holding, Offer, Problem, Report};
 use millrace_core::push::{Announced, Commit, Push};
 use millrace_core::task::{Artifact, Outcome, TaskId};
 use millrace_core::{Arch, Digest, LeaseNumber, PlatformName, PushId, Timestamp};
-use millrace_orchestrator::{Desk, Token, add_runner, add_shared_runner, router};
+use millrace_orchestrator::{Desk, Paces, Token, add_runner, add_shared_runner, router};
 use millrace_store::builds::{build_marks, load_build};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::write;
@@ -101,7 +101,7 @@ pub fn desk<S: StateStore>(
         ready,
         released: Arc::new(released),
         incoming: incoming.path().to_owned(),
-        ask_again_s,
+        paces: ask_again_s.map(|ask_again_s| Paces { ask_again_s, log_pause_s: 30 }),
     })
 }
 

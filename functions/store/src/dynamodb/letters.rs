@@ -53,9 +53,8 @@ fn behind(at: Timestamp) -> String {
 }
 
 fn read(found: &Item, id: LetterId) -> Result<Letter, StateError> {
-    let effect: Effect = serde_json::from_str(get_text(found, "effect")?)
-        .map_err(|error| StateError::Corrupt(format!("letter {}: {error}", id.0)))?;
-    Ok(Letter { id, effect, deliveries: u32::try_from(get_number(found, DELIVERIES)?).unwrap_or(u32::MAX) })
+    let deliveries = u32::try_from(get_number(found, DELIVERIES)?).unwrap_or(u32::MAX);
+    Ok(Letter { id, effect: Effect::read(get_text(found, "effect")?), deliveries })
 }
 
 /// The letter in an item as the table's stream shows it: each attribute in an object that names its type (Amazon DynamoDB Developer
@@ -167,9 +166,9 @@ impl DynamoDb {
         let Some(taken) = changed(update.send().await)? else { return Ok(None) };
         let taken = taken.attributes.unwrap_or_default();
         match read(&taken, seen.id) {
-            Ok(letter) => Ok(Some(letter)),
-            // One that cannot be read, perhaps a newer program's, must not hold up those behind it.
-            Err(_) => {
+            Ok(letter) if letter.is_readable() => Ok(Some(letter)),
+            // It must not hold up those behind it.
+            Ok(_) | Err(_) => {
                 self.put_aside(&Seen { due: due(hidden_until, seen.id), deliveries: seen.deliveries + 1, ..*seen }).await?;
                 Ok(None)
             }

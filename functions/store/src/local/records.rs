@@ -6,6 +6,7 @@ use crate::state::{
     Write, check,
 };
 use millrace_core::Timestamp;
+use millrace_core::order::Effect;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 const LOAD: &str = "SELECT id, version, body FROM record WHERE tbl = ?1 AND id = ?2 AND body IS NOT NULL";
@@ -49,7 +50,7 @@ impl LocalStore {
         self.with(move |database| {
             let mut query = database.prepare_cached(question)?;
             let rows = query.query_map([bounded(limit as u64)], letter)?;
-            rows.map(|row| read_letter(row?)).collect()
+            rows.map(|row| Ok(read_letter(row?))).collect()
         })
         .await
     }
@@ -83,9 +84,8 @@ fn letter(row: &Row<'_>) -> rusqlite::Result<(i64, String, u32)> {
     Ok((row.get(0)?, row.get(1)?, row.get(2)?))
 }
 
-fn read_letter((id, effect, deliveries): (i64, String, u32)) -> Result<Letter, StateError> {
-    let effect = serde_json::from_str(&effect).map_err(|error| StateError::Corrupt(format!("letter {id}: {error}")))?;
-    Ok(Letter { id: LetterId(id.unsigned_abs()), effect, deliveries })
+fn read_letter((id, effect, deliveries): (i64, String, u32)) -> Letter {
+    Letter { id: LetterId(id.unsigned_abs()), effect: Effect::read(&effect), deliveries }
 }
 
 fn apply(commit: &Transaction<'_>, write: &Write) -> Result<(), SaveError> {
@@ -134,15 +134,13 @@ fn take(database: &mut Connection, limit: usize, now: Timestamp, hidden_until: T
     transaction.prepare_cached(SET_ASIDE)?.execute(params![bounded(now.0), DELIVERIES_MAX])?;
     let mut letters = Vec::new();
     for (id, effect, deliveries) in due(&transaction, limit, now)? {
-        match read_letter((id, effect, deliveries + 1)) {
-            Ok(letter) => {
-                transaction.prepare_cached(DELIVER)?.execute([id, bounded(hidden_until.0)])?;
-                letters.push(letter);
-            }
-            // One that cannot be read, perhaps a newer program's, must not hold up those behind it.
-            Err(_) => {
-                transaction.prepare_cached(SET_ONE_ASIDE)?.execute([id])?;
-            }
+        let letter = read_letter((id, effect, deliveries + 1));
+        if letter.is_readable() {
+            transaction.prepare_cached(DELIVER)?.execute([id, bounded(hidden_until.0)])?;
+            letters.push(letter);
+        } else {
+            // It must not hold up those behind it.
+            transaction.prepare_cached(SET_ONE_ASIDE)?.execute([id])?;
         }
     }
     transaction.commit()?;

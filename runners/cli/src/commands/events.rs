@@ -76,6 +76,7 @@ fn as_json(letter: &Letter, aside: bool) -> Value {
         Effect::Sign(order) => ("sign", order.build.to_string()),
         Effect::Release(order) => ("release", order.build.to_string()),
         Effect::Ended { build } => ("ended", build.to_string()),
+        Effect::Unreadable(problem) => ("?", format!("cannot be read: {problem}")),
     };
     json!({"event": letter.id.0, "wants": wants, "of": of, "deliveries": letter.deliveries, "set_aside": aside})
 }

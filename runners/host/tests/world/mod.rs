@@ -127,7 +127,7 @@ async fn log(State(line): State<Shared>, Query(place): Query<Place>, Query(_): Q
     let mut line = line.lock().unwrap();
     assert_eq!(place.offset, line.log.len(), "chunks continue each other");
     line.log.extend_from_slice(&bytes);
-    Json(Logged { end: line.log.len() as u64 }).into_response()
+    Json(Logged { end: line.log.len() as u64, pause_s: None }).into_response()
 }
 
 async fn report(State(line): State<Shared>, Json(report): Json<Report>) -> Response {

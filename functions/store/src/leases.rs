@@ -1,0 +1,38 @@
+//! When runners were last heard of. A renewal is a small record of its own, however large its build is: where each write is paid for
+//! by its size, renewing would else cost more than everything that it is for. Builds are told when time would decide about them.
+
+use crate::records::{get, put};
+use crate::state::{Expect, SaveError, StateError, StateStore, Table};
+use millrace_core::build::{Build, Heard};
+use millrace_core::task::TaskId;
+use millrace_core::{BuildId, LeaseNumber, Timestamp};
+
+fn id(build: &BuildId, task: &TaskId, lease: LeaseNumber) -> String {
+    format!("{build}/{task}/{lease}")
+}
+
+/// Writes down that the holder of a lease was heard of. That it holds it is for the caller to know.
+pub async fn hear(state: &impl StateStore, build: &BuildId, heard: &Heard) -> Result<(), SaveError> {
+    let id = id(build, &heard.task, heard.lease);
+    let expect = match get::<Timestamp>(state, Table::Lease, &id).await? {
+        Some((at, _)) if at >= heard.at => return Ok(()),
+        Some((_, version)) => Expect::Version(version),
+        None => Expect::Absent,
+    };
+    match put(state, Table::Lease, &id, expect, &heard.at, Vec::new()).await {
+        // It was heard of twice at once.
+        Ok(()) | Err(SaveError::Conflict(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// When the holders of a build's leases were heard of last, where that was after the leases were given.
+pub async fn heard(state: &impl StateStore, build: &Build) -> Result<Vec<Heard>, StateError> {
+    let mut heard = Vec::new();
+    for (task, lease) in build.tasks.iter().filter_map(|task| Some((&task.id, task.lease()?))) {
+        if let Some((at, _)) = get(state, Table::Lease, &id(&build.id, task, lease.number)).await? {
+            heard.push(Heard { task: task.clone(), lease: lease.number, at });
+        }
+    }
+    Ok(heard)
+}
