@@ -4,6 +4,9 @@
 
 mod lambda;
 mod meter;
+mod owner;
+mod price;
+mod script;
 mod services;
 mod stack;
 
@@ -26,6 +29,12 @@ struct Asked {
 
 #[tokio::main]
 async fn main() {
+    functions().await;
+    let folder = tempfile::tempdir().unwrap();
+    price::of_a_build("bench", folder.path()).await.print();
+}
+
+async fn functions() {
     let stack = Stack::here();
     stack.let_plain_http_in().await;
     let programs = PathBuf::from(variable("MILLRACE_FUNCTIONS"));

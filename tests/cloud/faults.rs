@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 /// Trouble that passes, each kind as often as the others, in one request of three; no request meets with it more often in a row than a
 /// call is tried again.
-fn trouble(seed: u64) -> impl FnMut(&Asked<'_>) -> Fate + Send {
+pub fn trouble(seed: u64) -> impl FnMut(&Asked<'_>) -> Fate + Send {
     let mut chance = fastrand::Rng::with_seed(seed);
     move |asked| match chance.u8(0..12) {
         _ if asked.again >= 5 => Fate::Pass,

@@ -6,10 +6,17 @@
 #![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
 
 mod blobs;
+mod clocks;
 mod faults;
 mod lambda;
 mod line;
+mod links;
+mod meter;
+mod owner;
+mod price;
 mod proxy;
 mod records;
+mod script;
 mod services;
 mod stack;
+mod trouble;

@@ -39,6 +39,8 @@ pub struct Asked<'a> {
     pub number: usize,
     /// `PUT`.
     pub method: &'a Method,
+    /// Whether it changes something.
+    pub changes: bool,
     /// How often in a row this very request met with trouble, the same bytes for the same place.
     pub again: usize,
 }
@@ -107,7 +109,8 @@ async fn through(way: Arc<Way>, request: Request<Incoming>) -> io::Result<Respon
         let mut hasher = DefaultHasher::new();
         (&parts.method, &path, &body).hash(&mut hasher);
         let again = again.entry(hasher.finish()).or_default();
-        let asked = Asked { number: fates.len(), method: &parts.method, again: *again };
+        let changes = changes(&parts);
+        let asked = Asked { number: fates.len(), method: &parts.method, changes, again: *again };
         let fate = (way.decide.lock().unwrap())(&asked);
         *again = if fate == Fate::Pass { 0 } else { *again + 1 };
         fates.push(fate);
@@ -124,11 +127,21 @@ async fn through(way: Arc<Way>, request: Request<Incoming>) -> io::Result<Respon
         Fate::Reset => return Err(io::ErrorKind::ConnectionReset.into()),
     }
     parts.uri = format!("{}{path}", way.to).parse::<Uri>().unwrap();
-    let answer = way.client.request(Request::from_parts(parts, Body::from(body))).await.map_err(io::Error::other)?;
+    let asked = way.client.request(Request::from_parts(parts, Body::from(body)));
+    // What is on its way arrives, also where whoever asked is gone by now.
+    let answer = tokio::spawn(asked).await.map_err(io::Error::other)?.map_err(io::Error::other)?;
     if fate == Fate::Lose {
         return Err(io::ErrorKind::ConnectionReset.into());
     }
     Ok(answer.map(Body::new))
+}
+
+/// Whether a request changes something: by the name of what it asks for where it has one, as DynamoDB's have, or else by its method.
+fn changes(parts: &axum::http::request::Parts) -> bool {
+    match parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok()?.rsplit('.').next()) {
+        Some(verb) => ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"].contains(&verb),
+        None => [Method::PUT, Method::POST, Method::DELETE].contains(&parts.method),
+    }
 }
 
 fn said(status: StatusCode, body: String) -> Response<Body> {

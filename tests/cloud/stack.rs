@@ -77,11 +77,34 @@ impl Stack {
         said["Count"].as_u64().unwrap()
     }
 
+    /// The address of the queue of dead letters.
+    pub fn dead_letter_queue(&self) -> &str {
+        self.output("DeadLetters")
+    }
+
+    /// Writes a letter as it stands, or over one that is there; it is posted by that.
+    pub async fn post(&self, number: u64, effect: &Value) {
+        let sk = format!("{number:020}");
+        let item = json!({
+            "pk": { "S": "letter" }, "sk": { "S": sk }, "effect": { "S": effect.to_string() }, "kind": { "S": effect["effect"] },
+            "deliveries": { "N": "0" }, "tray": { "S": "out" }, "due": { "S": format!("{:020}/{sk}", 0) },
+        });
+        let question = json!({ "TableName": self.table(), "Item": item });
+        self.account.ask("dynamodb", "DynamoDB_20120810.PutItem", &question).await.unwrap();
+    }
+
+    /// How many messages lie with the dead letters, as its keeper counts them.
+    pub async fn dead(&self) -> u64 {
+        let question = json!({ "QueueUrl": self.dead_letter_queue(), "AttributeNames": ["ApproximateNumberOfMessages"] });
+        let said = self.account.ask("sqs", "AmazonSQS.GetQueueAttributes", &question).await.unwrap();
+        said["Attributes"]["ApproximateNumberOfMessages"].as_str().and_then(|count| count.parse().ok()).unwrap_or_default()
+    }
+
     /// What lies with the dead letters, taken from there.
     pub async fn dead_letters(&self) -> Vec<String> {
         let mut found = Vec::new();
         loop {
-            let question = json!({ "QueueUrl": self.output("DeadLetters"), "MaxNumberOfMessages": 10 });
+            let question = json!({ "QueueUrl": self.dead_letter_queue(), "MaxNumberOfMessages": 10 });
             let said = self.account.ask("sqs", "AmazonSQS.ReceiveMessage", &question).await.unwrap();
             let messages = said["Messages"].as_array().cloned().unwrap_or_default();
             if messages.is_empty() {
@@ -89,7 +112,7 @@ impl Stack {
             }
             for message in messages {
                 found.push(message["Body"].as_str().unwrap_or_default().to_owned());
-                let settle = json!({ "QueueUrl": self.output("DeadLetters"), "ReceiptHandle": message["ReceiptHandle"] });
+                let settle = json!({ "QueueUrl": self.dead_letter_queue(), "ReceiptHandle": message["ReceiptHandle"] });
                 self.account.ask("sqs", "AmazonSQS.DeleteMessage", &settle).await.unwrap();
             }
         }

@@ -94,11 +94,10 @@ impl Account {
     }
 
     async fn call(&self, service: &str, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> io::Result<Bytes> {
-        let scope = format!("Credential={ROOT}/20260101/{REGION}/{service}/aws4_request");
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.endpoint))
-            .header(header::AUTHORIZATION, format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"));
+            .header(header::AUTHORIZATION, as_root(service));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -111,6 +110,12 @@ impl Account {
         }
         Err(io::Error::other(format!("{service} {path}: {status} {}", String::from_utf8_lossy(&bytes))))
     }
+}
+
+/// What a request of the account's root to a service has for a signature.
+pub fn as_root(service: &str) -> String {
+    let scope = format!("Credential={ROOT}/20260101/{REGION}/{service}/aws4_request");
+    format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0")
 }
 
 fn parse(bytes: &[u8]) -> io::Result<Value> {

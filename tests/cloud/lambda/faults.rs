@@ -18,6 +18,21 @@ pub struct Faults {
     pub late: Option<Duration>,
     /// In how many shards the items of a stream lie, each of which invokes the function beside the others. None of it is one.
     pub shards: usize,
+    /// One call in four of a function to another meets with trouble that passes, in an order of this seed.
+    pub calls: Option<u64>,
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// It gets through, and so does its answer.
+    Pass,
+    /// Lambda has no room for it.
+    Throttle,
+    /// Lambda itself fails.
+    Break,
+    /// It is made, and its answer is lost.
+    Lose,
 }
 
 /// A record of a stream, which is under way until it is done with.
@@ -44,6 +59,17 @@ impl Faults {
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         usize::try_from(hash >> 32).unwrap_or_default() % self.shards.max(1)
+    }
+
+    /// What becomes of the next call, which is the one of this number.
+    pub fn call(&self, number: usize) -> Call {
+        let Some(seed) = self.calls else { return Call::Pass };
+        match fastrand::Rng::with_seed(seed ^ (number as u64) << 32).u8(0..12) {
+            0 => Call::Throttle,
+            1 => Call::Break,
+            2 => Call::Lose,
+            _ => Call::Pass,
+        }
     }
 
     /// How often an event is delivered.

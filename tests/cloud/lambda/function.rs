@@ -72,7 +72,6 @@ impl Function {
     }
 
     /// How often it was invoked, and for how long together, in milliseconds as AWS counts them: each begun one is one.
-    #[cfg_attr(test, allow(dead_code, reason = "the bench asks"))]
     pub fn billed(&self) -> (usize, usize) {
         (self.invoked.load(Ordering::SeqCst), self.busy_ms.load(Ordering::SeqCst))
     }

@@ -1,6 +1,7 @@
 //! What functions call each other by: `Invoke` of the Lambda API Reference.
 
 use crate::lambda::account::signer;
+use crate::lambda::faults::Call;
 use crate::lambda::function::{Failure, Function};
 use crate::lambda::invoker::{Invoker, new_id};
 use crate::lambda::{EVENT_BYTES_MAX, REQUEST_BYTES_MAX};
@@ -11,6 +12,7 @@ use axum::http::{HeaderMap, Response, StatusCode};
 use axum::routing::post;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The API.
 pub fn router(invoker: Arc<Invoker>) -> Router {
@@ -47,11 +49,27 @@ async fn invoke(
         let body = json!({ "Type": "User", "Message": format!("Could not parse request body into json: {error}") });
         return refused(StatusCode::BAD_REQUEST, "InvalidRequestContentException", body);
     }
-    match kind {
+    let fate = invoker.faults.call(invoker.calls.fetch_add(1, Ordering::Relaxed));
+    match fate {
+        Call::Pass | Call::Lose => {}
+        Call::Throttle => return refused(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", throttled()),
+        Call::Break => {
+            let body = json!({ "Type": "Service", "Message": "made up" });
+            return refused(StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", body);
+        }
+    }
+    let answer = match kind {
         "Event" => reply(StatusCode::ACCEPTED, &invoker.later(function, payload)).body(Body::empty()).unwrap(),
         "DryRun" => reply(StatusCode::NO_CONTENT, &new_id()).body(Body::empty()).unwrap(),
         _ => wait(function, payload).await,
+    };
+    if fate == Call::Lose {
+        let (head, _) = answer.into_parts();
+        let broken =
+            futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset)) });
+        return Response::from_parts(head, Body::from_stream(broken));
     }
+    answer
 }
 
 /// Invokes a function and waits for its answer.

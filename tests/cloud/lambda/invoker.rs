@@ -10,6 +10,7 @@ use crate::lambda::rights::lets;
 use axum::body::Bytes;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -28,6 +29,8 @@ pub struct Invoker {
     pub faults: Faults,
     /// The pause before something is tried again. AWS waits one minute and then two.
     pub pause: Duration,
+    /// Calls of functions by each other so far.
+    pub calls: AtomicUsize,
     /// What is under way.
     pub activity: Activity,
     /// What AWS would have swallowed.

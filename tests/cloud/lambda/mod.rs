@@ -26,8 +26,8 @@ mod runtime;
 #[cfg(test)]
 mod tests;
 
-pub use account::Account;
 use account::REGION;
+pub use account::{Account, as_root};
 use activity::{Activity, Reads};
 use axum::Router;
 use axum::body::Bytes;
@@ -41,6 +41,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -82,6 +83,8 @@ pub struct Options {
     pub faults: Faults,
     /// The pause before something is tried again.
     pub pause: Duration,
+    /// Whether streams are read from now on, whatever their mappings say.
+    pub from_now: bool,
     /// All processes, for whoever wants to end some.
     pub children: Children,
 }
@@ -98,6 +101,7 @@ impl Options {
             auth: false,
             faults: Faults::default(),
             pause: Duration::from_millis(100),
+            from_now: false,
             children: Children::default(),
         }
     }
@@ -144,6 +148,7 @@ impl Lambda {
             auth: options.auth,
             faults: options.faults,
             pause: options.pause,
+            calls: AtomicUsize::new(0),
             activity,
             troubles: Troubles::default(),
             deliveries: Mutex::default(),
@@ -161,7 +166,10 @@ impl Lambda {
             folder: Some(folder),
         };
         lambda.open(apis).await?;
-        for mapping in &deployed.mappings {
+        for mapping in &mut deployed.mappings {
+            if options.from_now {
+                "LATEST".clone_into(&mut mapping.start);
+            }
             let working = mapping::start(&lambda.invoker, mapping).await?;
             lambda.reads.extend(working.reads);
             lambda.tasks.extend(working.tasks);

@@ -71,7 +71,8 @@ async fn records_that_are_wanted_reach_the_function_and_the_one_that_fails_is_to
 #[tokio::test]
 async fn records_may_come_twice_and_in_another_order() {
     let stack = Stack::deploy(&[]).await;
-    let faults = Faults { twice: true, shuffled: Some(3), shards: 2, late: Some(Duration::from_millis(50)) };
+    let late = Some(Duration::from_millis(50));
+    let faults = Faults { twice: true, shuffled: Some(3), shards: 2, late, ..Faults::default() };
     let lambda = Lambda::start(Options { faults, ..stack.options() }).await.unwrap();
     for sk in 0..12 {
         stack.put("letter", &sk.to_string()).await;
