@@ -119,7 +119,7 @@ pub fn installed(folders: &Folders) -> Result<PathBuf> {
 }
 
 /// A folder with programs from PyPI, each file by its digest.
-fn from_pypi(folders: &Folders, name: &str, title: &str, requirements: &str) -> Result<PathBuf> {
+pub fn from_pypi(folders: &Folders, name: &str, title: &str, requirements: &str) -> Result<PathBuf> {
     let place = folders.cache.join("cloud").join(name);
     let (programs, stamp) = (place.join("bin"), place.join("installed.txt"));
     let requirements = folders.workspace.join(requirements);

@@ -8,7 +8,7 @@ use crate::folders::{self, Folders};
 use crate::{build, progress};
 use anyhow::{Context, Result, bail, ensure};
 use aws::Aws;
-use programs::Programs;
+use programs::{Architecture, Programs};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
@@ -25,6 +25,9 @@ const CHANGE_MAX: Duration = Duration::from_secs(1800);
 /// Days until a signing key that was let go is gone, and can no longer be called back: the longest that KMS takes, for what was signed
 /// with it can never be signed again.
 const KEY_DAYS: &str = "30";
+
+/// How the parameter of the functions' architecture begins.
+const ARCHITECTURE: &str = "FunctionArchitecture=";
 
 /// What is deployed, and how.
 #[derive(Debug, Default)]
@@ -48,20 +51,34 @@ pub type Outputs = BTreeMap<String, String>;
 pub fn deploy(folders: &Folders, wishes: &Wishes) -> Result<()> {
     let aws = Aws::find(folders, Vec::new())?;
     println!("stack {} in account {}, {}", wishes.stack, aws.account, aws.region);
-    let programs = programs::make(folders)?;
     let mut wishes = Wishes { stack: wishes.stack.clone(), parameters: wishes.parameters.clone(), ..*wishes };
-    if !wishes.parameters.iter().any(|parameter| parameter.starts_with("FunctionArchitecture=")) {
-        wishes.parameters.push(format!("FunctionArchitecture={}", programs::architecture()?));
-    }
+    let architecture = architecture(&aws, &wishes)?;
+    wishes.parameters.retain(|parameter| !parameter.starts_with(ARCHITECTURE));
+    wishes.parameters.push(format!("{ARCHITECTURE}{}", architecture.as_str()));
+    let programs = programs::make(folders, architecture)?;
     let Some(outputs) = bring_up(folders, &aws, &wishes, &programs)? else { return Ok(()) };
     register_plugins(folders, &wishes.stack, &outputs)?;
     tell(&wishes.stack, &outputs);
     Ok(())
 }
 
-/// Builds the programs as they are deployed; the folder where they lie.
+/// The architecture that functions run on: the one that is wished for, or the one that the stack has, or this machine's.
+fn architecture(aws: &Aws, wishes: &Wishes) -> Result<Architecture> {
+    if let Some(wished) = wishes.parameters.iter().rev().find_map(|parameter| parameter.strip_prefix(ARCHITECTURE)) {
+        return Architecture::named(wished);
+    }
+    let known = describe(aws, &wishes.stack)?;
+    let parameters = known.iter().flat_map(|known| known["Parameters"].as_array().into_iter().flatten());
+    let before = parameters.into_iter().find(|parameter| parameter["ParameterKey"] == ARCHITECTURE.trim_end_matches('='));
+    match before.and_then(|parameter| parameter["ParameterValue"].as_str()) {
+        Some(before) => Architecture::named(before),
+        None => Architecture::here(),
+    }
+}
+
+/// Builds the programs as they are deployed, for this machine; the folder where they lie.
 pub fn build_programs(folders: &Folders) -> Result<PathBuf> {
-    programs::build(folders)
+    programs::build(folders, Architecture::here()?)
 }
 
 /// The same for an emulator at an address, where nobody runs the programs.

@@ -1,10 +1,11 @@
 //! The functions' programs: built small, and packed as Lambda takes them.
 
 use crate::build::{cargo, counted};
+use crate::cloud::from_pypi;
 use crate::command::{self, logged};
 use crate::folders::{self, Folders};
 use crate::progress;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -18,6 +19,9 @@ const PROFILE: &str = "lambda";
 
 /// What building them takes the first time, in seconds, on a machine with two cores: everything is optimized anew.
 const BUILD_S: u64 = 1500;
+
+/// What builds for another architecture, with the digest of each file.
+const CROSS: &str = "infra/xtask/src/deploy/cross-requirements.txt";
 
 /// A program that takes every call and does nothing (AWS Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes").
 const NOTHING: &str = r#"#!/usr/bin/env python3
@@ -46,9 +50,69 @@ pub struct Programs {
     pub state: String,
 }
 
-/// Builds the programs for this machine's architecture; the folder where they lie.
-pub fn build(folders: &Folders) -> Result<PathBuf> {
-    let mut build = cargo(folders, "build");
+/// An architecture that Lambda has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// As most machines on which one deploys.
+    X86_64,
+    /// A fifth cheaper than the other.
+    Arm64,
+}
+
+impl Architecture {
+    /// This machine's.
+    pub fn here() -> Result<Self> {
+        let host = command::output_of(Command::new("uname").arg("-m"))?;
+        match host.trim() {
+            "x86_64" => Ok(Self::X86_64),
+            "aarch64" => Ok(Self::Arm64),
+            other => bail!("AWS Lambda has no {other}: say --parameter FunctionArchitecture=x86_64, or arm64"),
+        }
+    }
+
+    /// By the name that Lambda has for it.
+    pub fn named(name: &str) -> Result<Self> {
+        let named = [Self::X86_64, Self::Arm64].into_iter().find(|known| known.as_str() == name);
+        named.with_context(|| format!("AWS Lambda has no architecture `{name}`: it has x86_64 and arm64"))
+    }
+
+    /// The name that Lambda has for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// The name that Rust has for it.
+    const fn target(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64-unknown-linux-gnu",
+            Self::Arm64 => "aarch64-unknown-linux-gnu",
+        }
+    }
+}
+
+/// The glibc of Amazon Linux 2023, on which functions run (AWS Lambda Developer Guide, "Lambda runtimes").
+const GLIBC: &str = "2.34";
+
+/// A cargo that builds for the other architecture: zig is a linker and a C compiler for both.
+fn cross(folders: &Folders, architecture: Architecture) -> Result<Command> {
+    let target = architecture.target();
+    let add = command::output_of(Command::new("rustup").args(["target", "add", target]));
+    add.with_context(|| format!("`rustup target add {target}` is what building for {} needs", architecture.as_str()))?;
+    let tools = from_pypi(folders, "cross", "install a compiler for the other architecture", CROSS)?;
+    let mut build = cargo(folders, "zigbuild");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(tools).chain(std::env::split_paths(&path).collect::<Vec<_>>());
+    build.env("PATH", std::env::join_paths(path)?).args(["--target", &format!("{target}.{GLIBC}")]);
+    Ok(build)
+}
+
+/// Builds the programs for an architecture; the folder where they lie.
+pub fn build(folders: &Folders, architecture: Architecture) -> Result<PathBuf> {
+    let is_here = Architecture::here().is_ok_and(|here| here == architecture);
+    let mut build = if is_here { cargo(folders, "build") } else { cross(folders, architecture)? };
     build.args(["--profile", PROFILE]);
     for program in PROGRAMS {
         build.args(["-p", &format!("millrace-{program}"), "--features", &format!("millrace-{program}/lambda")]);
@@ -56,15 +120,16 @@ pub fn build(folders: &Folders) -> Result<PathBuf> {
     // Lambda's machines have neither libgit2 nor, so far as anybody promises, OpenSSL.
     build.args(["--features", "millrace-listener/vendored"]);
     let guess_s = progress::on_all_cores(BUILD_S);
-    progress::timed(folders, "functions", "build the functions", guess_s, |progress| {
-        counted(folders, "functions", build, progress)
-    })?;
-    Ok(folders.target.join(PROFILE))
+    let (name, title) =
+        (format!("functions-{}", architecture.as_str()), format!("build the functions for {}", architecture.as_str()));
+    progress::timed(folders, &name, &title, guess_s, |progress| counted(folders, &name, build, progress))?;
+    let place = if is_here { folders.target.clone() } else { folders.target.join(architecture.target()) };
+    Ok(place.join(PROFILE))
 }
 
 /// Builds and packs them.
-pub fn make(folders: &Folders) -> Result<Programs> {
-    let built = build(folders)?;
+pub fn make(folders: &Folders, architecture: Architecture) -> Result<Programs> {
+    let built = build(folders, architecture)?;
     let (place, mut packed, mut state) = (folders.cache.join("cloud/programs"), Vec::new(), Sha256::new());
     folders::fresh(&place)?;
     for program in PROGRAMS {
@@ -97,19 +162,6 @@ pub fn none(folders: &Folders) -> Result<Programs> {
         Ok(Packed { name: format!("{program}.zip"), file })
     };
     Ok(Programs { packed: PROGRAMS.into_iter().map(pack).collect::<Result<_>>()?, state: "none".to_owned() })
-}
-
-/// The name that Lambda has for the architecture that they are built for.
-pub fn architecture() -> Result<&'static str> {
-    let host = command::output_of(Command::new("uname").arg("-m"))?;
-    match host.trim() {
-        "x86_64" => Ok("x86_64"),
-        "aarch64" => Ok("arm64"),
-        other => {
-            ensure!(false, "AWS Lambda has no {other}: deploy from a machine with x86_64 or aarch64");
-            unreachable!("ensured above")
-        }
-    }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
