@@ -1,30 +1,19 @@
 //! Signing keys: what the signer needs of whoever keeps them, and keys in files of this machine.
 
+use crate::private::{KEY_BYTES_MAX, PrivateKey};
 use millrace_core::{KeyName, NameError};
-use sequoia_openpgp::Packet;
 use sequoia_openpgp::armor::{Kind, Writer};
 use sequoia_openpgp::cert::Cert;
 use sequoia_openpgp::crypto::mem::Protected;
-use sequoia_openpgp::crypto::{Signer as _, mpi};
-use sequoia_openpgp::packet::key::{Key4, PrimaryRole, SecretParts, UnspecifiedRole};
-use sequoia_openpgp::packet::signature::SignatureBuilder;
-use sequoia_openpgp::packet::{Key, UserID};
-use sequoia_openpgp::parse::Parse as _;
+use sequoia_openpgp::crypto::mpi;
 use sequoia_openpgp::serialize::Serialize as _;
-use sequoia_openpgp::types::{Curve, HashAlgorithm, KeyFlags, SignatureType, Timestamp};
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Bits of an RSA key: what distributions use, and what every rpm from EL8 to EL10 verifies.
-const RSA_BITS: usize = 4096;
-
 /// Longest user id, in bytes: an OpenPGP implementation must take no more, and people read it.
 pub const USER_ID_BYTES_MAX: usize = 200;
-
-/// Largest key file, in bytes: one of RSA-4096 has about 5,000.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// File names end so.
 const ENDING: &str = "key";
@@ -32,9 +21,17 @@ const ENDING: &str = "key";
 /// A key that cannot be had or used; none of them says anything of what a private key consists of.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Somebody must make it.
-    #[error("there is no key `{0}`: make it with `millrace key create {0}`")]
+    /// Somebody must make it, or bring it.
+    #[error("there is no key `{0}`: make it with `millrace key create {0}`, or bring one with `millrace key import {0} FILE`")]
     Missing(KeyName),
+    /// A line in the cloud has a place for each of its keys, and none for this one.
+    #[error("the line has no place for a key `{0}`: the template's `KeyName` says which key it has; name that one in the platform")]
+    Unplaced(KeyName),
+    /// Its place in the cloud is a secret, and nobody has put it there.
+    #[error(
+        "there is no key in the secret of `{0}` yet: bring one with `millrace key import {0} FILE`, or make one with `millrace key create {0}`"
+    )]
+    Empty(KeyName),
     /// A key is never overwritten: what it signed could not be told from what another one signed.
     #[error("there is a key `{0}` already; take another name")]
     Exists(KeyName),
@@ -76,7 +73,13 @@ impl KeyError {
     pub const fn is_passing(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Missing(_) | Self::Exists(_) | Self::Open { .. } | Self::UserId | Self::Unfit { .. } => false,
+            Self::Missing(_)
+            | Self::Unplaced(_)
+            | Self::Empty(_)
+            | Self::Exists(_)
+            | Self::Open { .. }
+            | Self::UserId
+            | Self::Unfit { .. } => false,
         }
     }
 }
@@ -135,19 +138,17 @@ impl LocalKeys {
     ///
     /// `created_s` are seconds since 1970; they become part of the fingerprint, and no signature is older.
     pub fn create(&self, key: &KeyName, user_id: &str, algorithm: Algorithm, created_s: u64) -> Result<String, KeyError> {
-        if user_id.trim().is_empty() || user_id.len() > USER_ID_BYTES_MAX || user_id.chars().any(char::is_control) {
-            return Err(KeyError::UserId);
-        }
+        // An RSA key takes seconds: whoever cannot have it hears so before.
         if self.path(key).exists() {
             return Err(KeyError::Exists(key.clone()));
         }
-        let unfit = |problem| KeyError::Unfit { key: key.clone(), problem };
-        let created = u32::try_from(created_s).map_err(|_| unfit("its time is beyond the year 2106"))?;
-        let pair = generate(algorithm, created).map_err(|_| unfit("it could not be generated"))?;
-        let whole = certify(pair, user_id, created).map_err(|_| unfit("it could not certify itself"))?;
-        let file = Protected::from(armored(Kind::SecretKey, |to| whole.as_tsk().serialize(to)).into_bytes());
-        self.keep(key, &file)?;
+        self.keep(key, &PrivateKey::generate(key, user_id, algorithm, created_s)?)?;
         self.public(key)
+    }
+
+    /// Keeps a key under a name that no other key has.
+    pub fn keep(&self, key: &KeyName, private: &PrivateKey) -> Result<(), KeyError> {
+        self.write(key, &private.armored())
     }
 
     /// The names of all keys, in order.
@@ -169,7 +170,7 @@ impl LocalKeys {
 
     /// Writes a new file all at once. It has mode 0600 from its first moment (`tempfile` opens it so), and takes its name
     /// only where no other file has it.
-    fn keep(&self, key: &KeyName, bytes: &[u8]) -> Result<(), KeyError> {
+    fn write(&self, key: &KeyName, bytes: &[u8]) -> Result<(), KeyError> {
         let unavailable = |source| KeyError::Unavailable { key: key.clone(), source };
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder).map_err(unavailable)?;
         file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(unavailable)?;
@@ -182,7 +183,7 @@ impl LocalKeys {
 
     /// Reads a key with its private parts. The permissions are those of the file that is read, not of one that has its name
     /// a moment later.
-    fn load(&self, key: &KeyName) -> Result<Cert, KeyError> {
+    fn load(&self, key: &KeyName) -> Result<PrivateKey, KeyError> {
         let path = self.path(key);
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => KeyError::Missing(key.clone()),
@@ -192,58 +193,28 @@ impl LocalKeys {
         let about = file.metadata().map_err(failed)?;
         closed_to_others(&path, about.permissions().mode(), 0o600)?;
         let unfit = |problem| KeyError::Unfit { key: key.clone(), problem };
-        if about.len() > FILE_BYTES_MAX {
+        if about.len() > KEY_BYTES_MAX as u64 {
             return Err(unfit("its file is too large for a key"));
         }
         let mut bytes = Protected::from(vec![0; about.len() as usize]);
         file.read_exact(&mut bytes).map_err(failed)?;
-        // The parser's words may quote what it read, so they are not passed on.
-        Cert::from_bytes(&bytes).map_err(|_| unfit("its file is damaged: it holds no OpenPGP key"))
+        PrivateKey::read(key, &bytes)
     }
 }
 
 impl Keys for LocalKeys {
     fn certificate(&self, key: &KeyName) -> Result<Cert, KeyError> {
-        self.load(key).map(Cert::strip_secret_key_material)
+        self.load(key).map(|private| private.certificate())
     }
 
     fn sign_digest(&self, key: &KeyName, digest: &[u8]) -> Result<mpi::Signature, KeyError> {
-        let unfit = |problem| KeyError::Unfit { key: key.clone(), problem };
-        let whole = self.load(key)?;
-        let secret = whole.primary_key().key().clone().parts_into_secret().map_err(|_| unfit("its file has no private key"))?;
-        let mut pair = secret.into_keypair().map_err(|_| unfit("it has a password, or is damaged"))?;
-        pair.sign(HashAlgorithm::SHA256, digest).map_err(|_| unfit("it made no signature"))
+        self.load(key)?.sign_digest(key, digest)
     }
 }
 
 fn closed_to_others(path: &Path, mode: u32, want: u32) -> Result<(), KeyError> {
     let mode = mode & 0o777;
     if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Open { path: path.to_owned(), mode, want }) }
-}
-
-/// Ed25519 in its older form (algorithm 22): rpm 4 does not know the newer one.
-fn generate(algorithm: Algorithm, created: u32) -> sequoia_openpgp::Result<Key<SecretParts, PrimaryRole>> {
-    let mut key = match algorithm {
-        Algorithm::Rsa4096 => Key4::generate_rsa(RSA_BITS)?,
-        Algorithm::Ed25519 => Key4::generate_ecc(true, Curve::Ed25519)?,
-    };
-    key.set_creation_time(Timestamp::from(created))?;
-    Ok(key.into())
-}
-
-/// One key, one user id, one certification. rpm 4.18 imports no certificate with a critical subpacket beyond creation
-/// time, issuer and key flags, so there is neither an expiry nor a mark of the primary user id.
-fn certify(pair: Key<SecretParts, PrimaryRole>, user_id: &str, created: u32) -> sequoia_openpgp::Result<Cert> {
-    let bare = Cert::from_packets(std::iter::once(Packet::from(pair.clone())))?;
-    let mut signer = Key::<SecretParts, UnspecifiedRole>::from(pair).into_keypair()?;
-    let user_id = UserID::from(user_id);
-    let certification = SignatureBuilder::new(SignatureType::PositiveCertification)
-        .set_hash_algo(HashAlgorithm::SHA256)
-        .set_signature_creation_time(Timestamp::from(created))?
-        .set_key_flags(KeyFlags::empty().set_certification().set_signing())?
-        .set_preferred_hash_algorithms(vec![HashAlgorithm::SHA512, HashAlgorithm::SHA256])?;
-    let signature = user_id.bind(&mut signer, &bare, certification)?;
-    Ok(bare.insert_packets([Packet::from(user_id), signature.into()])?.0)
 }
 
 /// ASCII armor (RFC 9580, 6) around what is written.
@@ -253,7 +224,7 @@ pub(crate) fn armored(kind: Kind, write: impl FnOnce(&mut dyn io::Write) -> sequ
         write(&mut writer)?;
         sequoia_openpgp::Result::Ok(String::from_utf8(writer.finalize()?)?)
     };
-    armor().expect("armor is ASCII, and writing to memory does not fail")
+    armor().expect("armor is ASCII, and what is written was made or written before")
 }
 
 #[cfg(test)]
@@ -263,6 +234,7 @@ mod tests {
     use crate::header::{base64, hexadecimal};
     use crate::sign::{is_signed_by, sign_bytes};
     use sequoia_openpgp::packet::signature::subpacket::SubpacketTag;
+    use sequoia_openpgp::parse::Parse as _;
 
     const CREATED_S: u64 = 1_780_000_000;
     const USER_ID: &str = "Example Linux <security@example.org>";
@@ -332,7 +304,10 @@ mod tests {
     fn a_key_that_is_not_there_says_how_to_make_it() {
         let (_folder, keys, _) = one_key();
         let error = keys.certificate(&name("other")).unwrap_err();
-        assert_eq!(error.to_string(), "there is no key `other`: make it with `millrace key create other`");
+        assert_eq!(
+            error.to_string(),
+            "there is no key `other`: make it with `millrace key create other`, or bring one with `millrace key import other FILE`"
+        );
     }
 
     #[test]
@@ -374,7 +349,8 @@ mod tests {
     /// The private key's number as it could stand in a text: nine bytes of it from any place on, in base64 (whatever comes
     /// before them), in hexadecimal and as a list.
     fn secrets(keys: &LocalKeys, key: &KeyName) -> Vec<String> {
-        let whole = keys.load(key).unwrap();
+        let whole = keys.load(key).unwrap().armored();
+        let whole = Cert::from_bytes(&whole).unwrap();
         let pair = whole.primary_key().key().clone().parts_into_secret().unwrap().into_keypair().unwrap();
         let bytes = pair.secret().map(|numbers| match numbers {
             mpi::SecretKeyMaterial::EdDSA { scalar } => scalar.value().to_vec(),

@@ -1,7 +1,6 @@
 //! The signer as a function of AWS Lambda: it signs packages when it is woken for an order, and repository metadata when it is asked.
 
-use crate::kms::KmsKeys;
-use crate::{Keys, give_up, seal, sign as carry_out};
+use crate::{CloudKeys, Keys, give_up, seal, sign as carry_out};
 use millrace_core::order::Effect;
 use millrace_lambda::seal::{Certificate, Seal};
 use millrace_lambda::{Deliver, Error, Wake, blobs, config, deliver, not_mine, now, on_call, state};
@@ -12,7 +11,7 @@ use serde::Deserialize;
 /// Signs.
 pub async fn sign() -> Result<(), Error> {
     let config = config().await;
-    let signing = Signing { keys: KmsKeys::open(&config)?, state: state(&config)?, blobs: blobs(&config)? };
+    let signing = Signing { keys: CloudKeys::open(&config)?, state: state(&config)?, blobs: blobs(&config)? };
     on_call(move |call: Call| {
         let signing = signing.clone();
         async move { signing.answer(call).await }
@@ -31,7 +30,7 @@ enum Call {
 
 #[derive(Clone)]
 struct Signing {
-    keys: KmsKeys,
+    keys: CloudKeys,
     state: DynamoDb,
     blobs: S3,
 }

@@ -6,6 +6,8 @@
 //! reads back what was written and verifies it. The same order twice comes to the same bytes.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[cfg(feature = "lambda")]
+mod cloud;
 mod file;
 mod header;
 mod keys;
@@ -13,12 +15,20 @@ mod keys;
 mod kms;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+mod place;
+mod private;
+#[cfg(feature = "lambda")]
+mod secrets;
 mod sign;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "lambda")]
+pub use cloud::CloudKeys;
 pub use header::Unsound;
 pub use keys::{Algorithm, KeyError, Keys, LocalKeys, USER_ID_BYTES_MAX};
+pub use place::{Place, Places};
+pub use private::{KEY_BYTES_MAX, PrivateKey};
 pub use sign::seal;
 
 use millrace_core::build::{Event, Refused};

@@ -73,11 +73,12 @@ pub fn seal(keys: &impl Keys, key: &KeyName, bytes: &[u8], signed_s: u64) -> Res
     Ok(armored(Kind::Signature, |to| Ok(to.write_all(&made.packet)?)).into_bytes())
 }
 
-fn primary(certificate: &Cert) -> &Key<PublicParts, UnspecifiedRole> {
+pub(crate) fn primary(certificate: &Cert) -> &Key<PublicParts, UnspecifiedRole> {
     certificate.primary_key().key().role_as_unspecified()
 }
 
-fn legacy(key: &Key<PublicParts, UnspecifiedRole>) -> Option<Legacy> {
+/// What rpm calls signatures by this key; none where no rpm takes them.
+pub(crate) fn legacy(key: &Key<PublicParts, UnspecifiedRole>) -> Option<Legacy> {
     match (key.version(), key.pk_algo(), key.mpis()) {
         (4, PublicKeyAlgorithm::RSAEncryptSign, _) => Some(Legacy::Rsa),
         (4, PublicKeyAlgorithm::EdDSA, mpi::PublicKey::EdDSA { curve: Curve::Ed25519, .. }) => Some(Legacy::EdDsa),

@@ -1,0 +1,60 @@
+//! The keys of a line in the cloud, each where its place is.
+
+use crate::keys::{KeyError, Keys};
+use crate::kms::KmsKeys;
+use crate::place::{Place, Places};
+use crate::secrets::SecretKeys;
+use aws_config::SdkConfig;
+use millrace_core::KeyName;
+use millrace_lambda::{EnvironmentError, variable};
+use sequoia_openpgp::cert::Cert;
+use sequoia_openpgp::crypto::mpi;
+use std::sync::Arc;
+
+/// The keys by their names: see [`Places`].
+const KEYS: &str = "MILLRACE_KEYS";
+
+/// What certificates of keys in KMS say of whose the keys are. A key in a secret says it itself.
+const USER_ID: &str = "MILLRACE_USER_ID";
+
+/// Keys in KMS and in secrets. Its calls wait, so they are made on threads where that holds up nobody.
+#[derive(Debug, Clone)]
+pub struct CloudKeys {
+    places: Arc<Places>,
+    kms: KmsKeys,
+    secrets: SecretKeys,
+}
+
+impl CloudKeys {
+    /// Those that the environment names.
+    pub fn open(config: &SdkConfig) -> Result<Self, EnvironmentError> {
+        let odd = |name, problem| EnvironmentError::Odd { name, problem };
+        let places = variable(KEYS)?.parse().map_err(|problem| odd(KEYS, problem))?;
+        Self::new(config, places, &variable(USER_ID)?).map_err(|error| odd(USER_ID, error.to_string()))
+    }
+
+    /// Those of these places. Nothing is asked of them yet. To be called in a runtime, which keeps making the calls.
+    pub fn new(config: &SdkConfig, places: Places, user_id: &str) -> Result<Self, KeyError> {
+        Ok(Self { places: Arc::new(places), kms: KmsKeys::new(config, user_id)?, secrets: SecretKeys::new(config) })
+    }
+
+    fn place(&self, key: &KeyName) -> Result<&Place, KeyError> {
+        self.places.of(key).ok_or_else(|| KeyError::Unplaced(key.clone()))
+    }
+}
+
+impl Keys for CloudKeys {
+    fn certificate(&self, key: &KeyName) -> Result<Cert, KeyError> {
+        match self.place(key)? {
+            Place::Kms(arn) => self.kms.certificate(key, arn),
+            Place::Secret(arn) => self.secrets.read(key, arn).map(|private| private.certificate()),
+        }
+    }
+
+    fn sign_digest(&self, key: &KeyName, digest: &[u8]) -> Result<mpi::Signature, KeyError> {
+        match self.place(key)? {
+            Place::Kms(arn) => self.kms.sign_digest(key, arn, digest),
+            Place::Secret(arn) => self.secrets.read(key, arn)?.sign_digest(key, digest),
+        }
+    }
+}
