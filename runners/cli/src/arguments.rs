@@ -247,7 +247,7 @@ pub enum Algorithm {
 /// Keys.
 #[derive(Debug, Subcommand)]
 pub enum Key {
-    /// Make a signing key. The private half never leaves the state folder.
+    /// Make a signing key. The private half never leaves the state folder; of a line in the cloud, the secret that it is put into.
     Create {
         /// Its name, as platforms name it.
         name: KeyName,
@@ -257,6 +257,18 @@ pub enum Key {
         /// What kind.
         #[arg(long, value_enum, default_value = "rsa4096")]
         algorithm: Algorithm,
+    },
+    /// Bring a signing key that there is already, as `gpg --export-secret-keys ID` writes it: RSA or Ed25519, of version 4, whose
+    /// primary key signs. It is put into the state folder; of a line in the cloud, into its secret, and onto no disk.
+    Import {
+        /// Its name, as platforms name it.
+        name: KeyName,
+        /// A file with the key; `-` reads it from standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// A file whose first line is the key's password. It is taken off: the line signs while nobody is there to be asked.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
     },
     /// List keys.
     List,

@@ -1,5 +1,7 @@
 //! A line in the cloud, as commands of this machine work on it: with the credentials of whoever gives them.
 
+pub(crate) mod keys;
+
 use crate::store::Store;
 use anyhow::{Context, Result, bail};
 use aws_sdk_sqs::Client;
@@ -8,6 +10,7 @@ use aws_sdk_sqs::operation::purge_queue::PurgeQueueError;
 use clap::Args;
 use millrace_lambda::Functions;
 use millrace_releaser::lambda::Signer;
+use millrace_signer::Places;
 use millrace_store::aws::sdk_config;
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
@@ -21,9 +24,12 @@ pub struct Cloud {
     /// And whose packages are in this bucket.
     #[arg(long, global = true, env = "MILLRACE_BUCKET", requires = "table", value_name = "NAME")]
     pub bucket: Option<String>,
-    /// The Lambda function that signs there: only `platform add` and `release rollback` ask it.
+    /// The Lambda function that signs there: `platform add`, `release rollback` and `key show` ask it.
     #[arg(long, global = true, env = "MILLRACE_SIGN", value_name = "NAME")]
     pub sign: Option<String>,
+    /// The keys of that line and where each lies, NAME=ARN with spaces between: the other commands on keys use it.
+    #[arg(long, global = true, env = "MILLRACE_KEYS", value_name = "PLACES")]
+    pub keys: Option<Places>,
     /// The queue of its dead letters: `events retry` empties it.
     #[arg(long, global = true, env = "MILLRACE_DEAD_LETTERS", value_name = "URL")]
     pub dead_letters: Option<String>,
@@ -50,6 +56,12 @@ impl Cloud {
             Err(error) => bail!("the queue of dead letters: {}", DisplayErrorContext(error)),
             Ok(_) => Ok(()),
         }
+    }
+
+    /// Where its keys lie.
+    pub(crate) async fn keys(&self) -> Result<keys::Secrets> {
+        let places = self.keys.clone().context("say where the keys of that line lie with --keys or MILLRACE_KEYS")?;
+        Ok(keys::Secrets::new(places).await)
     }
 
     /// Who signs there.

@@ -1,6 +1,7 @@
 //! The commands: each looks up or changes one thing in the state folder, and says what it did.
 
 mod events;
+mod keys;
 mod release;
 mod setup;
 mod work;
@@ -70,7 +71,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Ending> {
         Command::Package(command) => setup::package(&folder, output, command).await?,
         Command::Platform(command) => setup::platform(&folder, output, command).await?,
         Command::Release(command) => release::release(&folder, output, command).await?,
-        Command::Key(command) => setup::key(&folder, output, command).await?,
+        Command::Key(command) => keys::key(&folder, output, command).await?,
         Command::Runner(Runner::Run { name, url, token_file, spot }) => {
             setup::be_a_runner(&folder, name, &url, &token_file, spot).await?;
         }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cloud")]
 use crate::cloud::Cloud;
+use crate::keyring::Keyring;
 use crate::seal::{AnySeal, LocalSeal};
 use crate::store::Store;
 use anyhow::{Context, Result, bail};
@@ -103,8 +104,17 @@ impl Folder {
 
     /// Its keys.
     pub(crate) fn keys(&self) -> Result<LocalKeys> {
-        self.is_meant("this works on the keys of this machine, and those of a line in the cloud are in KMS")?;
+        self.is_meant("this works on the keys of this machine")?;
         Ok(LocalKeys::open(&self.folder("keys")?)?)
+    }
+
+    /// Where the keys lie of the line that commands work on.
+    pub(crate) async fn keyring(&self) -> Result<Keyring> {
+        #[cfg(feature = "cloud")]
+        if let Some(cloud) = &self.cloud {
+            return cloud.keys().await.map(Keyring::Cloud);
+        }
+        Ok(Keyring::Here(self.keys()?))
     }
 
     /// Who signs for the line that commands work on.

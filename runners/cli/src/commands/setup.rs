@@ -1,7 +1,7 @@
-//! Commands that tell the line what to build, where, with which keys and by whom.
+//! Commands that tell the line what to build, where and by whom.
 
 use super::NotThere;
-use crate::arguments::{Algorithm, Key, Package, Platform, Plugin, Runner};
+use crate::arguments::{Package, Platform, Plugin, Runner};
 use crate::output::Output;
 use crate::state::{Folder, now, random};
 use crate::store::Store;
@@ -12,7 +12,6 @@ use millrace_core::push::Package as PackageData;
 use millrace_core::{PluginName, RunnerName};
 use millrace_orchestrator::{Registered, Runner as RunnerData, Token, add_runner, add_shared_runner, remove_runner};
 use millrace_releaser::Seal as _;
-use millrace_signer::Keys as _;
 use millrace_store::records::{all, get, replace};
 use millrace_store::{BlobStore, Table};
 use serde_json::json;
@@ -75,32 +74,6 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
             let found: Option<(PlatformData, _)> = get(&store, Table::Platform, name.as_str()).await?;
             let (platform, _) = found.ok_or_else(|| NotThere(format!("no platform `{name}`: `millrace platform list`")))?;
             output.one(&platform, |platform| serde_json::to_string_pretty(platform).unwrap_or_default())
-        }
-    }
-}
-
-pub(super) async fn key(folder: &Folder, output: Output, command: Key) -> Result<()> {
-    let keys = folder.keys()?;
-    match command {
-        Key::Create { name, user_id, algorithm } => {
-            let algorithm = match algorithm {
-                Algorithm::Rsa4096 => millrace_signer::Algorithm::Rsa4096,
-                Algorithm::Ed25519 => millrace_signer::Algorithm::Ed25519,
-            };
-            let (made, at) = (name.clone(), now().0 / 1000);
-            output.say("making a key; an RSA key takes some seconds")?;
-            tokio::task::spawn_blocking(move || keys.create(&made, &user_id, algorithm, at)).await??;
-            output.one(&json!({"key": name}), |_| format!("key {name} is there; `millrace key show {name}` prints its public half"))
-        }
-        Key::List => {
-            let values: Vec<_> = keys.list()?.into_iter().map(|key| json!({"key": key})).collect();
-            output
-                .list(&values, "no keys yet: `millrace key create NAME`", |key| key["key"].as_str().unwrap_or_default().to_owned())
-        }
-        Key::Show { name } => {
-            let certificate = keys.public(&name).map_err(|error| NotThere(error.to_string()))?;
-            let text = certificate.trim_end().to_owned();
-            output.one(&json!({"key": name, "certificate": text}), |_| text.clone())
         }
     }
 }
