@@ -29,6 +29,10 @@ const STRICT: &str = "MILLRACE_TEST_AWS_STRICT";
 const STACK: &str = "MILLRACE_TEST_STACK";
 /// What it says of itself, as JSON.
 const OUTPUTS: &str = "MILLRACE_TEST_OUTPUTS";
+/// Another one, whose key is brought along into a secret.
+const BRINGING_STACK: &str = "MILLRACE_TEST_BRINGING_STACK";
+/// What that one says of itself.
+const BRINGING_OUTPUTS: &str = "MILLRACE_TEST_BRINGING_OUTPUTS";
 /// A folder with the functions' programs.
 pub const FUNCTIONS: &str = "MILLRACE_FUNCTIONS";
 
@@ -42,6 +46,8 @@ pub struct Services {
     strict: Emulator,
     stack: &'static str,
     outputs: Outputs,
+    bringing_stack: &'static str,
+    bringing_outputs: Outputs,
     packages: PathBuf,
 }
 
@@ -50,16 +56,19 @@ impl Services {
     pub fn start(folders: &Folders) -> Result<Self> {
         let easy = Emulator::start(folders, "emulator", &[])?;
         let strict = Emulator::start(folders, "strict", &[("AUTH", "true")])?;
-        let stack = "line";
-        let outputs = deploy_to_emulator(folders, &strict.endpoint, stack)?;
+        let (stack, bringing_stack) = ("line", "bringing");
+        let outputs = deploy_to_emulator(folders, &strict.endpoint, stack, &[])?;
+        let bringing_outputs = deploy_to_emulator(folders, &strict.endpoint, bringing_stack, &["KeyKeptIn=secret"])?;
         let packages = crate::demo::packages(folders)?;
-        Ok(Self { easy, strict, stack, outputs, packages })
+        Ok(Self { easy, strict, stack, outputs, bringing_stack, bringing_outputs, packages })
     }
 
     /// Tells tests where they are.
     pub fn environment(&self, folders: &Folders, command: &mut Command) {
         command.env(SERVICES, &self.easy.endpoint).env(STRICT, &self.strict.endpoint).env(STACK, self.stack);
         command.env(OUTPUTS, serde_json::json!(self.outputs).to_string());
+        command.env(BRINGING_STACK, self.bringing_stack);
+        command.env(BRINGING_OUTPUTS, serde_json::json!(self.bringing_outputs).to_string());
         command.env(FUNCTIONS, folders.target.join("debug")).env(PACKAGES, &self.packages);
     }
 }

@@ -22,8 +22,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long a change may take: CloudFormation makes this stack in some minutes.
 const CHANGE_MAX: Duration = Duration::from_secs(1800);
 
-/// Days until a signing key that was let go is gone, and can no longer be called back: the longest that KMS takes, for what was signed
-/// with it can never be signed again.
+/// Days until a signing key that was let go is gone, and can no longer be called back: the longest that KMS and Secrets Manager take,
+/// for what was signed with it can never be signed again.
 const KEY_DAYS: &str = "30";
 
 /// How the parameter of the functions' architecture begins.
@@ -58,7 +58,8 @@ pub fn deploy(folders: &Folders, wishes: &Wishes) -> Result<()> {
     let programs = programs::make(folders, architecture)?;
     let Some(outputs) = bring_up(folders, &aws, &wishes, &programs)? else { return Ok(()) };
     register_plugins(folders, &wishes.stack, &outputs)?;
-    tell(&wishes.stack, &outputs);
+    let brought = key_to_bring(&aws, &outputs)?;
+    tell(&wishes.stack, &outputs, brought);
     Ok(())
 }
 
@@ -76,13 +77,22 @@ fn architecture(aws: &Aws, wishes: &Wishes) -> Result<Architecture> {
     }
 }
 
+/// The name of a key whose secret is still empty.
+fn key_to_bring<'a>(aws: &Aws, outputs: &'a Outputs) -> Result<Option<&'a str>> {
+    let Some(secret) = outputs.get("SigningSecret") else { return Ok(None) };
+    let said = aws.ask(&["secretsmanager", "describe-secret", "--secret-id", secret])?;
+    let is_empty = said["VersionIdsToStages"].as_object().is_none_or(serde_json::Map::is_empty);
+    let name = outputs.get("Keys").and_then(|keys| keys.split_once('=')).map(|(name, _)| name);
+    Ok(name.filter(|_| is_empty))
+}
+
 /// Builds the programs as they are deployed, for this machine; the folder where they lie.
 pub fn build_programs(folders: &Folders) -> Result<PathBuf> {
     programs::build(folders, Architecture::here()?)
 }
 
 /// The same for an emulator at an address, where nobody runs the programs.
-pub fn deploy_to_emulator(folders: &Folders, endpoint: &str, stack: &str) -> Result<Outputs> {
+pub fn deploy_to_emulator(folders: &Folders, endpoint: &str, stack: &str, parameters: &[&str]) -> Result<Outputs> {
     let said = [
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_ACCESS_KEY_ID", "test"),
@@ -90,7 +100,8 @@ pub fn deploy_to_emulator(folders: &Folders, endpoint: &str, stack: &str) -> Res
         ("AWS_REGION", "us-east-1"),
     ];
     let aws = Aws::find(folders, said.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())?;
-    let wishes = Wishes { stack: stack.to_owned(), yes: true, ..Wishes::default() };
+    let parameters = parameters.iter().map(|&parameter| parameter.to_owned()).collect();
+    let wishes = Wishes { stack: stack.to_owned(), yes: true, parameters, ..Wishes::default() };
     bring_up(folders, &aws, &wishes, &programs::none(folders)?)?.context("a new stack changes something")
 }
 
@@ -305,13 +316,14 @@ fn outputs(aws: &Aws, stack: &str) -> Result<Outputs> {
 }
 
 /// What the `millrace` command is told to work on a stack.
-fn environment(stack: &str, outputs: &Outputs) -> [(&'static str, String); 5] {
+fn environment(stack: &str, outputs: &Outputs) -> [(&'static str, String); 6] {
     let get = |name: &str| outputs.get(name).cloned().unwrap_or_default();
     let desk = get("DeskUrl").trim_end_matches('/').to_owned();
     [
         ("MILLRACE_TABLE", get("Table")),
         ("MILLRACE_BUCKET", get("Bucket")),
         ("MILLRACE_SIGN", format!("{stack}-sign")),
+        ("MILLRACE_KEYS", get("Keys")),
         ("MILLRACE_DESK", desk),
         ("MILLRACE_DEAD_LETTERS", get("DeadLetters")),
     ]
@@ -329,7 +341,7 @@ fn register_plugins(folders: &Folders, stack: &str, outputs: &Outputs) -> Result
     Ok(())
 }
 
-fn tell(stack: &str, outputs: &Outputs) {
+fn tell(stack: &str, outputs: &Outputs, key_to_bring: Option<&str>) {
     let get = |name: &str| outputs.get(name).map_or("", String::as_str);
     println!("✓ {stack} is up");
     println!("  webhooks     {}/gitea (also /forgejo, /github)", get("WebhookUrl"));
@@ -340,6 +352,10 @@ fn tell(stack: &str, outputs: &Outputs) {
     println!("\nThe next step: in a shell that has said\n");
     for (name, value) in environment(stack, outputs) {
         println!("  export {name}={value}");
+    }
+    if let Some(key) = key_to_bring {
+        println!("\nBring the key that it signs with, before anything else (`millrace key create {key}` makes a new one there):\n");
+        println!("  gpg --export-secret-keys --export-options export-minimal ID | millrace key import {key} -");
     }
     println!(
         "\n`millrace platform add FILE`, `millrace package add NAME URL` and `millrace runner add --arch ARCH` work on this line."
@@ -359,20 +375,28 @@ pub fn destroy(folders: &Folders, wishes: &Wishes) -> Result<()> {
     }
     let drop_data = wishes.drop_data && (wishes.yes || is_typed(stack)?);
     let get = |name: &str| outputs.get(name).map_or("", String::as_str);
-    let data = format!("  table  {}\n  bucket {}\n  key    {}", get("Table"), get("Bucket"), get("SigningKey"));
+    let secret = outputs.get("SigningSecret");
+    let mut data = format!("  table  {}\n  bucket {}\n  key    {}", get("Table"), get("Bucket"), get("SigningKey"));
+    data.extend(secret.map(|secret| format!("\n  secret {secret}, which that key wraps")));
     // Said first: whoever is interrupted still knows what there is.
     println!("its data:\n{data}");
     aws.ask(&["cloudformation", "delete-stack", "--stack-name", stack])?;
     wait_for(folders, &aws, stack, "take down the stack")?;
     empty(&aws, &code_bucket(&aws, stack))?;
     if !drop_data {
-        println!("✓ {stack} is down; nothing of it runs. Its data stays, and costs what storage costs, and the key 1 USD a month.");
+        let key_usd = if secret.is_some() { "1.40" } else { "1.00" };
+        println!(
+            "✓ {stack} is down; nothing of it runs. Its data stays, and costs what storage costs, and the key {key_usd} USD a month."
+        );
         println!("`cargo xtask destroy --drop-data` would have taken it too; now the console does.");
         return Ok(());
     }
     empty(&aws, get("Bucket"))?;
     aws.ask(&["dynamodb", "update-table", "--table-name", get("Table"), "--no-deletion-protection-enabled"])?;
     aws.ask(&["dynamodb", "delete-table", "--table-name", get("Table")])?;
+    if let Some(secret) = secret {
+        aws.ask(&["secretsmanager", "delete-secret", "--secret-id", secret, "--recovery-window-in-days", KEY_DAYS])?;
+    }
     aws.ask(&["kms", "schedule-key-deletion", "--key-id", get("SigningKey"), "--pending-window-in-days", KEY_DAYS])?;
     println!("✓ {stack} and its data are gone; its key can be called back for {KEY_DAYS} days, and costs nothing meanwhile");
     Ok(())
