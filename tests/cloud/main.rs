@@ -8,6 +8,7 @@
 mod blobs;
 mod clocks;
 mod faults;
+mod keys;
 mod lambda;
 mod line;
 mod links;

@@ -37,12 +37,12 @@ pub async fn config_at(endpoint: Option<&str>) -> SdkConfig {
 }
 
 /// A name that nothing else has.
-fn name() -> String {
+pub fn name() -> String {
     format!("millrace-test-{:016x}", fastrand::u64(..))
 }
 
 /// Runs something to its end beside a runtime that is being used: what is dropped cannot wait.
-fn wait_for(what: impl Future<Output = ()> + Send + 'static) {
+pub fn wait_for(what: impl Future<Output = ()> + Send + 'static) {
     let thread = std::thread::spawn(|| {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(what);
     });

@@ -15,6 +15,10 @@ const STRICT: &str = "MILLRACE_TEST_AWS_STRICT";
 const STACK: &str = "MILLRACE_TEST_STACK";
 /// Its outputs, as JSON.
 const OUTPUTS: &str = "MILLRACE_TEST_OUTPUTS";
+/// Another stack's name, whose key is brought along into a secret.
+const BRINGING_STACK: &str = "MILLRACE_TEST_BRINGING_STACK";
+/// Its outputs.
+const BRINGING_OUTPUTS: &str = "MILLRACE_TEST_BRINGING_OUTPUTS";
 
 /// What the test run says in the environment.
 pub fn variable(name: &str) -> String {
@@ -35,9 +39,56 @@ pub struct Stack {
 impl Stack {
     /// The one of this test run.
     pub fn here() -> Self {
+        Self::named(STACK, OUTPUTS)
+    }
+
+    /// The one of this test run whose key is brought along.
+    pub fn bringing() -> Self {
+        Self::named(BRINGING_STACK, BRINGING_OUTPUTS)
+    }
+
+    fn named(stack: &str, outputs: &str) -> Self {
         let endpoint = variable(STRICT);
         let account = Account::at(&endpoint);
-        Self { name: variable(STACK), endpoint, outputs: serde_json::from_str(&variable(OUTPUTS)).unwrap(), account }
+        Self { name: variable(stack), endpoint, outputs: serde_json::from_str(&variable(outputs)).unwrap(), account }
+    }
+
+    /// Its keys and where they lie.
+    pub fn keys(&self) -> &str {
+        self.output("Keys")
+    }
+
+    /// The secret that its key is put into. The emulator gives it a value that is empty, and the service none.
+    pub async fn empty_secret(&self) -> String {
+        let secret = self.output("SigningSecret").to_owned();
+        let about = self.ask_of_secrets("DescribeSecret", json!({ "SecretId": secret })).await;
+        for version in about["VersionIdsToStages"].as_object().into_iter().flatten().map(|(version, _)| version) {
+            let taken = json!({ "SecretId": secret, "VersionStage": "AWSCURRENT", "RemoveFromVersionId": version });
+            self.ask_of_secrets("UpdateSecretVersionStage", taken).await;
+        }
+        secret
+    }
+
+    /// Whether a function's role lets it do something with a thing (AWS IAM API Reference, "SimulatePrincipalPolicy").
+    pub async fn may(&self, function: &str, action: &str, thing: &str) -> bool {
+        let path = format!("/2015-03-31/functions/{}-{function}/configuration", self.name);
+        let about = self.account.get("lambda", &path).await.unwrap();
+        let fields = [
+            ("Action", "SimulatePrincipalPolicy"),
+            ("PolicySourceArn", about["Role"].as_str().unwrap()),
+            ("ActionNames.member.1", action),
+            ("ResourceArns.member.1", thing),
+        ];
+        let said = self.account.form("iam", "2010-05-08", &fields).await.unwrap();
+        match said.split_once("<EvalDecision>").and_then(|(_, rest)| rest.split_once('<')).map(|(decision, _)| decision) {
+            Some("allowed") => true,
+            Some("implicitDeny" | "explicitDeny") => false,
+            other => panic!("{other:?}: {said}"),
+        }
+    }
+
+    async fn ask_of_secrets(&self, verb: &str, question: Value) -> Value {
+        self.account.ask("secretsmanager", &format!("secretsmanager.{verb}"), &question).await.unwrap()
     }
 
     fn output(&self, name: &str) -> &str {
@@ -62,8 +113,7 @@ impl Stack {
 
     /// What forges sign their webhooks with.
     pub async fn secret(&self) -> String {
-        let question = json!({ "SecretId": self.output("WebhookSecret") });
-        let said = self.account.ask("secretsmanager", "secretsmanager.GetSecretValue", &question).await.unwrap();
+        let said = self.ask_of_secrets("GetSecretValue", json!({ "SecretId": self.output("WebhookSecret") })).await;
         said["SecretString"].as_str().unwrap().to_owned()
     }
 
