@@ -29,8 +29,8 @@ const URL: &str = "MILLRACE_URL";
 const ASK_AGAIN_S: u32 = 15;
 
 /// How long a runner waits between two pieces of a log, in seconds: each is an object that S3 takes 5 USD a million for, and an index
-/// that is written anew. Whoever watches a build sees it half a minute late.
-const LOG_PAUSE_S: u32 = 30;
+/// that is written anew; twice as many would be a tenth of what a build costs. Whoever watches one sees it a minute late.
+const LOG_PAUSE_S: u32 = 60;
 
 /// How long after it was posted or taken a letter is late, in milliseconds: no function runs longer than 900 s (AWS Lambda quotas,
 /// "Function timeout"), so whoever was woken for it is at its end by then.
