@@ -26,7 +26,7 @@ pub async fn hear(state: &impl StateStore, build: &BuildId, heard: &Heard) -> Re
     }
 }
 
-/// When the holders of a build's leases were heard of last, where that was after the leases were given.
+/// When the holders of a build's leases were heard of last, where they were since the leases were given.
 pub async fn heard(state: &impl StateStore, build: &Build) -> Result<Vec<Heard>, StateError> {
     let mut heard = Vec::new();
     for (task, lease) in build.tasks.iter().filter_map(|task| Some((&task.id, task.lease()?))) {

@@ -197,7 +197,7 @@ where
         problems.extend(give_up(functions, &letter, "whoever acted on it never came to its end").await.err());
     }
     for problem in &problems {
-        eprintln!("millrace: {problem}; it is given up later");
+        eprintln!("millrace: {problem}; it is looked at again in a minute");
     }
     problems.is_empty()
 }
