@@ -6,6 +6,7 @@
 
 mod archive;
 mod commit;
+mod http;
 mod refusal;
 
 pub(crate) use refusal::Stop;
@@ -82,7 +83,7 @@ impl Fetcher {
 
     /// A fetcher with the usual bounds.
     pub fn new(scratch: impl Into<PathBuf>, lookaside: Vec<Template>) -> Self {
-        commit::bound_silence(Self::CONNECT_MAX, Self::SILENCE_MAX);
+        Self::speak_http();
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .user_agent("millrace")
@@ -90,6 +91,11 @@ impl Fetcher {
             .timeout_per_read(Some(Self::SILENCE_MAX))
             .build();
         Self { scratch: scratch.into(), lookaside, bounds: Bounds::default(), agent: config.into() }
+    }
+
+    /// Lets git2 speak HTTP and HTTPS in this process, within a fetcher's bounds; without, it knows paths alone.
+    pub fn speak_http() {
+        http::speak_http(Self::CONNECT_MAX, Self::SILENCE_MAX);
     }
 
     /// A folder of its own that goes away with what is in it.

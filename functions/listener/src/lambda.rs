@@ -20,7 +20,7 @@ const LOOKASIDE: &str = "MILLRACE_LOOKASIDE";
 
 /// Hears webhooks. A new secret is heard of by the processes that start after it.
 pub async fn hooks() -> Result<(), Error> {
-    let config = config().await;
+    let config = config();
     let asked = Client::new(&config).get_secret_value().secret_id(variable(SECRET)?);
     let said = asked.send().await.map_err(|error| format!("the webhook secret: {}", DisplayErrorContext(error)))?;
     let secret = Secret::new(said.secret_string.unwrap_or_default())?;
@@ -30,7 +30,7 @@ pub async fn hooks() -> Result<(), Error> {
 
 /// Fetches what was announced, when it is woken for it.
 pub async fn fetch() -> Result<(), Error> {
-    let config = config().await;
+    let config = config();
     let said = std::env::var(LOOKASIDE).unwrap_or_default();
     let odd = |problem: String| EnvironmentError::Odd { name: LOOKASIDE, problem };
     let lookaside = said.split_whitespace().map(str::parse).collect::<Result<_, _>>();

@@ -29,7 +29,7 @@ const fn program(name: &'static str, debian: &'static str, fedora: &'static str,
     Need { there: There::Program(name), why, debian, fedora }
 }
 
-const NEEDS: [Need; 18] = [
+const NEEDS: [Need; 17] = [
     program("gcc", "gcc", "gcc", "compiles the C parts of SQLite, libgit2 and zstd"),
     Need {
         there: There::Runs(&["sh", "-c", "echo '#include <stdio.h>' | gcc -E -"]),
@@ -39,12 +39,6 @@ const NEEDS: [Need; 18] = [
     },
     program("git", "git", "git-core", "pushes to the demo's forge"),
     program("pkg-config", "pkg-config", "pkgconf-pkg-config", "finds libraries"),
-    Need {
-        there: There::Runs(&["pkg-config", "--exists", "openssl"]),
-        why: "lets libgit2 speak https",
-        debian: "libssl-dev",
-        fedora: "openssl-devel",
-    },
     program("rpm", "rpm", "rpm", "reads and checks packages"),
     program("rpmkeys", "rpm", "rpm", "checks signatures"),
     program("rpmbuild", "rpm", "rpm-build", "makes the seed distribution's packages"),

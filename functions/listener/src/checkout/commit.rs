@@ -1,30 +1,15 @@
 //! Fetches one commit into a private bare repository, by its id where the server allows that.
 
+use super::http::was_silent;
 use super::refusal::{FetchError, Refusal, Stop};
 use git2::{AutotagOption, ErrorCode, FetchOptions, ObjectType, Oid, Reference, RemoteCallbacks, Repository};
 use millrace_core::push::Announced;
 use std::cell::Cell;
 use std::path::Path;
-use std::sync::Once;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Where the fetched commit is kept in the private repository.
 const FETCHED: &str = "refs/millrace/fetched";
-
-/// Bounds how long libgit2 waits for a server that says nothing: its own bound is none at all.
-pub(super) fn bound_silence(connect: Duration, silence: Duration) {
-    static ONCE: Once = Once::new();
-    let ms = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
-    ONCE.call_once(|| {
-        // SAFETY: libgit2 reads these two integers when it connects to a server. In this process only `fetch_commit` has it
-        // connect, which takes a `Fetcher`'s bounds, and every `Fetcher` has passed through here before it was there.
-        let set = unsafe {
-            git2::opts::set_server_connect_timeout_in_milliseconds(ms(connect))
-                .and_then(|()| git2::opts::set_server_timeout_in_milliseconds(ms(silence)))
-        };
-        set.expect("libgit2 has had both settings since 1.7");
-    });
-}
 
 /// Bounds of one transfer.
 #[derive(Clone, Copy)]
@@ -92,6 +77,74 @@ fn transfer(repository: &Repository, url: &str, refspec: &str, depth: i32, limit
         Ok(()) => Ok(()),
         Err(_) if too_large.get() => Err(Refusal::TooLarge { what: "history", max: format!("{bytes_max} bytes") }.into()),
         Err(error) if error.code() == ErrorCode::Auth => Err(Refusal::Private(url.to_owned()).into()),
+        Err(error) if was_silent() => {
+            let silent = git2::Error::new(ErrorCode::Timeout, error.class(), error.message());
+            Err(passing(url, silent).into())
+        }
         Err(error) => Err(passing(url, error).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkout::http::speak_http;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    /// Gives references to whoever asks for them, and says nothing more; counts how often it was asked for a pack.
+    fn silent_server(tip: &str) -> (String, Arc<AtomicU32>) {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, asked) = (format!("http://{}/zlib.git", socket.local_addr().unwrap()), Arc::new(AtomicU32::new(0)));
+        let line = |text: String| format!("{:04x}{text}", text.len() + 4);
+        let references = line("# service=git-upload-pack\n".to_owned())
+            + "0000"
+            + &line(format!("{tip} refs/heads/main\0shallow allow-tip-sha1-in-want allow-reachable-sha1-in-want\n"))
+            + "0000";
+        let counted = asked.clone();
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for connection in socket.incoming() {
+                let (mut connection, mut question) = (connection.unwrap(), [0; 4096]);
+                let bytes = connection.read(&mut question).unwrap();
+                if question[..bytes].starts_with(b"GET") {
+                    let kind = "application/x-git-upload-pack-advertisement";
+                    let length = references.len();
+                    let head =
+                        format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+                    connection.write_all((head + &references).as_bytes()).unwrap();
+                } else {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    kept.push(connection);
+                }
+            }
+        });
+        (address, asked)
+    }
+
+    #[test]
+    fn a_server_that_falls_silent_is_left_after_a_while_and_is_not_asked_in_another_way() {
+        speak_http(Duration::from_secs(5), Duration::from_millis(300));
+        let tip = "7".repeat(40);
+        let (url, asked) = silent_server(&tip);
+        let folder = tempfile::tempdir().unwrap();
+        let announced = Announced {
+            id: millrace_core::PushId::of_delivery("forge", "1"),
+            package: "zlib".parse().unwrap(),
+            clone_url: url,
+            reference: "refs/heads/main".to_owned(),
+            commit: millrace_core::push::Commit::new(&tip).unwrap(),
+            pusher: "dana".to_owned(),
+            received: millrace_core::Timestamp(0),
+        };
+        let limits = Limits { pack_bytes: 1 << 20, until: Instant::now() + Duration::from_secs(60) };
+        match fetch_commit(&announced, limits, folder.path()).err() {
+            Some(Stop::Passing(FetchError::Git { source, .. })) => assert_eq!(source.code(), ErrorCode::Timeout, "{source}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 }

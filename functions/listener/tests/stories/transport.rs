@@ -124,3 +124,71 @@ async fn a_server_that_has_trouble_is_passing_trouble() {
     assert!(matches!(&error, FetchError::Git { .. }), "{error}");
     assert!(error.to_string().contains("502"), "{error}");
 }
+
+#[tokio::test]
+async fn a_repository_that_has_moved_is_fetched_where_it_is() {
+    let line = Line::new().await;
+    let (repo, pushed) = pushed_over();
+    let (there, asked) = serve_git(&repo).await;
+    let moved = move |uri: Uri| {
+        let to = there.replace("/zlib.git", "") + &uri.to_string().replace("/old/", "/");
+        async move { (axum::http::StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, to)]) }
+    };
+    let url = format!("{}/old/zlib.git", serve(Router::new().fallback(moved)).await);
+    let announced = line.announced_from(&url, MAIN, &pushed).await;
+    let push = line.fetched(&announced, &line.fetcher(&[])).await;
+    assert!(String::from_utf8_lossy(&line.blob(&push.tree).await).contains("Version: 1"));
+    assert!(!asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_page_that_is_no_repository_is_said_to_be_none() {
+    let line = Line::new().await;
+    let page = || async { axum::response::Html("<title>zlib</title>") };
+    let url = format!("{}/zlib", serve(Router::new().fallback(page)).await);
+    let announced = line.announced_from(&url, MAIN, &"6".repeat(40)).await;
+    let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap_err();
+    assert!(error.to_string().contains("answers with `text/html; charset=utf-8`"), "{error}");
+    assert!(error.to_string().contains("is a git repository there?"), "{error}");
+}
+
+#[tokio::test]
+async fn a_pack_that_breaks_off_is_passing_trouble() {
+    let (repo, pushed) = pushed_over();
+    for whole in [false, true] {
+        let (there, _) = serve_git(&repo).await;
+        let there = there.replace("/zlib.git", "");
+        let line = Line::new().await;
+        let broken = move |method: Method, uri: Uri, body: Bytes| {
+            let there = there.clone();
+            async move {
+                let asked = tokio::task::spawn_blocking(move || ask(&there, &method, &uri, &body)).await.unwrap();
+                let (kind, mut bytes) = asked;
+                if kind.ends_with("-result") && !whole {
+                    bytes.truncate(bytes.len() / 2);
+                }
+                ([(header::CONTENT_TYPE, kind)], bytes)
+            }
+        };
+        let url = format!("{}/zlib.git", serve(Router::new().fallback(broken)).await);
+        let announced = line.announced_from(&url, MAIN, &pushed).await;
+        if whole {
+            line.fetched(&announced, &line.fetcher(&[])).await;
+        } else {
+            let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap_err();
+            assert!(matches!(&error, FetchError::Git { .. }), "{error}");
+        }
+    }
+}
+
+/// Asks as a proxy does; answers the kind of the answer, and what is in it.
+fn ask(there: &str, method: &Method, uri: &Uri, body: &Bytes) -> (String, Vec<u8>) {
+    let url = format!("{there}{uri}");
+    let mut answer = if method == Method::POST {
+        ureq::post(url).content_type("application/x-git-upload-pack-request").send(&body[..]).unwrap()
+    } else {
+        ureq::get(url).call().unwrap()
+    };
+    let kind = answer.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+    (kind, answer.body_mut().read_to_vec().unwrap())
+}

@@ -54,6 +54,7 @@ async fn announce(store: &Store, announced: &Announced) -> Result<()> {
 
 /// What a reference of a repository points at now.
 fn remote_reference(url: &str, wanted: Option<&str>) -> Result<(String, Commit)> {
+    millrace_listener::Fetcher::speak_http();
     let mut remote = git2::Remote::create_detached(url)?;
     remote.connect(git2::Direction::Fetch).with_context(|| format!("asking {url} for its references"))?;
     let head = remote.default_branch().ok().and_then(|name| name.as_str().ok().map(str::to_owned));
