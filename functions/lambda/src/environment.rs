@@ -35,8 +35,8 @@ pub enum EnvironmentError {
 }
 
 /// What clients of services are made from.
-pub async fn config() -> SdkConfig {
-    millrace_store::aws::sdk_config(None).await
+pub fn config() -> SdkConfig {
+    millrace_store::aws::function_config()
 }
 
 /// The line's table. Nothing is asked of it yet.

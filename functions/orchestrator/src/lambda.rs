@@ -44,7 +44,7 @@ const ASIDE_MAX: usize = 100;
 
 /// Answers runners.
 pub async fn desk() -> Result<(), Error> {
-    let (config, url) = (config().await, variable(URL)?);
+    let (config, url) = (config(), variable(URL)?);
     serve(router(Desk {
         state: state(&config)?,
         blobs: blobs(&config)?,
@@ -59,7 +59,7 @@ pub async fn desk() -> Result<(), Error> {
 
 /// Reads the table's stream.
 pub async fn letters() -> Result<(), Error> {
-    let config = config().await;
+    let config = config();
     let state = state(&config)?;
     let planning = Planning { groups: Groups::open(&config)?, state };
     let others = Others::open(&config)?;
@@ -77,7 +77,7 @@ pub async fn letters() -> Result<(), Error> {
 
 /// Does what time alone decides: leases that are over, letters that are late, hosts that have nothing to do.
 pub async fn sweep() -> Result<(), Error> {
-    let config = config().await;
+    let config = config();
     let (state, groups) = (state(&config)?, Groups::open(&config)?);
     on_call(move |_: serde::de::IgnoredAny| {
         let (state, groups) = (state.clone(), groups.clone());

@@ -17,7 +17,7 @@ const URL: &str = "MILLRACE_URL";
 
 /// Carries releases out, when it is woken for one.
 pub async fn release() -> Result<(), Error> {
-    let config = config().await;
+    let config = config();
     let signer = Signer { functions: Functions::new(&config), name: variable(SIGN)? };
     let releasing = Releasing { signer, state: state(&config)?, blobs: blobs(&config)? };
     on_call(move |wake: Wake| {
@@ -29,7 +29,7 @@ pub async fn release() -> Result<(), Error> {
 
 /// Serves repositories.
 pub async fn repository() -> Result<(), Error> {
-    serve(Router::new().nest("/repo", router(blobs(&config().await)?, Some(variable(URL)?)))).await
+    serve(Router::new().nest("/repo", router(blobs(&config())?, Some(variable(URL)?)))).await
 }
 
 #[derive(Clone)]

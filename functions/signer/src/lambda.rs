@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// Signs.
 pub async fn sign() -> Result<(), Error> {
-    let config = config().await;
+    let config = config();
     let signing = Signing { keys: CloudKeys::open(&config)?, state: state(&config)?, blobs: blobs(&config)? };
     on_call(move |call: Call| {
         let signing = signing.clone();
