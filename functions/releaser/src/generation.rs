@@ -28,7 +28,7 @@ pub struct Entry {
     pub file: FileRef,
     /// The build that released it.
     pub build: BuildId,
-    /// What the metadata says of it: three pieces of XML, in a blob.
+    /// The blob with what the metadata says of it, among others: three pieces of XML.
     pub metadata: Digest,
 }
 
@@ -119,7 +119,7 @@ impl Generation {
         (self, new)
     }
 
-    /// With an order's packages in their places; older versions stay. `metadata` says where a package's pieces of XML are.
+    /// With an order's packages in their places; older versions stay. `metadata` says in which blob a package's pieces of XML are.
     pub fn with_order(self, order: &ReleaseOrder, metadata: &BTreeMap<Digest, Digest>) -> Result<Next, Taken> {
         let (mut next, mut changed) = self.with_repositories(order.repositories.iter().map(ToString::to_string));
         for (name, file) in placements(order) {

@@ -14,6 +14,7 @@ mod publish;
 mod repodata;
 mod root;
 mod serve;
+mod shelf;
 
 pub use generation::{Entry, FileRef, Generation, Repository};
 pub use history::{Past, history};

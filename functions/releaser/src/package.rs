@@ -2,18 +2,19 @@
 
 use crate::generation::{FileRef, location};
 use crate::publish::ReleaseError;
-use crate::repodata;
+use crate::repodata::{self, Pieces};
 use millrace_core::Digest;
 use millrace_core::header::{FIRST_READ_BYTES, Head, HeaderError, kind, read_head};
 use millrace_core::order::{OrderedFile, ReleaseOrder};
 use millrace_core::rpm::Rpm;
 use millrace_store::{BlobError, BlobStore};
-use std::collections::BTreeMap;
 
-/// Keeps what the metadata says of each package of an order; answers where, by the package's digest.
-pub async fn describe(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<BTreeMap<Digest, Digest>, ReleaseError> {
-    let mut all = BTreeMap::new();
-    for placement in &order.placements {
+/// What the metadata says of each package of an order, by the package's digest; those of one repository lie beside each other.
+pub async fn describe(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<Vec<(Digest, Pieces)>, ReleaseError> {
+    let mut placements: Vec<_> = order.placements.iter().collect();
+    placements.sort_by_key(|placement| &placement.into);
+    let mut all = Vec::new();
+    for placement in placements {
         let file = &placement.file;
         let refused = |problem: String| ReleaseError::Refused(format!("{}: {problem}", file.name));
         check_name(file).map_err(refused)?;
@@ -24,9 +25,7 @@ pub async fn describe(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<BT
         let head = read(file, blobs).await?;
         let reference = FileRef { digest: file.digest, size: file.size };
         let pieces = repodata::pieces(&head, reference, &location(&file.name), order.released_s);
-        let bytes =
-            serde_json::to_vec(&pieces.map_err(|error| refused(error.to_string()))?).map_err(|error| refused(error.to_string()))?;
-        all.insert(file.digest, blobs.put(bytes).await?);
+        all.push((file.digest, pieces.map_err(|error| refused(error.to_string()))?));
     }
     Ok(all)
 }

@@ -2,8 +2,9 @@
 
 use crate::generation::{FileRef, Generation, Next, Taken};
 use crate::package::describe;
-use crate::repodata::{self, Pieces, REPOMD};
+use crate::repodata::{self, REPOMD};
 use crate::root::{Released, Root, generation, numbered, root, swap, swap_without};
+use crate::shelf::Shelf;
 use millrace_core::build::{Event, Refused};
 use millrace_core::order::{ReleaseOrder, repositories_of};
 use millrace_core::platform::Platform;
@@ -12,9 +13,6 @@ use millrace_store::builds::load_build;
 use millrace_store::{AdvanceError, BlobError, BlobStore, StateError, StateStore, advance};
 use std::collections::BTreeMap;
 use std::future::Future;
-
-/// Largest piece of metadata of one package, in bytes: a kernel's list of files has about 2 MB.
-const PIECES_BYTES_MAX: u64 = 64 << 20;
 
 /// Largest file of certificates, in bytes: a key is replaced once in some years, and its certificate has some kilobytes.
 const CERTIFICATE_BYTES_MAX: u64 = 4 << 20;
@@ -133,8 +131,9 @@ pub async fn publish(
     blobs: &impl BlobStore,
     now: Timestamp,
 ) -> Result<Released, ReleaseError> {
+    let mut shelf = Shelf::default();
     let metadata = match describe(order, blobs).await {
-        Ok(metadata) => metadata,
+        Ok(packages) => shelf.keep(packages, blobs).await?,
         // What is out is out: an order that was carried out before is answered so, even where its packages were lost since, or
         // this releaser asks more of them than the one that carried it out.
         Err(error) => return carried_out(order, blobs).await?.ok_or(error),
@@ -148,7 +147,7 @@ pub async fn publish(
         }
         Ok(Some(current.with_order(order, &metadata)?))
     };
-    match change(&order.platform, Sealing::AsBefore(&order.key), seal, blobs, now, add).await? {
+    match change(&order.platform, Sealing::AsBefore(&order.key), &shelf, seal, blobs, now, add).await? {
         Changed::To(released) => Ok(released),
         Changed::Not(at) => first_with(order, at, blobs).await,
     }
@@ -199,7 +198,7 @@ pub async fn prepare(platform: &Platform, seal: &impl Seal, blobs: &impl BlobSto
         let (next, new) = current.with_repositories(repositories_of(&platform.architectures).iter().map(ToString::to_string));
         Ok((!new.is_empty()).then_some((next, new)))
     };
-    change(&platform.name, Sealing::Anew(&platform.key), seal, blobs, now, add).await.map(drop)
+    change(&platform.name, Sealing::Anew(&platform.key), &Shelf::default(), seal, blobs, now, add).await.map(drop)
 }
 
 /// Puts the packages of an earlier generation in place of what is there, by a new generation: numbers only grow, so that
@@ -219,7 +218,7 @@ pub async fn rollback(
         let (next, changed) = current.with_packages_of(&earlier);
         Ok((!changed.is_empty()).then_some((next, changed)))
     };
-    change(platform, Sealing::AsBefore(&key), seal, blobs, now, put_back).await
+    change(platform, Sealing::AsBefore(&key), &Shelf::default(), seal, blobs, now, put_back).await
 }
 
 /// What became of a change.
@@ -240,10 +239,12 @@ enum Sealing<'a> {
     AsBefore(&'a KeyName),
 }
 
-/// Makes the next generation by a rule, which answers none where nothing is to change; anew where somebody else came first.
+/// Makes the next generation by a rule, which answers none where nothing is to change; anew where somebody else came first. On the
+/// shelf is what is known of packages by now.
 async fn change(
     platform: &PlatformName,
     sealing: Sealing<'_>,
+    shelf: &Shelf,
     seal: &impl Seal,
     blobs: &impl BlobStore,
     now: Timestamp,
@@ -273,7 +274,7 @@ async fn change(
         next.previous = found.as_ref().map(|root| root.released.generation);
         next.released_s = next.released_s.max(now.0 / 1000);
         for name in &stale {
-            write_repodata(&mut next, name, seal, blobs).await?;
+            write_repodata(&mut next, name, shelf, seal, blobs).await?;
         }
         if let Some(released) = swap(&next, found.as_ref(), blobs).await? {
             return Ok(Changed::To(released));
@@ -333,15 +334,16 @@ fn lists(known: &[u8], certificate: &[u8]) -> bool {
 }
 
 /// Writes and signs the metadata of one repository.
-async fn write_repodata(next: &mut Generation, name: &str, seal: &impl Seal, blobs: &impl BlobStore) -> Result<(), ReleaseError> {
+async fn write_repodata(
+    next: &mut Generation,
+    name: &str,
+    shelf: &Shelf,
+    seal: &impl Seal,
+    blobs: &impl BlobStore,
+) -> Result<(), ReleaseError> {
     let Some(repository) = next.repositories.get_mut(name) else { return Ok(()) };
-    let mut packages: Vec<Pieces> = Vec::with_capacity(repository.packages.len());
-    for entry in repository.packages.values() {
-        let bytes = blobs.read_all(&entry.metadata, PIECES_BYTES_MAX).await?;
-        let corrupt =
-            |error: serde_json::Error| ReleaseError::Corrupt { platform: next.platform.clone(), problem: error.to_string() };
-        packages.push(serde_json::from_slice(&bytes).map_err(corrupt)?);
-    }
+    let packages: Vec<_> = repository.packages.values().map(|entry| (entry.file.digest, entry.metadata)).collect();
+    let packages = shelf.of(&packages, &next.platform, blobs).await?;
     let mut repodata = BTreeMap::new();
     for (file, bytes) in repodata::files(&packages, next.number, next.released_s).map_err(BlobError::Io)? {
         if file == REPOMD {

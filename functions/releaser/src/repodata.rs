@@ -23,6 +23,19 @@ pub struct Pieces {
     other: String,
 }
 
+impl Pieces {
+    /// How many bytes they have together.
+    pub const fn bytes(&self) -> usize {
+        self.primary.len() + self.filelists.len() + self.other.len()
+    }
+
+    /// Some of so many bytes.
+    #[cfg(test)]
+    pub fn of_length(bytes: usize) -> Self {
+        Self { primary: "p".repeat(bytes), filelists: String::new(), other: String::new() }
+    }
+}
+
 const PRIMARY_NAMES: &str = r#"xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm""#;
 const FILELISTS_NAMES: &str = r#"xmlns="http://linux.duke.edu/metadata/filelists""#;
 const OTHER_NAMES: &str = r#"xmlns="http://linux.duke.edu/metadata/other""#;
