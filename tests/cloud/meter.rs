@@ -82,7 +82,11 @@ async fn through(
     let answer = client.request(Request::from_parts(parts, Body::from(body))).await.map_err(io::Error::other)?;
     let (parts, body) = answer.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let cost = if target.starts_with("DynamoDB_") { units(&body) } else { 1.0 };
+    let cost = match item {
+        "DynamoDB read units" => read_units(&body),
+        "DynamoDB write units" => units(&body),
+        _ => 1.0,
+    };
     *bill.lock().unwrap().entry(item).or_default() += cost;
     Ok(Response::from_parts(parts, Body::from(body)))
 }
@@ -110,12 +114,60 @@ fn named(target: &str, method: &Method, headers: &HeaderMap, uri: &Uri) -> &'sta
     }
 }
 
-/// Capacity units of an answer, however many tables and indexes it names.
+/// Capacity units of a write, however many tables and indexes its answer names.
 fn units(body: &[u8]) -> f64 {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let of = |consumed: &Value| consumed["CapacityUnits"].as_f64().unwrap_or_default();
     match &answer["ConsumedCapacity"] {
         Value::Array(all) => all.iter().map(of).sum(),
         one => of(one),
+    }
+}
+
+/// Bytes that one unit reads (Amazon DynamoDB Developer Guide, "DynamoDB on-demand capacity mode").
+const READ_UNIT_BYTES: u64 = 4096;
+
+/// Capacity units of a read. The services that stand in say one unit, or half of it, of each, however large what they read is; that is
+/// the first 4 KB, and the others are as many times that.
+fn read_units(body: &[u8]) -> f64 {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let read = answer["Items"].as_array().into_iter().flatten().chain(answer.get("Item"));
+    let bytes: u64 = read.map(item_bytes).sum();
+    units(body) * bytes.div_ceil(READ_UNIT_BYTES).max(1) as f64
+}
+
+/// What an item has, in bytes (the same guide, "DynamoDB item sizes and formats").
+fn item_bytes(item: &Value) -> u64 {
+    item.as_object().into_iter().flatten().map(|(name, value)| name.len() as u64 + value_bytes(value)).sum()
+}
+
+fn value_bytes(value: &Value) -> u64 {
+    let Some((kind, value)) = value.as_object().and_then(|value| value.iter().next()) else { return 0 };
+    let length = value.as_str().map_or(0, str::len) as u64;
+    match kind.as_str() {
+        "S" => length,
+        "N" => length.div_ceil(2) + 1,
+        "B" => length / 4 * 3,
+        "L" => 3 + value.as_array().into_iter().flatten().map(|value| 1 + value_bytes(value)).sum::<u64>(),
+        "M" => 3 + item_bytes(value),
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_costs_by_its_size() {
+        let read =
+            |item: Value| read_units(json!({ "Item": item, "ConsumedCapacity": { "CapacityUnits": 1.0 } }).to_string().as_bytes());
+        assert!((read(json!({})) - 1.0).abs() < f64::EPSILON);
+        let item = json!({ "body": { "S": "x".repeat(4096 - 4 - 11) }, "version": { "N": "123456" } });
+        assert!((read(item) - 1.0).abs() < f64::EPSILON);
+        let marks = json!([{ "L": [{ "S": "y".repeat(4096) }] }]);
+        assert!((read(json!({ "marks": { "L": marks } })) - 2.0).abs() < f64::EPSILON);
+        let body = json!({ "Items": [{ "b": { "B": "zzzz".repeat(2000) } }, {}], "ConsumedCapacity": { "CapacityUnits": 0.5 } });
+        assert!((read_units(body.to_string().as_bytes()) - 1.0).abs() < f64::EPSILON);
     }
 }

@@ -100,7 +100,7 @@ fn a_record_whose_answer_was_lost_is_written_and_one_of_two_who_write_the_same_i
         let (direct, table) = Table::new().await;
         write(&direct, Expect::Absent, Vec::new(), Vec::new()).await;
         let services = config().await;
-        // Every other request is done, and nobody hears of it; reading comes before each try of writing.
+        // What is asked for the first time is done, and nobody hears of it.
         let mut lost = 0;
         let lose = move |asked: &Asked<'_>| match asked.again {
             0 if lost < 4 => {
@@ -113,7 +113,16 @@ fn a_record_whose_answer_was_lost_is_written_and_one_of_two_who_write_the_same_i
         let store = DynamoDb::open(&config_at(Some(&proxy.endpoint)).await, &table.name);
         let version = read(&direct).await.version;
         write(&store, Expect::Version(version), Vec::new(), Vec::new()).await;
-        assert!(proxy.met(Fate::Lose) >= 2, "reading and writing, once each");
+        assert_eq!(proxy.met(Fate::Lose), 1, "a record without marks is written and not read");
+        let version = read(&direct).await.version;
+        write(&store, Expect::Version(version), marks("new", 1), Vec::new()).await;
+        assert!(proxy.met(Fate::Lose) >= 3, "reading and writing, once each");
+        let version = read(&direct).await.version;
+        write(&store, Expect::Version(version), Vec::new(), Vec::new()).await;
+        assert!(
+            direct.marked("new", None, 10).await.unwrap().is_empty(),
+            "a record that has marks is read before it is written without"
+        );
         let version = read(&direct).await.version;
         let same = || Commit {
             writes: vec![Write {

@@ -2,12 +2,13 @@
 //!
 //! | item | `pk` | `sk` | besides |
 //! |---|---|---|---|
-//! | record | `record/` and its kind | its id | `version`; `by`, a number of whoever wrote it alone; `body`, which is gone once it is removed; `marks`, those that it has; `late`, those whose items are still to be removed |
+//! | record | `record/` and its kind | its id | `version`; `by`, a number of whoever wrote it alone; `body`, a text or one packed by zlib, which is gone once it is removed; `marks`, those that it has; `late`, those whose items are still to be removed |
 //! | mark | `mark/` and its index | its place, kind and id of its record, a zero byte between | `kind`, `id`, `sort` |
 //! | letter | `letter` | its number, 20 digits | `effect`, `kind`, `deliveries`; `tray`: `out` or `aside`; `due` |
 //!
 //! The index `due` has the letters of a tray in the order in which they are due. Everything else is read strongly.
 
+mod body;
 mod letters;
 mod records;
 mod restore;
