@@ -1,6 +1,6 @@
 //! The functions' programs: built small, and packed as Lambda takes them.
 
-use crate::build::{cargo, counted};
+use crate::build::{cargo, counted, variable_of_target};
 use crate::cloud::from_pypi;
 use crate::command::{self, logged};
 use crate::folders::{self, Folders};
@@ -93,6 +93,18 @@ impl Architecture {
     }
 }
 
+/// What the compiler is told besides the profile. Programs that abort where they panic need no tables for unwinding. Rust's own linker
+/// for x86_64 keeps one of all functions that came out the same; others can not. And Lambda's arm64 machines have instructions for
+/// checksums (AWS Graviton2 and what came after it), so that half a megabyte of tables is left out there.
+fn flags(architecture: Architecture, is_here: bool) -> String {
+    let more = match architecture {
+        Architecture::X86_64 if is_here => " -C link-arg=-Wl,--icf=all",
+        Architecture::X86_64 => "",
+        Architecture::Arm64 => " -C target-cpu=neoverse-n1",
+    };
+    format!("-C force-unwind-tables=no{more}")
+}
+
 /// The glibc of Amazon Linux 2023, on which functions run (AWS Lambda Developer Guide, "Lambda runtimes").
 const GLIBC: &str = "2.34";
 
@@ -111,20 +123,26 @@ fn cross(folders: &Folders, architecture: Architecture) -> Result<Command> {
 
 /// Builds the programs for an architecture; the folder where they lie.
 pub fn build(folders: &Folders, architecture: Architecture) -> Result<PathBuf> {
+    let target = architecture.target();
     let is_here = Architecture::here().is_ok_and(|here| here == architecture);
-    let mut build = if is_here { cargo(folders, "build") } else { cross(folders, architecture)? };
-    build.args(["--profile", PROFILE]);
+    let mut build = if is_here {
+        let mut build = cargo(folders, "build");
+        build.args(["--target", target]);
+        build
+    } else {
+        cross(folders, architecture)?
+    };
+    build.args(["--profile", PROFILE]).env(variable_of_target(target, "RUSTFLAGS"), flags(architecture, is_here));
     for program in PROGRAMS {
         build.args(["-p", &format!("millrace-{program}"), "--features", &format!("millrace-{program}/lambda")]);
     }
-    // Lambda's machines have neither libgit2 nor, so far as anybody promises, OpenSSL.
+    // Lambda's machines have no libgit2.
     build.args(["--features", "millrace-listener/vendored"]);
     let guess_s = progress::on_all_cores(BUILD_S);
     let (name, title) =
         (format!("functions-{}", architecture.as_str()), format!("build the functions for {}", architecture.as_str()));
     progress::timed(folders, &name, &title, guess_s, |progress| counted(folders, &name, build, progress))?;
-    let place = if is_here { folders.target.clone() } else { folders.target.join(architecture.target()) };
-    Ok(place.join(PROFILE))
+    Ok(folders.target.join(target).join(PROFILE))
 }
 
 /// Builds and packs them.
