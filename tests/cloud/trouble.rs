@@ -293,6 +293,7 @@ async fn an_event_on_which_its_function_always_dies_waits_for_a_person_and_is_re
     *is_bad.lock().unwrap() = false;
     let second = line.push("dying-other").await;
     line.released(&second).await;
+    line.quiet().await;
     let told = line.cloud.millrace(&["events", "list"]).await;
     assert!(told.lines().count() == 1 && told.contains("sign"), "{told}");
     assert_eq!(line.cloud.millrace(&["events", "retry"]).await.trim(), "one event is delivered again");
