@@ -41,6 +41,20 @@ fn what_is_not_there_has_an_exit_status_of_its_own() {
 }
 
 #[test]
+fn a_build_that_was_cancelled_goes_on_as_soon_as_somebody_wants_it_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start_without_runner(folder.path());
+    let build = waiting_build(&mut up);
+    assert!(up.millrace(&["cancel", &build]).contains("is cancelled"));
+    let told = up.millrace(&["--json", "retry", &build]);
+    assert_eq!(serde_json::from_str::<Value>(&told).unwrap()["state"], "running");
+    let refused = up.try_millrace(&["retry", &build, "source"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(4) && said.contains("task source is waiting: only what failed"), "{said}");
+    assert_eq!(up.try_millrace(&["retry", &build, "no-such-task"]).status.code(), Some(3));
+}
+
+#[test]
 fn a_line_says_at_its_start_where_it_is_as_json_for_scripts() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start_without_runner(folder.path());

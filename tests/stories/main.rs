@@ -4,6 +4,7 @@
 mod builds;
 mod platforms;
 mod pump;
+mod retry;
 mod rules;
 mod wire;
 mod world;

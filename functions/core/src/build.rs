@@ -1,6 +1,7 @@
 //! The life of a build: one state, one closed list of events, one function that says what follows.
 
 mod needs;
+mod retry;
 
 use crate::order::{Effect, OrderId, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
 use crate::platform::{Limits, On, Platform, Step};
@@ -128,6 +129,13 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// Somebody wants tasks done again that came to nothing.
+    Retry {
+        /// Which; none means all of them.
+        task: Option<TaskId>,
+        /// Who.
+        by: String,
+    },
     /// The signer did as ordered.
     Signed {
         /// Which order.
@@ -203,6 +211,20 @@ pub enum Refused {
         /// The number that was given.
         given: LeaseNumber,
     },
+    /// Only what came to nothing is done again.
+    #[error("task {task} is {word}: only what failed, was quarantined or was dropped can be done again")]
+    NotFailed {
+        /// Which.
+        task: TaskId,
+        /// How far it is.
+        word: String,
+    },
+    /// There is nothing to do again.
+    #[error("no task of the build failed, was quarantined or was dropped: push again for a new build")]
+    NothingFailed,
+    /// The build's record has no room for more attempts.
+    #[error("task {0} was tried {ATTEMPTS_MAX} times, the most that a build takes: push again for a new build")]
+    Spent(TaskId),
     /// The build has ended, or is not that far.
     #[error("the build is {0}, where this cannot happen")]
     WrongStage(String),
@@ -256,6 +278,7 @@ impl Build {
                 Ok(Vec::new())
             }
             Event::Cancel { by } => self.cancel(by, now),
+            Event::Retry { task, by } => self.retry(task.as_ref(), &by, now).map(|()| Vec::new()),
             Event::Signed { order, files } => self.signed(order, &files),
             Event::SignRefused { order, reason } => self.order_refused(order, &format!("signing: {reason}"), now),
             Event::Released { order, generation, number } => self.released(order, generation, number, now),
@@ -607,7 +630,8 @@ impl Task {
     /// What a task does after a lease without a verdict: it waits for the next one, after a pause where the trouble may pass, or it
     /// has had as many as it may.
     fn wait_or_quarantine(&mut self, troubled: Option<Timestamp>) {
-        let in_vain = self.attempts.iter().filter(|attempt| !matches!(attempt.end, AttemptEnd::HandedBack { .. })).count();
+        let counts = self.attempts.iter().skip(self.attempts_before());
+        let in_vain = counts.filter(|attempt| !matches!(attempt.end, AttemptEnd::HandedBack { .. })).count();
         if in_vain < LEASES_MAX && self.attempts.len() < ATTEMPTS_MAX {
             let pause_ms = in_vain.checked_sub(1).and_then(|number| PAUSES_MS.get(number));
             self.state = match (troubled, pause_ms) {
@@ -623,8 +647,8 @@ impl Task {
             AttemptEnd::HandedBack { reason } => format!("{} handed it back: {reason}", attempt.runner),
             AttemptEnd::Answered | AttemptEnd::Dropped => attempt.runner.to_string(),
         };
-        let history = self.attempts.iter().map(tell).collect::<Vec<_>>().join("; ");
-        let leases = self.attempts.len();
+        let history: Vec<String> = self.attempts.iter().skip(self.attempts_before()).map(tell).collect();
+        let (leases, history) = (history.len(), history.join("; "));
         self.state = TaskState::Quarantined { reason: cut(&format!("{leases} leases ended without a verdict: {history}")) };
     }
 

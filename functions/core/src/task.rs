@@ -230,6 +230,17 @@ pub enum AttemptEnd {
     Dropped,
 }
 
+/// "Do it again."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retried {
+    /// Who said so.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Attempts before it, which no longer count against the task.
+    pub attempts: usize,
+}
+
 /// A task of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -241,12 +252,15 @@ pub struct Task {
     /// Leases that have ended, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// When somebody wanted it done again, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retried: Vec<Retried>,
 }
 
 impl Task {
     /// A task that nobody has worked on.
     pub const fn new(id: TaskId) -> Self {
-        Self { id, state: TaskState::Waiting, attempts: Vec::new() }
+        Self { id, state: TaskState::Waiting, attempts: Vec::new(), retried: Vec::new() }
     }
 
     /// Whether nothing will happen to it any more.

@@ -62,6 +62,14 @@ pub enum Command {
         /// Its id, or enough of its first digits.
         build: String,
     },
+    /// Do tasks again that failed, were quarantined, or were dropped when their build was cancelled. What passed stays as it is, and every
+    /// attempt keeps its log.
+    Retry {
+        /// The build's id, or enough of its first digits.
+        build: String,
+        /// The task, as `millrace watch` names it (`source`, `rpm@x86_64`). [default: all that came to nothing]
+        task: Option<TaskId>,
+    },
     /// Packages that the line builds.
     #[command(subcommand)]
     Package(Package),

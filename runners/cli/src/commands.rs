@@ -68,6 +68,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Ending> {
         Command::Logs(options) => work::logs(&folder, output, &options).await?,
         Command::Builds(options) => work::builds(&folder, output, &options).await?,
         Command::Cancel { build } => work::cancel(&folder, output, &build).await?,
+        Command::Retry { build, task } => work::retry(&folder, output, &build, task).await?,
         Command::Package(command) => setup::package(&folder, output, command).await?,
         Command::Platform(command) => setup::platform(&folder, output, command).await?,
         Command::Release(command) => release::release(&folder, output, command).await?,

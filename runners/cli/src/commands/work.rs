@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use millrace_core::build::{Build, Event};
 use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Commit, Package, PushRecord, PushState};
+use millrace_core::task::TaskId;
 use millrace_core::{BuildId, PushId};
 use millrace_store::builds::{BUILDS, PUSHES, load_build, load_push, package_index, push_marks};
 use millrace_store::records::{get, write};
@@ -35,7 +36,7 @@ pub(super) async fn build(folder: &Folder, output: Output, options: &BuildOption
     let (reference, commit) = tokio::task::spawn_blocking(move || remote_reference(&url, wanted.as_deref())).await??;
     let number: String = random()?[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     let id = PushId::of_delivery("command line", &number);
-    let pusher = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".to_owned());
+    let pusher = whoever();
     let announced =
         Announced { id, package: package.name, clone_url: package.clone_url, reference, commit, pusher, received: now() };
     announce(&store, &announced).await?;
@@ -221,12 +222,30 @@ fn whole_lines(bytes: &mut Vec<u8>, last: bool) -> Vec<String> {
 }
 
 pub(super) async fn cancel(folder: &Folder, output: Output, id: &str) -> Result<()> {
+    decide(folder, output, id, Event::Cancel { by: whoever() }).await
+}
+
+pub(super) async fn retry(folder: &Folder, output: Output, id: &str, task: Option<TaskId>) -> Result<()> {
+    decide(folder, output, id, Event::Retry { task, by: whoever() }).await
+}
+
+/// Tells a build what somebody has decided, and them what it is now.
+async fn decide(folder: &Folder, output: Output, id: &str, event: Event) -> Result<()> {
     let store = folder.store().await?;
     let build = find(&store, id).await?;
-    let by = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".to_owned());
-    let build = advance(&store, &build.id, Event::Cancel { by }, now()).await?;
+    if let Event::Retry { task: Some(task), .. } = &event
+        && build.task(task).is_none()
+    {
+        bail!(NotThere(format!("build {} has no task {task}", build.id)));
+    }
+    let build = advance(&store, &build.id, event, now()).await?;
     output
         .one(&serde_json::json!({"build": build.id, "state": build.word()}), |_| format!("build {} is {}", build.id, build.word()))
+}
+
+/// Who types this.
+fn whoever() -> String {
+    std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".to_owned())
 }
 
 #[cfg(test)]
