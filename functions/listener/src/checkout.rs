@@ -84,13 +84,8 @@ impl Fetcher {
     /// A fetcher with the usual bounds.
     pub fn new(scratch: impl Into<PathBuf>, lookaside: Vec<Template>) -> Self {
         Self::speak_http();
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .user_agent("millrace")
-            .timeout_connect(Some(Self::CONNECT_MAX))
-            .timeout_per_read(Some(Self::SILENCE_MAX))
-            .build();
-        Self { scratch: scratch.into(), lookaside, bounds: Bounds::default(), agent: config.into() }
+        let agent = http::agent("millrace", Self::CONNECT_MAX, Self::SILENCE_MAX);
+        Self { scratch: scratch.into(), lookaside, bounds: Bounds::default(), agent }
     }
 
     /// Lets git2 speak HTTP and HTTPS in this process, within a fetcher's bounds; without, it knows paths alone.

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 use ureq::http::{HeaderValue, Response, header};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, ResponseExt};
 
 /// What asks: forges give smart answers to names that begin with `git/`, and to others not all do.
@@ -27,23 +28,29 @@ thread_local! {
     static SILENT: Cell<bool> = const { Cell::new(false) };
 }
 
+/// A client that trusts whom this machine trusts: a company's forge may have a certificate of the company's own. A server may take
+/// `connect` to be there, and may say nothing for `silence`.
+pub(super) fn agent(name: &str, connect: Duration, silence: Duration) -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .user_agent(name)
+        .timeout_connect(Some(connect))
+        .timeout_per_read(Some(silence))
+        .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+        .build()
+        .into()
+}
+
 /// Whether a server was silent for too long since this was asked last, on this thread.
 pub(super) fn was_silent() -> bool {
     SILENT.replace(false)
 }
 
-/// Lets git2 speak HTTP and HTTPS in this process; without, it knows paths alone. A server may take `connect` to be there, and
-/// may say nothing for `silence`: who speaks first decides both.
+/// Lets git2 speak HTTP and HTTPS in this process; without, it knows paths alone. Whoever calls first decides the bounds.
 pub(super) fn speak_http(connect: Duration, silence: Duration) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let agent: Agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .user_agent(USER_AGENT)
-            .timeout_connect(Some(connect))
-            .timeout_per_read(Some(silence))
-            .build()
-            .into();
+        let agent = agent(USER_AGENT, connect, silence);
         for scheme in ["http", "https"] {
             let agent = agent.clone();
             // SAFETY: libgit2 looks its transports up without a lock when it connects to a server. In this process whoever has it connect
