@@ -114,7 +114,7 @@ fn named(target: &str, method: &Method, headers: &HeaderMap, uri: &Uri) -> &'sta
     }
 }
 
-/// Capacity units of a write, however many tables and indexes its answer names.
+/// Capacity units that an answer names, of however many tables and indexes.
 fn units(body: &[u8]) -> f64 {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let of = |consumed: &Value| consumed["CapacityUnits"].as_f64().unwrap_or_default();

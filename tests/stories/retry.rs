@@ -133,6 +133,21 @@ fn there_is_an_end_to_doing_it_again() {
 }
 
 #[test]
+fn a_task_that_was_dropped_too_often_holds_up_the_one_that_was_not() {
+    let mut line = Line::of("zlib", r#""x86_64", "aarch64""#);
+    line.passes("source", &[rpm("zlib", "src")]);
+    for _ in 0..ATTEMPTS_MAX - 1 {
+        line.take("rpm@aarch64", "r1");
+        line.event(Event::Cancel { by: "dana".to_owned() }).unwrap();
+        line.event(retry(Some("rpm@x86_64"))).unwrap();
+    }
+    line.take("rpm@aarch64", "r1");
+    line.event(Event::Cancel { by: "dana".to_owned() }).unwrap();
+    assert_eq!(line.event(retry(Some("rpm@x86_64"))), Err(Refused::Spent(id("rpm@aarch64"))));
+    assert_eq!(line.build.task(&id("rpm@aarch64")).unwrap().attempts.len(), ATTEMPTS_MAX);
+}
+
+#[test]
 fn what_the_signer_refused_is_not_done_again() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     line.passes("source", &[rpm("zlib", "src")]);

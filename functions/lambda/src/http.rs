@@ -34,7 +34,9 @@ async fn whole(answer: Response) -> lambda_http::http::Response<Body> {
         Ok(bytes) => Response::from_parts(head, carried(bytes.into())),
         Err(error) => {
             eprintln!("millrace: an answer broke off: {error}");
-            let mut answer = Response::new(Body::from("the answer broke off, or is larger than AWS Lambda takes; try again\n"));
+            let mut answer = Response::new(Body::from(
+                "the answer broke off: try again; or it has more than 6 MB, which AWS Lambda does not carry\n",
+            ));
             *answer.status_mut() = StatusCode::BAD_GATEWAY;
             answer
         }

@@ -29,7 +29,7 @@ const URL: &str = "MILLRACE_URL";
 const ASK_AGAIN_S: u32 = 15;
 
 /// How long a runner waits between two pieces of a log, in seconds: each is an object that S3 takes 5 USD a million for, and an index
-/// that is written anew; twice as many would be a tenth of what a build costs. Whoever watches one sees it a minute late.
+/// that is written anew; twice as many would be a sixth of what a build costs. Whoever watches one sees it a minute late.
 const LOG_PAUSE_S: u32 = 60;
 
 /// How long after it was posted or taken a letter is late, in milliseconds: no function runs longer than 900 s (AWS Lambda quotas,

@@ -77,18 +77,28 @@ impl Shelf {
         of: &PlatformName,
         blobs: &impl BlobStore,
     ) -> Result<Vec<Pieces>, ReleaseError> {
-        let read = self.read(packages.iter().map(|(_, blob)| *blob).collect(), of, blobs).await?;
+        let mut read = self.read(packages.iter().map(|(_, blob)| *blob).collect(), of, blobs).await?;
         let found = packages.iter().map(|(package, blob)| {
-            let at_hand = self.0.get(blob).and_then(|together| together.get(package));
-            let pieces = at_hand.or_else(|| match read.get(blob)? {
-                Kept::Together(together) => together.get(package),
-                Kept::Alone(pieces) => Some(pieces),
-            });
+            let pieces = match self.0.get(blob) {
+                Some(together) => together.get(package).cloned(),
+                None => taken(&mut read, package, blob),
+            };
             let lost =
                 || ReleaseError::Corrupt { platform: of.clone(), problem: format!("{blob} says nothing of package {package}") };
-            pieces.cloned().ok_or_else(lost)
+            pieces.ok_or_else(lost)
         });
         found.collect()
+    }
+}
+
+/// What is said of a package, taken from what was read: a repository has each of its packages once.
+fn taken(read: &mut BTreeMap<Digest, Kept>, package: &Digest, blob: &Digest) -> Option<Pieces> {
+    if let Kept::Together(together) = read.get_mut(blob)? {
+        return together.remove(package);
+    }
+    match read.remove(blob)? {
+        Kept::Alone(pieces) => Some(pieces),
+        Kept::Together(_) => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The runner's side of the lease desk: `core::protocol` over HTTP, with patience.
 
+use crate::trust;
 use millrace_core::protocol::{Ask, Holding, Logged, Offer, Place, Problem, Renewed, Report, Upload};
 use millrace_core::{Digest, DigestError};
 use serde::Serialize;
@@ -116,6 +117,7 @@ impl Desk {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT))
+            .tls_config(trust::of_this_machine())
             .user_agent(concat!("millrace-runner/", env!("CARGO_PKG_VERSION")))
             .build();
         Self { agent: config.new_agent(), url: url.trim_end_matches('/').to_owned(), authorization: format!("Bearer {token}") }

@@ -23,5 +23,6 @@ pub mod outcome;
 mod removal;
 pub mod sandbox;
 pub mod stop;
+mod trust;
 pub mod wasi;
 pub mod worker;

@@ -15,26 +15,23 @@ impl Build {
                 return Err(Refused::WrongStage(self.word().to_owned()));
             }
         }
-        let chosen: Vec<usize> = match wanted {
-            Some(id) => {
-                let at = self.tasks.iter().position(|task| task.id == *id).ok_or_else(|| Refused::UnknownTask(id.clone()))?;
-                if !self.tasks[at].came_to_nothing() {
-                    return Err(Refused::NotFailed { task: id.clone(), word: self.tasks[at].word().to_owned() });
-                }
-                vec![at]
+        if let Some(id) = wanted {
+            let task = self.task(id).ok_or_else(|| Refused::UnknownTask(id.clone()))?;
+            if !task.came_to_nothing() {
+                return Err(Refused::NotFailed { task: id.clone(), word: task.word().to_owned() });
             }
-            None => (0..self.tasks.len()).filter(|at| self.tasks[*at].came_to_nothing()).collect(),
+        }
+        let is_meant = |task: &Task| {
+            let is_wanted = matches!(task.state, TaskState::Dropped) || wanted.is_none_or(|id| *id == task.id);
+            is_wanted && task.came_to_nothing()
         };
-        if chosen.is_empty() {
+        if !self.tasks.iter().any(is_meant) {
             return Err(Refused::NothingFailed);
         }
-        if let Some(spent) = chosen.iter().map(|at| &self.tasks[*at]).find(|task| task.attempts.len() >= ATTEMPTS_MAX) {
+        if let Some(spent) = self.tasks.iter().find(|task| is_meant(task) && task.attempts.len() >= ATTEMPTS_MAX) {
             return Err(Refused::Spent(spent.id.clone()));
         }
-        for at in chosen {
-            self.tasks[at].start_over(by, now);
-        }
-        for task in self.tasks.iter_mut().filter(|task| matches!(task.state, TaskState::Dropped)) {
+        for task in self.tasks.iter_mut().filter(|task| is_meant(task)) {
             task.start_over(by, now);
         }
         self.stage = Stage::Running;

@@ -3,9 +3,9 @@
 
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport, register};
 use git2::{Error, ErrorClass, ErrorCode};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::Once;
 use std::time::Duration;
 use ureq::http::{HeaderValue, Response, header};
 use ureq::tls::{RootCerts, TlsConfig};
@@ -56,7 +56,9 @@ pub(super) fn speak_http(connect: Duration, silence: Duration) {
             // SAFETY: libgit2 looks its transports up without a lock when it connects to a server. In this process whoever has it connect
             // has passed through here before, and this is done once, before anybody is let through.
             let registered = unsafe {
-                register(scheme, move |remote| Transport::smart(remote, true, Http { agent: agent.clone(), moved: Arc::default() }))
+                register(scheme, move |remote| {
+                    Transport::smart(remote, true, Http { agent: agent.clone(), moved: RefCell::default() })
+                })
             };
             registered.expect("libgit2 takes transports of any name");
         }
@@ -67,20 +69,19 @@ pub(super) fn speak_http(connect: Duration, silence: Duration) {
 struct Http {
     agent: Agent,
     /// Where the server sent us when it was asked for its references: the pack is there, too.
-    moved: Arc<Mutex<Option<String>>>,
+    moved: RefCell<Option<String>>,
 }
 
 impl SmartSubtransport for Http {
     fn action(&self, url: &str, action: Service) -> Result<Box<dyn SmartSubtransportStream>, Error> {
-        let mut moved = self.moved.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match action {
             Service::UploadPackLs => {
                 let (answer, address) = references(&self.agent, url.trim_end_matches('/'))?;
-                *moved = Some(address);
+                self.moved.replace(Some(address));
                 Ok(Box::new(Exchange::Answer(answer)))
             }
             Service::UploadPack => {
-                let address = moved.as_deref().unwrap_or(url).trim_end_matches('/').to_owned();
+                let address = self.moved.borrow().as_deref().unwrap_or(url).trim_end_matches('/').to_owned();
                 Ok(Box::new(Exchange::Request { agent: self.agent.clone(), address, request: Vec::new() }))
             }
             Service::ReceivePackLs | Service::ReceivePack => Err(error(ErrorCode::GenericError, "the line pushes nowhere")),

@@ -94,8 +94,8 @@ impl Architecture {
 }
 
 /// What the compiler is told besides the profile. Programs that abort where they panic need no tables for unwinding. Rust's own linker
-/// for x86_64 keeps one of all functions that came out the same; others can not. And Lambda's arm64 machines have instructions for
-/// checksums (AWS Graviton2 and what came after it), so that half a megabyte of tables is left out there.
+/// for x86_64 keeps one of all functions that came out the same, which other linkers cannot. Lambda's arm64 machines are Graviton2 or
+/// newer, and have instructions for the checksums that there are large tables for elsewhere.
 fn flags(architecture: Architecture, is_here: bool) -> String {
     let more = match architecture {
         Architecture::X86_64 if is_here => " -C link-arg=-Wl,--icf=all",

@@ -132,7 +132,8 @@ pub(super) fn fetch(url: &str, repository: &str, bytes_max: u64) -> Result<Vec<u
         file.take(bytes_max).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
         return Ok(bytes);
     }
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(ANSWER_MAX)).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_global(Some(ANSWER_MAX)).tls_config(crate::trust::of_this_machine()).build().into();
     let mut answer = agent.get(url).call().map_err(|error| failed(error.to_string()))?;
     answer.body_mut().with_config().limit(bytes_max).read_to_vec().map_err(|error| failed(error.to_string()))
 }
