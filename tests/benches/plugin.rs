@@ -68,6 +68,7 @@ fn machine(folder: &Path) -> Arc<Machine> {
         arch: Arch::X86_64,
         state: folder.to_owned(),
         launcher: "/nowhere".into(),
+        features: Default::default(),
     };
     Arc::new(Machine::new(&config, PluginLimits::default()).unwrap())
 }

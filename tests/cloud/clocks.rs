@@ -29,7 +29,7 @@ async fn desk(cloud: &Cloud, clock: fn() -> Timestamp) -> (String, JoinHandle<()
         ready: Arc::default(),
         released: Arc::new(released),
         incoming,
-        paces: Some(Paces { ask_again_s: 1, log_pause_s: 5 }),
+        paces: Some(Paces { ask_again_s: 1, log_pause_s: 5, renew_s: 7 }),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

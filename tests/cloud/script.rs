@@ -165,7 +165,7 @@ impl Scripted {
     /// What the forge says of a commit, to be built for the present platform.
     pub async fn delivery(&mut self, package: &str, commit: &str) -> Delivery {
         let (name, clone_url) = (package.parse().unwrap(), self.forge.clone_url(package));
-        let registered = Package { name, clone_url, platforms: vec![self.platform.clone()], registered: now() };
+        let registered = Package::new(name, clone_url, vec![self.platform.clone()], now());
         millrace_listener::register(&self.state, registered).await.unwrap();
         self.deliveries += 1;
         let delivery = self.forge.delivery(package, "main", commit);

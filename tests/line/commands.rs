@@ -1,7 +1,7 @@
 //! What the command line promises to scripts: exit statuses, JSON, and what a restart leaves as it was.
 
 use crate::specs::{empty, files};
-use millrace_tests::up::{Machine, Up};
+use millrace_tests::up::{Machine, Up, processes_with, seconds_of_this_run};
 use serde_json::Value;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -52,6 +52,93 @@ fn a_build_that_was_cancelled_goes_on_as_soon_as_somebody_wants_it_to() {
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(refused.status.code() == Some(4) && said.contains("task source is waiting: only what failed"), "{said}");
     assert_eq!(up.try_millrace(&["retry", &build, "no-such-task"]).status.code(), Some(3));
+}
+
+/// Waits until a task of the only build is in this state; the build.
+fn build_with(up: &Up, step: &str, state: &str) -> Value {
+    let until = Instant::now() + Duration::from_secs(120);
+    loop {
+        let build = up.builds().into_iter().next().unwrap_or_default();
+        let tasks = build["pipeline"].as_array().cloned().unwrap_or_default();
+        if tasks.iter().any(|task| task["step"] == step && task["state"] == state) {
+            return build;
+        }
+        assert!(Instant::now() < until, "{step} does not get {state}: {build}\n{}", up.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_cancelled_task_and_its_sandbox_are_gone_within_ten_seconds_though_it_prints_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), "");
+    let nap = seconds_of_this_run(4711);
+    up.push_new("sleeps", &files(&empty("sleeps", "BuildArch: noarch", &format!("sleep {nap} & sleep {nap}"))));
+    let build = build_with(&up, "rpm", "running");
+    let until = Instant::now() + Duration::from_secs(60);
+    while processes_with(&nap) < 2 {
+        assert!(Instant::now() < until, "it does not begin:\n{}", up.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // All that is said is sent by then, so that only a renewal can tell the runner.
+    std::thread::sleep(Duration::from_secs(2));
+    let cancelled = Instant::now();
+    up.millrace(&["cancel", build["id"].as_str().unwrap()]);
+    while processes_with(&nap) > 0 {
+        assert!(cancelled.elapsed() < Duration::from_secs(10), "{} are left:\n{}", processes_with(&nap), up.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // And the runner is free for the next.
+    let commit = up.push_new("next", &files(&empty("next", "BuildArch: noarch", "true")));
+    assert!(up.watch(&commit).1, "{}", up.log());
+}
+
+#[test]
+fn a_build_is_cloned_with_other_options_and_a_scratch_build_is_released_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), "");
+    let first = up.push_new("picky", &files(&empty("picky", "BuildArch: noarch", "echo it is %{?flavour}%{!?flavour:plain}")));
+    assert!(up.watch(&first).1, "{}", up.log());
+    up.commit("picky", &[("README", "more")]);
+    let build = up.builds().into_iter().find(|build| build["commit"] == first.as_str()).unwrap();
+    let id = build["id"].as_str().unwrap();
+    let told = up.millrace(&["clone", id, "--define", "flavour sweet", "--scratch", "--priority", "urgent", "--watch"]);
+    assert!(told.contains("passed after"), "{told}");
+    let cloned = up.builds().into_iter().find(|build| build["scratch"] == true).unwrap();
+    assert_eq!((&cloned["commit"], &cloned["priority"]), (&build["commit"], &Value::from("urgent")));
+    let log = up.millrace(&["logs", cloned["id"].as_str().unwrap(), "rpm@x86_64"]);
+    assert!(log.contains("it is sweet"), "{log}");
+    let releases = up.millrace(&["release", "list", build["platform"].as_str().unwrap()]);
+    assert!(!releases.contains(cloned["id"].as_str().unwrap()), "{releases}");
+    // Any commit of the history may be built again.
+    let told = up.millrace(&["build", "picky", "--commit", &first, "--scratch", "--watch"]);
+    assert!(told.contains(&first[..12]) && told.contains("passed after"), "{told}");
+    let refused = up.try_millrace(&["clone", id, "--arch", "s390x", "--watch"]);
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("has no s390x"), "{said}");
+}
+
+#[test]
+fn a_runner_that_is_to_leave_ends_by_itself_and_the_queue_says_what_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start_without_runner(folder.path());
+    up.push_new("sleeps", &files(&empty("sleeps", "BuildArch: noarch", "sleep 900")));
+    let build = build_with(&up, "source", "waiting");
+    let nobody = "no runner is there: `millrace up` brings its own, `millrace runner add` lets others in";
+    let until = Instant::now() + Duration::from_secs(10);
+    while !up.millrace(&["queue"]).contains(nobody) {
+        assert!(Instant::now() < until, "{}", up.millrace(&["queue"]));
+    }
+    up.runner("one");
+    build_with(&up, "rpm", "running");
+    let queue: Value = serde_json::from_str(&up.http("GET", "/api/v1/queue", "", "").1).unwrap();
+    assert_eq!((&queue["runners"][0]["runner"], &queue["runners"][0]["state"]), (&"one".into(), &"working".into()), "{queue}");
+    up.millrace(&["runner", "drain", "one", "--hand-back"]);
+    up.runner_ends("one");
+    let build = up.builds().into_iter().find(|other| other["id"] == build["id"]).unwrap();
+    let rpm = build["pipeline"].as_array().unwrap().iter().find(|task| task["step"] == "rpm").unwrap().clone();
+    assert_eq!((&rpm["state"], &rpm["attempts"][0]["how"]), (&"waiting".into(), &"handed-back".into()), "{rpm}");
+    assert!(up.millrace(&["runner", "list"]).contains("one is to leave"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 const LIMITS: Limits =
-    Limits { memory_bytes: 200_000_000, disk_bytes: 100_000_000, processes: 50, time_s: 60, log_bytes: 1_000_000 };
+    Limits { memory_bytes: 200_000_000, disk_bytes: 100_000_000, processes: 50, time_s: 60, silence_s: 60, log_bytes: 1_000_000 };
 
 /// Longer than any of these takes; what must be stopped sooner says so itself.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -365,7 +365,9 @@ impl Town {
             }
             What::Renew(number) => {
                 let (runner, hand) = start(number);
-                self.at_the_desk(|desk| async move { Came::Status(runner.renew(desk, &hand.offer.unwrap()).await) })
+                // Some have been silent for long by then, and some speak again.
+                let silent_s = self.world.now().0.is_multiple_of(2).then_some(30);
+                self.at_the_desk(|desk| async move { Came::Status(runner.renew_after(desk, &hand.offer.unwrap(), silent_s).await) })
             }
             What::Answer(number) => {
                 let (runner, hand) = start(number);

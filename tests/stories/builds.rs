@@ -403,6 +403,7 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
     let drastic = chance.u8(0..40) == 0;
     match chance.u8(0..20) {
         0..5 => Event::Take { task: task.id.clone(), runner: name("r1") },
+        5 if chance.bool() => Event::Silent { task: task.id.clone(), lease, since: chance.bool().then_some(line.now) },
         5 => heard(&task.id.to_string(), lease, line.now),
         6..12 => report(passed(&[rpm("zlib", "src")])),
         12 => report(Outcome::HandedBack { reason: "stopped".to_owned() }),

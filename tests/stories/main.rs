@@ -7,4 +7,5 @@ mod pump;
 mod retry;
 mod rules;
 mod wire;
+mod wishes;
 mod world;

@@ -17,7 +17,7 @@ fn own_step(more: &str) -> PackageConfig {
 }
 
 fn tight() -> Platform {
-    let limits = Limits { memory_bytes: 400, disk_bytes: 500, processes: 6, time_s: 70, log_bytes: 800 };
+    let limits = Limits { memory_bytes: 400, disk_bytes: 500, processes: 6, time_s: 70, silence_s: 30, log_bytes: 800 };
     Platform { limits, ..platform(r#""x86_64""#) }
 }
 
@@ -26,7 +26,7 @@ fn a_packages_own_step_is_bound_by_its_platform_and_may_bind_itself_tighter() {
     let asks = own_step("limits = { memory_bytes = 999999999999, time_s = 4294967295, processes = 2 }\n");
     let line = Line::planned(&push("zlib", 1), &tight(), &asks);
     let bound = line.build.limits_of(&id("lint"));
-    assert_eq!(bound, Limits { memory_bytes: 400, disk_bytes: 500, processes: 2, time_s: 70, log_bytes: 800 });
+    assert_eq!(bound, Limits { memory_bytes: 400, disk_bytes: 500, processes: 2, time_s: 70, silence_s: 30, log_bytes: 800 });
 }
 
 #[test]

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use millrace_core::Arch;
 use millrace_core::build::Build;
-use millrace_core::protocol::{Ask, Holding, Logged, Offer, Place, Renewed, Report, Upload, Work};
+use millrace_core::protocol::{Ask, Holding, Logged, Offer, Place, Renewal, Renewed, Report, Upload, Work};
 use millrace_core::task::{Artifact, Blame, Failure, Outcome};
 use millrace_orchestrator::Token;
 use serde::de::DeserializeOwned;
@@ -89,13 +89,19 @@ impl Runner {
 
     /// Asks for work, without waiting for any.
     pub async fn ask(&self, desk: Router) -> (StatusCode, Option<Offer>) {
-        let ask = Ask { runner: self.name.parse().unwrap(), arch: self.arch, wait_s: 0 };
+        let ask = Ask { runner: self.name.parse().unwrap(), arch: self.arch, wait_s: 0, capacity: Default::default() };
         self.post(desk, "/runner/v1/lease", &ask).await
     }
 
     /// Says that it is still at it.
     pub async fn renew(&self, desk: Router, offer: &Offer) -> StatusCode {
-        self.post::<Renewed>(desk, "/runner/v1/renew", &holding(offer)).await.0
+        self.renew_after(desk, offer, None).await
+    }
+
+    /// The same of a task that has said nothing for so many seconds.
+    pub async fn renew_after(&self, desk: Router, offer: &Offer, silent_s: Option<u32>) -> StatusCode {
+        let renewal = Renewal { holding: holding(offer), silent_s };
+        self.post::<Renewed>(desk, "/runner/v1/renew", &renewal).await.0
     }
 
     /// Sends a piece of its log; what the line says.
@@ -114,7 +120,7 @@ impl Runner {
             return None;
         }
         let files = if script == Script::Passes { results(&offer.work, &String::from_utf8_lossy(&tree)) } else { Vec::new() };
-        let failed = |blame, reason: &str| Outcome::Failed(Failure { blame, reason: reason.to_owned() });
+        let failed = |blame, reason: &str| Outcome::Failed(Failure::new(blame, reason));
         let outcome = match script {
             Script::Passes => Outcome::Passed { summary: summary(&files), artifacts: artifacts(&files) },
             Script::Fails(reason) => failed(Blame::Package, reason),

@@ -159,6 +159,21 @@ impl Up {
         child.wait().unwrap();
     }
 
+    /// Waits until a runner has ended by itself, and well.
+    pub fn runner_ends(&mut self, name: &str) {
+        let place = self.runners.iter().position(|(known, _)| known == name).unwrap();
+        let (_, mut child) = self.runners.remove(place);
+        let until = Instant::now() + START_MAX;
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                assert!(status.success(), "runner {name} ended with {status}");
+                return;
+            }
+            assert!(Instant::now() < until, "runner {name} does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();

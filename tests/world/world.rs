@@ -182,7 +182,7 @@ impl World {
     pub fn commit_files(&mut self, package: &str, branch: &str, files: &[(String, String)]) -> Delivery {
         let commit = self.forge.commit(package, branch, files);
         let clone_url = self.forge.clone_url(package);
-        let registered = Package { name: package.parse().unwrap(), clone_url, platforms: Vec::new(), registered: self.now() };
+        let registered = Package::new(package.parse().unwrap(), clone_url, Vec::new(), self.now());
         self.run(millrace_listener::register(&self.store, registered)).unwrap();
         self.forge.delivery(package, branch, &commit)
     }

@@ -6,6 +6,7 @@ mod retry;
 use crate::order::{Effect, OrderId, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
 use crate::platform::{Limits, On, Platform, Step};
 use crate::push::Push;
+use crate::queue::Rank;
 use crate::rpm::Rpm;
 use crate::task::{
     ARTIFACTS_MAX, ATTEMPTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS, LEASES_MAX, Lease, Outcome, PAUSES_MS,
@@ -34,6 +35,9 @@ pub struct Build {
     pub created: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
+    /// Where it stands among others that wait.
+    #[serde(default)]
+    pub rank: Rank,
 }
 
 /// How far a build is.
@@ -107,6 +111,15 @@ pub enum Event {
     Renew {
         /// The latest of each.
         heard: Vec<Heard>,
+    },
+    /// A task has said nothing for long, or speaks again.
+    Silent {
+        /// Which.
+        task: TaskId,
+        /// Under which lease.
+        lease: LeaseNumber,
+        /// Since when; none where it speaks again.
+        since: Option<Timestamp>,
     },
     /// It answers.
     Report {
@@ -266,6 +279,7 @@ impl Build {
                 self.renew(&heard);
                 Ok(Vec::new())
             }
+            Event::Silent { task, lease, since } => self.silent(&task, lease, since).map(|()| Vec::new()),
             Event::Report { task, lease, outcome } => self.report(&task, lease, outcome, now).map(|()| Vec::new()),
             Event::Return { runner } => {
                 self.end_leases(AttemptEnd::Returned, now, |lease| lease.runner == runner);
@@ -367,7 +381,7 @@ impl Build {
             return Err(Refused::NotReady { task: id, word });
         }
         let number = task.next_number();
-        let lease = Lease { number, runner, since: now, until: now.plus_ms(LEASE_MS) };
+        let lease = Lease { number, runner, since: now, until: now.plus_ms(LEASE_MS), silent_since: None };
         self.task_mut(&id)?.state = TaskState::Leased { lease };
         Ok(())
     }
@@ -378,6 +392,16 @@ impl Build {
                 lease.until = lease.until.max(at.plus_ms(LEASE_MS));
             }
         }
+    }
+
+    fn silent(&mut self, id: &TaskId, number: LeaseNumber, since: Option<Timestamp>) -> Result<(), Refused> {
+        let lease = self.task_mut(id)?.lease_mut(number)?;
+        // When it was silent first is kept: a runner counts by a clock of its own.
+        if lease.silent_since.is_some() == since.is_some() {
+            return Err(Refused::Already);
+        }
+        lease.silent_since = since;
+        Ok(())
     }
 
     fn report(&mut self, id: &TaskId, number: LeaseNumber, outcome: Outcome, now: Timestamp) -> Result<(), Refused> {
@@ -484,9 +508,12 @@ impl Build {
     }
 
     /// The packages that go out, in the order of their NEVRAs: of steps that release, each NEVRA once, a noarch package from the first
-    /// architecture of the platform that made it. They stay the same once all tasks are done.
+    /// architecture of the platform that made it. They stay the same once all tasks are done. Of a scratch build none do.
     pub fn releasable(&self) -> Vec<OrderedFile> {
         let mut files: BTreeMap<String, OrderedFile> = BTreeMap::new();
+        if self.push.announced.wish.scratch {
+            return Vec::new();
+        }
         for task in self.tasks.iter().filter(|task| self.step_of(&task.id).is_some_and(|step| step.releases)) {
             for artifact in task.artifacts() {
                 let Some(rpm) = artifact.rpm.clone() else { continue };
@@ -678,7 +705,8 @@ enum Verdict {
 }
 
 fn judge(outcome: Outcome) -> Verdict {
-    let failed = |blame, reason: &str| Verdict::Settled(TaskState::Failed { failure: Failure { blame, reason: cut(reason) } });
+    let settled = |failure| Verdict::Settled(TaskState::Failed { failure });
+    let failed = |blame, reason: &str| settled(Failure::new(blame, cut(reason)));
     match outcome {
         Outcome::Passed { summary, artifacts } => match fault_of(&artifacts) {
             Some((blame, fault)) => failed(blame, &fault),
@@ -686,8 +714,8 @@ fn judge(outcome: Outcome) -> Verdict {
         },
         Outcome::Excluded { reason } => Verdict::Settled(TaskState::Excluded { reason: cut(&reason) }),
         Outcome::HandedBack { reason } => Verdict::HandedBack(cut(&reason)),
-        Outcome::Failed(Failure { blame: Blame::Environment, reason }) => Verdict::Trouble(cut(&reason)),
-        Outcome::Failed(Failure { blame, reason }) => failed(blame, &reason),
+        Outcome::Failed(Failure { blame: Blame::Environment, reason, .. }) => Verdict::Trouble(cut(&reason)),
+        Outcome::Failed(failure) => settled(Failure { reason: cut(&failure.reason), ..failure }),
     }
 }
 

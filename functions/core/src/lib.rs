@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod build;
+pub mod cause;
 mod digest;
 pub mod header;
 pub mod hosts;
@@ -16,6 +17,7 @@ pub mod plan;
 pub mod platform;
 pub mod protocol;
 pub mod push;
+pub mod queue;
 pub mod range;
 pub mod rpm;
 pub mod sources;
@@ -23,6 +25,6 @@ pub mod task;
 
 pub use digest::{Digest, DigestError};
 pub use names::{
-    Arch, ArchError, BuildId, KeyName, LeaseNumber, NameError, PackageName, PlatformName, PluginName, PushId, RunnerName, StepName,
-    Timestamp,
+    Arch, ArchError, BuildId, FeatureName, KeyName, LeaseNumber, NameError, PackageName, PlatformName, PluginName, ProjectName,
+    PushId, RunnerName, StepName, Timestamp,
 };

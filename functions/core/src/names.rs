@@ -105,6 +105,16 @@ name!(
     "plugin"
 );
 name!(
+    /// Name of a project: packages that share what the runners give, as another project's do.
+    ProjectName,
+    "project"
+);
+name!(
+    /// Name of something that not every machine has, for example `secure-boot`.
+    FeatureName,
+    "feature"
+);
+name!(
     /// Name of a signing key.
     KeyName,
     "key"
@@ -125,6 +135,18 @@ name!(
     BuildId,
     "build"
 );
+
+impl ProjectName {
+    /// The project of a repository where nobody has said: the last folder before its name, or else its host.
+    pub fn of_clone_url(url: &str) -> Self {
+        let path = url.split_once("://").map_or(url, |(_, path)| path).trim_end_matches('/');
+        let above = path.rsplit(['/', ':']).nth(1).unwrap_or_default();
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '-' };
+        let name: String = above.chars().map(plain).take(NAME_BYTES_MAX).collect();
+        let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+        Self(if name.is_empty() { "default" } else { name }.to_owned())
+    }
+}
 
 /// Hexadecimal digits of a [`BuildId`] or [`PushId`]: 48 bits, so that among 100,000 builds two alike have odds of 1 in 50,000,
 /// and are refused as a conflict, not mixed up.

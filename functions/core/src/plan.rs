@@ -2,9 +2,9 @@
 
 use crate::build::{Build, Stage};
 use crate::platform::{On, PackageConfig, Platform, PlatformError, Step, steps_of};
-use crate::push::Push;
+use crate::push::{Push, Wish};
 use crate::task::{Task, TaskId};
-use crate::{BuildId, Digest, PlatformName, PluginName, Timestamp};
+use crate::{Arch, BuildId, Digest, PackageName, PlatformName, PluginName, Timestamp};
 use std::collections::BTreeMap;
 
 /// Most tasks of a build: the default steps on four architectures are nine. One commit of a store takes 100 writes, and may have to
@@ -45,13 +45,33 @@ pub enum PlanError {
     #[error(
         "millrace.toml asks for the platform `{platform}`; the package is registered for {}: whoever runs the line may register it for \
          more, by `millrace package add` with `--platform`",
-        registered.iter().map(PlatformName::as_str).collect::<Vec<_>>().join(", ")
+        names(registered)
     )]
     NotRegistered {
         /// The one that it asks for.
         platform: PlatformName,
         /// Those that it may have.
         registered: Vec<PlatformName>,
+    },
+    /// Somebody wishes for a platform that the push is not built on.
+    #[error("{package} is not built on the platform `{platform}` from {reference}: it is built on {}", names(.built))]
+    NotBuiltOn {
+        /// What is built.
+        package: PackageName,
+        /// From which branch or tag.
+        reference: String,
+        /// The platform that somebody wished for.
+        platform: PlatformName,
+        /// Those that it is built on.
+        built: Vec<PlatformName>,
+    },
+    /// Somebody wishes for an architecture that a platform does not have.
+    #[error("platform {platform} has no {arch}")]
+    NoArchitecture {
+        /// The platform.
+        platform: PlatformName,
+        /// What it does not have.
+        arch: Arch,
     },
     /// More than a build may consist of; the author of the steps must act.
     #[error("{tasks} tasks on platform {platform}; a build may have {TASKS_MAX}: put several of the steps into one plugin")]
@@ -72,8 +92,16 @@ pub enum PlanError {
     },
 }
 
+fn names(platforms: &[PlatformName]) -> String {
+    match platforms {
+        [] => "none".to_owned(),
+        some => some.iter().map(PlatformName::as_str).collect::<Vec<_>>().join(", "),
+    }
+}
+
 /// The platforms that a push is built on, in the order of their names: those that the package is registered for, or else all; of
-/// these the ones that its `millrace.toml` asks for, where it asks for some; and of these the ones that build the pushed reference.
+/// these the ones that its `millrace.toml` asks for, where it asks for some; of these the ones that build the pushed reference; and of
+/// these those that somebody wished for, where somebody did.
 pub fn platforms_for<'a>(
     push: &Push,
     config: &PackageConfig,
@@ -96,7 +124,18 @@ pub fn platforms_for<'a>(
     let wanted = if config.platforms.is_empty() { registered } else { &config.platforms };
     let chosen = |platform: &&Platform| wanted.is_empty() || wanted.contains(&platform.name);
     let builds = |platform: &&Platform| platform.builds_reference(&push.announced.reference);
-    Ok(all.iter().filter(chosen).filter(builds).collect())
+    let mut built: Vec<&Platform> = all.iter().filter(chosen).filter(builds).collect();
+    let wished = &push.announced.wish.platforms;
+    if let Some(platform) = wished.iter().find(|name| !built.iter().any(|platform| platform.name == **name)) {
+        return Err(PlanError::NotBuiltOn {
+            package: push.announced.package.clone(),
+            reference: push.announced.reference.clone(),
+            platform: platform.clone(),
+            built: built.into_iter().map(|platform| platform.name.clone()).collect(),
+        });
+    }
+    built.retain(|platform| wished.is_empty() || wished.contains(&platform.name));
+    Ok(built)
 }
 
 /// Plans the build of a push on a platform, with the plugins that are registered now.
@@ -107,6 +146,7 @@ pub fn plan(
     plugins: &BTreeMap<PluginName, Digest>,
     now: Timestamp,
 ) -> Result<Build, PlanError> {
+    let platform = &as_wished(platform, &push.announced.wish)?;
     let steps = steps_of(platform, config)?;
     let mut pinned = BTreeMap::new();
     for step in &steps {
@@ -129,10 +169,22 @@ pub fn plan(
         stage: Stage::Running,
         created: now,
         ended: None,
+        rank: push.announced.rank(None),
     };
     // A struct of strings, numbers and lists has a JSON form; the fallback only keeps this total.
     let bytes = serde_json::to_vec(&build).map_or(usize::MAX, |json| json.len());
     if bytes > BUILD_BYTES_MAX { Err(PlanError::ManyWords { bytes }) } else { Ok(build) }
+}
+
+/// A platform with what somebody wants otherwise laid over it.
+fn as_wished(platform: &Platform, wish: &Wish) -> Result<Platform, PlanError> {
+    if let Some(arch) = wish.architectures.iter().find(|arch| !platform.architectures.contains(arch)) {
+        return Err(PlanError::NoArchitecture { platform: platform.name.clone(), arch: *arch });
+    }
+    let mut platform = platform.clone();
+    platform.architectures.retain(|arch| wish.architectures.is_empty() || wish.architectures.contains(arch));
+    platform.macros.extend(wish.macros.clone());
+    Ok(platform)
 }
 
 fn tasks_of(step: &Step, platform: &Platform) -> Vec<Task> {

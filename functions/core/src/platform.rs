@@ -2,8 +2,10 @@
 
 mod keys;
 mod limits;
+mod requires;
 
 pub use limits::{Limits, StepLimits};
+pub use requires::{FEATURES_MAX, Requires};
 
 use crate::order::{belongs, repositories_of};
 use crate::rpm::Rpm;
@@ -117,6 +119,9 @@ pub struct Step {
     /// Its own bounds, where the platform's do not do; those that it does not name are the platform's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<StepLimits>,
+    /// What the machine must have that does it.
+    #[serde(default, skip_serializing_if = "Requires::is_nothing")]
+    pub requires: Requires,
 }
 
 /// A package's own `millrace.toml`.
@@ -250,6 +255,10 @@ fn check_steps(steps: &[Step]) -> Result<(), String> {
     }
     let mut earlier = BTreeSet::new();
     for step in steps {
+        if step.requires.features.len() > FEATURES_MAX {
+            let count = step.requires.features.len();
+            return Err(format!("step `{}` requires {count} features of its machine; it may have {FEATURES_MAX}", step.name));
+        }
         for need in &step.needs {
             if !names.contains(need) {
                 return Err(format!("step `{}` needs `{need}`, which is no step", step.name));

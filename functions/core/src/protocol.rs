@@ -2,8 +2,8 @@
 //!
 //! | request | body | answer |
 //! |---|---|---|
-//! | `POST /runner/v1/lease` | [`Ask`] | 200 [`Offer`], or 204 where nothing came in time; its `Retry-After` says when to ask again |
-//! | `POST /runner/v1/renew` | [`Holding`] | 200 [`Renewed`] |
+//! | `POST /runner/v1/lease` | [`Ask`] | 200 [`Offer`], or 204 where nothing came in time; its `Retry-After` says when to ask again; 410 where the runner is to leave |
+//! | `POST /runner/v1/renew` | [`Renewal`] | 200 [`Renewed`] |
 //! | `POST /runner/v1/log?build=…&task=…&lease=…&offset=…` | bytes | 200 [`Logged`] |
 //! | `POST /runner/v1/upload` | [`Upload`] | 200 [`Place`]; only for the holder of the lease |
 //! | `PUT /runner/v1/blobs/<digest>?build=…&task=…&lease=…` | bytes | 201; only for the holder of the lease |
@@ -15,6 +15,7 @@
 
 use crate::platform::{Buildroot, Limits, Repository};
 use crate::push::Commit;
+use crate::queue::Capacity;
 use crate::task::{Artifact, Lease, Outcome, TaskId};
 use crate::{Arch, BuildId, Digest, LeaseNumber, PackageName, PlatformName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub struct Ask {
     pub arch: Arch,
     /// How long it would wait, in seconds; at most [`WAIT_S_MAX`].
     pub wait_s: u32,
+    /// What its machine has now.
+    #[serde(default)]
+    pub capacity: Capacity,
 }
 
 /// A lease and all that its task needs.
@@ -43,6 +47,10 @@ pub struct Offer {
     pub now: Timestamp,
     /// What to do.
     pub work: Work,
+    /// How often the line wants to hear that the task is being worked on, in seconds: as soon it learns that the task was cancelled.
+    /// Where the line does not say, three times in a lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_s: Option<u32>,
 }
 
 /// A task, complete.
@@ -98,6 +106,17 @@ pub struct Holding {
     pub lease: LeaseNumber,
 }
 
+/// "Still at it."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// With what.
+    #[serde(flatten)]
+    pub holding: Holding,
+    /// For how long the task has said nothing, in seconds, where that is half of what it may or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_s: Option<u32>,
+}
+
 /// "Still at it" was heard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renewed {
@@ -105,6 +124,9 @@ pub struct Renewed {
     pub until: Timestamp,
     /// The line's clock.
     pub now: Timestamp,
+    /// The runner is to hand the task back, and to leave.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hand_back: bool,
 }
 
 /// Bytes of a log were kept.

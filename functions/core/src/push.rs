@@ -1,8 +1,10 @@
 //! A push as the line keeps it: what was pushed, by whom, and the exact bytes that a build starts from.
 
+use crate::queue::{Priority, Rank};
 use crate::sources::SourceFile;
-use crate::{Digest, NameError, PackageName, PlatformName, PushId, Timestamp};
+use crate::{Arch, Digest, NameError, PackageName, PlatformName, ProjectName, PushId, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A package that the line builds when it is pushed to.
@@ -17,6 +19,47 @@ pub struct Package {
     pub platforms: Vec<PlatformName>,
     /// When it was registered.
     pub registered: Timestamp,
+    /// With which others it shares the runners; none for what its repository's address says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectName>,
+    /// How urgent its builds are, where nobody says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+}
+
+impl Package {
+    /// A package with which nothing is special.
+    pub const fn new(name: PackageName, clone_url: String, platforms: Vec<PlatformName>, registered: Timestamp) -> Self {
+        Self { name, clone_url, platforms, registered, project: None, priority: None }
+    }
+}
+
+/// What somebody wants of one push that is not as usual. Only who runs the line may: a forge's webhooks have no wishes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wish {
+    /// How urgent it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// Only these of the platforms that it is built on; none means all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<PlatformName>,
+    /// Only these of the platforms' architectures; none means all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<Arch>,
+    /// Macros over those of the platform.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub macros: BTreeMap<String, String>,
+    /// To see whether it builds: nothing of it is signed or released.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub scratch: bool,
+}
+
+impl Wish {
+    /// Whether all is as usual.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A git commit: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits, always whole.
@@ -93,6 +136,21 @@ pub struct Announced {
     pub pusher: String,
     /// When the line heard of it.
     pub received: Timestamp,
+    /// What is to be done otherwise than usual.
+    #[serde(default, skip_serializing_if = "Wish::is_nothing")]
+    pub wish: Wish,
+}
+
+impl Announced {
+    /// Where builds of it stand among others, by what its package is registered with.
+    pub fn rank(&self, package: Option<&Package>) -> Rank {
+        let project = package.and_then(|package| package.project.clone());
+        let priority = self.wish.priority.or(package.and_then(|package| package.priority));
+        Rank {
+            project: project.unwrap_or_else(|| ProjectName::of_clone_url(&self.clone_url)),
+            priority: priority.unwrap_or_default(),
+        }
+    }
 }
 
 /// A push whose bytes the line holds.

@@ -1,5 +1,6 @@
 //! A task: a step of a build on an architecture, leased to one runner at a time.
 
+use crate::cause::Cause;
 use crate::rpm::Rpm;
 use crate::{Arch, Digest, LeaseNumber, NameError, RunnerName, StepName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,16 @@ pub struct Failure {
     pub blame: Blame,
     /// One line or a few.
     pub reason: String,
+    /// What kind of trouble it was, and where the log says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+impl Failure {
+    /// A failure of which nothing is known but its reason.
+    pub fn new(blame: Blame, reason: impl Into<String>) -> Self {
+        Self { blame, reason: reason.into(), cause: None }
+    }
 }
 
 /// A runner's answer under a lease.
@@ -147,6 +158,9 @@ pub struct Lease {
     pub since: Timestamp,
     /// When it ends unless it is renewed.
     pub until: Timestamp,
+    /// Since when the task has said nothing, where that is long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_since: Option<Timestamp>,
 }
 
 /// How far a task is.
@@ -322,11 +336,20 @@ impl Task {
         self.lease().map(|lease| lease.number).or_else(|| self.attempts.last().map(|attempt| attempt.number))
     }
 
+    /// What kind of trouble it had, where that is known.
+    pub const fn cause(&self) -> Option<&Cause> {
+        match &self.state {
+            TaskState::Failed { failure } => failure.cause.as_ref(),
+            _ => None,
+        }
+    }
+
     /// One word for how far it is.
     pub const fn word(&self) -> &'static str {
-        match self.state {
+        match &self.state {
             TaskState::Waiting => "waiting",
             TaskState::Paused { .. } => "paused",
+            TaskState::Leased { lease: Lease { silent_since: Some(_), .. } } => "stalled",
             TaskState::Leased { .. } => "running",
             TaskState::Passed { .. } => "passed",
             TaskState::Excluded { .. } => "excluded",

@@ -11,7 +11,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use millrace_core::order::Effect;
-use millrace_core::push::{Announced, Commit as GitCommit, Package, PushRecord, PushState};
+use millrace_core::push::{Announced, Commit as GitCommit, Package, PushRecord, PushState, Wish};
 use millrace_core::{NameError, PackageName, PushId, Timestamp};
 use millrace_store::builds::{load_push, push_marks};
 use millrace_store::records::write;
@@ -201,7 +201,17 @@ impl<S: StateStore> Listener<S> {
         }
         let package = of_repository(&self.state, &repository.clone_url).await?.ok_or(HookError::NotRegistered(repository))?;
         let Package { name: package, clone_url, .. } = package;
-        self.accept(Announced { id, package, clone_url, reference, commit, pusher, received: (self.clock)() }).await
+        self.accept(Announced {
+            id,
+            package,
+            clone_url,
+            reference,
+            commit,
+            pusher,
+            received: (self.clock)(),
+            wish: Wish::default(),
+        })
+        .await
     }
 
     /// Writes down a push and the wish to fetch it: both, or, where somebody else was faster, none.
@@ -237,7 +247,7 @@ impl<S: StateStore> Listener<S> {
     async fn created(&self, repository: Repository) -> Result<Answered, HookError> {
         let name = PackageName::new(&repository.name)?;
         let answered = Answered::registered(&name, &repository.clone_url);
-        let package = Package { name, clone_url: repository.clone_url, platforms: Vec::new(), registered: (self.clock)() };
+        let package = Package::new(name, repository.clone_url, Vec::new(), (self.clock)());
         register_new(&self.state, package).await?;
         Ok(answered)
     }

@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use millrace_core::build::{Build, Event, Heard, Refused};
 use millrace_core::platform::Repository;
-use millrace_core::protocol::{Holding, Problem, Renewed, Report};
+use millrace_core::protocol::{Holding, Problem, Renewal, Renewed, Report};
 use millrace_core::task::{LEASE_MS, Task};
-use millrace_core::{PlatformName, Timestamp};
+use millrace_core::{PlatformName, RunnerName, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::leases::hear;
 use millrace_store::{AdvanceError, BlobError, BlobStore, SaveError, StateError, StateStore, advance};
@@ -25,6 +25,9 @@ use tokio::sync::Notify;
 
 /// Largest JSON body, in bytes: a report with the most artifacts there may be has about 200 KB.
 const JSON_BYTES_MAX: usize = 1 << 20;
+
+/// How often a runner says that it is still at it where a process runs anyway, in seconds: so soon a task that was cancelled ends.
+const RENEW_S: u32 = 2;
 
 /// What the desk works with.
 #[derive(Clone)]
@@ -53,6 +56,8 @@ pub struct Paces {
     pub ask_again_s: u32,
     /// How long one that has sent a piece of a log waits before it sends the next, in seconds, unless that is long by then.
     pub log_pause_s: u32,
+    /// How often one that works on a task says so, in seconds.
+    pub renew_s: u32,
 }
 
 /// The routes of `protocol`.
@@ -80,6 +85,8 @@ pub(crate) enum Denied {
     Bad(String),
     #[error("{0}")]
     Gone(String),
+    #[error("runner {0} is to leave: `millrace runner resume {0}` lets it stay")]
+    Leave(RunnerName),
     #[error("{0}")]
     Missing(String),
     #[error("{0}")]
@@ -92,6 +99,7 @@ impl Denied {
             Self::Unknown => (StatusCode::UNAUTHORIZED, "unknown-token"),
             Self::Bad(_) => (StatusCode::BAD_REQUEST, "bad-request"),
             Self::Gone(_) => (StatusCode::CONFLICT, "stale-lease"),
+            Self::Leave(_) => (StatusCode::GONE, "leave"),
             Self::Missing(_) => (StatusCode::NOT_FOUND, "not-found"),
             Self::Trouble(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }
@@ -175,13 +183,35 @@ fn over(holding: &Holding) -> Denied {
 async fn renew<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
     headers: HeaderMap,
-    Json(holding): Json<Holding>,
+    Json(Renewal { holding, silent_s }): Json<Renewal>,
 ) -> Result<Json<Renewed>, Denied> {
     let runner = speaker(&desk, &headers).await?;
-    holds(&desk, &runner, &holding).await?;
+    let build = holds(&desk, &runner, &holding).await?;
     let now = (desk.clock)();
-    hear(&desk.state, &holding.build, &Heard { task: holding.task, lease: holding.lease, at: now }).await?;
-    Ok(Json(Renewed { until: now.plus_ms(LEASE_MS), now }))
+    let heard = Heard { task: holding.task.clone(), lease: holding.lease, at: now };
+    let at = hear(&desk.state, &holding.build, &heard).await?;
+    let lease = build.task(&holding.task).and_then(Task::lease);
+    if lease.is_some_and(|lease| lease.silent_since.is_some() != silent_s.is_some()) {
+        silence(&desk, holding, silent_s, now).await?;
+    }
+    let hand_back = lease.and_then(|lease| runner.leaving(&lease.runner)).is_some_and(|leaving| leaving.hand_back);
+    Ok(Json(Renewed { until: at.plus_ms(LEASE_MS), now, hand_back }))
+}
+
+/// Tells a build that one of its tasks has fallen silent, or speaks again.
+async fn silence<S: StateStore, B>(
+    desk: &Desk<S, B>,
+    holding: Holding,
+    silent_s: Option<u32>,
+    now: Timestamp,
+) -> Result<(), Denied> {
+    let since = silent_s.map(|seconds| Timestamp(now.0.saturating_sub(u64::from(seconds) * 1000)));
+    let event = Event::Silent { task: holding.task, lease: holding.lease, since };
+    match advance(&desk.state, &holding.build, event, now).await {
+        // It was told twice at once.
+        Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn report<S: StateStore, B: BlobStore>(

@@ -32,6 +32,10 @@ const ASK_AGAIN_S: u32 = 15;
 /// that is written anew; twice as many would be a sixth of what a build costs. Whoever watches one sees it a minute late.
 const LOG_PAUSE_S: u32 = 60;
 
+/// How often a runner says that it is still at it, in seconds, and hears that its task was cancelled: seven and what it takes to end a
+/// sandbox are below ten. Most of these questions are one read; each third is written down.
+const RENEW_S: u32 = 7;
+
 /// How long after it was posted or taken a letter is late, in milliseconds: no function runs longer than 900 s (AWS Lambda quotas,
 /// "Function timeout"), so whoever was woken for it is at its end by then.
 const LATE_MS: u64 = 960_000;
@@ -52,7 +56,7 @@ pub async fn desk() -> Result<(), Error> {
         ready: Arc::default(),
         released: Arc::new(move |platform: &PlatformName| released_repository(&url, platform)),
         incoming: std::env::temp_dir(),
-        paces: Some(Paces { ask_again_s: ASK_AGAIN_S, log_pause_s: LOG_PAUSE_S }),
+        paces: Some(Paces { ask_again_s: ASK_AGAIN_S, log_pause_s: LOG_PAUSE_S, renew_s: RENEW_S }),
     }))
     .await
 }

@@ -95,19 +95,20 @@ async fn decide(push: &Push, state: &impl StateStore, now: Timestamp) -> Result<
     let plugins: Vec<Registered> = all(state, Table::Plugin).await?;
     let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin.digest)).collect();
     let package: Option<(Package, _)> = get(state, Table::Package, push.announced.package.as_str()).await?;
-    let registered = package.map(|(package, _)| package.platforms).unwrap_or_default();
-    Ok(builds_of(push, &registered, &platforms, &plugins, now))
+    let package = package.map(|(package, _)| package);
+    Ok(builds_of(push, package.as_ref(), &platforms, &plugins, now))
 }
 
 fn builds_of(
     push: &Push,
-    registered: &[millrace_core::PlatformName],
+    package: Option<&Package>,
     platforms: &[Platform],
     plugins: &BTreeMap<PluginName, Digest>,
     now: Timestamp,
 ) -> Result<Vec<Build>, String> {
     let config = PackageConfig::parse(&push.config).map_err(|error| error.to_string())?;
-    let chosen = platforms_for(push, &config, registered, platforms).map_err(|error| error.to_string())?;
+    let registered = package.map(|package| package.platforms.clone()).unwrap_or_default();
+    let chosen = platforms_for(push, &config, &registered, platforms).map_err(|error| error.to_string())?;
     if chosen.is_empty() {
         return Err(match platforms.is_empty() {
             true => "the line has no platform: `millrace platform add FILE` adds one".to_owned(),
@@ -117,15 +118,16 @@ fn builds_of(
             ),
         });
     }
-    let planned: Result<Vec<Build>, PlanError> =
-        chosen.into_iter().map(|platform| plan_build(push, &config, platform, plugins, now)).collect();
+    let rank = push.announced.rank(package);
+    let build = |platform| Ok(Build { rank: rank.clone(), ..plan_build(push, &config, platform, plugins, now)? });
+    let planned: Result<Vec<Build>, PlanError> = chosen.into_iter().map(build).collect();
     planned.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millrace_core::push::{Announced, Commit as GitCommit};
+    use millrace_core::push::{Announced, Commit as GitCommit, Wish};
     use millrace_core::{PushId, Timestamp};
     use millrace_store::builds::push_marks;
     use millrace_store::memory::MemoryStore;
@@ -146,6 +148,7 @@ mod tests {
             commit: GitCommit::new(&"1".repeat(40)).unwrap(),
             pusher: "dana".to_owned(),
             received: NOW,
+            wish: Wish::default(),
         };
         let (subject, spec, config) = ("Update".to_owned(), "zlib.spec".to_owned(), String::new());
         let tree = Digest::of(b"tree");

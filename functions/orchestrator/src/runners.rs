@@ -1,7 +1,8 @@
 //! Who may ask for work: runners, each with a token of which the line keeps only the digest.
 
+use millrace_core::queue::Reserved;
 use millrace_core::{Arch, Digest, RunnerName, Timestamp};
-use millrace_store::records::{get, write};
+use millrace_store::records::{all, get, write};
 use millrace_store::{Commit, Expect, Key, Mark, SaveError, StateError, StateStore, Table, Write};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -21,16 +22,44 @@ pub struct Runner {
     /// this name, a dot, and something of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
+    /// What it is kept for.
+    #[serde(default)]
+    pub reserved: Reserved,
+    /// Who of those that have its token is to leave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<Leaving>,
+}
+
+/// Most machines under one token that are remembered as leaving: past that, those that were told first are most likely gone.
+const LEAVING_MAX: usize = 100;
+
+/// A runner that is to leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// Its name; of a shared token the token's own name means all.
+    pub name: RunnerName,
+    /// Whether it hands back what it works on; else it finishes that first.
+    pub hand_back: bool,
 }
 
 impl Runner {
+    fn new(name: &RunnerName, arch: Arch, token: &Token, added: Timestamp) -> Self {
+        let (reserved, leaving) = (Reserved::default(), Vec::new());
+        Self { name: name.clone(), arch, token: token.digest(), added, shared: false, reserved, leaving }
+    }
+
     /// Whether whoever has the token may call itself so.
-    pub(crate) fn is(&self, name: &RunnerName) -> bool {
+    pub fn is(&self, name: &RunnerName) -> bool {
         if !self.shared {
             return self.name == *name;
         }
         let own = name.as_str().strip_prefix(self.name.as_str()).and_then(|rest| rest.strip_prefix('.'));
         own.is_some_and(|own| !own.is_empty())
+    }
+
+    /// Whether whoever calls itself so is to leave, and how.
+    pub(crate) fn leaving(&self, name: &RunnerName) -> Option<&Leaving> {
+        self.leaving.iter().find(|leaving| leaving.name == *name || (self.shared && leaving.name == self.name))
     }
 }
 
@@ -88,7 +117,7 @@ pub async fn add_runner(
     token: &Token,
     now: Timestamp,
 ) -> Result<(), RunnerError> {
-    add(state, Runner { name: name.clone(), arch, token: token.digest(), added: now, shared: false }).await
+    add(state, Runner::new(name, arch, token, now)).await
 }
 
 /// Adds any number of runners that share this token, and call themselves by this name, a dot, and something of their own.
@@ -99,17 +128,57 @@ pub async fn add_shared_runner(
     token: &Token,
     now: Timestamp,
 ) -> Result<(), RunnerError> {
-    add(state, Runner { name: name.clone(), arch, token: token.digest(), added: now, shared: true }).await
+    add(state, Runner { shared: true, ..Runner::new(name, arch, token, now) }).await
 }
 
 async fn add(state: &impl StateStore, runner: Runner) -> Result<(), RunnerError> {
-    let name = &runner.name;
-    let mark = Mark { index: by_token(&runner.token), sort: name.to_string() };
-    let write = write(Table::Runner, name.as_str(), Expect::Absent, &runner, vec![mark]).map_err(SaveError::State)?;
-    match state.save(Commit { writes: vec![write], effects: Vec::new() }).await {
-        Err(SaveError::Conflict(_)) => Err(RunnerError::Taken(name.clone())),
+    match keep(state, &runner, Expect::Absent).await {
+        Err(SaveError::Conflict(_)) => Err(RunnerError::Taken(runner.name)),
         other => Ok(other?),
     }
+}
+
+async fn keep(state: &impl StateStore, runner: &Runner, expect: Expect) -> Result<(), SaveError> {
+    let mark = Mark { index: by_token(&runner.token), sort: runner.name.to_string() };
+    let write = write(Table::Runner, runner.name.as_str(), expect, runner, vec![mark])?;
+    state.save(Commit { writes: vec![write], effects: Vec::new() }).await
+}
+
+/// Changes the record of the runner that goes by a name, or whose token it shares; false where there is none.
+async fn change(state: &impl StateStore, name: &RunnerName, change: impl Fn(&mut Runner)) -> Result<bool, SaveError> {
+    loop {
+        let all: Vec<Runner> = all(state, Table::Runner).await?;
+        let Some(runner) = all.into_iter().find(|runner| runner.name == *name || runner.is(name)) else { return Ok(false) };
+        let id = runner.name.as_str();
+        let Some((mut runner, version)) = get::<Runner>(state, Table::Runner, id).await? else { continue };
+        change(&mut runner);
+        match keep(state, &runner, Expect::Version(version)).await {
+            Err(SaveError::Conflict(_)) => continue,
+            other => return other.map(|()| true),
+        }
+    }
+}
+
+/// Lets a runner leave: it is given no more work, and is told so when it asks; where it shall hand back what it works on, at its next
+/// renewal. It may be told again; the last word counts. False where nobody is known by this name.
+pub async fn drain_runner(state: &impl StateStore, name: &RunnerName, hand_back: bool) -> Result<bool, SaveError> {
+    change(state, name, |runner| {
+        runner.leaving.retain(|leaving| leaving.name != *name);
+        runner.leaving.push(Leaving { name: name.clone(), hand_back });
+        let too_many = runner.leaving.len().saturating_sub(LEAVING_MAX);
+        runner.leaving.drain(..too_many);
+    })
+    .await
+}
+
+/// Lets a runner that was to leave stay, or come back. False where nobody is known by this name.
+pub async fn resume_runner(state: &impl StateStore, name: &RunnerName) -> Result<bool, SaveError> {
+    change(state, name, |runner| runner.leaving.retain(|leaving| leaving.name != *name && runner.name != *name)).await
+}
+
+/// Says what a runner is kept for from its next question on. False where nobody is known by this name.
+pub async fn reserve_runner(state: &impl StateStore, name: &RunnerName, reserved: &Reserved) -> Result<bool, SaveError> {
+    change(state, name, |runner| runner.reserved = reserved.clone()).await
 }
 
 /// Takes a runner's token back; true where there was one. What it has leased ends with the lease.

@@ -11,7 +11,7 @@ use crate::{Generation, Seal, SealError, current};
 use millrace_core::build::{Build, Stage};
 use millrace_core::order::{OrderedFile, ReleaseOrder};
 use millrace_core::platform::Platform;
-use millrace_core::push::{Announced, Commit, Push};
+use millrace_core::push::{Announced, Commit, Push, Wish};
 use millrace_core::{BuildId, Digest, KeyName, PushId, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::memory::MemoryStore;
@@ -81,6 +81,7 @@ async fn keep_build(store: &MemoryStore, order: &ReleaseOrder) {
         commit: Commit::new(&"1".repeat(40)).unwrap(),
         pusher: "dana".to_owned(),
         received: NOW,
+        wish: Wish::default(),
     };
     let push = Push {
         announced,
@@ -101,6 +102,7 @@ async fn keep_build(store: &MemoryStore, order: &ReleaseOrder) {
         stage: Stage::Releasing { order: order.id },
         created: NOW,
         ended: None,
+        rank: Default::default(),
     };
     records::put(store, Table::Build, build.id.as_str(), Expect::Absent, &build, vec![]).await.unwrap();
 }

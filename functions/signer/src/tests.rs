@@ -9,7 +9,7 @@ use millrace_core::build::{Build, End, Stage};
 use millrace_core::header::{LEAD_BYTES, read_head, tag};
 use millrace_core::order::{Effect, OrderedFile, ReleaseOrder};
 use millrace_core::platform::Platform;
-use millrace_core::push::{Announced, Commit, Push};
+use millrace_core::push::{Announced, Commit, Push, Wish};
 use millrace_core::task::{Artifact, Task, TaskState};
 use millrace_core::{KeyName, PackageName, PlatformName, PushId};
 use millrace_store::local::LocalStore;
@@ -336,6 +336,7 @@ async fn keep_build(desk: &Desk, order: &SignOrder) {
         commit: Commit::new(&"1".repeat(40)).unwrap(),
         pusher: "somebody".to_owned(),
         received: NOW,
+        wish: Wish::default(),
     };
     let tree = Digest::of(b"");
     let (spec, config, subject) = ("hello.spec".to_owned(), String::new(), String::new());
@@ -349,6 +350,7 @@ async fn keep_build(desk: &Desk, order: &SignOrder) {
         stage: Stage::Signing { order: order.id },
         created: NOW,
         ended: None,
+        rank: Default::default(),
     };
     records::put(&desk.store, Table::Build, build.id.as_str(), Expect::Absent, &build, vec![]).await.unwrap();
 }

@@ -1,10 +1,10 @@
 //! Where builds lie, and by which marks they are found.
 
+use crate::queue::{share, standing};
 use crate::records::{get, write};
 use crate::state::{Commit, Expect, Mark, SaveError, StateError, StateStore, Table, Version};
 use millrace_core::build::{Build, Stage};
 use millrace_core::push::{Commit as GitCommit, PushRecord};
-use millrace_core::task::TaskId;
 use millrace_core::{Arch, BuildId, PackageName, PlatformName, PushId, RunnerName, Timestamp};
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ pub const LEASED: &str = "leased";
 /// Index of all pushes, the newest first.
 pub const PUSHES: &str = "pushes";
 
-/// Index of tasks that a runner of this architecture may take, the oldest build first; `None` for tasks that any may take.
+/// Index of tasks that a runner of this architecture may take, project by project; `None` for tasks that any may take.
 pub fn ready_index(arch: Option<Arch>) -> String {
     format!("ready/{}", arch.map_or("any", Arch::as_str))
 }
@@ -65,12 +65,11 @@ pub fn build_marks(build: &Build) -> Vec<Mark> {
     let indexes =
         [BUILDS.to_owned(), package_index(package), package_platform_index(package, platform), commit_index(&announced.commit)];
     let mut marks: Vec<Mark> = indexes.into_iter().map(|index| Mark { index, sort: place.clone() }).collect();
-    let oldest_first = |task: &TaskId| format!("{:020}/{}/{task}", build.created.0, build.id);
-    marks.extend(build.ready().map(|task| Mark { index: ready_index(task.arch), sort: oldest_first(task) }));
+    marks.extend(build.ready().map(|task| Mark { index: ready_index(task.arch), sort: standing(build, task) }));
     let holders: BTreeSet<&RunnerName> = build.tasks.iter().filter_map(|task| Some(&task.lease()?.runner)).collect();
     marks.extend(holders.into_iter().map(|runner| Mark { index: held_index(runner), sort: build.id.to_string() }));
     if let (Some(until), Stage::Running) = (build.next_expiry(), &build.stage) {
-        marks.push(Mark { index: LEASED.to_owned(), sort: format!("{:020}/{}", until.0, build.id) });
+        marks.push(Mark { index: LEASED.to_owned(), sort: format!("{:020}/{}/{}", until.0, build.id, share(build)) });
     }
     marks
 }
@@ -81,12 +80,6 @@ pub fn push_marks(record: &PushRecord) -> Vec<Mark> {
     let place = newest_first(announced.received, announced.id.as_str());
     let indexes = [PUSHES.to_owned(), package_pushes_index(&announced.package), commit_pushes_index(&announced.commit)];
     indexes.into_iter().map(|index| Mark { index, sort: place.clone() }).collect()
-}
-
-/// The task that a mark of [`ready_index`] stands for.
-pub fn ready_task(sort: &str) -> Option<(BuildId, TaskId)> {
-    let mut parts = sort.splitn(3, '/').skip(1);
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// The moment in a mark of [`LEASED`].

@@ -7,21 +7,27 @@ use millrace_core::build::{Build, Heard};
 use millrace_core::task::TaskId;
 use millrace_core::{BuildId, LeaseNumber, Timestamp};
 
+/// Renewals that come within this time of one that was written down are not, in milliseconds: a runner that asks often, to hear soon that
+/// its task was cancelled, makes no more writes than one that asks now and then. A lease is shorter by as much at worst, and still stands
+/// two renewals that were lost.
+pub const HEARD_MS: u64 = 15_000;
+
 fn id(build: &BuildId, task: &TaskId, lease: LeaseNumber) -> String {
     format!("{build}/{task}/{lease}")
 }
 
-/// Writes down that the holder of a lease was heard of. That it holds it is for the caller to know.
-pub async fn hear(state: &impl StateStore, build: &BuildId, heard: &Heard) -> Result<(), SaveError> {
+/// Writes down that the holder of a lease was heard of, and answers when it was by what is written. That it holds it is for the caller to
+/// know.
+pub async fn hear(state: &impl StateStore, build: &BuildId, heard: &Heard) -> Result<Timestamp, SaveError> {
     let id = id(build, &heard.task, heard.lease);
     let expect = match get::<Timestamp>(state, Table::Lease, &id).await? {
-        Some((at, _)) if at >= heard.at => return Ok(()),
+        Some((at, _)) if at.plus_ms(HEARD_MS) > heard.at => return Ok(at),
         Some((_, version)) => Expect::Version(version),
         None => Expect::Absent,
     };
     match put(state, Table::Lease, &id, expect, &heard.at, Vec::new()).await {
         // It was heard of twice at once.
-        Ok(()) | Err(SaveError::Conflict(_)) => Ok(()),
+        Ok(()) | Err(SaveError::Conflict(_)) => Ok(heard.at),
         Err(error) => Err(error),
     }
 }

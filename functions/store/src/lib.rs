@@ -21,6 +21,7 @@ pub mod leases;
 pub mod local;
 pub mod memory;
 pub mod orders;
+pub mod queue;
 pub mod records;
 #[cfg(feature = "s3")]
 pub mod s3;

@@ -30,6 +30,8 @@ pub enum Table {
     Log,
     /// Orders to the signer and the releaser by their ids; never changed, and kept.
     Order,
+    /// `queue::Seen` by the runner's name.
+    Machine,
     /// `millrace_core::push::Package` by name.
     Package,
     /// Platforms by name.
@@ -46,10 +48,11 @@ pub enum Table {
 
 impl Table {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Build,
         Self::Lease,
         Self::Log,
+        Self::Machine,
         Self::Order,
         Self::Package,
         Self::Platform,
@@ -65,6 +68,7 @@ impl Table {
             Self::Build => "build",
             Self::Lease => "lease",
             Self::Log => "log",
+            Self::Machine => "machine",
             Self::Order => "order",
             Self::Package => "package",
             Self::Platform => "platform",

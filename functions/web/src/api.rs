@@ -3,7 +3,7 @@
 use crate::Web;
 use crate::find::{self, Of, PAGE, Part, id};
 use crate::problem::{AsJson, Problem};
-use crate::view::{BuildView, PackageView, PlatformView, PushView};
+use crate::view::{BuildView, MachineView, PackageView, PlatformView, PushView, WaitingView};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
@@ -24,6 +24,7 @@ pub(crate) fn router<S: StateStore, B: BlobStore>() -> Router<Web<S, B>> {
         .route("/packages/{name}", get(package::<S, B>))
         .route("/platforms", get(platforms::<S, B>))
         .route("/platforms/{name}", get(platform::<S, B>))
+        .route("/queue", get(queue::<S, B>))
 }
 
 /// What a request asks for. A word that nobody knows is refused: the answer would be another one than was meant.
@@ -97,6 +98,12 @@ struct Platforms {
     platforms: Vec<PlatformView>,
 }
 
+#[derive(Serialize)]
+struct Queue {
+    waiting: Vec<WaitingView>,
+    runners: Vec<MachineView>,
+}
+
 async fn builds<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Only(asked): Only<Asked>,
@@ -160,4 +167,13 @@ async fn platform<S: StateStore, B: BlobStore>(
     Only(Nothing {}): Only<Nothing>,
 ) -> Result<Json<PlatformView>, AsJson> {
     Ok(Json(find::platform(&web.state, &id("platform", &text)?).await?))
+}
+
+async fn queue<S: StateStore, B: BlobStore>(
+    State(web): State<Web<S, B>>,
+    Only(Nothing {}): Only<Nothing>,
+) -> Result<Json<Queue>, AsJson> {
+    let now = web.now();
+    let (waiting, runners) = (find::waiting(&web.state, now).await?, find::machines(&web.state, now).await?);
+    Ok(Json(Queue { waiting, runners }))
 }

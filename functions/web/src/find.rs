@@ -1,7 +1,7 @@
 //! Finds what is to be shown: records by id, and lists page by page, the newest first.
 
 use crate::problem::Problem;
-use crate::view::{BuildView, PackageView, PlatformView, PushView};
+use crate::view::{BuildView, MachineView, PackageView, PlatformView, PushView, WaitingView};
 use futures_util::future::try_join_all;
 use millrace_core::build::Build;
 use millrace_core::platform::Platform;
@@ -11,6 +11,7 @@ use millrace_store::builds::{
     BUILDS, PUSHES, commit_index, commit_pushes_index, load_build, load_push, package_index, package_platform_index,
     package_pushes_index,
 };
+use millrace_store::queue::{machines as machines_of, outlook};
 use millrace_store::records::{get, parse};
 use millrace_store::{Marked, Record, StateError, StateStore, Table};
 use serde::de::DeserializeOwned;
@@ -246,4 +247,16 @@ fn place(after: Option<&str>) -> Result<Option<&str>, Problem> {
         }
         after => Ok(after),
     }
+}
+
+/// Tasks that could be done, in the order in which they will be taken: as many as a page takes.
+pub(crate) async fn waiting(state: &impl StateStore, now: Timestamp) -> Result<Vec<WaitingView>, Problem> {
+    Ok(outlook(state, PAGE_MAX, now).await?.into_iter().map(WaitingView::of).collect())
+}
+
+/// Machines that asked for work in the last days: those that work first, then those that wait.
+pub(crate) async fn machines(state: &impl StateStore, now: Timestamp) -> Result<Vec<MachineView>, Problem> {
+    let mut machines = machines_of(state, now).await?;
+    machines.sort_by_key(|machine| (machine.at.is_none(), !machine.is_there));
+    Ok(machines.into_iter().map(MachineView::of).collect())
 }

@@ -25,7 +25,7 @@ pub(crate) struct Page<'a> {
 
 /// A whole page.
 pub(crate) fn page(page: Page<'_>, body: &Markup) -> Html<String> {
-    let parts = [("/", "Builds"), ("/packages", "Packages"), ("/platforms", "Platforms")];
+    let parts = [("/", "Builds"), ("/packages", "Packages"), ("/platforms", "Platforms"), ("/queue", "Queue")];
     let whole = html! {
         (DOCTYPE)
         html lang="en" {

@@ -9,6 +9,7 @@
 //! | `/builds/{id}/files/{name}` | a file that a task handed over |
 //! | `/packages`, `/packages/{name}` | packages, and how far each is on each platform |
 //! | `/platforms`, `/platforms/{name}` | platforms |
+//! | `/queue` | tasks that wait for a runner, how long and for what; the runners that were heard of |
 //! | `/pushes/{id}` | a push, and what has become of it |
 //! | `/api/v1/…` | the same as JSON, in the shape of [`view`] |
 //!
@@ -71,6 +72,7 @@ pub fn router<S: StateStore, B: BlobStore>(web: Web<S, B>) -> Router {
         .route("/platforms", get(pages::platforms::<S, B>))
         .route("/platforms/{name}", get(pages::platform::<S, B>))
         .route("/pushes/{id}", get(pages::push::<S, B>))
+        .route("/queue", get(pages::queue::<S, B>))
         .route("/style.css", get(style))
         .nest("/api/v1", api::router())
         .fallback(problem::no_such_page)

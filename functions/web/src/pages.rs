@@ -6,6 +6,7 @@ mod log;
 mod packages;
 mod pipeline;
 mod platforms;
+mod queue;
 
 use crate::Web;
 use crate::find::{self, Happened, Of, id};
@@ -89,6 +90,12 @@ pub(crate) async fn package<S: StateStore, B: BlobStore>(
     let history = find::happened(&web.state, &of, after.after.as_deref(), now).await?;
     let frame = Page { title: view.name.as_str(), here: "", refresh: runs(&after, &history.entries) };
     Ok(page(frame, &packages::one(&view, &history, now)))
+}
+
+pub(crate) async fn queue<S: StateStore, B: BlobStore>(State(web): State<Web<S, B>>) -> Shown {
+    let now = web.now();
+    let (waiting, machines) = (find::waiting(&web.state, now).await?, find::machines(&web.state, now).await?);
+    Ok(page(Page { title: "Queue", here: "/queue", refresh: !waiting.is_empty() }, &queue::whole(&waiting, &machines, now)))
 }
 
 pub(crate) async fn platforms<S: StateStore, B: BlobStore>(State(web): State<Web<S, B>>) -> Shown {

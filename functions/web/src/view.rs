@@ -7,12 +7,14 @@ mod build;
 mod pipeline;
 mod platform;
 mod push;
+mod queue;
 mod words;
 
 pub use build::{ArtifactView, BuildView};
-pub use pipeline::{AttemptView, TaskKind, TaskView};
+pub use pipeline::{AttemptView, RetriedView, TaskKind, TaskView};
 pub use platform::{PlatformView, RepositoryView, StepView};
 pub use push::{PackageView, PushView};
+pub use queue::{MachineView, WaitingView};
 pub use words::{ago, bytes, segment, span};
 
 use millrace_core::Timestamp;

@@ -169,12 +169,8 @@ fn the_shape_of_a_build() {
 #[test]
 fn the_shape_of_a_push_and_of_a_package() {
     let refused = PushRecord { announced: announced("zstd", 20), state: PushState::Refused { reason: "no spec".to_owned() } };
-    let package = millrace_core::push::Package {
-        name: "zstd".parse().unwrap(),
-        clone_url: "https://forge.example/rpms/zstd.git".to_owned(),
-        platforms: vec!["almalinux-9".parse().unwrap()],
-        registered: NOW,
-    };
+    let clone_url = "https://forge.example/rpms/zstd.git".to_owned();
+    let package = millrace_core::push::Package::new("zstd".parse().unwrap(), clone_url, vec!["almalinux-9".parse().unwrap()], NOW);
     insta::assert_snapshot!(pretty(&(PushView::of(&refused), PackageView::of(&package, Vec::new()))), @r#"
     [
       {

@@ -1,8 +1,10 @@
 //! What may be said on the command line. The texts here are the manual.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use millrace_core::push::Commit;
+use millrace_core::queue::Priority;
 use millrace_core::task::TaskId;
-use millrace_core::{Arch, BuildId, KeyName, PackageName, PlatformName, PluginName, PushId, RunnerName};
+use millrace_core::{Arch, BuildId, FeatureName, KeyName, PackageName, PlatformName, PluginName, ProjectName, PushId, RunnerName};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -53,6 +55,23 @@ pub enum Command {
     Build(Build),
     /// Follow a build until it ends: a line a task with its time, and the end of the log where one fails.
     Watch(Watch),
+    /// Build again what a build was made from, with other options: the same commit of the same package, as a build of its own.
+    Clone {
+        /// The build's id, or enough of its first digits.
+        build: String,
+        /// What is to be otherwise.
+        #[command(flatten)]
+        wishes: Wishes,
+        /// Follow it until it ends.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// List the tasks that wait for a runner, in the order in which they are taken: how long each will wait, and for what.
+    Queue {
+        /// How many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
     /// Print a task's log.
     Logs(Logs),
     /// List builds, the newest first.
@@ -127,6 +146,9 @@ pub struct Up {
     /// {digest}. May be given several times; tried in order.
     #[arg(long, value_name = "URL")]
     pub lookaside: Vec<String>,
+    /// Something that this machine has and not every other, for steps that require it; may be given several times.
+    #[arg(long = "feature", value_name = "NAME")]
+    pub features: Vec<FeatureName>,
 }
 
 /// Build a package now.
@@ -137,9 +159,35 @@ pub struct Build {
     /// Branch, tag or full reference. [default: what the repository's HEAD points at]
     #[arg(long, value_name = "REF")]
     pub reference: Option<String>,
+    /// A commit in the history of the reference, by all its digits. [default: what the reference points at]
+    #[arg(long, value_name = "DIGITS", value_parser = commit)]
+    pub commit: Option<Commit>,
+    /// What is to be otherwise than usual.
+    #[command(flatten)]
+    pub wishes: Wishes,
     /// Follow it until it ends.
     #[arg(long)]
     pub watch: bool,
+}
+
+/// What may be wished for of one build.
+#[derive(Debug, Args)]
+pub struct Wishes {
+    /// How urgent it is: urgent, normal or background. [default: as the package is registered]
+    #[arg(long)]
+    pub priority: Option<Priority>,
+    /// Only on this platform of those that it is built on; may be given several times.
+    #[arg(long = "platform", value_name = "NAME")]
+    pub platforms: Vec<PlatformName>,
+    /// Only on this architecture of the platforms'; may be given several times.
+    #[arg(long = "arch", value_name = "ARCH")]
+    pub architectures: Vec<Arch>,
+    /// A macro over those of the platform, as rpmbuild takes it; may be given several times.
+    #[arg(long = "define", value_name = "NAME VALUE", value_parser = definition)]
+    pub macros: Vec<(String, String)>,
+    /// Only see whether it builds and passes its tests: nothing is signed or released.
+    #[arg(long)]
+    pub scratch: bool,
 }
 
 /// Follow a build.
@@ -193,6 +241,13 @@ pub enum Package {
         /// Build it only for this platform; may be given several times.
         #[arg(long = "platform")]
         platforms: Vec<PlatformName>,
+        /// With which others it shares the runners: none of the projects waits for all that another has. [default: the folder that the
+        /// repository lies in]
+        #[arg(long)]
+        project: Option<ProjectName>,
+        /// How urgent its builds are: urgent, normal or background. [default: normal]
+        #[arg(long)]
+        priority: Option<Priority>,
     },
     /// List registered packages.
     List,
@@ -312,6 +367,33 @@ pub enum Runner {
         /// Which.
         name: RunnerName,
     },
+    /// Let a runner leave: it is given no more tasks, finishes the one that it has, and ends.
+    Drain {
+        /// Which; of runners that share a token also one of them (`NAME.SOMETHING`).
+        name: RunnerName,
+        /// Hand back what it works on, for another to begin anew, instead of finishing it.
+        #[arg(long)]
+        hand_back: bool,
+    },
+    /// Let a runner stay, or come back, that was to leave.
+    Resume {
+        /// Which.
+        name: RunnerName,
+    },
+    /// Keep a runner for some tasks; without options it is there for all again. Holds from its next task on.
+    Reserve {
+        /// Which.
+        name: RunnerName,
+        /// Only for tasks of its own architecture, not for those that any runner may do.
+        #[arg(long)]
+        own_arch: bool,
+        /// Only for this project; may be given several times.
+        #[arg(long = "project", value_name = "NAME")]
+        projects: Vec<ProjectName>,
+        /// Only for what is at least as urgent.
+        #[arg(long, value_name = "PRIORITY")]
+        at_least: Option<Priority>,
+    },
     /// Be a runner: take tasks from a line until stopped.
     Run {
         /// Its name.
@@ -325,6 +407,10 @@ pub enum Runner {
         /// This machine is a spare one of EC2: when it is about to be taken back, hand back what is at hand and end.
         #[arg(long)]
         spot: bool,
+        /// Something that this machine has and not every other, for steps that require it; may be given several times. What can be seen
+        /// (`kvm`, `secure-boot`) need not be named.
+        #[arg(long = "feature", value_name = "NAME")]
+        features: Vec<FeatureName>,
     },
 }
 
@@ -340,6 +426,21 @@ pub enum Plugin {
     },
     /// List plugins.
     List,
+}
+
+/// A commit, whole.
+fn commit(text: &str) -> Result<Commit, String> {
+    Commit::new(&text.to_lowercase()).map_err(|error| error.to_string())
+}
+
+/// A macro's name and its value.
+fn definition(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name.len() > 2;
+    match plain {
+        true => Ok((name.to_owned(), value.trim().to_owned())),
+        false => Err("it is a name of letters, digits and `_`, a space, and a value: `--define 'with_tests 1'`".to_owned()),
+    }
 }
 
 /// A URL that paths are appended to.

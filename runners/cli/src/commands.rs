@@ -2,13 +2,15 @@
 
 mod events;
 mod keys;
+mod queue;
 mod release;
+mod runners;
 mod setup;
 mod work;
 
 pub(crate) use setup::register_plugin;
 
-use crate::arguments::{Arguments, Command, Runner};
+use crate::arguments::{Arguments, Command};
 use crate::output::Output;
 use crate::state::Folder;
 use std::process::ExitCode;
@@ -63,7 +65,9 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Ending> {
     let folder = folder.for_cloud(arguments.cloud);
     match arguments.command {
         Command::Up(options) => crate::up::up(&folder, output, &options).await?,
-        Command::Build(options) => return work::build(&folder, output, &options).await,
+        Command::Build(options) => return work::build(&folder, output, options).await,
+        Command::Clone { build, wishes, watch } => return work::clone(&folder, output, &build, wishes, watch).await,
+        Command::Queue { limit } => queue::queue(&folder, output, limit).await?,
         Command::Watch(options) => return work::watch(&folder, output, &options).await,
         Command::Logs(options) => work::logs(&folder, output, &options).await?,
         Command::Builds(options) => work::builds(&folder, output, &options).await?,
@@ -73,10 +77,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Ending> {
         Command::Platform(command) => setup::platform(&folder, output, command).await?,
         Command::Release(command) => release::release(&folder, output, command).await?,
         Command::Key(command) => keys::key(&folder, output, command).await?,
-        Command::Runner(Runner::Run { name, url, token_file, spot }) => {
-            setup::be_a_runner(&folder, name, &url, &token_file, spot).await?;
-        }
-        Command::Runner(command) => setup::runner(&folder, output, command).await?,
+        Command::Runner(command) => runners::runner(&folder, output, command).await?,
         Command::Plugin(command) => setup::plugin(&folder, output, command).await?,
         #[cfg(feature = "cloud")]
         Command::Restore { from_table } => events::restore(&folder, output, &from_table).await?,

@@ -17,10 +17,13 @@ use millrace_core::{Arch, PlatformName, RunnerName, Timestamp};
 use millrace_host::worker::{WorkerConfig, WorkerError};
 use millrace_listener::forge::Forge;
 use millrace_listener::{Fetcher, Listener, Secret};
-use millrace_orchestrator::{Desk, Token, add_runner, released_repository, remove_runner};
+use millrace_orchestrator::{Desk, Runner as RunnerData, Token, add_runner, released_repository, remove_runner, reserve_runner};
 use millrace_signer::LocalKeys;
+use millrace_store::Table;
 use millrace_store::local::LocalStore;
+use millrace_store::records::get;
 use millrace_web::Web;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -179,13 +182,18 @@ async fn start_runner(
     let name = RunnerName::new(&format!("local-{arch}"))?;
     // A new token at every start: the old one dies with the process that had it.
     let token = Token::from_random(random()?);
+    let before: Option<(RunnerData, _)> = get(store, Table::Runner, name.as_str()).await?;
     remove_runner(store, &name).await?;
     add_runner(store, &name, arch, &token, now()).await?;
+    if let Some((RunnerData { reserved, .. }, _)) = before {
+        reserve_runner(store, &name, &reserved).await?;
+    }
     let work = match &options.work {
         Some(work) => std::path::absolute(work)?,
         None => folder.folder("runner")?,
     };
     let config = worker_config(&format!("http://{address}"), token.reveal(), name, arch, &work)?;
+    let config = WorkerConfig { features: options.features.iter().cloned().collect(), ..config };
     let stop = Arc::clone(stop);
     let (give, failure) = oneshot::channel();
     let run = move || {
@@ -212,7 +220,8 @@ async fn failed(runner: &mut Option<Runner>) -> WorkerError {
 pub(crate) fn worker_config(url: &str, token: &str, name: RunnerName, arch: Arch, folder: &Path) -> Result<WorkerConfig> {
     millrace_host::worker::may_run()?;
     let launcher = std::env::current_exe().context("finding this program")?;
-    Ok(WorkerConfig { desk_url: url.to_owned(), token: token.to_owned(), runner: name, arch, state: folder.to_owned(), launcher })
+    let (desk_url, token, state) = (url.to_owned(), token.to_owned(), folder.to_owned());
+    Ok(WorkerConfig { desk_url, token, runner: name, arch, state, launcher, features: BTreeSet::new() })
 }
 
 async fn ticks(store: LocalStore) {

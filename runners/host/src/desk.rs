@@ -1,17 +1,16 @@
 //! The runner's side of the lease desk: `core::protocol` over HTTP, with patience.
 
 use crate::trust;
-use millrace_core::protocol::{Ask, Holding, Logged, Offer, Place, Problem, Renewed, Report, Upload};
+use millrace_core::protocol::{Ask, Holding, Logged, Offer, Place, Problem, Renewal, Renewed, Report, Upload};
 use millrace_core::{Digest, DigestError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use ureq::http::Response;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, SendBody};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -59,6 +58,9 @@ pub enum DeskError {
     /// The token is not known; whoever runs the runner must act.
     #[error("the line does not know this runner's token: {0}")]
     Unauthorized(String),
+    /// The line lets this runner go: it is to leave.
+    #[error("the line lets this runner go: {0}")]
+    Leave(String),
     /// The line will not; trying again does not help.
     #[error("the line refuses ({status}): {message}")]
     Refused {
@@ -136,8 +138,8 @@ impl Desk {
     }
 
     /// Says that the task is being worked on.
-    pub fn renew(&self, holding: &Holding) -> Result<Renewed> {
-        self.post("renew", holding, ANSWER).and_then(|response| self.json(response))
+    pub fn renew(&self, renewal: &Renewal) -> Result<Renewed> {
+        self.post("renew", renewal, ANSWER).and_then(|response| self.json(response))
     }
 
     /// Hands in the answer.
@@ -153,8 +155,8 @@ impl Desk {
         self.heard(response).and_then(|response| self.json(response))
     }
 
-    /// Hands in a file where the line wants it; whoever gets it checks its digest.
-    pub fn upload(&self, holding: &Holding, digest: &Digest, size: u64, file: &File) -> Result<()> {
+    /// Hands in a file of `size` bytes where the line wants it; whoever gets it checks its digest.
+    pub fn upload(&self, holding: &Holding, digest: &Digest, size: u64, file: &mut impl Read) -> Result<()> {
         let upload = Upload { holding: holding.clone(), digest: *digest, size };
         let request = match self.post("upload", &upload, ANSWER).and_then(|response| self.json(response))? {
             Place::Kept => return Ok(()),
@@ -163,11 +165,14 @@ impl Desk {
                 own.query_pairs(words(holding))
             }
             Place::Address { url, headers } => {
-                headers.iter().fold(self.agent.put(url), |request, (name, value)| request.header(name, value))
+                let theirs = headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
+                theirs.fold(self.agent.put(url), |request, (name, value)| request.header(name, value))
             }
         };
-        let request = request.config().timeout_per_write(Some(SILENCE)).timeout_recv_response(Some(STORED)).build();
-        let response = request.send(file).map_err(|error| self.away(&error))?;
+        // A reader tells nobody how much there is, and stores of objects take nothing without knowing.
+        let request = request.header("content-length", size.to_string()).config();
+        let request = request.timeout_per_write(Some(SILENCE)).timeout_recv_response(Some(STORED)).build();
+        let response = request.send(SendBody::from_reader(file)).map_err(|error| self.away(&error))?;
         match self.heard(response) {
             // An address that is good no more, or that another file was meant for: the next try gets its own.
             Err(DeskError::Refused { status: 403, message }) => Err(self.away(&format!("403 {message}"))),
@@ -237,6 +242,7 @@ impl Desk {
         Err(match status {
             401 => DeskError::Unauthorized(message),
             409 => DeskError::LeaseLost(message),
+            410 => DeskError::Leave(message),
             408 | 429 | 500.. => self.away(&format!("{status} {message}")),
             _ => DeskError::Refused { status, message },
         })

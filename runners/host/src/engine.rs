@@ -71,6 +71,8 @@ pub enum End {
     Stopped,
     /// The task's time is over.
     TimedOut,
+    /// The task said nothing for longer than it may.
+    Silent,
     /// It thought for too long by itself.
     Loops,
     /// It wanted more memory than there is for it, in bytes.

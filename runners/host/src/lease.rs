@@ -3,13 +3,16 @@
 use crate::desk::{Desk, DeskError, pause, wait};
 use crate::log::{self, TaskLog};
 use crate::stop::{Stop, Why};
-use millrace_core::protocol::Holding;
+use millrace_core::protocol::{Holding, Renewal, Renewed};
 use millrace_core::task::LEASE_MS;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a lease is renewed: two renewals may be lost before it ends.
+/// How often a lease is renewed at least: two renewals may be lost before it ends.
 const RENEW: Duration = Duration::from_millis(LEASE_MS / 3);
+
+/// How often at most: whoever is told more has misheard.
+const RENEW_MIN: Duration = Duration::from_secs(1);
 
 /// How soon the threads here see that something has changed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -21,31 +24,76 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// than none.
 const LOG_REST: Duration = Duration::from_secs(120);
 
-/// Renews until `done`; gives the task up when the lease is lost, at its `end`, or when the runner stops.
-pub fn keep(desk: &Desk, holding: &Holding, stop: &Stop, end: Instant, runner_stops: &AtomicBool, done: &AtomicBool) {
-    let mut due = Instant::now() + RENEW;
-    let mut failed = 0;
-    while !done.load(Ordering::SeqCst) {
-        if runner_stops.load(Ordering::SeqCst) {
-            stop.raise(Why::RunnerStops);
+/// How long after a renewal the next one is due, by what the line wants, in seconds.
+pub fn beat(told_s: Option<u32>) -> Duration {
+    told_s.map_or(RENEW, |seconds| Duration::from_secs(seconds.into()).clamp(RENEW_MIN, RENEW))
+}
+
+/// What is known of a task while it runs, by whoever keeps its lease.
+pub struct Keeper<'a> {
+    /// The line.
+    pub desk: &'a Desk,
+    /// The lease.
+    pub holding: &'a Holding,
+    /// How often it is renewed.
+    pub beat: Duration,
+    /// When its time is over.
+    pub end: Instant,
+    /// How long it may be silent.
+    pub silence: Duration,
+    /// What it says.
+    pub log: &'a TaskLog,
+    /// Whether it is to be given up.
+    pub stop: &'a Stop,
+    /// Whether the runner stops.
+    pub runner_stops: &'a AtomicBool,
+}
+
+impl Keeper<'_> {
+    /// Renews until `done`; gives the task up when the lease is lost, at its end, after too long a silence, or when the runner stops.
+    pub fn keep(&self, done: &AtomicBool) {
+        let mut due = Instant::now() + self.beat;
+        let mut failed = 0;
+        while !done.load(Ordering::SeqCst) {
+            self.look();
+            // A task whose time is over still has to be answered for.
+            if Instant::now() < due || matches!(self.stop.why(), Some(Why::RunnerStops | Why::LeaseLost(_))) {
+                std::thread::sleep(LOOK);
+                continue;
+            }
+            let renewal = Renewal { holding: self.holding.clone(), silent_s: silent_s(self.log.silent(), self.silence) };
+            match self.desk.renew(&renewal) {
+                Ok(Renewed { hand_back, .. }) => {
+                    failed = 0;
+                    if hand_back {
+                        self.stop.raise(Why::RunnerStops);
+                    }
+                }
+                Err(DeskError::LeaseLost(reason)) => self.stop.raise(Why::LeaseLost(reason)),
+                Err(error @ DeskError::Unauthorized(_)) => self.stop.raise(Why::LeaseLost(error.to_string())),
+                // The line is away or in trouble. It may come back before it misses anybody, so the work goes on.
+                Err(_) => failed += 1,
+            }
+            due = Instant::now() + if failed == 0 { self.beat } else { pause(failed) };
         }
-        if Instant::now() >= end {
-            stop.raise(Why::TimedOut);
-        }
-        // A task whose time is over still has to be answered for.
-        if Instant::now() < due || matches!(stop.why(), Some(Why::RunnerStops | Why::LeaseLost(_))) {
-            std::thread::sleep(LOOK);
-            continue;
-        }
-        match desk.renew(holding) {
-            Ok(_) => failed = 0,
-            Err(DeskError::LeaseLost(reason)) => stop.raise(Why::LeaseLost(reason)),
-            Err(error @ DeskError::Unauthorized(_)) => stop.raise(Why::LeaseLost(error.to_string())),
-            // The line is away or in trouble. It may come back before it misses anybody, so the work goes on.
-            Err(_) => failed += 1,
-        }
-        due = Instant::now() + if failed == 0 { RENEW } else { pause(failed) };
     }
+
+    fn look(&self) {
+        if self.runner_stops.load(Ordering::SeqCst) {
+            self.stop.raise(Why::RunnerStops);
+        }
+        if Instant::now() >= self.end {
+            self.stop.raise(Why::TimedOut);
+        }
+        if self.log.silent() >= self.silence {
+            self.stop.raise(Why::Silent);
+        }
+    }
+}
+
+/// What the line is told of a silence, in seconds: that it is long from half of what it may be.
+pub fn silent_s(silent: Duration, silence: Duration) -> Option<u32> {
+    (silent >= silence / 2).then(|| u32::try_from(silent.as_secs()).unwrap_or(u32::MAX))
 }
 
 /// Sends the log in chunks until the plugin has ended, and then its rest.
@@ -95,6 +143,21 @@ fn send_chunk(desk: &Desk, holding: &Holding, log: &TaskLog) -> Result<Option<u3
 pub fn rest(told: Option<u32>, chunks: usize) -> Duration {
     let told = Duration::from_secs(told.unwrap_or_default().into());
     told.min(PAUSE_MAX).max(log::pause(chunks))
+}
+
+#[test]
+fn a_lease_is_renewed_as_often_as_the_line_wants_and_often_enough() {
+    assert_eq!(beat(None), RENEW);
+    assert_eq!(beat(Some(2)), Duration::from_secs(2));
+    assert_eq!(beat(Some(0)), RENEW_MIN);
+    assert_eq!(beat(Some(u32::MAX)), RENEW);
+}
+
+#[test]
+fn a_silence_is_told_from_its_half_on() {
+    let silence = Duration::from_secs(120);
+    assert_eq!(silent_s(Duration::from_secs(59), silence), None);
+    assert_eq!(silent_s(Duration::from_secs(61), silence), Some(61));
 }
 
 #[test]

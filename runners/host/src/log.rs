@@ -1,8 +1,9 @@
 //! A task's log: written by the plugin's calls and the commands' output, sent to the line in chunks.
 
+use millrace_core::cause::{Cause, Classifier};
 use millrace_core::log::CHUNKS_MAX;
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Largest chunk, in bytes: the desk takes four times as much.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -33,8 +34,12 @@ pub struct TaskLog {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    /// When something was written last.
+    last: Instant,
+    /// Reads along.
+    classifier: Classifier,
     /// Not yet handed to the line.
     pending: Vec<u8>,
     /// Handed over so far, in bytes.
@@ -50,11 +55,31 @@ struct Inner {
 impl TaskLog {
     /// An empty log that takes this many bytes.
     pub fn new(bytes_max: u64) -> Self {
-        Self { bytes_max, inner: Mutex::default() }
+        let inner = Inner {
+            last: Instant::now(),
+            classifier: Classifier::default(),
+            pending: Vec::new(),
+            sent: 0,
+            chunks: 0,
+            written: 0,
+            full: false,
+            mid_line: false,
+        };
+        Self { bytes_max, inner: Mutex::new(inner) }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// For how long nothing was written.
+    pub fn silent(&self) -> Duration {
+        self.inner().last.elapsed()
+    }
+
+    /// What went wrong, by what was written so far.
+    pub fn cause(&self) -> Option<Cause> {
+        self.inner().classifier.clone().cause()
     }
 
     /// Output as it comes.
@@ -114,11 +139,16 @@ fn chunk_bytes(log_bytes_max: u64) -> usize {
 
 impl Inner {
     fn take(&mut self, bytes: &[u8], bytes_max: u64) {
-        if self.full || bytes.is_empty() {
+        if bytes.is_empty() {
+            return;
+        }
+        self.last = Instant::now();
+        if self.full {
             return;
         }
         let room = usize::try_from(bytes_max.saturating_sub(self.written)).unwrap_or(usize::MAX);
         let kept = &bytes[..bytes.len().min(room)];
+        self.classifier.take(kept);
         self.pending.extend_from_slice(kept);
         self.written += kept.len() as u64;
         self.mid_line = kept.last().is_some_and(|byte| *byte != b'\n');

@@ -2,10 +2,11 @@
 
 use crate::bindings;
 use crate::engine::End;
+use millrace_core::platform::Limits;
 use millrace_core::task::{Artifact, Blame, Failure, Outcome, cut};
 
-/// The answer to a task. `plugin` is named where it is to blame, `time_s` where the time was up.
-pub fn of(end: End, plugin: &str, time_s: u32, artifacts: Vec<Artifact>) -> Outcome {
+/// The answer to a task. `plugin` is named where it is to blame, and of `limits` the one that it has come to.
+pub fn of(end: End, plugin: &str, limits: &Limits, artifacts: Vec<Artifact>) -> Outcome {
     let blamed = |what: String| failed(Blame::Plugin, format!("the plugin `{plugin}` {what}"));
     match end {
         End::Answered(Ok(bindings::Outcome::Passed(summary))) => Outcome::Passed { summary: cut(&summary), artifacts },
@@ -13,7 +14,12 @@ pub fn of(end: End, plugin: &str, time_s: u32, artifacts: Vec<Artifact>) -> Outc
         End::Answered(Err(failure)) => failed(blame(failure.blame), failure.reason),
         End::Stopped => handed_back(),
         End::TimedOut => {
+            let time_s = limits.time_s;
             failed(Blame::Package, format!("stopped: the task was not done after {time_s} s (`time_s` of the step's limits)"))
+        }
+        End::Silent => {
+            let silence_s = limits.silence_s;
+            failed(Blame::Package, format!("stopped: it printed nothing for {silence_s} s (`silence_s` of the step's limits)"))
         }
         End::Loops => blamed("was stopped: it computes without end".to_owned()),
         End::OutOfMemory(bytes) => {
@@ -32,7 +38,7 @@ pub fn handed_back() -> Outcome {
 }
 
 fn failed(blame: Blame, reason: String) -> Outcome {
-    Outcome::Failed(Failure { blame, reason: cut(&reason) })
+    Outcome::Failed(Failure::new(blame, cut(&reason)))
 }
 
 const fn blame(blame: bindings::types::Blame) -> Blame {

@@ -10,6 +10,8 @@ pub enum Why {
     RunnerStops,
     /// The task's time is over.
     TimedOut,
+    /// The task has said nothing for longer than it may.
+    Silent,
     /// The line has given the task to somebody else, or ended it; nobody waits for an answer.
     LeaseLost(String),
 }

@@ -3,14 +3,16 @@
 use crate::desk::{Answer, DeskError, patiently, pause, wait};
 use crate::engine::{End, EngineError, Plugin, PluginLimits};
 use crate::job::{GRACE, Job};
+use crate::lease::{self, Keeper};
 use crate::log::TaskLog;
 use crate::machine::Machine;
+use crate::outcome;
 use crate::removal::remove_folder;
 use crate::stop::{Stop, Why};
-use crate::{lease, outcome};
 use millrace_core::protocol::{Ask, Holding, Offer, Report, WAIT_S_MAX, Work};
 use millrace_core::task::{Blame, Failure, Outcome};
-use millrace_core::{Arch, Digest, RunnerName};
+use millrace_core::{Arch, Digest, FeatureName, RunnerName};
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -48,6 +50,8 @@ pub struct WorkerConfig {
     pub state: PathBuf,
     /// The program that starts commands in the sandbox.
     pub launcher: PathBuf,
+    /// What this machine has and not every other, in its keeper's words.
+    pub features: BTreeSet<FeatureName>,
 }
 
 /// Why a runner cannot run. A retry does not help; whoever set it up must act.
@@ -110,6 +114,10 @@ pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerErro
                 wait(ask_again, &worker.stop);
             }
             Err(error @ DeskError::Unauthorized(_)) => return Err(WorkerError::Unauthorized(error)),
+            Err(error @ DeskError::Leave(_)) => {
+                worker.say(&error.to_string());
+                return Ok(());
+            }
             Err(error) => {
                 failed += 1;
                 // Once, when it begins: a line that is away for a night fills no disk.
@@ -178,7 +186,8 @@ impl Worker {
         let (give, take) = channel();
         let worker = self.clone();
         std::thread::spawn(move || {
-            let ask = Ask { runner: worker.name.clone(), arch: worker.machine.arch, wait_s: WAIT_S_MAX };
+            let (runner, capacity) = (worker.name.clone(), worker.machine.capacity());
+            let ask = Ask { runner, arch: worker.machine.arch, wait_s: WAIT_S_MAX, capacity };
             if let Err(unheard) = give.send(worker.machine.desk.lease(&ask))
                 && let Ok(Answer::Work(offer)) = unheard.0
             {
@@ -209,10 +218,12 @@ impl Worker {
         if let Some(unbounded) = &self.machine.unbounded {
             log.line(unbounded);
         }
-        let desk = &self.machine.desk;
+        let (desk, beat) = (&self.machine.desk, lease::beat(offer.renew_s));
+        let silence = Duration::from_secs(offer.work.limits.silence_s.into());
         let end = began + Duration::from_secs(u64::from(offer.work.limits.time_s)) + GRACE;
+        let keeper = Keeper { desk, holding: &holding, beat, end, silence, log: &log, stop: &stop, runner_stops: &self.stop };
         std::thread::scope(|threads| {
-            threads.spawn(|| lease::keep(desk, &holding, &stop, end, &self.stop, &reported));
+            threads.spawn(|| keeper.keep(&reported));
             let sender = threads.spawn(|| lease::send_log(desk, &holding, &log, &stop, &ended));
             let outcome = self.outcome(offer.work, &holding, &log, &stop);
             ended.store(true, Ordering::SeqCst);
@@ -220,7 +231,7 @@ impl Worker {
             match stop.why() {
                 Some(Why::LeaseLost(reason)) => self.say(&format!("{name} dropped: {reason}")),
                 Some(Why::RunnerStops) => self.report(&holding, outcome::handed_back(), GOODBYE),
-                Some(Why::TimedOut) | None => self.report(&holding, outcome, ANSWER),
+                Some(Why::TimedOut | Why::Silent) | None => self.report(&holding, outcome, ANSWER),
             }
             reported.store(true, Ordering::SeqCst);
         });
@@ -235,14 +246,10 @@ impl Worker {
         if let Err(error) = remove_folder(&folder) {
             self.say(&format!("{} stays: {error}", folder.display()));
         }
-        let outcome = outcome.unwrap_or_else(|reason| Outcome::Failed(Failure { blame: Blame::Environment, reason }));
+        let outcome = outcome.unwrap_or_else(|reason| Outcome::Failed(Failure::new(Blame::Environment, reason)));
         // What has come to its end now may have done so since the machine shuts down.
         let outcome = if self.stops() { outcome::handed_back() } else { outcome };
-        if let Outcome::Failed(failure) = &outcome {
-            log.section("failed");
-            log.line(&failure.reason);
-        }
-        outcome
+        explained(outcome, log)
     }
 
     /// Runs the plugin; an error is the runner's own.
@@ -254,13 +261,13 @@ impl Worker {
         log: &Arc<TaskLog>,
         stop: &Arc<Stop>,
     ) -> Result<Outcome, String> {
-        let (plugin_name, time_s) = (work.plugin_name.clone(), work.limits.time_s);
+        let (plugin_name, limits) = (work.plugin_name.clone(), work.limits);
         let plugin = match self.plugin(&work.plugin, stop) {
             Ok(plugin) => plugin,
             Err(PluginError::Desk(error)) => return Err(format!("the plugin `{plugin_name}`: {error}")),
             Err(PluginError::Engine(EngineError::Unfit(problem))) => {
                 let reason = format!("the plugin `{plugin_name}` cannot be run: {problem}");
-                return Ok(Outcome::Failed(Failure { blame: Blame::Plugin, reason: millrace_core::task::cut(&reason) }));
+                return Ok(Outcome::Failed(Failure::new(Blame::Plugin, millrace_core::task::cut(&reason))));
             }
             Err(PluginError::Engine(error)) => return Err(error.to_string()),
         };
@@ -268,8 +275,12 @@ impl Worker {
         let job = Job::new(work, holding.clone(), &shared, log.clone(), stop.clone(), self.machine.clone());
         let job = job.map_err(|error| format!("{}: {error}", shared.display()))?;
         let (end, job) = self.machine.engine.run(&plugin, job);
-        let end = if matches!((&end, stop.why()), (End::Stopped, Some(Why::TimedOut))) { End::TimedOut } else { end };
-        Ok(outcome::of(end, &plugin_name, time_s, job.into_published()))
+        let end = match (end, stop.why()) {
+            (End::Stopped, Some(Why::TimedOut)) => End::TimedOut,
+            (End::Stopped, Some(Why::Silent)) => End::Silent,
+            (end, _) => end,
+        };
+        Ok(outcome::of(end, &plugin_name, &limits, job.into_published()))
     }
 
     fn plugin(&self, digest: &Digest, stop: &Stop) -> Result<Plugin, PluginError> {
@@ -294,16 +305,25 @@ impl Worker {
             patiently(time, stop, || self.machine.desk.report(&report))
         };
         let answer = match send(outcome) {
-            Err(DeskError::Refused { message, .. }) => send(Outcome::Failed(Failure {
-                blame: Blame::Environment,
-                reason: format!("the line refused the answer: {message}"),
-            })),
+            Err(DeskError::Refused { message, .. }) => {
+                send(Outcome::Failed(Failure::new(Blame::Environment, format!("the line refused the answer: {message}"))))
+            }
             other => other,
         };
         if let Err(error) = answer {
             self.say(&format!("{}/{}: the answer did not arrive: {error}", holding.build, holding.task));
         }
     }
+}
+
+/// A failure with the last word of its log, and what the log says that it was.
+fn explained(outcome: Outcome, log: &TaskLog) -> Outcome {
+    let Outcome::Failed(failure) = outcome else { return outcome };
+    log.section("failed");
+    log.line(&failure.reason);
+    // What nobody but the package's author can mend is looked for in what the package has printed.
+    let cause = matches!(failure.blame, Blame::Package).then(|| log.cause()).flatten();
+    Outcome::Failed(Failure { cause, ..failure })
 }
 
 enum PluginError {

@@ -38,6 +38,7 @@ impl Trial {
         let plugin = machine.engine.loaded(&digest).unwrap_or_else(|| machine.engine.compile(&digest, &guest).unwrap());
         let mut work = world::work(&digest, what);
         work.limits.time_s = self.time_s;
+        let limits = work.limits;
         let holding = Holding { build: work.build.clone(), task: work.task.clone(), lease: millrace_core::LeaseNumber(1) };
         let place = self.folder.path().join("work");
         std::fs::create_dir_all(&place).unwrap();
@@ -45,7 +46,7 @@ impl Trial {
         let job = Job::new(work, holding, &place, log.clone(), self.stop.clone(), machine.clone()).unwrap();
         let (end, job) = machine.engine.run(&plugin, job);
         let logged = log.next_chunk().map(|(_, bytes)| String::from_utf8(bytes).unwrap()).unwrap_or_default();
-        (outcome::of(end, "misbehave", self.time_s, job.into_published()), logged)
+        (outcome::of(end, "misbehave", &limits, job.into_published()), logged)
     }
 }
 
@@ -71,7 +72,7 @@ fn summary(outcome: Outcome) -> String {
 fn an_answer_is_handed_on() {
     assert_eq!(run("nothing").0, Outcome::Passed { summary: String::new(), artifacts: Vec::new() });
     assert_eq!(run("excluded").0, Outcome::Excluded { reason: "as asked".to_owned() });
-    assert_eq!(failure(run("fail").0), Failure { blame: Blame::Package, reason: "as asked".to_owned() });
+    assert_eq!(failure(run("fail").0), Failure::new(Blame::Package, "as asked"));
     assert_eq!(failure(run("what?").0).blame, Blame::Configuration);
 }
 
@@ -79,10 +80,7 @@ fn an_answer_is_handed_on() {
 fn a_plugin_that_loops_is_stopped_and_blamed() {
     let began = Instant::now();
     let failure = failure(run("loop").0);
-    assert_eq!(
-        failure,
-        Failure { blame: Blame::Plugin, reason: "the plugin `misbehave` was stopped: it computes without end".to_owned() }
-    );
+    assert_eq!(failure, Failure::new(Blame::Plugin, "the plugin `misbehave` was stopped: it computes without end"));
     assert!(began.elapsed() < Duration::from_secs(20));
 }
 
@@ -90,7 +88,7 @@ fn a_plugin_that_loops_is_stopped_and_blamed() {
 fn a_plugin_that_wants_all_memory_is_stopped_and_blamed() {
     let failure = failure(run("memory").0);
     let reason = "the plugin `misbehave` was stopped: it wants more than the 64 MiB of memory that a plugin has";
-    assert_eq!(failure, Failure { blame: Blame::Plugin, reason: reason.to_owned() });
+    assert_eq!(failure, Failure::new(Blame::Plugin, reason));
 }
 
 #[test]

@@ -24,6 +24,9 @@ table!(Platform {
 });
 table!(Repository { id, baseurl, mirrorlist, gpgkey, priority });
 table!(Buildroot { packages, minimal });
-table!(Limits { memory_bytes, disk_bytes, processes, time_s, log_bytes });
-table!(Step { name, plugin, on, needs, releases, config: BTreeMap<String, IgnoredAny>, limits: Limits });
+table!(Limits { memory_bytes, disk_bytes, processes, time_s, silence_s, log_bytes });
+table!(Requires { memory_bytes, disk_bytes, features });
+table!(Step {
+    name, plugin, on, needs, releases, config: BTreeMap<String, IgnoredAny>, limits: Limits, requires: Requires,
+});
 table!(PackageConfig { spec, platforms, steps: Vec<Step>, config: BTreeMap<String, IgnoredAny> });

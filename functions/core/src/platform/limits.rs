@@ -14,6 +14,8 @@ pub struct Limits {
     pub processes: u32,
     /// From lease to answer, in seconds.
     pub time_s: u32,
+    /// Without a word in its log, in seconds. After half of it the task is reported as stalled.
+    pub silence_s: u32,
     /// What the task's log may grow to, in bytes.
     pub log_bytes: u64,
 }
@@ -25,6 +27,7 @@ impl Default for Limits {
             disk_bytes: 40 << 30,  // a debug build of a browser takes about 35 GB
             processes: 4096,       // `make -j64` with a shell or two a job
             time_s: 6 * 3600,      // gcc with its test suite on a slow host
+            silence_s: 2 * 3600,   // to link a browser with link-time optimization takes an hour, and prints nothing
             log_bytes: 64 << 20,   // the longest logs of a distribution's packages have about 50 MB
         }
     }
@@ -46,6 +49,9 @@ pub struct StepLimits {
     /// Time, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_s: Option<u32>,
+    /// Silence, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silence_s: Option<u32>,
     /// Log, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_bytes: Option<u64>,
@@ -59,6 +65,7 @@ impl StepLimits {
             disk_bytes: self.disk_bytes.unwrap_or(platform.disk_bytes),
             processes: self.processes.unwrap_or(platform.processes),
             time_s: self.time_s.unwrap_or(platform.time_s),
+            silence_s: self.silence_s.unwrap_or(platform.silence_s),
             log_bytes: self.log_bytes.unwrap_or(platform.log_bytes),
         }
     }
@@ -70,6 +77,7 @@ impl StepLimits {
             disk_bytes: self.disk_bytes.map(|own| own.min(platform.disk_bytes)),
             processes: self.processes.map(|own| own.min(platform.processes)),
             time_s: self.time_s.map(|own| own.min(platform.time_s)),
+            silence_s: self.silence_s.map(|own| own.min(platform.silence_s)),
             log_bytes: self.log_bytes.map(|own| own.min(platform.log_bytes)),
         }
     }

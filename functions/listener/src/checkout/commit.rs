@@ -139,6 +139,7 @@ mod tests {
             commit: millrace_core::push::Commit::new(&tip).unwrap(),
             pusher: "dana".to_owned(),
             received: millrace_core::Timestamp(0),
+            wish: millrace_core::push::Wish::default(),
         };
         let limits = Limits { pack_bytes: 1 << 20, until: Instant::now() + Duration::from_secs(60) };
         match fetch_commit(&announced, limits, folder.path()).err() {

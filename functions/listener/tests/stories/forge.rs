@@ -139,8 +139,7 @@ impl Line {
     }
 
     pub async fn register(&self, clone_url: &str) {
-        let package =
-            Package { name: "zlib".parse().unwrap(), clone_url: clone_url.to_owned(), platforms: Vec::new(), registered: NOW };
+        let package = Package::new("zlib".parse().unwrap(), clone_url.to_owned(), Vec::new(), NOW);
         register(&self.store, package).await.unwrap();
     }
 

@@ -257,7 +257,7 @@ async fn a_new_repository_becomes_a_package_once() {
     assert_eq!(line.gitea("repository", "d-1", &created).await, answer);
     assert_eq!(line.gitea("repository", "d-1", &created).await, answer);
     assert_eq!(line.gitea("repository", "d-2", &created).await, answer);
-    let package = Package { name: "zlib".parse().unwrap(), clone_url: URL.to_owned(), platforms: Vec::new(), registered: NOW };
+    let package = Package::new("zlib".parse().unwrap(), URL.to_owned(), Vec::new(), NOW);
     assert_eq!(all::<Package>(&line.store, Table::Package).await.unwrap(), [package]);
     assert_eq!(line.gitea("push", "d-3", &push()).await.0, 202);
 }
@@ -274,7 +274,7 @@ async fn a_new_repository_does_not_take_another_ones_name() {
 }
 
 fn package(name: &str) -> Package {
-    Package { name: name.parse().unwrap(), clone_url: URL.to_owned(), platforms: Vec::new(), registered: NOW }
+    Package::new(name.parse().unwrap(), URL.to_owned(), Vec::new(), NOW)
 }
 
 #[tokio::test]
@@ -307,12 +307,7 @@ async fn a_package_from_before_repositories_had_records_keeps_its_repository() {
 #[tokio::test]
 async fn a_repository_that_is_created_again_keeps_its_platforms() {
     let line = Line::new().await;
-    let mut package = Package {
-        name: "zlib".parse().unwrap(),
-        clone_url: URL.to_owned(),
-        platforms: vec!["el-9".parse().unwrap()],
-        registered: NOW,
-    };
+    let mut package = Package::new("zlib".parse().unwrap(), URL.to_owned(), vec!["el-9".parse().unwrap()], NOW);
     register(&line.store, package.clone()).await.unwrap();
     let created = json!({"action": "created", "repository": push()["repository"]});
     assert_eq!(line.gitea("repository", "d-1", &created).await.0, 201);

@@ -1,6 +1,6 @@
 //! A runner asks for work, and waits on the line until there is some.
 
-use super::{Denied, Desk, Paces, speaker};
+use super::{Denied, Desk, Paces, RENEW_S, speaker};
 use crate::runners::Runner;
 use crate::tick;
 use crate::trouble::pass_over;
@@ -8,17 +8,23 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use millrace_core::Timestamp;
 use millrace_core::build::{Build, Event};
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX, Work};
+use millrace_core::queue::{Queued, sort};
 use millrace_core::task::TaskId;
-use millrace_core::{Arch, Timestamp};
-use millrace_store::builds::{held_index, ready_index, ready_task};
-use millrace_store::{BlobStore, StateError, StateStore, advance};
+use millrace_store::builds::{held_index, ready_index};
+use millrace_store::queue::{Seen, heads, running, see};
+use millrace_store::{BlobStore, StateStore, advance};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// Ready tasks looked at for one runner before it waits: others take from the front at the same time.
+/// Ready tasks of each project looked at for one runner at first: others take from the front at the same time.
 const CANDIDATES: usize = 16;
+
+/// Ready tasks of each project looked at where none of the first will do: more than a distribution has packages for an architecture.
+const DEEP: usize = CANDIDATES * 8 * 8 * 8;
 
 /// How long a waiting runner sleeps before it looks without having been rung for: what another process wrote rings no bell
 /// here, and a task must reach a waiting runner within a second.
@@ -35,13 +41,19 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
         let whom = if runner.shared { format!("runners {name}.SOMETHING") } else { format!("runner {name}") };
         return Err(Denied::Bad(format!("the token is for {whom} on {arch}, not for {} on {}", ask.runner, ask.arch)));
     }
+    let leaves = runner.leaving(&ask.runner).is_some();
     // From here on it is the one machine that speaks, whoever else has the token.
-    let runner = Runner { name: ask.runner, ..runner };
+    let runner = Runner { name: ask.runner.clone(), ..runner };
     forget_what_it_had(&desk, &runner).await?;
+    if leaves {
+        return Err(Denied::Leave(runner.name));
+    }
+    let (name, arches, reserved) = (runner.name.clone(), vec![runner.arch], runner.reserved.clone());
+    see(&desk.state, &Seen { name, arches, capacity: ask.capacity.clone(), reserved, at: (desk.clock)() }).await?;
     if let Some(Paces { ask_again_s, .. }) = desk.paces {
         // Nothing else runs here every second: whoever asks is the clock.
         tick(&desk.state, (desk.clock)()).await?;
-        return Ok(match take_one(&desk, &runner).await? {
+        return Ok(match take_one(&desk, &runner, &ask).await? {
             Some(offer) => Json(offer).into_response(),
             None => (StatusCode::NO_CONTENT, [(header::RETRY_AFTER, ask_again_s.to_string())]).into_response(),
         });
@@ -50,7 +62,13 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
     loop {
         // Asked for before looking, so that a ring in between is not missed.
         let rung = desk.ready.notified();
-        if let Some(offer) = take_one(&desk, &runner).await? {
+        // Whatever somebody says of it while it waits holds for the next task already.
+        let known = speaker(&desk, &headers).await?;
+        if known.leaving(&runner.name).is_some() {
+            return Err(Denied::Leave(runner.name));
+        }
+        let runner = Runner { name: runner.name.clone(), ..known };
+        if let Some(offer) = take_one(&desk, &runner, &ask).await? {
             return Ok(Json(offer).into_response());
         }
         if Instant::now() >= until {
@@ -71,36 +89,39 @@ async fn forget_what_it_had<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner
     Ok(())
 }
 
-/// Leases the oldest task that this runner may do. A build that cannot be read or saved is passed over.
-async fn take_one<S: StateStore, B: BlobStore>(desk: &Desk<S, B>, runner: &Runner) -> Result<Option<Offer>, Denied> {
-    let mut after: Option<String> = None;
+/// Leases the task that is next of those that this runner may do. A build that cannot be read or saved is passed over.
+async fn take_one<S: StateStore, B: BlobStore>(desk: &Desk<S, B>, runner: &Runner, ask: &Ask) -> Result<Option<Offer>, Denied> {
+    let indexes = [ready_index(Some(runner.arch)), ready_index(None)];
+    let mut each = CANDIDATES;
     loop {
-        let places = ready_places(&desk.state, runner.arch, after.as_deref()).await?;
-        let mut troubled = false;
-        for (build, task) in places.iter().filter_map(|place| ready_task(place)) {
+        let (mut queued, more) = heads(&desk.state, &indexes, each).await?;
+        let fits = |queued: &Queued| {
+            runner.reserved.admits(queued.task.arch, &queued.rank) && ask.capacity.lacks(&queued.requires).is_none()
+        };
+        queued.retain(fits);
+        if is_mixed(&queued) {
+            sort(&mut queued, &running(&desk.state).await?);
+        } else {
+            sort(&mut queued, &BTreeMap::new());
+        }
+        for Queued { build, task, .. } in queued {
             let now = (desk.clock)();
             match advance(&desk.state, &build, Event::Take { task: task.clone(), runner: runner.name.clone() }, now).await {
                 Ok(build) => return Ok(offer(desk, &build, &task, runner, now)),
-                Err(error) => troubled |= pass_over(&build, error)?,
-            }
+                Err(error) => pass_over(&build, error)?,
+            };
         }
-        // Those in trouble come first the next time too, so what is behind them is looked at now.
-        match places.last() {
-            Some(last) if troubled && places.len() == CANDIDATES => after = Some(last.clone()),
-            _ => return Ok(None),
+        // Those in trouble, and those that want another machine, come first the next time too, so what is behind them is looked at now.
+        if !more || each >= DEEP {
+            return Ok(None);
         }
+        each *= 8;
     }
 }
 
-/// Where ready tasks stand that a runner of this architecture may do, the oldest first.
-async fn ready_places(state: &impl StateStore, arch: Arch, after: Option<&str>) -> Result<Vec<String>, StateError> {
-    let mut places = Vec::new();
-    for index in [ready_index(Some(arch)), ready_index(None)] {
-        places.extend(state.marked(&index, after, CANDIDATES).await?.into_iter().map(|marked| marked.sort));
-    }
-    places.sort();
-    places.truncate(CANDIDATES);
-    Ok(places)
+/// Whether tasks are of more than one project, so that it matters what each has running.
+fn is_mixed(queued: &[Queued]) -> bool {
+    queued.iter().any(|other| other.rank.project != queued[0].rank.project)
 }
 
 fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, now: Timestamp) -> Option<Offer> {
@@ -129,5 +150,6 @@ fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, n
         inputs: build.inputs(id),
         config: step.config.clone(),
     };
-    Some(Offer { lease, now, work })
+    let renew_s = Some(desk.paces.map_or(RENEW_S, |paces| paces.renew_s));
+    Some(Offer { lease, now, work, renew_s })
 }

@@ -6,5 +6,6 @@ mod files;
 mod leases;
 mod logs;
 mod planning;
+mod queue;
 mod trouble;
 mod world;

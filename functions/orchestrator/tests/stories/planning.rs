@@ -32,7 +32,7 @@ async fn register_plugin(store: &MemoryStore, name: &str) {
 async fn register_package(store: &MemoryStore, platforms: &[&str]) {
     let platforms = platforms.iter().map(|name| name.parse().unwrap()).collect();
     let clone_url = "https://forge.example/rpms/zlib.git".to_owned();
-    let package = Package { name: "zlib".parse().unwrap(), clone_url, platforms, registered: BEGIN };
+    let package = Package::new("zlib".parse().unwrap(), clone_url, platforms, BEGIN);
     replace(store, Table::Package, "zlib", &package).await.unwrap();
 }
 

@@ -6,8 +6,9 @@ use axum::http::{HeaderMap, Method, Request};
 use millrace_core::build::Build;
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform, RELEASED_REPOSITORY, Repository};
-use millrace_core::protocol::{Ask, Holding, Offer, Problem, Report};
-use millrace_core::push::{Announced, Commit, Push};
+use millrace_core::protocol::{Ask, Holding, Offer, Problem, Renewal, Renewed, Report};
+use millrace_core::push::{Announced, Commit, Push, Wish};
+use millrace_core::queue::Capacity;
 use millrace_core::task::{Artifact, Outcome, TaskId};
 use millrace_core::{Arch, Digest, LeaseNumber, PlatformName, PushId, Timestamp};
 use millrace_orchestrator::{Desk, Paces, Token, add_runner, add_shared_runner, router};
@@ -67,6 +68,7 @@ pub fn push(package: &str, config: &str) -> Push {
             commit: Commit::new("0123456789abcdef0123456789abcdef01234567").unwrap(),
             pusher: "dana".to_owned(),
             received: BEGIN,
+            wish: Wish::default(),
         },
         committed_s: BEGIN.0 / 1000 - 60,
         subject: format!("Update {package}"),
@@ -101,7 +103,7 @@ pub fn desk<S: StateStore>(
         ready,
         released: Arc::new(released),
         incoming: incoming.path().to_owned(),
-        paces: ask_again_s.map(|ask_again_s| Paces { ask_again_s, log_pause_s: 30 }),
+        paces: ask_again_s.map(|ask_again_s| Paces { ask_again_s, log_pause_s: 30, renew_s: 7 }),
     })
 }
 
@@ -140,15 +142,26 @@ impl World {
     pub async fn runner(&self, name: &str, arch: Arch) -> Runner {
         let token = Token::from_random(*Digest::of(name.as_bytes()).hex().as_bytes().first_chunk().unwrap());
         add_runner(&self.store, &name.parse().unwrap(), arch, &token, self.now()).await.unwrap();
-        Runner { name: name.to_owned(), arch, token: token.reveal().to_owned(), router: self.router.clone() }
+        Runner {
+            name: name.to_owned(),
+            arch,
+            token: token.reveal().to_owned(),
+            router: self.router.clone(),
+            capacity: Capacity::default(),
+        }
     }
 
     /// Machines that share a token, and how each of them speaks.
     pub async fn shared(&self, name: &str, arch: Arch, own: [&str; 2]) -> [Runner; 2] {
         let token = Token::from_random(*Digest::of(name.as_bytes()).hex().as_bytes().first_chunk().unwrap());
         add_shared_runner(&self.store, &name.parse().unwrap(), arch, &token, self.now()).await.unwrap();
-        let speaks =
-            |own| Runner { name: format!("{name}.{own}"), arch, token: token.reveal().to_owned(), router: self.router.clone() };
+        let speaks = |own| Runner {
+            name: format!("{name}.{own}"),
+            arch,
+            token: token.reveal().to_owned(),
+            router: self.router.clone(),
+            capacity: Capacity::default(),
+        };
         own.map(speaks)
     }
 
@@ -213,6 +226,8 @@ pub struct Runner {
     pub arch: Arch,
     pub token: String,
     pub router: Router,
+    /// What its machine has.
+    pub capacity: Capacity,
 }
 
 impl Runner {
@@ -232,7 +247,8 @@ impl Runner {
     }
 
     pub async fn ask(&self, wait_s: u32) -> Answer {
-        self.post("lease", &Ask { runner: self.name.parse().unwrap(), arch: self.arch, wait_s }).await
+        self.post("lease", &Ask { runner: self.name.parse().unwrap(), arch: self.arch, wait_s, capacity: self.capacity.clone() })
+            .await
     }
 
     /// The offer that is there now, if there is one.
@@ -252,6 +268,17 @@ impl Runner {
 
     pub async fn renew(&self, holding: &Holding) -> Answer {
         self.post("renew", holding).await
+    }
+
+    /// Renews the lease of a task that has said nothing for so many seconds.
+    pub async fn renew_after(&self, holding: &Holding, silent_s: Option<u32>) -> Answer {
+        self.post("renew", &Renewal { holding: holding.clone(), silent_s }).await
+    }
+
+    /// Whether it learns when it renews that it is to hand the task back.
+    pub async fn is_told_to_hand_back(&self, holding: &Holding) -> bool {
+        let renewed: Renewed = serde_json::from_slice(&self.renew(holding).await.body).unwrap();
+        renewed.hand_back
     }
 
     pub async fn report(&self, holding: &Holding, outcome: Outcome) -> Answer {

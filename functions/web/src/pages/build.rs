@@ -23,7 +23,8 @@ pub(super) fn whole(build: &BuildView, base: &str, now: Timestamp) -> Markup {
 
 /// How far it is, in a sentence.
 fn sentence(build: &BuildView) -> Markup {
-    let running: Vec<String> = build.pipeline.iter().filter(|task| task.state == "running").map(|task| task.task.clone()).collect();
+    let running: Vec<String> =
+        build.pipeline.iter().filter(|task| matches!(task.state, "running" | "stalled")).map(|task| task.task.clone()).collect();
     html! {
         @match build.state {
             "running" => {
@@ -33,7 +34,7 @@ fn sentence(build: &BuildView) -> Markup {
             "signing" => { "All tasks are done; the packages are being signed." }
             "releasing" => { "The packages are signed and go into the repositories now." }
             "released" => { "Released after " (took(Some(build.duration_ms))) "." }
-            "passed" => { "All tasks passed after " (took(Some(build.duration_ms))) "; the platform releases nothing of them." }
+            "passed" => { "All tasks passed after " (took(Some(build.duration_ms))) "; " @if build.scratch { "it is a scratch build, and nothing of it is released." } @else { "the platform releases nothing of them." } }
             word => { "It " @match word { "excluded" => "was not to be built here", "cancelled" => "was cancelled", _ => "failed" } " after " (took(Some(build.duration_ms))) "." }
         }
     }

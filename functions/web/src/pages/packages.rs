@@ -43,6 +43,7 @@ pub(super) fn one(package: &PackageView, history: &Part<Happened>, now: Timestam
                 @if package.platforms.is_empty() { "every platform that builds the pushed branch" }
                 @for (n, platform) in package.platforms.iter().enumerate() { @if n > 0 { ", " } (named("platforms", platform.as_str())) }
             }
+            dt { "Project" } dd { (package.project) @if package.priority != Default::default() { ", " (package.priority) } }
             dt { "Registered" } dd { (moment(package.registered)) }
         }
         @if !package.latest.is_empty() {

@@ -1,9 +1,10 @@
 //! What is done to a build, as a table of steps by architectures, and why it did not work out.
 
-use crate::layout::{state, took};
+use crate::layout::{moment, state, took};
 use crate::view::{AttemptView, BuildView, TaskKind, TaskView};
 use maud::{Markup, html};
 use millrace_core::Arch;
+use millrace_core::cause::Cause;
 use millrace_core::task::Blame;
 
 /// The table.
@@ -68,7 +69,9 @@ fn cell(build: &BuildView, task: &TaskView, across: usize) -> Markup {
             }
             // What went wrong stands above the table, whole.
             @if let Some(reason) = task.reason.as_ref().filter(|_| !task.is_trouble()) { div.why { (reason) } }
-            @else if task.ready { div.why { "waits for a runner" @if let Some(arch) = task.arch { " on " (arch) } } }
+            @else if task.ready { div.why { a href="/queue" { "waits for a runner" } @if let Some(arch) = task.arch { " on " (arch) } } }
+            @if let Some(silent) = task.silent_since { div.why { "nothing printed since " (moment(silent)) } }
+            @if let Some(last) = task.retried.last() { div.why { "done again for " bdi { (last.by) } } }
             @if let Some(order) = task.order { div.why { "order " code { (order) } } }
             @if task.attempts.len() > 1 { ol.attempts { @for attempt in &task.attempts { (attempt_item(build, task, attempt)) } } }
         }
@@ -119,8 +122,20 @@ fn one_trouble(build: &BuildView, task: &TaskView) -> Markup {
             strong { (task.task) " " @if task.kind == TaskKind::Task { (task.state) } @else { "was refused" } }
             @if let Some(attempt) = task.attempts.last() { ", " a href=(log_page(build, task, attempt)) { "its log" } }
         }
+        @if let Some(cause) = &task.cause { (cause_line(build, task, cause)) }
         pre { (task.reason.as_deref().unwrap_or_default()) }
         @if let Some(blame) = task.blame { p.why { (who(blame)) } }
+    }
+}
+
+/// What kind of trouble it was, with a link to the line that says so.
+fn cause_line(build: &BuildView, task: &TaskView, cause: &Cause) -> Markup {
+    html! {
+        p {
+            "Probably " strong { (cause.kind.words()) } ": "
+            @if let Some(attempt) = task.attempts.last() { a href={ (log_page(build, task, attempt)) "#L" (cause.line) } { "line " (cause.line) } " says " }
+            code { (cause.text) }
+        }
     }
 }
 

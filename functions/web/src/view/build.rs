@@ -4,9 +4,10 @@ use super::pipeline::{TaskView, pipeline};
 use super::{rfc3339, rfc3339_or_null, segment};
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::push::Commit;
+use millrace_core::queue::Priority;
 use millrace_core::rpm::Kind;
 use millrace_core::task::{Artifact, TaskId};
-use millrace_core::{BuildId, Digest, PackageName, PlatformName, PushId, Timestamp};
+use millrace_core::{BuildId, Digest, PackageName, PlatformName, ProjectName, PushId, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -33,6 +34,12 @@ pub struct BuildView {
     pub state: &'static str,
     /// Why, where that is not plain from the state.
     pub reason: Option<String>,
+    /// Whose it is, when it waits with others.
+    pub project: ProjectName,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Whether it is only to be seen whether it builds, and nothing of it is released.
+    pub scratch: bool,
     /// When it was planned.
     #[serde(serialize_with = "rfc3339")]
     pub created: Timestamp,
@@ -87,6 +94,9 @@ impl BuildView {
             pusher: announced.pusher,
             state: build.word(),
             reason: reason(build),
+            project: build.rank.project.clone(),
+            priority: build.rank.priority,
+            scratch: announced.wish.scratch,
             created: build.created,
             ended: build.ended,
             duration_ms: build.ended.unwrap_or(now).since_ms(build.created),

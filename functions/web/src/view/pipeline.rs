@@ -2,6 +2,7 @@
 
 use super::{rfc3339, rfc3339_or_null};
 use millrace_core::build::{Build, End, Stage};
+use millrace_core::cause::Cause;
 use millrace_core::order::OrderId;
 use millrace_core::task::{Attempt, AttemptEnd, Blame, Task, TaskState};
 use millrace_core::{Arch, LeaseNumber, PluginName, RunnerName, Timestamp};
@@ -20,7 +21,7 @@ pub struct TaskView {
     pub arch: Option<Arch>,
     /// The plugin that does it.
     pub plugin: Option<PluginName>,
-    /// `waiting`, `paused` (after passing trouble), `running`, `passed`, `excluded`, `failed`, `quarantined` or `dropped`.
+    /// `waiting`, `paused` (after passing trouble), `running`, `stalled` (it runs and says nothing), `passed`, `excluded`, `failed`, `quarantined` or `dropped`.
     pub state: &'static str,
     /// Whether it waits for nothing but a runner.
     pub ready: bool,
@@ -28,6 +29,13 @@ pub struct TaskView {
     pub reason: Option<String>,
     /// Who must act where it failed: `package`, `configuration`, `environment` or `plugin`.
     pub blame: Option<Blame>,
+    /// What kind of trouble it had, and the line of its log that says so.
+    pub cause: Option<Cause>,
+    /// Since when it has said nothing, where it runs and that is long.
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub silent_since: Option<Timestamp>,
+    /// When somebody wanted it done again, and who.
+    pub retried: Vec<RetriedView>,
     /// The order to the signer or the releaser, while the build's record has it.
     pub order: Option<OrderId>,
     /// Number of its latest attempt.
@@ -38,6 +46,16 @@ pub struct TaskView {
     pub duration_ms: Option<u64>,
     /// All of them, in order; the one that runs is the last.
     pub attempts: Vec<AttemptView>,
+}
+
+/// "Do it again."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RetriedView {
+    /// Who said so.
+    pub by: String,
+    /// When.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: Timestamp,
 }
 
 /// Who does it.
@@ -101,6 +119,9 @@ impl TaskView {
             ready: build.ready().any(|ready| *ready == task.id),
             reason: task.reason().map(str::to_owned),
             blame: blame(task),
+            cause: task.cause().cloned(),
+            silent_since: task.lease().and_then(|lease| lease.silent_since),
+            retried: task.retried.iter().map(|retried| RetriedView { by: retried.by.clone(), at: retried.at }).collect(),
             order: None,
             attempt: latest.map(|attempt| attempt.number),
             runner: latest.map(|attempt| attempt.runner.clone()),
@@ -120,6 +141,9 @@ impl TaskView {
             ready: false,
             reason,
             blame: None,
+            cause: None,
+            silent_since: None,
+            retried: Vec::new(),
             order,
             attempt: None,
             runner: None,
@@ -170,9 +194,12 @@ fn attempts(build: &Build, task: &Task, now: Timestamp) -> Vec<AttemptView> {
     task.attempts.iter().map(past).chain(present).collect()
 }
 
-/// How an attempt ended. A verdict ends the task as well, so the task knows which one it was.
+/// How an attempt ended. A verdict ends the task as well, so the task knows which one it was; one after which it was done again can only
+/// have been that it failed.
 fn ending(attempt: &Attempt, task: &Task) -> (&'static str, Option<String>) {
+    let is_last = task.is_settled() && task.latest_number() == Some(attempt.number);
     match &attempt.end {
+        AttemptEnd::Answered if !is_last => ("failed", None),
         AttemptEnd::Answered => (task.word(), None),
         AttemptEnd::Troubled { reason } => ("troubled", Some(reason.clone())),
         AttemptEnd::Lost => ("lost", None),

@@ -2,7 +2,8 @@
 
 use super::{BuildView, rfc3339};
 use millrace_core::push::{Commit, Package, PushRecord, PushState};
-use millrace_core::{BuildId, PackageName, PlatformName, PushId, Timestamp};
+use millrace_core::queue::Priority;
+use millrace_core::{BuildId, PackageName, PlatformName, ProjectName, PushId, Timestamp};
 use serde::Serialize;
 
 /// A push.
@@ -60,6 +61,10 @@ pub struct PackageView {
     pub name: PackageName,
     /// Where its commits are fetched from.
     pub clone_url: String,
+    /// With which others it shares the runners.
+    pub project: ProjectName,
+    /// How urgent its builds are.
+    pub priority: Priority,
     /// Where it is built; empty for every platform.
     pub platforms: Vec<PlatformName>,
     /// When it was registered.
@@ -79,7 +84,15 @@ impl PackageView {
             }
         }
         latest.sort_by(|one, other| one.platform.cmp(&other.platform));
-        let Package { name, clone_url, platforms, registered } = package.clone();
-        Self { name, clone_url: super::platform::without_password(&clone_url), platforms, registered, latest }
+        let Package { name, clone_url, platforms, registered, project, priority } = package.clone();
+        Self {
+            name,
+            project: project.unwrap_or_else(|| ProjectName::of_clone_url(&clone_url)),
+            priority: priority.unwrap_or_default(),
+            clone_url: super::platform::without_password(&clone_url),
+            platforms,
+            registered,
+            latest,
+        }
     }
 }

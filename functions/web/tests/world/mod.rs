@@ -6,7 +6,7 @@ use millrace_core::log::{Chunk, LogIndex};
 use millrace_core::order::{Effect, SignedFile};
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform};
-use millrace_core::push::{Announced, Commit, Package, Push, PushRecord, PushState};
+use millrace_core::push::{Announced, Commit, Package, Push, PushRecord, PushState, Wish};
 use millrace_core::rpm::Rpm;
 use millrace_core::task::{Artifact, Blame, Failure, LEASE_MS, Outcome};
 use millrace_core::{Digest, LeaseNumber, PushId, RunnerName, Timestamp};
@@ -80,6 +80,7 @@ pub fn announced(package: &str, minutes_ago: u64) -> Announced {
         commit: Commit::new(&Digest::of(format!("{package}{minutes_ago}").as_bytes()).hex()[..40]).unwrap(),
         pusher: "dana".to_owned(),
         received,
+        wish: Wish::default(),
     }
 }
 
@@ -154,7 +155,7 @@ impl Told {
 
     pub fn fails(self, task: &str, ms: u64, blame: Blame, reason: &str) -> Self {
         let lease = self.build.task(&task.parse().unwrap()).unwrap().next_number().0;
-        let outcome = Outcome::Failed(Failure { blame, reason: reason.to_owned() });
+        let outcome = Outcome::Failed(Failure::new(blame, reason));
         self.take(task, "intel-1").after(ms).report(task, lease, outcome)
     }
 
@@ -315,7 +316,7 @@ impl World {
         let kept = write(Table::Push, announced.id.as_str(), Expect::Absent, record, push_marks(record)).unwrap();
         self.store.save(Save { writes: vec![kept], effects: Vec::new() }).await.unwrap();
         let Announced { package: name, clone_url, received: registered, .. } = announced.clone();
-        let package = Package { name, clone_url, platforms: Vec::new(), registered };
+        let package = Package::new(name, clone_url, Vec::new(), registered);
         // A package that was pushed to before is registered already.
         let _ = put(&self.store, Table::Package, package.name.as_str(), Expect::Absent, &package, Vec::new()).await;
     }

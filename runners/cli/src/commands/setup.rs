@@ -1,29 +1,26 @@
 //! Commands that tell the line what to build, where and by whom.
 
 use super::NotThere;
-use crate::arguments::{Package, Platform, Plugin, Runner};
+use crate::arguments::{Package, Platform, Plugin};
 use crate::output::Output;
-use crate::state::{Folder, now, random};
+use crate::state::{Folder, now};
 use crate::store::Store;
-use crate::up::{sandbox_is_to_be_had, told_to_stop, worker_config};
 use anyhow::{Context, Result, bail};
+use millrace_core::PluginName;
 use millrace_core::platform::Platform as PlatformData;
 use millrace_core::push::Package as PackageData;
-use millrace_core::{PluginName, RunnerName};
-use millrace_orchestrator::{Registered, Runner as RunnerData, Token, add_runner, add_shared_runner, remove_runner};
+use millrace_orchestrator::Registered;
 use millrace_releaser::Seal as _;
 use millrace_store::records::{all, get, replace};
 use millrace_store::{BlobStore, Table};
 use serde_json::json;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) async fn package(folder: &Folder, output: Output, command: Package) -> Result<()> {
     let store = folder.store().await?;
     match command {
-        Package::Add { name, clone_url, platforms } => {
-            let package = PackageData { name, clone_url, platforms, registered: now() };
+        Package::Add { name, clone_url, platforms, project, priority } => {
+            let package = PackageData { project, priority, ..PackageData::new(name, clone_url, platforms, now()) };
             millrace_listener::register(&store, package.clone()).await?;
             output.one(&package, |package| format!("{} is built from {} from now on", package.name, package.clone_url))
         }
@@ -76,74 +73,6 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
             output.one(&platform, |platform| serde_json::to_string_pretty(platform).unwrap_or_default())
         }
     }
-}
-
-pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> Result<()> {
-    let store = folder.store().await?;
-    match command {
-        Runner::Add { name, arch, url, shared } => {
-            let token = Token::from_random(random()?);
-            let name = match name {
-                Some(name) => name,
-                None => RunnerName::new(&format!("{arch}-{:04x}", u16::from_be_bytes([random()?[0], random()?[1]])))?,
-            };
-            let as_itself = if shared {
-                add_shared_runner(&store, &name, arch, &token, now()).await?;
-                format!("{name}.$(uname -n)")
-            } else {
-                add_runner(&store, &name, arch, &token, now()).await?;
-                name.to_string()
-            };
-            let line = format!("printf %s {} | sudo millrace runner run {as_itself} --url {url} --token-file -", token.reveal());
-            output.one(&json!({"runner": name, "arch": arch, "token": token.reveal(), "line": line}), |_| {
-                let where_to = if shared { format!("each {arch} machine") } else { format!("the {arch} machine") };
-                format!("On {where_to}, once (the token is not shown again):\n\n  {line}")
-            })
-        }
-        Runner::List => {
-            let runners: Vec<RunnerData> = all(&store, Table::Runner).await?;
-            let values: Vec<_> = runners
-                .iter()
-                .map(|runner| json!({"runner": runner.name, "arch": runner.arch, "added": runner.added.rfc3339()}))
-                .collect();
-            output.list(&values, "no runners yet: `millrace up` brings its own, `millrace runner add` lets others in", |runner| {
-                format!(
-                    "{:<24} {:<8} since {}",
-                    runner["runner"].as_str().unwrap_or(""),
-                    runner["arch"].as_str().unwrap_or(""),
-                    runner["added"].as_str().unwrap_or("")
-                )
-            })
-        }
-        Runner::Remove { name } => {
-            if !remove_runner(&store, &name).await? {
-                bail!(NotThere(format!("no runner `{name}`: `millrace runner list`")));
-            }
-            output.one(&json!({"removed": name}), |_| format!("runner {name} is no longer let in"))
-        }
-        Runner::Run { .. } => Ok(()),
-    }
-}
-
-pub(super) async fn be_a_runner(folder: &Folder, name: RunnerName, url: &str, token_file: &Path, spot: bool) -> Result<()> {
-    sandbox_is_to_be_had()?;
-    let token = match token_file.to_str() {
-        Some("-") => std::io::read_to_string(std::io::stdin())?,
-        _ => std::fs::read_to_string(token_file).with_context(|| token_file.display().to_string())?,
-    };
-    let config = worker_config(url, token.trim(), name, crate::up::own_arch()?, &folder.folder("runner")?)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stop);
-    tokio::spawn(async move {
-        told_to_stop().await;
-        told.store(true, Ordering::Relaxed);
-    });
-    if spot {
-        let noticed = Arc::clone(&stop);
-        tokio::task::spawn_blocking(move || millrace_host::notice::watch(&noticed));
-    }
-    tokio::task::spawn_blocking(move || millrace_host::worker::run(config, stop)).await??;
-    Ok(())
 }
 
 pub(super) async fn plugin(folder: &Folder, output: Output, command: Plugin) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Commands that start, follow and stop builds.
 
 use super::{Ending, NotThere};
-use crate::arguments::{Build as BuildOptions, Builds, Logs, Watch, is_whole};
+use crate::arguments::{Build as BuildOptions, Builds, Logs, Watch, Wishes, is_whole};
 use crate::output::{Output, span};
 use crate::state::{Folder, now, random};
 use crate::store::Store;
@@ -9,7 +9,7 @@ use crate::watch;
 use anyhow::{Context, Result, bail};
 use millrace_core::build::{Build, Event};
 use millrace_core::order::Effect;
-use millrace_core::push::{Announced, Commit, Package, PushRecord, PushState};
+use millrace_core::push::{Announced, Commit, Package, PushRecord, PushState, Wish};
 use millrace_core::task::TaskId;
 use millrace_core::{BuildId, PushId};
 use millrace_store::builds::{BUILDS, PUSHES, load_build, load_push, package_index, push_marks};
@@ -25,7 +25,7 @@ const LOOKED_THROUGH: usize = 1000;
 /// How long `watch --commit` waits for the line to hear of the commit.
 const HEAR_MAX: Duration = Duration::from_secs(60);
 
-pub(super) async fn build(folder: &Folder, output: Output, options: &BuildOptions) -> Result<Ending> {
+pub(super) async fn build(folder: &Folder, output: Output, options: BuildOptions) -> Result<Ending> {
     let store = folder.store().await?;
     let name = options.package.as_str();
     let package: Option<(Package, _)> = get(&store, Table::Package, name).await?;
@@ -34,16 +34,49 @@ pub(super) async fn build(folder: &Folder, output: Output, options: &BuildOption
     let wanted = options.reference.clone();
     let url = package.clone_url.clone();
     let (reference, commit) = tokio::task::spawn_blocking(move || remote_reference(&url, wanted.as_deref())).await??;
+    let wish = wish(options.wishes);
+    let commit = options.commit.unwrap_or(commit);
+    let (package, clone_url) = (package.name, package.clone_url);
+    let announced = Announced { id: fresh_id()?, package, clone_url, reference, commit, pusher: whoever(), received: now(), wish };
+    wish_for(&store, output, announced, options.watch).await
+}
+
+/// Builds again what a build was made from.
+pub(super) async fn clone(folder: &Folder, output: Output, build: &str, wishes: Wishes, watch: bool) -> Result<Ending> {
+    let store = folder.store().await?;
+    let build = find(&store, build).await?;
+    let mut wish = wish(wishes);
+    if wish.platforms.is_empty() {
+        wish.platforms.push(build.platform.name.clone());
+    }
+    // What was otherwise than usual with the first is so with the second, where nobody says something else.
+    let before = build.push.announced.wish.clone();
+    wish.priority = wish.priority.or(before.priority);
+    wish.macros = before.macros.into_iter().chain(wish.macros).collect();
+    if wish.architectures.is_empty() {
+        wish.architectures = before.architectures;
+    }
+    let announced = Announced { id: fresh_id()?, pusher: whoever(), received: now(), wish, ..build.push.announced };
+    wish_for(&store, output, announced, watch).await
+}
+
+fn wish(Wishes { priority, platforms, architectures, macros, scratch }: Wishes) -> Wish {
+    Wish { priority, platforms, architectures, macros: macros.into_iter().collect(), scratch }
+}
+
+/// The id of a push that no forge has heard of.
+fn fresh_id() -> Result<PushId> {
     let number: String = random()?[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    let id = PushId::of_delivery("command line", &number);
-    let pusher = whoever();
-    let announced =
-        Announced { id, package: package.name, clone_url: package.clone_url, reference, commit, pusher, received: now() };
-    announce(&store, &announced).await?;
+    Ok(PushId::of_delivery("command line", &number))
+}
+
+/// Announces a push, says so, and follows it where that is wanted.
+async fn wish_for(store: &Store, output: Output, announced: Announced, watch: bool) -> Result<Ending> {
+    announce(store, &announced).await?;
     output.one(&serde_json::json!({"push": announced.id, "commit": announced.commit, "reference": announced.reference}), |_| {
         format!("push {}: {} at {} ({})", announced.id, announced.package, announced.commit.short(), announced.reference)
     })?;
-    if options.watch { ended(watch::push(&store, output, &announced.id).await?) } else { Ok(Ending::Done) }
+    if watch { ended(watch::push(store, output, &announced.id).await?) } else { Ok(Ending::Done) }
 }
 
 /// Writes a push down as a webhook would, with the wish to fetch it.

@@ -9,10 +9,10 @@ use crate::engine::Interrupt;
 use crate::folder::FolderError;
 use crate::header;
 use crate::job::Job;
-use crate::stop::Why;
+use crate::stop::{Stop, Why};
 use millrace_core::Digest;
 use millrace_core::task::Artifact;
-use std::io::Seek;
+use std::io::{self, Read, Seek, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 impl Host for Job {
@@ -64,6 +64,36 @@ impl From<FolderError> for Unpublished {
     }
 }
 
+/// A file on its way in or out, which breaks off as soon as the task is given up: a large one takes minutes.
+struct Until<'a, F> {
+    stop: &'a Stop,
+    end: F,
+}
+
+impl<F> Until<'_, F> {
+    fn unless_given_up(&self) -> io::Result<()> {
+        if self.stop.is_raised() { Err(io::Error::other("the task was given up")) } else { Ok(()) }
+    }
+}
+
+impl<F: Read> Read for Until<'_, F> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.unless_given_up()?;
+        self.end.read(bytes)
+    }
+}
+
+impl<F: Write> Write for Until<'_, F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unless_given_up()?;
+        self.end.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.end.flush()
+    }
+}
+
 impl Job {
     fn download(&self, digest: &Digest, size: u64, path: &str) -> Result<(), Trouble> {
         if let Some((above, _)) = path.rsplit_once('/') {
@@ -75,7 +105,7 @@ impl Job {
         let fetch = || {
             file.set_len(0)?;
             file.rewind()?;
-            self.machine.desk.download(digest, &mut file).map(drop)
+            self.machine.desk.download(digest, &mut Until { stop: &self.stop, end: &mut file }).map(drop)
         };
         patiently(self.time_left(), self.stop.flag(), fetch).map_err(Trouble::Desk)?;
         // Packages keep the times of their files; that of a download would be another one every time.
@@ -94,7 +124,7 @@ impl Job {
         let file = self.folder.file(path)?;
         let send = || {
             (&file).rewind()?;
-            self.machine.desk.upload(&self.holding, &digest, size, &file)
+            self.machine.desk.upload(&self.holding, &digest, size, &mut Until { stop: &self.stop, end: &file })
         };
         patiently(self.time_left(), self.stop.flag(), send).map_err(Unpublished::Desk)?;
         let artifact = Artifact { name: name.clone(), digest, size, rpm };
@@ -106,6 +136,7 @@ impl Job {
     /// Ends the plugin, since the line does not do its part.
     fn interrupted(&self, error: &DeskError) -> wasmtime::Error {
         match error {
+            _ if self.stop.is_raised() => wasmtime::Error::new(Interrupt::Stopped),
             DeskError::GivenUp => wasmtime::Error::new(Interrupt::Stopped),
             DeskError::LeaseLost(reason) => {
                 self.stop.raise(Why::LeaseLost(reason.clone()));

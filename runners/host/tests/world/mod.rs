@@ -112,7 +112,7 @@ async fn renew(State(line): State<Shared>, Json(_): Json<Holding>) -> Response {
         return response;
     }
     line.lock().unwrap().renewed += 1;
-    Json(Renewed { until: Timestamp(60_000), now: Timestamp(0) }).into_response()
+    Json(Renewed { until: Timestamp(60_000), now: Timestamp(0), hand_back: false }).into_response()
 }
 
 #[derive(Deserialize)]
@@ -208,8 +208,8 @@ pub fn work(plugin: &Digest, what: &str) -> Work {
 
 pub fn offer(work: Work) -> Offer {
     let runner = RunnerName::new("r1").unwrap();
-    let lease = Lease { number: LeaseNumber(1), runner, since: Timestamp(0), until: Timestamp(60_000) };
-    Offer { lease, now: Timestamp(0), work }
+    let lease = Lease { number: LeaseNumber(1), runner, since: Timestamp(0), until: Timestamp(60_000), silent_since: None };
+    Offer { lease, now: Timestamp(0), work, renew_s: None }
 }
 
 /// A line that has the guest, its input, and this one task to do.
@@ -228,6 +228,7 @@ pub fn config(url: &str, state: &FilePath) -> WorkerConfig {
         arch: Arch::X86_64,
         state: state.to_owned(),
         launcher: PathBuf::from("/nowhere/launcher"),
+        features: Default::default(),
     }
 }
 

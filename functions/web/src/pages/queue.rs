@@ -1,0 +1,65 @@
+//! The page of what waits, and of the machines that it waits for.
+
+use crate::layout::{named, since, state};
+use crate::view::{MachineView, WaitingView, bytes};
+use maud::{Markup, html};
+use millrace_core::Timestamp;
+
+pub(super) fn whole(waiting: &[WaitingView], machines: &[MachineView], now: Timestamp) -> Markup {
+    html! {
+        h1 { "Queue" }
+        @if waiting.is_empty() { p.empty { "No task waits for a runner." } }
+        @else {
+            p { "In the order in which they are taken: the most urgent first, then of the project that has the least running, then the oldest." }
+            div.wide { table.list {
+                thead { tr {
+                    th scope="col" { "Task" } th scope="col" { "Package" } th scope="col" { "Project" } th scope="col" { "There since" }
+                    th scope="col" { "Waits for" }
+                } }
+                tbody { @for task in waiting { (waiting_row(task, now)) } }
+            } }
+        }
+        h2 { "Runners" }
+        @if machines.is_empty() { p.empty { "No runner has asked for work yet. Run " code { "millrace runner add" } " to let one in." } }
+        @else {
+            div.wide { table.list {
+                thead { tr {
+                    th scope="col" { "Runner" } th scope="col" { "State" } th scope="col" { "Builds for" } th.number scope="col" { "Memory" }
+                    th.number scope="col" { "Free disk" } th scope="col" { "Asked for work" }
+                } }
+                tbody { @for machine in machines { (machine_row(machine, now)) } }
+            } }
+        }
+    }
+}
+
+fn waiting_row(task: &WaitingView, now: Timestamp) -> Markup {
+    html! {
+        tr {
+            th scope="row" { a href={ "/builds/" (task.build) } { (task.task) } }
+            td { (named("packages", task.package.as_str())) " on " (named("platforms", task.platform.as_str())) }
+            td { (task.project) @if task.priority != Default::default() { ", " (task.priority) } }
+            td { (since(task.since, now)) }
+            td { (task.words) }
+        }
+    }
+}
+
+fn machine_row(machine: &MachineView, now: Timestamp) -> Markup {
+    let arches: Vec<&str> = machine.architectures.iter().map(|arch| arch.as_str()).collect();
+    let features: Vec<&str> = machine.features.iter().map(|feature| feature.as_str()).collect();
+    html! {
+        tr {
+            th scope="row" { (machine.runner) }
+            td {
+                (state(machine.state))
+                @if let (Some(build), Some(task)) = (&machine.build, &machine.task) { " on " a href={ "/builds/" (build) } { (task) } }
+                @if let Some(reserved) = &machine.reserved { div.why { "kept for " (reserved) } }
+            }
+            td { (arches.join(", ")) @if !features.is_empty() { div.why { "has " (features.join(", ")) } } }
+            td.number { (bytes(machine.memory_bytes)) }
+            td.number { (bytes(machine.disk_bytes)) }
+            td { (since(machine.asked, now)) }
+        }
+    }
+}

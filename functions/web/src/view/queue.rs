@@ -1,0 +1,114 @@
+//! What waits, and the machines that it waits for, as they are shown.
+
+use super::{rfc3339, span};
+use millrace_core::queue::{Priority, Wait};
+use millrace_core::task::TaskId;
+use millrace_core::{Arch, BuildId, FeatureName, PackageName, PlatformName, ProjectName, RunnerName, Timestamp};
+use millrace_store::queue::{Machine, Outlook};
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// A task that could be done, and what it waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WaitingView {
+    /// Of which build.
+    pub build: BuildId,
+    /// Which.
+    pub task: TaskId,
+    /// The package.
+    pub package: PackageName,
+    /// Where it is built.
+    pub platform: PlatformName,
+    /// Whose it is.
+    pub project: ProjectName,
+    /// How urgent.
+    pub priority: Priority,
+    /// Since when its build is there.
+    #[serde(serialize_with = "rfc3339")]
+    pub since: Timestamp,
+    /// What it waits for: `nothing`, `turn` or `host`, and how long that will be as far as that can be said.
+    pub wait: Wait,
+    /// The same as a sentence.
+    pub words: String,
+}
+
+impl WaitingView {
+    /// What is shown of a task.
+    pub fn of(outlook: Outlook) -> Self {
+        let Outlook { queued, package, platform, forecast } = outlook;
+        Self {
+            words: words(&forecast.wait),
+            build: queued.build,
+            task: queued.task,
+            package,
+            platform,
+            project: queued.rank.project,
+            priority: queued.rank.priority,
+            since: queued.since,
+            wait: forecast.wait,
+        }
+    }
+}
+
+fn words(wait: &Wait) -> String {
+    match wait {
+        Wait::Nothing => "a runner is free, and takes it when it asks next".to_owned(),
+        Wait::Turn { ms, ahead, hosts } => {
+            let ahead = if *ahead == 1 { "1 task is".to_owned() } else { format!("{ahead} tasks are") };
+            let hosts = if *hosts == 1 { "1 runner".to_owned() } else { format!("{hosts} runners") };
+            format!("about {}: {ahead} ahead, for {hosts}", span(*ms))
+        }
+        Wait::Host { reason } => reason.clone(),
+    }
+}
+
+/// A machine that asks, or asked, for work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MachineView {
+    /// Who.
+    pub runner: RunnerName,
+    /// `working`, `waiting`, or `away` where it was not heard of for some minutes.
+    pub state: &'static str,
+    /// What it builds for, its own first.
+    pub architectures: Vec<Arch>,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+    /// Free disk, in bytes.
+    pub disk_bytes: u64,
+    /// What not every machine has.
+    pub features: BTreeSet<FeatureName>,
+    /// What it is kept for, where that is not everything.
+    pub reserved: Option<String>,
+    /// The build that it works on.
+    pub build: Option<BuildId>,
+    /// And the task.
+    pub task: Option<TaskId>,
+    /// When it asked for work last, give or take a minute.
+    #[serde(serialize_with = "rfc3339")]
+    pub asked: Timestamp,
+}
+
+impl MachineView {
+    /// What is shown of a machine.
+    pub fn of(machine: Machine) -> Self {
+        let (build, task) = machine.at.unzip();
+        let state = match (&build, machine.is_there) {
+            (Some(_), _) => "working",
+            (None, true) => "waiting",
+            (None, false) => "away",
+        };
+        let seen = machine.seen;
+        Self {
+            runner: seen.name,
+            state,
+            architectures: seen.arches,
+            memory_bytes: seen.capacity.memory_bytes,
+            disk_bytes: seen.capacity.disk_bytes,
+            features: seen.capacity.features,
+            reserved: seen.reserved.words(),
+            build,
+            task,
+            asked: seen.at,
+        }
+    }
+}

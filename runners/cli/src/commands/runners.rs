@@ -1,0 +1,161 @@
+//! Commands about those who build: let them in, look at them, let them leave, be one.
+
+use super::NotThere;
+use crate::arguments::Runner;
+use crate::output::Output;
+use crate::state::{Folder, now, random};
+use crate::store::Store;
+use crate::up::{sandbox_is_to_be_had, told_to_stop, worker_config};
+use anyhow::{Context, Result, bail};
+use millrace_core::queue::Reserved;
+use millrace_core::{Arch, RunnerName};
+use millrace_host::worker::WorkerConfig;
+use millrace_orchestrator::{
+    Leaving, Runner as RunnerData, Token, add_runner, add_shared_runner, drain_runner, remove_runner, reserve_runner, resume_runner,
+};
+use millrace_store::Table;
+use millrace_store::queue::machines;
+use millrace_store::records::all;
+use millrace_web::view::{MachineView, bytes};
+use serde::Serialize;
+use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> Result<()> {
+    if let Runner::Run { name, url, token_file, spot, features } = command {
+        let token = token(&token_file)?;
+        let config = worker_config(&url, &token, name, crate::up::own_arch()?, &folder.folder("runner")?)?;
+        return be_a_runner(WorkerConfig { features: features.into_iter().collect(), ..config }, spot).await;
+    }
+    let store = folder.store().await?;
+    let unknown = |name: &RunnerName| NotThere(format!("no runner `{name}`: `millrace runner list`"));
+    match command {
+        Runner::Add { name, arch, url, shared } => add(&store, output, name, arch, &url, shared).await,
+        Runner::List => list(&store, output).await,
+        Runner::Remove { name } => {
+            if !remove_runner(&store, &name).await? {
+                bail!(unknown(&name));
+            }
+            output.one(&json!({"removed": name}), |_| format!("runner {name} is no longer let in"))
+        }
+        Runner::Drain { name, hand_back } => {
+            if !drain_runner(&store, &name, hand_back).await? {
+                bail!(unknown(&name));
+            }
+            let first = if hand_back { "hands back what it works on" } else { "finishes what it works on" };
+            output.one(&json!({"draining": name, "hand_back": hand_back}), |_| {
+                format!("runner {name} {first}, and leaves; `millrace runner resume {name}` lets it come back")
+            })
+        }
+        Runner::Resume { name } => {
+            if !resume_runner(&store, &name).await? {
+                bail!(unknown(&name));
+            }
+            output.one(&json!({"resumed": name}), |_| format!("runner {name} may stay, and come back"))
+        }
+        Runner::Reserve { name, own_arch, projects, at_least } => {
+            let reserved = Reserved { own_arch, projects, at_least };
+            if !reserve_runner(&store, &name, &reserved).await? {
+                bail!(unknown(&name));
+            }
+            output.one(&json!({"runner": name, "reserved": reserved}), |_| match reserved.words() {
+                Some(words) => format!("runner {name} is kept for {words}"),
+                None => format!("runner {name} is there for everything that it can do"),
+            })
+        }
+        Runner::Run { .. } => Ok(()),
+    }
+}
+
+async fn add(store: &Store, output: Output, name: Option<RunnerName>, arch: Arch, url: &str, shared: bool) -> Result<()> {
+    let token = Token::from_random(random()?);
+    let name = match name {
+        Some(name) => name,
+        None => RunnerName::new(&format!("{arch}-{:04x}", u16::from_be_bytes([random()?[0], random()?[1]])))?,
+    };
+    let as_itself = if shared {
+        add_shared_runner(store, &name, arch, &token, now()).await?;
+        format!("{name}.$(uname -n)")
+    } else {
+        add_runner(store, &name, arch, &token, now()).await?;
+        name.to_string()
+    };
+    let line = format!("printf %s {} | sudo millrace runner run {as_itself} --url {url} --token-file -", token.reveal());
+    output.one(&json!({"runner": name, "arch": arch, "token": token.reveal(), "line": line}), |_| {
+        let where_to = if shared { format!("each {arch} machine") } else { format!("the {arch} machine") };
+        format!("On {where_to}, once (the token is not shown again):\n\n  {line}")
+    })
+}
+
+/// A runner that may ask for work, and the machines that do so in its name.
+#[derive(Serialize)]
+struct Listed {
+    runner: RunnerName,
+    arch: Arch,
+    added: String,
+    shared: bool,
+    reserved: Option<String>,
+    leaving: Vec<Leaving>,
+    machines: Vec<MachineView>,
+}
+
+async fn list(store: &Store, output: Output) -> Result<()> {
+    let runners: Vec<RunnerData> = all(store, Table::Runner).await?;
+    let mut machines: Vec<MachineView> = machines(store, now()).await?.into_iter().map(MachineView::of).collect();
+    let listed = runners.into_iter().map(|runner| {
+        let own = machines.extract_if(.., |machine| runner.is(&machine.runner)).collect();
+        let added = runner.added.rfc3339();
+        let RunnerData { name: runner_name, arch, shared, leaving, reserved, .. } = runner;
+        Listed { runner: runner_name, arch, added, shared, reserved: reserved.words(), leaving, machines: own }
+    });
+    let listed: Vec<Listed> = listed.collect();
+    output.list(&listed, "no runners yet: `millrace up` brings its own, `millrace runner add` lets others in", |runner| {
+        let mut lines = vec![format!("{:<24} {:<8} since {}", runner.runner, runner.arch, runner.added)];
+        lines.extend(runner.reserved.iter().map(|reserved| format!("  kept for {reserved}")));
+        lines.extend(runner.leaving.iter().map(|leaving| format!("  {} is to leave", leaving.name)));
+        lines.extend(runner.machines.iter().map(of_machine));
+        lines.join("\n")
+    })
+}
+
+fn of_machine(machine: &MachineView) -> String {
+    let at = match (&machine.build, &machine.task) {
+        (Some(build), Some(task)) => format!(" on {task} of build {build}"),
+        _ => String::new(),
+    };
+    let (memory, disk) = (bytes(machine.memory_bytes), bytes(machine.disk_bytes));
+    let features: Vec<&str> = machine.features.iter().map(|feature| feature.as_str()).collect();
+    let has = if features.is_empty() { String::new() } else { format!(", {}", features.join(", ")) };
+    format!(
+        "  {} {}{at}; {memory} of memory, {disk} of disk free{has}; asked {}",
+        machine.runner,
+        machine.state,
+        machine.asked.rfc3339()
+    )
+}
+
+fn token(file: &Path) -> Result<String> {
+    let token = match file.to_str() {
+        Some("-") => std::io::read_to_string(std::io::stdin())?,
+        _ => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
+    };
+    Ok(token.trim().to_owned())
+}
+
+async fn be_a_runner(config: WorkerConfig, spot: bool) -> Result<()> {
+    sandbox_is_to_be_had()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    tokio::spawn(async move {
+        told_to_stop().await;
+        told.store(true, Ordering::Relaxed);
+    });
+    if spot {
+        let noticed = Arc::clone(&stop);
+        tokio::task::spawn_blocking(move || millrace_host::notice::watch(&noticed));
+    }
+    tokio::task::spawn_blocking(move || millrace_host::worker::run(config, stop)).await??;
+    Ok(())
+}
