@@ -89,7 +89,7 @@ impl Runner {
 
     /// Asks for work, without waiting for any.
     pub async fn ask(&self, desk: Router) -> (StatusCode, Option<Offer>) {
-        let ask = Ask { runner: self.name.parse().unwrap(), arch: self.arch, wait_s: 0 };
+        let ask = Ask { runner: self.name.parse().unwrap(), arch: self.arch, emulates: Vec::new(), wait_s: 0 };
         self.post(desk, "/runner/v1/lease", &ask).await
     }
 

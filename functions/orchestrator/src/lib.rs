@@ -17,5 +17,5 @@ mod trouble;
 pub use desk::{Desk, Paces, router};
 pub use plan::{PlanFailure, Registered, give_up, plan};
 pub use released::released_repository;
-pub use runners::{Runner, RunnerError, Token, add_runner, add_shared_runner, remove_runner};
+pub use runners::{Runner, RunnerError, Token, add_runner, add_shared_runner, let_in, remove_runner};
 pub use tick::tick;

@@ -21,9 +21,17 @@ pub struct Runner {
     /// this name, a dot, and something of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
+    /// Architectures that it may build for besides, by emulation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emulates: Vec<Arch>,
 }
 
 impl Runner {
+    /// A runner with this token, which builds for its own architecture alone.
+    pub fn new(name: &RunnerName, arch: Arch, token: &Token, now: Timestamp) -> Self {
+        Self { name: name.clone(), arch, token: token.digest(), added: now, shared: false, emulates: Vec::new() }
+    }
+
     /// Whether whoever has the token may call itself so.
     pub(crate) fn is(&self, name: &RunnerName) -> bool {
         if !self.shared {
@@ -88,7 +96,7 @@ pub async fn add_runner(
     token: &Token,
     now: Timestamp,
 ) -> Result<(), RunnerError> {
-    add(state, Runner { name: name.clone(), arch, token: token.digest(), added: now, shared: false }).await
+    let_in(state, Runner::new(name, arch, token, now)).await
 }
 
 /// Adds any number of runners that share this token, and call themselves by this name, a dot, and something of their own.
@@ -99,10 +107,11 @@ pub async fn add_shared_runner(
     token: &Token,
     now: Timestamp,
 ) -> Result<(), RunnerError> {
-    add(state, Runner { name: name.clone(), arch, token: token.digest(), added: now, shared: true }).await
+    let_in(state, Runner { shared: true, ..Runner::new(name, arch, token, now) }).await
 }
 
-async fn add(state: &impl StateStore, runner: Runner) -> Result<(), RunnerError> {
+/// Adds a runner as it is described.
+pub async fn let_in(state: &impl StateStore, runner: Runner) -> Result<(), RunnerError> {
     let name = &runner.name;
     let mark = Mark { index: by_token(&runner.token), sort: name.to_string() };
     let write = write(Table::Runner, name.as_str(), Expect::Absent, &runner, vec![mark]).map_err(SaveError::State)?;

@@ -123,10 +123,27 @@ pub struct Up {
     /// [default: `runner` in the state folder]
     #[arg(long, value_name = "FOLDER")]
     pub work: Option<PathBuf>,
+    /// How the runner here works.
+    #[command(flatten)]
+    pub manner: Manner,
     /// Where sources may be fetched from that are not in the lookaside store: a URL with {package}, {name}, {algorithm} and
     /// {digest}. May be given several times; tried in order.
     #[arg(long, value_name = "URL")]
     pub lookaside: Vec<String>,
+}
+
+/// How a runner works.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Manner {
+    /// Build for this architecture too, by emulation: qemu runs its programs, several times slower than a machine of their own
+    /// would, so that tasks of this machine's own architecture come first. May be given several times. It wants the package
+    /// qemu-user-static, and is refused at the start where the kernel does not run such programs.
+    #[arg(long, value_name = "ARCH")]
+    pub emulate: Vec<Arch>,
+    /// Write what the plugins ask for into this folder, a line a call: for each task a file BUILD-TASK-LEASE.calls, which nobody
+    /// removes. The same plugin on the same task comes to the same lines on every machine.
+    #[arg(long, value_name = "FOLDER")]
+    pub trace: Option<PathBuf>,
 }
 
 /// Build a package now.
@@ -304,6 +321,9 @@ pub enum Runner {
         /// name, a dot, and something of its own.
         #[arg(long, requires = "name")]
         shared: bool,
+        /// It may build for this architecture too, by emulation. May be given several times.
+        #[arg(long, value_name = "ARCH")]
+        emulate: Vec<Arch>,
     },
     /// List runners.
     List,
@@ -325,6 +345,9 @@ pub enum Runner {
         /// This machine is a spare one of EC2: when it is about to be taken back, hand back what is at hand and end.
         #[arg(long)]
         spot: bool,
+        /// How it works.
+        #[command(flatten)]
+        manner: Manner,
     },
 }
 

@@ -73,8 +73,9 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Ending> {
         Command::Platform(command) => setup::platform(&folder, output, command).await?,
         Command::Release(command) => release::release(&folder, output, command).await?,
         Command::Key(command) => keys::key(&folder, output, command).await?,
-        Command::Runner(Runner::Run { name, url, token_file, spot }) => {
-            setup::be_a_runner(&folder, name, &url, &token_file, spot).await?;
+        Command::Runner(Runner::Run { name, url, token_file, spot, manner }) => {
+            let told = setup::Told { name, url: &url, token_file: &token_file, spot, manner: &manner };
+            setup::be_a_runner(&folder, told).await?;
         }
         Command::Runner(command) => setup::runner(&folder, output, command).await?,
         Command::Plugin(command) => setup::plugin(&folder, output, command).await?,

@@ -1,7 +1,9 @@
 //! A runner: asks the line for work, does it, answers, and asks again.
 
+use crate::arch::Facts;
 use crate::desk::{Answer, DeskError, patiently, pause, wait};
-use crate::engine::{End, EngineError, Plugin, PluginLimits};
+use crate::emulation::{self, EmulationError};
+use crate::engine::{Code, End, EngineError, Plugin, PluginLimits};
 use crate::job::{GRACE, Job};
 use crate::log::TaskLog;
 use crate::machine::Machine;
@@ -44,10 +46,16 @@ pub struct WorkerConfig {
     pub runner: RunnerName,
     /// What it builds for.
     pub arch: Arch,
+    /// What it builds for besides, by emulation.
+    pub emulates: Vec<Arch>,
     /// A folder of its own, for roots, compiled plugins and the tasks at hand.
     pub state: PathBuf,
     /// The program that starts commands in the sandbox.
     pub launcher: PathBuf,
+    /// What plugins are compiled to.
+    pub code: Code,
+    /// A folder for what plugins ask for, a file a task; none where nobody wants to know.
+    pub traces: Option<PathBuf>,
 }
 
 /// Why a runner cannot run. A retry does not help; whoever set it up must act.
@@ -74,6 +82,9 @@ pub enum WorkerError {
     /// The sandbox cannot be built by an ordinary user.
     #[error("a runner needs root, which builds a sandbox around every command: start it with sudo, or the line with --no-runner")]
     NotRoot,
+    /// It shall emulate what it cannot.
+    #[error(transparent)]
+    Emulation(#[from] EmulationError),
     /// wasmtime does not work here.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -93,10 +104,11 @@ fn may_run_as(user: nix::unistd::Uid) -> Result<(), WorkerError> {
 
 /// Works until `stop` is set, then hands back the task at hand. Answers early only where nothing would ever come of it.
 pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerError> {
+    emulation::check(config.arch, &config.emulates)?;
     let _lock = lock(&config.state)?;
     let (tasks, left) = fresh_folder(&config.state.join("tasks"))?;
     let machine = Arc::new(Machine::new(&config, PluginLimits::default())?);
-    let worker = Arc::new(Worker { name: config.runner, tasks, machine, stop });
+    let worker = Arc::new(Worker { name: config.runner, emulates: config.emulates, tasks, machine, stop });
     left.iter().chain(&worker.machine.unbounded).for_each(|what| worker.say(what));
     let mut failed = 0;
     while !worker.stops() {
@@ -158,6 +170,7 @@ fn fresh_folder(folder: &Path) -> Result<(PathBuf, Vec<String>), WorkerError> {
 
 struct Worker {
     name: RunnerName,
+    emulates: Vec<Arch>,
     tasks: PathBuf,
     machine: Arc<Machine>,
     stop: Arc<AtomicBool>,
@@ -178,7 +191,8 @@ impl Worker {
         let (give, take) = channel();
         let worker = self.clone();
         std::thread::spawn(move || {
-            let ask = Ask { runner: worker.name.clone(), arch: worker.machine.arch, wait_s: WAIT_S_MAX };
+            let (arch, emulates) = (worker.machine.arch, worker.emulates.clone());
+            let ask = Ask { runner: worker.name.clone(), arch, emulates, wait_s: WAIT_S_MAX };
             if let Err(unheard) = give.send(worker.machine.desk.lease(&ask))
                 && let Ok(Answer::Work(offer)) = unheard.0
             {
@@ -208,6 +222,11 @@ impl Worker {
         let (ended, reported) = (AtomicBool::new(false), AtomicBool::new(false));
         if let Some(unbounded) = &self.machine.unbounded {
             log.line(unbounded);
+        }
+        let own = self.machine.arch;
+        if let Some(arch) = offer.work.arch.filter(|arch| *arch != own) {
+            let emulator = Facts::of(arch).emulator;
+            log.line(&format!("{arch} is emulated on {own}, by {emulator}: what runs in a root takes several times as long"));
         }
         let desk = &self.machine.desk;
         let end = began + Duration::from_secs(u64::from(offer.work.limits.time_s)) + GRACE;

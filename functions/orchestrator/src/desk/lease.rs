@@ -8,10 +8,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use millrace_core::Timestamp;
 use millrace_core::build::{Build, Event};
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX, Work};
 use millrace_core::task::TaskId;
-use millrace_core::{Arch, Timestamp};
 use millrace_store::builds::{held_index, ready_index, ready_task};
 use millrace_store::{BlobStore, StateError, StateStore, advance};
 use std::time::Duration;
@@ -35,8 +35,15 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
         let whom = if runner.shared { format!("runners {name}.SOMETHING") } else { format!("runner {name}") };
         return Err(Denied::Bad(format!("the token is for {whom} on {arch}, not for {} on {}", ask.runner, ask.arch)));
     }
+    if let Some(other) = ask.emulates.iter().find(|arch| !runner.emulates.contains(arch)) {
+        let (name, arch) = (&runner.name, runner.arch);
+        return Err(Denied::Bad(format!(
+            "the token of {name} is not for {other} by emulation: remove it, and make one with \
+             `millrace runner add {name} --arch {arch} --emulate {other}`"
+        )));
+    }
     // From here on it is the one machine that speaks, whoever else has the token.
-    let runner = Runner { name: ask.runner, ..runner };
+    let runner = Runner { name: ask.runner, emulates: ask.emulates, ..runner };
     forget_what_it_had(&desk, &runner).await?;
     if let Some(Paces { ask_again_s, .. }) = desk.paces {
         // Nothing else runs here every second: whoever asks is the clock.
@@ -71,11 +78,25 @@ async fn forget_what_it_had<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner
     Ok(())
 }
 
-/// Leases the oldest task that this runner may do. A build that cannot be read or saved is passed over.
+/// Leases the oldest task that this runner may do; one that it would have to emulate only where there is no other.
 async fn take_one<S: StateStore, B: BlobStore>(desk: &Desk<S, B>, runner: &Runner) -> Result<Option<Offer>, Denied> {
+    let native = vec![ready_index(Some(runner.arch)), ready_index(None)];
+    if let Some(offer) = take_from(desk, runner, &native).await? {
+        return Ok(Some(offer));
+    }
+    let emulated: Vec<String> = runner.emulates.iter().map(|arch| ready_index(Some(*arch))).collect();
+    take_from(desk, runner, &emulated).await
+}
+
+/// Leases the oldest task of these indexes. A build that cannot be read or saved is passed over.
+async fn take_from<S: StateStore, B: BlobStore>(
+    desk: &Desk<S, B>,
+    runner: &Runner,
+    indexes: &[String],
+) -> Result<Option<Offer>, Denied> {
     let mut after: Option<String> = None;
     loop {
-        let places = ready_places(&desk.state, runner.arch, after.as_deref()).await?;
+        let places = ready_places(&desk.state, indexes, after.as_deref()).await?;
         let mut troubled = false;
         for (build, task) in places.iter().filter_map(|place| ready_task(place)) {
             let now = (desk.clock)();
@@ -92,11 +113,11 @@ async fn take_one<S: StateStore, B: BlobStore>(desk: &Desk<S, B>, runner: &Runne
     }
 }
 
-/// Where ready tasks stand that a runner of this architecture may do, the oldest first.
-async fn ready_places(state: &impl StateStore, arch: Arch, after: Option<&str>) -> Result<Vec<String>, StateError> {
+/// Where the ready tasks of these indexes stand, the oldest first.
+async fn ready_places(state: &impl StateStore, indexes: &[String], after: Option<&str>) -> Result<Vec<String>, StateError> {
     let mut places = Vec::new();
-    for index in [ready_index(Some(arch)), ready_index(None)] {
-        places.extend(state.marked(&index, after, CANDIDATES).await?.into_iter().map(|marked| marked.sort));
+    for index in indexes {
+        places.extend(state.marked(index, after, CANDIDATES).await?.into_iter().map(|marked| marked.sort));
     }
     places.sort();
     places.truncate(CANDIDATES);

@@ -1,7 +1,7 @@
 //! Commands that tell the line what to build, where and by whom.
 
 use super::NotThere;
-use crate::arguments::{Package, Platform, Plugin, Runner};
+use crate::arguments::{Manner, Package, Platform, Plugin, Runner};
 use crate::output::Output;
 use crate::state::{Folder, now, random};
 use crate::store::Store;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use millrace_core::platform::Platform as PlatformData;
 use millrace_core::push::Package as PackageData;
 use millrace_core::{PluginName, RunnerName};
-use millrace_orchestrator::{Registered, Runner as RunnerData, Token, add_runner, add_shared_runner, remove_runner};
+use millrace_orchestrator::{Registered, Runner as RunnerData, Token, let_in, remove_runner};
 use millrace_releaser::Seal as _;
 use millrace_store::records::{all, get, replace};
 use millrace_store::{BlobStore, Table};
@@ -81,20 +81,21 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
 pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> Result<()> {
     let store = folder.store().await?;
     match command {
-        Runner::Add { name, arch, url, shared } => {
+        Runner::Add { name, arch, url, shared, emulate } => {
             let token = Token::from_random(random()?);
             let name = match name {
                 Some(name) => name,
                 None => RunnerName::new(&format!("{arch}-{:04x}", u16::from_be_bytes([random()?[0], random()?[1]])))?,
             };
-            let as_itself = if shared {
-                add_shared_runner(&store, &name, arch, &token, now()).await?;
-                format!("{name}.$(uname -n)")
-            } else {
-                add_runner(&store, &name, arch, &token, now()).await?;
-                name.to_string()
-            };
-            let line = format!("printf %s {} | sudo millrace runner run {as_itself} --url {url} --token-file -", token.reveal());
+            let Manner { emulate, .. } = Manner { emulate, trace: None }.on(arch);
+            let runner = RunnerData { shared, emulates: emulate.clone(), ..RunnerData::new(&name, arch, &token, now()) };
+            let_in(&store, runner).await?;
+            let as_itself = if shared { format!("{name}.$(uname -n)") } else { name.to_string() };
+            let emulating: String = emulate.iter().map(|other| format!(" --emulate {other}")).collect();
+            let line = format!(
+                "printf %s {} | sudo millrace runner run {as_itself} --url {url} --token-file -{emulating}",
+                token.reveal()
+            );
             output.one(&json!({"runner": name, "arch": arch, "token": token.reveal(), "line": line}), |_| {
                 let where_to = if shared { format!("each {arch} machine") } else { format!("the {arch} machine") };
                 format!("On {where_to}, once (the token is not shown again):\n\n  {line}")
@@ -104,15 +105,16 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
             let runners: Vec<RunnerData> = all(&store, Table::Runner).await?;
             let values: Vec<_> = runners
                 .iter()
-                .map(|runner| json!({"runner": runner.name, "arch": runner.arch, "added": runner.added.rfc3339()}))
+                .map(|runner| {
+                    let added = runner.added.rfc3339();
+                    json!({"runner": runner.name, "arch": runner.arch, "emulates": runner.emulates, "added": added})
+                })
                 .collect();
             output.list(&values, "no runners yet: `millrace up` brings its own, `millrace runner add` lets others in", |runner| {
-                format!(
-                    "{:<24} {:<8} since {}",
-                    runner["runner"].as_str().unwrap_or(""),
-                    runner["arch"].as_str().unwrap_or(""),
-                    runner["added"].as_str().unwrap_or("")
-                )
+                let word = |key: &str| runner[key].as_str().unwrap_or_default();
+                let others = runner["emulates"].as_array().into_iter().flatten().filter_map(|other| other.as_str());
+                let emulates: String = others.map(|other| format!(", emulates {other}")).collect();
+                format!("{:<24} {:<8} since {}{emulates}", word("runner"), word("arch"), word("added"))
             })
         }
         Runner::Remove { name } => {
@@ -125,13 +127,24 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
     }
 }
 
-pub(super) async fn be_a_runner(folder: &Folder, name: RunnerName, url: &str, token_file: &Path, spot: bool) -> Result<()> {
+/// What a runner is told when it is started.
+pub(super) struct Told<'a> {
+    pub(super) name: RunnerName,
+    pub(super) url: &'a str,
+    pub(super) token_file: &'a Path,
+    pub(super) spot: bool,
+    pub(super) manner: &'a Manner,
+}
+
+pub(super) async fn be_a_runner(folder: &Folder, told: Told<'_>) -> Result<()> {
+    let Told { name, url, token_file, spot, manner } = told;
     sandbox_is_to_be_had()?;
     let token = match token_file.to_str() {
         Some("-") => std::io::read_to_string(std::io::stdin())?,
         _ => std::fs::read_to_string(token_file).with_context(|| token_file.display().to_string())?,
     };
-    let config = worker_config(url, token.trim(), name, crate::up::own_arch()?, &folder.folder("runner")?)?;
+    let arch = crate::up::own_arch()?;
+    let config = worker_config(url, token.trim(), name, arch, manner.on(arch), &folder.folder("runner")?)?;
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     tokio::spawn(async move {
