@@ -113,7 +113,8 @@ fn build(place: &Place, seed: &Seed, progress: &Progress) -> Result<()> {
     for tool in ["apt-get", "dpkg-deb", "rpmbuild", "createrepo_c"] {
         command::find(tool).with_context(|| format!("no {tool} here: `cargo xtask setup` installs it"))?;
     }
-    for folder in ["rpms", "keys", "specs", "logs", "top", "trees"] {
+    // Those of rpmbuild too: two that begin at once would both make them, and one of them fail.
+    for folder in ["rpms", "keys", "specs", "logs", "top/BUILD", "top/BUILDROOT", "top/SRPMS", "trees"] {
         std::fs::create_dir_all(place.folder(folder))?;
     }
     let apt = Apt::new(&place.folder("apt"), &seed.suite.archive, place.arch.debian, Kind::Binary)?;
