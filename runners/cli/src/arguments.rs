@@ -117,7 +117,7 @@ pub struct Up {
     #[arg(long, value_name = "FOLDER")]
     pub plugins: Option<PathBuf>,
     /// Take no tasks here: only runners from elsewhere build.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["emulate", "trace"])]
     pub no_runner: bool,
     /// Where the runner here keeps buildroots and what runs. It may be removed while nothing runs; the next builds take longer.
     /// [default: `runner` in the state folder]

@@ -8,10 +8,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use millrace_core::Timestamp;
 use millrace_core::build::{Build, Event};
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX, Work};
 use millrace_core::task::TaskId;
+use millrace_core::{Arch, Timestamp};
 use millrace_store::builds::{held_index, ready_index, ready_task};
 use millrace_store::{BlobStore, StateError, StateStore, advance};
 use std::time::Duration;
@@ -124,6 +124,13 @@ async fn ready_places(state: &impl StateStore, indexes: &[String], after: Option
     Ok(places)
 }
 
+/// The architecture of the root of a task that is done once: the runner's own, or where the platform is not for that one, and so may have
+/// no packages of it, one that the runner emulates.
+fn root_for_once(runner: &Runner, platform: &[Arch]) -> Arch {
+    let own_first = std::iter::once(&runner.arch).chain(&runner.emulates);
+    own_first.copied().find(|arch| platform.contains(arch)).unwrap_or(runner.arch)
+}
+
 fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, now: Timestamp) -> Option<Offer> {
     let lease = build.task(id)?.lease()?.clone();
     let step = build.step_of(id)?;
@@ -135,7 +142,7 @@ fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, n
         task: id.clone(),
         package: push.announced.package.clone(),
         commit: push.announced.commit.clone(),
-        arch: id.arch.or(Some(runner.arch)),
+        arch: Some(id.arch.unwrap_or_else(|| root_for_once(runner, &platform.architectures))),
         platform: platform.name.clone(),
         releasever: platform.releasever.clone(),
         module_platform: platform.module_platform.clone(),

@@ -109,6 +109,19 @@ async fn a_runner_emulates_only_what_no_task_of_its_own_architecture_keeps_it_fr
 }
 
 #[tokio::test]
+async fn what_is_done_once_is_done_in_a_root_that_the_platform_has_packages_for() {
+    let world = World::new();
+    // The platform is for x86_64 and aarch64.
+    let cases = [("zlib", &[Arch::S390x, Arch::Aarch64][..], Arch::Aarch64), ("pigz", &[], Arch::Ppc64le)];
+    for (package, emulates, expected) in cases {
+        world.build(package).await;
+        let runner = world.emulating(&format!("power-for-{package}"), Arch::Ppc64le, emulates).await;
+        let offer = runner.takes().await.unwrap();
+        assert_eq!((offer.work.task.to_string().as_str(), offer.work.arch), ("source", Some(expected)));
+    }
+}
+
+#[tokio::test]
 async fn a_token_says_what_its_runner_may_emulate() {
     let world = World::new();
     world.build("zlib").await;
