@@ -5,7 +5,7 @@ use millrace_core::Digest;
 use millrace_core::protocol::{Holding, Work};
 use millrace_core::task::TaskId;
 use millrace_core::{Arch, LeaseNumber};
-use millrace_host::engine::{End, Plugin, PluginLimits};
+use millrace_host::engine::{Code, End, Plugin, PluginLimits};
 use millrace_host::job::Job;
 use millrace_host::log::TaskLog;
 use millrace_host::machine::Machine;
@@ -66,6 +66,9 @@ fn machine(folder: &Path) -> Arc<Machine> {
         token: String::new(),
         runner: "bench".parse().unwrap(),
         arch: Arch::X86_64,
+        emulates: Vec::new(),
+        code: Code::of_this_machine(),
+        traces: None,
         state: folder.to_owned(),
         launcher: "/nowhere".into(),
         features: Default::default(),

@@ -3,6 +3,7 @@
 //! `cargo xtask test` sets up what these tests need.
 #![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
 
+mod architectures;
 mod bad_packages;
 mod commands;
 mod crash;

@@ -114,14 +114,34 @@ fn what_a_task_hands_over_has_plain_names_each_once() {
 fn a_package_that_no_repository_would_have_fails_its_build() {
     let mut line = Line::of("wine", r#""x86_64""#);
     line.passes("source", &[rpm("wine", "src")]);
-    line.passes("rpm@x86_64", &[rpm("wine", "x86_64"), rpm("wine", "i686")]);
+    line.passes("rpm@x86_64", &[rpm("wine", "x86_64"), rpm("wine", "armv7hl")]);
     line.passes("check@x86_64", &[]);
     assert_snapshot!(line.told(), @"
     source passed: 1 packages
     rpm@x86_64 passed: 2 packages
     check@x86_64 passed: 0 packages
-    build failed: wine-1-1.el9.i686.rpm is for i686, which platform el-9 has no repository for
+    build failed: wine-1-1.el9.armv7hl.rpm is for armv7hl, which platform el-9 has no repository for
     ");
+}
+
+#[test]
+fn packages_of_32_bits_are_released_beside_those_of_the_architecture_that_runs_them() {
+    let mut line = Line::of("wine", r#""x86_64", "aarch64""#);
+    line.passes("source", &[rpm("wine", "src")]);
+    line.passes("rpm@x86_64", &[rpm("wine", "x86_64"), rpm("wine", "i686"), rpm("wine-debuginfo", "i686")]);
+    line.passes("rpm@aarch64", &[rpm("wine", "aarch64")]);
+    line.passes("check@x86_64", &[]);
+    line.passes("check@aarch64", &[]);
+    line.signed();
+    assert_snapshot!(line.wanted().split("release").nth(1).unwrap(), @"
+
+      wine-1-1.el9.aarch64.rpm into aarch64/os
+      wine-1-1.el9.i686.rpm into x86_64/os
+      wine-1-1.el9.src.rpm into source
+      wine-1-1.el9.x86_64.rpm into x86_64/os
+      wine-debuginfo-1-1.el9.i686.rpm into x86_64/debug
+    ");
+    line.released();
 }
 
 #[test]

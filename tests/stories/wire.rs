@@ -1,9 +1,12 @@
 //! What is kept and sent, as it is spelt: a change here is one that records of running lines and runners of other versions will see.
 
 use insta::assert_snapshot;
+use millrace_core::Arch;
 use millrace_core::build::Build;
 use millrace_core::platform::PackageConfig;
+use millrace_core::protocol::Ask;
 use millrace_core::task::{Blame, Outcome};
+use millrace_orchestrator::Runner;
 use millrace_tests::line::{Line, failed, platform, push, rpm};
 use serde_json::{Value, to_string_pretty, to_value};
 
@@ -178,4 +181,19 @@ fn an_old_record_can_still_be_read() {
     let old = include_str!("old-build.json");
     let build: Build = serde_json::from_str(old).unwrap();
     assert_eq!((build.word(), build.tasks.len()), ("released", 3));
+}
+
+#[test]
+fn runners_of_before_there_was_emulation_ask_and_are_kept_as_ever() {
+    let old = r#"{"runner":"intel-1","arch":"x86_64","wait_s":30}"#;
+    let ask: Ask = serde_json::from_str(old).unwrap();
+    assert!(ask.emulates.is_empty());
+    assert_eq!(to_value(&ask).unwrap(), serde_json::from_str::<Value>(old).unwrap());
+    let asks = Ask { emulates: vec![Arch::S390x], ..ask };
+    assert_snapshot!(to_value(asks).unwrap(), @r#"{"arch":"x86_64","emulates":["s390x"],"runner":"intel-1","wait_s":30}"#);
+    let token = format!("sha256:{}", "0".repeat(64));
+    let old = format!(r#"{{"name":"intel-1","arch":"x86_64","token":"{token}","added":7}}"#);
+    let runner: Runner = serde_json::from_str(&old).unwrap();
+    assert!(!runner.shared && runner.emulates.is_empty());
+    assert_eq!(to_value(&runner).unwrap(), serde_json::from_str::<Value>(&old).unwrap());
 }

@@ -89,7 +89,8 @@ impl Runner {
 
     /// Asks for work, without waiting for any.
     pub async fn ask(&self, desk: Router) -> (StatusCode, Option<Offer>) {
-        let ask = Ask { runner: self.name.parse().unwrap(), arch: self.arch, wait_s: 0, capacity: Default::default() };
+        let (runner, capacity) = (self.name.parse().unwrap(), Default::default());
+        let ask = Ask { runner, arch: self.arch, emulates: Vec::new(), wait_s: 0, capacity };
         self.post(desk, "/runner/v1/lease", &ask).await
     }
 

@@ -8,6 +8,7 @@ use sha2::Sha256;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -45,6 +46,14 @@ impl Machine {
     }
 }
 
+/// The file of a platform for every architecture of the line; none where this machine cannot emulate those of others, which
+/// `cargo xtask test` has told whoever started it.
+pub fn every_architecture() -> Option<String> {
+    const NAME: &str = "MILLRACE_TEST_ARCHITECTURES";
+    let file = std::env::var(NAME).unwrap_or_else(|_| panic!("{NAME} is not set: run this test by `cargo xtask test`"));
+    (!file.is_empty()).then(|| fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}")))
+}
+
 /// A line that runs.
 pub struct Up {
     machine: Machine,
@@ -53,7 +62,7 @@ pub struct Up {
     child: Option<Child>,
     secret: String,
     deliveries: u64,
-    runner_here: bool,
+    words: Vec<String>,
     runners: Vec<(String, Child)>,
     /// One line at a time works in the folder that they share, whichever test process it is of.
     _turn: fs::File,
@@ -62,15 +71,16 @@ pub struct Up {
 impl Up {
     /// Starts a line over a new state folder, with a key and a platform.
     pub fn start(folder: &Path, platform_limits: &str) -> Self {
-        Self::start_with(folder, platform_limits, true)
+        Self::start_with(folder, &platform(&Machine::here().platform, platform_limits), &[])
     }
 
     /// The same for a line that has no runner of its own.
     pub fn start_without_runner(folder: &Path) -> Self {
-        Self::start_with(folder, "", false)
+        Self::start_with(folder, &platform(&Machine::here().platform, ""), &["--no-runner"])
     }
 
-    fn start_with(folder: &Path, platform_limits: &str, runner_here: bool) -> Self {
+    /// The same for a platform as it is handed to the line, and with further words for `millrace up`.
+    pub fn start_with(folder: &Path, platform: &str, words: &[&str]) -> Self {
         let machine = Machine::here();
         fs::create_dir_all(&machine.work).unwrap();
         let turn = fs::File::create(machine.work.join("turn")).unwrap();
@@ -82,13 +92,12 @@ impl Up {
             child: None,
             secret: String::new(),
             deliveries: 0,
-            runner_here,
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
             runners: Vec::new(),
             _turn: turn,
         };
         fs::create_dir_all(folder.join("forge")).unwrap();
         up.millrace(&["key", "create", "default", "--algorithm", "ed25519"]);
-        let platform = platform(&up.machine.platform, platform_limits);
         fs::write(folder.join("platform.toml"), platform).unwrap();
         let file = folder.join("platform.toml");
         up.millrace(&["platform", "add", file.to_str().unwrap()]);
@@ -104,7 +113,7 @@ impl Up {
         let child = Command::new(&self.machine.program)
             .args(["--state", self.state().to_str().unwrap(), "--json", "up", "--listen", &format!("127.0.0.1:{}", self.port)])
             .args(["--plugins".as_ref(), self.machine.plugins.as_os_str(), "--work".as_ref(), self.machine.work.as_os_str()])
-            .args((!self.runner_here).then_some("--no-runner"))
+            .args(&self.words)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -127,8 +136,8 @@ impl Up {
         }
     }
 
-    /// Starts a runner of this name as a process of its own; its token.
-    pub fn runner(&mut self, name: &str) -> String {
+    /// Lets a runner of this name in; its token, and a state folder for it, with the roots that all lines have between them.
+    pub fn let_in(&self, name: &str) -> (String, PathBuf) {
         let added = self.millrace(&["runner", "add", name, "--arch", std::env::consts::ARCH, "--url", &self.url(""), "--json"]);
         let added: Value = serde_json::from_str(&added).unwrap();
         let token = added["token"].as_str().unwrap().to_owned();
@@ -136,6 +145,12 @@ impl Up {
         fs::create_dir_all(state.join("runner")).unwrap();
         fs::create_dir_all(self.machine.work.join("roots")).unwrap();
         std::os::unix::fs::symlink(self.machine.work.join("roots"), state.join("runner/roots")).unwrap();
+        (token, state)
+    }
+
+    /// Starts a runner of this name as a process of its own; its token.
+    pub fn runner(&mut self, name: &str) -> String {
+        let (token, state) = self.let_in(name);
         fs::write(state.join("token"), &token).unwrap();
         let log = fs::File::create(self.folder.join(format!("{name}.log"))).unwrap();
         let child = Command::new(&self.machine.program)
@@ -234,7 +249,7 @@ impl Up {
         assert_eq!(status, 202, "{answer}");
     }
 
-    /// Commits these files and pushes them to the forge, which tells nobody; the commit.
+    /// Commits these files and pushes them to the forge, which tells nobody; the commit. Scripts may be run.
     pub fn commit(&mut self, name: &str, files: &[(&str, &str)]) -> String {
         let (bare, tree) = (self.bare(name), self.folder.join("forge").join(name));
         if !tree.exists() {
@@ -244,6 +259,9 @@ impl Up {
         for (path, text) in files {
             fs::create_dir_all(tree.join(path).parent().unwrap()).unwrap();
             fs::write(tree.join(path), text).unwrap();
+            if text.starts_with("#!") {
+                fs::set_permissions(tree.join(path), fs::Permissions::from_mode(0o755)).unwrap();
+            }
         }
         run(git(&tree).args(["add", "-A"]));
         run(git(&tree).args(["commit", "-q", "--allow-empty", "-m", "Update"]));
@@ -348,15 +366,19 @@ pub fn processes_with(word: &str) -> usize {
     lines.filter(|line| line.contains(word)).count()
 }
 
-/// The platform of the tests: the given one under another name, with these limits and a dist tag of its own.
+/// The platform of the tests: the given one for this machine's architecture, with these limits.
 pub fn platform(file: &str, limits: &str) -> String {
+    platform_for(file, limits, &[std::env::consts::ARCH])
+}
+
+/// The given platform under another name and for these architectures, with these limits and a dist tag of its own.
+pub fn platform_for(file: &str, limits: &str, architectures: &[&str]) -> String {
     let mut platform: toml::Table = file.parse().unwrap();
     let limits: toml::Table = limits.parse().unwrap();
-    let arch = toml::Value::from(std::env::consts::ARCH);
     platform.extend([
         ("name".to_owned(), "test-9".into()),
         ("title".to_owned(), "What the tests build for".into()),
-        ("architectures".to_owned(), toml::Value::Array(vec![arch])),
+        ("architectures".to_owned(), toml::Value::from(architectures.to_vec())),
         ("limits".to_owned(), limits.into()),
     ]);
     let macros = platform.entry("macros").or_insert_with(|| toml::Table::new().into());

@@ -252,6 +252,15 @@ impl Arch {
             Self::S390x => "s390x",
         }
     }
+
+    /// The architecture of 32 bits, by RPM's name, whose packages are installed beside those of this one; its file in `runners/arch`
+    /// says the same. No task is for it: a step on the 64-bit architecture makes its packages.
+    pub const fn multilib(self) -> Option<&'static str> {
+        match self {
+            Self::X86_64 => Some("i686"),
+            Self::Aarch64 | Self::Ppc64le | Self::S390x => None,
+        }
+    }
 }
 
 impl fmt::Display for Arch {

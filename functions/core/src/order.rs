@@ -216,7 +216,9 @@ pub fn repositories_of(architectures: &[Arch]) -> Vec<RepositoryId> {
     all
 }
 
-/// Whether a package belongs in a repository: by kind, and by architecture unless it is noarch.
+/// Whether a package belongs in a repository: by kind, and by architecture unless it is noarch. Packages of 32 bits lie in the
+/// repository of the 64-bit architecture that runs them, as on Enterprise Linux.
 pub(crate) fn belongs(rpm: &Rpm, repository: RepositoryId) -> bool {
-    rpm.kind() == repository.kind && repository.arch.is_none_or(|arch| rpm.is_noarch() || rpm.arch == arch.as_str())
+    let for_it = |arch: Arch| rpm.is_noarch() || rpm.arch == arch.as_str() || Some(rpm.arch.as_str()) == arch.multilib();
+    rpm.kind() == repository.kind && repository.arch.is_none_or(for_it)
 }

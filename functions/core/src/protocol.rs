@@ -31,6 +31,9 @@ pub struct Ask {
     pub runner: RunnerName,
     /// What it can build.
     pub arch: Arch,
+    /// What it can build besides, by emulation: many times slower, so such tasks come after those of its own architecture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emulates: Vec<Arch>,
     /// How long it would wait, in seconds; at most [`WAIT_S_MAX`].
     pub wait_s: u32,
     /// What its machine has now.

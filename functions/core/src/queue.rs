@@ -150,9 +150,9 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// Whether it is for a task of this architecture, or of none, in a build of this rank.
-    pub fn admits(&self, arch: Option<Arch>, rank: &Rank) -> bool {
-        let arch = !self.own_arch || arch.is_some();
+    /// Whether a machine of its `own` architecture is for a task of this one, or of none, in a build of this rank.
+    pub fn admits(&self, own: Arch, arch: Option<Arch>, rank: &Rank) -> bool {
+        let arch = !self.own_arch || arch == Some(own);
         let project = self.projects.is_empty() || self.projects.contains(&rank.project);
         arch && project && self.at_least.is_none_or(|least| rank.priority <= least)
     }

@@ -28,6 +28,9 @@ pub struct Runner {
     /// Who of those that have its token is to leave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<Leaving>,
+    /// Architectures that it may build for besides, by emulation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emulates: Vec<Arch>,
 }
 
 /// Most machines under one token that are remembered as leaving: past that, those that were told first are most likely gone.
@@ -43,9 +46,10 @@ pub struct Leaving {
 }
 
 impl Runner {
-    fn new(name: &RunnerName, arch: Arch, token: &Token, added: Timestamp) -> Self {
-        let (reserved, leaving) = (Reserved::default(), Vec::new());
-        Self { name: name.clone(), arch, token: token.digest(), added, shared: false, reserved, leaving }
+    /// A runner with this token, which builds for its own architecture alone.
+    pub fn new(name: &RunnerName, arch: Arch, token: &Token, added: Timestamp) -> Self {
+        let (reserved, leaving, emulates) = (Reserved::default(), Vec::new(), Vec::new());
+        Self { name: name.clone(), arch, token: token.digest(), added, shared: false, reserved, leaving, emulates }
     }
 
     /// Whether whoever has the token may call itself so.
@@ -117,7 +121,7 @@ pub async fn add_runner(
     token: &Token,
     now: Timestamp,
 ) -> Result<(), RunnerError> {
-    add(state, Runner::new(name, arch, token, now)).await
+    let_in(state, Runner::new(name, arch, token, now)).await
 }
 
 /// Adds any number of runners that share this token, and call themselves by this name, a dot, and something of their own.
@@ -128,10 +132,11 @@ pub async fn add_shared_runner(
     token: &Token,
     now: Timestamp,
 ) -> Result<(), RunnerError> {
-    add(state, Runner { shared: true, ..Runner::new(name, arch, token, now) }).await
+    let_in(state, Runner { shared: true, ..Runner::new(name, arch, token, now) }).await
 }
 
-async fn add(state: &impl StateStore, runner: Runner) -> Result<(), RunnerError> {
+/// Adds a runner as it is described.
+pub async fn let_in(state: &impl StateStore, runner: Runner) -> Result<(), RunnerError> {
     match keep(state, &runner, Expect::Absent).await {
         Err(SaveError::Conflict(_)) => Err(RunnerError::Taken(runner.name)),
         other => Ok(other?),

@@ -58,6 +58,8 @@ pub struct Arch {
     pub debian: &'static str,
     /// The folder of libraries on Debian: `x86_64-linux-gnu`.
     pub triplet: &'static str,
+    /// The program of qemu's that runs its programs elsewhere: `qemu-x86_64`.
+    pub emulator: &'static str,
 }
 
 /// The files, by RPM's names.
@@ -77,6 +79,11 @@ impl Arch {
         Self::named(rpm)
     }
 
+    /// Each of the line.
+    pub fn all() -> Result<Vec<Self>> {
+        ARCHITECTURES.into_iter().map(|(name, _)| Self::named(name)).collect()
+    }
+
     /// By RPM's name.
     pub fn named(name: &str) -> Result<Self> {
         let (_, text) = ARCHITECTURES
@@ -92,7 +99,7 @@ impl Arch {
             let found = text.lines().filter_map(|line| line.split_once(" = ")).find(|(name, _)| *name == key);
             found.map(|(_, value)| value.trim_matches('"')).with_context(|| format!("no line `{key} = …`"))
         };
-        Ok(Self { rpm: value("rpm")?, debian: value("debian")?, triplet: value("triplet")? })
+        Ok(Self { rpm: value("rpm")?, debian: value("debian")?, triplet: value("triplet")?, emulator: value("emulator")? })
     }
 }
 
@@ -121,7 +128,7 @@ mod tests {
         for (name, _) in ARCHITECTURES {
             assert_eq!(Arch::named(name).unwrap().rpm, name);
         }
-        let power = Arch { rpm: "ppc64le", debian: "ppc64el", triplet: "powerpc64le-linux-gnu" };
+        let power = Arch { rpm: "ppc64le", debian: "ppc64el", triplet: "powerpc64le-linux-gnu", emulator: "qemu-ppc64le" };
         assert_eq!(Arch::named("ppc64le").unwrap(), power);
         assert!(Arch::named("riscv64").is_err());
     }

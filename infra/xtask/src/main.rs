@@ -8,6 +8,7 @@ mod cloud;
 mod command;
 mod demo;
 mod deploy;
+mod emulation;
 mod folders;
 mod forge;
 mod host;
@@ -43,7 +44,7 @@ Verbs:
   plugins   builds the plugins alone; prints where their components lie
   seed      makes the seed distribution: Debian's packages as a repository of RPMs, where no repository of Enterprise Linux
             can be reached; prints where it lies
-  platform  prints the platform file of a seed distribution, to hand to `millrace platform add`
+  platform  prints the platform file of seed distributions, to hand to `millrace platform add`
 
 Options:
   -y, --yes           do not ask before installing packages (where nobody sits at a terminal, nothing is asked)
@@ -52,7 +53,8 @@ Options:
                       almalinux-9 elsewhere]
       --suite NAME    seed, platform, demo: make the seed distribution of this suite: bookworm, trixie or noble
                       [default: the machine's own]
-      --arch NAME     seed, platform: x86_64, aarch64, ppc64le or s390x [default: the machine's own]
+      --arch NAME     seed, platform: x86_64, aarch64, ppc64le or s390x, as often as needed [default: the machine's own]. Others than
+                      the machine's own have what a small package in C is built with
       --again         seed: look for newer packages, although there is one
       --cloud         test: the tests of the cloud too, against an emulator of AWS that is installed and started for them
       --stack NAME    deploy, destroy: the CloudFormation stack [default: millrace]
@@ -90,7 +92,7 @@ struct Options {
     parameters: Vec<String>,
     platform: Option<String>,
     suite: Option<String>,
-    arch: Option<String>,
+    architectures: Vec<String>,
     json: bool,
     names: Vec<String>,
     rest: Vec<String>,
@@ -115,7 +117,7 @@ impl Options {
                 "--parameter" => options.parameters.push(value()?),
                 "--platform" => options.platform = Some(value()?),
                 "--suite" => options.suite = Some(value()?),
-                "--arch" => options.arch = Some(value()?),
+                "--arch" => options.architectures.push(value()?),
                 "--" => options.rest = words.by_ref().cloned().collect(),
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
                 other => bail!("`{other}` is no option"),
@@ -124,12 +126,15 @@ impl Options {
         Ok(options)
     }
 
-    fn arch(&self) -> Result<host::Arch> {
-        self.arch.as_deref().map_or_else(host::Arch::native, host::Arch::named)
+    fn architectures(&self) -> Result<Vec<host::Arch>> {
+        if self.architectures.is_empty() {
+            return Ok(vec![host::Arch::native()?]);
+        }
+        self.architectures.iter().map(|name| host::Arch::named(name)).collect()
     }
 
-    fn seed(&self, folders: &Folders) -> Result<seed::Seed> {
-        seed::make(folders, self.suite.as_deref(), self.arch()?, self.again)
+    fn seeds(&self, folders: &Folders) -> Result<Vec<seed::Seed>> {
+        self.architectures()?.into_iter().map(|arch| seed::make(folders, self.suite.as_deref(), arch, self.again)).collect()
     }
 }
 
@@ -195,8 +200,8 @@ fn run(verb: &str, options: &Options) -> Result<ExitCode> {
         "setup" => setup::set_up(&folders, setup::For::Line, options.yes)?,
         "build" => build::workspace(&folders, false).and_then(|()| build::guests(&folders))?,
         "plugins" => build::guests(&folders).map(|()| println!("{}", folders.plugins().display()))?,
-        "seed" => println!("{}", options.seed(&folders)?.repo.display()),
-        "platform" => print!("{}", options.seed(&folders)?.platform(&folders)?),
+        "seed" => options.seeds(&folders)?.iter().for_each(|seed| println!("{}", seed.repo.display())),
+        "platform" => print!("{}", seed::platform(&folders, &options.seeds(&folders)?)?),
         other => {
             eprintln!("xtask: `{other}` is no verb; `cargo xtask --help` lists what there is");
             return Ok(ExitCode::from(2));

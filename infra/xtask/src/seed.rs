@@ -63,15 +63,25 @@ pub struct Seed {
     pub repo: PathBuf,
     /// What it was made of.
     pub suite: Suite,
-    arch: Arch,
+    /// What it is for.
+    pub arch: Arch,
 }
 
-impl Seed {
-    /// The platform that builds for it, with its address filled in.
-    pub fn platform(&self, folders: &Folders) -> Result<String> {
-        let text = platform::for_one_arch(folders, self.suite.platform, self.arch)?;
-        Ok(text.replace("@SEED@", &self.repo.display().to_string()))
-    }
+/// The platform that builds for seed distributions of one suite, each of another architecture, with their address filled in.
+pub fn platform(folders: &Folders, seeds: &[Seed]) -> Result<String> {
+    let first = seeds.first().context("a platform is for one architecture at least")?;
+    let architectures: Vec<Arch> = seeds.iter().map(|seed| seed.arch).collect();
+    let text = platform::for_architectures(folders, first.suite.platform, &architectures)?;
+    let repo = match seeds {
+        [only] => only.repo.clone(),
+        _ => folder(folders, &first.suite, "$basearch").join("repo"),
+    };
+    Ok(text.replace("@SEED@", &repo.display().to_string()))
+}
+
+/// Where the seed distribution of a suite is made; dnf takes its own word for an architecture, `$basearch`, too.
+fn folder(folders: &Folders, suite: &Suite, arch: &str) -> PathBuf {
+    folders.cache.join("seed").join(format!("{}-{arch}", suite.name))
 }
 
 /// Makes a seed distribution, or finds it made. Without a suite it takes the machine's own; `again` looks for newer packages.
@@ -84,12 +94,12 @@ pub fn make(folders: &Folders, suite: Option<&str>, arch: Arch, again: bool) -> 
         );
     }
     let suite = Suite::named(suite.or(host.codename.as_deref()).unwrap_or("bookworm"))?;
-    let place = Place { root: folders.cache.join("seed").join(format!("{}-{}", suite.name, arch.rpm)), arch };
+    let place = Place { root: folder(folders, &suite, arch.rpm), arch };
     std::fs::create_dir_all(&place.root)?;
     let lock = std::fs::File::create(place.folder("lock"))?;
     lock.lock().context("wait for another run that makes the same seed distribution")?;
     let seed = Seed { repo: place.folder("repo"), suite, arch };
-    let stamp = hex(&Sha256::digest(format!("{} {}", convert::RECIPE, tables::all_text())));
+    let stamp = hex(&Sha256::digest(format!("{} {}", convert::RECIPE, tables::all_text(arch)?)));
     let stamped = || std::fs::read_to_string(place.folder("stamp")).is_ok_and(|old| old == stamp);
     if again || !stamped() || !seed.repo.join("repodata/repomd.xml").exists() {
         let title = format!("seed distribution from {}, {}", seed.suite.name, arch.rpm);
@@ -103,14 +113,15 @@ fn build(place: &Place, seed: &Seed, progress: &Progress) -> Result<()> {
     for tool in ["apt-get", "dpkg-deb", "rpmbuild", "createrepo_c"] {
         command::find(tool).with_context(|| format!("no {tool} here: `cargo xtask setup` installs it"))?;
     }
-    for folder in ["rpms", "keys", "specs", "logs", "top", "trees"] {
+    // Those of rpmbuild too: two that begin at once would both make them, and one of them fail.
+    for folder in ["rpms", "keys", "specs", "logs", "top/BUILD", "top/BUILDROOT", "top/SRPMS", "trees"] {
         std::fs::create_dir_all(place.folder(folder))?;
     }
     let apt = Apt::new(&place.folder("apt"), &seed.suite.archive, place.arch.debian, Kind::Binary)?;
     progress.set("reading the lists");
     apt.update()?;
     progress.set("downloading");
-    let debs = apt.closure(&tables::set())?;
+    let debs = apt.closure(&tables::set(place.arch)?)?;
     let mut made = converted(place, &debs, progress)?;
     progress.set("writing the repository");
     let macros = tables::macros(&seed.suite, place.arch.triplet, rpm_version(&debs).context("the set has no rpm")?);

@@ -67,17 +67,30 @@ const CLOUD_NEEDS: [Need; 1] = [Need {
     fedora: "python3-pip",
 }];
 
+/// What the tests of other architectures need.
+const EMULATION_NEEDS: [Need; 1] = [Need {
+    there: There::Runs(&["sh", "-c", "command -v qemu-s390x-static || command -v qemu-s390x"]),
+    why: "runs programs of other architectures, which the tests build for",
+    debian: "qemu-user-static",
+    fedora: "qemu-user-static",
+}];
+
 /// For what a machine is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum For {
     /// The line on one machine.
     Line,
+    /// Programs of other architectures.
+    Emulation,
     /// The tests of the cloud, too.
     Cloud,
 }
 
 fn needs(wanted: For) -> impl Iterator<Item = &'static Need> {
-    NEEDS.iter().chain(CLOUD_NEEDS.iter().filter(move |_| wanted == For::Cloud))
+    let (line, cloud) = (matches!(wanted, For::Line | For::Cloud), wanted == For::Cloud);
+    let emulation = wanted == For::Emulation;
+    let some = |needs: &'static [Need], wanted: bool| needs.iter().filter(move |_| wanted);
+    some(&NEEDS, line).chain(some(&CLOUD_NEEDS, cloud)).chain(some(&EMULATION_NEEDS, emulation))
 }
 
 impl Need {
@@ -106,7 +119,7 @@ impl Need {
 
 /// Prints what the line needs, and whether it is there.
 pub fn list() {
-    for need in needs(For::Cloud) {
+    for need in needs(For::Cloud).chain(needs(For::Emulation)) {
         let mark = if need.is_there() { "✓" } else { "✗" };
         println!("{mark} {:<18} {:<20} {}", need.debian, need.fedora, need.why);
     }
@@ -185,7 +198,9 @@ mod tests {
 
     #[test]
     fn every_need_has_a_package_on_both_families() {
-        let nameless = needs(For::Cloud).find(|need| need.debian.is_empty() || need.fedora.is_empty() || need.why.is_empty());
+        let nameless = needs(For::Cloud)
+            .chain(needs(For::Emulation))
+            .find(|need| need.debian.is_empty() || need.fedora.is_empty() || need.why.is_empty());
         assert!(nameless.is_none());
     }
 

@@ -4,13 +4,16 @@ use crate::build::{self, CLOUD, SELECTION, TARGET_DIR, cargo};
 use crate::cloud::Services;
 use crate::command::{self, logged, shown};
 use crate::folders::Folders;
-use crate::{platform, progress, root, setup};
+use crate::{emulation, platform, progress, root, setup};
 use anyhow::{Context, Result};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// Where tests find the file of a platform that this machine can build for.
 const PLATFORM: &str = "MILLRACE_TEST_PLATFORM";
+/// The file of a platform for every architecture of the line, or nothing where this machine cannot emulate the others.
+const ARCHITECTURES: &str = "MILLRACE_TEST_ARCHITECTURES";
 /// Where they find the plugins' components: a folder with `NAME.wasm`.
 const PLUGINS: &str = "MILLRACE_PLUGINS";
 /// And the `millrace` command.
@@ -24,6 +27,7 @@ const WORK: &str = "MILLRACE_TEST_WORK";
 pub fn test(folders: &Folders, yes: bool, cloud: bool, rest: &[String]) -> Result<()> {
     let begin = Instant::now();
     setup::set_up(folders, if cloud { setup::For::Cloud } else { setup::For::Line }, yes)?;
+    let not_emulated = emulation::set_up(folders, yes)?;
     let skipped = checks(folders)?;
     if cloud {
         crate::cloud::lint(folders)?;
@@ -35,10 +39,13 @@ pub fn test(folders: &Folders, yes: bool, cloud: bool, rest: &[String]) -> Resul
         tests_of_guests(folders)?;
     }
     let services = cloud.then(|| Services::start(folders)).transpose()?;
-    tests(folders, services.as_ref(), rest)?;
+    tests(folders, services.as_ref(), not_emulated.is_none(), rest)?;
     eprintln!("✓ everything holds, after {}", progress::spoken(begin.elapsed().as_secs()));
     for what in skipped {
         eprintln!("  left out: {what} (this cargo has none; rustup's has)");
+    }
+    if let Some(why) = not_emulated {
+        eprintln!("  left out: the tests of other architectures: {why}");
     }
     Ok(())
 }
@@ -87,10 +94,15 @@ fn has_nextest() -> bool {
     command::find("cargo-nextest").is_some()
 }
 
-fn tests(folders: &Folders, services: Option<&Services>, rest: &[String]) -> Result<()> {
+fn tests(folders: &Folders, services: Option<&Services>, emulation: bool, rest: &[String]) -> Result<()> {
     let mut command = runner(folders);
     command.args(SELECTION).arg("--no-fail-fast");
     environment(folders, &mut command)?;
+    let architectures = folders.cache.join("test-architectures.toml");
+    if emulation {
+        crate::folders::write(&architectures, platform::for_all_architectures(folders)?)?;
+    }
+    command.env(ARCHITECTURES, if emulation { architectures } else { PathBuf::new() });
     if let Some(services) = services {
         command.args(CLOUD);
         services.environment(folders, &mut command);

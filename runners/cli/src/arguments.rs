@@ -136,19 +136,37 @@ pub struct Up {
     #[arg(long, value_name = "FOLDER")]
     pub plugins: Option<PathBuf>,
     /// Take no tasks here: only runners from elsewhere build.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["emulate", "trace"])]
     pub no_runner: bool,
     /// Where the runner here keeps buildroots and what runs. It may be removed while nothing runs; the next builds take longer.
     /// [default: `runner` in the state folder]
     #[arg(long, value_name = "FOLDER")]
     pub work: Option<PathBuf>,
+    /// How the runner here works.
+    #[command(flatten)]
+    pub manner: Manner,
     /// Where sources may be fetched from that are not in the lookaside store: a URL with {package}, {name}, {algorithm} and
     /// {digest}. May be given several times; tried in order.
     #[arg(long, value_name = "URL")]
     pub lookaside: Vec<String>,
-    /// Something that this machine has and not every other, for steps that require it; may be given several times.
+}
+
+/// How a runner works.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Manner {
+    /// Build for this architecture too, by emulation: qemu runs its programs, several times slower than a machine of their own
+    /// would, so that tasks of this machine's own architecture come first. May be given several times. It wants the package
+    /// qemu-user-static, and is refused at the start where the kernel does not run such programs.
+    #[arg(long, value_name = "ARCH")]
+    pub emulate: Vec<Arch>,
+    /// Something that this machine has and not every other, for steps that require it; may be given several times. What can be seen
+    /// (`kvm`, `secure-boot`) need not be named.
     #[arg(long = "feature", value_name = "NAME")]
     pub features: Vec<FeatureName>,
+    /// Write what the plugins ask for into this folder, a line a call: for each task a file BUILD-TASK-LEASE.calls, which nobody
+    /// removes. The same plugin on the same task comes to the same lines on every machine.
+    #[arg(long, value_name = "FOLDER")]
+    pub trace: Option<PathBuf>,
 }
 
 /// Build a package now.
@@ -359,6 +377,9 @@ pub enum Runner {
         /// name, a dot, and something of its own.
         #[arg(long, requires = "name")]
         shared: bool,
+        /// It may build for this architecture too, by emulation. May be given several times.
+        #[arg(long, value_name = "ARCH")]
+        emulate: Vec<Arch>,
     },
     /// List runners.
     List,
@@ -407,10 +428,9 @@ pub enum Runner {
         /// This machine is a spare one of EC2: when it is about to be taken back, hand back what is at hand and end.
         #[arg(long)]
         spot: bool,
-        /// Something that this machine has and not every other, for steps that require it; may be given several times. What can be seen
-        /// (`kvm`, `secure-boot`) need not be named.
-        #[arg(long = "feature", value_name = "NAME")]
-        features: Vec<FeatureName>,
+        /// How it works.
+        #[command(flatten)]
+        manner: Manner,
     },
 }
 

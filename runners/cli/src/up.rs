@@ -1,6 +1,6 @@
 //! `millrace up`: every function, the embedded stores and one runner, in one process.
 
-use crate::arguments::Up;
+use crate::arguments::{Manner, Up};
 use crate::bundled;
 use crate::output::Output;
 use crate::pump::{self, Functions};
@@ -14,16 +14,16 @@ use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use millrace_core::{Arch, PlatformName, RunnerName, Timestamp};
+use millrace_host::engine::Code;
 use millrace_host::worker::{WorkerConfig, WorkerError};
 use millrace_listener::forge::Forge;
 use millrace_listener::{Fetcher, Listener, Secret};
-use millrace_orchestrator::{Desk, Runner as RunnerData, Token, add_runner, released_repository, remove_runner, reserve_runner};
+use millrace_orchestrator::{Desk, Runner as RunnerData, Token, let_in, released_repository, remove_runner};
 use millrace_signer::LocalKeys;
 use millrace_store::Table;
 use millrace_store::local::LocalStore;
 use millrace_store::records::get;
 use millrace_web::Web;
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,6 +46,7 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
     if !options.no_runner {
         sandbox_is_to_be_had()?;
+        millrace_host::emulation::check(own_arch()?, &options.manner.emulate)?;
     }
     let store = folder.local()?;
     let _lock = lock(&store).await.context("is `millrace up` running over this state folder already?")?;
@@ -179,21 +180,19 @@ async fn start_runner(
     stop: &Arc<AtomicBool>,
 ) -> Result<Runner> {
     let arch = own_arch()?;
-    let name = RunnerName::new(&format!("local-{arch}"))?;
+    let (name, manner) = (RunnerName::new(&format!("local-{arch}"))?, options.manner.on(arch));
     // A new token at every start: the old one dies with the process that had it.
     let token = Token::from_random(random()?);
     let before: Option<(RunnerData, _)> = get(store, Table::Runner, name.as_str()).await?;
     remove_runner(store, &name).await?;
-    add_runner(store, &name, arch, &token, now()).await?;
-    if let Some((RunnerData { reserved, .. }, _)) = before {
-        reserve_runner(store, &name, &reserved).await?;
-    }
+    let reserved = before.map(|(runner, _)| runner.reserved).unwrap_or_default();
+    let runner = RunnerData { emulates: manner.emulate.clone(), reserved, ..RunnerData::new(&name, arch, &token, now()) };
+    let_in(store, runner).await?;
     let work = match &options.work {
         Some(work) => std::path::absolute(work)?,
         None => folder.folder("runner")?,
     };
-    let config = worker_config(&format!("http://{address}"), token.reveal(), name, arch, &work)?;
-    let config = WorkerConfig { features: options.features.iter().cloned().collect(), ..config };
+    let config = worker_config(&format!("http://{address}"), token.reveal(), name, arch, manner, &work)?;
     let stop = Arc::clone(stop);
     let (give, failure) = oneshot::channel();
     let run = move || {
@@ -217,11 +216,38 @@ async fn failed(runner: &mut Option<Runner>) -> WorkerError {
     std::future::pending().await
 }
 
-pub(crate) fn worker_config(url: &str, token: &str, name: RunnerName, arch: Arch, folder: &Path) -> Result<WorkerConfig> {
+impl Manner {
+    /// As a machine of this architecture takes it, which emulates none of its own, and each other one once.
+    pub(crate) fn on(&self, arch: Arch) -> Self {
+        let mut emulate = self.emulate.clone();
+        emulate.retain(|other| *other != arch);
+        emulate.sort_unstable();
+        emulate.dedup();
+        Self { emulate, ..self.clone() }
+    }
+}
+
+pub(crate) fn worker_config(
+    url: &str,
+    token: &str,
+    name: RunnerName,
+    arch: Arch,
+    manner: Manner,
+    folder: &Path,
+) -> Result<WorkerConfig> {
     millrace_host::worker::may_run()?;
-    let launcher = std::env::current_exe().context("finding this program")?;
-    let (desk_url, token, state) = (url.to_owned(), token.to_owned(), folder.to_owned());
-    Ok(WorkerConfig { desk_url, token, runner: name, arch, state, launcher, features: BTreeSet::new() })
+    Ok(WorkerConfig {
+        desk_url: url.to_owned(),
+        token: token.to_owned(),
+        runner: name,
+        arch,
+        emulates: manner.emulate,
+        state: folder.to_owned(),
+        launcher: std::env::current_exe().context("finding this program")?,
+        code: Code::of_this_machine(),
+        features: manner.features.into_iter().collect(),
+        traces: manner.trace.map(std::path::absolute).transpose()?,
+    })
 }
 
 async fn ticks(store: LocalStore) {

@@ -30,6 +30,30 @@ const INSTANCES_MAX: usize = 200;
 /// Linear memories: modules that are linked share one, so few components have more than two.
 const MEMORIES_MAX: usize = 20;
 
+/// What plugins are compiled to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// The processor's own instructions.
+    Native,
+    /// Those of Pulley, a machine that wasmtime has a portable interpreter for.
+    Portable,
+}
+
+impl Code {
+    /// What this machine takes.
+    pub fn of_this_machine() -> Self {
+        Self::on(std::env::consts::ARCH)
+    }
+
+    /// What a processor takes, by Rust's name for it: Cranelift compiles for a few, and not for POWER.
+    fn on(processor: &str) -> Self {
+        match processor {
+            "x86_64" | "aarch64" | "s390x" | "riscv64" => Self::Native,
+            _ => Self::Portable,
+        }
+    }
+}
+
 /// What one plugin may use of the runner itself. Its commands have the limits of the step.
 #[derive(Debug, Clone, Copy)]
 pub struct PluginLimits {
@@ -118,8 +142,12 @@ pub struct PluginEngine {
 }
 
 /// The engine as every runner has it. What changes the machine code is part of an image's name.
-pub(crate) fn wasmtime_engine() -> wasmtime::Result<Engine> {
+pub(crate) fn wasmtime_engine(code: Code) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
+    if code == Code::Portable {
+        let order = if cfg!(target_endian = "big") { "be" } else { "" };
+        config.target(&format!("pulley{}{order}", usize::BITS))?;
+    }
     config.epoch_interruption(true);
     config.max_wasm_stack(STACK_BYTES);
     // The last things that differ between processors.
@@ -131,7 +159,12 @@ pub(crate) fn wasmtime_engine() -> wasmtime::Result<Engine> {
 impl PluginEngine {
     /// An engine that keeps compiled plugins in a folder.
     pub fn new(folder: &Path, limits: PluginLimits) -> Result<Self, EngineError> {
-        let engine = wasmtime_engine().map_err(|error| EngineError::Setup(format!("{error:#}")))?;
+        Self::with_code(folder, limits, Code::of_this_machine())
+    }
+
+    /// The same with what plugins are compiled to.
+    pub fn with_code(folder: &Path, limits: PluginLimits, code: Code) -> Result<Self, EngineError> {
+        let engine = wasmtime_engine(code).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine);
         Ok(Self { engine, images: Images::open(folder)?, limits, loaded: Mutex::default(), _ticker: ticker })
     }
@@ -172,7 +205,9 @@ impl PluginEngine {
             Ok(answer) => End::Answered(answer),
             Err(error) => end_of(&error, &store.data().memory),
         };
-        (end, store.into_data())
+        let mut job = store.into_data();
+        job.asked(format_args!("end {end:?}"));
+        (end, job)
     }
 
     /// Makes an instance of a plugin and lets it go: what comes before a plugin's first instruction, to be measured.
@@ -306,6 +341,17 @@ impl Drop for Ticker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_there_is_no_compiler_the_interpreter_serves() {
+        assert_eq!(["x86_64", "aarch64", "s390x"].map(Code::on), [Code::Native; 3]);
+        assert_eq!(Code::on("powerpc64"), Code::Portable);
+        let compiles = |code| wasmtime_engine(code).unwrap().is_pulley();
+        assert_eq!(
+            (compiles(Code::of_this_machine()), compiles(Code::Portable)),
+            (Code::of_this_machine() == Code::Portable, true)
+        );
+    }
 
     #[test]
     fn many_small_memories_are_no_way_around_the_bound() {

@@ -119,7 +119,7 @@ fn make_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine;
+    use crate::engine::{self, Code};
     use std::os::unix::fs::PermissionsExt;
 
     /// The smallest component: a header and nothing else (component model, binary format: version 13, layer 1).
@@ -134,7 +134,7 @@ mod tests {
     fn an_image_is_loaded_only_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let (engine, images, digest) =
-            (engine::wasmtime_engine().unwrap(), Images::open(folder.path()).unwrap(), Digest::of(EMPTY));
+            (engine::wasmtime_engine(Code::of_this_machine()).unwrap(), Images::open(folder.path()).unwrap(), Digest::of(EMPTY));
         assert!(images.load(&engine, &digest).is_none());
         images.save(&engine, &digest, EMPTY).unwrap();
         assert!(images.load(&engine, &digest).is_some());
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn an_image_does_not_stand_in_for_another_component() {
         let folder = tempfile::tempdir().unwrap();
-        let (engine, images) = (engine::wasmtime_engine().unwrap(), Images::open(folder.path()).unwrap());
+        let (engine, images) = (engine::wasmtime_engine(Code::of_this_machine()).unwrap(), Images::open(folder.path()).unwrap());
         let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
         images.save(&engine, &one, EMPTY).unwrap();
         fs::rename(image_in(folder.path()), folder.path().join(name(&engine, &other))).unwrap();
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn an_image_of_another_runner_is_not_loaded() {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (engine, digest) = (engine::wasmtime_engine().unwrap(), Digest::of(EMPTY));
+        let (engine, digest) = (engine::wasmtime_engine(Code::of_this_machine()).unwrap(), Digest::of(EMPTY));
         let (ours, theirs) = (Images::open(here.path()).unwrap(), Images::open(there.path()).unwrap());
         theirs.save(&engine, &digest, EMPTY).unwrap();
         let theirs = image_in(there.path());

@@ -8,6 +8,7 @@ use crate::imports;
 use crate::log::TaskLog;
 use crate::machine::Machine;
 use crate::stop::Stop;
+use crate::trace::Trace;
 use crate::wasi;
 use millrace_core::protocol::{Holding, Work};
 use millrace_core::task::Artifact;
@@ -30,6 +31,7 @@ pub struct Job {
     pub(crate) work: Work,
     pub(crate) holding: Holding,
     pub(crate) published: Vec<Artifact>,
+    pub(crate) trace: Trace,
     /// How many roots it has.
     pub(crate) roots: usize,
     deadline: Instant,
@@ -48,7 +50,9 @@ impl Job {
         stop: Arc<Stop>,
         machine: Arc<Machine>,
     ) -> io::Result<Self> {
+        let name = format!("{}-{}-{}", holding.build, holding.task, holding.lease);
         Ok(Self {
+            trace: Trace::begin(machine.traces.as_deref(), &name)?,
             table: ResourceTable::new(),
             wasi: wasi::State::new(work.source_date_epoch_s),
             memory: MemoryLimiter::default(),

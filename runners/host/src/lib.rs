@@ -5,10 +5,12 @@
 //! [`capability`]; [`buildroot`] makes roots with the platform's package manager and [`sandbox`] runs commands in them.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod arch;
 pub mod bindings;
 pub mod buildroot;
 pub mod capability;
 pub mod desk;
+pub mod emulation;
 pub mod engine;
 pub mod folder;
 pub mod header;
@@ -23,6 +25,7 @@ pub mod outcome;
 mod removal;
 pub mod sandbox;
 pub mod stop;
+pub mod trace;
 mod trust;
 pub mod wasi;
 pub mod worker;

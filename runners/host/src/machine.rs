@@ -28,6 +28,8 @@ pub struct Machine {
     pub features: BTreeSet<FeatureName>,
     /// The runner's folder.
     pub folder: PathBuf,
+    /// Where what plugins ask for is written to, where somebody wants to know.
+    pub traces: Option<PathBuf>,
     /// Which bounds of commands do not hold here, in words.
     pub unbounded: Option<String>,
 }
@@ -35,14 +37,15 @@ pub struct Machine {
 impl Machine {
     /// Sets everything up below the runner's folder.
     pub fn new(config: &WorkerConfig, limits: PluginLimits) -> Result<Self, WorkerError> {
-        let engine = PluginEngine::new(&config.state.join("plugins"), limits)?;
+        let engine = PluginEngine::with_code(&config.state.join("plugins"), limits, config.code)?;
         let sandbox = Sandbox::new(config.launcher.clone());
         let folder = config.state.join("roots");
         let roots = Buildroots::new(&folder, sandbox.clone());
         let buildroots = roots.map_err(|source| WorkerError::Folder { folder, source })?;
         let (desk, unbounded) = (Desk::new(&config.desk_url, &config.token), Sandbox::unbounded());
         let (features, folder) = (features(&config.features), config.state.clone());
-        Ok(Self { desk, engine, sandbox, buildroots, arch: config.arch, features, folder, unbounded })
+        let (arch, traces) = (config.arch, config.traces.clone());
+        Ok(Self { desk, engine, sandbox, buildroots, arch, features, folder, traces, unbounded })
     }
 
     /// What it has for one task now.

@@ -1,7 +1,9 @@
 //! A runner: asks the line for work, does it, answers, and asks again.
 
+use crate::arch::Facts;
 use crate::desk::{Answer, DeskError, patiently, pause, wait};
-use crate::engine::{End, EngineError, Plugin, PluginLimits};
+use crate::emulation::{self, EmulationError};
+use crate::engine::{Code, End, EngineError, Plugin, PluginLimits};
 use crate::job::{GRACE, Job};
 use crate::lease::{self, Keeper};
 use crate::log::TaskLog;
@@ -46,12 +48,18 @@ pub struct WorkerConfig {
     pub runner: RunnerName,
     /// What it builds for.
     pub arch: Arch,
+    /// What it builds for besides, by emulation.
+    pub emulates: Vec<Arch>,
     /// A folder of its own, for roots, compiled plugins and the tasks at hand.
     pub state: PathBuf,
     /// The program that starts commands in the sandbox.
     pub launcher: PathBuf,
     /// What this machine has and not every other, in its keeper's words.
     pub features: BTreeSet<FeatureName>,
+    /// What plugins are compiled to.
+    pub code: Code,
+    /// A folder for what plugins ask for, a file a task; none where nobody wants to know.
+    pub traces: Option<PathBuf>,
 }
 
 /// Why a runner cannot run. A retry does not help; whoever set it up must act.
@@ -78,6 +86,9 @@ pub enum WorkerError {
     /// The sandbox cannot be built by an ordinary user.
     #[error("a runner needs root, which builds a sandbox around every command: start it with sudo, or the line with --no-runner")]
     NotRoot,
+    /// It shall emulate what it cannot.
+    #[error(transparent)]
+    Emulation(#[from] EmulationError),
     /// wasmtime does not work here.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -97,10 +108,11 @@ fn may_run_as(user: nix::unistd::Uid) -> Result<(), WorkerError> {
 
 /// Works until `stop` is set, then hands back the task at hand. Answers early only where nothing would ever come of it.
 pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerError> {
+    emulation::check(config.arch, &config.emulates)?;
     let _lock = lock(&config.state)?;
     let (tasks, left) = fresh_folder(&config.state.join("tasks"))?;
     let machine = Arc::new(Machine::new(&config, PluginLimits::default())?);
-    let worker = Arc::new(Worker { name: config.runner, tasks, machine, stop });
+    let worker = Arc::new(Worker { name: config.runner, emulates: config.emulates, tasks, machine, stop });
     left.iter().chain(&worker.machine.unbounded).for_each(|what| worker.say(what));
     let mut failed = 0;
     while !worker.stops() {
@@ -166,6 +178,7 @@ fn fresh_folder(folder: &Path) -> Result<(PathBuf, Vec<String>), WorkerError> {
 
 struct Worker {
     name: RunnerName,
+    emulates: Vec<Arch>,
     tasks: PathBuf,
     machine: Arc<Machine>,
     stop: Arc<AtomicBool>,
@@ -187,7 +200,8 @@ impl Worker {
         let worker = self.clone();
         std::thread::spawn(move || {
             let (runner, capacity) = (worker.name.clone(), worker.machine.capacity());
-            let ask = Ask { runner, arch: worker.machine.arch, wait_s: WAIT_S_MAX, capacity };
+            let (arch, emulates) = (worker.machine.arch, worker.emulates.clone());
+            let ask = Ask { runner, arch, emulates, wait_s: WAIT_S_MAX, capacity };
             if let Err(unheard) = give.send(worker.machine.desk.lease(&ask))
                 && let Ok(Answer::Work(offer)) = unheard.0
             {
@@ -217,6 +231,11 @@ impl Worker {
         let (ended, reported) = (AtomicBool::new(false), AtomicBool::new(false));
         if let Some(unbounded) = &self.machine.unbounded {
             log.line(unbounded);
+        }
+        let own = self.machine.arch;
+        if let Some(arch) = offer.work.arch.filter(|arch| *arch != own) {
+            let emulator = Facts::of(arch).emulator;
+            log.line(&format!("{arch} is emulated on {own}, by {emulator}: what runs in a root takes several times as long"));
         }
         let (desk, beat) = (&self.machine.desk, lease::beat(offer.renew_s));
         let silence = Duration::from_secs(offer.work.limits.silence_s.into());

@@ -6,12 +6,13 @@ mod world;
 use millrace_core::Digest;
 use millrace_core::protocol::Holding;
 use millrace_core::task::{Blame, Failure, Outcome};
-use millrace_host::engine::{PluginEngine, PluginLimits};
+use millrace_host::engine::{Code, PluginEngine, PluginLimits};
 use millrace_host::job::Job;
 use millrace_host::log::TaskLog;
 use millrace_host::machine::Machine;
 use millrace_host::outcome;
 use millrace_host::stop::{Stop, Why};
+use millrace_host::worker::WorkerConfig;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,19 +23,25 @@ struct Trial {
     time_s: u32,
     limits: PluginLimits,
     url: String,
+    code: Code,
 }
 
 impl Trial {
     fn new() -> Self {
         let limits = PluginLimits { memory_bytes: 64 << 20, thinking: Duration::from_millis(300) };
         let (url, _) = world::start(world::line_with(""));
-        Self { folder: tempfile::tempdir().unwrap(), stop: Arc::default(), time_s: 60, limits, url }
+        Self { folder: tempfile::tempdir().unwrap(), stop: Arc::default(), time_s: 60, limits, url, code: Code::of_this_machine() }
     }
 
     fn run(&self, what: &str) -> (Outcome, String) {
         let guest = world::guest("misbehave");
         let digest = Digest::of(&guest);
-        let machine = Arc::new(Machine::new(&world::config(&self.url, self.folder.path()), self.limits).unwrap());
+        let config = WorkerConfig {
+            code: self.code,
+            traces: Some(self.folder.path().join("calls")),
+            ..world::config(&self.url, self.folder.path())
+        };
+        let machine = Arc::new(Machine::new(&config, self.limits).unwrap());
         let plugin = machine.engine.loaded(&digest).unwrap_or_else(|| machine.engine.compile(&digest, &guest).unwrap());
         let mut work = world::work(&digest, what);
         work.limits.time_s = self.time_s;
@@ -48,6 +55,11 @@ impl Trial {
         let logged = log.next_chunk().map(|(_, bytes)| String::from_utf8(bytes).unwrap()).unwrap_or_default();
         (outcome::of(end, "misbehave", &limits, job.into_published()), logged)
     }
+}
+
+/// What the plugin of a trial asked for, and came to.
+fn asked(trial: &Trial) -> String {
+    std::fs::read_to_string(trial.folder.path().join("calls/b1-try@x86_64-1.calls")).unwrap()
 }
 
 fn run(what: &str) -> (Outcome, String) {
@@ -174,6 +186,58 @@ fn a_result_is_uploaded_and_handed_over() {
     assert_eq!(summary, Digest::of(b"the result").to_string());
     let handed_over: Vec<(&str, u64)> = artifacts.iter().map(|artifact| (artifact.name.as_str(), artifact.size)).collect();
     assert_eq!(handed_over, [("result.txt", 10)]);
+}
+
+#[test]
+fn a_trace_has_every_call_with_what_it_was_asked_with() {
+    let trial = Trial::new();
+    trial.run("files");
+    let expected = r#"files.make-folder "a/b"
+files.write-text "a/b/c.txt" 3 bytes
+files.append "a/b/c.txt" 4 bytes
+files.find "a" "*.txt"
+files.read-range "a/b/c.txt" 4 100
+files.read-text "a/b/c.txt"
+files.remove "a/b"
+files.find "a" "*"
+end Answered(Ok(Outcome::Passed("a/b/c.txt 7 \"one two\" \"two\" 0")))
+"#;
+    assert_eq!(asked(&trial), expected);
+    let trial = Trial::new();
+    trial.run("fetch");
+    assert!(asked(&trial).starts_with("artifacts.fetch \"input\" \"in/here\"\n"), "{}", asked(&trial));
+}
+
+#[test]
+fn an_interpreted_plugin_comes_to_the_same_as_a_compiled_one() {
+    let everything = [
+        "nothing",
+        "memory",
+        "stack",
+        "panic",
+        "exit",
+        "print",
+        "log",
+        "environment",
+        "files",
+        "escape",
+        "publish",
+        "fetch",
+        "fetch-unknown",
+        "calls",
+        "excluded",
+        "fail",
+        "what else",
+    ];
+    let limits = PluginLimits { memory_bytes: 64 << 20, thinking: Duration::from_secs(60) };
+    let [interpreted, compiled] = [Code::Portable, Code::of_this_machine()].map(|code| Trial { code, limits, ..Trial::new() });
+    let come_to = |trial: &Trial, what| {
+        let (outcome, log) = trial.run(what);
+        (outcome, log, asked(trial))
+    };
+    for what in everything {
+        assert_eq!(come_to(&interpreted, what), come_to(&compiled, what), "{what}");
+    }
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Host {
         if let Some(arch) = arch.filter(|arch| !self.arches.contains(arch)) {
             return Some(format!("does not build for {arch}"));
         }
-        if !self.reserved.admits(arch, &task.rank) {
+        if !self.arches.first().is_some_and(|own| self.reserved.admits(*own, arch, &task.rank)) {
             return Some(format!("is kept for {}", self.reserved.words().unwrap_or_default()));
         }
         self.capacity.lacks(&task.requires).map(|lack| format!("is too little: the task wants {lack}"))

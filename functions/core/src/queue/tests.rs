@@ -107,7 +107,7 @@ fn what_is_kept_for_some_is_not_for_others() {
     assert_eq!(told(vec![task("ours", "a", "source", 9)], only(ours)), ["a/source: now"]);
     let urgent = Reserved { at_least: Some(Priority::Urgent), ..Reserved::default() };
     assert_eq!(told(vec![task("p", "a", "source", 9)], only(urgent.clone())), ["a/source: runner z1 is kept for what is urgent"]);
-    assert!(urgent.admits(None, &rank("p", Priority::Urgent)));
+    assert!(urgent.admits(Arch::S390x, None, &rank("p", Priority::Urgent)));
 }
 
 #[test]

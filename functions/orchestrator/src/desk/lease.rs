@@ -8,11 +8,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use millrace_core::Timestamp;
 use millrace_core::build::{Build, Event};
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX, Work};
 use millrace_core::queue::{Queued, sort};
 use millrace_core::task::TaskId;
+use millrace_core::{Arch, Timestamp};
 use millrace_store::builds::{held_index, ready_index};
 use millrace_store::queue::{Seen, heads, running, see};
 use millrace_store::{BlobStore, StateStore, advance};
@@ -42,13 +42,21 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
         return Err(Denied::Bad(format!("the token is for {whom} on {arch}, not for {} on {}", ask.runner, ask.arch)));
     }
     let leaves = runner.leaving(&ask.runner).is_some();
+    if let Some(other) = ask.emulates.iter().find(|arch| !runner.emulates.contains(arch)) {
+        let (name, arch) = (&runner.name, runner.arch);
+        return Err(Denied::Bad(format!(
+            "the token of {name} is not for {other} by emulation: remove it, and make one with \
+             `millrace runner add {name} --arch {arch} --emulate {other}`"
+        )));
+    }
     // From here on it is the one machine that speaks, whoever else has the token.
-    let runner = Runner { name: ask.runner.clone(), ..runner };
+    let runner = Runner { name: ask.runner.clone(), emulates: ask.emulates.clone(), ..runner };
     forget_what_it_had(&desk, &runner).await?;
     if leaves {
         return Err(Denied::Leave(runner.name));
     }
-    let (name, arches, reserved) = (runner.name.clone(), vec![runner.arch], runner.reserved.clone());
+    let (name, reserved) = (runner.name.clone(), runner.reserved.clone());
+    let arches = std::iter::once(runner.arch).chain(runner.emulates.iter().copied()).collect();
     see(&desk.state, &Seen { name, arches, capacity: ask.capacity.clone(), reserved, at: (desk.clock)() }).await?;
     if let Some(Paces { ask_again_s, .. }) = desk.paces {
         // Nothing else runs here every second: whoever asks is the clock.
@@ -67,7 +75,7 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
         if known.leaving(&runner.name).is_some() {
             return Err(Denied::Leave(runner.name));
         }
-        let runner = Runner { name: runner.name.clone(), ..known };
+        let runner = Runner { name: runner.name.clone(), emulates: runner.emulates.clone(), ..known };
         if let Some(offer) = take_one(&desk, &runner, &ask).await? {
             return Ok(Json(offer).into_response());
         }
@@ -89,14 +97,28 @@ async fn forget_what_it_had<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner
     Ok(())
 }
 
-/// Leases the task that is next of those that this runner may do. A build that cannot be read or saved is passed over.
+/// Leases the task that is next of those that this runner may do; one that it would have to emulate only where there is no other.
 async fn take_one<S: StateStore, B: BlobStore>(desk: &Desk<S, B>, runner: &Runner, ask: &Ask) -> Result<Option<Offer>, Denied> {
-    let indexes = [ready_index(Some(runner.arch)), ready_index(None)];
+    let native = [ready_index(Some(runner.arch)), ready_index(None)];
+    if let Some(offer) = take_from(desk, runner, ask, &native).await? {
+        return Ok(Some(offer));
+    }
+    let emulated: Vec<String> = runner.emulates.iter().map(|arch| ready_index(Some(*arch))).collect();
+    take_from(desk, runner, ask, &emulated).await
+}
+
+/// Leases the task that is next of those in these indexes. A build that cannot be read or saved is passed over.
+async fn take_from<S: StateStore, B: BlobStore>(
+    desk: &Desk<S, B>,
+    runner: &Runner,
+    ask: &Ask,
+    indexes: &[String],
+) -> Result<Option<Offer>, Denied> {
     let mut each = CANDIDATES;
     loop {
-        let (mut queued, more) = heads(&desk.state, &indexes, each).await?;
+        let (mut queued, more) = heads(&desk.state, indexes, each).await?;
         let fits = |queued: &Queued| {
-            runner.reserved.admits(queued.task.arch, &queued.rank) && ask.capacity.lacks(&queued.requires).is_none()
+            runner.reserved.admits(runner.arch, queued.task.arch, &queued.rank) && ask.capacity.lacks(&queued.requires).is_none()
         };
         queued.retain(fits);
         if is_mixed(&queued) {
@@ -124,6 +146,13 @@ fn is_mixed(queued: &[Queued]) -> bool {
     queued.iter().any(|other| other.rank.project != queued[0].rank.project)
 }
 
+/// The architecture of the root of a task that is done once: the runner's own, or where the platform is not for that one, and so may have
+/// no packages of it, one that the runner emulates.
+fn root_for_once(runner: &Runner, platform: &[Arch]) -> Arch {
+    let own_first = std::iter::once(&runner.arch).chain(&runner.emulates);
+    own_first.copied().find(|arch| platform.contains(arch)).unwrap_or(runner.arch)
+}
+
 fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, now: Timestamp) -> Option<Offer> {
     let lease = build.task(id)?.lease()?.clone();
     let step = build.step_of(id)?;
@@ -135,7 +164,7 @@ fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, n
         task: id.clone(),
         package: push.announced.package.clone(),
         commit: push.announced.commit.clone(),
-        arch: id.arch.or(Some(runner.arch)),
+        arch: Some(id.arch.unwrap_or_else(|| root_for_once(runner, &platform.architectures))),
         platform: platform.name.clone(),
         releasever: platform.releasever.clone(),
         module_platform: platform.module_platform.clone(),

@@ -85,6 +85,58 @@ async fn a_runner_takes_the_oldest_task_of_its_architecture() {
 }
 
 #[tokio::test]
+async fn a_runner_emulates_only_what_no_task_of_its_own_architecture_keeps_it_from() {
+    let world = World::new();
+    let old = world.build("zlib").await;
+    world.build("pigz").await;
+    let both = world.emulating("intel-1", Arch::X86_64, &[Arch::Aarch64]).await;
+    let hand_in = async |lease| {
+        both.upload(&lease, &Digest::of(b""), b"").await;
+        assert_eq!(both.report(&lease, passed("a", b"")).await.status, 200);
+    };
+    let mut taken = Vec::new();
+    while let Some(offer) = both.takes().await {
+        let package = if offer.work.build == old.id { "zlib" } else { "pigz" };
+        taken.push(format!("{package} {}", offer.work.task));
+        if let Some(arch) = offer.work.task.arch {
+            assert_eq!(offer.work.arch, Some(arch), "the root is of the task's architecture");
+        }
+        hand_in(holding(&offer)).await;
+    }
+    // The younger build's tasks come before the older one's that must be emulated.
+    let expected = ["zlib source", "zlib rpm@x86_64", "pigz source", "pigz rpm@x86_64", "zlib rpm@aarch64", "pigz rpm@aarch64"];
+    assert_eq!(taken, expected);
+}
+
+#[tokio::test]
+async fn what_is_done_once_is_done_in_a_root_that_the_platform_has_packages_for() {
+    let world = World::new();
+    // The platform is for x86_64 and aarch64.
+    let cases = [("zlib", &[Arch::S390x, Arch::Aarch64][..], Arch::Aarch64), ("pigz", &[], Arch::Ppc64le)];
+    for (package, emulates, expected) in cases {
+        world.build(package).await;
+        let runner = world.emulating(&format!("power-for-{package}"), Arch::Ppc64le, emulates).await;
+        let offer = runner.takes().await.unwrap();
+        assert_eq!((offer.work.task.to_string().as_str(), offer.work.arch), ("source", Some(expected)));
+    }
+}
+
+#[tokio::test]
+async fn a_token_says_what_its_runner_may_emulate() {
+    let world = World::new();
+    world.build("zlib").await;
+    let mut greedy = world.emulating("intel-1", Arch::X86_64, &[Arch::Aarch64]).await;
+    greedy.emulates.push(Arch::S390x);
+    let told = "bad-request: the token of intel-1 is not for s390x by emulation: remove it, and make one with \
+                `millrace runner add intel-1 --arch x86_64 --emulate s390x`";
+    assert_eq!(greedy.ask(0).await.told(), (400, told.to_owned()));
+    // Who does not say that it emulates is given none of it, whatever its token is good for.
+    greedy.emulates.clear();
+    let offer = greedy.takes().await.unwrap();
+    assert_eq!(offer.work.task.to_string(), "source");
+}
+
+#[tokio::test]
 async fn a_lease_is_renewed_by_its_holder_under_its_number() {
     let world = World::new();
     world.build("zlib").await;

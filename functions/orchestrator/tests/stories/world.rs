@@ -11,7 +11,7 @@ use millrace_core::push::{Announced, Commit, Push, Wish};
 use millrace_core::queue::Capacity;
 use millrace_core::task::{Artifact, Outcome, TaskId};
 use millrace_core::{Arch, Digest, LeaseNumber, PlatformName, PushId, Timestamp};
-use millrace_orchestrator::{Desk, Paces, Token, add_runner, add_shared_runner, router};
+use millrace_orchestrator::{self as runners, Desk, Paces, Token, add_runner, add_shared_runner, let_in, router};
 use millrace_store::builds::{build_marks, load_build};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::write;
@@ -142,27 +142,27 @@ impl World {
     pub async fn runner(&self, name: &str, arch: Arch) -> Runner {
         let token = Token::from_random(*Digest::of(name.as_bytes()).hex().as_bytes().first_chunk().unwrap());
         add_runner(&self.store, &name.parse().unwrap(), arch, &token, self.now()).await.unwrap();
-        Runner {
-            name: name.to_owned(),
-            arch,
-            token: token.reveal().to_owned(),
-            router: self.router.clone(),
-            capacity: Capacity::default(),
-        }
+        self.speaking(name, arch, &[], &token)
+    }
+
+    /// A runner that emulates other architectures, and may.
+    pub async fn emulating(&self, name: &str, arch: Arch, emulates: &[Arch]) -> Runner {
+        let token = Token::from_random(*Digest::of(name.as_bytes()).hex().as_bytes().first_chunk().unwrap());
+        let runner = runners::Runner::new(&name.parse().unwrap(), arch, &token, self.now());
+        let_in(&self.store, runners::Runner { emulates: emulates.to_vec(), ..runner }).await.unwrap();
+        self.speaking(name, arch, emulates, &token)
+    }
+
+    fn speaking(&self, name: &str, arch: Arch, emulates: &[Arch], token: &Token) -> Runner {
+        let (name, token) = (name.to_owned(), token.reveal().to_owned());
+        Runner { name, arch, emulates: emulates.to_vec(), token, router: self.router.clone(), capacity: Capacity::default() }
     }
 
     /// Machines that share a token, and how each of them speaks.
     pub async fn shared(&self, name: &str, arch: Arch, own: [&str; 2]) -> [Runner; 2] {
         let token = Token::from_random(*Digest::of(name.as_bytes()).hex().as_bytes().first_chunk().unwrap());
         add_shared_runner(&self.store, &name.parse().unwrap(), arch, &token, self.now()).await.unwrap();
-        let speaks = |own| Runner {
-            name: format!("{name}.{own}"),
-            arch,
-            token: token.reveal().to_owned(),
-            router: self.router.clone(),
-            capacity: Capacity::default(),
-        };
-        own.map(speaks)
+        own.map(|own| self.speaking(&format!("{name}.{own}"), arch, &[], &token))
     }
 
     /// A build of a package whose source may be taken now. A later one is a millisecond younger.
@@ -224,6 +224,7 @@ impl Answer {
 pub struct Runner {
     pub name: String,
     pub arch: Arch,
+    pub emulates: Vec<Arch>,
     pub token: String,
     pub router: Router,
     /// What its machine has.
@@ -247,8 +248,8 @@ impl Runner {
     }
 
     pub async fn ask(&self, wait_s: u32) -> Answer {
-        self.post("lease", &Ask { runner: self.name.parse().unwrap(), arch: self.arch, wait_s, capacity: self.capacity.clone() })
-            .await
+        let (runner, emulates) = (self.name.parse().unwrap(), self.emulates.clone());
+        self.post("lease", &Ask { runner, arch: self.arch, emulates, wait_s, capacity: self.capacity.clone() }).await
     }
 
     /// The offer that is there now, if there is one.

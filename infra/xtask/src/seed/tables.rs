@@ -1,6 +1,7 @@
 //! The tables of infra/platforms/seed, read into the program when it is compiled.
 
 use crate::apt::Archive;
+use crate::host::Arch;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,7 @@ const LINKS: &str = include_str!("../../../platforms/seed/links.tsv");
 const REQUIRES: &str = include_str!("../../../platforms/seed/requires.tsv");
 const IGNORE: &str = include_str!("../../../platforms/seed/ignore.txt");
 const SET: &str = include_str!("../../../platforms/seed/set.txt");
+const SET_NATIVE: &str = include_str!("../../../platforms/seed/set-native.txt");
 const SUITES: &str = include_str!("../../../platforms/seed/suites.tsv");
 const MACROS: &str = include_str!("../../../platforms/seed/macros.millrace-seed");
 const MACROS_DEBUGINFO: &str = include_str!("../../../platforms/seed/macros.debuginfo-before-4.20");
@@ -95,10 +97,14 @@ impl Tables {
     }
 }
 
-/// Packages that the seed distribution is made of, by Debian's names, without what they need.
-pub fn set() -> Vec<&'static str> {
-    let lines = SET.lines().map(|line| line.split('#').next().unwrap_or_default());
-    lines.flat_map(str::split_whitespace).collect()
+/// Packages that a seed distribution is made of, by Debian's names, without what they need.
+pub fn set(arch: Arch) -> Result<Vec<&'static str>> {
+    let lines = sets(arch)?.into_iter().flat_map(str::lines).map(|line| line.split('#').next().unwrap_or_default());
+    Ok(lines.flat_map(str::split_whitespace).collect())
+}
+
+fn sets(arch: Arch) -> Result<Vec<&'static str>> {
+    Ok(if arch == Arch::native()? { vec![SET, SET_NATIVE] } else { vec![SET] })
 }
 
 /// The distribution's macros; `rpm` is the version of its rpm.
@@ -110,8 +116,8 @@ pub fn macros(suite: &Suite, triplet: &str, rpm: &str) -> String {
 }
 
 /// All that decides what comes out, in one text: another text asks for another seed distribution.
-pub fn all_text() -> String {
-    [NAMES, LINKS, REQUIRES, IGNORE, SET, SUITES, MACROS, MACROS_DEBUGINFO].concat()
+pub fn all_text(arch: Arch) -> Result<String> {
+    Ok([NAMES, LINKS, REQUIRES, IGNORE, SUITES, MACROS, MACROS_DEBUGINFO].concat() + &sets(arch)?.concat())
 }
 
 fn rows(table: &'static str) -> impl Iterator<Item = Vec<&'static str>> {

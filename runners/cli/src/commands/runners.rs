@@ -1,7 +1,7 @@
 //! Commands about those who build: let them in, look at them, let them leave, be one.
 
 use super::NotThere;
-use crate::arguments::Runner;
+use crate::arguments::{Manner, Runner};
 use crate::output::Output;
 use crate::state::{Folder, now, random};
 use crate::store::Store;
@@ -11,7 +11,7 @@ use millrace_core::queue::Reserved;
 use millrace_core::{Arch, RunnerName};
 use millrace_host::worker::WorkerConfig;
 use millrace_orchestrator::{
-    Leaving, Runner as RunnerData, Token, add_runner, add_shared_runner, drain_runner, remove_runner, reserve_runner, resume_runner,
+    Leaving, Runner as RunnerData, Token, drain_runner, let_in, remove_runner, reserve_runner, resume_runner,
 };
 use millrace_store::Table;
 use millrace_store::queue::machines;
@@ -24,15 +24,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> Result<()> {
-    if let Runner::Run { name, url, token_file, spot, features } = command {
-        let token = token(&token_file)?;
-        let config = worker_config(&url, &token, name, crate::up::own_arch()?, &folder.folder("runner")?)?;
-        return be_a_runner(WorkerConfig { features: features.into_iter().collect(), ..config }, spot).await;
+    if let Runner::Run { name, url, token_file, spot, manner } = command {
+        sandbox_is_to_be_had()?;
+        let (token, arch) = (token(&token_file)?, crate::up::own_arch()?);
+        let config = worker_config(&url, &token, name, arch, manner.on(arch), &folder.folder("runner")?)?;
+        return be_a_runner(config, spot).await;
     }
     let store = folder.store().await?;
     let unknown = |name: &RunnerName| NotThere(format!("no runner `{name}`: `millrace runner list`"));
     match command {
-        Runner::Add { name, arch, url, shared } => add(&store, output, name, arch, &url, shared).await,
+        Runner::Add { name, arch, url, shared, emulate } => {
+            let Manner { emulate, .. } = Manner { emulate, ..Manner::default() }.on(arch);
+            add(&store, output, name, arch, emulate, &url, shared).await
+        }
         Runner::List => list(&store, output).await,
         Runner::Remove { name } => {
             if !remove_runner(&store, &name).await? {
@@ -69,20 +73,24 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
     }
 }
 
-async fn add(store: &Store, output: Output, name: Option<RunnerName>, arch: Arch, url: &str, shared: bool) -> Result<()> {
+async fn add(
+    store: &Store,
+    output: Output,
+    name: Option<RunnerName>,
+    arch: Arch,
+    emulates: Vec<Arch>,
+    url: &str,
+    shared: bool,
+) -> Result<()> {
     let token = Token::from_random(random()?);
     let name = match name {
         Some(name) => name,
         None => RunnerName::new(&format!("{arch}-{:04x}", u16::from_be_bytes([random()?[0], random()?[1]])))?,
     };
-    let as_itself = if shared {
-        add_shared_runner(store, &name, arch, &token, now()).await?;
-        format!("{name}.$(uname -n)")
-    } else {
-        add_runner(store, &name, arch, &token, now()).await?;
-        name.to_string()
-    };
-    let line = format!("printf %s {} | sudo millrace runner run {as_itself} --url {url} --token-file -", token.reveal());
+    let emulating: String = emulates.iter().map(|other| format!(" --emulate {other}")).collect();
+    let_in(store, RunnerData { shared, emulates, ..RunnerData::new(&name, arch, &token, now()) }).await?;
+    let as_itself = if shared { format!("{name}.$(uname -n)") } else { name.to_string() };
+    let line = format!("printf %s {} | sudo millrace runner run {as_itself} --url {url} --token-file -{emulating}", token.reveal());
     output.one(&json!({"runner": name, "arch": arch, "token": token.reveal(), "line": line}), |_| {
         let where_to = if shared { format!("each {arch} machine") } else { format!("the {arch} machine") };
         format!("On {where_to}, once (the token is not shown again):\n\n  {line}")
@@ -94,6 +102,7 @@ async fn add(store: &Store, output: Output, name: Option<RunnerName>, arch: Arch
 struct Listed {
     runner: RunnerName,
     arch: Arch,
+    emulates: Vec<Arch>,
     added: String,
     shared: bool,
     reserved: Option<String>,
@@ -107,12 +116,13 @@ async fn list(store: &Store, output: Output) -> Result<()> {
     let listed = runners.into_iter().map(|runner| {
         let own = machines.extract_if(.., |machine| runner.is(&machine.runner)).collect();
         let added = runner.added.rfc3339();
-        let RunnerData { name: runner_name, arch, shared, leaving, reserved, .. } = runner;
-        Listed { runner: runner_name, arch, added, shared, reserved: reserved.words(), leaving, machines: own }
+        let RunnerData { name: runner_name, arch, emulates, shared, leaving, reserved, .. } = runner;
+        Listed { runner: runner_name, arch, emulates, added, shared, reserved: reserved.words(), leaving, machines: own }
     });
     let listed: Vec<Listed> = listed.collect();
     output.list(&listed, "no runners yet: `millrace up` brings its own, `millrace runner add` lets others in", |runner| {
-        let mut lines = vec![format!("{:<24} {:<8} since {}", runner.runner, runner.arch, runner.added)];
+        let emulates: String = runner.emulates.iter().map(|other| format!(", emulates {other}")).collect();
+        let mut lines = vec![format!("{:<24} {:<8} since {}{emulates}", runner.runner, runner.arch, runner.added)];
         lines.extend(runner.reserved.iter().map(|reserved| format!("  kept for {reserved}")));
         lines.extend(runner.leaving.iter().map(|leaving| format!("  {} is to leave", leaving.name)));
         lines.extend(runner.machines.iter().map(of_machine));
@@ -145,7 +155,6 @@ fn token(file: &Path) -> Result<String> {
 }
 
 async fn be_a_runner(config: WorkerConfig, spot: bool) -> Result<()> {
-    sandbox_is_to_be_had()?;
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     tokio::spawn(async move {

@@ -17,6 +17,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 impl Host for Job {
     fn fetch(&mut self, digest: String, path: String) -> wasmtime::Result<Result<(), Error>> {
+        let name = self.input_name(&digest);
+        self.asked(format_args!("artifacts.fetch {name:?} {path:?}"));
         let input = match self.grants.input(&digest) {
             Ok(input) => (input.digest, input.size),
             Err(refusal) => return Ok(Err(refused(refusal))),
@@ -30,6 +32,7 @@ impl Host for Job {
     }
 
     fn publish(&mut self, path: String) -> wasmtime::Result<Result<types::Artifact, Error>> {
+        self.asked(format_args!("artifacts.publish {path:?}"));
         match self.hand_over(&path) {
             Ok(artifact) => Ok(Ok(super::artifact(&artifact))),
             Err(Unpublished::Refused(reason)) => Ok(Err(Error::Refused(reason))),

@@ -20,6 +20,7 @@ impl Host for Job {}
 
 impl HostRoot for Job {
     fn create(&mut self, kind: Kind, packages: Vec<String>) -> Answer<Resource<TaskRoot>> {
+        self.asked(format_args!("buildroot.create {kind:?} {packages:?}"));
         if self.roots >= ROOTS_MAX {
             return Ok(Err(Error::Refused(format!("a task may have {ROOTS_MAX} roots at once"))));
         }
@@ -42,6 +43,7 @@ impl HostRoot for Job {
     }
 
     fn install(&mut self, root: Resource<TaskRoot>, packages: Vec<String>) -> Answer<()> {
+        self.asked(format_args!("buildroot.install {packages:?}"));
         if let Err(error) = check(&packages) {
             return Ok(Err(error));
         }
@@ -49,6 +51,7 @@ impl HostRoot for Job {
     }
 
     fn remove(&mut self, root: Resource<TaskRoot>, packages: Vec<String>) -> Answer<()> {
+        self.asked(format_args!("buildroot.remove {packages:?}"));
         if let Err(error) = check(&packages) {
             return Ok(Err(error));
         }
@@ -56,6 +59,7 @@ impl HostRoot for Job {
     }
 
     fn contents(&mut self, root: Resource<TaskRoot>) -> Answer<Vec<Installed>> {
+        self.asked(format_args!("buildroot.contents"));
         let installed =
             |package: buildroot::Installed| Installed { nevra: package.nevra, name: package.name, repository: package.repository };
         let contents = self.in_root(root, |root, session| root.contents(session))?;
@@ -63,6 +67,7 @@ impl HostRoot for Job {
     }
 
     fn drop(&mut self, root: Resource<TaskRoot>) -> wasmtime::Result<()> {
+        self.asked(format_args!("buildroot.drop"));
         self.table.delete(root)?;
         self.roots -= 1;
         Ok(())

@@ -15,6 +15,7 @@ const TAIL_BYTES_MAX: usize = 4096;
 impl Host for Job {
     fn run(&mut self, root: Resource<TaskRoot>, spec: Spec) -> wasmtime::Result<Result<Exit, Error>> {
         let (as_root, asked) = asked(spec);
+        self.asked(format_args!("command.run {}", noted(&asked, as_root)));
         let timeout = match capability::command(&asked, self.time_left()) {
             Ok(timeout) => timeout,
             Err(refusal) => return Ok(Err(Error::Refused(refusal.to_string()))),
@@ -55,6 +56,16 @@ fn asked(spec: Spec) -> (bool, Asked) {
         capture_bytes_max: spec.capture_bytes_max,
     };
     (spec.as_root, asked)
+}
+
+/// A command as a trace has it: of its input only how many lines it has, for those are paths that differ between architectures.
+fn noted(asked: &Asked, as_root: bool) -> String {
+    let lines = asked.stdin.iter().filter(|byte| **byte == b'\n').count();
+    let Asked { argv, env, cwd, stdin: _, timeout_s, capture_bytes_max } = asked;
+    format!(
+        "{argv:?} env {env:?} cwd {cwd:?} stdin {lines} lines timeout {timeout_s} s capture {capture_bytes_max} bytes{}",
+        if as_root { " as root" } else { "" }
+    )
 }
 
 impl Job {

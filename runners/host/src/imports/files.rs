@@ -22,10 +22,12 @@ fn answer<T>(result: Result<T, FolderError>) -> Answer<T> {
 
 impl Host for Job {
     fn read(&mut self, path: String) -> Answer<Vec<u8>> {
+        self.asked(format_args!("files.read {path:?}"));
         answer(self.folder.read(&path))
     }
 
     fn read_text(&mut self, path: String) -> Answer<String> {
+        self.asked(format_args!("files.read-text {path:?}"));
         let bytes = match answer(self.folder.read(&path))? {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Err(error)),
@@ -34,30 +36,37 @@ impl Host for Job {
     }
 
     fn read_range(&mut self, path: String, offset: u64, length: u32) -> Answer<Vec<u8>> {
+        self.asked(format_args!("files.read-range {path:?} {offset} {length}"));
         answer(self.folder.read_range(&path, offset, length))
     }
 
     fn write(&mut self, path: String, bytes: Vec<u8>) -> Answer<()> {
+        self.asked(format_args!("files.write {path:?} {} bytes", bytes.len()));
         answer(self.folder.write(&path, &bytes, false))
     }
 
     fn write_text(&mut self, path: String, text: String) -> Answer<()> {
+        self.asked(format_args!("files.write-text {path:?} {} bytes", text.len()));
         answer(self.folder.write(&path, text.as_bytes(), false))
     }
 
     fn append(&mut self, path: String, bytes: Vec<u8>) -> Answer<()> {
+        self.asked(format_args!("files.append {path:?} {} bytes", bytes.len()));
         answer(self.folder.write(&path, &bytes, true))
     }
 
     fn make_folder(&mut self, path: String) -> Answer<()> {
+        self.asked(format_args!("files.make-folder {path:?}"));
         answer(self.folder.make_folder(&path))
     }
 
     fn remove(&mut self, path: String) -> Answer<()> {
+        self.asked(format_args!("files.remove {path:?}"));
         answer(self.folder.remove(&path))
     }
 
     fn find(&mut self, folder: String, pattern: String) -> Answer<Vec<Entry>> {
+        self.asked(format_args!("files.find {folder:?} {pattern:?}"));
         let entry = |entry: crate::folder::Entry| Entry {
             path: entry.path,
             size: entry.size,
@@ -68,10 +77,12 @@ impl Host for Job {
     }
 
     fn hash(&mut self, path: String) -> Answer<String> {
+        self.asked(format_args!("files.hash {path:?}"));
         answer(self.folder.hash(&path).map(|(digest, _)| digest.to_string()))
     }
 
     fn unpack(&mut self, archive: String, folder: String) -> Answer<()> {
+        self.asked(format_args!("files.unpack {archive:?} {folder:?}"));
         answer(self.folder.unpack(&archive, &folder))
     }
 }

@@ -13,6 +13,7 @@ use millrace_core::protocol::{self, Holding, Logged, Offer, Problem, Renewed, Re
 use millrace_core::push::Commit;
 use millrace_core::task::{Artifact, Lease};
 use millrace_core::{Arch, BuildId, Digest, LeaseNumber, PackageName, PlatformName, RunnerName, Timestamp};
+use millrace_host::engine::Code;
 use millrace_host::worker::WorkerConfig;
 use serde::Deserialize;
 use std::collections::{BTreeMap, VecDeque};
@@ -226,9 +227,12 @@ pub fn config(url: &str, state: &FilePath) -> WorkerConfig {
         token: TOKEN.to_owned(),
         runner: RunnerName::new("r1").unwrap(),
         arch: Arch::X86_64,
+        emulates: Vec::new(),
         state: state.to_owned(),
         launcher: PathBuf::from("/nowhere/launcher"),
         features: Default::default(),
+        code: Code::of_this_machine(),
+        traces: None,
     }
 }
 
