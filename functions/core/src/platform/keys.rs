@@ -25,5 +25,5 @@ table!(Platform {
 table!(Repository { id, baseurl, mirrorlist, gpgkey, priority });
 table!(Buildroot { packages, minimal });
 table!(Limits { memory_bytes, disk_bytes, processes, time_s, log_bytes });
-table!(Step { name, plugin, on, needs, releases, config: BTreeMap<String, IgnoredAny>, limits: Limits });
+table!(Step { name, plugin, on, needs, releases, network, config: BTreeMap<String, IgnoredAny>, limits: Limits });
 table!(PackageConfig { spec, platforms, steps: Vec<Step>, config: BTreeMap<String, IgnoredAny> });
