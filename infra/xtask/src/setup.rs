@@ -29,7 +29,7 @@ const fn program(name: &'static str, debian: &'static str, fedora: &'static str,
     Need { there: There::Program(name), why, debian, fedora }
 }
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 18] = [
     program("gcc", "gcc", "gcc", "compiles the C parts of SQLite, libgit2 and zstd"),
     Need {
         there: There::Runs(&["sh", "-c", "echo '#include <stdio.h>' | gcc -E -"]),
@@ -49,6 +49,7 @@ const NEEDS: [Need; 17] = [
         debian: "dnf-plugins-core",
         fedora: "dnf-plugins-core",
     },
+    program("newuidmap", "uidmap", "shadow-utils", "gives an ordinary user's runner the ids that its sandboxes have"),
     program("createrepo_c", "createrepo-c", "createrepo_c", "writes the seed distribution's repository; the tests compare with it"),
     program("debugedit", "debugedit", "debugedit", "is what find-debuginfo works with"),
     program("dwz", "dwz", "dwz", "makes debuginfo small"),

@@ -41,9 +41,6 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 
 /// Runs the line until it is told to stop (SIGINT, SIGTERM).
 pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
-    if !options.no_runner {
-        sandbox_is_to_be_had()?;
-    }
     let store = folder.local()?;
     let _lock = lock(&store).await.context("is `millrace up` running over this state folder already?")?;
     // Whoever sees the port open finds the secret, too.
@@ -159,15 +156,6 @@ pub(crate) fn own_arch() -> Result<Arch> {
     Ok(name.parse()?)
 }
 
-/// An ordinary user's runner would lose every task that it takes: say so before it takes one.
-pub(crate) fn sandbox_is_to_be_had() -> Result<()> {
-    anyhow::ensure!(
-        nix::unistd::geteuid().is_root(),
-        "a runner needs root for the sandbox of builds: run this with sudo, or `millrace up` with --no-runner"
-    );
-    Ok(())
-}
-
 async fn start_runner(
     folder: &Folder,
     store: &LocalStore,
@@ -209,10 +197,13 @@ async fn failed(runner: &mut Option<Runner>) -> WorkerError {
     std::future::pending().await
 }
 
+/// What a runner here is told, where the machine may have one.
 pub(crate) fn worker_config(url: &str, token: &str, name: RunnerName, arch: Arch, folder: &Path) -> Result<WorkerConfig> {
-    millrace_host::worker::may_run()?;
     let launcher = std::env::current_exe().context("finding this program")?;
-    Ok(WorkerConfig { desk_url: url.to_owned(), token: token.to_owned(), runner: name, arch, state: folder.to_owned(), launcher })
+    let config =
+        WorkerConfig { desk_url: url.to_owned(), token: token.to_owned(), runner: name, arch, state: folder.to_owned(), launcher };
+    millrace_host::worker::may_run(&config)?;
+    Ok(config)
 }
 
 async fn ticks(store: LocalStore) {

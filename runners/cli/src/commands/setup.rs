@@ -5,7 +5,7 @@ use crate::arguments::{Package, Platform, Plugin, Runner};
 use crate::output::Output;
 use crate::state::{Folder, now, random};
 use crate::store::Store;
-use crate::up::{sandbox_is_to_be_had, told_to_stop, worker_config};
+use crate::up::{told_to_stop, worker_config};
 use anyhow::{Context, Result, bail};
 use millrace_core::platform::Platform as PlatformData;
 use millrace_core::push::Package as PackageData;
@@ -121,12 +121,11 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
             }
             output.one(&json!({"removed": name}), |_| format!("runner {name} is no longer let in"))
         }
-        Runner::Run { .. } => Ok(()),
+        Runner::Doctor { .. } | Runner::Run { .. } => Ok(()),
     }
 }
 
 pub(super) async fn be_a_runner(folder: &Folder, name: RunnerName, url: &str, token_file: &Path, spot: bool) -> Result<()> {
-    sandbox_is_to_be_had()?;
     let token = match token_file.to_str() {
         Some("-") => std::io::read_to_string(std::io::stdin())?,
         _ => std::fs::read_to_string(token_file).with_context(|| token_file.display().to_string())?,

@@ -20,6 +20,13 @@ const REMOVALS: usize = 100;
 const ENDINGS: usize = 2000;
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// What is bounded for all processes of a command together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) memory: bool,
+    pub(crate) processes: bool,
+}
+
 /// The groups of one sandbox; removed with it.
 #[derive(Debug, Default)]
 pub(super) struct Cgroup {
@@ -52,6 +59,11 @@ impl Cgroup {
             group.folders.push(folder);
         }
         Ok(group)
+    }
+
+    /// What it bounds.
+    pub(super) const fn bounds(&self) -> Bounds {
+        Bounds { memory: self.memory, processes: self.processes }
     }
 
     /// Which bounds do not hold without groups that this machine does not let us make, in words.
@@ -121,10 +133,10 @@ impl Drop for Cgroup {
     }
 }
 
-type Bounds = Vec<(&'static str, String)>;
+type Files = Vec<(&'static str, String)>;
 
 /// The groups below which ours go, and what is written into ours.
-fn parents(limits: &Limits) -> Vec<(PathBuf, Bounds)> {
+fn parents(limits: &Limits) -> Vec<(PathBuf, Files)> {
     let (memory, processes) = (limits.memory_bytes.to_string(), limits.processes.to_string());
     if Path::new(TOP).join("cgroup.controllers").exists() {
         let bounds = vec![("memory.max", memory), ("memory.swap.max", "0".to_owned()), ("pids.max", processes)];

@@ -4,8 +4,10 @@
 //! sets everything up and reaps; and the command.
 
 use super::calls;
+use super::look;
 use super::mounts::{self, NO_DEVICES, NO_PROGRAMS, NO_SUID, READ_ONLY, Root, Tree};
 use super::plan::{Overlay, Plan, Shown, USER, View};
+use crate::subordinate;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -37,7 +39,7 @@ const NOT_FOUND: i32 = 127;
 
 /// Capabilities that package scriptlets and tests of installed packages need inside (capabilities(7)); all others are given up for
 /// good. None of them reaches out of the namespaces.
-const KEPT: [u32; 10] = [
+pub(super) const KEPT: [u32; 10] = [
     0,  // CHOWN
     1,  // DAC_OVERRIDE
     3,  // FOWNER
@@ -189,7 +191,9 @@ fn mount_overlay(overlay: &Overlay, at: &Path) -> Outcome<()> {
         fs::create_dir_all(folder).doing(folder.display())?;
     }
     let lowers = overlay.lowers.iter().map(|lower| lower.display().to_string()).collect::<Vec<_>>().join(":");
-    let options = format!("lowerdir={lowers},upperdir={},workdir={}", overlay.upper.display(), overlay.scratch.display());
+    // The attributes in which it keeps what was removed are otherwise those of the machine's root alone (overlayfs.rst, "userxattr").
+    let own = if subordinate::in_namespace() { ",userxattr" } else { "" };
+    let options = format!("lowerdir={lowers},upperdir={},workdir={}{own}", overlay.upper.display(), overlay.scratch.display());
     // Not by fsconfig(2), which takes 256 bytes of a value: these have more.
     mount(Some("overlay"), at, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str())).doing(format!("overlay of {lowers}"))
 }
@@ -216,6 +220,8 @@ fn enter_root(plan: &Plan, overlay: &Overlay) -> Outcome<()> {
     // All places are looked up before there is a mount on any, so that no link leads from one into another.
     let in_memory = ["tmp", "var/tmp", "run"].map(|path| folder(&root, path));
     let (sys, work) = (folder(&root, "sys")?, folder(&root, "work")?);
+    let names = Path::new("etc/resolv.conf");
+    let names = plan.network.then(|| root.plain_file(names).doing("/etc/resolv.conf")).transpose()?;
     furnish(&root)?;
     for place in in_memory {
         mount_new("tmpfs", &place?, NO_SUID | NO_DEVICES, TMPFS)?;
@@ -225,6 +231,10 @@ fn enter_root(plan: &Plan, overlay: &Overlay) -> Outcome<()> {
         if plan.network { Ok(()) } else { Err(problem) }
     })?;
     Tree::copy(&plan.work).and_then(|tree| tree.over(&work)).doing("/work")?;
+    if let (Some(place), Ok(own)) = (names, Tree::copy(Path::new("/etc/resolv.conf"))) {
+        // Whoever may use the network finds names as the machine does.
+        own.read_only().and_then(|tree| tree.over(&place)).doing("/etc/resolv.conf")?;
+    }
     leave_for(plan, &root)?;
     sethostname("buildroot").doing("host name")
 }
@@ -406,6 +416,9 @@ fn become_command(plan: &Plan) -> Outcome<i32> {
     // Scriptlets of packages are run in a chroot, from outside of the root.
     calls::filter(matches!(plan.view, View::Host { .. }))?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    if plan.look {
+        return look::print().map(|()| std::process::exit(0));
+    }
     if chdir(Path::new(&plan.cwd)).is_err() {
         eprintln!("{}: no such folder in the root", plan.cwd);
         std::process::exit(NOT_FOUND);
