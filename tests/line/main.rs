@@ -6,6 +6,8 @@
 mod bad_packages;
 mod commands;
 mod crash;
+mod escapes;
+mod machines;
 mod own_step;
 mod release;
 mod roots;

@@ -137,7 +137,14 @@ impl Up {
         fs::create_dir_all(self.machine.work.join("roots")).unwrap();
         std::os::unix::fs::symlink(self.machine.work.join("roots"), state.join("runner/roots")).unwrap();
         fs::write(state.join("token"), &token).unwrap();
-        let log = fs::File::create(self.folder.join(format!("{name}.log"))).unwrap();
+        self.start_runner(name);
+        token
+    }
+
+    /// Starts a runner again, in the folder that it had.
+    pub fn start_runner(&mut self, name: &str) {
+        let state = self.folder.join(name);
+        let log = fs::File::options().create(true).append(true).open(self.folder.join(format!("{name}.log"))).unwrap();
         let child = Command::new(&self.machine.program)
             .args(["--state".as_ref(), state.as_os_str()])
             .args(["runner", "run", name, "--url", &self.url(""), "--token-file"])
@@ -148,15 +155,15 @@ impl Up {
             .spawn()
             .unwrap();
         self.runners.push((name.to_owned(), child));
-        token
     }
 
-    /// `kill -9` of a runner.
-    pub fn kill_runner(&mut self, name: &str) {
+    /// `kill -9` of a runner; which process it was.
+    pub fn kill_runner(&mut self, name: &str) -> u32 {
         let place = self.runners.iter().position(|(known, _)| known == name).unwrap();
         let (_, mut child) = self.runners.remove(place);
         child.kill().unwrap();
         child.wait().unwrap();
+        child.id()
     }
 
     /// `kill -9`.

@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitStatus, wait, waitpid};
 use nix::unistd::{
     ForkResult, Gid, Pid, Uid, chdir, chroot, execvpe, fchdir, fork, pivot_root, setgid, setgroups, sethostname, setsid, setuid,
@@ -24,9 +24,9 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// Size of each file system in memory that a command may write to, in bytes: enough for what compilers put into `/tmp`, and it
-/// counts as memory of the task.
-const TMPFS: &str = "mode=1777,size=2g";
+/// Bounds of each file system in memory that a command may write to: bytes enough for what compilers put into `/tmp`, which count as
+/// memory of the task, and files enough for five trees of a kernel, which do where there are control groups.
+const TMPFS: &str = "mode=1777,size=2g,nr_inodes=500k";
 
 /// Open files of a process: what a session on EL has as its hard limit for most.
 const FILES_MAX: u64 = 65_536;
@@ -135,8 +135,13 @@ fn status_of(status: WaitStatus) -> Option<i32> {
     }
 }
 
+/// Waits for the first process. Nothing inside can end that, so a signal that did is no status of the command: it ends this one, too.
 fn reap(child: Pid) -> Outcome<i32> {
-    waitpid(child, None).doing("wait").map(|status| status_of(status).unwrap_or(NOT_SET_UP))
+    let status = waitpid(child, None).doing("wait")?;
+    if let WaitStatus::Signaled(_, signal, _) = status {
+        raise(signal).doing("ending as the first process did")?;
+    }
+    Ok(status_of(status).unwrap_or(NOT_SET_UP))
 }
 
 /// The first process of the namespace: sets up, starts the command, and buries whoever dies. When it ends, all others do.
