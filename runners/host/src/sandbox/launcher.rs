@@ -20,7 +20,7 @@ use nix::unistd::{
 };
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{PipeReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -102,23 +102,32 @@ fn stand_alone() -> Outcome<()> {
 fn launch(plan: &Plan) -> Outcome<i32> {
     die_with_parent()?;
     stand_alone()?;
-    for file in &plan.cgroups {
-        fs::write(file, "0").doing(file.display())?;
-    }
+    // Opened before the first process changes the root of both.
+    let groups = plan.cgroups.iter().map(|file| File::options().write(true).open(file).doing(file.display()));
+    let groups = groups.collect::<Outcome<Vec<File>>>()?;
     fs::create_dir_all(&plan.mount).doing(plan.mount.display())?;
     let mut spaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
     if !plan.network {
         spaces |= CloneFlags::CLONE_NEWNET;
     }
     unshare(spaces).doing("namespaces")?;
+    let (joined, mut say_joined) = std::io::pipe().doing("a pipe")?;
     // SAFETY: this process has one thread, so the child may do whatever the parent could.
     match unsafe { fork() }.doing("fork")? {
-        ForkResult::Parent { child } => reap(child),
+        ForkResult::Parent { child } => {
+            drop(joined);
+            let said = join(groups, child).map_or_else(|problem| problem, |()| JOINED.to_owned());
+            // Whoever hears nothing is about to die with this process, or has died before.
+            let _ = say_joined.write_all(said.as_bytes());
+            drop(say_joined);
+            reap(child)
+        }
         ForkResult::Child => {
+            drop((say_joined, groups));
             // Opened before the old root is gone. A pipe with a name, since a file that is open for writing would keep its file
             // system from becoming read-only.
             let problem = File::options().write(true).open(&plan.problem);
-            let result = first_process(plan);
+            let result = first_process(plan, joined);
             if let (Err(text), Ok(mut pipe)) = (&result, problem) {
                 let _ = pipe.write_all(text.as_bytes());
             }
@@ -126,6 +135,15 @@ fn launch(plan: &Plan) -> Outcome<i32> {
         }
     }
 }
+
+/// Puts the first process into its control groups. The kernel takes some 10 ms for the first of them, in which it waits for all processors
+/// (`cgroup_threadgroup_rwsem`); meanwhile that process sets up its mounts.
+fn join(groups: Vec<File>, process: Pid) -> Outcome<()> {
+    groups.into_iter().try_for_each(|mut file| file.write_all(process.to_string().as_bytes()).doing("joining a control group"))
+}
+
+/// What the first process is told when it is bounded; anything else is why it is not.
+const JOINED: &str = "joined";
 
 fn status_of(status: WaitStatus) -> Option<i32> {
     match status {
@@ -145,7 +163,7 @@ fn reap(child: Pid) -> Outcome<i32> {
 }
 
 /// The first process of the namespace: sets up, starts the command, and buries whoever dies. When it ends, all others do.
-fn first_process(plan: &Plan) -> Outcome<i32> {
+fn first_process(plan: &Plan, mut joined: PipeReader) -> Outcome<i32> {
     die_with_parent()?;
     own_all_mounts(plan)?;
     match &plan.view {
@@ -154,6 +172,12 @@ fn first_process(plan: &Plan) -> Outcome<i32> {
     }
     if !plan.network {
         bring_loopback_up();
+    }
+    // Nothing foreign is begun that no group bounds.
+    let mut said = String::new();
+    joined.read_to_string(&mut said).doing("the launcher")?;
+    if said != JOINED {
+        return Err(said);
     }
     // SAFETY: this process has one thread.
     match unsafe { fork() }.doing("fork")? {
@@ -170,14 +194,18 @@ fn first_process(plan: &Plan) -> Outcome<i32> {
 /// Levels that a chroot may lie below the top: more parts than a path can have (PATH_MAX).
 const LEVELS_MAX: usize = 4096;
 
+/// Levels that one path goes up: three of its 4096 bytes each.
+const LEVELS_AT_ONCE: usize = 1024;
+
 /// Goes to the top of all mounts that this process has. Its own root is not that where the runner is in a chroot: there are folders
 /// above it then, and root leaves a chroot as it likes (chroot(2)): with its root somewhere below the folder that it is in, `..` leads up
 /// to where nothing is above.
 fn climb(plan: &Plan) -> Outcome<()> {
     chdir("/").doing("chdir")?;
     chroot(&plan.mount).doing("chroot")?;
-    for _ in 0..LEVELS_MAX {
-        chdir("..").doing("chdir")?;
+    let up = "../".repeat(LEVELS_AT_ONCE);
+    for _ in 0..LEVELS_MAX / LEVELS_AT_ONCE {
+        chdir(up.as_str()).doing("chdir")?;
     }
     chroot(".").doing("chroot")
 }
@@ -196,9 +224,16 @@ fn mount_overlay(overlay: &Overlay, at: &Path) -> Outcome<()> {
         fs::create_dir_all(folder).doing(folder.display())?;
     }
     let lowers = overlay.lowers.iter().map(|lower| lower.display().to_string()).collect::<Vec<_>>().join(":");
+    // Without `volatile` the kernel writes all that the machine's disk still has in memory when the overlay goes, whoever's it is: that
+    // takes from tenths of a second to many. It leaves a mark then, so that nobody goes on after a crash with what was never written;
+    // here a root that was in use then is thrown away (overlayfs.rst, "Volatile mount").
+    match fs::remove_dir_all(overlay.scratch.join("work/incompat")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).doing(overlay.scratch.display()),
+        _ => {}
+    }
     // The attributes in which it keeps what was removed are otherwise those of the machine's root alone (overlayfs.rst, "userxattr").
-    let own = if subordinate::in_namespace() { ",userxattr" } else { "" };
-    let options = format!("lowerdir={lowers},upperdir={},workdir={}{own}", overlay.upper.display(), overlay.scratch.display());
+    let own = if subordinate::in_namespace() { "volatile,userxattr" } else { "volatile" };
+    let options = format!("lowerdir={lowers},upperdir={},workdir={},{own}", overlay.upper.display(), overlay.scratch.display());
     // Not by fsconfig(2), which takes 256 bytes of a value: these have more.
     mount(Some("overlay"), at, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str())).doing(format!("overlay of {lowers}"))
 }

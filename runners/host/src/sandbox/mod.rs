@@ -217,6 +217,7 @@ impl Sandbox {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
+        let joining = cgroup.join_soon(child.id());
         let pieces = listen(&mut child, command.stdin.clone());
         let began = Instant::now();
         let mut watch = Watch {
@@ -231,6 +232,8 @@ impl Sandbox {
         if stopped.is_some() {
             child.kill()?;
         }
+        // Before the process is waited for: its id may be another's afterwards.
+        let _ = joining.join();
         let status = child.wait()?;
         cgroup.end();
         if cgroup.processes_refused() > 0 {
