@@ -68,6 +68,19 @@ const CLOUD_NEEDS: [Need; 1] = [Need {
     fedora: "python3-pip",
 }];
 
+/// What the bench of the sandbox compares it with.
+const BENCH_NEEDS: [Need; 4] = [
+    program("bwrap", "bubblewrap", "bubblewrap", "is what the bench compares sandboxes with"),
+    program("systemd-nspawn", "systemd-container", "systemd-container", "is what the bench compares sandboxes with"),
+    program("podman", "podman", "podman", "is what the bench compares sandboxes with"),
+    Need {
+        there: There::Runs(&["sh", "-c", "command -v runc || command -v crun"]),
+        why: "runs podman's containers",
+        debian: "runc",
+        fedora: "crun",
+    },
+];
+
 /// For what a machine is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum For {
@@ -75,10 +88,13 @@ pub enum For {
     Line,
     /// The tests of the cloud, too.
     Cloud,
+    /// The bench of the sandbox, too.
+    Bench,
 }
 
 fn needs(wanted: For) -> impl Iterator<Item = &'static Need> {
-    NEEDS.iter().chain(CLOUD_NEEDS.iter().filter(move |_| wanted == For::Cloud))
+    let bench = BENCH_NEEDS.iter().filter(move |_| wanted == For::Bench);
+    NEEDS.iter().chain(CLOUD_NEEDS.iter().filter(move |_| wanted == For::Cloud)).chain(bench)
 }
 
 impl Need {
