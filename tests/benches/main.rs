@@ -5,13 +5,14 @@ mod core;
 mod line;
 mod plugin;
 mod row;
+mod runner;
 
 use row::Row;
 
 /// A bench by its name.
 type Bench = (&'static str, fn() -> Vec<Row>);
 
-const BENCHES: [Bench; 3] = [("core", core::rows), ("plugin", plugin::rows), ("line", line::rows)];
+const BENCHES: [Bench; 4] = [("core", core::rows), ("plugin", plugin::rows), ("line", line::rows), ("runner", runner::rows)];
 
 fn main() {
     millrace_host::sandbox::main_if_asked();
@@ -44,7 +45,8 @@ mod tests {
         let core = core::ROWS.map(|row| format!("core: {row}"));
         let plugin = plugin::ROWS.map(|row| format!("plugin: {row}"));
         let line = line::ROWS.map(|row| format!("line: {row}"));
-        let all = [&core[..], &plugin, &line].concat();
+        let runner = runner::ROWS.map(|row| format!("runner: {row}"));
+        let all = [&core[..], &plugin, &line, &runner].concat();
         let expected = [
             "core: steps through the state machine",
             "core: builds, each from plan to release",
@@ -55,9 +57,14 @@ mod tests {
             "plugin: one host call and back",
             "line: push to released, an empty package",
             "line: of that the line's own: less the script's time",
+            "runner: warm start of a sandbox, all switched on",
+            "runner: the same, at most twice bubblewrap's",
+            "runner: the same, a fifth of systemd-nspawn's",
+            "runner: the same, a fifteenth of podman's",
+            "runner: rpmbuild of zlib in it, 3 % over outside",
         ];
         assert_eq!(all, expected);
-        assert_eq!(BENCHES.map(|(name, _)| name), ["core", "plugin", "line"]);
+        assert_eq!(BENCHES.map(|(name, _)| name), ["core", "plugin", "line", "runner"]);
     }
 
     #[test]

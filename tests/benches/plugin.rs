@@ -129,6 +129,7 @@ fn work(plugin: &Digest, what: &str) -> Work {
         repositories: Vec::new(),
         buildroot: platform.buildroot,
         limits: platform.limits,
+        network: false,
         plugin: *plugin,
         plugin_name: "misbehave".to_owned(),
         inputs: Vec::new(),

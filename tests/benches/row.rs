@@ -23,7 +23,8 @@ impl Figures {
         Self(runs)
     }
 
-    fn median(&self) -> f64 {
+    /// The one in the middle.
+    pub fn median(&self) -> f64 {
         self.0[self.0.len() / 2]
     }
 

@@ -88,6 +88,26 @@ fn rpm_task(up: &Up) -> Option<(Value, Value)> {
 }
 
 #[test]
+fn of_a_runner_that_was_killed_nothing_is_left_once_the_next_one_has_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start_without_runner(folder.path());
+    up.runner("only");
+    let nap = seconds_of_this_run(16);
+    up.push_new("slow", &files(&empty("slow", "BuildArch: noarch", &format!("sleep {nap}"))));
+    wait_for("the build", &up, || (processes_with(&nap) > 0).then_some(()));
+    let tasks = folder.path().join("only/runner/tasks");
+    let process = up.kill_runner("only");
+    wait_for("the end of what it ran", &up, || (processes_with(&nap) == 0).then_some(()));
+    assert!(tasks.read_dir().unwrap().count() > 0, "there is nothing to be swept");
+    up.start_runner("only");
+    let groups = || run(Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("millrace-{process}-*")]));
+    wait_for("a swept machine", &up, || (tasks.read_dir().unwrap().count() == 0 && groups().is_empty()).then_some(()));
+    let marker = folder.path().display().to_string();
+    let mounts = run(Command::new("sh").args(["-c", "cat /proc/[0-9]*/mountinfo 2>/dev/null | grep -F \"$0\" || :"]).arg(&marker));
+    assert_eq!(mounts, "", "a mount is left");
+}
+
+#[test]
 fn a_runner_killed_while_building_is_replaced_and_its_answer_comes_too_late() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start_without_runner(folder.path());

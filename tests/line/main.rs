@@ -7,6 +7,8 @@ mod architectures;
 mod bad_packages;
 mod commands;
 mod crash;
+mod escapes;
+mod machines;
 mod own_step;
 mod release;
 mod roots;

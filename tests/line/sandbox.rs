@@ -59,11 +59,11 @@ fn a_sandbox_that_somebody_ends_from_outside_is_no_fault_of_the_command() {
 }
 
 /// A name that no other run of a test has.
-fn unique(begin: &str) -> String {
+pub fn unique(begin: &str) -> String {
     format!("{begin}{}-{}", std::process::id(), fastrand::u32(..))
 }
 
-fn process_lines() -> Vec<(u32, String)> {
+pub fn process_lines() -> Vec<(u32, String)> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries
         .filter_map(|entry| {
@@ -191,7 +191,7 @@ fn it_cannot_make_devices_or_reach_the_kernel() {
 
 /// Programs of one system call, whose status is the error that came of it. There is no compiler in a root, and no `mount` either.
 #[cfg(target_arch = "x86_64")]
-mod calls {
+pub mod calls {
     use super::{PATIENCE, Yard, status};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
@@ -227,7 +227,7 @@ mod calls {
         ("userfaultfd", 323, 374, [u32::MAX, 0, 0], EPERM),
     ];
 
-    fn of_x86_64(number: u32, [a, b, c]: [u32; 3]) -> Vec<u8> {
+    pub fn of_x86_64(number: u32, [a, b, c]: [u32; 3]) -> Vec<u8> {
         let set = |register: u8, value: u32| [&[register][..], &value.to_le_bytes()].concat();
         let mut code = [set(0xb8, number), set(0xbf, a), set(0xbe, b), set(0xba, c)].concat();
         code.extend([0x45, 0x31, 0xd2, 0x45, 0x31, 0xc0, 0x0f, 0x05]); // r10 and r8 are 0; call
@@ -256,7 +256,7 @@ mod calls {
     }
 
     /// The errors that the calls come to, by name.
-    fn tried(programs: impl Iterator<Item = (&'static str, Vec<u8>)>) -> Vec<String> {
+    pub fn tried(programs: impl Iterator<Item = (&'static str, Vec<u8>)>) -> Vec<String> {
         let yard = Yard::new();
         for (name, program) in programs {
             fs::write(yard.work().join(name), program).unwrap();
@@ -291,11 +291,11 @@ mod calls {
 }
 
 /// Set in the process that a test starts once more, somewhere else.
-const ELSEWHERE: &str = "MILLRACE_TEST_ELSEWHERE";
+pub const ELSEWHERE: &str = "MILLRACE_TEST_ELSEWHERE";
 
 /// The rest of a test in a process of its own, which `program` starts.
-fn again(mut program: std::process::Command, test: &str) {
-    program.args(["--exact", &format!("sandbox::{test}"), "--nocapture"]).env(ELSEWHERE, "1");
+pub fn again(mut program: std::process::Command, test: &str) {
+    program.args(["--exact", test, "--nocapture"]).env(ELSEWHERE, "1");
     let output = program.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
@@ -329,7 +329,7 @@ fn the_terminal_that_a_runner_was_started_on_is_out_of_reach() {
             }
         })
     };
-    again(program, "the_terminal_that_a_runner_was_started_on_is_out_of_reach");
+    again(program, "sandbox::the_terminal_that_a_runner_was_started_on_is_out_of_reach");
 }
 
 /// Leaves a chroot, as root can, climbs as high as it goes, and looks whether it sees a folder that no sandbox shows.
@@ -348,7 +348,7 @@ fn a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves() {
     let mut program = std::process::Command::new("unshare");
     program.args(["--mount", "bash", "-c", "mount --rbind / \"$0\" && exec chroot \"$0\" \"$@\""]);
     program.arg(place.path()).arg(std::env::current_exe().unwrap());
-    again(program, "a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves");
+    again(program, "sandbox::a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use millrace_core::platform::{PackageConfig, Platform, matches, steps_of};
-use millrace_tests::line::platform;
+use millrace_tests::line::{Line, platform, push};
 
 fn parsed(text: &str) -> String {
     Platform::parse("my.toml", text).unwrap_err().to_string()
@@ -43,6 +43,23 @@ fn a_step_that_needs_a_later_one_is_refused() {
 fn a_package_cannot_have_its_own_step_released() {
     let config = PackageConfig::parse("[[steps]]\nname = \"x\"\nplugin = \"x\"\non = \"once\"\nreleases = true\n").unwrap();
     assert_snapshot!(steps_of(&platform(r#""x86_64""#), &config).unwrap_err().to_string(), @"millrace.toml: step `x`: only a platform may say `releases`: it decides what is signed with its key");
+}
+
+#[test]
+fn a_package_cannot_open_the_network_for_its_own_step() {
+    let config = PackageConfig::parse("[[steps]]\nname = \"x\"\nplugin = \"x\"\non = \"once\"\nnetwork = true\n").unwrap();
+    assert_snapshot!(steps_of(&platform(r#""x86_64""#), &config).unwrap_err().to_string(), @"millrace.toml: step `x`: only a platform may say `network`: it decides what reaches out of a runner");
+}
+
+#[test]
+fn a_platform_opens_the_network_for_the_steps_that_it_names_and_the_builds_record_says_so() {
+    let mut platform = platform(r#""x86_64""#);
+    assert!(platform.steps.iter().all(|step| !step.network), "it is open where nobody said so");
+    platform.steps[1].network = true;
+    let line = Line::planned(&push("zlib", 1), &platform, &PackageConfig::default());
+    let record = serde_json::to_value(&line.build).unwrap();
+    let said = |step: usize| record["platform"]["steps"][step]["network"].as_bool();
+    assert_eq!([said(0), said(1), said(2)], [None, Some(true), None]);
 }
 
 #[test]

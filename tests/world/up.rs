@@ -152,7 +152,14 @@ impl Up {
     pub fn runner(&mut self, name: &str) -> String {
         let (token, state) = self.let_in(name);
         fs::write(state.join("token"), &token).unwrap();
-        let log = fs::File::create(self.folder.join(format!("{name}.log"))).unwrap();
+        self.start_runner(name);
+        token
+    }
+
+    /// Starts a runner again, in the folder that it had.
+    pub fn start_runner(&mut self, name: &str) {
+        let state = self.folder.join(name);
+        let log = fs::File::options().create(true).append(true).open(self.folder.join(format!("{name}.log"))).unwrap();
         let child = Command::new(&self.machine.program)
             .args(["--state".as_ref(), state.as_os_str()])
             .args(["runner", "run", name, "--url", &self.url(""), "--token-file"])
@@ -163,15 +170,15 @@ impl Up {
             .spawn()
             .unwrap();
         self.runners.push((name.to_owned(), child));
-        token
     }
 
-    /// `kill -9` of a runner.
-    pub fn kill_runner(&mut self, name: &str) {
+    /// `kill -9` of a runner; which process it was.
+    pub fn kill_runner(&mut self, name: &str) -> u32 {
         let place = self.runners.iter().position(|(known, _)| known == name).unwrap();
         let (_, mut child) = self.runners.remove(place);
         child.kill().unwrap();
         child.wait().unwrap();
+        child.id()
     }
 
     /// Waits until a runner has ended by itself, and well.

@@ -113,6 +113,10 @@ pub struct Step {
     /// Whether what it hands over may be signed and released.
     #[serde(default)]
     pub releases: bool,
+    /// Whether its commands may use the network of the machine that they run on: all that this machine itself reaches, services on its
+    /// loopback and a cloud's metadata address among it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub network: bool,
     /// Handed to the plugin as JSON.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, serde_json::Value>,
@@ -239,6 +243,12 @@ pub fn steps_of(platform: &Platform, package: &PackageConfig) -> Result<Vec<Step
     if let Some(step) = package.steps.iter().find(|step| step.releases) {
         return Err(sense(format!(
             "step `{}`: only a platform may say `releases`: it decides what is signed with its key",
+            step.name
+        )));
+    }
+    if let Some(step) = package.steps.iter().find(|step| step.network) {
+        return Err(sense(format!(
+            "step `{}`: only a platform may say `network`: it decides what reaches out of a runner",
             step.name
         )));
     }

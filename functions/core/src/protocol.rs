@@ -88,6 +88,9 @@ pub struct Work {
     pub buildroot: Buildroot,
     /// Bounds.
     pub limits: Limits,
+    /// Whether its commands may use the runner's network. A runner that does not know of it gives none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub network: bool,
     /// The plugin.
     pub plugin: Digest,
     /// The plugin's name, for people.

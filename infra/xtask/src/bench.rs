@@ -3,12 +3,18 @@
 use crate::cloud::{FUNCTIONS, Services};
 use crate::command::shown;
 use crate::folders::Folders;
-use crate::{build, deploy, root, setup, test};
+use crate::{build, demo, deploy, root, setup, test};
 use anyhow::{Context, Result};
 use std::process::{Command, Stdio};
 
 /// The bench of the functions of the cloud, whose programs are built as they are deployed.
 const CLOUD: &str = "cloud";
+
+/// The bench of the sandbox, which compares with others, and builds a real package.
+const RUNNER: &str = "runner";
+
+/// Where it finds packages to build: `NAME/`, and upstream's archive.
+const PACKAGES: &str = "MILLRACE_TEST_PACKAGES";
 
 fn cloud(folders: &Folders, yes: bool) -> Result<()> {
     setup::set_up(folders, setup::For::Cloud, yes)?;
@@ -32,7 +38,8 @@ pub fn bench(folders: &Folders, yes: bool, json: bool, names: &[String]) -> Resu
         anyhow::ensure!(names.len() == 1 && !json, "`bench cloud` prints its tables for people, and goes alone");
         return cloud(folders, yes);
     }
-    setup::set_up(folders, setup::For::Line, yes)?;
+    let runner = names.is_empty() || names.iter().any(|name| name == RUNNER);
+    setup::set_up(folders, if runner { setup::For::Bench } else { setup::For::Line }, yes)?;
     build::workspace(folders, false)?;
     build::guests(folders)?;
     build::example_guests(folders)?;
@@ -41,6 +48,9 @@ pub fn bench(folders: &Folders, yes: bool, json: bool, names: &[String]) -> Resu
     let mut command = Command::new(folders.xtask());
     command.arg(root::VERB).arg(folders.target.join("debug/bench"));
     test::environment(folders, &mut command)?;
+    if runner {
+        command.env(PACKAGES, demo::packages(folders)?);
+    }
     command.args(json.then_some("--json")).args(names).stdin(Stdio::null());
     shown(&mut command).context("the measuring program failed: its output is above")
 }

@@ -29,7 +29,7 @@ const fn program(name: &'static str, debian: &'static str, fedora: &'static str,
     Need { there: There::Program(name), why, debian, fedora }
 }
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 18] = [
     program("gcc", "gcc", "gcc", "compiles the C parts of SQLite, libgit2 and zstd"),
     Need {
         there: There::Runs(&["sh", "-c", "echo '#include <stdio.h>' | gcc -E -"]),
@@ -49,6 +49,7 @@ const NEEDS: [Need; 17] = [
         debian: "dnf-plugins-core",
         fedora: "dnf-plugins-core",
     },
+    program("newuidmap", "uidmap", "shadow-utils", "gives an ordinary user's runner the ids that its sandboxes have"),
     program("createrepo_c", "createrepo-c", "createrepo_c", "writes the seed distribution's repository; the tests compare with it"),
     program("debugedit", "debugedit", "debugedit", "is what find-debuginfo works with"),
     program("dwz", "dwz", "dwz", "makes debuginfo small"),
@@ -74,6 +75,18 @@ const EMULATION_NEEDS: [Need; 1] = [Need {
     debian: "qemu-user-static",
     fedora: "qemu-user-static",
 }];
+/// What the bench of the sandbox compares it with.
+const BENCH_NEEDS: [Need; 4] = [
+    program("bwrap", "bubblewrap", "bubblewrap", "is what the bench compares sandboxes with"),
+    program("systemd-nspawn", "systemd-container", "systemd-container", "is what the bench compares sandboxes with"),
+    program("podman", "podman", "podman", "is what the bench compares sandboxes with"),
+    Need {
+        there: There::Runs(&["sh", "-c", "command -v runc || command -v crun"]),
+        why: "runs podman's containers",
+        debian: "runc",
+        fedora: "crun",
+    },
+];
 
 /// For what a machine is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,13 +97,16 @@ pub enum For {
     Emulation,
     /// The tests of the cloud, too.
     Cloud,
+    /// The bench of the sandbox, too.
+    Bench,
 }
 
 fn needs(wanted: For) -> impl Iterator<Item = &'static Need> {
-    let (line, cloud) = (matches!(wanted, For::Line | For::Cloud), wanted == For::Cloud);
-    let emulation = wanted == For::Emulation;
+    let (line, cloud) = (!matches!(wanted, For::Emulation), wanted == For::Cloud);
+    let (emulation, bench) = (wanted == For::Emulation, wanted == For::Bench);
     let some = |needs: &'static [Need], wanted: bool| needs.iter().filter(move |_| wanted);
-    some(&NEEDS, line).chain(some(&CLOUD_NEEDS, cloud)).chain(some(&EMULATION_NEEDS, emulation))
+    let line = some(&NEEDS, line).chain(some(&CLOUD_NEEDS, cloud));
+    line.chain(some(&EMULATION_NEEDS, emulation)).chain(some(&BENCH_NEEDS, bench))
 }
 
 impl Need {

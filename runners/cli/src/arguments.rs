@@ -41,7 +41,7 @@ First steps:
 
 Exit status:
   0  done; with --watch: released
-  1  with --watch: the build failed, was cancelled or is excluded
+  1  with --watch: the build failed, was cancelled or is excluded; runner doctor: no task may run on this machine
   2  the command line makes no sense
   3  what was named is not there
   4  anything else: the message says who must act";
@@ -415,7 +415,17 @@ pub enum Runner {
         #[arg(long, value_name = "PRIORITY")]
         at_least: Option<Priority>,
     },
-    /// Be a runner: take tasks from a line until stopped.
+    /// Say which protections this machine gives to runners: a line for each that a sandbox was built for and looked at, and what
+    /// follows or what to install where one is missing. As an ordinary user it tries to be root of a user namespace, as a runner would.
+    Doctor {
+        /// A line, whose clock is compared with this machine's.
+        #[arg(long, value_name = "URL", value_parser = base_url)]
+        url: Option<String>,
+        /// Where the runner would keep roots and tasks. [default: `runner` in the state folder]
+        #[arg(long, value_name = "FOLDER")]
+        work: Option<PathBuf>,
+    },
+    /// Be a runner: take tasks from a line until stopped. As root, or as an ordinary user with ids in /etc/subuid and /etc/subgid.
     Run {
         /// Its name.
         name: RunnerName,

@@ -1,5 +1,6 @@
 //! The commands: each looks up or changes one thing in the state folder, and says what it did.
 
+mod doctor;
 mod events;
 mod keys;
 mod queue;
@@ -10,9 +11,11 @@ mod work;
 
 pub(crate) use setup::register_plugin;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, Runner};
 use crate::output::Output;
 use crate::state::Folder;
+use anyhow::Context;
+use millrace_host::subordinate;
 use std::process::ExitCode;
 
 /// How a command ended, as its exit status says it.
@@ -22,6 +25,8 @@ pub(crate) enum Ending {
     Done,
     /// The build that it followed came to nothing.
     BuildFailed,
+    /// The machine that it looked at may not run tasks.
+    Unfit,
 }
 
 /// What was named is not there.
@@ -36,12 +41,13 @@ impl std::fmt::Display for NotThere {
 
 impl std::error::Error for NotThere {}
 
-/// Runs a command.
+/// Runs a command. To be called before there are threads.
 pub fn run(arguments: Arguments) -> ExitCode {
+    let no_namespace = namespace(&arguments).err();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(dispatch(arguments));
+            let result = runtime.block_on(dispatch(arguments, no_namespace));
             // Requests that still wait are not waited for.
             runtime.shutdown_background();
             result
@@ -50,7 +56,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     };
     match result {
         Ok(Ending::Done) => ExitCode::SUCCESS,
-        Ok(Ending::BuildFailed) => ExitCode::from(1),
+        Ok(Ending::BuildFailed | Ending::Unfit) => ExitCode::from(1),
         Err(error) => {
             eprintln!("millrace: {}", crate::output::harmless(&format!("{error:#}")));
             ExitCode::from(if error.is::<NotThere>() { 3 } else { 4 })
@@ -58,11 +64,35 @@ pub fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-async fn dispatch(arguments: Arguments) -> anyhow::Result<Ending> {
+/// Makes an ordinary user root of a namespace, where the command builds sandboxes: this program is then started once more.
+fn namespace(arguments: &Arguments) -> anyhow::Result<()> {
+    let builds_sandboxes = match &arguments.command {
+        Command::Up(options) => !options.no_runner,
+        Command::Runner(Runner::Run { .. } | Runner::Doctor { .. }) => true,
+        _ => false,
+    };
+    if !builds_sandboxes || !subordinate::is_needed() {
+        return Ok(());
+    }
+    // Root's own state folder is another one.
+    let folder = Folder::open(arguments.state.as_deref())?;
+    let path = folder.path().to_str().context("the state folder has a path that is no text: name another with --state")?;
+    match subordinate::enter(&[("MILLRACE_STATE", path)])? {}
+}
+
+async fn dispatch(arguments: Arguments, no_namespace: Option<anyhow::Error>) -> anyhow::Result<Ending> {
     let output = Output::new(arguments.json);
     let folder = Folder::open(arguments.state.as_deref())?;
     #[cfg(feature = "cloud")]
     let folder = folder.for_cloud(arguments.cloud);
+    if let Command::Runner(Runner::Doctor { url, work }) = &arguments.command {
+        let no_namespace = no_namespace.map(|problem| format!("{problem:#}"));
+        return doctor::doctor(&folder, output, url.as_deref(), work.as_deref(), no_namespace.as_deref());
+    }
+    if let Some(problem) = no_namespace {
+        return Err(problem
+            .context("a runner builds sandboxes, as root or as a user with ids for them; a line without one takes --no-runner"));
+    }
     match arguments.command {
         Command::Up(options) => crate::up::up(&folder, output, &options).await?,
         Command::Build(options) => return work::build(&folder, output, options).await,

@@ -45,7 +45,6 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 /// Runs the line until it is told to stop (SIGINT, SIGTERM).
 pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
     if !options.no_runner {
-        sandbox_is_to_be_had()?;
         millrace_host::emulation::check(own_arch()?, &options.manner.emulate)?;
     }
     let store = folder.local()?;
@@ -163,15 +162,6 @@ pub(crate) fn own_arch() -> Result<Arch> {
     Ok(name.parse()?)
 }
 
-/// An ordinary user's runner would lose every task that it takes: say so before it takes one.
-pub(crate) fn sandbox_is_to_be_had() -> Result<()> {
-    anyhow::ensure!(
-        nix::unistd::geteuid().is_root(),
-        "a runner needs root for the sandbox of builds: run this with sudo, or `millrace up` with --no-runner"
-    );
-    Ok(())
-}
-
 async fn start_runner(
     folder: &Folder,
     store: &LocalStore,
@@ -227,6 +217,7 @@ impl Manner {
     }
 }
 
+/// What a runner here is told, where the machine may have one.
 pub(crate) fn worker_config(
     url: &str,
     token: &str,
@@ -235,8 +226,7 @@ pub(crate) fn worker_config(
     manner: Manner,
     folder: &Path,
 ) -> Result<WorkerConfig> {
-    millrace_host::worker::may_run()?;
-    Ok(WorkerConfig {
+    let config = WorkerConfig {
         desk_url: url.to_owned(),
         token: token.to_owned(),
         runner: name,
@@ -247,7 +237,9 @@ pub(crate) fn worker_config(
         code: Code::of_this_machine(),
         features: manner.features.into_iter().collect(),
         traces: manner.trace.map(std::path::absolute).transpose()?,
-    })
+    };
+    millrace_host::worker::may_run(&config)?;
+    Ok(config)
 }
 
 async fn ticks(store: LocalStore) {

@@ -2,6 +2,7 @@
 
 use crate::arch::Facts;
 use crate::desk::{Answer, DeskError, patiently, pause, wait};
+use crate::doctor::{self, Candidate};
 use crate::emulation::{self, EmulationError};
 use crate::engine::{Code, End, EngineError, Plugin, PluginLimits};
 use crate::job::{GRACE, Job};
@@ -33,6 +34,9 @@ const GOODBYE: Duration = Duration::from_secs(3);
 
 /// How long an answer is tried to be handed in. After that the line has leased the task to somebody else many times over.
 const ANSWER: Duration = Duration::from_secs(3600);
+
+/// The record, for whoever reads the log of a task that could have fetched what nobody keeps.
+const NETWORK_IS_OPEN: &str = "the platform opens the network for this step: its commands reach what this runner's machine reaches";
 
 /// How soon a runner that waits for work sees that it shall stop.
 const LOOK: Duration = Duration::from_millis(50);
@@ -83,9 +87,9 @@ pub enum WorkerError {
         /// Of whom.
         process: String,
     },
-    /// The sandbox cannot be built by an ordinary user.
-    #[error("a runner needs root, which builds a sandbox around every command: start it with sudo, or the line with --no-runner")]
-    NotRoot,
+    /// A protection that matters is missing.
+    #[error("no task may run on this machine (`millrace runner doctor` says all there is to say; a line takes --no-runner):\n{0}")]
+    Unprotected(String),
     /// It shall emulate what it cannot.
     #[error(transparent)]
     Emulation(#[from] EmulationError),
@@ -97,13 +101,10 @@ pub enum WorkerError {
     Unauthorized(DeskError),
 }
 
-/// Whether this process could do any task at all; to be asked before the line is told of a runner.
-pub fn may_run() -> Result<(), WorkerError> {
-    may_run_as(nix::unistd::geteuid())
-}
-
-fn may_run_as(user: nix::unistd::Uid) -> Result<(), WorkerError> {
-    if user.is_root() { Ok(()) } else { Err(WorkerError::NotRoot) }
+/// Whether this process could do any task at all; to be asked before the line is told of a runner. It takes some tenths of a second.
+pub fn may_run(config: &WorkerConfig) -> Result<(), WorkerError> {
+    let candidate = Candidate { folder: &config.state, launcher: &config.launcher, line_url: None, no_namespace: None };
+    doctor::refusal(&doctor::examine(&candidate)).map_or(Ok(()), |words| Err(WorkerError::Unprotected(words)))
 }
 
 /// Works until `stop` is set, then hands back the task at hand. Answers early only where nothing would ever come of it.
@@ -231,6 +232,9 @@ impl Worker {
         let (ended, reported) = (AtomicBool::new(false), AtomicBool::new(false));
         if let Some(unbounded) = &self.machine.unbounded {
             log.line(unbounded);
+        }
+        if offer.work.network {
+            log.line(NETWORK_IS_OPEN);
         }
         let own = self.machine.arch;
         if let Some(arch) = offer.work.arch.filter(|arch| *arch != own) {
@@ -388,13 +392,6 @@ fn make_task_folder(folder: &Path) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_ordinary_user_is_told_before_any_task_is_taken() {
-        assert!(may_run_as(nix::unistd::Uid::from_raw(0)).is_ok());
-        let problem = may_run_as(nix::unistd::Uid::from_raw(1000)).unwrap_err().to_string();
-        assert!(problem.contains("needs root") && problem.contains("--no-runner"), "{problem}");
-    }
 
     #[test]
     fn a_task_that_was_too_deep_for_others_to_remove_keeps_no_runner_from_starting() {

@@ -174,6 +174,7 @@ fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, n
         repositories,
         buildroot: platform.buildroot.clone(),
         limits: build.limits_of(id),
+        network: step.network,
         plugin: *build.plugins.get(&step.plugin)?,
         plugin_name: step.plugin.to_string(),
         inputs: build.inputs(id),

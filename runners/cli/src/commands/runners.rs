@@ -5,7 +5,7 @@ use crate::arguments::{Manner, Runner};
 use crate::output::Output;
 use crate::state::{Folder, now, random};
 use crate::store::Store;
-use crate::up::{sandbox_is_to_be_had, told_to_stop, worker_config};
+use crate::up::{told_to_stop, worker_config};
 use anyhow::{Context, Result, bail};
 use millrace_core::queue::Reserved;
 use millrace_core::{Arch, RunnerName};
@@ -25,7 +25,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> Result<()> {
     if let Runner::Run { name, url, token_file, spot, manner } = command {
-        sandbox_is_to_be_had()?;
         let (token, arch) = (token(&token_file)?, crate::up::own_arch()?);
         let config = worker_config(&url, &token, name, arch, manner.on(arch), &folder.folder("runner")?)?;
         return be_a_runner(config, spot).await;
@@ -69,7 +68,7 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
                 None => format!("runner {name} is there for everything that it can do"),
             })
         }
-        Runner::Run { .. } => Ok(()),
+        Runner::Doctor { .. } | Runner::Run { .. } => Ok(()),
     }
 }
 

@@ -150,6 +150,8 @@ impl Store {
             remove(&new)?;
         }
         if made? {
+            // Sandboxes leave it to us when what they have written reaches the disk: before it counts as whole.
+            nix::unistd::syncfs(&File::open(&new)?).map_err(io::Error::from)?;
             let whole = new.join(WHOLE);
             fs::write(&whole, sandbox::used(&new).to_string())?;
             File::open(&whole)?.sync_all()?;

@@ -81,7 +81,7 @@ impl Job {
             limits: self.work.limits,
             work: self.folder.path(),
             capture_bytes_max: asked.capture_bytes_max as usize,
-            network: false,
+            network: self.work.network,
         })
     }
 }

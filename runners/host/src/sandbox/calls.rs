@@ -147,9 +147,13 @@ const ANSWER: u16 = 0x06;
 /// Instructions of seccompiler's with which a filter looks at the ABI; the last is what it answers for another one.
 const PROLOGUE: usize = 3;
 
+/// Whether calls are refused at all: seccompiler knows x86_64, aarch64 and riscv64; elsewhere namespaces and capabilities must do.
+pub(crate) fn are_filtered() -> bool {
+    TargetArch::try_from(std::env::consts::ARCH).is_ok()
+}
+
 /// Refuses the calls for this process and all that it starts. `chroots` are allowed where scriptlets of packages are run.
 pub(super) fn filter(chroots: bool) -> Outcome<()> {
-    // seccompiler knows x86_64, aarch64 and riscv64; elsewhere namespaces and capabilities must do.
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(()) };
     apply_filter(&program(arch, chroots).doing("seccomp")?).doing("seccomp")
 }

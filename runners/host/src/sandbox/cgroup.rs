@@ -4,6 +4,7 @@ use millrace_core::platform::Limits;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Where control groups are mounted (cgroups(7)).
@@ -19,6 +20,13 @@ const REMOVALS: usize = 100;
 /// by then hangs in the kernel, and holds nothing that a next command needs.
 const ENDINGS: usize = 2000;
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// What is bounded for all processes of a command together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) memory: bool,
+    pub(crate) processes: bool,
+}
 
 /// The groups of one sandbox; removed with it.
 #[derive(Debug, Default)]
@@ -54,6 +62,11 @@ impl Cgroup {
         Ok(group)
     }
 
+    /// What it bounds.
+    pub(super) const fn bounds(&self) -> Bounds {
+        Bounds { memory: self.memory, processes: self.processes }
+    }
+
     /// Which bounds do not hold without groups that this machine does not let us make, in words.
     pub(super) fn missing(&self) -> Option<String> {
         let memory = "memory is bounded for each process of a command alone, not for all together";
@@ -72,6 +85,18 @@ impl Cgroup {
     /// The files that a process writes its id into to be bounded.
     pub(super) fn join_files(&self) -> Vec<PathBuf> {
         self.folders.iter().map(|folder| folder.join("cgroup.procs")).collect()
+    }
+
+    /// Puts a launcher into it, in a thread of its own. What counts is that the launcher puts the first process of its sandbox there; but
+    /// whoever comes first waits some 10 ms for all processors, and the launcher needs as long to get that far. Where this comes to
+    /// nothing, so does that, with words.
+    pub(super) fn join_soon(&self, launcher: u32) -> JoinHandle<()> {
+        let files = self.join_files();
+        std::thread::spawn(move || {
+            for file in files {
+                let _ = fs::write(file, launcher.to_string());
+            }
+        })
     }
 
     /// Whether the kernel has ended a process of it for want of memory.
@@ -121,10 +146,10 @@ impl Drop for Cgroup {
     }
 }
 
-type Bounds = Vec<(&'static str, String)>;
+type Files = Vec<(&'static str, String)>;
 
 /// The groups below which ours go, and what is written into ours.
-fn parents(limits: &Limits) -> Vec<(PathBuf, Bounds)> {
+fn parents(limits: &Limits) -> Vec<(PathBuf, Files)> {
     let (memory, processes) = (limits.memory_bytes.to_string(), limits.processes.to_string());
     if Path::new(TOP).join("cgroup.controllers").exists() {
         let bounds = vec![("memory.max", memory), ("memory.swap.max", "0".to_owned()), ("pids.max", processes)];

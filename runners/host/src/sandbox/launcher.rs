@@ -4,27 +4,29 @@
 //! sets everything up and reaps; and the command.
 
 use super::calls;
+use super::look;
 use super::mounts::{self, NO_DEVICES, NO_PROGRAMS, NO_SUID, READ_ONLY, Root, Tree};
 use super::plan::{Overlay, Plan, Shown, USER, View};
+use crate::subordinate;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitStatus, wait, waitpid};
 use nix::unistd::{
     ForkResult, Gid, Pid, Uid, chdir, chroot, execvpe, fchdir, fork, pivot_root, setgid, setgroups, sethostname, setsid, setuid,
 };
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{PipeReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// Size of each file system in memory that a command may write to, in bytes: enough for what compilers put into `/tmp`, and it
-/// counts as memory of the task.
-const TMPFS: &str = "mode=1777,size=2g";
+/// Bounds of each file system in memory that a command may write to: bytes enough for what compilers put into `/tmp`, which count as
+/// memory of the task, and files enough for five trees of a kernel, which do where there are control groups.
+const TMPFS: &str = "mode=1777,size=2g,nr_inodes=500k";
 
 /// Open files of a process: what a session on EL has as its hard limit for most.
 const FILES_MAX: u64 = 65_536;
@@ -37,7 +39,7 @@ const NOT_FOUND: i32 = 127;
 
 /// Capabilities that package scriptlets and tests of installed packages need inside (capabilities(7)); all others are given up for
 /// good. None of them reaches out of the namespaces.
-const KEPT: [u32; 10] = [
+pub(super) const KEPT: [u32; 10] = [
     0,  // CHOWN
     1,  // DAC_OVERRIDE
     3,  // FOWNER
@@ -100,23 +102,32 @@ fn stand_alone() -> Outcome<()> {
 fn launch(plan: &Plan) -> Outcome<i32> {
     die_with_parent()?;
     stand_alone()?;
-    for file in &plan.cgroups {
-        fs::write(file, "0").doing(file.display())?;
-    }
+    // Opened before the first process changes the root of both.
+    let groups = plan.cgroups.iter().map(|file| File::options().write(true).open(file).doing(file.display()));
+    let groups = groups.collect::<Outcome<Vec<File>>>()?;
     fs::create_dir_all(&plan.mount).doing(plan.mount.display())?;
     let mut spaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
     if !plan.network {
         spaces |= CloneFlags::CLONE_NEWNET;
     }
     unshare(spaces).doing("namespaces")?;
+    let (joined, mut say_joined) = std::io::pipe().doing("a pipe")?;
     // SAFETY: this process has one thread, so the child may do whatever the parent could.
     match unsafe { fork() }.doing("fork")? {
-        ForkResult::Parent { child } => reap(child),
+        ForkResult::Parent { child } => {
+            drop(joined);
+            let said = join(groups, child).map_or_else(|problem| problem, |()| JOINED.to_owned());
+            // Whoever hears nothing is about to die with this process, or has died before.
+            let _ = say_joined.write_all(said.as_bytes());
+            drop(say_joined);
+            reap(child)
+        }
         ForkResult::Child => {
+            drop((say_joined, groups));
             // Opened before the old root is gone. A pipe with a name, since a file that is open for writing would keep its file
             // system from becoming read-only.
             let problem = File::options().write(true).open(&plan.problem);
-            let result = first_process(plan);
+            let result = first_process(plan, joined);
             if let (Err(text), Ok(mut pipe)) = (&result, problem) {
                 let _ = pipe.write_all(text.as_bytes());
             }
@@ -124,6 +135,15 @@ fn launch(plan: &Plan) -> Outcome<i32> {
         }
     }
 }
+
+/// Puts the first process into its control groups. The kernel takes some 10 ms for the first of them, in which it waits for all processors
+/// (`cgroup_threadgroup_rwsem`); meanwhile that process sets up its mounts.
+fn join(groups: Vec<File>, process: Pid) -> Outcome<()> {
+    groups.into_iter().try_for_each(|mut file| file.write_all(process.to_string().as_bytes()).doing("joining a control group"))
+}
+
+/// What the first process is told when it is bounded; anything else is why it is not.
+const JOINED: &str = "joined";
 
 fn status_of(status: WaitStatus) -> Option<i32> {
     match status {
@@ -133,12 +153,17 @@ fn status_of(status: WaitStatus) -> Option<i32> {
     }
 }
 
+/// Waits for the first process. Nothing inside can end that, so a signal that did is no status of the command: it ends this one, too.
 fn reap(child: Pid) -> Outcome<i32> {
-    waitpid(child, None).doing("wait").map(|status| status_of(status).unwrap_or(NOT_SET_UP))
+    let status = waitpid(child, None).doing("wait")?;
+    if let WaitStatus::Signaled(_, signal, _) = status {
+        raise(signal).doing("ending as the first process did")?;
+    }
+    Ok(status_of(status).unwrap_or(NOT_SET_UP))
 }
 
 /// The first process of the namespace: sets up, starts the command, and buries whoever dies. When it ends, all others do.
-fn first_process(plan: &Plan) -> Outcome<i32> {
+fn first_process(plan: &Plan, mut joined: PipeReader) -> Outcome<i32> {
     die_with_parent()?;
     own_all_mounts(plan)?;
     match &plan.view {
@@ -147,6 +172,12 @@ fn first_process(plan: &Plan) -> Outcome<i32> {
     }
     if !plan.network {
         bring_loopback_up();
+    }
+    // Nothing foreign is begun that no group bounds.
+    let mut said = String::new();
+    joined.read_to_string(&mut said).doing("the launcher")?;
+    if said != JOINED {
+        return Err(said);
     }
     // SAFETY: this process has one thread.
     match unsafe { fork() }.doing("fork")? {
@@ -163,14 +194,18 @@ fn first_process(plan: &Plan) -> Outcome<i32> {
 /// Levels that a chroot may lie below the top: more parts than a path can have (PATH_MAX).
 const LEVELS_MAX: usize = 4096;
 
+/// Levels that one path goes up: three of its 4096 bytes each.
+const LEVELS_AT_ONCE: usize = 1024;
+
 /// Goes to the top of all mounts that this process has. Its own root is not that where the runner is in a chroot: there are folders
 /// above it then, and root leaves a chroot as it likes (chroot(2)): with its root somewhere below the folder that it is in, `..` leads up
 /// to where nothing is above.
 fn climb(plan: &Plan) -> Outcome<()> {
     chdir("/").doing("chdir")?;
     chroot(&plan.mount).doing("chroot")?;
-    for _ in 0..LEVELS_MAX {
-        chdir("..").doing("chdir")?;
+    let up = "../".repeat(LEVELS_AT_ONCE);
+    for _ in 0..LEVELS_MAX / LEVELS_AT_ONCE {
+        chdir(up.as_str()).doing("chdir")?;
     }
     chroot(".").doing("chroot")
 }
@@ -189,7 +224,16 @@ fn mount_overlay(overlay: &Overlay, at: &Path) -> Outcome<()> {
         fs::create_dir_all(folder).doing(folder.display())?;
     }
     let lowers = overlay.lowers.iter().map(|lower| lower.display().to_string()).collect::<Vec<_>>().join(":");
-    let options = format!("lowerdir={lowers},upperdir={},workdir={}", overlay.upper.display(), overlay.scratch.display());
+    // Without `volatile` the kernel writes all that the machine's disk still has in memory when the overlay goes, whoever's it is: that
+    // takes from tenths of a second to many. It leaves a mark then, so that nobody goes on after a crash with what was never written;
+    // here a root that was in use then is thrown away (overlayfs.rst, "Volatile mount").
+    match fs::remove_dir_all(overlay.scratch.join("work/incompat")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).doing(overlay.scratch.display()),
+        _ => {}
+    }
+    // The attributes in which it keeps what was removed are otherwise those of the machine's root alone (overlayfs.rst, "userxattr").
+    let own = if subordinate::in_namespace() { "volatile,userxattr" } else { "volatile" };
+    let options = format!("lowerdir={lowers},upperdir={},workdir={},{own}", overlay.upper.display(), overlay.scratch.display());
     // Not by fsconfig(2), which takes 256 bytes of a value: these have more.
     mount(Some("overlay"), at, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str())).doing(format!("overlay of {lowers}"))
 }
@@ -216,6 +260,8 @@ fn enter_root(plan: &Plan, overlay: &Overlay) -> Outcome<()> {
     // All places are looked up before there is a mount on any, so that no link leads from one into another.
     let in_memory = ["tmp", "var/tmp", "run"].map(|path| folder(&root, path));
     let (sys, work) = (folder(&root, "sys")?, folder(&root, "work")?);
+    let names = Path::new("etc/resolv.conf");
+    let names = plan.network.then(|| root.plain_file(names).doing("/etc/resolv.conf")).transpose()?;
     furnish(&root)?;
     for place in in_memory {
         mount_new("tmpfs", &place?, NO_SUID | NO_DEVICES, TMPFS)?;
@@ -225,6 +271,10 @@ fn enter_root(plan: &Plan, overlay: &Overlay) -> Outcome<()> {
         if plan.network { Ok(()) } else { Err(problem) }
     })?;
     Tree::copy(&plan.work).and_then(|tree| tree.over(&work)).doing("/work")?;
+    if let (Some(place), Ok(own)) = (names, Tree::copy(Path::new("/etc/resolv.conf"))) {
+        // Whoever may use the network finds names as the machine does.
+        own.read_only().and_then(|tree| tree.over(&place)).doing("/etc/resolv.conf")?;
+    }
     leave_for(plan, &root)?;
     sethostname("buildroot").doing("host name")
 }
@@ -406,6 +456,9 @@ fn become_command(plan: &Plan) -> Outcome<i32> {
     // Scriptlets of packages are run in a chroot, from outside of the root.
     calls::filter(matches!(plan.view, View::Host { .. }))?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    if plan.look {
+        return look::print().map(|()| std::process::exit(0));
+    }
     if chdir(Path::new(&plan.cwd)).is_err() {
         eprintln!("{}: no such folder in the root", plan.cwd);
         std::process::exit(NOT_FOUND);

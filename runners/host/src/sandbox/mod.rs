@@ -8,10 +8,14 @@ mod calls;
 mod cgroup;
 pub(crate) mod disk;
 mod launcher;
+mod look;
 pub(crate) mod mounts;
 mod plan;
 
+pub(crate) use calls::are_filtered as calls_are_filtered;
+pub(crate) use cgroup::Bounds;
 pub(crate) use disk::used;
+pub(crate) use look::Looked;
 pub use plan::{Overlay, Shown, View};
 
 use cgroup::Cgroup;
@@ -32,6 +36,9 @@ const LAUNCH: &str = "__sandbox";
 
 /// How soon a cancelled, oversized or overdue command is noticed.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Longest that looking around in a sandbox may take; it takes some 30 ms.
+const LOOK_AROUND: Duration = Duration::from_secs(10);
 
 /// Bytes read from a command at a time.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -80,7 +87,7 @@ pub struct Command<'a> {
     pub work: &'a Path,
     /// How much of standard output to hand back, in bytes.
     pub capture_bytes_max: usize,
-    /// Whether it may use the machine's network. Only for our own use of the package manager, never for what a package brings.
+    /// Whether it may use the machine's network: our own use of the package manager, and steps that a platform opens it for.
     pub network: bool,
 }
 
@@ -114,7 +121,7 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// The kernel, or this user, does not allow what it takes.
-    #[error("the sandbox cannot be set up: {0} (a runner needs root, and a kernel of 5.12 or newer with overlayfs)")]
+    #[error("the sandbox cannot be set up: {0} (`millrace runner doctor` says what this machine lacks)")]
     Setup(String),
     /// A command line that no program can be given.
     #[error("the command line has {0} bytes, at most {PLAN_BYTES_MAX} fit")]
@@ -144,6 +151,11 @@ impl Sandbox {
         cgroup::sweep();
     }
 
+    /// What control groups bound on this machine: tried with some bounds.
+    pub(crate) fn bounds(limits: &Limits) -> io::Result<Bounds> {
+        Cgroup::new(&format!("{}-doctor", std::process::id()), limits).map(|group| group.bounds())
+    }
+
     /// Which bounds do not hold for commands on this machine, in words; none where all do.
     pub fn unbounded() -> Option<String> {
         match Cgroup::new(&format!("{}-probe", std::process::id()), &Limits::default()) {
@@ -152,8 +164,42 @@ impl Sandbox {
         }
     }
 
+    /// Looks around in a sandbox such as tasks have, as its root, on a root with nothing in it. The folder must be empty.
+    pub(crate) fn look(&self, folder: &Path) -> Result<Looked, SandboxError> {
+        let places = ["empty", "task", "task/work"].map(|name| folder.join(name));
+        places.iter().try_for_each(fs::create_dir)?;
+        let [empty, task, work] = places;
+        let view = View::Root(Overlay { lowers: vec![empty], upper: task.join("upper"), scratch: task.join("scratch") });
+        let command = Command {
+            view,
+            argv: Vec::new(),
+            env: Vec::new(),
+            cwd: "/".to_owned(),
+            stdin: Vec::new(),
+            timeout: LOOK_AROUND,
+            as_root: true,
+            limits: Limits::default(),
+            work: &work,
+            capture_bytes_max: PIECE_BYTES,
+            network: false,
+        };
+        let mut said = String::new();
+        let ended = self.start(&command, &AtomicBool::new(false), &mut |bytes| said.push_str(&String::from_utf8_lossy(bytes)))?;
+        let Ended::Exited { status: 0, stdout, .. } = ended else {
+            return Err(SandboxError::Setup(format!("looking around in it ended with {ended:?}: {}", said.trim())));
+        };
+        Ok(serde_json::from_slice(&stdout).map_err(io::Error::other)?)
+    }
+
     /// Runs a command to its end. What it prints goes to `output` as it comes, both of its streams.
     pub fn run(&self, command: &Command<'_>, cancelled: &AtomicBool, output: &mut dyn FnMut(&[u8])) -> Result<Ended, SandboxError> {
+        if command.argv.is_empty() {
+            return Err(SandboxError::Setup("an empty command".to_owned()));
+        }
+        self.start(command, cancelled, output)
+    }
+
+    fn start(&self, command: &Command<'_>, cancelled: &AtomicBool, output: &mut dyn FnMut(&[u8])) -> Result<Ended, SandboxError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let scratch = Scratch::new(command.work, &name)?;
@@ -171,6 +217,7 @@ impl Sandbox {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
+        let joining = cgroup.join_soon(child.id());
         let pieces = listen(&mut child, command.stdin.clone());
         let began = Instant::now();
         let mut watch = Watch {
@@ -185,6 +232,8 @@ impl Sandbox {
         if stopped.is_some() {
             child.kill()?;
         }
+        // Before the process is waited for: its id may be another's afterwards.
+        let _ = joining.join();
         let status = child.wait()?;
         cgroup.end();
         if cgroup.processes_refused() > 0 {

@@ -100,6 +100,21 @@ impl Root {
         openat(self.folder(above)?, name, flags, Mode::from_bits_truncate(0o644))
     }
 
+    /// A file inside to mount something over: the one that is there, or a new one in the place of a link or whatever else is.
+    pub(super) fn plain_file(&self, path: &Path) -> Result<OwnedFd> {
+        match self.open(path, PLACE | OFlag::O_NOFOLLOW) {
+            Ok(found) if fstat(&found)?.st_mode & libc::S_IFMT == libc::S_IFREG => return Ok(found),
+            Ok(_) => unlinkat(
+                self.folder(path.parent().unwrap_or(path))?,
+                path.file_name().unwrap_or_default(),
+                UnlinkatFlags::NoRemoveDir,
+            )?,
+            Err(Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+        self.file(path)
+    }
+
     /// A new link in a folder inside.
     pub(super) fn link(&self, path: &Path, target: &Path) -> Result<()> {
         let (above, name) = (path.parent().unwrap_or(path), path.file_name().ok_or(Errno::EINVAL)?);

@@ -63,6 +63,8 @@ pub(super) struct Plan {
     pub(super) cwd: String,
     pub(super) as_root: bool,
     pub(super) network: bool,
+    /// Whether it looks around instead of running anything.
+    pub(super) look: bool,
     /// Files of the control groups to write the own process id into.
     pub(super) cgroups: Vec<PathBuf>,
     /// Of each process, where no control group bounds them together.
@@ -91,6 +93,7 @@ impl Plan {
             cwd: command.cwd.clone(),
             as_root: command.as_root,
             network: command.network,
+            look: command.argv.is_empty(),
             cgroups: cgroup.join_files(),
             memory_bytes: (!cgroup.memory).then_some(command.limits.memory_bytes),
             processes: (!cgroup.processes).then_some(u64::from(command.limits.processes)),

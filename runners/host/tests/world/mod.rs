@@ -200,6 +200,7 @@ pub fn work(plugin: &Digest, what: &str) -> Work {
         repositories: Vec::new(),
         buildroot: Buildroot { packages: Vec::new(), minimal: Vec::new() },
         limits: Limits::default(),
+        network: false,
         plugin: *plugin,
         plugin_name: "misbehave".to_owned(),
         inputs: vec![Artifact { name: "input".to_owned(), digest: Digest::of(&input), size: input.len() as u64, rpm: None }],

@@ -1,0 +1,120 @@
+//! What there is on this machine, found by trying it.
+
+use super::Candidate;
+use crate::sandbox::{Bounds, Looked, Sandbox, calls_are_filtered};
+use crate::{subordinate, trust};
+use millrace_core::platform::Limits;
+use nix::sys::statfs::statfs;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+use ureq::Agent;
+
+/// How long the line may take to say what time it is.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Whose rights a runner here has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Root of the machine.
+    Root,
+    /// An ordinary user, root of a namespace of its own.
+    Namespace,
+    /// An ordinary user that could not become that, and why.
+    Ordinary(String),
+}
+
+/// A folder, and what it lies on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) folder: PathBuf,
+    /// The kernel's number for the kind of file system (statfs(2)).
+    pub(super) kind: i64,
+    /// What an ordinary user could still write, in bytes.
+    pub(super) free_bytes: u64,
+    /// How many files more there may be; none where there is no such bound.
+    pub(super) free_files: Option<u64>,
+}
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) standing: Standing,
+    /// Its release: `6.12.0-55.el10`.
+    pub(super) kernel: String,
+    /// What is seen in a sandbox, or why none could be built.
+    pub(super) looked: Result<Looked, String>,
+    /// What building it and looking took, in milliseconds.
+    pub(super) took_ms: u64,
+    /// What control groups bound here, or why they do not work.
+    pub(super) bounds: Result<Bounds, String>,
+    /// Whether there is a list of system calls for this architecture.
+    pub(super) filters: bool,
+    /// Whether there is a package manager that makes roots.
+    pub(super) dnf: bool,
+    pub(super) place: Result<Place, String>,
+    /// How far this machine's clock is ahead of the line's, in seconds, where it was asked.
+    pub(super) ahead_s: Option<Result<i64, String>>,
+}
+
+impl Seen {
+    pub(super) fn on(candidate: &Candidate<'_>) -> Self {
+        let began = Instant::now();
+        let looked = look(candidate);
+        Self {
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            looked,
+            standing: standing(candidate),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            bounds: Sandbox::bounds(&Limits::default()).map_err(|error| error.to_string()),
+            filters: calls_are_filtered(),
+            dnf: has_program("dnf"),
+            place: place(candidate.folder),
+            ahead_s: candidate.line_url.map(ahead_s),
+        }
+    }
+}
+
+fn standing(candidate: &Candidate<'_>) -> Standing {
+    match candidate.no_namespace {
+        Some(problem) => Standing::Ordinary(problem.to_owned()),
+        None if subordinate::is_needed() => Standing::Ordinary("it has no user namespace".to_owned()),
+        None if subordinate::in_namespace() => Standing::Namespace,
+        None => Standing::Root,
+    }
+}
+
+/// Builds a sandbox below the runner's folder, since that is where roots are seen over each other.
+fn look(candidate: &Candidate<'_>) -> Result<Looked, String> {
+    let folder = fs::create_dir_all(candidate.folder)
+        .and_then(|()| tempfile::Builder::new().prefix(".doctor-").tempdir_in(candidate.folder));
+    let folder = folder.map_err(|error| format!("{}: {error}", candidate.folder.display()))?;
+    Sandbox::new(candidate.launcher.to_owned()).look(folder.path()).map_err(|error| error.to_string())
+}
+
+fn has_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}
+
+fn place(folder: &Path) -> Result<Place, String> {
+    let found = statfs(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let block_bytes = u64::try_from(found.block_size()).unwrap_or(0);
+    Ok(Place {
+        folder: folder.to_owned(),
+        kind: found.filesystem_type().0,
+        free_bytes: found.blocks_available().saturating_mul(block_bytes),
+        free_files: (found.files() > 0).then(|| found.files_free()),
+    })
+}
+
+/// How far our clock is ahead of a line's, by the date that every answer over HTTP has, to the second.
+fn ahead_s(url: &str) -> Result<i64, String> {
+    let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER));
+    let agent = config.tls_config(trust::of_this_machine()).build().new_agent();
+    let response = agent.get(url).call().map_err(|error| format!("{url} does not answer: {error}"))?;
+    let date = response.headers().get("date").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let theirs = httpdate::parse_http_date(date).map_err(|_| format!("{url} does not say what time it is"))?;
+    let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+    Ok(seconds(SystemTime::now()) - seconds(theirs))
+}

@@ -1,0 +1,279 @@
+//! What the sandbox costs: its start with everything switched on, and the rpmbuild of a real package in it, against what others would use.
+
+use crate::row::{Better, Figures, Row, in_turn, seconds};
+use millrace_core::platform::{Limits, Platform};
+use millrace_host::buildroot::{Buildroots, Kind, Recipe, Root, Session};
+use millrace_host::sandbox::{Command, Ended, Sandbox, View};
+use millrace_tests::up::{Machine, platform, run};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// Starts of each kind, in turn.
+const STARTS: usize = 21;
+
+/// Builds on each side, in turn: some seconds each.
+const BUILDS: usize = 7;
+
+/// Most that a start may take, in milliseconds, and how it shall compare: twice as long as bubblewrap, which does less, and so many times
+/// faster than the others.
+const START_GOAL_MS: f64 = 30.0;
+const BUBBLEWRAP_GOAL: f64 = 2.0;
+const NSPAWN_GOAL: f64 = 1.0 / 5.0;
+const PODMAN_GOAL: f64 = 1.0 / 15.0;
+
+/// What the sandbox may add to a build.
+const BUILD_GOAL: f64 = 1.03;
+
+/// What is measured, in this order.
+pub const ROWS: [&str; 5] = [
+    "warm start of a sandbox, all switched on",
+    "the same, at most twice bubblewrap's",
+    "the same, a fifth of systemd-nspawn's",
+    "the same, a fifteenth of podman's",
+    "rpmbuild of zlib in it, 3 % over outside",
+];
+
+pub fn rows() -> Vec<Row> {
+    let place = Place::new();
+    let mut rows = starts(&place);
+    rows.push(builds(&place));
+    rows
+}
+
+/// Where sandboxes and the others work.
+struct Place {
+    folder: tempfile::TempDir,
+    sandbox: Sandbox,
+    roots: Buildroots,
+    recipe: Recipe,
+}
+
+impl Place {
+    fn new() -> Self {
+        let (machine, folder) = (Machine::here(), tempfile::tempdir().unwrap());
+        fs::create_dir_all(folder.path().join("task/work")).unwrap();
+        fs::set_permissions(folder.path().join("task/work"), fs::Permissions::from_mode(0o777)).unwrap();
+        let sandbox = Sandbox::new(std::env::current_exe().unwrap());
+        let roots = Buildroots::new(&machine.work.join("roots"), sandbox.clone()).unwrap();
+        let platform = Platform::parse("platform.toml", &platform(&machine.platform, "")).unwrap();
+        let recipe = Recipe {
+            arch: std::env::consts::ARCH.parse().unwrap(),
+            releasever: platform.releasever,
+            module_platform: platform.module_platform,
+            repositories: platform.repositories,
+            buildroot: platform.buildroot,
+        };
+        Self { folder, sandbox, roots, recipe }
+    }
+
+    fn work(&self) -> PathBuf {
+        self.folder.path().join("task/work")
+    }
+
+    fn root(&self, kind: Kind) -> Root {
+        let (work, never) = (self.work(), AtomicBool::new(false));
+        let mut session = Session {
+            work: &work,
+            limits: Limits::default(),
+            time_left: Duration::from_secs(600),
+            cancelled: &never,
+            output: &mut |_| {},
+        };
+        self.roots.create(&self.recipe, kind, &[], &mut session).unwrap()
+    }
+
+    /// Runs a command to its good end, as tasks do.
+    fn run(&self, root: &Root, argv: &[&str], cwd: &str) {
+        let (work, mut said) = (self.work(), String::new());
+        let command = Command {
+            view: root.view(),
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+            env: Vec::new(),
+            cwd: cwd.to_owned(),
+            stdin: Vec::new(),
+            timeout: Duration::from_secs(600),
+            as_root: false,
+            limits: Limits::default(),
+            work: &work,
+            capture_bytes_max: 0,
+            network: false,
+        };
+        let ended =
+            self.sandbox.run(&command, &AtomicBool::new(false), &mut |bytes| said.push_str(&String::from_utf8_lossy(bytes)));
+        assert!(matches!(ended, Ok(Ended::Exited { status: 0, .. })), "{argv:?}: {ended:?}\n{said}");
+    }
+}
+
+/// The folders under a root, the upper first.
+fn lowers(root: &Root) -> String {
+    let View::Root(overlay) = root.view() else { unreachable!("a root has a view of its own") };
+    overlay.lowers.iter().map(|lower| lower.display().to_string()).collect::<Vec<_>>().join(":")
+}
+
+/// Another way to run a program in a root.
+struct Peer {
+    name: &'static str,
+    command: Vec<String>,
+    environment: Vec<(&'static str, PathBuf)>,
+}
+
+impl Peer {
+    fn output(&self) -> std::io::Result<Output> {
+        let mut command = std::process::Command::new(&self.command[0]);
+        command.args(&self.command[1..]).envs(self.environment.iter().cloned()).stdin(Stdio::null()).output()
+    }
+
+    fn ms(&self) -> f64 {
+        1e3 * seconds(|| assert!(self.output().unwrap().status.success(), "{} stopped working", self.name))
+    }
+
+    /// Whether it works here; where not, why.
+    fn works(&self) -> Result<(), String> {
+        match self.output() {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("it says nothing").to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// The program that is run everywhere.
+const PROGRAM: &str = "/usr/bin/true";
+
+fn bubblewrap(root: &str) -> Peer {
+    let words = format!(
+        "bwrap --unshare-all --ro-bind {root} / --proc /proc --dev /dev --tmpfs /tmp --die-with-parent --new-session --cap-drop ALL {PROGRAM}"
+    );
+    Peer { name: "bubblewrap, which does less", command: words.split(' ').map(str::to_owned).collect(), environment: Vec::new() }
+}
+
+fn nspawn(root: &str) -> Peer {
+    let words = format!(
+        "systemd-nspawn --quiet --register=no --keep-unit --private-network --volatile=overlay --directory {root} {PROGRAM}"
+    );
+    Peer { name: "systemd-nspawn", command: words.split(' ').map(str::to_owned).collect(), environment: Vec::new() }
+}
+
+/// podman with a store of its own, and an image of the root in it. Where control groups are of both versions, crun does not work, and where
+/// nobody may raise a limit, podman's own are too high.
+fn podman(root: &str, folder: &Path) -> Result<Peer, String> {
+    let configuration = folder.join("containers.conf");
+    fs::write(&configuration, "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n").unwrap();
+    let at = folder.display();
+    let common = format!("podman --root {at}/podman --runroot {at}/podman-run --cgroup-manager cgroupfs");
+    let runtime = if std::process::Command::new("runc").arg("--version").output().is_ok() { " --runtime runc" } else { "" };
+    let import = format!("tar -C {root} -c . | {common} import --quiet - bench:1");
+    let imported = std::process::Command::new("sh").args(["-c", &import]).env("CONTAINERS_CONF", &configuration).output();
+    let imported = imported.map_err(|error| error.to_string())?;
+    if !imported.status.success() {
+        return Err(String::from_utf8_lossy(&imported.stderr).lines().last().unwrap_or("it says nothing").to_owned());
+    }
+    let words = format!("{common}{runtime} run --rm --network none bench:1 {PROGRAM}");
+    let environment = vec![("CONTAINERS_CONF", configuration)];
+    Ok(Peer { name: "podman", command: words.split(' ').map(str::to_owned).collect(), environment })
+}
+
+fn starts(place: &Place) -> Vec<Row> {
+    let root = place.root(Kind::Minimal);
+    let below = lowers(&root);
+    let folder = place.folder.path();
+    let peers = [Ok(bubblewrap(&below)), Ok(nspawn(&below)), podman(&below, folder)];
+    let peers = peers.map(|peer| peer.and_then(|peer| peer.works().map(|()| peer)));
+    let (mut ours, mut theirs) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()]);
+    place.run(&root, &[PROGRAM], "/");
+    for _ in 0..STARTS {
+        ours.push(1e3 * seconds(|| place.run(&root, &[PROGRAM], "/")));
+        for (peer, times) in peers.iter().zip(&mut theirs) {
+            times.extend(peer.as_ref().ok().map(Peer::ms));
+        }
+    }
+    let ours = Figures::new(ours);
+    let mut rows = Vec::new();
+    let goals: [(&[(usize, f64)], &str); 3] = [
+        (&[(0, 0.0), (1, BUBBLEWRAP_GOAL)], "bubblewrap"),
+        (&[(2, NSPAWN_GOAL)], "systemd-nspawn"),
+        (&[(3, PODMAN_GOAL)], "podman"),
+    ];
+    for ((peer, times), (goals, name)) in peers.into_iter().zip(theirs).zip(goals) {
+        let peer = match peer {
+            Ok(peer) => peer,
+            Err(problem) => {
+                eprintln!("runner: {name} is left out, it does not work here: {problem}");
+                continue;
+            }
+        };
+        let theirs = Figures::new(times);
+        for (row, share) in goals {
+            let goal = if *share == 0.0 { START_GOAL_MS } else { theirs.median() * share };
+            let (ours, theirs) = (ours.clone(), theirs.clone());
+            rows.push(Row { row: ROWS[*row], ours, unit: "ms", peer: peer.name, theirs, goal: Some(goal), better: Better::Less });
+        }
+    }
+    rows
+}
+
+/// What a build of zlib is, in a folder that both sides have as `/work`.
+const BUILD: [&str; 6] = ["rpmbuild", "-bb", "--quiet", "--define", "_topdir /work/rpm", "/work/rpm/SPECS/zlib.spec"];
+
+fn builds(place: &Place) -> Row {
+    let root = place.root(Kind::Build);
+    let packages = std::env::var("MILLRACE_TEST_PACKAGES").expect("MILLRACE_TEST_PACKAGES is set by `cargo xtask bench`");
+    let packages = PathBuf::from(packages);
+    let spec = fs::read_to_string(packages.join("zlib/zlib.spec")).unwrap();
+    let version = spec.lines().find_map(|line| line.strip_prefix("Version:")).unwrap().trim().to_owned();
+    let prepare = || {
+        let top = place.work().join("rpm");
+        let _ = fs::remove_dir_all(&top);
+        fs::create_dir_all(top.join("SPECS")).unwrap();
+        fs::create_dir_all(top.join("SOURCES")).unwrap();
+        fs::write(top.join("SPECS/zlib.spec"), &spec).unwrap();
+        fs::copy(packages.join("zlib.tar.gz"), top.join(format!("SOURCES/zlib-{version}.tar.gz"))).unwrap();
+        run(std::process::Command::new("chown").args(["-R", "1000:1000"]).arg(&top));
+    };
+    let outside = Outside::new(place, &lowers(&root));
+    let (ours, theirs) = in_turn(
+        BUILDS,
+        || {
+            prepare();
+            seconds(|| place.run(&root, &BUILD, "/work"))
+        },
+        || {
+            prepare();
+            seconds(|| outside.run())
+        },
+    );
+    let goal = Some(theirs.median() * BUILD_GOAL);
+    Row { row: ROWS[4], ours, unit: "s", peer: "the same command in a chroot", theirs, goal, better: Better::Less }
+}
+
+/// The same root without a sandbox: an overlay and a chroot.
+struct Outside {
+    script: String,
+}
+
+impl Outside {
+    fn new(place: &Place, lowers: &str) -> Self {
+        let at = place.folder.path().join("task/outside");
+        for name in ["upper", "scratch", "root"] {
+            fs::create_dir_all(at.join(name)).unwrap();
+        }
+        let (at, work) = (at.display(), place.work().display().to_string());
+        let words = BUILD.map(|word| format!("'{word}'")).join(" ");
+        let script = format!(
+            "set -e
+            mount -t overlay overlay -o lowerdir={lowers},upperdir={at}/upper,workdir={at}/scratch {at}/root
+            mkdir -p {at}/root/work; mount --bind {work} {at}/root/work
+            mount -t proc proc {at}/root/proc; mount --bind /dev {at}/root/dev
+            exec chroot --userspec=1000:1000 {at}/root env -i PATH=/usr/bin:/bin HOME=/builddir LANG=C.UTF-8 {words}"
+        );
+        Self { script }
+    }
+
+    fn run(&self) {
+        run(std::process::Command::new("unshare").args(["--mount", "bash", "-c", &self.script]));
+    }
+}
