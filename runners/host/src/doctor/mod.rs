@@ -1,6 +1,6 @@
 //! Says which protections and needs of a runner this machine gives, in words: by building a sandbox and looking around in it.
 //!
-//! [`seen`] tries, [`judge`] says what follows. A runner asks the same when it starts, and does not where something that matters is missing.
+//! `seen` tries, `judge` says what follows. A runner asks the same when it starts, and does not where something that matters is missing.
 
 mod judge;
 mod seen;
