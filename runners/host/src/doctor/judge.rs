@@ -134,7 +134,7 @@ fn calls(looked: &Looked, filters: bool) -> Finding {
 }
 
 fn bounds(bounds: &Result<Bounds, String>) -> [Finding; 2] {
-    const DELEGATE: &str = "start the runner as root, or as a service with `Delegate=yes`";
+    const BY_ROOT: &str = "root's runner can, where the machine or its container lets it";
     let Bounds { memory, processes } = match bounds {
         Ok(bounds) => *bounds,
         Err(problem) => {
@@ -148,14 +148,14 @@ fn bounds(bounds: &Result<Bounds, String>) -> [Finding; 2] {
         } else {
             weaker(
                 "memory",
-                format!("each process of a command is bounded, not all together, since no control group can be made: {DELEGATE}"),
+                format!("each process of a command is bounded, not all together, since no control group can be made: {BY_ROOT}"),
             )
         },
         if processes {
             good("number of processes", "bounded for each command, by a control group")
         } else {
             let says = "bounded for all sandboxes together, and not for their root, since no control group can be made";
-            weaker("number of processes", format!("{says}: {DELEGATE}"))
+            weaker("number of processes", format!("{says}: {BY_ROOT}"))
         },
     ]
 }
