@@ -7,11 +7,15 @@ mod world;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use futures_util::StreamExt;
-use millrace_core::BuildId;
 use millrace_core::build::{Build, Event};
+use millrace_core::cause::{Cause, Kind};
 use millrace_core::platform::Platform;
 use millrace_core::push::{PushRecord, PushState};
+use millrace_core::queue::{Capacity, Reserved};
+use millrace_core::task::{Blame, Failure, Outcome};
+use millrace_core::{Arch, BuildId, LeaseNumber, Timestamp};
 use millrace_store::builds::{build_marks, push_marks};
+use millrace_store::queue::{Seen, see};
 use millrace_store::records::put;
 use millrace_store::{Expect, Table};
 use millrace_web::view::{BuildView, TaskKind};
@@ -497,4 +501,54 @@ async fn a_package_has_its_pipeline_and_a_platform_no_password() {
     assert!(get(&world, "/packages").await.contains("/packages/sbsigntools"));
     assert!(get(&world, "/platforms").await.contains("source → rpm → check"));
     assert!(get(&World::empty(), "/").await.contains("Nothing was built yet."));
+}
+
+#[tokio::test]
+async fn a_failure_names_its_cause_and_links_to_the_line_and_what_was_done_again_says_for_whom() {
+    let world = World::busy().await;
+    let cause = Cause { kind: Kind::TestFailed, line: 812, text: "FAIL: <adds>".to_owned() };
+    let failure = Failure { cause: Some(cause), ..Failure::new(Blame::Package, "%check failed") };
+    let again = told("wrong", "Break it", 3)
+        .sourced()
+        .take("rpm@x86_64", "intel-1")
+        .report("rpm@x86_64", 1, Outcome::Failed(failure.clone()))
+        .event(Event::Retry { task: Some("rpm@x86_64".parse().unwrap()), by: "erin <e>".to_owned() });
+    let twice = again.take("rpm@x86_64", "intel-1").report("rpm@x86_64", 2, Outcome::Failed(failure)).build;
+    world.keep(&twice).await;
+    let page = get(&world, &format!("/builds/{}", twice.id)).await;
+    let link = format!(r#"<a href="/builds/{}/tasks/rpm@x86_64/log?attempt=2#L812">line 812</a>"#, twice.id);
+    assert!(page.contains("Probably <strong>a test failed</strong>") && page.contains(&link), "{page}");
+    assert!(page.contains("FAIL: &lt;adds&gt;") && page.contains("done again for <bdi>erin &lt;e&gt;</bdi>"), "{page}");
+    let task = &json(&world, &format!("/api/v1/builds/{}", twice.id)).await["pipeline"][1];
+    assert_eq!((&task["attempts"][0]["how"], &task["cause"]["kind"]), (&"failed".into(), &"test-failed".into()), "{task}");
+}
+
+#[tokio::test]
+async fn a_task_that_says_nothing_is_shown_as_stalled_and_as_one_that_runs() {
+    let world = World::busy().await;
+    let (task, lease) = ("source".parse().unwrap(), LeaseNumber(1));
+    let since = Some(Timestamp(NOW.0 - 50_000));
+    let build = told("quiet", "Sleep", 3).take("source", "intel-1").event(Event::Silent { task, lease, since }).build;
+    world.keep(&build).await;
+    let page = get(&world, &format!("/builds/{}", build.id)).await;
+    assert!(page.contains("Working on source") && page.contains(r#"<span class="state stalled">stalled</span>"#), "{page}");
+    assert!(page.contains("nothing printed since"), "{page}");
+}
+
+#[tokio::test]
+async fn the_queue_says_what_waits_for_whom_and_which_runners_there_are() {
+    let world = World::empty();
+    assert!(get(&world, "/queue").await.contains("No task waits for a runner."));
+    let build = told("zlib", "Update", 3).build;
+    world.keep(&build).await;
+    let page = get(&world, "/queue").await;
+    assert!(page.contains("no runner is there") && page.contains("No runner has asked for work yet."), "{page}");
+    let capacity = Capacity { memory_bytes: 8 << 30, disk_bytes: 90 << 30, features: ["kvm".parse().unwrap()].into() };
+    let (name, reserved) = ("intel-1".parse().unwrap(), Reserved { own_arch: true, ..Reserved::default() });
+    see(&world.store, &Seen { name, arches: vec![Arch::X86_64], capacity, reserved, at: NOW }).await.unwrap();
+    let page = get(&world, "/queue").await;
+    assert!(page.contains("runner intel-1 is kept for its own architecture") && page.contains("has kvm"), "{page}");
+    let queue = json(&world, "/api/v1/queue").await;
+    assert_eq!((&queue["waiting"][0]["task"], &queue["waiting"][0]["project"]), (&"source".into(), &"rpms".into()), "{queue}");
+    assert_eq!(queue["runners"][0]["state"], "waiting", "{queue}");
 }

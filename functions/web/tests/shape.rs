@@ -33,6 +33,9 @@ fn the_shape_of_a_build() {
       "pusher": "dana",
       "state": "running",
       "reason": null,
+      "project": "rpms",
+      "priority": "normal",
+      "scratch": false,
       "created": "2026-11-23T19:55:02Z",
       "ended": null,
       "duration_ms": 298000,
@@ -48,6 +51,9 @@ fn the_shape_of_a_build() {
           "ready": false,
           "reason": "curl-1.3.1-3.el9.src.rpm",
           "blame": null,
+          "cause": null,
+          "silent_since": null,
+          "retried": [],
           "order": null,
           "attempt": 1,
           "runner": "intel-1",
@@ -75,6 +81,9 @@ fn the_shape_of_a_build() {
           "ready": true,
           "reason": null,
           "blame": null,
+          "cause": null,
+          "silent_since": null,
+          "retried": [],
           "order": null,
           "attempt": null,
           "runner": null,
@@ -91,6 +100,9 @@ fn the_shape_of_a_build() {
           "ready": false,
           "reason": null,
           "blame": null,
+          "cause": null,
+          "silent_since": null,
+          "retried": [],
           "order": null,
           "attempt": 2,
           "runner": "arm-2",
@@ -128,6 +140,9 @@ fn the_shape_of_a_build() {
           "ready": false,
           "reason": null,
           "blame": null,
+          "cause": null,
+          "silent_since": null,
+          "retried": [],
           "order": null,
           "attempt": null,
           "runner": null,
@@ -144,6 +159,9 @@ fn the_shape_of_a_build() {
           "ready": false,
           "reason": null,
           "blame": null,
+          "cause": null,
+          "silent_since": null,
+          "retried": [],
           "order": null,
           "attempt": null,
           "runner": null,
@@ -187,6 +205,8 @@ fn the_shape_of_a_push_and_of_a_package() {
       {
         "name": "zstd",
         "clone_url": "https://forge.example/rpms/zstd.git",
+        "project": "rpms",
+        "priority": "normal",
         "platforms": [
           "almalinux-9"
         ],
@@ -240,6 +260,8 @@ fn the_shape_of_a_platform() {
           "on": "once",
           "needs": [],
           "releases": false,
+          "network": false,
+          "requires": {},
           "config": {}
         },
         {
@@ -250,6 +272,8 @@ fn the_shape_of_a_platform() {
             "source"
           ],
           "releases": true,
+          "network": false,
+          "requires": {},
           "config": {}
         },
         {
@@ -260,6 +284,8 @@ fn the_shape_of_a_platform() {
             "rpm"
           ],
           "releases": false,
+          "network": false,
+          "requires": {},
           "config": {
             "depth": 2
           }

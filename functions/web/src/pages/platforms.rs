@@ -1,9 +1,9 @@
 //! The list of platforms, and the page of one.
 
 use crate::layout::named;
-use crate::view::{PlatformView, RepositoryView, StepView};
+use crate::view::{PlatformView, RepositoryView, StepView, bytes};
 use maud::{Markup, html};
-use millrace_core::platform::On;
+use millrace_core::platform::{On, Requires};
 
 pub(super) fn all(platforms: &[PlatformView]) -> Markup {
     html! {
@@ -67,11 +67,24 @@ fn steps(steps: &[StepView]) -> Markup {
                     td { (how_often(step.on)) }
                     td { @if step.needs.is_empty() { span.none { "–" } } @else { (joined(&step.needs)) } }
                     td { @if step.releases { "yes" } @else { "no" } }
-                    td { @for (name, value) in &step.config { div { code { (name) " = " (value) } } } }
+                    td {
+                        @if step.network { div { strong { "with the machine's network" } } }
+                        @if let Some(wants) = wants(&step.requires) { div { "on a machine with " (wants) } }
+                        @for (name, value) in &step.config { div { code { (name) " = " (value) } } }
+                    }
                 } } }
             }
         }
     }
+}
+
+/// What a step's machine must have, in words; none where any machine will do.
+fn wants(requires: &Requires) -> Option<String> {
+    let memory = requires.memory_bytes.map(|size| format!("{} of memory", bytes(size)));
+    let disk = requires.disk_bytes.map(|size| format!("{} of free disk", bytes(size)));
+    let features = requires.features.iter().map(ToString::to_string);
+    let all: Vec<String> = memory.into_iter().chain(disk).chain(features).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 fn how_often(on: On) -> &'static str {

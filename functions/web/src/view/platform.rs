@@ -1,6 +1,6 @@
 //! Platforms, as they are shown.
 
-use millrace_core::platform::{On, Platform, Repository, Step};
+use millrace_core::platform::{On, Platform, Repository, Requires, Step};
 use millrace_core::{Arch, KeyName, PlatformName, PluginName, StepName};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -60,6 +60,10 @@ pub struct StepView {
     pub needs: Vec<StepName>,
     /// Whether what it hands over is signed and released.
     pub releases: bool,
+    /// Whether its commands reach the machine's network.
+    pub network: bool,
+    /// What its machine must have.
+    pub requires: Requires,
     /// What the plugin is told.
     pub config: BTreeMap<String, serde_json::Value>,
 }
@@ -92,8 +96,8 @@ fn repository(repository: &Repository) -> RepositoryView {
 }
 
 fn step(step: &Step) -> StepView {
-    let Step { name, plugin, on, needs, releases, config, .. } = step.clone();
-    StepView { name, plugin, on, needs, releases, config }
+    let Step { name, plugin, on, needs, releases, network, requires, config, .. } = step.clone();
+    StepView { name, plugin, on, needs, releases, network, requires, config }
 }
 
 /// A URL without the user and password that it may have: everybody may read the pages.
