@@ -150,7 +150,8 @@ impl Place {
 fn ask() -> Ask {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let (arch, number): (Arch, _) = (std::env::consts::ARCH.parse().unwrap(), ASKED.fetch_add(1, Ordering::Relaxed));
-    Ask { runner: RunnerName::new(&format!("bench.{number}")).unwrap(), arch, wait_s: WAIT_S }
+    let (runner, capacity) = (RunnerName::new(&format!("bench.{number}")).unwrap(), Default::default());
+    Ask { runner, arch, emulates: Vec::new(), wait_s: WAIT_S, capacity }
 }
 
 /// Tells the idle runners that it is over, however it ended.

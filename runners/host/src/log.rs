@@ -154,7 +154,9 @@ impl Inner {
         self.mid_line = kept.last().is_some_and(|byte| *byte != b'\n');
         if kept.len() < bytes.len() {
             self.full = true;
-            self.pending.extend_from_slice(format!("\n==> the log ends here: it may have {bytes_max} bytes\n").as_bytes());
+            let end = format!("\n==> the log ends here: it may have {bytes_max} bytes\n");
+            self.classifier.take(end.as_bytes());
+            self.pending.extend_from_slice(end.as_bytes());
         }
     }
 }
@@ -190,6 +192,8 @@ mod tests {
         log.bytes(b"01234567");
         log.bytes(b"89abc");
         log.line("more");
+        let cause = log.cause().unwrap();
+        assert_eq!((cause.kind, cause.line), (millrace_core::cause::Kind::TooMuchOutput, 2));
         assert_eq!(text(&log), "0123456789\n==> the log ends here: it may have 10 bytes\n");
     }
 

@@ -40,7 +40,7 @@ pub(super) fn kind_of(text: &str, phase: Phase) -> Option<Kind> {
 /// The runner's own words.
 const TIMED_OUT: &[&str] =
     &["stopped: it was not done after", "stopped: the task was not done after", "stopped: it printed nothing for"];
-const TOO_MUCH_OUTPUT: &[&str] = &["stopped: it prints more than"];
+const TOO_MUCH_OUTPUT: &[&str] = &["stopped: it prints more than", "==> the log ends here: it may have"];
 
 /// The runner's, and the C library's for ENOSPC and EDQUOT.
 const OUT_OF_DISK: &[&str] = &["stopped: it fills more disk than", "No space left on device", "Disk quota exceeded"];
