@@ -185,7 +185,7 @@ fn whoever_waits_for_a_line_that_is_not_up_is_told_and_waits() {
 }
 
 #[test]
-fn an_ordinary_user_is_told_that_a_runner_needs_root_before_it_takes_a_task() {
+fn an_ordinary_user_without_ids_is_told_what_a_runner_needs_before_the_line_takes_a_task() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     // The program may lie where only root looks; a copy lies where everybody does.
@@ -196,5 +196,5 @@ fn an_ordinary_user_is_told_that_a_runner_needs_root_before_it_takes_a_task() {
     let output = up.args(["up", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("a runner needs root") && said.contains("--no-runner"), "{said}");
+    assert!(said.contains("usermod --add-subuids") && said.contains("--no-runner"), "{said}");
 }
