@@ -57,6 +57,10 @@ fn a_build_is_kept_in_this_shape() {
         "tree": "sha256:0ea55c28f8014d8886b6248fe3da5d588f55c0823847a6b4579f1131b051b5e2",
         "tree_bytes": 10240
       },
+      "rank": {
+        "priority": "normal",
+        "project": "rpms"
+      },
       "stage": {
         "stage": "running"
       },

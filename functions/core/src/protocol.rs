@@ -37,7 +37,7 @@ pub struct Ask {
     /// How long it would wait, in seconds; at most [`WAIT_S_MAX`].
     pub wait_s: u32,
     /// What its machine has now.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Capacity::is_unknown")]
     pub capacity: Capacity,
 }
 

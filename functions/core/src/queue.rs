@@ -117,6 +117,11 @@ pub struct Capacity {
 }
 
 impl Capacity {
+    /// Whether nothing is known of it.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// What a task asks for and this machine does not have, in words; none where it has all.
     pub fn lacks(&self, requires: &Requires) -> Option<String> {
         let short = |what: &str, wanted: Option<u64>, has: u64| {
@@ -150,6 +155,11 @@ pub struct Reserved {
 }
 
 impl Reserved {
+    /// Whether it is for everything.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether a machine of its `own` architecture is for a task of this one, or of none, in a build of this rank.
     pub fn admits(&self, own: Arch, arch: Option<Arch>, rank: &Rank) -> bool {
         let arch = !self.own_arch || arch == Some(own);

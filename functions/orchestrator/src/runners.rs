@@ -23,7 +23,7 @@ pub struct Runner {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
     /// What it is kept for.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Reserved::is_nothing")]
     pub reserved: Reserved,
     /// Who of those that have its token is to leave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
