@@ -54,9 +54,13 @@ fn words(wait: &Wait) -> String {
     match wait {
         Wait::Nothing => "a runner is free, and takes it when it asks next".to_owned(),
         Wait::Turn { ms, ahead, hosts } => {
-            let ahead = if *ahead == 1 { "1 task is".to_owned() } else { format!("{ahead} tasks are") };
+            let ahead = match ahead {
+                0 => "it is next".to_owned(),
+                1 => "1 task is ahead".to_owned(),
+                more => format!("{more} tasks are ahead"),
+            };
             let hosts = if *hosts == 1 { "1 runner".to_owned() } else { format!("{hosts} runners") };
-            format!("about {}: {ahead} ahead, for {hosts}", span(*ms))
+            format!("about {}: {ahead}, for {hosts}", span(*ms))
         }
         Wait::Host { reason } => reason.clone(),
     }
@@ -110,5 +114,18 @@ impl MachineView {
             task,
             asked: seen.at,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_told_in_words() {
+        let turn = |ahead, hosts| words(&Wait::Turn { ms: 178_000, ahead, hosts });
+        assert_eq!(turn(0, 1), "about 2 min 58 s: it is next, for 1 runner");
+        assert_eq!(turn(1, 3), "about 2 min 58 s: 1 task is ahead, for 3 runners");
+        assert_eq!(turn(7, 3), "about 2 min 58 s: 7 tasks are ahead, for 3 runners");
     }
 }
