@@ -54,6 +54,25 @@ fn a_wish_for_what_there_is_not_is_refused_in_words() {
 }
 
 #[test]
+fn a_clone_keeps_what_was_wished_for_its_build_and_of_a_scratch_build_nothing_is_released() {
+    let macros = |all: &[(&str, &str)]| all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let before = Wish {
+        priority: Some(Priority::Urgent),
+        architectures: vec![Arch::Aarch64],
+        macros: macros(&[("flavour", "sweet"), ("with_tests", "1")]),
+        scratch: true,
+        ..Wish::default()
+    };
+    let el9 = "el-9".parse().unwrap();
+    let same = Wish::default().of_clone(&before, &el9);
+    assert_eq!(same, Wish { platforms: vec![el9.clone()], ..before.clone() });
+    let other = Wish { architectures: vec![Arch::S390x], macros: macros(&[("flavour", "sour")]), ..Wish::default() };
+    let other = other.of_clone(&before, &el9);
+    assert_eq!((other.architectures, other.macros), (vec![Arch::S390x], macros(&[("flavour", "sour"), ("with_tests", "1")])));
+    assert!(other.scratch);
+}
+
+#[test]
 fn how_urgent_a_build_is_is_for_who_wants_it_to_say_then_for_its_package() {
     let mut package = Package::new("zlib".parse().unwrap(), "https://forge/rpms/zlib.git".to_owned(), Vec::new(), Timestamp(1));
     let rank = |wish: Wish, package: Option<&Package>| {

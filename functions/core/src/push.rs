@@ -60,6 +60,19 @@ impl Wish {
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
+
+    /// This wish for a clone of a build on a platform. What was otherwise than usual with that build is so with the clone, where nobody
+    /// says something else; and what was not to be released is not, whoever clones it.
+    #[must_use]
+    pub fn of_clone(self, before: &Self, platform: &PlatformName) -> Self {
+        Self {
+            priority: self.priority.or(before.priority),
+            platforms: if self.platforms.is_empty() { vec![platform.clone()] } else { self.platforms },
+            architectures: if self.architectures.is_empty() { before.architectures.clone() } else { self.architectures },
+            macros: before.macros.clone().into_iter().chain(self.macros).collect(),
+            scratch: self.scratch || before.scratch,
+        }
+    }
 }
 
 /// A git commit: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits, always whole.

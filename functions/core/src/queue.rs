@@ -11,7 +11,7 @@ use crate::platform::Requires;
 use crate::task::TaskId;
 use crate::{Arch, BuildId, FeatureName, ProjectName, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 
@@ -95,6 +95,27 @@ pub struct Queued {
 /// Puts tasks into the order in which they are taken, given how many tasks of each project run.
 pub fn sort(queued: &mut [Queued], running: &BTreeMap<ProjectName, usize>) {
     queued.sort_by(|a, b| order(a, running).cmp(&order(b, running)));
+}
+
+/// The first of these tasks that are taken, as many as `count`, where nothing that runs ends meanwhile: each that is taken is one more
+/// that runs of its project.
+pub fn first(mut queued: Vec<Queued>, running: &BTreeMap<ProjectName, usize>, count: usize) -> Vec<Queued> {
+    let mut running = running.clone();
+    sort(&mut queued, &BTreeMap::new());
+    // Of each project and priority only its oldest can be next.
+    let mut lines: BTreeMap<(Priority, ProjectName), VecDeque<Queued>> = BTreeMap::new();
+    for task in queued {
+        lines.entry((task.rank.priority, task.rank.project.clone())).or_default().push_back(task);
+    }
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        let heads = lines.values_mut().filter(|line| !line.is_empty());
+        let Some(line) = heads.min_by(|a, b| order(&a[0], &running).cmp(&order(&b[0], &running))) else { break };
+        let Some(task) = line.pop_front() else { break };
+        *running.entry(task.rank.project.clone()).or_default() += 1;
+        taken.push(task);
+    }
+    taken
 }
 
 type Order<'a> = (Priority, usize, Timestamp, &'a BuildId, &'a TaskId);

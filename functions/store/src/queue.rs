@@ -4,7 +4,7 @@ use crate::builds::{LEASED, load_build, package_platform_index, ready_index};
 use crate::records::{all, get, put};
 use crate::state::{Commit, Expect, Key, SaveError, StateError, StateStore, Table, Write};
 use millrace_core::build::Build;
-use millrace_core::queue::{Capacity, Forecast, Host, Queued, Rank, Reserved, Work, forecast};
+use millrace_core::queue::{Capacity, Forecast, Host, Queued, Rank, Reserved, Work, first, forecast};
 use millrace_core::task::{Task, TaskId, TaskState};
 use millrace_core::{Arch, BuildId, PackageName, PlatformName, ProjectName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -32,8 +32,8 @@ const FORGOTTEN_MS: u64 = 7 * 24 * 3_600_000;
 /// What a task takes of which nothing is known, in milliseconds: what half of a distribution's packages take.
 const TAKES_MS: u64 = 180_000;
 
-/// Builds of a package looked at for how long a task of it takes.
-const EARLIER: usize = 5;
+/// Builds of a package looked at for how long a task of it takes: the last, and one before it where that failed.
+const EARLIER: usize = 3;
 
 /// Where a ready task of a build stands: by its project, and there by its rank and its age.
 pub(crate) fn standing(build: &Build, task: &TaskId) -> String {
@@ -189,18 +189,22 @@ pub struct Outlook {
 
 /// The machines that asked for work in the last days.
 pub async fn machines(state: &impl StateStore, now: Timestamp) -> Result<Vec<Machine>, StateError> {
-    Ok(at_work(state, now).await?.into_iter().map(|(machine, _)| machine).collect())
+    Ok(at_work(state, &mut Earlier::default(), now).await?.into_iter().map(|(machine, _)| machine).collect())
 }
 
 /// The machines, and of those that work on something what that is to the queue.
-async fn at_work(state: &impl StateStore, now: Timestamp) -> Result<Vec<(Machine, Option<Work>)>, StateError> {
+async fn at_work(
+    state: &impl StateStore,
+    earlier: &mut Earlier,
+    now: Timestamp,
+) -> Result<Vec<(Machine, Option<Work>)>, StateError> {
     let mut working: BTreeMap<RunnerName, (BuildId, TaskId, Work)> = BTreeMap::new();
     for marked in state.marked(LEASED, None, RUNNING_MAX).await? {
         let Ok(id) = marked.key.id.parse() else { continue };
         let Some((build, _)) = load_build(state, &id).await? else { continue };
         for task in &build.tasks {
             let Some(lease) = task.lease() else { continue };
-            let takes = takes_ms(state, &build.push.announced.package, &build.platform.name, &task.id).await?;
+            let takes = earlier.takes_ms(state, &build.push.announced.package, &build.platform.name, &task.id).await?;
             let work = Work { project: build.rank.project.clone(), until: lease.since.plus_ms(takes) };
             working.insert(lease.runner.clone(), (build.id.clone(), task.id.clone(), work));
         }
@@ -219,21 +223,19 @@ async fn at_work(state: &impl StateStore, now: Timestamp) -> Result<Vec<(Machine
 pub async fn outlook(state: &impl StateStore, limit: usize, now: Timestamp) -> Result<Vec<Outlook>, StateError> {
     let indexes: Vec<String> = Arch::ALL.into_iter().map(Some).chain([None]).map(ready_index).collect();
     let (queued, _) = heads(state, &indexes, limit).await?;
+    let mut earlier = Earlier::default();
     let mut known: BTreeMap<(BuildId, TaskId), (Queued, PackageName, PlatformName, u64)> = BTreeMap::new();
-    for queued in queued {
-        if known.len() >= limit {
-            break;
-        }
+    for queued in first(queued, &running(state).await?, limit) {
         let Some((build, _)) = load_build(state, &queued.build).await? else { continue };
         // A mark may be a moment old.
         if !build.ready().any(|task| *task == queued.task) {
             continue;
         }
         let (package, platform) = (build.push.announced.package, build.platform.name);
-        let takes = takes_ms(state, &package, &platform, &queued.task).await?;
+        let takes = earlier.takes_ms(state, &package, &platform, &queued.task).await?;
         known.insert((queued.build.clone(), queued.task.clone()), (queued, package, platform, takes));
     }
-    let hosts = at_work(state, now).await?.into_iter().filter(|(machine, _)| machine.is_there);
+    let hosts = at_work(state, &mut earlier, now).await?.into_iter().filter(|(machine, _)| machine.is_there);
     let hosts = hosts.map(|(Machine { seen, .. }, at_work)| {
         let Seen { name, arches, capacity, reserved, .. } = seen;
         Host { name, arches, capacity, reserved, at_work }
@@ -248,21 +250,31 @@ pub async fn outlook(state: &impl StateStore, limit: usize, now: Timestamp) -> R
     Ok(told.into_iter().filter_map(outlook).collect())
 }
 
-/// How long a task takes, by what it took in the package's last builds.
-async fn takes_ms(
-    state: &impl StateStore,
-    package: &PackageName,
-    platform: &PlatformName,
-    task: &TaskId,
-) -> Result<u64, StateError> {
-    for marked in state.marked(&package_platform_index(package, platform), None, EARLIER).await? {
-        let Ok(id) = marked.key.id.parse() else { continue };
-        let Some((build, _)) = load_build(state, &id).await? else { continue };
-        if let Some(took) = build.task(task).and_then(took_ms) {
-            return Ok(took);
+/// Last builds of packages on platforms, each looked for once.
+#[derive(Default)]
+struct Earlier(BTreeMap<(PackageName, PlatformName), Vec<Build>>);
+
+impl Earlier {
+    /// How long a task takes, by what it took in the package's last builds.
+    async fn takes_ms(
+        &mut self,
+        state: &impl StateStore,
+        package: &PackageName,
+        platform: &PlatformName,
+        task: &TaskId,
+    ) -> Result<u64, StateError> {
+        let key = (package.clone(), platform.clone());
+        if !self.0.contains_key(&key) {
+            let mut builds = Vec::new();
+            for marked in state.marked(&package_platform_index(package, platform), None, EARLIER).await? {
+                let Ok(id) = marked.key.id.parse() else { continue };
+                builds.extend(load_build(state, &id).await?.map(|(build, _)| build));
+            }
+            self.0.insert(key.clone(), builds);
         }
+        let took = self.0.get(&key).into_iter().flatten().find_map(|build| took_ms(build.task(task)?));
+        Ok(took.unwrap_or(TAKES_MS))
     }
-    Ok(TAKES_MS)
 }
 
 fn took_ms(task: &Task) -> Option<u64> {

@@ -251,7 +251,7 @@ fn place(after: Option<&str>) -> Result<Option<&str>, Problem> {
 
 /// Tasks that could be done, in the order in which they will be taken: as many as a page takes.
 pub(crate) async fn waiting(state: &impl StateStore, now: Timestamp) -> Result<Vec<WaitingView>, Problem> {
-    Ok(outlook(state, PAGE_MAX, now).await?.into_iter().map(WaitingView::of).collect())
+    Ok(outlook(state, PAGE, now).await?.into_iter().map(WaitingView::of).collect())
 }
 
 /// Machines that asked for work in the last days: those that work first, then those that wait.

@@ -55,7 +55,8 @@ pub enum Command {
     Build(Build),
     /// Follow a build until it ends: a line a task with its time, and the end of the log where one fails.
     Watch(Watch),
-    /// Build again what a build was made from, with other options: the same commit of the same package, as a build of its own.
+    /// Build again what a build was made from, with other options: the same commit of the same package on the same platform, as a build
+    /// of its own. What was otherwise than usual with the first stays so; a clone of a scratch build is one, too.
     Clone {
         /// The build's id, or enough of its first digits.
         build: String,

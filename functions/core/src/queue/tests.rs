@@ -54,6 +54,17 @@ fn the_most_urgent_is_first_then_who_has_the_least_then_who_has_waited() {
 }
 
 #[test]
+fn the_first_of_a_long_queue_are_of_every_project() {
+    let urgent = Queued { rank: rank("z", Priority::Urgent), ..task("z", "fix", "source", 0) };
+    let mut all: Vec<Queued> = (0..200).map(|n| task("a", &format!("a{n:03}"), "source", 500 - n)).collect();
+    all.extend([task("b", "b1", "source", 1), task("b", "b2", "source", 0), urgent]);
+    let running = [("b".parse().unwrap(), 1)].into();
+    let taken: Vec<String> = first(all, &running, 6).into_iter().map(|queued| queued.build.to_string()).collect();
+    assert_eq!(taken, ["fix", "a000", "a001", "b1", "a002", "b2"]);
+    assert!(first(Vec::new(), &running, 6).is_empty());
+}
+
+#[test]
 fn a_thousand_builds_of_one_project_hold_up_no_other() {
     let mut all: Vec<Queued> = (0..1000).map(|n| task("mass", &format!("m{n:03}"), "rpm@x86_64", 100)).collect();
     all.push(task("one", "mine", "rpm@x86_64", 0));

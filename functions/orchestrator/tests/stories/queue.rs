@@ -217,6 +217,20 @@ async fn what_waits_is_told_how_long_and_for_what() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_long_queue_is_its_front_and_not_one_project() {
+    let world = World::new();
+    for n in 0..20 {
+        normal(&world, "a", &format!("a{n:02}")).await;
+    }
+    normal(&world, "y", "mine").await;
+    build(&world, "z", "fix", Priority::Urgent).await;
+    assert!(world.runner("intel-1", Arch::X86_64).await.takes().await.is_some());
+    let told = outlook(&world.store, 3, world.now()).await.unwrap();
+    let packages: Vec<String> = told.into_iter().map(|one| one.package.to_string()).collect();
+    assert_eq!(packages, ["a00", "mine", "a01"], "the fix runs");
+}
+
+#[tokio::test]
 async fn a_machine_that_was_not_heard_of_for_minutes_is_away_and_after_a_week_forgotten() {
     let world = World::new();
     let runner = world.runner("intel-1", Arch::X86_64).await;

@@ -45,17 +45,7 @@ pub(super) async fn build(folder: &Folder, output: Output, options: BuildOptions
 pub(super) async fn clone(folder: &Folder, output: Output, build: &str, wishes: Wishes, watch: bool) -> Result<Ending> {
     let store = folder.store().await?;
     let build = find(&store, build).await?;
-    let mut wish = wish(wishes);
-    if wish.platforms.is_empty() {
-        wish.platforms.push(build.platform.name.clone());
-    }
-    // What was otherwise than usual with the first is so with the second, where nobody says something else.
-    let before = build.push.announced.wish.clone();
-    wish.priority = wish.priority.or(before.priority);
-    wish.macros = before.macros.into_iter().chain(wish.macros).collect();
-    if wish.architectures.is_empty() {
-        wish.architectures = before.architectures;
-    }
+    let wish = wish(wishes).of_clone(&build.push.announced.wish, &build.platform.name);
     let announced = Announced { id: fresh_id()?, pusher: whoever(), received: now(), wish, ..build.push.announced };
     wish_for(&store, output, announced, watch).await
 }
