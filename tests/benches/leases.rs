@@ -188,5 +188,5 @@ fn take_one(desk: &Desk) -> Box<Offer> {
 
 fn hand_back(desk: &Desk, offer: &Offer) {
     let holding = Holding { build: offer.work.build.clone(), task: offer.work.task.clone(), lease: offer.lease.number };
-    desk.report(&Report { holding, outcome: Outcome::HandedBack { reason: "as asked".to_owned() } }).unwrap();
+    desk.report(&Report { holding, outcome: Outcome::HandedBack { reason: "as asked".to_owned() }, roots: None }).unwrap();
 }

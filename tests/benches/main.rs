@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot be made ends the run")]
 
 mod core;
+mod flow;
 mod leases;
 mod line;
 mod plugin;
@@ -10,11 +11,17 @@ mod runner;
 
 use row::Row;
 
-/// A bench by its name.
+/// Rows of a bench by its name.
 type Bench = (&'static str, fn() -> Vec<Row>);
 
-const BENCHES: [Bench; 5] =
-    [("core", core::rows), ("plugin", plugin::rows), ("line", line::rows), ("runner", runner::rows), ("leases", leases::rows)];
+const BENCHES: [Bench; 6] = [
+    ("core", core::rows),
+    ("plugin", plugin::rows),
+    ("line", line::rows),
+    ("runner", runner::rows),
+    ("runner", leases::rows),
+    ("runner", flow::rows),
+];
 
 fn main() {
     millrace_host::sandbox::main_if_asked();
@@ -22,7 +29,9 @@ fn main() {
     let json = arguments.iter().any(|argument| argument == "--json");
     let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = names.iter().find(|name| !BENCHES.iter().any(|(known, _)| known == *name)) {
-        let known = BENCHES.map(|(name, _)| name).join(", ");
+        let mut known = BENCHES.map(|(name, _)| name).to_vec();
+        known.dedup();
+        let known = known.join(", ");
         eprintln!("bench: there is no `{unknown}`; there are {known}");
         std::process::exit(2);
     }
@@ -48,8 +57,9 @@ mod tests {
         let plugin = plugin::ROWS.map(|row| format!("plugin: {row}"));
         let line = line::ROWS.map(|row| format!("line: {row}"));
         let runner = runner::ROWS.map(|row| format!("runner: {row}"));
-        let leases = leases::ROWS.map(|row| format!("leases: {row}"));
-        let all = [&core[..], &plugin, &line, &runner, &leases].concat();
+        let leases = leases::ROWS.map(|row| format!("runner: {row}"));
+        let flow = flow::ROWS.map(|row| format!("runner: {row}"));
+        let all = [&core[..], &plugin, &line, &runner, &leases, &flow].concat();
         let expected = [
             "core: steps through the state machine",
             "core: builds, each from plan to release",
@@ -65,13 +75,18 @@ mod tests {
             "runner: the same, a fifth of systemd-nspawn's",
             "runner: the same, a fifteenth of podman's",
             "runner: rpmbuild of zlib in it, 3 % over outside",
-            "leases: handed back to leased, 99th of 100, 1 idle",
-            "leases: handed back to leased, 99th of 100, 10 idle",
-            "leases: handed back to leased, 99th of 100, 100 idle",
-            "leases: leases, each taken and handed back",
+            "runner: handed back to leased, 99th of 100, 1 idle",
+            "runner: handed back to leased, 99th of 100, 10 idle",
+            "runner: handed back to leased, 99th of 100, 100 idle",
+            "runner: leases, each taken and handed back",
+            "runner: ready to first instruction, 99th of 100, 1 idle",
+            "runner: ready to first instruction, 99th of 100, 10 idle",
+            "runner: ready to first instruction, 99th of 100, 100 idle",
+            "runner: a line of a log, printed to read, 99th of 100",
+            "runner: kill -9 of a runner to the next lease, the longest",
         ];
         assert_eq!(all, expected);
-        assert_eq!(BENCHES.map(|(name, _)| name), ["core", "plugin", "line", "runner", "leases"]);
+        assert_eq!(BENCHES.map(|(name, _)| name), ["core", "plugin", "line", "runner", "runner", "runner"]);
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn load_ms(folder: &Path, digest: &Digest) -> f64 {
 
 fn job(machine: &Arc<Machine>, work: Work, place: &Path) -> Job {
     let holding = Holding { build: work.build.clone(), task: work.task.clone(), lease: LeaseNumber(1) };
-    Job::new(work, holding, place, Arc::new(TaskLog::new(1 << 20)), Arc::default(), Arc::clone(machine)).unwrap()
+    Job::new(work, None, holding, place, Arc::new(TaskLog::new(1 << 20)), Arc::default(), Arc::clone(machine)).unwrap()
 }
 
 fn place(folder: &Path) -> PathBuf {
@@ -130,6 +130,7 @@ fn work(plugin: &Digest, what: &str) -> Work {
         buildroot: platform.buildroot,
         limits: platform.limits,
         network: false,
+        lock: None,
         plugin: *plugin,
         plugin_name: "misbehave".to_owned(),
         inputs: Vec::new(),

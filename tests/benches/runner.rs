@@ -66,6 +66,7 @@ impl Place {
             module_platform: platform.module_platform,
             repositories: platform.repositories,
             buildroot: platform.buildroot,
+            locked: None,
         };
         Self { folder, sandbox, roots, recipe }
     }

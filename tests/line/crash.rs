@@ -135,6 +135,7 @@ fn a_runner_killed_while_building_is_replaced_and_its_answer_comes_too_late() {
             lease: serde_json::from_value(task["attempt"].clone()).unwrap(),
         },
         outcome: Outcome::Passed { summary: "too late".to_owned(), artifacts: Vec::new() },
+        roots: None,
     };
     let headers = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
     let (status, answer) = up.http("POST", "/runner/v1/report", &headers, &serde_json::to_string(&report).unwrap());

@@ -38,6 +38,11 @@ impl Yard {
         Self { folder, sandbox, roots: roots.with_layers_of(ROOT_BYTES_MAX) }
     }
 
+    /// With another program in the place of `mock`.
+    pub fn with_mock(self, mock: PathBuf) -> Self {
+        Self { roots: self.roots.with_mock(mock), ..self }
+    }
+
     fn over(shared: &Path) -> Self {
         let (machine, folder) = (Machine::here(), tempfile::tempdir().unwrap());
         fs::create_dir_all(folder.path().join("task/work")).unwrap();
@@ -147,6 +152,7 @@ pub fn recipe() -> Recipe {
         module_platform: platform.module_platform,
         repositories: platform.repositories,
         buildroot: platform.buildroot,
+        locked: None,
     }
 }
 

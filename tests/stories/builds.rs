@@ -399,7 +399,7 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
     });
     let made = |file: &OrderedFile| SignedFile { unsigned: file.digest, signed: Digest::of(b"signed"), size: file.size };
     let signed: Vec<SignedFile> = ordered_files.iter().flatten().filter(|_| chance.u8(0..8) > 0).map(made).collect();
-    let report = |outcome| Event::Report { task: task.id.clone(), lease, outcome };
+    let report = |outcome| Event::Report { task: task.id.clone(), lease, outcome, roots: None };
     let drastic = chance.u8(0..40) == 0;
     match chance.u8(0..20) {
         0..5 => Event::Take { task: task.id.clone(), runner: name("r1") },

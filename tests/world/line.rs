@@ -106,7 +106,7 @@ impl Line {
 
     /// A runner answers.
     pub fn report(&mut self, task: &str, lease: LeaseNumber, outcome: Outcome) -> Result<(), Refused> {
-        self.event(Event::Report { task: id(task), lease, outcome })
+        self.event(Event::Report { task: id(task), lease, outcome, roots: None })
     }
 
     /// A runner takes a task and hands over these packages.

@@ -128,7 +128,7 @@ impl Runner {
             Script::Troubled(reason) => failed(Blame::Environment, reason),
             Script::Excludes(reason) => Outcome::Excluded { reason: reason.to_owned() },
         };
-        Some(Answer { report: Report { holding: holding(offer), outcome }, files })
+        Some(Answer { report: Report { holding: holding(offer), outcome, roots: None }, files })
     }
 
     /// Hands over what it made, to where it is told, and answers. The first refusal ends it.

@@ -156,14 +156,26 @@ impl Up {
         token
     }
 
+    /// Starts a runner of this name as a process of its own, with further words for `millrace runner run`.
+    pub fn runner_with(&mut self, name: &str, words: &[&str]) {
+        let (token, state) = self.let_in(name);
+        fs::write(state.join("token"), &token).unwrap();
+        self.start_runner_with(name, words);
+    }
+
     /// Starts a runner again, in the folder that it had.
     pub fn start_runner(&mut self, name: &str) {
+        self.start_runner_with(name, &[]);
+    }
+
+    fn start_runner_with(&mut self, name: &str, words: &[&str]) {
         let state = self.folder.join(name);
         let log = fs::File::options().create(true).append(true).open(self.folder.join(format!("{name}.log"))).unwrap();
         let child = Command::new(&self.machine.program)
             .args(["--state".as_ref(), state.as_os_str()])
             .args(["runner", "run", name, "--url", &self.url(""), "--token-file"])
             .arg(state.join("token"))
+            .args(words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

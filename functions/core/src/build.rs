@@ -129,6 +129,9 @@ pub enum Event {
         lease: LeaseNumber,
         /// What came of it.
         outcome: Outcome,
+        /// What was in its roots.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        roots: Option<Digest>,
     },
     /// A runner asks for work: whatever it had, it has no more. It was restarted, or an answer to it was lost on the way.
     Return {
@@ -216,6 +219,14 @@ pub enum Refused {
         /// How far it is.
         word: String,
     },
+    /// It is to be seen whether another runner comes to the same.
+    #[error("task {task} is not for {runner}, which did it the first time")]
+    NotBy {
+        /// Which.
+        task: TaskId,
+        /// Who wanted it.
+        runner: RunnerName,
+    },
     /// The lease is over: another runner may be at it. Whoever spoke must drop the task.
     #[error("lease {given} of task {task} is over")]
     StaleLease {
@@ -280,7 +291,9 @@ impl Build {
                 Ok(Vec::new())
             }
             Event::Silent { task, lease, since } => self.silent(&task, lease, since).map(|()| Vec::new()),
-            Event::Report { task, lease, outcome } => self.report(&task, lease, outcome, now).map(|()| Vec::new()),
+            Event::Report { task, lease, outcome, roots } => {
+                self.task_mut(&task)?.answer(lease, outcome, roots, now).map(|()| Vec::new())
+            }
             Event::Return { runner } => {
                 self.end_leases(AttemptEnd::Returned, now, |lease| lease.runner == runner);
                 Ok(Vec::new())
@@ -380,6 +393,9 @@ impl Build {
         if !self.ready().any(|ready| *ready == id) {
             return Err(Refused::NotReady { task: id, word });
         }
+        if self.push.announced.wish.not_by.get(&id) == Some(&runner) {
+            return Err(Refused::NotBy { task: id, runner });
+        }
         let number = task.next_number();
         let lease = Lease { number, runner, since: now, until: now.plus_ms(LEASE_MS), silent_since: None };
         self.task_mut(&id)?.state = TaskState::Leased { lease };
@@ -402,10 +418,6 @@ impl Build {
         }
         lease.silent_since = since;
         Ok(())
-    }
-
-    fn report(&mut self, id: &TaskId, number: LeaseNumber, outcome: Outcome, now: Timestamp) -> Result<(), Refused> {
-        self.task_mut(id)?.answer(number, outcome, now)
     }
 
     /// Ends leases without a verdict.
@@ -622,7 +634,7 @@ impl Task {
     }
 
     /// Takes a runner's answer; the last answer said again is told apart from a stale one.
-    fn answer(&mut self, number: LeaseNumber, outcome: Outcome, now: Timestamp) -> Result<(), Refused> {
+    fn answer(&mut self, number: LeaseNumber, outcome: Outcome, roots: Option<Digest>, now: Timestamp) -> Result<(), Refused> {
         if self.lease_mut(number).is_err() {
             let heard = |attempt: &Attempt| {
                 attempt.number == number && !matches!(attempt.end, AttemptEnd::Lost | AttemptEnd::Returned | AttemptEnd::Dropped)
@@ -644,13 +656,23 @@ impl Task {
                 self.wait_or_quarantine(None);
             }
         }
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.roots = roots;
+        }
         Ok(())
     }
 
     /// The lease, if there is one, becomes an attempt of the past; what the task is now is the caller's to say.
     fn end_lease(&mut self, end: AttemptEnd, now: Timestamp) {
         if let Some(lease) = self.lease().cloned() {
-            self.attempts.push(Attempt { number: lease.number, runner: lease.runner, began: lease.since, ended: now, end });
+            self.attempts.push(Attempt {
+                number: lease.number,
+                runner: lease.runner,
+                began: lease.since,
+                ended: now,
+                end,
+                roots: None,
+            });
         }
     }
 

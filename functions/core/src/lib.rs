@@ -19,6 +19,7 @@ pub mod protocol;
 pub mod push;
 pub mod queue;
 pub mod range;
+pub mod roots;
 pub mod rpm;
 pub mod sources;
 pub mod task;

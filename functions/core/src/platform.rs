@@ -1,9 +1,11 @@
 //! A platform is data: what a distribution's builds have in common, read from one TOML file.
 
+mod buildroot;
 mod keys;
 mod limits;
 mod requires;
 
+pub use buildroot::{Archive, Buildroot, Image, Provider};
 pub use limits::{Limits, StepLimits};
 pub use requires::{FEATURES_MAX, Requires};
 
@@ -74,15 +76,6 @@ pub struct Repository {
 /// dnf's own default priority.
 const fn priority_default() -> u32 {
     99
-}
-
-/// What roots begin with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Buildroot {
-    /// Packages, groups (`@buildsys-build`) or capabilities of a root that packages are built in.
-    pub packages: Vec<String>,
-    /// The same for a root that packages are tried in: as little as a user may have.
-    pub minimal: Vec<String>,
 }
 
 /// How often a step is done.
@@ -188,6 +181,7 @@ impl Platform {
                 ));
             }
         }
+        self.buildroot.check(&self.architectures)?;
         check_steps(&self.steps)
     }
 

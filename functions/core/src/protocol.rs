@@ -91,6 +91,9 @@ pub struct Work {
     /// Whether its commands may use the runner's network. A runner that does not know of it gives none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub network: bool,
+    /// A [`crate::roots::Lock`]: its roots are to be exactly those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Digest>,
     /// The plugin.
     pub plugin: Digest,
     /// The plugin's name, for people.
@@ -181,6 +184,9 @@ pub struct Report {
     pub holding: Holding,
     /// What came of it.
     pub outcome: Outcome,
+    /// What was in the roots that the task had ([`crate::roots::TaskRoots`] as JSON), handed in before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roots: Option<Digest>,
 }
 
 /// Why a request was refused, for logs and people.

@@ -2,7 +2,8 @@
 
 use crate::queue::{Priority, Rank};
 use crate::sources::SourceFile;
-use crate::{Arch, Digest, NameError, PackageName, PlatformName, ProjectName, PushId, Timestamp};
+use crate::task::TaskId;
+use crate::{Arch, Digest, NameError, PackageName, PlatformName, ProjectName, PushId, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,6 +54,12 @@ pub struct Wish {
     /// To see whether it builds: nothing of it is signed or released.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub scratch: bool,
+    /// A [`crate::roots::Lock`]: the roots of its tasks are to be exactly those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Digest>,
+    /// Who is not to do a task: to see whether another machine comes to the same.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub not_by: BTreeMap<TaskId, RunnerName>,
 }
 
 impl Wish {
@@ -71,6 +78,8 @@ impl Wish {
             architectures: if self.architectures.is_empty() { before.architectures.clone() } else { self.architectures },
             macros: before.macros.clone().into_iter().chain(self.macros).collect(),
             scratch: self.scratch || before.scratch,
+            lock: self.lock.or(before.lock),
+            not_by: self.not_by,
         }
     }
 }

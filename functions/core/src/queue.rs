@@ -9,7 +9,7 @@ pub use forecast::{Forecast, Host, Wait, Work, forecast};
 
 use crate::platform::Requires;
 use crate::task::TaskId;
-use crate::{Arch, BuildId, FeatureName, ProjectName, Timestamp};
+use crate::{Arch, BuildId, FeatureName, ProjectName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -90,6 +90,8 @@ pub struct Queued {
     pub task: TaskId,
     /// What it asks of a machine.
     pub requires: Requires,
+    /// Who is not to do it: to see whether another machine comes to the same.
+    pub not_by: Option<RunnerName>,
 }
 
 /// Puts tasks into the order in which they are taken, given how many tasks of each project run.

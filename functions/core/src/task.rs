@@ -218,6 +218,9 @@ pub struct Attempt {
     pub ended: Timestamp,
     /// How it ended.
     pub end: AttemptEnd,
+    /// What was in its roots ([`crate::roots::TaskRoots`] as JSON), where it had some and could say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roots: Option<Digest>,
 }
 
 /// How a lease ended.

@@ -220,15 +220,15 @@ async fn report<S: StateStore, B: BlobStore>(
     Json(report): Json<Report>,
 ) -> Result<StatusCode, Denied> {
     let runner = speaker(&desk, &headers).await?;
-    let Report { holding, outcome } = report;
+    let Report { holding, outcome, roots } = report;
     let build = load_build(&desk.state, &holding.build).await?;
     let task = build.as_ref().and_then(|(build, _)| build.task(&holding.task)).ok_or_else(|| over(&holding))?;
     if has(task, &runner, &holding) {
-        files::are_here(&desk, &outcome).await?;
+        files::are_here(&desk, &outcome, roots).await?;
     } else if !had(task, &runner, &holding) {
         return Err(over(&holding));
     }
-    let event = Event::Report { task: holding.task.clone(), lease: holding.lease, outcome };
+    let event = Event::Report { task: holding.task.clone(), lease: holding.lease, outcome, roots };
     match advance(&desk.state, &holding.build, event, (desk.clock)()).await {
         // The answer to an earlier telling was lost on the way.
         Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => {}

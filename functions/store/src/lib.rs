@@ -23,6 +23,7 @@ pub mod memory;
 pub mod orders;
 pub mod queue;
 pub mod records;
+pub mod roots;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod state;

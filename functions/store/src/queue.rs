@@ -39,18 +39,19 @@ const EARLIER: usize = 3;
 pub(crate) fn standing(build: &Build, task: &TaskId) -> String {
     let Rank { project, priority } = &build.rank;
     let requires = build.step_of(task).map(|step| step.requires.brief()).unwrap_or_default();
-    format!("{project}/{}/{:020}/{}/{task}/{requires}", *priority as u8, build.created.0, build.id)
+    let not_by = build.push.announced.wish.not_by.get(task).map(|runner| format!("/{runner}")).unwrap_or_default();
+    format!("{project}/{}/{:020}/{}/{task}/{requires}{not_by}", *priority as u8, build.created.0, build.id)
 }
 
 /// The task that stands at a place; places of versions before there were projects have a time, a build and a task alone.
 pub fn queued(place: &str) -> Option<Queued> {
     let parts: Vec<&str> = place.split('/').collect();
-    let (rank, [since, build, task], requires) = match parts.as_slice() {
-        [project, priority, since, build, task, requires] => {
+    let (rank, [since, build, task], requires, not_by) = match parts.as_slice() {
+        [project, priority, since, build, task, requires, not_by @ ..] => {
             let priority = *millrace_core::queue::Priority::ALL.get(priority.parse::<usize>().ok()?)?;
-            (Rank { project: project.parse().ok()?, priority }, [since, build, task], *requires)
+            (Rank { project: project.parse().ok()?, priority }, [since, build, task], *requires, not_by.first())
         }
-        [since, build, task] => (Rank::default(), [since, build, task], ""),
+        [since, build, task] => (Rank::default(), [since, build, task], "", None),
         _ => return None,
     };
     Some(Queued {
@@ -59,6 +60,7 @@ pub fn queued(place: &str) -> Option<Queued> {
         build: build.parse().ok()?,
         task: task.parse().ok()?,
         requires: millrace_core::platform::Requires::of_brief(requires),
+        not_by: not_by.and_then(|name| name.parse().ok()),
     })
 }
 

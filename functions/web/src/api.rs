@@ -10,6 +10,8 @@ use axum::http::request::Parts;
 use axum::routing::get;
 use axum::{Json, Router};
 use millrace_core::push::Commit;
+use millrace_core::roots::Lock;
+use millrace_store::roots::lock_of;
 use millrace_store::{BlobStore, StateStore};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,7 @@ pub(crate) fn router<S: StateStore, B: BlobStore>() -> Router<Web<S, B>> {
     Router::new()
         .route("/builds", get(builds::<S, B>))
         .route("/builds/{id}", get(build::<S, B>))
+        .route("/builds/{id}/lock", get(lock::<S, B>))
         .route("/pushes", get(pushes::<S, B>))
         .route("/pushes/{id}", get(push::<S, B>))
         .route("/packages", get(packages::<S, B>))
@@ -120,6 +123,18 @@ async fn build<S: StateStore, B: BlobStore>(
 ) -> Result<Json<BuildView>, AsJson> {
     let build = find::record(&web.state, &id("build", &text)?).await?;
     Ok(Json(BuildView::of(&build, web.now())))
+}
+
+/// What was in the roots of a build, as `millrace build --lock` takes it.
+async fn lock<S: StateStore, B: BlobStore>(
+    State(web): State<Web<S, B>>,
+    Path(text): Path<String>,
+    Only(Nothing {}): Only<Nothing>,
+) -> Result<Json<Lock>, AsJson> {
+    let build = find::record(&web.state, &id("build", &text)?).await?;
+    let lock = lock_of(&web.blobs, &build).await.map_err(Problem::from)?;
+    let unknown = || Problem::Missing(format!("Nothing is known of the roots of build {}.", build.id));
+    Ok(Json(lock.ok_or_else(unknown)?))
 }
 
 async fn pushes<S: StateStore, B: BlobStore>(

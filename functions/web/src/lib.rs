@@ -66,6 +66,7 @@ pub fn router<S: StateStore, B: BlobStore>(web: Web<S, B>) -> Router {
         .route("/builds/{id}", get(pages::build::<S, B>))
         .route("/builds/{id}/tasks/{task}/log", get(pages::log::<S, B>))
         .route("/builds/{id}/tasks/{task}/log.txt", get(logs::text::<S, B>).layer(Extension(logs::Followers::default())))
+        .route("/builds/{id}/tasks/{task}/roots", get(pages::roots::<S, B>))
         .route("/builds/{id}/files/{name}", get(files::artifact::<S, B>))
         .route("/packages", get(pages::packages::<S, B>))
         .route("/packages/{name}", get(pages::package::<S, B>))

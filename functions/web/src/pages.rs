@@ -7,6 +7,7 @@ mod packages;
 mod pipeline;
 mod platforms;
 mod queue;
+mod roots;
 
 use crate::Web;
 use crate::find::{self, Happened, Of, id};
@@ -71,6 +72,22 @@ pub(crate) async fn log<S: StateStore, B: BlobStore>(
         format!("Log of {} of {} {}", log.task.id, log.build.push.announced.package, log.build.push.announced.commit.short());
     let view = BuildView::of(&log.build, web.now());
     Ok(page(Page { title: &title, here: "", refresh: log.runs() }, &log::whole(&view, &log, &end)))
+}
+
+/// What was in the roots of an attempt.
+pub(crate) async fn roots<S: StateStore, B: BlobStore>(
+    State(web): State<Web<S, B>>,
+    Path((build, task)): Path<(String, String)>,
+    Query(which): Query<Which>,
+) -> Shown {
+    let log = find_log(&web.state, &build, &task, which.attempt.as_deref()).await?;
+    let attempt = log.task.attempts.iter().find(|attempt| attempt.number.0 == log.attempt);
+    let unknown = || Problem::Missing(format!("Nothing is known of the roots of attempt {} at {}.", log.attempt, log.task.id));
+    let digest = attempt.and_then(|attempt| attempt.roots).ok_or_else(unknown)?;
+    let found = millrace_store::roots::roots(&web.blobs, &digest).await?;
+    let title = format!("Roots of {} of {}", log.task.id, log.build.push.announced.package);
+    let view = BuildView::of(&log.build, web.now());
+    Ok(page(Page { title: &title, here: "", refresh: false }, &roots::whole(&view, log.attempt, &found)))
 }
 
 pub(crate) async fn packages<S: StateStore, B: BlobStore>(State(web): State<Web<S, B>>, Query(after): Query<After>) -> Shown {

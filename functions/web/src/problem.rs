@@ -5,6 +5,7 @@ use axum::Json;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use maud::html;
+use millrace_store::roots::RootsError;
 use millrace_store::{BlobError, StateError};
 
 /// What is wrong.
@@ -32,6 +33,18 @@ impl From<BlobError> for Problem {
         match error {
             BlobError::Missing(digest) => Self::Missing(format!("The line does not keep {digest} any more.")),
             error @ (BlobError::OutOfRange { .. } | BlobError::Damaged { .. } | BlobError::Digest(_) | BlobError::Io(_)) => {
+                eprintln!("millrace-web: {error}");
+                Self::Trouble
+            }
+        }
+    }
+}
+
+impl From<RootsError> for Problem {
+    fn from(error: RootsError) -> Self {
+        match error {
+            RootsError::Blob(error) => error.into(),
+            error @ RootsError::Senseless(..) => {
                 eprintln!("millrace-web: {error}");
                 Self::Trouble
             }

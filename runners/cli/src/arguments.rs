@@ -67,6 +67,25 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// Print what was in the roots of a build: every package by name, repository, address and digest. `millrace build --lock FILE` builds
+    /// again from exactly that.
+    Lock {
+        /// The build's id, or enough of its first digits.
+        build: String,
+        /// Write it into this file. [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Build a build again, from exactly the packages that were in its roots, on other runners than those that did it, and say whether
+    /// every file came out the same byte by byte; where one did not, what differs. Nothing is released. The exit status is 0 where all
+    /// are equal and 1 where not.
+    Verify {
+        /// The build's id, or enough of its first digits.
+        build: String,
+        /// Let the runners do it that did it the first time.
+        #[arg(long)]
+        same_runner: bool,
+    },
     /// List the tasks that wait for a runner, in the order in which they are taken: how long each will wait, and for what.
     Queue {
         /// How many.
@@ -207,6 +226,10 @@ pub struct Wishes {
     /// Only see whether it builds and passes its tests: nothing is signed or released.
     #[arg(long)]
     pub scratch: bool,
+    /// Build in roots of exactly the packages that this file names, as `millrace lock` has printed it. Each must still lie where it lay,
+    /// with the same bytes, and be signed as the platform asks.
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
 }
 
 /// Follow a build.

@@ -7,6 +7,7 @@ mod queue;
 mod release;
 mod runners;
 mod setup;
+mod verify;
 mod work;
 
 pub(crate) use setup::register_plugin;
@@ -101,6 +102,8 @@ async fn dispatch(arguments: Arguments, no_namespace: Option<anyhow::Error>) -> 
         Command::Watch(options) => return work::watch(&folder, output, &options).await,
         Command::Logs(options) => work::logs(&folder, output, &options).await?,
         Command::Builds(options) => work::builds(&folder, output, &options).await?,
+        Command::Lock { build, output: to } => verify::lock(&folder, &build, to.as_deref()).await?,
+        Command::Verify { build, same_runner } => return verify::verify(&folder, output, &build, same_runner).await,
         Command::Cancel { build } => work::cancel(&folder, output, &build).await?,
         Command::Retry { build, task } => work::retry(&folder, output, &build, task).await?,
         Command::Package(command) => setup::package(&folder, output, command).await?,

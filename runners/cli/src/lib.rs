@@ -6,6 +6,7 @@ mod bundled;
 #[cfg(feature = "cloud")]
 mod cloud;
 mod commands;
+mod compare;
 mod keyring;
 mod output;
 pub mod pump;

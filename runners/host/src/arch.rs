@@ -21,6 +21,8 @@ pub struct Facts {
     pub rpm: String,
     /// dpkg's name.
     pub debian: String,
+    /// Its name in images of containers (Go's `GOARCH`).
+    pub oci: String,
     /// The folder of libraries on Debian.
     pub triplet: String,
     /// Bits of an address, as ELF files say it: 32 or 64.

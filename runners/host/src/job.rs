@@ -11,6 +11,7 @@ use crate::stop::Stop;
 use crate::trace::Trace;
 use crate::wasi;
 use millrace_core::protocol::{Holding, Work};
+use millrace_core::roots::{Lock, Root, TaskRoots};
 use millrace_core::task::Artifact;
 use std::io;
 use std::path::Path;
@@ -34,6 +35,10 @@ pub struct Job {
     pub(crate) trace: Trace,
     /// How many roots it has.
     pub(crate) roots: usize,
+    /// What was in those that it has had.
+    pub(crate) had: Vec<Root>,
+    /// What its roots are to have.
+    pub(crate) lock: Option<Arc<Lock>>,
     deadline: Instant,
 }
 
@@ -44,6 +49,7 @@ impl Job {
     /// A task that begins now, in an existing folder that nobody else uses.
     pub fn new(
         work: Work,
+        lock: Option<Arc<Lock>>,
         holding: Holding,
         folder: &Path,
         log: Arc<TaskLog>,
@@ -64,6 +70,8 @@ impl Job {
             holding,
             published: Vec::new(),
             roots: 0,
+            had: Vec::new(),
+            lock,
             deadline: Instant::now() + Duration::from_secs(u64::from(work.limits.time_s)),
             work,
         })
@@ -96,8 +104,10 @@ impl Job {
         self.deadline + GRACE
     }
 
-    /// What was handed over, in that order.
-    pub fn into_published(self) -> Vec<Artifact> {
-        self.published
+    /// What was handed over, in that order, and what was in its roots, if it had some.
+    pub fn into_results(self) -> (Vec<Artifact>, Option<TaskRoots>) {
+        let arch = self.work.arch.unwrap_or(self.machine.arch);
+        let roots = TaskRoots { task: self.holding.task, arch, roots: self.had };
+        (self.published, (!roots.roots.is_empty()).then_some(roots))
     }
 }

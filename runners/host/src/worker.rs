@@ -13,6 +13,7 @@ use crate::outcome;
 use crate::removal::remove_folder;
 use crate::stop::{Stop, Why};
 use millrace_core::protocol::{Ask, Holding, Offer, Report, WAIT_S_MAX, Work};
+use millrace_core::roots::{LOCK_BYTES_MAX, Lock, LockError, TaskRoots};
 use millrace_core::task::{Blame, Failure, Outcome};
 use millrace_core::{Arch, Digest, FeatureName, RunnerName};
 use std::collections::BTreeSet;
@@ -220,7 +221,7 @@ impl Worker {
     }
 
     fn hand_back(&self, offer: &Offer) {
-        self.report(&holding_of(offer), outcome::handed_back(), GOODBYE);
+        self.report(&holding_of(offer), Done::of(outcome::handed_back()), GOODBYE);
     }
 
     /// Does one task from lease to answer.
@@ -248,13 +249,13 @@ impl Worker {
         std::thread::scope(|threads| {
             threads.spawn(|| keeper.keep(&reported));
             let sender = threads.spawn(|| lease::send_log(desk, &holding, &log, &stop, &ended));
-            let outcome = self.outcome(offer.work, &holding, &log, &stop);
+            let Done { outcome, roots } = self.outcome(offer.work, &holding, &log, &stop);
             ended.store(true, Ordering::SeqCst);
             let _ = sender.join();
             match stop.why() {
                 Some(Why::LeaseLost(reason)) => self.say(&format!("{name} dropped: {reason}")),
-                Some(Why::RunnerStops) => self.report(&holding, outcome::handed_back(), GOODBYE),
-                Some(Why::TimedOut | Why::Silent) | None => self.report(&holding, outcome, ANSWER),
+                Some(Why::RunnerStops) => self.report(&holding, Done::of(outcome::handed_back()), GOODBYE),
+                Some(Why::TimedOut | Why::Silent) | None => self.report(&holding, Done { outcome, roots }, ANSWER),
             }
             reported.store(true, Ordering::SeqCst);
         });
@@ -262,40 +263,41 @@ impl Worker {
     }
 
     /// A bug of the host must not take the runner down: the task goes back, and is quarantined after a few of them.
-    fn outcome(&self, work: Work, holding: &Holding, log: &Arc<TaskLog>, stop: &Arc<Stop>) -> Outcome {
+    fn outcome(&self, work: Work, holding: &Holding, log: &Arc<TaskLog>, stop: &Arc<Stop>) -> Done {
         let folder = self.tasks.join(format!("{}-{}-{}", holding.build, holding.task, holding.lease));
         let perform = AssertUnwindSafe(|| self.perform(work, holding, &folder, log, stop));
-        let outcome = catch_unwind(perform).unwrap_or_else(|_| Err("the runner made a mistake; its own log has more".to_owned()));
+        let done = catch_unwind(perform).unwrap_or_else(|_| Err("the runner made a mistake; its own log has more".to_owned()));
         if let Err(error) = remove_folder(&folder) {
             self.say(&format!("{} stays: {error}", folder.display()));
         }
-        let outcome = outcome.unwrap_or_else(|reason| Outcome::Failed(Failure::new(Blame::Environment, reason)));
+        let trouble = |reason| Done::of(Outcome::Failed(Failure::new(Blame::Environment, reason)));
+        let Done { outcome, roots } = done.unwrap_or_else(trouble);
         // What has come to its end now may have done so since the machine shuts down.
         let outcome = if self.stops() { outcome::handed_back() } else { outcome };
-        explained(outcome, log)
+        Done { outcome: explained(outcome, log), roots }
     }
 
     /// Runs the plugin; an error is the runner's own.
-    fn perform(
-        &self,
-        work: Work,
-        holding: &Holding,
-        folder: &Path,
-        log: &Arc<TaskLog>,
-        stop: &Arc<Stop>,
-    ) -> Result<Outcome, String> {
+    fn perform(&self, work: Work, holding: &Holding, folder: &Path, log: &Arc<TaskLog>, stop: &Arc<Stop>) -> Result<Done, String> {
         let (plugin_name, limits) = (work.plugin_name.clone(), work.limits);
         let plugin = match self.plugin(&work.plugin, stop) {
             Ok(plugin) => plugin,
             Err(PluginError::Desk(error)) => return Err(format!("the plugin `{plugin_name}`: {error}")),
             Err(PluginError::Engine(EngineError::Unfit(problem))) => {
                 let reason = format!("the plugin `{plugin_name}` cannot be run: {problem}");
-                return Ok(Outcome::Failed(Failure::new(Blame::Plugin, millrace_core::task::cut(&reason))));
+                return Ok(Done::of(Outcome::Failed(Failure::new(Blame::Plugin, millrace_core::task::cut(&reason)))));
             }
             Err(PluginError::Engine(error)) => return Err(error.to_string()),
         };
+        let lock = match work.lock.map(|digest| self.lock(&digest, stop)).transpose()? {
+            Some(Err(problem)) => {
+                let failure = Failure::new(Blame::Configuration, format!("the lock that was asked for: {problem}"));
+                return Ok(Done::of(Outcome::Failed(failure)));
+            }
+            other => other.and_then(Result::ok),
+        };
         let shared = make_task_folder(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let job = Job::new(work, holding.clone(), &shared, log.clone(), stop.clone(), self.machine.clone());
+        let job = Job::new(work, lock, holding.clone(), &shared, log.clone(), stop.clone(), self.machine.clone());
         let job = job.map_err(|error| format!("{}: {error}", shared.display()))?;
         let (end, job) = self.machine.engine.run(&plugin, job);
         let end = match (end, stop.why()) {
@@ -303,7 +305,28 @@ impl Worker {
             (End::Stopped, Some(Why::Silent)) => End::Silent,
             (end, _) => end,
         };
-        Ok(outcome::of(end, &plugin_name, &limits, job.into_published()))
+        let (published, roots) = job.into_results();
+        let roots = roots.filter(|_| !stop.is_raised()).map(|roots| self.hand_in(&roots, holding, stop)).transpose()?;
+        Ok(Done { outcome: outcome::of(end, &plugin_name, &limits, published), roots })
+    }
+
+    /// Hands in what was in a task's roots.
+    fn hand_in(&self, roots: &TaskRoots, holding: &Holding, stop: &Stop) -> Result<Digest, String> {
+        let bytes = serde_json::to_vec(roots).map_err(|error| error.to_string())?;
+        let digest = Digest::of(&bytes);
+        let send = || self.machine.desk.upload(holding, &digest, bytes.len() as u64, &mut bytes.as_slice());
+        patiently(ANSWER, stop.flag(), send).map_err(|error| format!("what was in the roots: {error}"))?;
+        Ok(digest)
+    }
+
+    /// What the roots of a task are to have; what is wrong with that is for who has asked for it.
+    fn lock(&self, digest: &Digest, stop: &Stop) -> Result<Result<Arc<Lock>, LockError>, String> {
+        let fetch = || {
+            let mut bytes = Bounded { bytes: Vec::new(), bytes_max: LOCK_BYTES_MAX };
+            self.machine.desk.download(digest, &mut bytes).map(|_| bytes.bytes)
+        };
+        let bytes = patiently(ANSWER, stop.flag(), fetch).map_err(|error| format!("the lock: {error}"))?;
+        Ok(Lock::parse(&bytes).map(Arc::new))
     }
 
     fn plugin(&self, digest: &Digest, stop: &Stop) -> Result<Plugin, PluginError> {
@@ -319,12 +342,12 @@ impl Worker {
     }
 
     /// Hands in an answer. Where the line refuses it for what it says, the task fails with the line's words instead.
-    fn report(&self, holding: &Holding, outcome: Outcome, time: Duration) {
+    fn report(&self, holding: &Holding, Done { outcome, roots }: Done, time: Duration) {
         let never = AtomicBool::new(false);
         // A runner that is stopped while the line is away does not hang on.
         let stop = if time == GOODBYE { &never } else { &*self.stop };
         let send = |outcome: Outcome| {
-            let report = Report { holding: holding.clone(), outcome };
+            let report = Report { holding: holding.clone(), outcome, roots };
             patiently(time, stop, || self.machine.desk.report(&report))
         };
         let answer = match send(outcome) {
@@ -336,6 +359,20 @@ impl Worker {
         if let Err(error) = answer {
             self.say(&format!("{}/{}: the answer did not arrive: {error}", holding.build, holding.task));
         }
+    }
+}
+
+/// What a task has come to.
+struct Done {
+    outcome: Outcome,
+    /// What was in its roots, handed in.
+    roots: Option<Digest>,
+}
+
+impl Done {
+    /// An answer of a task that had no roots.
+    const fn of(outcome: Outcome) -> Self {
+        Self { outcome, roots: None }
     }
 }
 

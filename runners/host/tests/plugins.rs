@@ -50,10 +50,10 @@ impl Trial {
         let place = self.folder.path().join("work");
         std::fs::create_dir_all(&place).unwrap();
         let log = Arc::new(TaskLog::new(1 << 20));
-        let job = Job::new(work, holding, &place, log.clone(), self.stop.clone(), machine.clone()).unwrap();
+        let job = Job::new(work, None, holding, &place, log.clone(), self.stop.clone(), machine.clone()).unwrap();
         let (end, job) = machine.engine.run(&plugin, job);
         let logged = log.next_chunk().map(|(_, bytes)| String::from_utf8(bytes).unwrap()).unwrap_or_default();
-        (outcome::of(end, "misbehave", &limits, job.into_published()), logged)
+        (outcome::of(end, "misbehave", &limits, job.into_results().0), logged)
     }
 }
 

@@ -23,7 +23,8 @@ table!(Platform {
     repositories: Vec<Repository>, buildroot: Buildroot, limits: Limits, steps: Vec<Step>,
 });
 table!(Repository { id, baseurl, mirrorlist, gpgkey, priority });
-table!(Buildroot { packages, minimal });
+table!(Buildroot { packages, minimal, provider, archives: Vec<Archive>, image, config });
+table!(Archive { arch, url, digest });
 table!(Limits { memory_bytes, disk_bytes, processes, time_s, silence_s, log_bytes });
 table!(Requires { memory_bytes, disk_bytes, features });
 table!(Step {

@@ -124,6 +124,9 @@ impl Host {
         if !self.arches.first().is_some_and(|own| self.reserved.admits(*own, arch, &task.rank)) {
             return Some(format!("is kept for {}", self.reserved.words().unwrap_or_default()));
         }
+        if task.not_by.as_ref() == Some(&self.name) {
+            return Some("did it the first time: another is to come to the same".to_owned());
+        }
         self.capacity.lacks(&task.requires).map(|lack| format!("is too little: the task wants {lack}"))
     }
 }

@@ -14,7 +14,7 @@ fn rank(project: &str, priority: Priority) -> Rank {
 fn task(project: &str, build: &str, name: &str, minutes: u64) -> Queued {
     let since = Timestamp(NOW.0 - minutes * MINUTE);
     let (build, task) = (build.parse().unwrap(), name.parse().unwrap());
-    Queued { rank: rank(project, Priority::Normal), since, build, task, requires: Requires::default() }
+    Queued { rank: rank(project, Priority::Normal), since, build, task, requires: Requires::default(), not_by: None }
 }
 
 fn host(name: &str, arch: Arch) -> Host {

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use millrace_core::protocol::{Holding, Place, Upload};
 use millrace_core::range::{self, Asked};
+use millrace_core::roots::LOCK_BYTES_MAX;
 use millrace_core::task::Outcome;
 use millrace_core::{Digest, Timestamp};
 use millrace_store::{BlobStore, StateStore, pieces};
@@ -101,7 +102,16 @@ pub(crate) async fn upload<S: StateStore, B: BlobStore>(
 }
 
 /// Makes sure that everything an answer hands over has come, so that nothing later looks for it in vain.
-pub(super) async fn are_here<S: StateStore, B: BlobStore>(desk: &Desk<S, B>, outcome: &Outcome) -> Result<(), Denied> {
+pub(super) async fn are_here<S: StateStore, B: BlobStore>(
+    desk: &Desk<S, B>,
+    outcome: &Outcome,
+    roots: Option<Digest>,
+) -> Result<(), Denied> {
+    if let Some(roots) = roots
+        && desk.blobs.size(&roots).await?.is_none_or(|size| size > LOCK_BYTES_MAX)
+    {
+        return Err(Denied::Bad(format!("what was in the roots was not uploaded, or is more than {LOCK_BYTES_MAX} bytes")));
+    }
     let Outcome::Passed { artifacts, .. } = outcome else { return Ok(()) };
     for artifact in artifacts {
         match desk.blobs.size(&artifact.digest).await? {

@@ -118,7 +118,9 @@ async fn take_from<S: StateStore, B: BlobStore>(
     loop {
         let (mut queued, more) = heads(&desk.state, indexes, each).await?;
         let fits = |queued: &Queued| {
-            runner.reserved.admits(runner.arch, queued.task.arch, &queued.rank) && ask.capacity.lacks(&queued.requires).is_none()
+            runner.reserved.admits(runner.arch, queued.task.arch, &queued.rank)
+                && ask.capacity.lacks(&queued.requires).is_none()
+                && queued.not_by.as_ref() != Some(&runner.name)
         };
         queued.retain(fits);
         if is_mixed(&queued) {
@@ -175,6 +177,7 @@ fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, n
         buildroot: platform.buildroot.clone(),
         limits: build.limits_of(id),
         network: step.network,
+        lock: push.announced.wish.lock,
         plugin: *build.plugins.get(&step.plugin)?,
         plugin_name: step.plugin.to_string(),
         inputs: build.inputs(id),

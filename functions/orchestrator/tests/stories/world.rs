@@ -283,7 +283,7 @@ impl Runner {
     }
 
     pub async fn report(&self, holding: &Holding, outcome: Outcome) -> Answer {
-        self.post("report", &Report { holding: holding.clone(), outcome }).await
+        self.post("report", &Report { holding: holding.clone(), outcome, roots: None }).await
     }
 
     pub async fn log(&self, holding: &Holding, offset: u64, bytes: &[u8]) -> Answer {

@@ -72,7 +72,7 @@ async fn passes(store: &MemoryStore, build: &BuildId, task: &str, artifacts: Vec
     let took = advance(store, build, Event::Take { task: task.clone(), runner: "r1".parse().unwrap() }, NOW).await.unwrap();
     let lease = took.task(&task).unwrap().lease().unwrap().number;
     let outcome = Outcome::Passed { summary: String::new(), artifacts };
-    advance(store, build, Event::Report { task, lease, outcome }, NOW).await.unwrap()
+    advance(store, build, Event::Report { task, lease, outcome, roots: None }, NOW).await.unwrap()
 }
 
 fn package(number: usize, arch: &str) -> Artifact {

@@ -52,6 +52,7 @@ pub(super) fn whole(build: &BuildView, log: &Log, end: &End) -> Markup {
             ". "
             @if size > SHOWN_BYTES { "The last " (bytes(SHOWN_BYTES)) " of " (bytes(size)) "; " } @else { (bytes(size)) ", " }
             a href=(path) { "the whole log as text" }
+            @if let Some(roots) = attempt.and_then(|attempt| attempt.roots.as_ref()) { ", " a href=(roots) { "what was in its roots" } }
             @if log.runs() { ", " a href={ (path) "&follow=1" } { "as it grows" } }
             "."
         }

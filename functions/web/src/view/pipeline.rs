@@ -92,6 +92,9 @@ pub struct AttemptView {
     pub reason: Option<String>,
     /// Path of its log, as text.
     pub log: String,
+    /// Path of the page of what was in its roots, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roots: Option<String>,
 }
 
 /// All of it, in the order in which it is done.
@@ -179,6 +182,7 @@ fn attempts(build: &Build, task: &Task, now: Timestamp) -> Vec<AttemptView> {
             how,
             reason,
             log: log(attempt.number),
+            roots: attempt.roots.map(|_| format!("/builds/{}/tasks/{}/roots?attempt={}", build.id, task.id, attempt.number)),
         }
     };
     let present = task.lease().map(|lease| AttemptView {
@@ -190,6 +194,7 @@ fn attempts(build: &Build, task: &Task, now: Timestamp) -> Vec<AttemptView> {
         how: "running",
         reason: None,
         log: log(lease.number),
+        roots: None,
     });
     task.attempts.iter().map(past).chain(present).collect()
 }

@@ -144,7 +144,7 @@ impl Told {
     }
 
     pub fn report(self, task: &str, lease: u32, outcome: Outcome) -> Self {
-        self.event(Event::Report { task: task.parse().unwrap(), lease: LeaseNumber(lease), outcome })
+        self.event(Event::Report { task: task.parse().unwrap(), lease: LeaseNumber(lease), outcome, roots: None })
     }
 
     pub fn passes(self, task: &str, ms: u64, summary: &str, artifacts: Vec<Artifact>) -> Self {

@@ -1,6 +1,6 @@
 //! Commands that start, follow and stop builds.
 
-use super::{Ending, NotThere};
+use super::{Ending, NotThere, verify};
 use crate::arguments::{Build as BuildOptions, Builds, Logs, Watch, Wishes, is_whole};
 use crate::output::{Output, span};
 use crate::state::{Folder, now, random};
@@ -11,11 +11,12 @@ use millrace_core::build::{Build, Event};
 use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Commit, Package, PushRecord, PushState, Wish};
 use millrace_core::task::TaskId;
-use millrace_core::{BuildId, PushId};
+use millrace_core::{BuildId, PackageName, PushId};
 use millrace_store::builds::{BUILDS, PUSHES, load_build, load_push, package_index, push_marks};
 use millrace_store::records::{get, write};
 use millrace_store::{Commit as Save, Expect, StateStore, Table, advance};
 use millrace_web::view::BuildView;
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub(super) async fn build(folder: &Folder, output: Output, options: BuildOptions
     let wanted = options.reference.clone();
     let url = package.clone_url.clone();
     let (reference, commit) = tokio::task::spawn_blocking(move || remote_reference(&url, wanted.as_deref())).await??;
-    let wish = wish(options.wishes);
+    let wish = wish(&store, options.wishes, &package.name).await?;
     let commit = options.commit.unwrap_or(commit);
     let (package, clone_url) = (package.name, package.clone_url);
     let announced = Announced { id: fresh_id()?, package, clone_url, reference, commit, pusher: whoever(), received: now(), wish };
@@ -45,17 +46,35 @@ pub(super) async fn build(folder: &Folder, output: Output, options: BuildOptions
 pub(super) async fn clone(folder: &Folder, output: Output, build: &str, wishes: Wishes, watch: bool) -> Result<Ending> {
     let store = folder.store().await?;
     let build = find(&store, build).await?;
-    let wish = wish(wishes).of_clone(&build.push.announced.wish, &build.platform.name);
+    let wish =
+        wish(&store, wishes, &build.push.announced.package).await?.of_clone(&build.push.announced.wish, &build.platform.name);
     let announced = Announced { id: fresh_id()?, pusher: whoever(), received: now(), wish, ..build.push.announced };
     wish_for(&store, output, announced, watch).await
 }
 
-fn wish(Wishes { priority, platforms, architectures, macros, scratch }: Wishes) -> Wish {
-    Wish { priority, platforms, architectures, macros: macros.into_iter().collect(), scratch }
+async fn wish(store: &Store, wishes: Wishes, package: &PackageName) -> Result<Wish> {
+    let Wishes { priority, mut platforms, architectures, macros, scratch, lock } = wishes;
+    let macros = macros.into_iter().collect();
+    let lock = match lock {
+        Some(path) => {
+            let (lock, digest) = verify::keep(store, &path).await?;
+            if lock.package != *package {
+                bail!("{}: the lock is of package {}, not of {package}", path.display(), lock.package);
+            }
+            if platforms.is_empty() {
+                platforms.push(lock.platform);
+            } else if platforms != [lock.platform.clone()] {
+                bail!("{}: the lock is of platform {}: its roots can be made for no other", path.display(), lock.platform);
+            }
+            Some(digest)
+        }
+        None => None,
+    };
+    Ok(Wish { priority, platforms, architectures, macros, scratch, lock, not_by: BTreeMap::new() })
 }
 
 /// The id of a push that no forge has heard of.
-fn fresh_id() -> Result<PushId> {
+pub(super) fn fresh_id() -> Result<PushId> {
     let number: String = random()?[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(PushId::of_delivery("command line", &number))
 }
@@ -70,7 +89,7 @@ async fn wish_for(store: &Store, output: Output, announced: Announced, watch: bo
 }
 
 /// Writes a push down as a webhook would, with the wish to fetch it.
-async fn announce(store: &Store, announced: &Announced) -> Result<()> {
+pub(super) async fn announce(store: &Store, announced: &Announced) -> Result<()> {
     let record = PushRecord { announced: announced.clone(), state: PushState::Fetching };
     let kept = write(Table::Push, announced.id.as_str(), Expect::Absent, &record, push_marks(&record))?;
     Ok(store.save(Save { writes: vec![kept], effects: vec![Effect::Fetch(announced.clone())] }).await?)
@@ -137,7 +156,7 @@ async fn heard_of(store: &Store, commit: &str) -> Result<PushId> {
 }
 
 /// The build that an id or its beginning means.
-async fn find(store: &Store, id: &str) -> Result<Build> {
+pub(super) async fn find(store: &Store, id: &str) -> Result<Build> {
     let mut found: Vec<BuildId> = match is_whole(id) {
         Some(id) => vec![id],
         None => {
@@ -267,7 +286,7 @@ async fn decide(folder: &Folder, output: Output, id: &str, event: Event) -> Resu
 }
 
 /// Who types this.
-fn whoever() -> String {
+pub(super) fn whoever() -> String {
     std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".to_owned())
 }
 

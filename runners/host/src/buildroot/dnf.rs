@@ -5,13 +5,17 @@
 
 mod configuration;
 mod database;
+mod exactly;
 mod words;
+
+pub(super) use words::last_words;
 
 use super::recipe::{Fingerprints, Recipe};
 use super::store::Store;
 use super::{Installed, RootError, Session};
 use crate::sandbox::{Command, Ended, Overlay, Sandbox, Shown, View};
 use millrace_core::platform::RELEASED_REPOSITORY;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,8 +42,10 @@ pub(super) struct Dnf {
     own: TempDir,
     /// Metadata and packages, shared by all tasks. Written to only while no scriptlet can run.
     cache: PathBuf,
-    /// Repositories that are folders of this machine.
+    /// Folders of this machine that are read: repositories, and what a lock names.
     local: Vec<PathBuf>,
+    /// Files with the keys of repositories, by their id.
+    keys: BTreeMap<String, PathBuf>,
     /// Whether the line's own repository is among them.
     released: bool,
     /// Whether each change of the root must be handed over to its own rpm.
@@ -88,7 +94,7 @@ impl Dnf {
         for folder in [&cache, &conf, &own.path().join("tmp")] {
             fs::create_dir_all(folder)?;
         }
-        configuration::write(&conf, store, recipe, now)?;
+        let keys = configuration::write(&conf, store, recipe, now)?;
         let options = [
             ("--config", conf.join("dnf.conf").display().to_string()),
             ("--installroot", own.path().join("root").display().to_string()),
@@ -97,7 +103,13 @@ impl Dnf {
         ];
         let common = options.into_iter().map(|(name, value)| format!("{name}={value}")).chain(["--assumeyes".to_owned()]).collect();
         let released = recipe.repositories.iter().any(|repository| repository.id == RELEASED_REPOSITORY);
-        Ok(Self { own, cache, local: local(recipe), released, carries: false, common })
+        let local = local(recipe).into_iter().chain([store.locked()?]).collect();
+        Ok(Self { own, cache, local, keys, released, carries: false, common })
+    }
+
+    /// Where dnf keeps what it has fetched.
+    pub(super) fn cache(&self) -> &Path {
+        &self.cache
     }
 
     /// What dnf shall install for what a source package needs.

@@ -4,12 +4,15 @@ use super::RootError;
 use super::released::Released;
 use millrace_core::platform::{Buildroot, RELEASED_REPOSITORY, Repository};
 use millrace_core::protocol::Work;
+use millrace_core::roots;
 use millrace_core::{Arch, Digest};
 use rpm::DependencyFlags;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Largest list of mirrors or `repomd.xml`, in bytes: real ones have some KB.
@@ -34,6 +37,8 @@ pub struct Recipe {
     pub repositories: Vec<Repository>,
     /// What roots begin with.
     pub buildroot: Buildroot,
+    /// What the root is to have, exactly; what repositories have is of no interest then.
+    pub locked: Option<roots::Root>,
 }
 
 impl Recipe {
@@ -45,6 +50,7 @@ impl Recipe {
             module_platform: work.module_platform.clone(),
             repositories: work.repositories.clone(),
             buildroot: work.buildroot.clone(),
+            locked: None,
         }
     }
 
@@ -55,7 +61,7 @@ impl Recipe {
 }
 
 /// What repositories are now; where platform and released are equal dnf would find the same packages.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fingerprints {
     /// Id, address and metadata of each of the platform's own, in order.
     pub(super) platform: Vec<(String, String, Digest)>,
@@ -63,13 +69,16 @@ pub(super) struct Fingerprints {
     pub(super) released: Option<Released>,
     /// Where each was found by its id, and after it what else its list of mirrors names.
     pub(super) bases: BTreeMap<String, Vec<String>>,
+    /// What each said there of what it has, by its id.
+    pub(super) repomds: BTreeMap<String, Arc<[u8]>>,
 }
 
 impl Fingerprints {
     pub(super) fn of(recipe: &Recipe) -> Result<Self, RootError> {
-        let mut found = Self { platform: Vec::new(), released: None, bases: BTreeMap::new() };
+        let mut found = Self::default();
         for repository in &recipe.repositories {
             let Now { address, bases, repomd } = now(recipe, repository)?;
+            found.repomds.insert(repository.id.clone(), repomd.as_slice().into());
             if repository.id == RELEASED_REPOSITORY {
                 found.released = Some(Released::new(bases[0].clone(), repomd));
             } else {
@@ -136,6 +145,41 @@ pub(super) fn fetch(url: &str, repository: &str, bytes_max: u64) -> Result<Vec<u
         ureq::Agent::config_builder().timeout_global(Some(ANSWER_MAX)).tls_config(crate::trust::of_this_machine()).build().into();
     let mut answer = agent.get(url).call().map_err(|error| failed(error.to_string()))?;
     answer.body_mut().with_config().limit(bytes_max).read_to_vec().map_err(|error| failed(error.to_string()))
+}
+
+/// How long a repository may be silent in the middle of a file.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Writes a file of at most so many bytes by its URL, and answers its SHA-256.
+pub(super) fn fetch_to(url: &str, repository: &str, bytes_max: u64, to: &mut impl Write) -> Result<Digest, RootError> {
+    let failed = |problem: String| RootError::Repository(format!("repository {repository}: {url}: {problem}"));
+    let from: Box<dyn Read> = if let Some(path) = url.strip_prefix("file://") {
+        Box::new(File::open(path).map_err(|error| failed(error.to_string()))?)
+    } else {
+        Box::new(agent().get(url).call().map_err(|error| failed(error.to_string()))?.into_body().into_reader())
+    };
+    copy_hashed(from, bytes_max, to).map_err(|error| failed(error.to_string()))
+}
+
+/// Who fetches large files: not bound in time as a whole, but in every silence.
+pub(super) fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder().timeout_connect(Some(ANSWER_MAX)).timeout_recv_response(Some(SILENCE));
+    config.timeout_per_read(Some(SILENCE)).tls_config(crate::trust::of_this_machine()).build().into()
+}
+
+/// Copies at most so many bytes, and answers their SHA-256.
+pub(super) fn copy_hashed(from: impl Read, bytes_max: u64, to: &mut impl Write) -> std::io::Result<Digest> {
+    let (mut from, mut hasher, mut piece, mut left) = (from, Sha256::new(), vec![0; 1 << 16], bytes_max);
+    loop {
+        let count = from.read(&mut piece)?;
+        if count == 0 {
+            return Ok(Digest::from_bytes(hasher.finalize().into()));
+        }
+        left =
+            left.checked_sub(count as u64).ok_or_else(|| std::io::Error::other(format!("it has more than {bytes_max} bytes")))?;
+        hasher.update(&piece[..count]);
+        to.write_all(&piece[..count])?;
+    }
 }
 
 /// What a source package needs to be built, as its header says it; sorted.
@@ -206,7 +250,8 @@ mod tests {
             releasever: "9".to_owned(),
             module_platform: None,
             repositories: vec![list],
-            buildroot: Buildroot { packages: Vec::new(), minimal: Vec::new() },
+            buildroot: Buildroot::default(),
+            locked: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the line has released, as far as it can change a root: the names of its packages and of what they obsolete.
 
 use super::RootError;
+use super::index::{OPEN_BYTES_MAX, PRIMARY_BYTES_MAX};
 use super::recipe::fetch;
 use flate2::read::GzDecoder;
 use millrace_core::Digest;
@@ -8,12 +9,6 @@ use millrace_core::platform::RELEASED_REPOSITORY;
 use rpmrepo_metadata::{Checksum, MetadataError, PrimaryXml, RepomdRecord, RepomdXml, utils};
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read};
-
-/// Largest packed list of packages, in bytes: Fedora with its 70,000 packages has 20 MB.
-const PRIMARY_BYTES_MAX: u64 = 256 << 20;
-
-/// Largest list of packages unpacked, in bytes: ten times as much.
-const OPEN_BYTES_MAX: u64 = 2560 << 20;
 
 /// The repository of what the line has released, as it was when it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Layers on the disk, each made once: in a new folder, which gets its name when it is whole, and loses it when nobody has used it for long.
 
 use super::RootError;
+use super::index::Index;
 use super::recipe::{Fingerprints, Recipe, TEXT_BYTES_MAX, fetch};
 use crate::sandbox;
 use millrace_core::Digest;
@@ -34,12 +35,20 @@ const NOTHING: &str = "nothing";
 /// Keys of repositories by their URL, and when each was fetched.
 type Keys = BTreeMap<String, (Instant, Vec<u8>)>;
 
+/// Lists of packages by the digest of the packed list, in the order in which they were read.
+type Indexes = Vec<(Digest, Arc<Index>)>;
+
+/// Lists of packages that are kept in memory: as many as a platform has repositories, for the next root is made from the same.
+/// The largest takes some 20 MB.
+const INDEXES_MAX: usize = 4;
+
 /// Layers below a folder.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     folder: PathBuf,
     asked: Arc<Mutex<Vec<(Instant, String, Fingerprints)>>>,
     keys: Arc<Mutex<Keys>>,
+    indexes: Arc<Mutex<Indexes>>,
 }
 
 /// A layer that stays as long as this is held.
@@ -55,13 +64,34 @@ impl Store {
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder.join("layers"))?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-        let store = Self { folder: folder.to_owned(), asked: Arc::default(), keys: Arc::default() };
+        let store = Self { folder: folder.to_owned(), asked: Arc::default(), keys: Arc::default(), indexes: Arc::default() };
         store.sweep(LAYERS_BYTES_MAX, SystemTime::now());
         Ok(store)
     }
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where files lie that a lock names; those that nobody has used for long go.
+    pub(super) fn locked(&self) -> io::Result<PathBuf> {
+        let folder = self.folder.join("dnf/locked");
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    /// A list of packages by the digest of the packed list, read unless it is known.
+    pub(super) fn index(&self, digest: &Digest, read: impl FnOnce() -> Result<Index, RootError>) -> Result<Arc<Index>, RootError> {
+        let known = |indexes: &Indexes| indexes.iter().find(|(of, _)| of == digest).map(|(_, index)| index.clone());
+        if let Some(index) = known(&self.indexes.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(index);
+        }
+        let index = Arc::new(read()?);
+        let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
+        indexes.push((*digest, index.clone()));
+        let too_many = indexes.len().saturating_sub(INDEXES_MAX);
+        indexes.drain(..too_many);
+        Ok(index)
     }
 
     /// Names what a layer is made from.
@@ -89,7 +119,11 @@ impl Store {
             asked.iter().find(|(_, known, _)| *known == name).map(|(_, _, found)| found.clone())
         };
         if let Some(found) = known {
-            return Ok(Fingerprints { released: Fingerprints::of(&own)?.released, ..found });
+            let now = Fingerprints::of(&own)?;
+            let (mut bases, mut repomds) = (found.bases, found.repomds);
+            bases.extend(now.bases);
+            repomds.extend(now.repomds);
+            return Ok(Fingerprints { released: now.released, platform: found.platform, bases, repomds });
         }
         let found = Fingerprints::of(recipe)?;
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), name, found.clone()));

@@ -6,13 +6,20 @@ use crate::buildroot::{self, Recipe, Root, RootError, Session};
 use crate::capability;
 use crate::engine::Interrupt;
 use crate::job::Job;
+use millrace_core::Arch;
+use millrace_core::roots::{Lock, RootKind};
+use millrace_core::task::TaskId;
 use wasmtime::component::Resource;
 
 /// Most roots that a task has at once: one to build or try in, one to compare with, and room for an idea.
 const ROOTS_MAX: usize = 4;
 
 /// What stands behind the resource `root`.
-pub struct TaskRoot(pub(super) Root);
+pub struct TaskRoot {
+    pub(super) root: Root,
+    /// Which of the task's roots, counted from 0.
+    number: usize,
+}
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
@@ -31,12 +38,21 @@ impl HostRoot for Job {
             Kind::Build => buildroot::Kind::Build,
             Kind::Minimal => buildroot::Kind::Minimal,
         };
-        let recipe = Recipe::of(&self.work, self.machine.arch);
+        let mut recipe = Recipe::of(&self.work, self.machine.arch);
+        if let Some(lock) = &self.lock {
+            let number = self.had.iter().filter(|root| root.kind == kind).count();
+            let (task, arch) = (&self.holding.task, recipe.arch);
+            match lock.root(task, arch, kind, number) {
+                Some(root) => recipe.locked = Some(root.clone()),
+                None => return Ok(Err(Error::Refused(no_root(lock, task, arch, kind, number)))),
+            }
+        }
         let made = self.with_session(|job, session| job.machine.buildroots.create(&recipe, kind, &packages, session))?;
         Ok(match made {
             Ok(root) => {
                 self.roots += 1;
-                Ok(self.table.push(TaskRoot(root))?)
+                self.had.push(root.record().clone());
+                Ok(self.table.push(TaskRoot { root, number: self.had.len() - 1 })?)
             }
             Err(error) => Err(error),
         })
@@ -74,6 +90,18 @@ impl HostRoot for Job {
     }
 }
 
+/// What a lock lacks, in words for who has given it.
+fn no_root(lock: &Lock, task: &TaskId, arch: Arch, kind: RootKind, number: usize) -> String {
+    let kind = match kind {
+        RootKind::Build => "to build in",
+        RootKind::Minimal => "to try in",
+    };
+    let (number, build) = (number + 1, &lock.build);
+    format!(
+        "the lock of build {build} has no root number {number} {kind} for task {task} on {arch}: it is of another build, or task"
+    )
+}
+
 fn check(texts: &[String]) -> Result<(), Error> {
     capability::check_packages(texts).map_err(|refusal| Error::Refused(refusal.to_string()))
 }
@@ -89,7 +117,9 @@ impl Job {
         let (limits, time_left, folder) = (self.work.limits, self.time_left(), self.folder.path().to_owned());
         let mut output = |bytes: &[u8]| log.bytes(bytes);
         let mut session = Session { work: &folder, limits, time_left, cancelled: stop.flag(), output: &mut output };
-        let done = work(&mut self.table.get_mut(&root)?.0, &mut session);
+        let TaskRoot { root, number } = self.table.get_mut(&root)?;
+        let done = work(root, &mut session);
+        self.had[*number] = root.record().clone();
         self.folder.changed();
         self.answer(done)
     }

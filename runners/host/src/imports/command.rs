@@ -71,7 +71,7 @@ fn noted(asked: &Asked, as_root: bool) -> String {
 impl Job {
     fn command(&self, root: &Resource<TaskRoot>, asked: Asked, as_root: bool, timeout: Duration) -> wasmtime::Result<Command<'_>> {
         Ok(Command {
-            view: self.table.get(root)?.0.view(),
+            view: self.table.get(root)?.root.view(),
             argv: asked.argv,
             env: asked.env,
             cwd: asked.cwd,

@@ -168,6 +168,7 @@ fn first_process(plan: &Plan, mut joined: PipeReader) -> Outcome<i32> {
     own_all_mounts(plan)?;
     match &plan.view {
         View::Root(overlay) => enter_root(plan, overlay)?,
+        View::Machine => enter_machine(plan)?,
         View::Host { readable, writable, root, elsewhere } => enter_host(plan, readable, writable, root.as_ref(), elsewhere)?,
     }
     if !plan.network {
@@ -396,7 +397,18 @@ fn enter_host(
             Shown::Under(overlay) => mount_overlay(overlay, &mounts::path_of(&place))?,
         }
     }
+    mounts::give(&folder(&new, "builddir")?, USER).doing("/builddir")?;
     leave_for(plan, &new)
+}
+
+/// Where rpm and dnf of the machine keep what is installed, besides what lies in `/usr`.
+const INSTALLED: [&str; 2] = ["/var/lib/rpm", "/var/lib/dnf"];
+
+/// Makes a root of the programs of this machine, with the task's folder where tasks expect it.
+fn enter_machine(plan: &Plan) -> Outcome<()> {
+    let readable: Vec<PathBuf> = INSTALLED.iter().map(PathBuf::from).filter(|path| path.is_dir()).collect();
+    let work = (Shown::Itself(plan.work.clone()), PathBuf::from("/work"));
+    enter_host(plan, &readable, &[], None, &[work])
 }
 
 /// Shows something of this machine, if it is there, at its place in another root. A link beside `/usr` leads into it and stays one;

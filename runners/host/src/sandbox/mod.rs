@@ -402,10 +402,14 @@ impl Watch<'_> {
     /// Where the command's files land: the task's folder, and what it changes of a root where that lies elsewhere.
     fn folders(&self) -> Vec<PathBuf> {
         let own = self.command.work.parent().unwrap_or(self.command.work);
-        let (View::Root(overlay) | View::Host { root: Some((overlay, _)), .. }) = &self.command.view else {
-            return vec![own.to_owned()];
+        let elsewhere: Vec<PathBuf> = match &self.command.view {
+            View::Root(overlay) => vec![overlay.upper.clone()],
+            View::Host { root, writable, .. } => {
+                root.iter().map(|(overlay, _)| overlay.upper.clone()).chain(writable.iter().cloned()).collect()
+            }
+            View::Machine => Vec::new(),
         };
-        let apart = (!overlay.upper.starts_with(own)).then(|| overlay.upper.clone());
+        let apart = elsewhere.into_iter().filter(|folder| !folder.starts_with(own));
         std::iter::once(own.to_owned()).chain(apart).collect()
     }
 }

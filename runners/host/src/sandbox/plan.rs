@@ -25,6 +25,8 @@ pub struct Overlay {
 pub enum View {
     /// A root of its own.
     Root(Overlay),
+    /// The programs of this machine as a root of its own, and the task's folder in it. What packages it has may be asked of rpm.
+    Machine,
     /// The programs of this machine, and of its folders only those that are named, each at its own place. A root is mounted at a place
     /// in it, to be worked on from outside.
     Host {

@@ -5,6 +5,7 @@ use super::super::recipe::{Fingerprints, Recipe};
 use super::super::store::Store;
 use super::{CACHE, DATABASE};
 use millrace_core::platform::{RELEASED_REPOSITORY, Repository};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -25,8 +26,14 @@ const RPM_PLUGINS: [&str; 10] =
 /// Variables that name a proxy (curl(1)), in lower case; curl reads them in upper case too.
 const PROXY: [&str; 3] = ["http_proxy", "https_proxy", "no_proxy"];
 
-/// Writes all that dnf reads.
-pub(super) fn write(folder: &Path, store: &Store, recipe: &Recipe, now: &Fingerprints) -> Result<(), RootError> {
+/// Writes all that dnf reads; the files with keys, by repository.
+pub(super) fn write(
+    folder: &Path,
+    store: &Store,
+    recipe: &Recipe,
+    now: &Fingerprints,
+) -> Result<BTreeMap<String, PathBuf>, RootError> {
+    let mut keys = BTreeMap::new();
     // Mounts are not the packages' business, and rpm must find its database where dnf left it.
     let mut macros = format!("%_dbpath {DATABASE}\n%_db_backend sqlite\n%_netsharedpath /proc:/sys:/dev\n");
     for plugin in RPM_PLUGINS {
@@ -47,6 +54,7 @@ pub(super) fn write(folder: &Path, store: &Store, recipe: &Recipe, now: &Fingerp
             Some(url) => {
                 let file = folder.join(format!("key-{number}"));
                 write_new(&file, &store.key(&recipe.filled(url), &repository.id)?)?;
+                keys.insert(repository.id.clone(), file.clone());
                 Some(file)
             }
             None => None,
@@ -54,7 +62,7 @@ pub(super) fn write(folder: &Path, store: &Store, recipe: &Recipe, now: &Fingerp
         text.push_str(&section(recipe, repository, now, key));
     }
     write_new(&folder.join("dnf.conf"), text.as_bytes())?;
-    Ok(())
+    Ok(keys)
 }
 
 fn section(recipe: &Recipe, repository: &Repository, now: &Fingerprints, key: Option<PathBuf>) -> String {

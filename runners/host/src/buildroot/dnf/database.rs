@@ -40,6 +40,16 @@ rpmdb --importdb < /.headers
 rm -f /.headers
 "#;
 
+/// Writes the headers of all packages as the root's own rpm has them.
+const EXPORT_INSIDE: &str = "rpmdb --exportdb > /.headers";
+
+/// Makes them all that this machine's rpm knows of the root.
+const IMPORT_OUTSIDE: &str = r#"
+set -e
+rpmdb --root "$1" --importdb < "$1/.headers"
+rm -f "$1/.headers"
+"#;
+
 /// What there is in the database of a new root, and how the root's own rpm comes to see it.
 #[derive(Debug)]
 pub(in super::super) struct Settled {
@@ -89,6 +99,32 @@ impl Dnf {
             Some(_) | None => false,
         };
         Ok(Settled { names: outside, carried })
+    }
+
+    /// Takes over what the rpm of a root that somebody else has made knows, where this machine's rpm cannot read its database.
+    pub(in super::super) fn adopt(&self, sandbox: &Sandbox, overlay: &Overlay, session: &mut Session<'_>) -> Result<(), RootError> {
+        let outside = match self.run_quietly(sandbox, overlay, self.rpm(&NAMES), session)? {
+            (0, said) => sorted(&said),
+            (_, said) => return Err(RootError::Transaction(last_words(&said))),
+        };
+        let inside = self.inside(sandbox, overlay, &NAMES, session)?.unwrap_or_default();
+        if !outside.is_empty() || inside.is_empty() {
+            return Ok(());
+        }
+        let failed = |said: &str| {
+            RootError::Refused(format!("this machine's rpm cannot be handed what is in the root's database: {}", last_words(said)))
+        };
+        let export = ["/bin/sh", "-c", EXPORT_INSIDE].map(str::to_owned).to_vec();
+        let (status, said) = self.run_inside(sandbox, overlay, export, session)?;
+        if status != 0 {
+            return Err(failed(&said));
+        }
+        let root = self.path("root").display().to_string();
+        let import = ["/bin/sh", "-c", IMPORT_OUTSIDE, "sh", &root].map(str::to_owned).to_vec();
+        match self.run_quietly(sandbox, overlay, import, session)? {
+            (0, _) => Ok(()),
+            (_, said) => Err(failed(&said)),
+        }
     }
 
     /// Hands what this machine's rpm knows of a root over to the root's own.

@@ -92,7 +92,7 @@ pub(super) fn marked(said: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The last lines of what was said.
-pub(super) fn last_words(said: &str) -> String {
+pub(in super::super) fn last_words(said: &str) -> String {
     let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(8)..].join("\n")
 }

@@ -1,0 +1,51 @@
+//! The page of what was in a task's roots.
+
+use crate::layout::named;
+use crate::view::BuildView;
+use maud::{Markup, html};
+use millrace_core::roots::{Root, RootKind, RootPackage, TaskRoots};
+
+pub(super) fn whole(build: &BuildView, attempt: u32, roots: &TaskRoots) -> Markup {
+    html! {
+        h1 { "Roots of " (roots.task) }
+        p {
+            a href={ "/builds/" (build.id) } { "Build of " (build.package) " " (build.commit.short()) } " on " (named("platforms", build.platform.as_str()))
+            ", attempt " (attempt) ". "
+            code { "millrace lock " (build.id) } " prints all of it, "
+            code { "millrace build " (build.package) " --lock FILE" } " builds again from exactly that, and "
+            code { "millrace verify " (build.id) } " says whether it comes out the same."
+        }
+        @for root in &roots.roots { (one(root, roots)) }
+    }
+}
+
+fn one(root: &Root, roots: &TaskRoots) -> Markup {
+    let what = match root.kind {
+        RootKind::Build => "To build in",
+        RootKind::Minimal => "To try in",
+    };
+    html! {
+        h2 { (what) ", " (roots.arch) }
+        @if let Some(from) = &root.from { p { "Made from " code { (from) } "." } }
+        @if root.packages.is_empty() { p.empty { "Nothing is known of its packages." } }
+        @else {
+            div.wide { table {
+                thead { tr { th scope="col" { "Package" } th scope="col" { "Repository" } th scope="col" { "SHA-256 of its file" } } }
+                tbody { @for package in &root.packages { (row(package)) } }
+            } }
+        }
+    }
+}
+
+fn row(package: &RootPackage) -> Markup {
+    html! {
+        tr {
+            td { (package.nevra) @if package.later { div.why { "came later" } } }
+            td { @if package.repository.is_empty() { span.none { "–" } } @else { (package.repository) } }
+            td { @match &package.digest {
+                Some(digest) => { code { (digest.hex()) } }
+                None => { span.none { "–" } }
+            } }
+        }
+    }
+}

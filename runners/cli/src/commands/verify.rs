@@ -1,0 +1,182 @@
+//! Whether a build comes to the same again: what was in its roots, as a lock; the same build from that on another runner; and what differs.
+
+use super::work::{announce, find, fresh_id, whoever};
+use super::{Ending, NotThere};
+use crate::compare::{self, Difference};
+use crate::output::Output;
+use crate::state::{Folder, now};
+use crate::store::Store;
+use crate::watch;
+use anyhow::{Context, Result, bail};
+use millrace_core::build::Build;
+use millrace_core::header::{FIRST_READ_BYTES, HeaderError, read_head};
+use millrace_core::push::{Announced, PushState, Wish};
+use millrace_core::roots::{LOCK_BYTES_MAX, Lock};
+use millrace_core::task::{Artifact, AttemptEnd, Task, TaskId};
+use millrace_core::{Digest, PushId};
+use millrace_store::BlobStore;
+use millrace_store::builds::{load_build, load_push};
+use millrace_store::roots::lock_of;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+/// Prints what was in the roots of a build, or writes it into a file.
+pub(super) async fn lock(folder: &Folder, id: &str, to: Option<&Path>) -> Result<()> {
+    let store = folder.store().await?;
+    let build = find(&store, id).await?;
+    let lock = lock_of(&store, &build).await?.with_context(|| {
+        format!(
+            "nothing is known of the roots of build {}: its runners are of a version that did not write it down, or it had none",
+            build.id
+        )
+    })?;
+    let text = serde_json::to_string_pretty(&lock)? + "\n";
+    match to {
+        Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string()),
+        None => Ok(std::io::stdout().lock().write_all(text.as_bytes())?),
+    }
+}
+
+/// Reads a lock that somebody has kept, and hands it to the line.
+pub(super) async fn keep(store: &Store, path: &Path) -> Result<(Lock, Digest)> {
+    let text = std::fs::read(path).with_context(|| path.display().to_string())?;
+    if text.len() as u64 > LOCK_BYTES_MAX {
+        bail!("{}: a lock has at most {LOCK_BYTES_MAX} bytes", path.display());
+    }
+    let lock = Lock::parse(&text).with_context(|| path.display().to_string())?;
+    Ok((lock, store.put(text).await?))
+}
+
+/// What `verify` has found.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    build: String,
+    again: String,
+    equal: bool,
+    files: usize,
+    differing: Vec<Differing>,
+}
+
+/// A file that is not the same.
+#[derive(Debug, Serialize)]
+struct Differing {
+    task: TaskId,
+    name: String,
+    first: Option<Digest>,
+    again: Option<Digest>,
+    differences: Vec<Difference>,
+}
+
+/// Builds again from exactly the same on another runner, and compares.
+pub(super) async fn verify(folder: &Folder, output: Output, id: &str, same_runner: bool) -> Result<Ending> {
+    let store = folder.store().await?;
+    let build = find(&store, id).await?;
+    if !build.is_ended() || files(&build).is_empty() {
+        bail!("build {} is {} and has handed over nothing that could be compared", build.id, build.word());
+    }
+    let lock = match lock_of(&store, &build).await? {
+        Some(lock) => Some(store.put(serde_json::to_vec(&lock)?).await?),
+        None => {
+            output.say("nothing is known of its roots: they are made from what the repositories have today")?;
+            None
+        }
+    };
+    let not_by = if same_runner { BTreeMap::new() } else { build.tasks.iter().filter_map(by).collect() };
+    let wish = Wish { lock, not_by, scratch: true, ..Wish::default() }.of_clone(&build.push.announced.wish, &build.platform.name);
+    let announced = Announced { id: fresh_id()?, pusher: whoever(), received: now(), wish, ..build.push.announced.clone() };
+    announce(&store, &announced).await?;
+    watch::push(&store, output, &announced.id).await?;
+    let again = build_of(&store, &announced.id, &build).await?;
+    if !matches!(again.word(), "passed" | "released") {
+        let why = again.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+        output.say(&format!("build {} could not be built again: {} is {}{why}", build.id, again.id, again.word()))?;
+        return Ok(Ending::BuildFailed);
+    }
+    let verdict = compare(&store, &build, &again).await?;
+    output.one(&verdict, told)?;
+    Ok(if verdict.equal { Ending::Done } else { Ending::BuildFailed })
+}
+
+/// Who did a task.
+fn by(task: &Task) -> Option<(TaskId, millrace_core::RunnerName)> {
+    let answered = task.attempts.iter().rev().find(|attempt| matches!(attempt.end, AttemptEnd::Answered))?;
+    Some((task.id.clone(), answered.runner.clone()))
+}
+
+/// The build that a push came to on the platform of another.
+async fn build_of(store: &Store, push: &PushId, first: &Build) -> Result<Build> {
+    let (record, _) = load_push(store, push).await?.with_context(|| format!("no push {push}"))?;
+    if let PushState::Planned { builds } = record.state {
+        for id in builds {
+            match load_build(store, &id).await? {
+                Some((build, _)) if build.platform.name == first.platform.name => return Ok(build),
+                _ => {}
+            }
+        }
+    }
+    bail!(NotThere(format!("push {push} has come to no build on {}", first.platform.name)))
+}
+
+type Files<'a> = BTreeMap<(&'a TaskId, &'a str), &'a Artifact>;
+
+fn files(build: &Build) -> Files<'_> {
+    build.tasks.iter().flat_map(|task| task.artifacts().iter().map(move |file| ((&task.id, file.name.as_str()), file))).collect()
+}
+
+async fn compare(store: &Store, build: &Build, again: &Build) -> Result<Verdict> {
+    let (first, second) = (files(build), files(again));
+    let mut all: Vec<&(&TaskId, &str)> = first.keys().chain(second.keys()).collect();
+    all.sort();
+    all.dedup();
+    let mut differing = Vec::new();
+    for key in &all {
+        let (one, other) = (first.get(*key).copied(), second.get(*key).copied());
+        if one.map(|file| file.digest) == other.map(|file| file.digest) {
+            continue;
+        }
+        let differences = match (one, other) {
+            (Some(one), Some(other)) if one.rpm.is_some() && other.rpm.is_some() => {
+                compare::packages(&head(store, one).await?, &head(store, other).await?)?
+            }
+            _ => Vec::new(),
+        };
+        let (first, again) = (one.map(|file| file.digest), other.map(|file| file.digest));
+        differing.push(Differing { task: key.0.clone(), name: key.1.to_owned(), first, again, differences });
+    }
+    let (build, again) = (build.id.to_string(), again.id.to_string());
+    Ok(Verdict { build, again, equal: differing.is_empty(), files: all.len(), differing })
+}
+
+/// The beginning of a package, up to its payload, found sound.
+async fn head(store: &Store, file: &Artifact) -> Result<Vec<u8>> {
+    let mut wanted = FIRST_READ_BYTES.min(file.size);
+    loop {
+        let bytes = store.read(&file.digest, 0..wanted).await?;
+        match read_head(&bytes) {
+            Ok(_) => return Ok(bytes),
+            Err(HeaderError::More { bytes }) if bytes > wanted && bytes <= file.size => wanted = bytes,
+            Err(error) => return Err(error).with_context(|| file.name.clone()),
+        }
+    }
+}
+
+fn told(verdict: &Verdict) -> String {
+    let Verdict { build, again, files, differing, .. } = verdict;
+    if differing.is_empty() {
+        return format!("equal: all {files} files of build {build} came out of build {again} byte by byte");
+    }
+    let mut text = format!("different: {} of {files} files of build {build} are not the same in build {again}", differing.len());
+    for Differing { task, name, first, again, differences } in differing {
+        let digest = |digest: &Option<Digest>| digest.map_or_else(|| "not there".to_owned(), |digest| digest.to_string());
+        text.push_str(&format!("\n{name} ({task})\n  first {}\n  again {}", digest(first), digest(again)));
+        for Difference { what, first, again } in differences {
+            text.push_str(&format!("\n    {what}: {first}  →  {again}"));
+        }
+        if differences.is_empty() && first.is_some() && again.is_some() {
+            text.push_str("\n    the same files in the same words: packed differently");
+        }
+    }
+    text
+}

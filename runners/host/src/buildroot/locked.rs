@@ -1,0 +1,72 @@
+//! Files of packages that a lock names: each fetched from where it was, and taken only where it is the same byte by byte.
+
+use super::recipe::{Recipe, fetch_to};
+use super::store::Store;
+use super::{RootError, Session};
+use millrace_core::Digest;
+use millrace_core::roots::{Root, RootPackage};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+/// Largest package that is fetched, in bytes: the largest of a distribution are games and firmware of 2 to 3 GB.
+const PACKAGE_BYTES_MAX: u64 = 8 << 30;
+
+/// Files of packages by the repository whose key they must be signed with.
+pub(super) type Files = BTreeMap<String, Vec<PathBuf>>;
+
+/// The files of packages of a lock, fetched where they are not here yet. They are given up with those that dnf has downloaded.
+pub(super) fn fetch<'a>(
+    store: &Store,
+    recipe: &Recipe,
+    packages: impl Iterator<Item = &'a RootPackage>,
+    session: &mut Session<'_>,
+) -> Result<Files, RootError> {
+    let folder = store.locked()?;
+    let mut files = Files::new();
+    for package in packages {
+        if session.cancelled.load(Ordering::SeqCst) {
+            return Err(RootError::Stopped);
+        }
+        let (nevra, repository) = (&package.nevra, &package.repository);
+        let (Some(digest), Some(url)) = (&package.digest, &package.url) else {
+            return Err(RootError::Refused(format!("the lock does not say which file {nevra} was")));
+        };
+        if !recipe.repositories.iter().any(|known| known.id == *repository) {
+            return Err(RootError::Refused(format!(
+                "the lock has {nevra} from the repository `{repository}`, which the platform does not have: nothing says whose \
+                 signature it must have"
+            )));
+        }
+        let path = folder.join(format!("{}.rpm", digest.hex()));
+        have(&path, digest, url, package, session)?;
+        files.entry(repository.clone()).or_default().push(path);
+    }
+    Ok(files)
+}
+
+/// Makes sure that a file is here.
+fn have(path: &Path, digest: &Digest, url: &str, package: &RootPackage, session: &mut Session<'_>) -> Result<(), RootError> {
+    if let Ok(file) = File::options().write(true).open(path) {
+        // Used just now, so that it is not among what nobody has used for long.
+        return Ok(file.set_modified(SystemTime::now())?);
+    }
+    (session.output)(format!("fetching {url}\n").as_bytes());
+    let new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
+    let found = fetch_to(url, &package.repository, PACKAGE_BYTES_MAX, &mut new.as_file())?;
+    if found != *digest {
+        let nevra = &package.nevra;
+        return Err(RootError::Refused(format!(
+            "{nevra}: {url} is not the file that the lock names: it has {found}, not {digest}"
+        )));
+    }
+    new.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// What of a lock's root its repositories must bring when it is made, and what later.
+pub(super) fn of_repositories(root: &Root, later: bool) -> impl Iterator<Item = &RootPackage> {
+    root.packages.iter().filter(move |package| package.later == later && !package.repository.is_empty())
+}

@@ -1,0 +1,105 @@
+//! What is in a root, written down exactly: from dnf which packages and of which repository, from the repository which files they were.
+
+use super::index::{Index, Primary};
+use super::recipe::Fingerprints;
+use super::store::{Layer, Store};
+use super::{Installed, RootError};
+use millrace_core::Digest;
+use millrace_core::roots::RootPackage;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Beside a layer: the packages in a root of it and of those below it, as JSON.
+const PACKAGES: &str = "packages.json";
+
+/// What rpm keeps keys in, which no repository has.
+const KEY: &str = "gpg-pubkey";
+
+/// Knows files of packages by repository and NEVRA.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    store: Store,
+    repositories: BTreeMap<String, (String, Arc<[u8]>)>,
+    cache: std::path::PathBuf,
+}
+
+impl Files {
+    /// Those of the repositories as they are now; lists that dnf has fetched lie below `cache`.
+    pub(super) fn new(store: &Store, now: &Fingerprints, cache: &Path) -> Self {
+        let known = |(id, repomd): (&String, &Arc<[u8]>)| {
+            let base = now.bases.get(id)?.first()?.clone();
+            Some((id.clone(), (base, repomd.clone())))
+        };
+        Self { store: store.clone(), repositories: now.repomds.iter().filter_map(known).collect(), cache: cache.to_owned() }
+    }
+
+    /// Packages as they are written down; `own` are files of the task, by NEVRA.
+    pub(super) fn of(&self, installed: Vec<Installed>, own: &BTreeMap<String, Digest>) -> Result<Vec<RootPackage>, RootError> {
+        let mut packages = Vec::new();
+        for Installed { nevra, name, repository } in installed.into_iter().filter(|package| package.name != KEY) {
+            debug_assert!(!name.is_empty(), "dnf names what it has installed");
+            let found = match self.index(&repository)? {
+                Some((base, index)) => {
+                    index.find(&nevra).map(|(digest, href)| (digest, Some(format!("{}/{href}", base.trim_end_matches('/')))))
+                }
+                None => own.get(&nevra).map(|digest| (*digest, None)),
+            };
+            let (digest, url) = found.unzip();
+            packages.push(RootPackage { nevra, repository, digest, url: url.flatten(), later: false });
+        }
+        packages.sort();
+        Ok(packages)
+    }
+
+    fn index(&self, repository: &str) -> Result<Option<(&str, Arc<Index>)>, RootError> {
+        let Some((base, repomd)) = self.repositories.get(repository) else { return Ok(None) };
+        let unreadable = |problem: String| RootError::Repository(format!("repository {repository}, {base}: {problem}"));
+        let primary = Primary::of(repomd).map_err(unreadable)?;
+        let index = self.store.index(&primary.digest, || {
+            let packed = primary.read(repository, base, &self.cache)?;
+            Index::of(&packed).map_err(|error| unreadable(error.to_string()))
+        })?;
+        Ok(Some((base, index)))
+    }
+}
+
+/// Writes down what a new layer has, with those below it.
+pub(super) fn write(new: &Path, packages: &[RootPackage]) -> Result<(), RootError> {
+    Ok(fs::write(new.join(PACKAGES), serde_json::to_vec(packages).map_err(std::io::Error::other)?)?)
+}
+
+/// What was written down of a layer.
+pub(super) fn read(layer: &Layer) -> Result<Vec<RootPackage>, RootError> {
+    Ok(serde_json::from_slice(&fs::read(layer.path.with_file_name(PACKAGES))?).map_err(std::io::Error::other)?)
+}
+
+/// Adds what came later to what was there; what has gone meanwhile stays written down.
+pub(super) fn add(known: &mut Vec<RootPackage>, now: Vec<RootPackage>) {
+    for package in now {
+        if !known.iter().any(|other| other.nevra == package.nevra && (other.digest == package.digest || package.digest.is_none())) {
+            known.push(RootPackage { later: true, ..package });
+        }
+    }
+    known.sort();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(nevra: &str, bytes: Option<&[u8]>) -> RootPackage {
+        let digest = bytes.map(Digest::of);
+        RootPackage { nevra: nevra.to_owned(), repository: String::new(), digest, url: None, later: false }
+    }
+
+    #[test]
+    fn what_comes_later_is_told_from_what_was_there_and_what_goes_stays_known() {
+        let mut known = vec![package("bash-1-1.x86_64", Some(b"bash"))];
+        add(&mut known, vec![package("bash-1-1.x86_64", None), package("zlib-1-1.x86_64", Some(b"zlib"))]);
+        add(&mut known, vec![package("zlib-1-1.x86_64", Some(b"another"))]);
+        let told: Vec<(&str, bool)> = known.iter().map(|package| (package.nevra.as_str(), package.later)).collect();
+        assert_eq!(told, [("bash-1-1.x86_64", false), ("zlib-1-1.x86_64", true), ("zlib-1-1.x86_64", true)]);
+    }
+}
