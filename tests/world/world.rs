@@ -132,6 +132,12 @@ impl World {
         self.clock.fetch_add(ms, Ordering::Relaxed);
     }
 
+    /// The clock was ahead, and somebody sets it back; the line looks after what it gave by it.
+    pub fn set_back_ms(&self, ms: u64) {
+        self.clock.fetch_sub(ms, Ordering::Relaxed);
+        self.run(millrace_orchestrator::clock_set_back(&self.store, self.now())).unwrap();
+    }
+
     /// The same clock for whoever wants to read it.
     pub fn clock(&self) -> Clock {
         let clock = Arc::clone(&self.clock);
