@@ -110,9 +110,8 @@ fn explains(trouble: &Trouble, runner: Option<usize>, how: &str, attempt: &Value
         What::FillRunner(_) => its_own && matches!(how, "troubled" | "returned"),
         // An offer that was lost on the way; or what a task fetches from the line.
         What::KillLine | What::Muddle | What::FillLine => matches!(how, "returned" | "troubled"),
-        What::JumpLine(_) => how == "lost",
-        // Nobody asks a runner what time it is.
-        What::JumpRunner(..) => false,
+        // Nobody asks a runner what time it is, and the line gives everybody time to say that they are still at it.
+        What::JumpLine(_) | What::JumpRunner(..) => false,
     }
 }
 

@@ -152,6 +152,9 @@ impl Run {
     /// Makes one, and removes what earlier ones left that were killed. Their processes, mounts and networks went with them.
     fn new(above: &Path) -> Result<Self> {
         fs::create_dir_all(above)?;
+        // One that has just begun has no lock of its own yet.
+        let beginning = File::open(above)?;
+        beginning.lock()?;
         for entry in fs::read_dir(above)?.flatten() {
             let lock = File::open(entry.path().join("lock"));
             if entry.path().join("kept").exists() || lock.is_ok_and(|lock| lock.try_lock_shared().is_err()) {

@@ -70,13 +70,17 @@ impl Muddle {
         self.on.store(on, Ordering::SeqCst);
     }
 
+    fn is_on(&self) -> bool {
+        self.on.load(Ordering::SeqCst)
+    }
+
     /// What requests have met since this was asked last.
     pub fn met(&self) -> BTreeMap<&'static str, u64> {
         std::mem::take(&mut *self.met.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn fate(&self) -> Fate {
-        if !self.on.load(Ordering::SeqCst) {
+        if !self.is_on() {
             return Fate::Pass;
         }
         let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,9 +116,9 @@ fn pass(mut runner: TcpStream, line: SocketAddr, muddle: &Muddle) -> io::Result<
     match fate {
         Fate::Pass => {}
         Fate::Wait(time) => std::thread::sleep(time),
-        Fate::Twice => drop(ask(&request, line, &runner)?),
+        Fate::Twice => drop(ask(&request, line, &runner, muddle)?),
         Fate::Late(_) | Fate::Break | Fate::Lose => {
-            let answer = ask(&request, line, &runner)?;
+            let answer = ask(&request, line, &runner, muddle)?;
             match fate {
                 Fate::Late(time) => {
                     std::thread::sleep(time);
@@ -129,28 +133,31 @@ fn pass(mut runner: TcpStream, line: SocketAddr, muddle: &Muddle) -> io::Result<
     relay(&request, line, &mut runner)
 }
 
-/// Makes the request; the whole answer.
-fn ask(request: &[u8], line: SocketAddr, runner: &TcpStream) -> io::Result<Vec<u8>> {
+/// Makes the request; the whole answer. It is not waited for longer than things are muddled: a runner's question for work lasts half a minute,
+/// and what becomes of it would else be the trouble of a round that has none.
+fn ask(request: &[u8], line: SocketAddr, runner: &TcpStream, muddle: &Muddle) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
-    each_piece(request, line, runner, |piece| {
+    let take = |piece: &[u8]| {
         answer.extend_from_slice(piece);
         Ok(())
-    })?;
+    };
+    each_piece(request, line, runner, &|| muddle.is_on(), take)?;
     Ok(answer)
 }
 
 /// Makes the request, and hands on the answer as it comes.
 fn relay(request: &[u8], line: SocketAddr, runner: &mut TcpStream) -> io::Result<()> {
     let mut to = runner.try_clone()?;
-    each_piece(request, line, runner, |piece| to.write_all(piece))?;
+    each_piece(request, line, runner, &|| true, |piece| to.write_all(piece))?;
     runner.shutdown(Shutdown::Both)
 }
 
-/// Makes the request, and takes its answer piece by piece, unless the runner hangs up.
+/// Makes the request, and takes its answer piece by piece, unless the runner hangs up, or nobody waits for it any more.
 fn each_piece(
     request: &[u8],
     line: SocketAddr,
     runner: &TcpStream,
+    waits: &dyn Fn() -> bool,
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut desk = TcpStream::connect(line)?;
@@ -162,7 +169,7 @@ fn each_piece(
             Ok(0) => return Ok(()),
             Ok(count) => take(&piece[..count])?,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if has_hung_up(runner)? {
+                if has_hung_up(runner)? || !waits() {
                     return Err(ErrorKind::ConnectionAborted.into());
                 }
             }

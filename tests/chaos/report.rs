@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_round_is_a_line() {
-        let expected = "   7  tally released 14.2 s, broken quarantined 200.0 s               kill r2 2.1-3.4 s";
+        let expected = "   7  tally released 14.2 s, broken quarantined 200.0 s              kill r2 2.1-3.4 s";
         assert_eq!(line(&told()), expected);
     }
 
