@@ -5,6 +5,7 @@
 
 mod architectures;
 mod bad_packages;
+mod chaos;
 mod commands;
 mod crash;
 mod escapes;

@@ -48,6 +48,20 @@ fn a_command_that_ends_while_its_task_is_given_up_has_no_verdict() {
 }
 
 #[test]
+fn a_launcher_whose_runner_was_killed_before_it_began_starts_nothing_and_ends() {
+    let word = unique("sleep-");
+    let ended = Yard::new().when_heard(&format!("echo here; : {word}; sleep 600"), &mut |cancelled| {
+        let line = process_lines().into_iter().find(|(_, line)| line.contains("__sandbox") && line.contains(&word)).unwrap().1;
+        // What the runner has said to its launcher, said by somebody else, who is not the one that wants it done.
+        let words: Vec<&str> = line.split('\0').filter(|word| !word.is_empty()).collect();
+        let again = std::process::Command::new("timeout").arg("20").args(words).output().unwrap();
+        assert_eq!(again.status.code(), Some(125), "{again:?}");
+        cancelled.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(ended.unwrap(), Ended::Cancelled);
+}
+
+#[test]
 fn a_sandbox_that_somebody_ends_from_outside_is_no_fault_of_the_command() {
     let word = unique("sleep-");
     let ended = Yard::new().when_heard(&format!("echo here; : {word}; sleep 600"), &mut |_| {

@@ -7,7 +7,7 @@ use std::fmt;
 const RELEASES_A_SEED: u64 = 2;
 
 /// Where functions must have been killed: between what they did and what they said of it, and between that and being done.
-const KILLS: [(&str, &str); 14] = [
+const KILLS: [(&str, &str); 15] = [
     ("hear", "save"),
     ("fetch", "save"),
     ("fetch", "settle"),
@@ -22,10 +22,11 @@ const KILLS: [(&str, &str); 14] = [
     ("ask", "save"),
     ("answer", "save"),
     ("tick", "save"),
+    ("retry", "save"),
 ];
 
 /// What must have happened besides.
-const HAPPENED: [&str; 14] = [
+const HAPPENED: [&str; 18] = [
     "build released",
     "build failed",
     "build excluded",
@@ -40,6 +41,10 @@ const HAPPENED: [&str; 14] = [
     "release out, given up and told",
     "late answer refused",
     "delivery repeated",
+    "build done again",
+    "task done again",
+    "build released, after something was done again",
+    "clock set back",
 ];
 
 /// How often what happened.

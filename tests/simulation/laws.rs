@@ -8,7 +8,7 @@ use millrace_core::push::{PushRecord, PushState};
 use millrace_core::task::{Attempt, AttemptEnd, LEASES_MAX, Task, TaskState};
 use millrace_core::{BuildId, Digest, PushId};
 use millrace_releaser::Generation;
-use millrace_store::records::{all, parse};
+use millrace_store::records::parse;
 use millrace_store::{StateStore, Table, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,25 +24,38 @@ pub struct Laws {
     /// Those of them that were accepted, as far as the forge knows.
     pub accepted: BTreeSet<PushId>,
     generation: Option<(Digest, Generation)>,
+    pushes: BTreeMap<String, Version>,
+    /// Builds that somebody wants to go on, if they came to nothing.
+    may_go_on: BTreeSet<BuildId>,
 }
 
 impl Town {
-    /// What holds always.
+    /// What holds always. What has not changed since it was looked at is not read again: that is most of it, most of the time.
     pub fn check(&mut self) {
         let records = self.world.run(self.world.store.list(Table::Build, None, usize::MAX)).unwrap();
+        let mut changed = self.may_have_released;
         for record in records {
             let id: BuildId = record.key.id.parse().unwrap();
             if self.laws.builds.get(&id).is_none_or(|(version, _)| *version != record.version) {
                 let build: Build = parse(&record).unwrap();
                 self.laws.build(&build);
                 self.laws.builds.insert(id, (record.version, build));
+                changed = true;
             }
         }
-        let platform = "el-9".parse().unwrap();
-        let (generation, digest) = self.world.run(millrace_releaser::current(&platform, &self.world.store)).unwrap().unwrap();
-        self.laws.generation(digest, generation);
-        let pushes: Vec<PushRecord> = self.world.run(all(&self.world.store, Table::Push)).unwrap();
-        self.laws.pushes(&pushes);
+        if self.may_have_released || self.laws.generation.is_none() {
+            let platform = "el-9".parse().unwrap();
+            let read = self.world.run(millrace_releaser::current(&platform, &self.world.store)).unwrap().unwrap();
+            self.laws.newer(read);
+            self.may_have_released = self.somebody_releases();
+        }
+        let pushes = self.world.run(self.world.store.list(Table::Push, None, usize::MAX)).unwrap();
+        let versions = pushes.iter().map(|record| (record.key.id.clone(), record.version)).collect();
+        if changed || self.laws.pushes != versions {
+            self.laws.fit();
+            self.laws.pushes(&pushes.iter().map(|record| parse(record).unwrap()).collect::<Vec<_>>());
+            self.laws.pushes = versions;
+        }
     }
 
     /// What holds when nobody has anything left to do.
@@ -95,6 +108,9 @@ impl Town {
             assert!(good || given_up || late, "all tasks of {name} are done, and it is {}", build.word());
         }
         self.counts.happened(format!("build {}", build.word()));
+        if build.word() == "released" && build.tasks.iter().any(|task| !task.retried.is_empty()) {
+            self.counts.happened("build released, after something was done again");
+        }
         if self.untold.contains(&build.id) {
             assert_eq!(build.word(), "released", "the packages of {name} are out");
             self.counts.happened("release out, given up and told");
@@ -127,17 +143,26 @@ impl Laws {
         }
     }
 
+    /// Somebody is about to want this build done again.
+    pub fn may_go_on(&mut self, build: BuildId) {
+        self.may_go_on.insert(build);
+    }
+
     /// A build as it is now, after what it was.
     fn build(&mut self, build: &Build) {
         if let Some((_, before)) = self.builds.get(&build.id) {
-            assert!(!before.is_ended() || before == build, "build {} had ended, and has changed", build.id);
+            let came_to_nothing = matches!(before.stage, Stage::Ended { end: End::Failed { .. } | End::Cancelled { .. } });
+            let may_go_on = came_to_nothing && self.may_go_on.contains(&build.id);
+            assert!(!before.is_ended() || before == build || may_go_on, "build {} had ended, and has changed", build.id);
+            before.tasks.iter().zip(&build.tasks).for_each(|(before, task)| kept(before, task, &build.id));
         }
         assert_eq!(build.id, BuildId::of_push(&build.push.announced.id, &build.platform.name), "one build a push and platform");
         for task in &build.tasks {
             let (name, numbers) = (format!("{} of {}", task.id, build.id), task.attempts.iter().map(|attempt| attempt.number.0));
             let numbers: Vec<u32> = numbers.chain(task.lease().map(|lease| lease.number.0)).collect();
             let grow = numbers.windows(2).all(|pair| pair[0] < pair[1]);
-            assert!(grow && task.attempts.len() <= LEASES_MAX, "{name} had the leases {numbers:?}");
+            let counted = task.attempts.len() - before_the_last_retry(task);
+            assert!(grow && counted <= LEASES_MAX, "{name} had the leases {numbers:?}");
             let highest = numbers.last().copied().unwrap_or_default();
             let before = self.leases.insert((build.id.clone(), task.id.to_string()), highest).unwrap_or_default();
             assert!(highest >= before, "{name} had lease {before}, and has {highest} now");
@@ -147,7 +172,8 @@ impl Laws {
 
     /// Everything that is in the repositories was ordered for them, by a build that is not undecided; and what was ordered once
     /// was done once.
-    fn generation(&mut self, digest: Digest, generation: Generation) {
+    fn fit(&self) {
+        let Some((_, generation)) = &self.generation else { return };
         let stands = |order: &OrderId| {
             let ordered = self.orders.values().find(|ordered| ordered.id == *order);
             ordered.unwrap_or_else(|| panic!("order {order} was carried out, and nobody gave it"))
@@ -182,6 +208,10 @@ impl Laws {
         }
         // The platform's first generation is made with it, and has nothing in it.
         assert_eq!(generation.number, 1 + generation.orders.len() as u64, "something was released twice, or not one by one");
+    }
+
+    /// What everybody reads, as it is now: another than before has a greater number.
+    fn newer(&mut self, (generation, digest): (Generation, Digest)) {
         if let Some((before, earlier)) = &self.generation {
             assert!(generation.number > earlier.number || digest == *before, "generation {} has changed", earlier.number);
         }
@@ -211,10 +241,23 @@ impl Laws {
     }
 }
 
-/// A task has one verdict at most, and it is that of its last lease.
+/// Attempts that do not count against a task, since somebody wanted it done again after them.
+fn before_the_last_retry(task: &Task) -> usize {
+    task.retried.last().map_or(0, |retried| retried.attempts)
+}
+
+/// What passed stays passed, with what it handed over, whoever wants the rest done again; and nothing that was tried is forgotten.
+fn kept(before: &Task, task: &Task, build: &BuildId) {
+    assert!(!before.is_good() || before.state == task.state, "{} of {build} was done, and is {} now", task.id, task.word());
+    assert!(task.attempts.starts_with(&before.attempts), "attempts at {} of {build} are forgotten", task.id);
+    assert!(task.retried.starts_with(&before.retried), "of {} of {build} it is forgotten who wanted it done again", task.id);
+}
+
+/// A task has one verdict at most since somebody wanted it done again, and it is that of its last lease.
 fn verdict(task: &Task, name: &str) {
+    let counted = task.attempts.iter().skip(before_the_last_retry(task));
     let answered: Vec<u32> =
-        task.attempts.iter().filter(|attempt| attempt.end == AttemptEnd::Answered).map(|attempt| attempt.number.0).collect();
+        counted.filter(|attempt| attempt.end == AttemptEnd::Answered).map(|attempt| attempt.number.0).collect();
     assert!(answered.len() <= 1, "{name} has verdicts of the leases {answered:?}");
     let said = match &task.state {
         TaskState::Passed { summary: words, .. } => words,

@@ -15,8 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use town::Town;
 
-/// Seeds tried in one run: three quarters of a minute on two cores. More with `MILLRACE_SEEDS`.
-const SEEDS: u64 = 200;
+/// Seeds tried in one run: a minute or two on two cores. More with `MILLRACE_SEEDS`.
+const SEEDS: u64 = 1_000;
 
 /// Lines of a broken seed's history that are printed.
 const HISTORY_LINES: usize = 40;

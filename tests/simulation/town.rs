@@ -8,7 +8,7 @@ use millrace_cli::pump;
 use millrace_core::build::{Build, Event};
 use millrace_core::order::Effect;
 use millrace_core::protocol::Offer;
-use millrace_core::task::LEASE_MS;
+use millrace_core::task::{LEASE_MS, TaskId};
 use millrace_core::{Arch, BuildId, PushId};
 use millrace_store::memory::{Fare, MemoryStore};
 use millrace_store::state::DELIVERIES_MAX;
@@ -33,6 +33,9 @@ const UNDER_WAY_MAX: usize = 6;
 /// Pushes of a seed, at most.
 const PUSHES_MAX: usize = 8;
 
+/// How far the line's clock may be ahead, in milliseconds, before it is set back: beyond a lease and the longest pause.
+const AHEAD_MS: std::ops::Range<u64> = 70_000..1_200_000;
+
 /// Packages, and what their specs say besides.
 const PACKAGES: [(&str, &str); 4] = [("zlib", ""), ("pigz", ""), ("lcov", "BuildArch: noarch"), ("grub2", "ExclusiveArch: x86_64")];
 
@@ -52,6 +55,7 @@ enum What {
     GiveUpAside,
     Tick,
     Cancel(BuildId),
+    Retry(BuildId, Option<TaskId>),
     Ask(usize),
     Renew(usize),
     Answer(usize),
@@ -87,6 +91,10 @@ pub struct Town {
     unlucky: BTreeMap<LetterId, &'static str>,
     /// Builds whose releaser dies each time before it can tell that their packages are out.
     pub untold: BTreeSet<BuildId>,
+    /// How far the clock is ahead, in milliseconds.
+    ahead_ms: u64,
+    /// Whether somebody who may release has done something since the repositories were read last.
+    pub may_have_released: bool,
     troubled: bool,
 }
 
@@ -113,6 +121,8 @@ impl Town {
             late_answers: Vec::new(),
             unlucky: BTreeMap::new(),
             untold: BTreeSet::new(),
+            ahead_ms: 0,
+            may_have_released: false,
             troubled: true,
         }
     }
@@ -139,8 +149,13 @@ impl Town {
             40..42 if free => self.answer_late(),
             42..45 if free => self.begin(What::Tick),
             45 if free => self.give_up_aside(),
-            46 if free && self.chance.u8(0..4) == 0 => self.cancel(),
+            46 if free => match self.chance.u8(0..4) {
+                0 => self.cancel(),
+                1 | 2 => self.retry(),
+                _ => {}
+            },
             47 => self.lose_a_runner(),
+            48 if self.chance.u8(0..8) == 0 => self.set_the_clock(),
             48 => self.world.pass_ms(self.chance.clone().u64(0..OUT_MS)),
             49..53 => self.kill(),
             _ => self.go_on(),
@@ -280,6 +295,36 @@ impl Town {
         }
     }
 
+    /// Somebody wants a task done again, or all of a build that came to nothing: mostly of builds of which some did.
+    fn retry(&mut self) {
+        let mut builds = self.world.builds();
+        let came_to_nothing = |build: &Build| matches!(build.word(), "failed" | "cancelled");
+        if builds.iter().any(came_to_nothing) && self.chance.u8(0..4) != 0 {
+            builds.retain(came_to_nothing);
+        }
+        if builds.is_empty() {
+            return;
+        }
+        let build = &builds[self.chance.usize(0..builds.len())];
+        let task = self.chance.bool().then(|| build.tasks[self.chance.usize(0..build.tasks.len())].id.clone());
+        self.laws.may_go_on(build.id.clone());
+        self.begin(What::Retry(build.id.clone(), task));
+    }
+
+    /// The line's clock is ahead from now on, or is set back.
+    fn set_the_clock(&mut self) {
+        if self.ahead_ms == 0 {
+            self.ahead_ms = self.chance.u64(AHEAD_MS);
+            self.history.push(format!("the clock is ahead by {} s", self.ahead_ms / 1000));
+            self.world.pass_ms(self.ahead_ms);
+        } else {
+            self.history.push("the clock is set back".to_owned());
+            self.world.set_back_ms(std::mem::take(&mut self.ahead_ms));
+            self.counts.happened("clock set back");
+            self.check();
+        }
+    }
+
     fn a_runner_speaks(&mut self) {
         let number = self.chance.usize(0..self.hands.len());
         let hand = &self.hands[number];
@@ -324,11 +369,17 @@ impl Town {
             self.laws.see(&letter.effect);
         }
         self.history.push(self.tell(&what));
+        self.may_have_released |= releases(&what);
         let mut flight = flight;
         match self.world.drive(&mut flight) {
             Progress::At(at) => self.under_way.push(Under { what, flight, at }),
             Progress::Done(came) => self.ended(what, came),
         }
+    }
+
+    /// Whether anybody under way may release.
+    pub fn somebody_releases(&self) -> bool {
+        self.under_way.iter().any(|under| releases(&under.what))
     }
 
     fn flight(&self, what: &What) -> Flight<Came> {
@@ -353,6 +404,15 @@ impl Town {
             What::Cancel(build) => self.on_the_line(|line| async move {
                 match advance(&line.store, &build, Event::Cancel { by: "dana".to_owned() }, (line.clock)()).await {
                     Ok(_) | Err(AdvanceError::Refused(_)) => Ok(()),
+                    Err(error) => Err(error.to_string()),
+                }
+            }),
+            What::Retry(build, task) => self.on_the_line(|line| async move {
+                let event = Event::Retry { task, by: "dana".to_owned() };
+                match advance(&line.store, &build, event, (line.clock)()).await {
+                    Ok(_) => Ok(()),
+                    // Another word for it than trouble: it was heard, and nothing was to be done.
+                    Err(AdvanceError::Refused(refused)) => Err(format!("refused: {refused}")),
                     Err(error) => Err(error.to_string()),
                 }
             }),
@@ -455,7 +515,8 @@ impl Town {
         match what {
             What::Hear(delivery) => self.unanswered.push(delivery),
             What::Ask(number) | What::Renew(number) | What::Answer(number) => self.hands[number].busy = false,
-            What::Carry(_) | What::GiveUp(_) | What::GiveUpAside | What::Tick | What::Cancel(_) | What::AnswerLate(..) => {}
+            What::Carry(_) | What::GiveUp(_) | What::GiveUpAside | What::Tick | What::AnswerLate(..) => {}
+            What::Cancel(_) | What::Retry(..) => {}
         }
         self.check();
     }
@@ -474,6 +535,9 @@ impl Town {
                 self.begin(What::GiveUp(letter));
             }
             (What::GiveUp(letter), Came::Done(Ok(()))) => self.given_up(&letter),
+            (What::Retry(_, task), Came::Done(Ok(()))) => {
+                self.counts.happened(if task.is_some() { "task done again" } else { "build done again" });
+            }
             (What::Ask(number), Came::Offered(status, offer)) => self.offered(number, status, offer.map(|offer| *offer)),
             (What::Renew(number) | What::Answer(number), Came::Status(status)) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 self.hands[number].busy = false;
@@ -537,11 +601,23 @@ impl Town {
             What::GiveUpAside => "give up what was set aside".to_owned(),
             What::Tick => "tick".to_owned(),
             What::Cancel(build) => format!("cancel {build}"),
+            What::Retry(build, None) => format!("retry {build}"),
+            What::Retry(build, Some(task)) => format!("retry {task} of {build}"),
             What::Ask(number) => format!("{} asks", name(*number)),
             What::Renew(number) => format!("{} renews", name(*number)),
             What::Answer(number) => format!("{} answers", name(*number)),
             What::AnswerLate(number, _) => format!("{} has answered once more", name(*number)),
         }
+    }
+}
+
+/// Whether it may change what is in the repositories.
+fn releases(what: &What) -> bool {
+    match what {
+        What::Carry(letter) | What::GiveUp(letter) => matches!(letter.effect, Effect::Release(_)),
+        What::GiveUpAside => true,
+        What::Hear(_) | What::Tick | What::Cancel(_) | What::Retry(..) => false,
+        What::Ask(_) | What::Renew(_) | What::Answer(_) | What::AnswerLate(..) => false,
     }
 }
 
@@ -561,6 +637,7 @@ fn kind(what: &What) -> &'static str {
         What::GiveUp(_) | What::GiveUpAside => "give up",
         What::Tick => "tick",
         What::Cancel(_) => "cancel",
+        What::Retry(..) => "retry",
         What::Ask(_) => "ask",
         What::Renew(_) => "renew",
         What::Answer(_) => "answer",

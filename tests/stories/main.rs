@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
 
 mod builds;
+mod clock;
 mod platforms;
 mod pump;
 mod retry;

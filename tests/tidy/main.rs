@@ -165,7 +165,7 @@ fn the_house_has_the_rooms_of_its_plan_and_no_others() {
         ("runners", "arch cli host plugins sdk"),
         ("runners/plugins", "check rpm source"),
         ("infra", "cloud platforms xtask"),
-        ("tests", "benches cloud fixtures line simulation stories tidy world"),
+        ("tests", "benches chaos cloud fixtures line simulation stories tidy world"),
     ]);
     for (house, rooms) in plan {
         let below = |path: &PathBuf| {

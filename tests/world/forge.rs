@@ -36,7 +36,7 @@ pub struct Forge {
 impl Forge {
     /// A forge without repositories.
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), deliveries: 0 }
+        Self { folder: crate::world::folder(), deliveries: 0 }
     }
 
     /// What the line shares with it.

@@ -6,8 +6,8 @@ use millrace_core::Digest;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -270,22 +270,7 @@ impl Up {
 
     /// Commits these files and pushes them to the forge, which tells nobody; the commit. Scripts may be run.
     pub fn commit(&mut self, name: &str, files: &[(&str, &str)]) -> String {
-        let (bare, tree) = (self.bare(name), self.folder.join("forge").join(name));
-        if !tree.exists() {
-            run(Command::new("git").args(["clone", "-q"]).arg(&bare).arg(&tree));
-            run(git(&tree).args(["checkout", "-q", "-B", "main"]));
-        }
-        for (path, text) in files {
-            fs::create_dir_all(tree.join(path).parent().unwrap()).unwrap();
-            fs::write(tree.join(path), text).unwrap();
-            if text.starts_with("#!") {
-                fs::set_permissions(tree.join(path), fs::Permissions::from_mode(0o755)).unwrap();
-            }
-        }
-        run(git(&tree).args(["add", "-A"]));
-        run(git(&tree).args(["commit", "-q", "--allow-empty", "-m", "Update"]));
-        run(git(&tree).args(["push", "-q", "origin", "main"]));
-        run(git(&tree).args(["rev-parse", "HEAD"])).trim().to_owned()
+        commit(&self.folder.join("forge"), name, files)
     }
 
     fn bare(&self, name: &str) -> PathBuf {
@@ -295,36 +280,16 @@ impl Up {
     /// Sends the webhook of a push as Gitea does.
     pub fn hook(&mut self, commit: &str, bare: &Path) -> (u16, String) {
         self.deliveries += 1;
-        let name = bare.file_stem().unwrap().to_str().unwrap();
-        let body = json!({
-            "ref": "refs/heads/main", "before": "0".repeat(40), "after": commit, "pusher": { "login": "dana" },
-            "repository": { "name": name, "full_name": format!("rpms/{name}"), "clone_url": bare },
-        });
-        let body = body.to_string();
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()).unwrap();
-        mac.update(body.as_bytes());
-        let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         let delivery = Digest::of(format!("{} {commit}", self.deliveries).as_bytes()).hex();
-        let headers = format!(
-            "X-Gitea-Event: push\r\nX-Gitea-Delivery: {delivery}\r\nX-Gitea-Signature: {signature}\r\nContent-Type: application/json\r\n"
-        );
+        let (headers, body) = webhook(&self.secret, &delivery, commit, bare);
         self.http("POST", "/hooks/gitea", &headers, &body)
     }
 
     /// One HTTP request; status and body.
     pub fn http(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let length = body.len();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n",
-            self.port
-        );
-        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        (head.split(' ').nth(1).unwrap_or("0").parse().unwrap_or(0), body.to_owned())
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let (status, answer) = http(address, method, path, headers, body).unwrap();
+        (status, String::from_utf8_lossy(&answer).into_owned())
     }
 
     /// Waits for the end of a commit's builds; what `millrace watch` printed, and whether it was released.
@@ -364,6 +329,60 @@ impl Drop for Up {
 fn port_of(line: &str) -> Option<u16> {
     let said: Value = serde_json::from_str(line).ok()?;
     said["url"].as_str()?.rsplit(':').next()?.parse().ok()
+}
+
+/// Commits these files on a package's branch `main`, and pushes that to its repository `NAME.git` in the forge's folder; the commit.
+/// Scripts may be run.
+pub fn commit(forge: &Path, name: &str, files: &[(&str, &str)]) -> String {
+    let (bare, tree) = (forge.join(format!("{name}.git")), forge.join(name));
+    if !tree.exists() {
+        run(Command::new("git").args(["clone", "-q"]).arg(&bare).arg(&tree));
+        run(git(&tree).args(["checkout", "-q", "-B", "main"]));
+    }
+    for (path, text) in files {
+        fs::create_dir_all(tree.join(path).parent().unwrap()).unwrap();
+        fs::write(tree.join(path), text).unwrap();
+        if text.starts_with("#!") {
+            fs::set_permissions(tree.join(path), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+    run(git(&tree).args(["add", "-A"]));
+    run(git(&tree).args(["commit", "-q", "--allow-empty", "-m", "Update"]));
+    run(git(&tree).args(["push", "-q", "origin", "main"]));
+    run(git(&tree).args(["rev-parse", "HEAD"])).trim().to_owned()
+}
+
+/// What Gitea posts of a push: headers and body. The same delivery may come again.
+pub fn webhook(secret: &str, delivery: &str, commit: &str, bare: &Path) -> (String, String) {
+    let name = bare.file_stem().unwrap().to_str().unwrap();
+    let body = json!({
+        "ref": "refs/heads/main", "before": "0".repeat(40), "after": commit, "pusher": { "login": "dana" },
+        "repository": { "name": name, "full_name": format!("rpms/{name}"), "clone_url": bare },
+    });
+    let body = body.to_string();
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body.as_bytes());
+    let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let headers = format!(
+        "X-Gitea-Event: push\r\nX-Gitea-Delivery: {delivery}\r\nX-Gitea-Signature: {signature}\r\nContent-Type: application/json\r\n"
+    );
+    (headers, body)
+}
+
+/// One HTTP request; status and body, or that nobody is there.
+pub fn http(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
+    let mut stream = TcpStream::connect(address)?;
+    let length = body.len();
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n");
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()))?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split(' ').nth(1).unwrap_or("0").parse().unwrap_or(0);
+    answer.drain(..(end + 4).min(answer.len()));
+    Ok((status, answer))
 }
 
 fn git(tree: &Path) -> Command {

@@ -69,7 +69,7 @@ pub struct World {
 impl World {
     /// A world with the platform `el-9` on these architectures, as TOML has them, and a runner for each: `x86_64-1`.
     pub fn new(architectures: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let keys = keys(&folder.path().join("keys"));
         std::fs::create_dir(folder.path().join("incoming")).unwrap();
         let mut world = Self {
@@ -130,6 +130,12 @@ impl World {
     /// Time passes.
     pub fn pass_ms(&self, ms: u64) {
         self.clock.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// The clock was ahead, and somebody sets it back; the line looks after what it gave by it.
+    pub fn set_back_ms(&self, ms: u64) {
+        self.clock.fetch_sub(ms, Ordering::Relaxed);
+        self.run(millrace_orchestrator::clock_set_back(&self.store, self.now())).unwrap();
     }
 
     /// The same clock for whoever wants to read it.
@@ -410,6 +416,14 @@ pub fn words(effect: &Effect) -> String {
         Effect::Ended { build } => format!("ended {build}"),
         Effect::Unreadable(problem) => format!("unreadable: {problem}"),
     }
+}
+
+/// A folder for what a small world keeps in files: in memory, where there is such a place, since nothing of it must outlive anybody and a
+/// disk takes its time to make sure that it would.
+pub(crate) fn folder() -> TempDir {
+    let in_memory = Path::new("/dev/shm");
+    let there = in_memory.is_dir().then(|| tempfile::tempdir_in(in_memory).ok()).flatten();
+    there.unwrap_or_else(|| tempfile::tempdir().unwrap())
 }
 
 /// The signing key, made once a process, in a folder of this world's own.

@@ -1,7 +1,10 @@
 //! The life of a build: one state, one closed list of events, one function that says what follows.
 
+mod clock;
 mod needs;
 mod retry;
+
+pub use clock::AHEAD_MS;
 
 use crate::order::{Effect, OrderId, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
 use crate::platform::{Limits, On, Platform, Step};
@@ -9,8 +12,8 @@ use crate::push::Push;
 use crate::queue::Rank;
 use crate::rpm::Rpm;
 use crate::task::{
-    ARTIFACTS_MAX, ATTEMPTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS, LEASES_MAX, Lease, Outcome, PAUSES_MS,
-    Task, TaskId, TaskState, cut,
+    ARTIFACTS_MAX, ATTEMPTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS, LEASES_MAX, Lease, Outcome, Task, TaskId,
+    TaskState, cut,
 };
 use crate::{BuildId, Digest, LeaseNumber, PluginName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -287,7 +290,7 @@ impl Build {
         match event {
             Event::Take { task, runner } => self.take(task, runner, now).map(|()| Vec::new()),
             Event::Renew { heard } => {
-                self.renew(&heard);
+                self.renew(&heard, now);
                 Ok(Vec::new())
             }
             Event::Silent { task, lease, since } => self.silent(&task, lease, since).map(|()| Vec::new()),
@@ -299,6 +302,7 @@ impl Build {
                 Ok(Vec::new())
             }
             Event::Tick => {
+                self.begin_again_what_ends_too_late(now);
                 // Leases that were not renewed in time are over, and so are pauses.
                 self.end_leases(AttemptEnd::Lost, now, |lease| lease.until <= now);
                 self.end_pauses(now);
@@ -400,14 +404,6 @@ impl Build {
         let lease = Lease { number, runner, since: now, until: now.plus_ms(LEASE_MS), silent_since: None };
         self.task_mut(&id)?.state = TaskState::Leased { lease };
         Ok(())
-    }
-
-    fn renew(&mut self, heard: &[Heard]) {
-        for Heard { task, lease, at } in heard {
-            if let Ok(lease) = self.task_mut(task).and_then(|task| task.lease_mut(*lease)) {
-                lease.until = lease.until.max(at.plus_ms(LEASE_MS));
-            }
-        }
     }
 
     fn silent(&mut self, id: &TaskId, number: LeaseNumber, since: Option<Timestamp>) -> Result<(), Refused> {
@@ -676,15 +672,18 @@ impl Task {
         }
     }
 
+    /// Leases that came to nothing, as far as they count against it.
+    fn in_vain(&self) -> usize {
+        let counts = self.attempts.iter().skip(self.attempts_before());
+        counts.filter(|attempt| !matches!(attempt.end, AttemptEnd::HandedBack { .. })).count()
+    }
+
     /// What a task does after a lease without a verdict: it waits for the next one, after a pause where the trouble may pass, or it
     /// has had as many as it may.
     fn wait_or_quarantine(&mut self, troubled: Option<Timestamp>) {
-        let counts = self.attempts.iter().skip(self.attempts_before());
-        let in_vain = counts.filter(|attempt| !matches!(attempt.end, AttemptEnd::HandedBack { .. })).count();
-        if in_vain < LEASES_MAX && self.attempts.len() < ATTEMPTS_MAX {
-            let pause_ms = in_vain.checked_sub(1).and_then(|number| PAUSES_MS.get(number));
-            self.state = match (troubled, pause_ms) {
-                (Some(now), Some(pause_ms)) => TaskState::Paused { until: now.plus_ms(*pause_ms) },
+        if self.in_vain() < LEASES_MAX && self.attempts.len() < ATTEMPTS_MAX {
+            self.state = match (troubled, self.pause_ms()) {
+                (Some(now), Some(pause_ms)) => TaskState::Paused { until: now.plus_ms(pause_ms) },
                 (Some(_), None) | (None, _) => TaskState::Waiting,
             };
             return;

@@ -21,4 +21,4 @@ pub use runners::{
     Leaving, Runner, RunnerError, Token, add_runner, add_shared_runner, drain_runner, let_in, remove_runner, reserve_runner,
     resume_runner,
 };
-pub use tick::tick;
+pub use tick::{clock_set_back, tick};

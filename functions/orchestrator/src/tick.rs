@@ -1,7 +1,7 @@
 //! What time alone decides: leases whose holders were not heard of are over.
 
 use crate::trouble::pass_over;
-use millrace_core::build::Event;
+use millrace_core::build::{AHEAD_MS, Event};
 use millrace_core::{BuildId, Timestamp};
 use millrace_store::builds::{LEASED, leased_until, load_build};
 use millrace_store::leases::heard;
@@ -31,6 +31,29 @@ pub async fn tick(state: &impl StateStore, now: Timestamp) -> Result<usize, Adva
         // Those in trouble come first in the next tick too, so what is behind them is looked at now.
         match page.last() {
             Some(last) if troubled && page.len() == BUILDS_MAX => after = Some(last.sort.clone()),
+            _ => return Ok(passed),
+        }
+    }
+}
+
+/// Lets no lease and no pause end as late as a clock would have it that was ahead until now: to be called where the line's clock may have been
+/// set back since it was read last. Answers how many builds there were. One that cannot be read or saved is passed over.
+pub async fn clock_set_back(state: &impl StateStore, now: Timestamp) -> Result<usize, AdvanceError> {
+    let (mut passed, mut after) = (0, None);
+    loop {
+        let page = state.marked(LEASED, after.as_deref(), BUILDS_MAX).await?;
+        for marked in &page {
+            let ends_too_late = leased_until(&marked.sort).is_some_and(|until| until > now.plus_ms(AHEAD_MS));
+            if let (true, Ok(id)) = (ends_too_late, marked.key.id.parse()) {
+                match pass(state, &id, now).await {
+                    Ok(()) => passed += 1,
+                    Err(error) => drop(pass_over(&id, error)?),
+                }
+            }
+        }
+        match page.last() {
+            // What was changed has moved to the front, where it was looked at.
+            Some(last) if page.len() == BUILDS_MAX => after = Some(last.sort.clone()),
             _ => return Ok(passed),
         }
     }

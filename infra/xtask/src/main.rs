@@ -4,6 +4,7 @@
 mod apt;
 mod bench;
 mod build;
+mod chaos;
 mod cloud;
 mod command;
 mod demo;
@@ -39,6 +40,7 @@ Verbs:
   deploy    brings the line up on AWS, or brings it up to date: shows the change, asks, and says where everything is
   destroy   takes the line on AWS down; what people's packages are made of stays, unless --drop-data is said
   bench     measures the line beside what a person would use instead: `bench core plugin line`, `--json` for programs
+  chaos     plays the line with everything that goes wrong, with real processes: `cargo xtask chaos --help`
   setup     installs what the line needs, and nothing that is there
   build     builds the workspace and the plugins
   plugins   builds the plugins alone; prints where their components lie
@@ -95,6 +97,7 @@ struct Options {
     architectures: Vec<String>,
     json: bool,
     names: Vec<String>,
+    chaos: Vec<String>,
     rest: Vec<String>,
 }
 
@@ -118,6 +121,8 @@ impl Options {
                 "--platform" => options.platform = Some(value()?),
                 "--suite" => options.suite = Some(value()?),
                 "--arch" => options.architectures.push(value()?),
+                "--rounds" | "--round" | "--seed" | "--at-once" => options.chaos.extend([word.clone(), value()?]),
+                "--short" => options.chaos.push(word.clone()),
                 "--" => options.rest = words.by_ref().cloned().collect(),
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
                 other => bail!("`{other}` is no option"),
@@ -144,7 +149,7 @@ fn main() -> ExitCode {
     if matches!(verb, "-h" | "--help" | "help")
         || words.iter().take_while(|word| *word != "--").any(|word| word == "-h" || word == "--help")
     {
-        print!("{HELP}");
+        print!("{}", if verb == "chaos" { chaos::HELP } else { HELP });
         return ExitCode::SUCCESS;
     }
     if verb == forge::HOOK_VERB {
@@ -154,6 +159,10 @@ fn main() -> ExitCode {
         return ended(root::become_it(&words[1..]).map(|()| ExitCode::SUCCESS));
     }
     let options = match Options::parse(&words[1..]) {
+        Ok(options) if !options.chaos.is_empty() && verb != "chaos" => {
+            eprintln!("xtask: `{}` is for chaos; `cargo xtask --help` lists what there is", options.chaos[0]);
+            return ExitCode::from(2);
+        }
         Ok(options) if options.names.is_empty() || verb == "bench" => options,
         Ok(options) => {
             eprintln!("xtask: `{verb}` takes no `{}`; `cargo xtask --help` lists what there is", options.names.join(" "));
@@ -196,6 +205,7 @@ fn run(verb: &str, options: &Options) -> Result<ExitCode> {
         "deploy" => deploy::deploy(&folders, &stack())?,
         "destroy" => deploy::destroy(&folders, &stack())?,
         "bench" => bench::bench(&folders, options.yes, options.json, &options.names)?,
+        "chaos" => chaos::chaos(&folders, options.yes, &options.chaos)?,
         "setup" if options.list => setup::list(),
         "setup" => setup::set_up(&folders, setup::For::Line, options.yes)?,
         "build" => build::workspace(&folders, false).and_then(|()| build::guests(&folders))?,

@@ -88,6 +88,13 @@ const BENCH_NEEDS: [Need; 4] = [
     },
 ];
 
+/// What chaos needs, in tests and by itself.
+const CHAOS_NEEDS: [Need; 3] = [
+    program("ip", "iproute2", "iproute", "gives the runners of chaos networks of their own"),
+    program("faketime", "faketime", "libfaketime", "lets clocks jump in chaos"),
+    program("gpgv", "gpgv", "gnupg2", "checks the signatures of repositories"),
+];
+
 /// For what a machine is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum For {
@@ -95,17 +102,20 @@ pub enum For {
     Line,
     /// Programs of other architectures.
     Emulation,
-    /// The tests of the cloud, too.
+    /// All tests, those of the cloud among them.
     Cloud,
     /// The bench of the sandbox, too.
     Bench,
+    /// Chaos, too.
+    Chaos,
 }
 
 fn needs(wanted: For) -> impl Iterator<Item = &'static Need> {
     let (line, cloud) = (!matches!(wanted, For::Emulation), wanted == For::Cloud);
     let (emulation, bench) = (wanted == For::Emulation, wanted == For::Bench);
+    let chaos = matches!(wanted, For::Chaos | For::Cloud);
     let some = |needs: &'static [Need], wanted: bool| needs.iter().filter(move |_| wanted);
-    let line = some(&NEEDS, line).chain(some(&CLOUD_NEEDS, cloud));
+    let line = some(&NEEDS, line).chain(some(&CLOUD_NEEDS, cloud)).chain(some(&CHAOS_NEEDS, chaos));
     line.chain(some(&EMULATION_NEEDS, emulation)).chain(some(&BENCH_NEEDS, bench))
 }
 

@@ -26,7 +26,7 @@ const WORK: &str = "MILLRACE_TEST_WORK";
 /// The tests of the cloud are among them where they are asked for.
 pub fn test(folders: &Folders, yes: bool, cloud: bool, rest: &[String]) -> Result<()> {
     let begin = Instant::now();
-    setup::set_up(folders, if cloud { setup::For::Cloud } else { setup::For::Line }, yes)?;
+    setup::set_up(folders, if cloud { setup::For::Cloud } else { setup::For::Chaos }, yes)?;
     let not_emulated = emulation::set_up(folders, yes)?;
     let skipped = checks(folders)?;
     if cloud {

@@ -20,7 +20,7 @@ const OUT_MAX: usize = 1_000;
 
 /// How long a letter stays out before somebody else may have it, in milliseconds: longer than signing and releasing the
 /// largest build takes. After a crash nobody waits for this; see [`run`].
-const OUT_MS: u64 = 600_000;
+pub const OUT_MS: u64 = 600_000;
 
 /// How long after a letter was taken it is still acted on again: the longest act, fetching, ends before the letter may be
 /// somebody else's.
@@ -32,8 +32,8 @@ const PAUSES_MS: [u64; 5] = [500, 1_000, 4_000, 10_000, 30_000];
 /// How long to wait before looking without having been rung for: what another process writes rings no bell here.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long to leave letters alone that were set aside and could not be given up, in milliseconds.
-const ASIDE_PAUSE_MS: u64 = 60_000;
+/// How long to leave letters alone that were set aside and could not be given up.
+const ASIDE_PAUSE: Duration = Duration::from_secs(60);
 
 /// Everything that acts on effects.
 pub struct Functions<S, K, L> {
@@ -62,11 +62,11 @@ where
     L: Seal + 'static,
 {
     let (out, acting) = (Arc::new(Semaphore::new(OUT_MAX)), Arc::new(Semaphore::new(AT_ONCE_MAX)));
-    let (mut taking, mut aside_from) = (Taking::started(functions.now()), Timestamp(0));
+    let (mut taking, mut aside_from) = (Taking::started(functions.now()), Instant::now());
     loop {
         let letters = taking.take(&functions).await;
-        if functions.now() >= aside_from && !give_up_aside(&functions).await {
-            aside_from = functions.now().plus_ms(ASIDE_PAUSE_MS);
+        if Instant::now() >= aside_from && !give_up_aside(&functions).await {
+            aside_from = Instant::now() + ASIDE_PAUSE;
         }
         if letters.is_empty() {
             let _ = tokio::time::timeout(LOOK, functions.posted.notified()).await;

@@ -7,6 +7,7 @@ use crate::pump::{self, Functions};
 pub use crate::seal::LocalSeal;
 use crate::state::{Folder, now, random};
 use crate::store::Store;
+use crate::ticks;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -31,9 +32,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
-
-/// How often time alone gets to decide: a lease that is over is noticed within a second.
-const TICK: Duration = Duration::from_secs(1);
 
 /// Tries at the right to run, and the pause between two: longer than a command has it that only looks.
 const LOCK_TRIES: u32 = 3;
@@ -64,8 +62,10 @@ pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut runner = if options.no_runner { None } else { Some(start_runner(folder, &store, address, options, &stop).await?) };
     tell(folder, output, &format!("http://{address}"), options)?;
+    // The pump takes at once what an earlier process had out; by a clock that was ahead, that would be hidden from it.
+    store.hide_no_longer_than(now().plus_ms(pump::OUT_MS - 1)).await?;
     tokio::spawn(pump::run(Arc::new(functions)));
-    tokio::spawn(ticks(store));
+    tokio::spawn(ticks::run(store));
     let stopped = Arc::clone(&stop);
     let mut serving = tokio::spawn(async move { axum::serve(socket, routes).await });
     tokio::select! {
@@ -240,17 +240,6 @@ pub(crate) fn worker_config(
     };
     millrace_host::worker::may_run(&config)?;
     Ok(config)
-}
-
-async fn ticks(store: LocalStore) {
-    let mut interval = tokio::time::interval(TICK);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        if let Err(error) = millrace_orchestrator::tick(&store, now()).await {
-            eprintln!("millrace: {error}");
-        }
-    }
 }
 
 /// Waits for Ctrl-C or the service manager.

@@ -23,6 +23,7 @@ const POST: &str = "INSERT INTO letter (effect) VALUES (?1)";
 const SET_ASIDE: &str = "UPDATE letter SET set_aside = 1 WHERE set_aside = 0 AND hidden_until <= ?1 AND deliveries >= ?2";
 const DUE: &str = "SELECT id, effect, deliveries FROM letter WHERE set_aside = 0 AND hidden_until <= ?1 ORDER BY id LIMIT ?2";
 const DELIVER: &str = "UPDATE letter SET deliveries = deliveries + 1, hidden_until = ?2 WHERE id = ?1";
+const HIDE_NO_LONGER: &str = "UPDATE letter SET hidden_until = ?1 WHERE hidden_until > ?1 AND set_aside = 0";
 const SET_ONE_ASIDE: &str = "UPDATE letter SET set_aside = 1 WHERE id = ?1";
 const SETTLE: &str = "DELETE FROM letter WHERE id = ?1";
 const ASIDE: &str = "SELECT id, effect, deliveries FROM letter WHERE set_aside = 1 ORDER BY id LIMIT ?1";
@@ -150,6 +151,13 @@ fn take(database: &mut Connection, limit: usize, now: Timestamp, hidden_until: T
 /// Read to the end before the first of them is changed: SQLite does not say what a query sees of changes made beside it.
 fn due(transaction: &Transaction<'_>, limit: usize, now: Timestamp) -> rusqlite::Result<Vec<(i64, String, u32)>> {
     transaction.prepare_cached(DUE)?.query_map([bounded(now.0), bounded(limit as u64)], letter)?.collect()
+}
+
+impl LocalStore {
+    /// Lets no letter be hidden for longer than this: those that are were taken by a clock that was ahead. Answers how many there were.
+    pub async fn hide_no_longer_than(&self, until: Timestamp) -> Result<usize, StateError> {
+        self.with(move |database| Ok(database.prepare_cached(HIDE_NO_LONGER)?.execute([bounded(until.0)])?)).await
+    }
 }
 
 impl StateStore for LocalStore {

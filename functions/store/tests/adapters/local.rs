@@ -55,6 +55,20 @@ fn what_was_written_is_there_after_opening_again() {
     });
 }
 
+#[test]
+fn a_letter_that_was_taken_by_a_clock_that_was_ahead_comes_as_soon_as_any_other() {
+    let (store, _folder) = fresh();
+    run(async move {
+        post(&store, "one").await;
+        let (now, ahead) = (Timestamp(1_000), Timestamp(9_000_000));
+        assert_eq!(store.take(10, ahead, ahead.plus_ms(500)).await.unwrap().len(), 1);
+        assert_eq!(store.take(10, now.plus_ms(500), now.plus_ms(1_000)).await.unwrap().len(), 0);
+        assert_eq!(store.hide_no_longer_than(now.plus_ms(500)).await.unwrap(), 1);
+        assert_eq!(store.take(10, now.plus_ms(499), now.plus_ms(1_000)).await.unwrap().len(), 0);
+        assert_eq!(store.take(10, now.plus_ms(500), now.plus_ms(1_000)).await.unwrap().len(), 1);
+    });
+}
+
 async fn increment(store: &LocalStore) {
     loop {
         let (count, version) = get::<u32>(store, Table::Setting, "count").await.unwrap().unwrap();

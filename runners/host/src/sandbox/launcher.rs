@@ -16,12 +16,14 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitStatus, wait, waitpid};
 use nix::unistd::{
-    ForkResult, Gid, Pid, Uid, chdir, chroot, execvpe, fchdir, fork, pivot_root, setgid, setgroups, sethostname, setsid, setuid,
+    ForkResult, Gid, Pid, Uid, chdir, chroot, execvpe, fchdir, fork, getppid, pivot_root, setgid, setgroups, sethostname, setsid,
+    setuid,
 };
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{PipeReader, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Bounds of each file system in memory that a command may write to: bytes enough for what compilers put into `/tmp`, which count as
@@ -80,13 +82,18 @@ pub(super) fn main(plan: &str) -> i32 {
     match launch(&plan) {
         Ok(status) => status,
         Err(problem) => {
-            let _ = File::options().write(true).open(&plan.problem).and_then(|mut pipe| pipe.write_all(problem.as_bytes()));
+            let _ = problem_pipe(&plan).and_then(|mut pipe| pipe.write_all(problem.as_bytes()));
             NOT_SET_UP
         }
     }
 }
 
-/// Asks the kernel to end this process when its parent dies.
+/// The pipe for what did not work out. Where nobody listens any more it is not opened, rather than waited for.
+fn problem_pipe(plan: &Plan) -> std::io::Result<File> {
+    File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&plan.problem)
+}
+
+/// Asks the kernel to end this process when its parent dies. One that has died before is not noticed.
 fn die_with_parent() -> Outcome<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).doing("prctl")
 }
@@ -101,6 +108,10 @@ fn stand_alone() -> Outcome<()> {
 
 fn launch(plan: &Plan) -> Outcome<i32> {
     die_with_parent()?;
+    if getppid().as_raw() != plan.host {
+        // It was killed before the kernel knew of this process: nobody is there to be told, and nobody waits for the command.
+        return Ok(NOT_SET_UP);
+    }
     stand_alone()?;
     // Opened before the first process changes the root of both.
     let groups = plan.cgroups.iter().map(|file| File::options().write(true).open(file).doing(file.display()));
@@ -112,10 +123,13 @@ fn launch(plan: &Plan) -> Outcome<i32> {
     }
     unshare(spaces).doing("namespaces")?;
     let (joined, mut say_joined) = std::io::pipe().doing("a pipe")?;
+    let (mut bound, mut say_bound) = std::io::pipe().doing("a pipe")?;
     // SAFETY: this process has one thread, so the child may do whatever the parent could.
     match unsafe { fork() }.doing("fork")? {
         ForkResult::Parent { child } => {
-            drop(joined);
+            drop((joined, say_bound));
+            // Not before it is bound to this one's life: it would go on by itself if this process were killed in between.
+            let _ = bound.read(&mut [0]);
             let said = join(groups, child).map_or_else(|problem| problem, |()| JOINED.to_owned());
             // Whoever hears nothing is about to die with this process, or has died before.
             let _ = say_joined.write_all(said.as_bytes());
@@ -123,11 +137,14 @@ fn launch(plan: &Plan) -> Outcome<i32> {
             reap(child)
         }
         ForkResult::Child => {
-            drop((say_joined, groups));
+            drop((say_joined, bound, groups));
             // Opened before the old root is gone. A pipe with a name, since a file that is open for writing would keep its file
             // system from becoming read-only.
-            let problem = File::options().write(true).open(&plan.problem);
-            let result = first_process(plan, joined);
+            let problem = problem_pipe(plan);
+            let result = die_with_parent().and_then(|()| {
+                let _ = say_bound.write_all(&[0]);
+                first_process(plan, joined)
+            });
             if let (Err(text), Ok(mut pipe)) = (&result, problem) {
                 let _ = pipe.write_all(text.as_bytes());
             }
@@ -164,7 +181,6 @@ fn reap(child: Pid) -> Outcome<i32> {
 
 /// The first process of the namespace: sets up, starts the command, and buries whoever dies. When it ends, all others do.
 fn first_process(plan: &Plan, mut joined: PipeReader) -> Outcome<i32> {
-    die_with_parent()?;
     own_all_mounts(plan)?;
     match &plan.view {
         View::Root(overlay) => enter_root(plan, overlay)?,

@@ -54,6 +54,8 @@ pub enum Shown {
 /// What the launcher is told.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Plan {
+    /// The process that wants it done, as the launcher sees it.
+    pub(super) host: i32,
     pub(super) view: View,
     /// An empty folder for the new root.
     pub(super) mount: PathBuf,
@@ -86,6 +88,7 @@ impl Plan {
         env.retain(|(name, _)| !command.env.iter().any(|(own, _)| own == name));
         env.extend(command.env.iter().cloned());
         Self {
+            host: nix::unistd::getpid().as_raw(),
             view: command.view.clone(),
             mount: scratch.join("root"),
             problem: scratch.join("problem"),
