@@ -53,6 +53,9 @@ pub struct Wish {
     /// To see whether it builds: nothing of it is signed or released.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub scratch: bool,
+    /// For how long the sandbox of a task that fails is held for its author, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_s: Option<u32>,
 }
 
 impl Wish {
@@ -71,6 +74,8 @@ impl Wish {
             architectures: if self.architectures.is_empty() { before.architectures.clone() } else { self.architectures },
             macros: before.macros.clone().into_iter().chain(self.macros).collect(),
             scratch: self.scratch || before.scratch,
+            // Whoever was there for the first may not be there for this one.
+            hold_s: self.hold_s,
         }
     }
 }

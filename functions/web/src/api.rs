@@ -119,7 +119,7 @@ async fn build<S: StateStore, B: BlobStore>(
     Only(Nothing {}): Only<Nothing>,
 ) -> Result<Json<BuildView>, AsJson> {
     let build = find::record(&web.state, &id("build", &text)?).await?;
-    Ok(Json(BuildView::of(&build, web.now())))
+    Ok(Json(find::view(&web.state, &build, web.now()).await?))
 }
 
 async fn pushes<S: StateStore, B: BlobStore>(

@@ -1,6 +1,7 @@
 //! What may be said on the command line. The texts here are the manual.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use millrace_core::hold::hold_s;
 use millrace_core::push::Commit;
 use millrace_core::queue::Priority;
 use millrace_core::task::TaskId;
@@ -89,6 +90,9 @@ pub enum Command {
         build: String,
         /// The task, as `millrace watch` names it (`source`, `rpm@x86_64`). [default: all that came to nothing]
         task: Option<TaskId>,
+        /// Hold the sandbox of a task that fails again for so long, for `millrace shell`: `30m`, `1h`, a number of seconds; 8 h at most.
+        #[arg(long, value_name = "TIME", value_parser = hold_s)]
+        hold: Option<u32>,
     },
     /// Packages that the line builds.
     #[command(subcommand)]
@@ -207,6 +211,10 @@ pub struct Wishes {
     /// Only see whether it builds and passes its tests: nothing is signed or released.
     #[arg(long)]
     pub scratch: bool,
+    /// Hold the sandbox of a task that fails by the package's doing for so long, for `millrace shell`: `30m`, `1h`, a number of seconds; 8 h
+    /// at most. The build fails as soon as ever, and the runner takes other tasks meanwhile.
+    #[arg(long, value_name = "TIME", value_parser = hold_s)]
+    pub hold: Option<u32>,
 }
 
 /// Follow a build.

@@ -102,7 +102,7 @@ async fn dispatch(arguments: Arguments, no_namespace: Option<anyhow::Error>) -> 
         Command::Logs(options) => work::logs(&folder, output, &options).await?,
         Command::Builds(options) => work::builds(&folder, output, &options).await?,
         Command::Cancel { build } => work::cancel(&folder, output, &build).await?,
-        Command::Retry { build, task } => work::retry(&folder, output, &build, task).await?,
+        Command::Retry { build, task, hold } => work::retry(&folder, output, &build, task, hold).await?,
         Command::Package(command) => setup::package(&folder, output, command).await?,
         Command::Platform(command) => setup::platform(&folder, output, command).await?,
         Command::Release(command) => release::release(&folder, output, command).await?,

@@ -50,8 +50,8 @@ pub(super) async fn clone(folder: &Folder, output: Output, build: &str, wishes: 
     wish_for(&store, output, announced, watch).await
 }
 
-fn wish(Wishes { priority, platforms, architectures, macros, scratch }: Wishes) -> Wish {
-    Wish { priority, platforms, architectures, macros: macros.into_iter().collect(), scratch }
+fn wish(Wishes { priority, platforms, architectures, macros, scratch, hold }: Wishes) -> Wish {
+    Wish { priority, platforms, architectures, macros: macros.into_iter().collect(), scratch, hold_s: hold }
 }
 
 /// The id of a push that no forge has heard of.
@@ -248,8 +248,8 @@ pub(super) async fn cancel(folder: &Folder, output: Output, id: &str) -> Result<
     decide(folder, output, id, Event::Cancel { by: whoever() }).await
 }
 
-pub(super) async fn retry(folder: &Folder, output: Output, id: &str, task: Option<TaskId>) -> Result<()> {
-    decide(folder, output, id, Event::Retry { task, by: whoever() }).await
+pub(super) async fn retry(folder: &Folder, output: Output, id: &str, task: Option<TaskId>, hold_s: Option<u32>) -> Result<()> {
+    decide(folder, output, id, Event::Retry { task, by: whoever(), hold_s }).await
 }
 
 /// Tells a build what somebody has decided, and them what it is now.
