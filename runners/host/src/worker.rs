@@ -5,6 +5,7 @@ use crate::desk::{Answer, DeskError, patiently, pause, wait};
 use crate::doctor::{self, Candidate};
 use crate::emulation::{self, EmulationError};
 use crate::engine::{Code, End, EngineError, Plugin, PluginLimits};
+use crate::hold::{Holds, Kept};
 use crate::job::{GRACE, Job};
 use crate::lease::{self, Keeper};
 use crate::log::TaskLog;
@@ -113,35 +114,12 @@ pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerErro
     let _lock = lock(&config.state)?;
     let (tasks, left) = fresh_folder(&config.state.join("tasks"))?;
     let machine = Arc::new(Machine::new(&config, PluginLimits::default())?);
-    let worker = Arc::new(Worker { name: config.runner, emulates: config.emulates, tasks, machine, stop });
+    let holds = Holds::begin(config.runner.clone(), machine.clone(), stop.clone());
+    let worker = Arc::new(Worker { name: config.runner, emulates: config.emulates, tasks, machine, stop, holds });
     left.iter().chain(&worker.machine.unbounded).for_each(|what| worker.say(what));
-    let mut failed = 0;
-    while !worker.stops() {
-        match worker.next_offer() {
-            Ok(Answer::Work(offer)) => {
-                failed = 0;
-                worker.work(*offer);
-            }
-            Ok(Answer::Nothing(ask_again)) => {
-                failed = 0;
-                wait(ask_again, &worker.stop);
-            }
-            Err(error @ DeskError::Unauthorized(_)) => return Err(WorkerError::Unauthorized(error)),
-            Err(error @ DeskError::Leave(_)) => {
-                worker.say(&error.to_string());
-                return Ok(());
-            }
-            Err(error) => {
-                failed += 1;
-                // Once, when it begins: a line that is away for a night fills no disk.
-                if failed == 1 {
-                    worker.say(&format!("{error}; trying again until it does"));
-                }
-                wait(pause(failed), &worker.stop);
-            }
-        }
-    }
-    Ok(())
+    let ended = worker.serve();
+    worker.holds.end_all("its runner has left", GOODBYE);
+    ended
 }
 
 /// Takes the runner's folder for this process, as long as the answer is kept.
@@ -183,9 +161,41 @@ struct Worker {
     tasks: PathBuf,
     machine: Arc<Machine>,
     stop: Arc<AtomicBool>,
+    holds: Arc<Holds>,
 }
 
 impl Worker {
+    /// Does one task after the other until it is to stop.
+    fn serve(self: &Arc<Self>) -> Result<(), WorkerError> {
+        let mut failed = 0;
+        while !self.stops() {
+            match self.next_offer() {
+                Ok(Answer::Work(offer)) => {
+                    failed = 0;
+                    self.work(*offer);
+                }
+                Ok(Answer::Nothing(ask_again)) => {
+                    failed = 0;
+                    wait(ask_again, &self.stop);
+                }
+                Err(error @ DeskError::Unauthorized(_)) => return Err(WorkerError::Unauthorized(error)),
+                Err(error @ DeskError::Leave(_)) => {
+                    self.say(&error.to_string());
+                    return Ok(());
+                }
+                Err(error) => {
+                    failed += 1;
+                    // Once, when it begins: a line that is away for a night fills no disk.
+                    if failed == 1 {
+                        self.say(&format!("{error}; trying again until it does"));
+                    }
+                    wait(pause(failed), &self.stop);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn stops(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
@@ -265,17 +275,25 @@ impl Worker {
     fn outcome(&self, work: Work, holding: &Holding, log: &Arc<TaskLog>, stop: &Arc<Stop>) -> Outcome {
         let folder = self.tasks.join(format!("{}-{}-{}", holding.build, holding.task, holding.lease));
         let perform = AssertUnwindSafe(|| self.perform(work, holding, &folder, log, stop));
-        let outcome = catch_unwind(perform).unwrap_or_else(|_| Err("the runner made a mistake; its own log has more".to_owned()));
-        if let Err(error) = remove_folder(&folder) {
-            self.say(&format!("{} stays: {error}", folder.display()));
-        }
-        let outcome = outcome.unwrap_or_else(|reason| Outcome::Failed(Failure::new(Blame::Environment, reason)));
+        let done = catch_unwind(perform).unwrap_or_else(|_| Err("the runner made a mistake; its own log has more".to_owned()));
+        let failed = |reason| (Outcome::Failed(Failure::new(Blame::Environment, reason)), None);
+        let (outcome, kept) = done.unwrap_or_else(failed);
         // What has come to its end now may have done so since the machine shuts down.
         let outcome = if self.stops() { outcome::handed_back() } else { outcome };
-        explained(outcome, log)
+        let outcome = explained(outcome, log);
+        let given_up = matches!(stop.why(), Some(Why::RunnerStops | Why::LeaseLost(_))) || self.stops();
+        match kept.filter(|_| !given_up) {
+            Some(kept) => self.holds.hold(kept, log),
+            None => {
+                if let Err(error) = remove_folder(&folder) {
+                    self.say(&format!("{} stays: {error}", folder.display()));
+                }
+            }
+        }
+        outcome
     }
 
-    /// Runs the plugin; an error is the runner's own.
+    /// Runs the plugin; an error is the runner's own. With what came of it comes the sandbox in which it failed, where that is wanted.
     fn perform(
         &self,
         work: Work,
@@ -283,27 +301,31 @@ impl Worker {
         folder: &Path,
         log: &Arc<TaskLog>,
         stop: &Arc<Stop>,
-    ) -> Result<Outcome, String> {
+    ) -> Result<(Outcome, Option<Kept>), String> {
         let (plugin_name, limits) = (work.plugin_name.clone(), work.limits);
         let plugin = match self.plugin(&work.plugin, stop) {
             Ok(plugin) => plugin,
             Err(PluginError::Desk(error)) => return Err(format!("the plugin `{plugin_name}`: {error}")),
             Err(PluginError::Engine(EngineError::Unfit(problem))) => {
                 let reason = format!("the plugin `{plugin_name}` cannot be run: {problem}");
-                return Ok(Outcome::Failed(Failure::new(Blame::Plugin, millrace_core::task::cut(&reason))));
+                return Ok((Outcome::Failed(Failure::new(Blame::Plugin, millrace_core::task::cut(&reason))), None));
             }
             Err(PluginError::Engine(error)) => return Err(error.to_string()),
         };
         let shared = make_task_folder(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let job = Job::new(work, holding.clone(), &shared, log.clone(), stop.clone(), self.machine.clone());
         let job = job.map_err(|error| format!("{}: {error}", shared.display()))?;
-        let (end, job) = self.machine.engine.run(&plugin, job);
+        let (end, mut job) = self.machine.engine.run(&plugin, job);
         let end = match (end, stop.why()) {
             (End::Stopped, Some(Why::TimedOut)) => End::TimedOut,
             (End::Stopped, Some(Why::Silent)) => End::Silent,
             (end, _) => end,
         };
-        Ok(outcome::of(end, &plugin_name, &limits, job.into_published()))
+        let kept = job.take_kept(folder);
+        let outcome = outcome::of(end, &plugin_name, &limits, job.into_published());
+        // Nobody can mend in there what is not the package's doing.
+        let is_its_doing = matches!(&outcome, Outcome::Failed(Failure { blame: Blame::Package, .. }));
+        Ok((outcome, kept.filter(|_| is_its_doing)))
     }
 
     fn plugin(&self, digest: &Digest, stop: &Stop) -> Result<Plugin, PluginError> {

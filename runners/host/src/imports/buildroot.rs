@@ -12,7 +12,7 @@ use wasmtime::component::Resource;
 const ROOTS_MAX: usize = 4;
 
 /// What stands behind the resource `root`.
-pub struct TaskRoot(pub(super) Root);
+pub struct TaskRoot(pub(crate) Root);
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
@@ -68,8 +68,10 @@ impl HostRoot for Job {
 
     fn drop(&mut self, root: Resource<TaskRoot>) -> wasmtime::Result<()> {
         self.asked(format_args!("buildroot.drop"));
-        self.table.delete(root)?;
+        let number = root.rep();
+        let TaskRoot(root) = self.table.delete(root)?;
         self.roots -= 1;
+        self.root_is_let_go(number, root);
         Ok(())
     }
 }
