@@ -12,6 +12,7 @@ pub mod pump;
 mod seal;
 mod state;
 mod store;
+mod terminal;
 pub mod up;
 mod watch;
 

@@ -137,7 +137,7 @@ async fn heard_of(store: &Store, commit: &str) -> Result<PushId> {
 }
 
 /// The build that an id or its beginning means.
-async fn find(store: &Store, id: &str) -> Result<Build> {
+pub(super) async fn find(store: &Store, id: &str) -> Result<Build> {
     let mut found: Vec<BuildId> = match is_whole(id) {
         Some(id) => vec![id],
         None => {
@@ -238,7 +238,7 @@ pub(super) async fn logs(folder: &Folder, output: Output, options: &Logs) -> Res
 }
 
 /// Takes the lines that have come to their end, and at the last call what is left.
-fn whole_lines(bytes: &mut Vec<u8>, last: bool) -> Vec<String> {
+pub(super) fn whole_lines(bytes: &mut Vec<u8>, last: bool) -> Vec<String> {
     let end = if last { bytes.len() } else { bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1) };
     let taken: Vec<u8> = bytes.drain(..end).collect();
     String::from_utf8_lossy(&taken).lines().map(str::to_owned).collect()
@@ -267,7 +267,7 @@ async fn decide(folder: &Folder, output: Output, id: &str, event: Event) -> Resu
 }
 
 /// Who types this.
-fn whoever() -> String {
+pub(super) fn whoever() -> String {
     std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".to_owned())
 }
 
