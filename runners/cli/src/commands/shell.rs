@@ -125,11 +125,11 @@ fn banner(hold: &Hold) -> String {
     let left = span(hold.until.since_ms(now()));
     let failed = &hold.failed;
     format!(
-        "{task} of build {build} has failed: this {} in {}\n  $ {}\n  again    sh /work/again.sh does it once more; it is in the \
+        "{task} of build {build} has failed: in {} this {}\n  $ {}\n  again    sh /work/again.sh does it once more; it is in the \
          shell's history\n  files    all that the task had is in /work, rpmbuild's folders in /work/rpmbuild\n  held     until {}, for \
          {left}, by {}\n  leave    with exit, or ~. at the beginning of a line; `millrace shell {build} {task} --end` gives it up\n",
-        failed.ended,
         failed.cwd,
+        failed.ended,
         failed.line,
         hold.until.rfc3339(),
         hold.runner,
@@ -258,14 +258,15 @@ impl Sitting<'_> {
         }
     }
 
-    /// A runner that is gone says nothing any more, but the line may know.
+    /// A runner that is gone says nothing any more, and of a session that was taken over before it began it never said anything; but the
+    /// line knows.
     async fn look_at_hold(&self, other: &mut Other) -> Result<Option<SessionEnd>> {
         if other.looked_at_hold.elapsed() < HOLD_LOOK {
             return Ok(None);
         }
         other.looked_at_hold = Instant::now();
         let hold = load_hold(self.store, self.holding).await?;
-        let over = hold.and_then(|hold| hold.end).map(|end| SessionEnd::GivenUp { reason: end.reason });
+        let over = hold.and_then(|hold| hold.end_of_session(self.number));
         // What the runner says itself is worth more, and was written first.
         match (over, printed(self.store, self.holding, self.number).await?.and_then(|printed| printed.ended)) {
             (Some(_), Some(said)) => Ok(Some(said)),
