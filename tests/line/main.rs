@@ -13,5 +13,6 @@ mod own_step;
 mod release;
 mod roots;
 mod sandbox;
+mod shell;
 mod specs;
 mod yard;
