@@ -1,3 +1,5 @@
+//! What holds of a hold: who is let in, and how it ends.
+
 use super::*;
 use crate::LeaseNumber;
 
