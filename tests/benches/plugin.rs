@@ -135,6 +135,7 @@ fn work(plugin: &Digest, what: &str) -> Work {
         plugin_name: "misbehave".to_owned(),
         inputs: Vec::new(),
         config: std::collections::BTreeMap::from([("what".to_owned(), what.into())]),
+        hold_s: None,
     }
 }
 

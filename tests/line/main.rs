@@ -16,5 +16,6 @@ mod providers;
 mod release;
 mod roots;
 mod sandbox;
+mod shell;
 mod specs;
 mod yard;

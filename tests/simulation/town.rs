@@ -408,7 +408,7 @@ impl Town {
                 }
             }),
             What::Retry(build, task) => self.on_the_line(|line| async move {
-                let event = Event::Retry { task, by: "dana".to_owned() };
+                let event = Event::Retry { task, by: "dana".to_owned(), hold_s: None };
                 match advance(&line.store, &build, event, (line.clock)()).await {
                     Ok(_) => Ok(()),
                     // Another word for it than trouble: it was heard, and nothing was to be done.

@@ -417,7 +417,9 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
         18 if drastic => Event::SignRefused { order, reason: "no".to_owned() },
         18 if chance.u8(0..40) == 0 => Event::ReleaseRefused { order, reason: "no".to_owned() },
         19 if drastic => Event::Outgrown { bytes: 2, bytes_max: 1 },
-        19 if chance.u8(0..9) == 0 => Event::Retry { task: chance.bool().then(|| task.id.clone()), by: "erin".to_owned() },
+        19 if chance.u8(0..9) == 0 => {
+            Event::Retry { task: chance.bool().then(|| task.id.clone()), by: "erin".to_owned(), hold_s: None }
+        }
         19 if chance.u8(0..9) == 0 => report(Outcome::Excluded { reason: "nothing to do".to_owned() }),
         _ => Event::Tick,
     }

@@ -6,7 +6,7 @@ use millrace_core::task::{ATTEMPTS_MAX, AttemptEnd, Blame, LEASES_MAX, Outcome, 
 use millrace_tests::line::{Line, failed, id, passed, rpm};
 
 fn retry(task: Option<&str>) -> Event {
-    Event::Retry { task: task.map(id), by: "dana".to_owned() }
+    Event::Retry { task: task.map(id), by: "dana".to_owned(), hold_s: None }
 }
 
 #[test]

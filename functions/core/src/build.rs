@@ -154,6 +154,9 @@ pub enum Event {
         task: Option<TaskId>,
         /// Who.
         by: String,
+        /// For how long the sandbox of one that fails again is held, in seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hold_s: Option<u32>,
     },
     /// The signer did as ordered.
     Signed {
@@ -309,7 +312,13 @@ impl Build {
                 Ok(Vec::new())
             }
             Event::Cancel { by } => self.cancel(by, now),
-            Event::Retry { task, by } => self.retry(task.as_ref(), &by, now).map(|()| Vec::new()),
+            Event::Retry { task, by, hold_s } => {
+                self.retry(task.as_ref(), &by, now)?;
+                // Where nobody says otherwise, the build's own wish stays.
+                let wish = &mut self.push.announced.wish;
+                wish.hold_s = hold_s.or(wish.hold_s);
+                Ok(Vec::new())
+            }
             Event::Signed { order, files } => self.signed(order, &files),
             Event::SignRefused { order, reason } => self.order_refused(order, &format!("signing: {reason}"), now),
             Event::Released { order, generation, number } => self.released(order, generation, number, now),

@@ -9,6 +9,7 @@ pub mod build;
 pub mod cause;
 mod digest;
 pub mod header;
+pub mod hold;
 pub mod hosts;
 pub mod log;
 mod names;

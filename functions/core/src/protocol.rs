@@ -9,10 +9,14 @@
 //! | `PUT /runner/v1/blobs/<digest>?build=…&task=…&lease=…` | bytes | 201; only for the holder of the lease |
 //! | `GET /runner/v1/blobs/<digest>` | | 200 bytes; 206 or 416 where it asks for one `Range`; 307 to where they lie |
 //! | `POST /runner/v1/report` | [`Report`] | 200 |
+//! | `POST /runner/v1/holds` | [`Attend`] | 200 [`Attended`], as soon as somebody wants something of a sandbox that is held |
+//! | `POST /runner/v1/typed` | [`Listen`] | 200 [`Typing`], as soon as there is something new |
+//! | `POST /runner/v1/printed` | [`Print`] | 200 [`Shown`] |
 //!
 //! Every request carries `Authorization: Bearer <token>`. A 401 means that the token is not known, a 409 that the lease is no
 //! longer held (its body is a [`Problem`]): the runner drops the task and asks for another.
 
+use crate::hold::{FailedCommand, Printed, Session, SessionEnd, Size, Typed};
 use crate::platform::{Buildroot, Limits, Repository};
 use crate::push::Commit;
 use crate::queue::Capacity;
@@ -102,6 +106,9 @@ pub struct Work {
     pub inputs: Vec<Artifact>,
     /// Its configuration.
     pub config: BTreeMap<String, serde_json::Value>,
+    /// For how long its sandbox is held where it fails, in seconds. A runner that does not know of it holds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_s: Option<u32>,
 }
 
 /// Which lease somebody speaks under.
@@ -187,6 +194,122 @@ pub struct Report {
     /// What was in the roots that the task had ([`crate::roots::TaskRoots`] as JSON), handed in before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roots: Option<Digest>,
+}
+
+/// "These sandboxes I hold: does somebody want something of them?"
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attend {
+    /// Who asks.
+    pub runner: RunnerName,
+    /// It has just been started: whatever it held before is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started: bool,
+    /// What it holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Held>,
+    /// What it has given up since it asked last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<GivenUp>,
+    /// How long it would wait, in milliseconds; at most [`WAIT_S_MAX`].
+    pub wait_ms: u32,
+}
+
+/// A sandbox that a runner holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Of which attempt.
+    #[serde(flatten)]
+    pub holding: Holding,
+    /// What failed in it.
+    pub failed: FailedCommand,
+    /// The session that it knows of; 0 before the first. The line answers when there is another.
+    pub session: u32,
+}
+
+/// A sandbox that a runner holds no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// Of which attempt.
+    #[serde(flatten)]
+    pub holding: Holding,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// What is wanted of sandboxes that a runner holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Attended {
+    /// Somebody wants in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sessions: Vec<Wanted>,
+    /// To be given up at once, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unwanted: Vec<GivenUp>,
+    /// How long to wait before asking again, in milliseconds, where the line keeps nobody waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_ms: Option<u32>,
+}
+
+/// Somebody who wants into a held sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Of which attempt.
+    #[serde(flatten)]
+    pub holding: Holding,
+    /// In which session.
+    pub session: Session,
+}
+
+/// "What is typed in this session?"
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// Of which attempt.
+    pub holding: Holding,
+    /// In which session.
+    pub session: u32,
+    /// Bytes that the runner has by now.
+    pub seen: u64,
+    /// The size of the terminal that it knows of.
+    pub size: Size,
+    /// How long it would wait, in milliseconds; at most [`WAIT_S_MAX`].
+    pub wait_ms: u32,
+}
+
+/// What is typed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Typing {
+    /// All that the terminal says of itself, with the keys that the runner may have already.
+    pub typed: Typed,
+    /// The session is over for this reason, whatever was typed: let it go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<SessionEnd>,
+    /// How long to wait before asking again, in milliseconds, where the line keeps nobody waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_ms: Option<u32>,
+}
+
+/// "This was printed in a session."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Print {
+    /// Of which attempt.
+    pub holding: Holding,
+    /// In which session.
+    pub session: u32,
+    /// What was printed, how much was typed, and how it ended.
+    pub printed: Printed,
+}
+
+/// How much of what was printed is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Bytes that the line has; the rest has no room yet.
+    pub end: u64,
+    /// The session is over, and nobody waits for more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over: bool,
+    /// How long to wait before the next, in milliseconds, where each is paid for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_ms: Option<u32>,
 }
 
 /// Why a request was refused, for logs and people.

@@ -60,6 +60,9 @@ pub struct Wish {
     /// Who is not to do a task: to see whether another machine comes to the same.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub not_by: BTreeMap<TaskId, RunnerName>,
+    /// For how long the sandbox of a task that fails is held for its author, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_s: Option<u32>,
 }
 
 impl Wish {
@@ -80,6 +83,8 @@ impl Wish {
             scratch: self.scratch || before.scratch,
             lock: self.lock.or(before.lock),
             not_by: self.not_by,
+            // Whoever was there for the first may not be there for this one.
+            hold_s: self.hold_s,
         }
     }
 }

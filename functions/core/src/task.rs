@@ -8,8 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A lease ends this long after its last renewal, in milliseconds: long enough for a host that swaps or a network that
-/// hiccups, short enough that a dead runner is noticed within a minute.
-pub const LEASE_MS: u64 = 60_000;
+/// hiccups, short enough that what a dead runner had is another's within a minute, the line's next look at its clock included.
+pub const LEASE_MS: u64 = 58_000;
 
 /// Leases of a task that may end without a verdict before it is quarantined: one for a runner that died, one for the bad
 /// luck that the next one dies too; a third points at the task.

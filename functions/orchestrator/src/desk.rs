@@ -1,6 +1,7 @@
 //! The lease desk: runners ask for work here, keep their leases alive, send logs and files, and answer.
 
 mod files;
+mod hold;
 mod lease;
 mod log;
 
@@ -67,6 +68,9 @@ pub fn router<S: StateStore, B: BlobStore>(desk: Desk<S, B>) -> Router {
         .route("/runner/v1/renew", post(renew::<S, B>))
         .route("/runner/v1/report", post(report::<S, B>))
         .route("/runner/v1/upload", post(files::place::<S, B>))
+        .route("/runner/v1/holds", post(hold::attend::<S, B>))
+        .route("/runner/v1/typed", post(hold::listen::<S, B>))
+        .route("/runner/v1/printed", post(hold::print::<S, B>))
         .layer(DefaultBodyLimit::max(JSON_BYTES_MAX));
     let bytes =
         Router::new().route("/runner/v1/log", post(log::append::<S, B>)).layer(DefaultBodyLimit::max(log::CHUNK_BYTES_MAX)).route(

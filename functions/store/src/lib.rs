@@ -16,6 +16,7 @@ pub mod builds;
 pub mod contract;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+pub mod holds;
 pub mod leases;
 #[cfg(feature = "local")]
 pub mod local;

@@ -24,6 +24,8 @@ pub const DELIVERIES_MAX: u32 = 10;
 pub enum Table {
     /// `millrace_core::build::Build` by build id.
     Build,
+    /// `millrace_core::hold::Hold` by build, task and lease.
+    Hold,
     /// When the holder of a lease was last heard of, by build, task and lease.
     Lease,
     /// `millrace_core::log::LogIndex` by build, task and lease.
@@ -42,14 +44,17 @@ pub enum Table {
     Push,
     /// Runners by name.
     Runner,
+    /// What goes to and fro in a session of a hold, by hold, session and direction.
+    Session,
     /// What has no kind of its own.
     Setting,
 }
 
 impl Table {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Build,
+        Self::Hold,
         Self::Lease,
         Self::Log,
         Self::Machine,
@@ -59,6 +64,7 @@ impl Table {
         Self::Plugin,
         Self::Push,
         Self::Runner,
+        Self::Session,
         Self::Setting,
     ];
 
@@ -66,6 +72,7 @@ impl Table {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Build => "build",
+            Self::Hold => "hold",
             Self::Lease => "lease",
             Self::Log => "log",
             Self::Machine => "machine",
@@ -75,6 +82,7 @@ impl Table {
             Self::Plugin => "plugin",
             Self::Push => "push",
             Self::Runner => "runner",
+            Self::Session => "session",
             Self::Setting => "setting",
         }
     }

@@ -122,7 +122,7 @@ async fn build<S: StateStore, B: BlobStore>(
     Only(Nothing {}): Only<Nothing>,
 ) -> Result<Json<BuildView>, AsJson> {
     let build = find::record(&web.state, &id("build", &text)?).await?;
-    Ok(Json(BuildView::of(&build, web.now())))
+    Ok(Json(find::view(&web.state, &build, web.now()).await?))
 }
 
 /// What was in the roots of a build, as `millrace build --lock` takes it.

@@ -11,6 +11,7 @@ use millrace_store::builds::{
     BUILDS, PUSHES, commit_index, commit_pushes_index, load_build, load_push, package_index, package_platform_index,
     package_pushes_index,
 };
+use millrace_store::holds::holds_of_build;
 use millrace_store::queue::{machines as machines_of, outlook};
 use millrace_store::records::{get, parse};
 use millrace_store::{Marked, Record, StateError, StateStore, Table};
@@ -78,6 +79,11 @@ fn missing(what: &str, id: &str) -> Problem {
 
 pub(crate) async fn record(state: &impl StateStore, id: &BuildId) -> Result<Build, Problem> {
     Ok(load_build(state, id).await?.ok_or_else(|| missing("build", id.as_str()))?.0)
+}
+
+/// All that is shown of one build.
+pub(crate) async fn view(state: &impl StateStore, build: &Build, now: Timestamp) -> Result<BuildView, Problem> {
+    Ok(BuildView::of(build, now).with_holds(&holds_of_build(state, build).await?, now))
 }
 
 pub(crate) async fn push(state: &impl StateStore, id: &PushId) -> Result<PushView, Problem> {

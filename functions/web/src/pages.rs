@@ -55,7 +55,7 @@ pub(crate) async fn build<S: StateStore, B: BlobStore>(
     Path(text): Path<String>,
 ) -> Shown {
     let now = web.now();
-    let view = BuildView::of(&find::record(&web.state, &id("build", &text)?).await?, now);
+    let view = find::view(&web.state, &find::record(&web.state, &id("build", &text)?).await?, now).await?;
     let title = format!("{} {} on {}: {}", view.package, view.commit.short(), view.platform, view.state);
     let frame = Page { title: &title, here: "", refresh: !view.is_ended() };
     Ok(page(frame, &build::whole(&view, &base_url(&headers), now)))
@@ -70,7 +70,7 @@ pub(crate) async fn log<S: StateStore, B: BlobStore>(
     let end = log::end(&web.blobs, &log.index).await?;
     let title =
         format!("Log of {} of {} {}", log.task.id, log.build.push.announced.package, log.build.push.announced.commit.short());
-    let view = BuildView::of(&log.build, web.now());
+    let view = find::view(&web.state, &log.build, web.now()).await?;
     Ok(page(Page { title: &title, here: "", refresh: log.runs() }, &log::whole(&view, &log, &end)))
 }
 

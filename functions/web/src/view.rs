@@ -11,7 +11,7 @@ mod queue;
 mod words;
 
 pub use build::{ArtifactView, BuildView};
-pub use pipeline::{AttemptView, RetriedView, TaskKind, TaskView};
+pub use pipeline::{AttemptView, HeldView, RetriedView, TaskKind, TaskView};
 pub use platform::{PlatformView, RepositoryView, StepView};
 pub use push::{PackageView, PushView};
 pub use queue::{MachineView, WaitingView};

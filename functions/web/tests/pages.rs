@@ -9,12 +9,15 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use futures_util::StreamExt;
 use millrace_core::build::{Build, Event};
 use millrace_core::cause::{Cause, Kind};
+use millrace_core::hold::{FailedCommand, Hold, Wants};
 use millrace_core::platform::Platform;
+use millrace_core::protocol::Holding;
 use millrace_core::push::{PushRecord, PushState};
 use millrace_core::queue::{Capacity, Reserved};
 use millrace_core::task::{Blame, Failure, Outcome};
 use millrace_core::{Arch, BuildId, LeaseNumber, Timestamp};
 use millrace_store::builds::{build_marks, push_marks};
+use millrace_store::holds::{begin_hold, change_hold};
 use millrace_store::queue::{Seen, see};
 use millrace_store::records::put;
 use millrace_store::{Expect, Table};
@@ -512,7 +515,7 @@ async fn a_failure_names_its_cause_and_links_to_the_line_and_what_was_done_again
         .sourced()
         .take("rpm@x86_64", "intel-1")
         .report("rpm@x86_64", 1, Outcome::Failed(failure.clone()))
-        .event(Event::Retry { task: Some("rpm@x86_64".parse().unwrap()), by: "erin <e>".to_owned() });
+        .event(Event::Retry { task: Some("rpm@x86_64".parse().unwrap()), by: "erin <e>".to_owned(), hold_s: None });
     let twice = again.take("rpm@x86_64", "intel-1").report("rpm@x86_64", 2, Outcome::Failed(failure)).build;
     world.keep(&twice).await;
     let page = get(&world, &format!("/builds/{}", twice.id)).await;
@@ -521,6 +524,34 @@ async fn a_failure_names_its_cause_and_links_to_the_line_and_what_was_done_again
     assert!(page.contains("FAIL: &lt;adds&gt;") && page.contains("done again for <bdi>erin &lt;e&gt;</bdi>"), "{page}");
     let task = &json(&world, &format!("/api/v1/builds/{}", twice.id)).await["pipeline"][1];
     assert_eq!((&task["attempts"][0]["how"], &task["cause"]["kind"]), (&"failed".into(), &"test-failed".into()), "{task}");
+}
+
+#[tokio::test]
+async fn a_sandbox_that_is_held_is_shown_with_the_command_that_gets_into_it_until_its_time_is_over() {
+    let world = World::busy().await;
+    let failure = Failure::new(Blame::Package, "%build failed");
+    let mut build = told("broken", "Break it", 3)
+        .sourced()
+        .take("rpm@x86_64", "intel-1")
+        .report("rpm@x86_64", 1, Outcome::Failed(failure))
+        .build;
+    build.push.announced.wish.hold_s = Some(1800);
+    world.keep(&build).await;
+    let holding = Holding { build: build.id.clone(), task: "rpm@x86_64".parse().unwrap(), lease: LeaseNumber(1) };
+    let failed = FailedCommand { line: "rpmbuild".to_owned(), cwd: "/".to_owned(), ended: "ended with status 1".to_owned() };
+    let mut hold = Hold::new(holding, "intel-1".parse().unwrap(), Timestamp(NOW.0 - 60_000), 1800, failed);
+    hold.let_in("dana <d>", Wants::Command { argv: vec!["ls".to_owned()] }, false, NOW).unwrap();
+    begin_hold(&world.store, &hold).await.unwrap();
+    let command = format!("millrace shell {} rpm@x86_64", build.id);
+    for path in [format!("/builds/{}", build.id), format!("/builds/{}/tasks/rpm@x86_64/log", build.id)] {
+        let page = get(&world, &path).await;
+        assert!(page.contains(&format!("<code>{command}</code> gives a terminal in it")), "{page}");
+        assert!(page.contains("<bdi>dana &lt;d&gt;</bdi> is in it now"), "{page}");
+    }
+    let task = &json(&world, &format!("/api/v1/builds/{}", build.id)).await["pipeline"][1];
+    assert_eq!(task["held"]["command"], command.as_str(), "{task}");
+    change_hold(&world.store, &hold.holding, |hold| hold.until = NOW).await.unwrap();
+    assert!(!get(&world, &format!("/builds/{}", build.id)).await.contains(&command));
 }
 
 #[tokio::test]

@@ -58,6 +58,7 @@ fn the_shape_of_a_build() {
           "attempt": 1,
           "runner": "intel-1",
           "duration_ms": 1400,
+          "held": null,
           "attempts": [
             {
               "number": 1,
@@ -88,6 +89,7 @@ fn the_shape_of_a_build() {
           "attempt": null,
           "runner": null,
           "duration_ms": null,
+          "held": null,
           "attempts": []
         },
         {
@@ -107,6 +109,7 @@ fn the_shape_of_a_build() {
           "attempt": 2,
           "runner": "arm-2",
           "duration_ms": 236599,
+          "held": null,
           "attempts": [
             {
               "number": 1,
@@ -147,6 +150,7 @@ fn the_shape_of_a_build() {
           "attempt": null,
           "runner": null,
           "duration_ms": null,
+          "held": null,
           "attempts": []
         },
         {
@@ -166,6 +170,7 @@ fn the_shape_of_a_build() {
           "attempt": null,
           "runner": null,
           "duration_ms": null,
+          "held": null,
           "attempts": []
         }
       ],

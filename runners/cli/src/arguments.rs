@@ -1,6 +1,7 @@
 //! What may be said on the command line. The texts here are the manual.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use millrace_core::hold::hold_s;
 use millrace_core::push::Commit;
 use millrace_core::queue::Priority;
 use millrace_core::task::TaskId;
@@ -44,7 +45,8 @@ Exit status:
   1  with --watch: the build failed, was cancelled or is excluded; runner doctor: no task may run on this machine
   2  the command line makes no sense
   3  what was named is not there
-  4  anything else: the message says who must act";
+  4  anything else: the message says who must act
+  of shell: that of the shell or the command in the sandbox, where that has ended by itself";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -108,7 +110,22 @@ pub enum Command {
         build: String,
         /// The task, as `millrace watch` names it (`source`, `rpm@x86_64`). [default: all that came to nothing]
         task: Option<TaskId>,
+        /// Hold the sandbox of a task that fails again for so long, for `millrace shell`: `30m`, `1h`, a number of seconds; 8 h at most.
+        #[arg(long, value_name = "TIME", value_parser = hold_s)]
+        hold: Option<u32>,
     },
+    /// Get a terminal in the sandbox in which a task has failed, while it is held: `millrace build PACKAGE --hold 30m`, or `retry` and
+    /// `clone` with `--hold`, hold the sandbox of a task that fails.
+    ///
+    /// It is the sandbox of the command that failed: the same root with what was installed and changed in it, the same /work, user and
+    /// environment, no network where the step has none, and the same limits. `sh /work/again.sh` does once more what failed. One person at
+    /// a time is let in. Nothing that is done in it changes the build, which has failed.
+    ///
+    /// `exit` ends the shell, and the sandbox stays held; so does `~.` at the beginning of a line, which works when nothing else does, and
+    /// `~~` there types a `~`. The sandbox goes when its time is over, which is announced 5 minutes and 1 minute before, with `--end`, when
+    /// its runner leaves or is started anew, and when the runner needs its disk or holds others: four at most. What ended a shell is said
+    /// in a line, and whether the sandbox is still there.
+    Shell(Shell),
     /// Packages that the line builds.
     #[command(subcommand)]
     Package(Package),
@@ -230,6 +247,29 @@ pub struct Wishes {
     /// with the same bytes, and be signed as the platform asks.
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,
+    /// Hold the sandbox of a task that fails by the package's doing for so long, for `millrace shell`: `30m`, `1h`, a number of seconds; 8 h
+    /// at most. The build fails as soon as ever, and the runner takes other tasks meanwhile.
+    #[arg(long, value_name = "TIME", value_parser = hold_s)]
+    pub hold: Option<u32>,
+}
+
+/// Get a terminal in a held sandbox.
+#[derive(Debug, Args)]
+pub struct Shell {
+    /// The build's id, or enough of its first digits.
+    pub build: String,
+    /// The task, as `millrace watch` names it (`source`, `rpm@x86_64`). [default: the one whose sandbox is held]
+    pub task: Option<TaskId>,
+    /// Take over from whoever is there: their shell ends, and they are told by whom.
+    #[arg(long, conflicts_with = "end")]
+    pub take: bool,
+    /// Give the sandbox up now, with whoever is in it.
+    #[arg(long, conflicts_with = "command")]
+    pub end: bool,
+    /// Run this in it instead, without a terminal and without input: what it prints comes to standard output, both of its streams, and its
+    /// exit status is this command's.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 /// Follow a build.

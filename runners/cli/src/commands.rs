@@ -7,6 +7,7 @@ mod queue;
 mod release;
 mod runners;
 mod setup;
+mod shell;
 mod verify;
 mod work;
 
@@ -28,6 +29,8 @@ pub(crate) enum Ending {
     BuildFailed,
     /// The machine that it looked at may not run tasks.
     Unfit,
+    /// What it ran elsewhere ended with this status.
+    Status(u8),
 }
 
 /// What was named is not there.
@@ -58,6 +61,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match result {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::BuildFailed | Ending::Unfit) => ExitCode::from(1),
+        Ok(Ending::Status(status)) => ExitCode::from(status),
         Err(error) => {
             eprintln!("millrace: {}", crate::output::harmless(&format!("{error:#}")));
             ExitCode::from(if error.is::<NotThere>() { 3 } else { 4 })
@@ -105,7 +109,8 @@ async fn dispatch(arguments: Arguments, no_namespace: Option<anyhow::Error>) -> 
         Command::Lock { build, output: to } => verify::lock(&folder, &build, to.as_deref()).await?,
         Command::Verify { build, same_runner } => return verify::verify(&folder, output, &build, same_runner).await,
         Command::Cancel { build } => work::cancel(&folder, output, &build).await?,
-        Command::Retry { build, task } => work::retry(&folder, output, &build, task).await?,
+        Command::Retry { build, task, hold } => work::retry(&folder, output, &build, task, hold).await?,
+        Command::Shell(options) => return shell::shell(&folder, output, options).await,
         Command::Package(command) => setup::package(&folder, output, command).await?,
         Command::Platform(command) => setup::platform(&folder, output, command).await?,
         Command::Release(command) => release::release(&folder, output, command).await?,

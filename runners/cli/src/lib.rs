@@ -13,6 +13,7 @@ pub mod pump;
 mod seal;
 mod state;
 mod store;
+mod terminal;
 mod ticks;
 pub mod up;
 mod watch;

@@ -11,6 +11,7 @@ use millrace_core::push::PushState;
 use millrace_core::task::{Task, TaskState};
 use millrace_core::{BuildId, PushId};
 use millrace_store::builds::{load_build, load_push};
+use millrace_store::holds::holds_of_build;
 use millrace_store::records::get;
 use millrace_store::{BlobStore, Table};
 use std::collections::BTreeMap;
@@ -121,8 +122,21 @@ async fn show(store: &Store, output: Output, build: &Build, task: &Task, shown: 
         for line in tail(store, build, task).await?.lines() {
             output.say(&format!("      | {line}"))?;
         }
+        show_hold(store, output, build, task).await?;
     }
     Ok(())
+}
+
+/// Where its sandbox is held, how to get into it.
+async fn show_hold(store: &Store, output: Output, build: &Build, task: &Task) -> Result<()> {
+    let held = holds_of_build(store, build).await?.into_iter().find(|hold| hold.holding.task == task.id);
+    let Some(hold) = held.filter(|hold| hold.over(now()).is_none()) else { return Ok(()) };
+    let command = format!("millrace shell {} {}", build.id, task.id);
+    let until = hold.until.rfc3339();
+    let value = serde_json::json!({
+        "build": build.id, "task": task.id, "held_until": until, "runner": hold.runner, "command": command,
+    });
+    output.one(&value, |_| format!("      its sandbox is held until {until}: `{command}` gives a terminal in it"))
 }
 
 /// Signing and releasing may each be over before anybody looks: what was passed is told all the same.

@@ -1,7 +1,9 @@
 //! The runner's side of the lease desk: `core::protocol` over HTTP, with patience.
 
 use crate::trust;
-use millrace_core::protocol::{Ask, Holding, Logged, Offer, Place, Problem, Renewal, Renewed, Report, Upload};
+use millrace_core::protocol::{
+    Ask, Attend, Attended, Holding, Listen, Logged, Offer, Place, Print, Problem, Renewal, Renewed, Report, Shown, Typing, Upload,
+};
 use millrace_core::{Digest, DigestError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -140,6 +142,23 @@ impl Desk {
     /// Says that the task is being worked on.
     pub fn renew(&self, renewal: &Renewal) -> Result<Renewed> {
         self.post("renew", renewal, ANSWER).and_then(|response| self.json(response))
+    }
+
+    /// Says which sandboxes are held, and hears what somebody wants of them.
+    pub fn attend(&self, attend: &Attend) -> Result<Attended> {
+        let patience = Duration::from_millis(attend.wait_ms.into()) + ANSWER / 2;
+        self.post("holds", attend, patience).and_then(|response| self.json(response))
+    }
+
+    /// Hears what is typed in a session.
+    pub fn listen(&self, listen: &Listen) -> Result<Typing> {
+        let patience = Duration::from_millis(listen.wait_ms.into()) + ANSWER / 2;
+        self.post("typed", listen, patience).and_then(|response| self.json(response))
+    }
+
+    /// Says what was printed in a session.
+    pub fn print(&self, print: &Print) -> Result<Shown> {
+        self.post("printed", print, ANSWER).and_then(|response| self.json(response))
     }
 
     /// Hands in the answer.

@@ -4,6 +4,7 @@ use crate::bindings;
 use crate::capability::Grants;
 use crate::engine::MemoryLimiter;
 use crate::folder::Folder;
+use crate::hold::Noted;
 use crate::imports;
 use crate::log::TaskLog;
 use crate::machine::Machine;
@@ -33,6 +34,8 @@ pub struct Job {
     pub(crate) holding: Holding,
     pub(crate) published: Vec<Artifact>,
     pub(crate) trace: Trace,
+    /// What failed last, where the sandbox is wanted for that.
+    pub(crate) noted: Option<Noted>,
     /// How many roots it has.
     pub(crate) roots: usize,
     /// What was in those that it has had.
@@ -69,6 +72,7 @@ impl Job {
             machine,
             holding,
             published: Vec::new(),
+            noted: None,
             roots: 0,
             had: Vec::new(),
             lock,

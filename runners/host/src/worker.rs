@@ -5,6 +5,7 @@ use crate::desk::{Answer, DeskError, patiently, pause, wait};
 use crate::doctor::{self, Candidate};
 use crate::emulation::{self, EmulationError};
 use crate::engine::{Code, End, EngineError, Plugin, PluginLimits};
+use crate::hold::{Holds, Kept};
 use crate::job::{GRACE, Job};
 use crate::lease::{self, Keeper};
 use crate::log::TaskLog;
@@ -114,35 +115,12 @@ pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerErro
     let _lock = lock(&config.state)?;
     let (tasks, left) = fresh_folder(&config.state.join("tasks"))?;
     let machine = Arc::new(Machine::new(&config, PluginLimits::default())?);
-    let worker = Arc::new(Worker { name: config.runner, emulates: config.emulates, tasks, machine, stop });
+    let holds = Holds::begin(config.runner.clone(), machine.clone(), stop.clone());
+    let worker = Arc::new(Worker { name: config.runner, emulates: config.emulates, tasks, machine, stop, holds });
     left.iter().chain(&worker.machine.unbounded).for_each(|what| worker.say(what));
-    let mut failed = 0;
-    while !worker.stops() {
-        match worker.next_offer() {
-            Ok(Answer::Work(offer)) => {
-                failed = 0;
-                worker.work(*offer);
-            }
-            Ok(Answer::Nothing(ask_again)) => {
-                failed = 0;
-                wait(ask_again, &worker.stop);
-            }
-            Err(error @ DeskError::Unauthorized(_)) => return Err(WorkerError::Unauthorized(error)),
-            Err(error @ DeskError::Leave(_)) => {
-                worker.say(&error.to_string());
-                return Ok(());
-            }
-            Err(error) => {
-                failed += 1;
-                // Once, when it begins: a line that is away for a night fills no disk.
-                if failed == 1 {
-                    worker.say(&format!("{error}; trying again until it does"));
-                }
-                wait(pause(failed), &worker.stop);
-            }
-        }
-    }
-    Ok(())
+    let ended = worker.serve();
+    worker.holds.end_all("its runner has left", GOODBYE);
+    ended
 }
 
 /// Takes the runner's folder for this process, as long as the answer is kept.
@@ -184,9 +162,41 @@ struct Worker {
     tasks: PathBuf,
     machine: Arc<Machine>,
     stop: Arc<AtomicBool>,
+    holds: Arc<Holds>,
 }
 
 impl Worker {
+    /// Does one task after the other until it is to stop.
+    fn serve(self: &Arc<Self>) -> Result<(), WorkerError> {
+        let mut failed = 0;
+        while !self.stops() {
+            match self.next_offer() {
+                Ok(Answer::Work(offer)) => {
+                    failed = 0;
+                    self.work(*offer);
+                }
+                Ok(Answer::Nothing(ask_again)) => {
+                    failed = 0;
+                    wait(ask_again, &self.stop);
+                }
+                Err(error @ DeskError::Unauthorized(_)) => return Err(WorkerError::Unauthorized(error)),
+                Err(error @ DeskError::Leave(_)) => {
+                    self.say(&error.to_string());
+                    return Ok(());
+                }
+                Err(error) => {
+                    failed += 1;
+                    // Once, when it begins: a line that is away for a night fills no disk.
+                    if failed == 1 {
+                        self.say(&format!("{error}; trying again until it does"));
+                    }
+                    wait(pause(failed), &self.stop);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn stops(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
@@ -267,55 +277,73 @@ impl Worker {
         let folder = self.tasks.join(format!("{}-{}-{}", holding.build, holding.task, holding.lease));
         let perform = AssertUnwindSafe(|| self.perform(work, holding, &folder, log, stop));
         let done = catch_unwind(perform).unwrap_or_else(|_| Err("the runner made a mistake; its own log has more".to_owned()));
-        if let Err(error) = remove_folder(&folder) {
-            self.say(&format!("{} stays: {error}", folder.display()));
-        }
-        let trouble = |reason| Done::of(Outcome::Failed(Failure::new(Blame::Environment, reason)));
-        let Done { outcome, roots } = done.unwrap_or_else(trouble);
+        let trouble = |reason| (Done::of(Outcome::Failed(Failure::new(Blame::Environment, reason))), None);
+        let (Done { outcome, roots }, kept) = done.unwrap_or_else(trouble);
         // What has come to its end now may have done so since the machine shuts down.
         let outcome = if self.stops() { outcome::handed_back() } else { outcome };
-        Done { outcome: explained(outcome, log), roots }
+        let outcome = explained(outcome, log);
+        match kept.filter(|_| !is_gone(stop) && !self.stops()) {
+            Some(kept) => self.holds.hold(kept, log),
+            None => {
+                if let Err(error) = remove_folder(&folder) {
+                    self.say(&format!("{} stays: {error}", folder.display()));
+                }
+            }
+        }
+        Done { outcome, roots }
     }
 
-    /// Runs the plugin; an error is the runner's own.
-    fn perform(&self, work: Work, holding: &Holding, folder: &Path, log: &Arc<TaskLog>, stop: &Arc<Stop>) -> Result<Done, String> {
+    /// Runs the plugin; an error is the runner's own. With what came of it comes the sandbox in which it failed, where that is wanted.
+    fn perform(
+        &self,
+        work: Work,
+        holding: &Holding,
+        folder: &Path,
+        log: &Arc<TaskLog>,
+        stop: &Arc<Stop>,
+    ) -> Result<(Done, Option<Kept>), String> {
         let (plugin_name, limits) = (work.plugin_name.clone(), work.limits);
         let plugin = match self.plugin(&work.plugin, stop) {
             Ok(plugin) => plugin,
             Err(PluginError::Desk(error)) => return Err(format!("the plugin `{plugin_name}`: {error}")),
             Err(PluginError::Engine(EngineError::Unfit(problem))) => {
                 let reason = format!("the plugin `{plugin_name}` cannot be run: {problem}");
-                return Ok(Done::of(Outcome::Failed(Failure::new(Blame::Plugin, millrace_core::task::cut(&reason)))));
+                let failure = Failure::new(Blame::Plugin, millrace_core::task::cut(&reason));
+                return Ok((Done::of(Outcome::Failed(failure)), None));
             }
             Err(PluginError::Engine(error)) => return Err(error.to_string()),
         };
         let lock = match work.lock.map(|digest| self.lock(&digest, stop)).transpose()? {
             Some(Err(problem)) => {
                 let failure = Failure::new(Blame::Configuration, format!("the lock that was asked for: {problem}"));
-                return Ok(Done::of(Outcome::Failed(failure)));
+                return Ok((Done::of(Outcome::Failed(failure)), None));
             }
             other => other.and_then(Result::ok),
         };
         let shared = make_task_folder(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let job = Job::new(work, lock, holding.clone(), &shared, log.clone(), stop.clone(), self.machine.clone());
         let job = job.map_err(|error| format!("{}: {error}", shared.display()))?;
-        let (end, job) = self.machine.engine.run(&plugin, job);
+        let (end, mut job) = self.machine.engine.run(&plugin, job);
         let end = match (end, stop.why()) {
             (End::Stopped, Some(Why::TimedOut)) => End::TimedOut,
             (End::Stopped, Some(Why::Silent)) => End::Silent,
             (end, _) => end,
         };
+        let kept = job.take_kept(folder);
         let (published, roots) = job.into_results();
-        let roots = roots.filter(|_| !stop.is_raised()).map(|roots| self.hand_in(&roots, holding, stop)).transpose()?;
-        Ok(Done { outcome: outcome::of(end, &plugin_name, &limits, published), roots })
+        let roots = roots.filter(|_| !is_gone(stop)).map(|roots| self.hand_in(&roots, holding)).transpose()?;
+        let outcome = outcome::of(end, &plugin_name, &limits, published);
+        // Nobody can mend in there what is not the package's doing.
+        let is_its_doing = matches!(&outcome, Outcome::Failed(Failure { blame: Blame::Package, .. }));
+        Ok((Done { outcome, roots }, kept.filter(|_| is_its_doing)))
     }
 
     /// Hands in what was in a task's roots.
-    fn hand_in(&self, roots: &TaskRoots, holding: &Holding, stop: &Stop) -> Result<Digest, String> {
+    fn hand_in(&self, roots: &TaskRoots, holding: &Holding) -> Result<Digest, String> {
         let bytes = serde_json::to_vec(roots).map_err(|error| error.to_string())?;
         let digest = Digest::of(&bytes);
         let send = || self.machine.desk.upload(holding, &digest, bytes.len() as u64, &mut bytes.as_slice());
-        patiently(ANSWER, stop.flag(), send).map_err(|error| format!("what was in the roots: {error}"))?;
+        patiently(ANSWER, &self.stop, send).map_err(|error| format!("what was in the roots: {error}"))?;
         Ok(digest)
     }
 
@@ -360,6 +388,11 @@ impl Worker {
             self.say(&format!("{}/{}: the answer did not arrive: {error}", holding.build, holding.task));
         }
     }
+}
+
+/// Whether a task is not this runner's any more.
+fn is_gone(stop: &Stop) -> bool {
+    matches!(stop.why(), Some(Why::RunnerStops | Why::LeaseLost(_)))
 }
 
 /// What a task has come to.

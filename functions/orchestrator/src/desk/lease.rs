@@ -182,6 +182,7 @@ fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, n
         plugin_name: step.plugin.to_string(),
         inputs: build.inputs(id),
         config: step.config.clone(),
+        hold_s: push.announced.wish.hold_s,
     };
     let renew_s = Some(desk.paces.map_or(RENEW_S, |paces| paces.renew_s));
     Some(Offer { lease, now, work, renew_s })

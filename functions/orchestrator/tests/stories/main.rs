@@ -3,6 +3,7 @@
 
 mod answers;
 mod files;
+mod holds;
 mod leases;
 mod logs;
 mod planning;

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Method, Request};
 use millrace_core::build::Build;
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform, RELEASED_REPOSITORY, Repository};
-use millrace_core::protocol::{Ask, Holding, Offer, Problem, Renewal, Renewed, Report};
+use millrace_core::protocol::{Ask, Attend, Attended, Holding, Offer, Problem, Renewal, Renewed, Report};
 use millrace_core::push::{Announced, Commit, Push, Wish};
 use millrace_core::queue::Capacity;
 use millrace_core::task::{Artifact, Outcome, TaskId};
@@ -243,7 +243,14 @@ impl Runner {
         Answer { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
-    async fn post(&self, what: &str, body: &impl serde::Serialize) -> Answer {
+    /// Asks what somebody wants of the sandboxes that it holds.
+    pub async fn attends(&self, attend: &Attend) -> Attended {
+        let answer = self.post("holds", attend).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.told());
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
+    pub async fn post(&self, what: &str, body: &impl serde::Serialize) -> Answer {
         self.send(Method::POST, what, &[("content-type", "application/json")], serde_json::to_vec(body).unwrap()).await
     }
 

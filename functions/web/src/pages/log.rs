@@ -1,5 +1,6 @@
 //! The page of a log.
 
+use super::pipeline;
 use crate::layout::{named, state};
 use crate::logs::{Log, part, read_all, readable};
 use crate::problem::Problem;
@@ -59,6 +60,7 @@ pub(super) fn whole(build: &BuildView, log: &Log, end: &End) -> Markup {
         @if let Some(reason) = task.filter(|task| task.is_trouble()).and_then(|task| task.reason.as_ref()) {
             section.reason aria-label="Why it failed" { pre { (reason) } }
         }
+        @if let Some(held) = task.and_then(|task| task.held.as_ref()) { (pipeline::held_line(held)) }
         @if end.text.is_empty() { p.empty { "Nothing was written to it " @if log.runs() { "yet." } @else { "." } } }
         @else { div.log tabindex="0" role="region" aria-label="Log" { pre { (lines(end)) } } }
     }

@@ -1,7 +1,7 @@
 //! What is done to a build, as a table of steps by architectures, and why it did not work out.
 
 use crate::layout::{moment, state, took};
-use crate::view::{AttemptView, BuildView, TaskKind, TaskView};
+use crate::view::{AttemptView, BuildView, HeldView, TaskKind, TaskView};
 use maud::{Markup, html};
 use millrace_core::Arch;
 use millrace_core::cause::Cause;
@@ -125,6 +125,18 @@ fn one_trouble(build: &BuildView, task: &TaskView) -> Markup {
         @if let Some(cause) = &task.cause { (cause_line(build, task, cause)) }
         pre { (task.reason.as_deref().unwrap_or_default()) }
         @if let Some(blame) = task.blame { p.why { (who(blame)) } }
+        @if let Some(held) = &task.held { (held_line(held)) }
+    }
+}
+
+/// Where its sandbox is held, and how to get into it.
+pub(super) fn held_line(held: &HeldView) -> Markup {
+    html! {
+        p {
+            "Its sandbox is held until " (moment(held.until)) " by " (held.runner) ": " code { (held.command) } " gives a terminal in it."
+            @if let Some(by) = &held.by { " " bdi { (by) } " is in it now." }
+            @else if held.sessions > 0 { " Somebody was in it." }
+        }
     }
 }
 

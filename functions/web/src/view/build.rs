@@ -3,6 +3,7 @@
 use super::pipeline::{TaskView, pipeline};
 use super::{rfc3339, rfc3339_or_null, segment};
 use millrace_core::build::{Build, End, Stage};
+use millrace_core::hold::Hold;
 use millrace_core::push::Commit;
 use millrace_core::queue::Priority;
 use millrace_core::rpm::Kind;
@@ -104,6 +105,13 @@ impl BuildView {
             pipeline: pipeline(build, now),
             artifacts: artifacts(build),
         }
+    }
+
+    /// The same with its sandboxes that are held.
+    #[must_use]
+    pub fn with_holds(mut self, holds: &[Hold], now: Timestamp) -> Self {
+        self.pipeline.iter_mut().for_each(|task| task.see_hold(holds, now));
+        self
     }
 
     /// Whether nothing more happens.

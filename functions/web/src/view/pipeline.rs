@@ -3,6 +3,7 @@
 use super::{rfc3339, rfc3339_or_null};
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::cause::Cause;
+use millrace_core::hold::Hold;
 use millrace_core::order::OrderId;
 use millrace_core::task::{Attempt, AttemptEnd, Blame, Task, TaskState};
 use millrace_core::{Arch, LeaseNumber, PluginName, RunnerName, Timestamp};
@@ -44,8 +45,39 @@ pub struct TaskView {
     pub runner: Option<RunnerName>,
     /// How long it took, or has been running.
     pub duration_ms: Option<u64>,
+    /// The sandbox in which it has failed, where that is held for its author.
+    pub held: Option<HeldView>,
     /// All of them, in order; the one that runs is the last.
     pub attempts: Vec<AttemptView>,
+}
+
+/// A sandbox that is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldView {
+    /// Until when at most.
+    #[serde(serialize_with = "rfc3339")]
+    pub until: Timestamp,
+    /// Who has it.
+    pub runner: RunnerName,
+    /// Who is in it now.
+    pub by: Option<String>,
+    /// How many times somebody was let in; of many, the last twenty.
+    pub sessions: usize,
+    /// What gives a terminal in it.
+    pub command: String,
+}
+
+impl HeldView {
+    fn of(hold: &Hold, now: Timestamp) -> Option<Self> {
+        let held = || Self {
+            until: hold.until,
+            runner: hold.runner.clone(),
+            by: hold.session().map(|session| session.by.clone()),
+            sessions: hold.sessions.len(),
+            command: format!("millrace shell {} {}", hold.holding.build, hold.holding.task),
+        };
+        hold.over(now).is_none().then(held)
+    }
 }
 
 /// "Do it again."
@@ -104,6 +136,12 @@ pub(super) fn pipeline(build: &Build, now: Timestamp) -> Vec<TaskView> {
 }
 
 impl TaskView {
+    /// Adds the sandbox of it that is held, where one is.
+    pub(super) fn see_hold(&mut self, holds: &[Hold], now: Timestamp) {
+        let own = holds.iter().find(|hold| hold.holding.task.to_string() == self.task);
+        self.held = own.and_then(|hold| HeldView::of(hold, now));
+    }
+
     /// Whether it is why the build failed.
     pub fn is_trouble(&self) -> bool {
         matches!(self.state, "failed" | "quarantined")
@@ -129,6 +167,7 @@ impl TaskView {
             attempt: latest.map(|attempt| attempt.number),
             runner: latest.map(|attempt| attempt.runner.clone()),
             duration_ms: latest.map(|attempt| attempt.duration_ms),
+            held: None,
             attempts,
         }
     }
@@ -151,6 +190,7 @@ impl TaskView {
             attempt: None,
             runner: None,
             duration_ms: None,
+            held: None,
             attempts: Vec::new(),
         }
     }

@@ -53,7 +53,7 @@ pub(super) async fn clone(folder: &Folder, output: Output, build: &str, wishes: 
 }
 
 async fn wish(store: &Store, wishes: Wishes, package: &PackageName) -> Result<Wish> {
-    let Wishes { priority, mut platforms, architectures, macros, scratch, lock } = wishes;
+    let Wishes { priority, mut platforms, architectures, macros, scratch, lock, hold: hold_s } = wishes;
     let macros = macros.into_iter().collect();
     let lock = match lock {
         Some(path) => {
@@ -70,7 +70,7 @@ async fn wish(store: &Store, wishes: Wishes, package: &PackageName) -> Result<Wi
         }
         None => None,
     };
-    Ok(Wish { priority, platforms, architectures, macros, scratch, lock, not_by: BTreeMap::new() })
+    Ok(Wish { priority, platforms, architectures, macros, scratch, lock, not_by: BTreeMap::new(), hold_s })
 }
 
 /// The id of a push that no forge has heard of.
@@ -257,7 +257,7 @@ pub(super) async fn logs(folder: &Folder, output: Output, options: &Logs) -> Res
 }
 
 /// Takes the lines that have come to their end, and at the last call what is left.
-fn whole_lines(bytes: &mut Vec<u8>, last: bool) -> Vec<String> {
+pub(super) fn whole_lines(bytes: &mut Vec<u8>, last: bool) -> Vec<String> {
     let end = if last { bytes.len() } else { bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1) };
     let taken: Vec<u8> = bytes.drain(..end).collect();
     String::from_utf8_lossy(&taken).lines().map(str::to_owned).collect()
@@ -267,8 +267,8 @@ pub(super) async fn cancel(folder: &Folder, output: Output, id: &str) -> Result<
     decide(folder, output, id, Event::Cancel { by: whoever() }).await
 }
 
-pub(super) async fn retry(folder: &Folder, output: Output, id: &str, task: Option<TaskId>) -> Result<()> {
-    decide(folder, output, id, Event::Retry { task, by: whoever() }).await
+pub(super) async fn retry(folder: &Folder, output: Output, id: &str, task: Option<TaskId>, hold_s: Option<u32>) -> Result<()> {
+    decide(folder, output, id, Event::Retry { task, by: whoever(), hold_s }).await
 }
 
 /// Tells a build what somebody has decided, and them what it is now.

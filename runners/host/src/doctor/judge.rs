@@ -9,7 +9,7 @@ use millrace_core::platform::Limits;
 const KERNEL_MIN: (u32, u32) = (5, 12);
 
 /// Below this many free bytes no task can be done: a root that packages are built in has half of it.
-const FREE_BYTES_MIN: u64 = 2 << 30;
+pub(crate) const FREE_BYTES_MIN: u64 = 2 << 30;
 
 /// Below this many files that may still be made, the same: such a root has 30 000.
 const FREE_FILES_MIN: u64 = 100_000;

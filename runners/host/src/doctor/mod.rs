@@ -5,6 +5,7 @@
 mod judge;
 mod seen;
 
+pub(crate) use judge::FREE_BYTES_MIN;
 use seen::Seen;
 use serde::Serialize;
 use std::path::Path;

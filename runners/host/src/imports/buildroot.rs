@@ -16,7 +16,7 @@ const ROOTS_MAX: usize = 4;
 
 /// What stands behind the resource `root`.
 pub struct TaskRoot {
-    pub(super) root: Root,
+    pub(crate) root: Root,
     /// Which of the task's roots, counted from 0.
     number: usize,
 }
@@ -84,8 +84,10 @@ impl HostRoot for Job {
 
     fn drop(&mut self, root: Resource<TaskRoot>) -> wasmtime::Result<()> {
         self.asked(format_args!("buildroot.drop"));
-        self.table.delete(root)?;
+        let number = root.rep();
+        let TaskRoot { root, .. } = self.table.delete(root)?;
         self.roots -= 1;
+        self.root_is_let_go(number, root);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use super::{TaskRoot, trouble};
 use crate::bindings::command::{Error, Exit, Host, Spec};
 use crate::capability::{self, Asked};
 use crate::engine::Interrupt;
+use crate::hold::Failed;
 use crate::job::Job;
 use crate::sandbox::{Command, Ended};
 use std::time::Duration;
@@ -33,7 +34,11 @@ impl Host for Job {
             tail.add(bytes);
         };
         let ended = self.machine.sandbox.run(&command, self.stop.flag(), &mut sink);
+        let failed = ended.as_ref().ok().and_then(how_it_failed).map(|how| Failed::of(&command, root.rep(), how));
         self.folder.changed();
+        if let Some(failed) = failed {
+            self.note_failure(failed);
+        }
         let limits = self.work.limits;
         Ok(match ended.map_err(trouble)? {
             Ended::Exited { status, stdout, cut, elapsed_ms } => Ok(Exit { status, stdout, cut, tail: tail.lines(), elapsed_ms }),
@@ -43,6 +48,18 @@ impl Host for Job {
             Ended::OutputLimit => Err(Error::OutputLimit(limits.log_bytes)),
             Ended::Cancelled => return Err(wasmtime::Error::new(Interrupt::Stopped)),
         })
+    }
+}
+
+/// How a command failed, where it did.
+fn how_it_failed(ended: &Ended) -> Option<String> {
+    match ended {
+        Ended::Exited { status: 0, .. } => None,
+        Ended::Exited { status, .. } => Some(format!("ended with status {status}")),
+        Ended::TimedOut | Ended::Cancelled => Some("was stopped: its time was over".to_owned()),
+        Ended::OutOfMemory => Some("was stopped: it needed more memory than it may have".to_owned()),
+        Ended::OutOfSpace => Some("was stopped: it filled the disk that it may use".to_owned()),
+        Ended::OutputLimit => Some("was stopped: it printed too much".to_owned()),
     }
 }
 
@@ -87,7 +104,7 @@ impl Job {
 }
 
 /// A command line as people would type it, on one line; of a script only how it begins.
-fn shown(argv: &[String]) -> String {
+pub(crate) fn shown(argv: &[String]) -> String {
     /// Longer ones are lists of files, which nobody reads.
     const CHARACTERS_MAX: usize = 2000;
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@%^~".contains(c);

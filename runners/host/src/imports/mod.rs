@@ -12,6 +12,7 @@ mod log;
 use crate::bindings;
 use crate::engine::Interrupt;
 pub use buildroot::TaskRoot;
+pub(crate) use command::shown;
 use millrace_core::task::Artifact;
 
 impl bindings::types::Host for crate::job::Job {}

@@ -7,6 +7,7 @@ use super::calls;
 use super::look;
 use super::mounts::{self, NO_DEVICES, NO_PROGRAMS, NO_SUID, READ_ONLY, Root, Tree};
 use super::plan::{Overlay, Plan, Shown, USER, View};
+use super::terminal;
 use crate::subordinate;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -196,15 +197,23 @@ fn first_process(plan: &Plan, mut joined: PipeReader) -> Outcome<i32> {
     if said != JOINED {
         return Err(said);
     }
+    let terminal = plan.terminal.map(terminal::open).transpose()?;
     // SAFETY: this process has one thread.
     match unsafe { fork() }.doing("fork")? {
-        ForkResult::Child => become_command(plan),
-        ForkResult::Parent { child } => loop {
-            match wait().doing("wait")? {
-                status if status.pid() == Some(child) => return Ok(status_of(status).unwrap_or(NOT_SET_UP)),
-                _ => {}
+        ForkResult::Child => {
+            terminal.map_or(Ok(()), terminal::sit_at)?;
+            become_command(plan)
+        }
+        ForkResult::Parent { child } => {
+            // Whoever has an end of it open keeps the other from seeing that all who sat there have gone.
+            drop(terminal);
+            loop {
+                match wait().doing("wait")? {
+                    status if status.pid() == Some(child) => return Ok(status_of(status).unwrap_or(NOT_SET_UP)),
+                    _ => {}
+                }
             }
-        },
+        }
     }
 }
 
@@ -279,7 +288,7 @@ fn enter_root(plan: &Plan, overlay: &Overlay) -> Outcome<()> {
     let (sys, work) = (folder(&root, "sys")?, folder(&root, "work")?);
     let names = Path::new("etc/resolv.conf");
     let names = plan.network.then(|| root.plain_file(names).doing("/etc/resolv.conf")).transpose()?;
-    furnish(&root)?;
+    furnish(&root, plan.terminal.is_some())?;
     for place in in_memory {
         mount_new("tmpfs", &place?, NO_SUID | NO_DEVICES, TMPFS)?;
     }
@@ -296,12 +305,12 @@ fn enter_root(plan: &Plan, overlay: &Overlay) -> Outcome<()> {
     sethostname("buildroot").doing("host name")
 }
 
-/// `/proc` and `/dev` of a root. No `/dev/tty`: nobody sits at a sandbox.
-fn furnish(root: &Root) -> Outcome<()> {
+/// `/proc` and `/dev` of a root. `/dev/tty` is the terminal of whoever opens it, and only there where somebody sits at the sandbox.
+fn furnish(root: &Root, tty: bool) -> Outcome<()> {
     let (proc, dev) = (folder(root, "proc")?, folder(root, "dev")?);
     mount_proc(&proc)?;
     let dev = Root::own(mount_new("tmpfs", &dev, NO_SUID, "mode=755,size=64k")?);
-    for device in ["null", "zero", "full", "random", "urandom"] {
+    for device in ["null", "zero", "full", "random", "urandom"].into_iter().chain(tty.then_some("tty")) {
         let to = dev.file(Path::new(device)).doing(device)?;
         Tree::copy(&Path::new("/dev").join(device)).and_then(|tree| tree.over(&to)).doing(device)?;
     }
@@ -401,10 +410,10 @@ fn enter_host(
         let place = folder(&new, path)?;
         Tree::copy(path).and_then(|tree| tree.over(&place)).doing(path.display())?;
     }
-    furnish(&new)?;
+    furnish(&new, plan.terminal.is_some())?;
     if let Some((overlay, at)) = root {
         mount_overlay(overlay, &mounts::path_of(&folder(&new, at)?))?;
-        furnish(&Root::own(new.find(at).doing(at.display())?))?;
+        furnish(&Root::own(new.find(at).doing(at.display())?), false)?;
     }
     for (shown, at) in elsewhere {
         let place = folder(&new, at)?;

@@ -11,19 +11,24 @@ mod launcher;
 mod look;
 pub(crate) mod mounts;
 mod plan;
+mod terminal;
 
 pub(crate) use calls::are_filtered as calls_are_filtered;
 pub(crate) use cgroup::Bounds;
 pub(crate) use disk::used;
 pub(crate) use look::Looked;
 pub use plan::{Overlay, Shown, View};
+pub use terminal::Terminal;
 
 use cgroup::Cgroup;
+use millrace_core::hold::Size;
 use millrace_core::platform::Limits;
 use plan::Plan;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
@@ -134,6 +139,34 @@ pub enum SandboxError {
     Io(#[from] io::Error),
 }
 
+/// What a command is given to read.
+enum Input<'a> {
+    /// Its standard input.
+    Bytes,
+    /// A terminal of this size, and who gets its other end.
+    Terminal(Size, &'a mut dyn FnMut(Terminal)),
+}
+
+impl Input<'_> {
+    const fn size(&self) -> Option<Size> {
+        match self {
+            Self::Bytes => None,
+            Self::Terminal(size, _) => Some(*size),
+        }
+    }
+
+    /// What the launcher has as standard input, and where the other end of a terminal will come from.
+    fn stdin(&self) -> io::Result<(Stdio, Option<UnixStream>)> {
+        match self {
+            Self::Bytes => Ok((Stdio::piped(), None)),
+            Self::Terminal(..) => {
+                let (own, theirs) = UnixStream::pair()?;
+                Ok((Stdio::from(OwnedFd::from(theirs)), Some(own)))
+            }
+        }
+    }
+}
+
 /// What comes out of a command.
 enum Piece {
     Out(Vec<u8>),
@@ -184,7 +217,8 @@ impl Sandbox {
             network: false,
         };
         let mut said = String::new();
-        let ended = self.start(&command, &AtomicBool::new(false), &mut |bytes| said.push_str(&String::from_utf8_lossy(bytes)))?;
+        let ended = self
+            .start(&command, Input::Bytes, &AtomicBool::new(false), &mut |bytes| said.push_str(&String::from_utf8_lossy(bytes)))?;
         let Ended::Exited { status: 0, stdout, .. } = ended else {
             return Err(SandboxError::Setup(format!("looking around in it ended with {ended:?}: {}", said.trim())));
         };
@@ -196,29 +230,59 @@ impl Sandbox {
         if command.argv.is_empty() {
             return Err(SandboxError::Setup("an empty command".to_owned()));
         }
-        self.start(command, cancelled, output)
+        self.start(command, Input::Bytes, cancelled, output)
     }
 
-    fn start(&self, command: &Command<'_>, cancelled: &AtomicBool, output: &mut dyn FnMut(&[u8])) -> Result<Ended, SandboxError> {
+    /// Runs a command at a terminal of the sandbox's own, to its end. Its other end is handed out as soon as it is there; what comes
+    /// otherwise, before the command is there, goes to `output`.
+    pub fn run_at_terminal(
+        &self,
+        command: &Command<'_>,
+        size: Size,
+        cancelled: &AtomicBool,
+        opened: &mut dyn FnMut(Terminal),
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Ended, SandboxError> {
+        self.start(command, Input::Terminal(size, opened), cancelled, output)
+    }
+
+    fn start(
+        &self,
+        command: &Command<'_>,
+        input: Input<'_>,
+        cancelled: &AtomicBool,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Ended, SandboxError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let scratch = Scratch::new(command.work, &name)?;
         let cgroup = Cgroup::new(&name, &command.limits)?;
-        let plan = Plan::of(command, &scratch.path, &cgroup);
+        let plan = Plan::of(command, input.size(), &scratch.path, &cgroup);
         let text = serde_json::to_string(&plan).map_err(io::Error::other)?;
         if text.len() > PLAN_BYTES_MAX {
             return Err(SandboxError::TooLong(text.len()));
         }
         let mut problems = problems(&plan.problem)?;
+        let (stdin, terminal) = input.stdin()?;
         let mut child = std::process::Command::new(&self.launcher)
             .args([LAUNCH, &text])
             .env_clear()
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
         let joining = cgroup.join_soon(child.id());
         let pieces = listen(&mut child, command.stdin.clone());
+        if let (Input::Terminal(_, opened), Some(way)) = (input, terminal) {
+            match Terminal::receive(&way) {
+                Ok(terminal) => terminal.into_iter().for_each(opened),
+                // The end of the launcher is that of the command, whose words are then the last.
+                Err(error) => {
+                    child.kill()?;
+                    output(format!("no terminal came: {error}\n").as_bytes());
+                }
+            }
+        }
         let began = Instant::now();
         let mut watch = Watch {
             command,

@@ -2,6 +2,7 @@
 
 use super::Command;
 use super::cgroup::Cgroup;
+use millrace_core::hold::Size;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,8 @@ pub(super) struct Plan {
     pub(super) network: bool,
     /// Whether it looks around instead of running anything.
     pub(super) look: bool,
+    /// The size of the terminal that the command gets; the other end of it goes to the host through standard input, a socket then.
+    pub(super) terminal: Option<Size>,
     /// Files of the control groups to write the own process id into.
     pub(super) cgroups: Vec<PathBuf>,
     /// Of each process, where no control group bounds them together.
@@ -80,7 +83,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn of(command: &Command<'_>, scratch: &Path, cgroup: &Cgroup) -> Self {
+    pub(super) fn of(command: &Command<'_>, terminal: Option<Size>, scratch: &Path, cgroup: &Cgroup) -> Self {
         let home = if command.as_root { "/root" } else { "/builddir" };
         let clean =
             [("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"), ("HOME", home), ("LANG", "C.UTF-8"), ("TZ", "UTC"), ("TERM", "dumb")];
@@ -99,6 +102,7 @@ impl Plan {
             as_root: command.as_root,
             network: command.network,
             look: command.argv.is_empty(),
+            terminal,
             cgroups: cgroup.join_files(),
             memory_bytes: (!cgroup.memory).then_some(command.limits.memory_bytes),
             processes: (!cgroup.processes).then_some(u64::from(command.limits.processes)),

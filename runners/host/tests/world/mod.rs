@@ -206,6 +206,7 @@ pub fn work(plugin: &Digest, what: &str) -> Work {
         plugin_name: "misbehave".to_owned(),
         inputs: vec![Artifact { name: "input".to_owned(), digest: Digest::of(&input), size: input.len() as u64, rpm: None }],
         config: BTreeMap::from([("what".to_owned(), what.into())]),
+        hold_s: None,
     }
 }
 

@@ -1,0 +1,186 @@
+//! Where held sandboxes lie, and what goes to and fro between a terminal and one of them.
+//!
+//! A session has two records, and each has one writer: what is typed is the terminal's, what is printed the runner's.
+
+use crate::records::{get, put, write};
+use crate::state::{Commit, Expect, Key, Mark, SaveError, StateError, StateStore, Table, Write};
+use millrace_core::RunnerName;
+use millrace_core::build::Build;
+use millrace_core::hold::{Hold, Printed, Typed};
+use millrace_core::protocol::Holding;
+use millrace_core::task::Task;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Index of holds that nobody has given up, the first to end first.
+pub const HOLDS: &str = "holds";
+
+/// Index of the holds of a runner that nobody has given up.
+pub fn runner_index(runner: &RunnerName) -> String {
+    format!("holds/{runner}")
+}
+
+/// Id of a hold: that of its attempt.
+pub fn hold_id(holding: &Holding) -> String {
+    format!("{}/{}/{}", holding.build, holding.task, holding.lease)
+}
+
+fn marks(hold: &Hold) -> Vec<Mark> {
+    if hold.end.is_some() {
+        return Vec::new();
+    }
+    let id = hold_id(&hold.holding);
+    let by_time = Mark { index: HOLDS.to_owned(), sort: format!("{:020}/{id}", hold.until.0) };
+    vec![by_time, Mark { index: runner_index(&hold.runner), sort: id }]
+}
+
+/// Reads the hold of an attempt.
+pub async fn load_hold(state: &impl StateStore, holding: &Holding) -> Result<Option<Hold>, StateError> {
+    Ok(get(state, Table::Hold, &hold_id(holding)).await?.map(|(hold, _)| hold))
+}
+
+/// Writes a new hold down; one that is there stays as it is.
+pub async fn begin_hold(state: &impl StateStore, hold: &Hold) -> Result<(), SaveError> {
+    let write = write(Table::Hold, &hold_id(&hold.holding), Expect::Absent, hold, marks(hold))?;
+    match state.save(Commit { writes: vec![write], effects: Vec::new() }).await {
+        Err(SaveError::Conflict(_)) => Ok(()),
+        other => other,
+    }
+}
+
+/// Changes a hold, and answers what the change does; none where there is no such hold. Again where somebody else was faster.
+pub async fn change_hold<T>(
+    state: &impl StateStore,
+    holding: &Holding,
+    change: impl Fn(&mut Hold) -> T,
+) -> Result<Option<T>, SaveError> {
+    let id = hold_id(holding);
+    loop {
+        let Some((mut hold, version)) = get::<Hold>(state, Table::Hold, &id).await? else { return Ok(None) };
+        let before = hold.clone();
+        let answer = change(&mut hold);
+        if hold == before {
+            return Ok(Some(answer));
+        }
+        let write = write(Table::Hold, &id, Expect::Version(version), &hold, marks(&hold))?;
+        match state.save(Commit { writes: vec![write], effects: Vec::new() }).await {
+            Ok(()) => return Ok(Some(answer)),
+            Err(SaveError::Conflict(_)) => continue,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Holds of an index, at most so many.
+pub async fn holds_of(state: &impl StateStore, index: &str, limit: usize) -> Result<Vec<Hold>, StateError> {
+    let mut holds = Vec::new();
+    for marked in state.marked(index, None, limit).await? {
+        // A mark may be a moment older than its record.
+        if let Some((hold, _)) = get::<Hold>(state, Table::Hold, &marked.key.id).await? {
+            holds.push(hold);
+        }
+    }
+    Ok(holds)
+}
+
+/// The holds of a build: of the latest attempt at each of its tasks. A build that wants none has none, and nothing is read.
+pub async fn holds_of_build(state: &impl StateStore, build: &Build) -> Result<Vec<Hold>, StateError> {
+    let mut holds = Vec::new();
+    if build.push.announced.wish.hold_s.is_none() {
+        return Ok(holds);
+    }
+    for holding in build.tasks.iter().filter_map(|task| latest(build, task)) {
+        holds.extend(load_hold(state, &holding).await?);
+    }
+    Ok(holds)
+}
+
+fn latest(build: &Build, task: &Task) -> Option<Holding> {
+    let lease = task.attempts.last()?.number;
+    Some(Holding { build: build.id.clone(), task: task.id.clone(), lease })
+}
+
+/// Ids of the two records of a session.
+fn typed_id(holding: &Holding, session: u32) -> String {
+    format!("{}/{session}/typed", hold_id(holding))
+}
+
+fn printed_id(holding: &Holding, session: u32) -> String {
+    format!("{}/{session}/printed", hold_id(holding))
+}
+
+/// What is typed in a session.
+pub async fn typed(state: &impl StateStore, holding: &Holding, session: u32) -> Result<Typed, StateError> {
+    let found = get(state, Table::Session, &typed_id(holding, session)).await?;
+    Ok(found.map(|(typed, _)| typed).unwrap_or_default())
+}
+
+/// Changes what is typed; for the terminal of the session alone.
+pub async fn change_typed(
+    state: &impl StateStore,
+    holding: &Holding,
+    session: u32,
+    change: impl Fn(&mut Typed),
+) -> Result<Typed, SaveError> {
+    change_one(state, &typed_id(holding, session), change).await
+}
+
+/// What is printed in a session; none before its runner has said anything.
+pub async fn printed(state: &impl StateStore, holding: &Holding, session: u32) -> Result<Option<Printed>, StateError> {
+    Ok(get(state, Table::Session, &printed_id(holding, session)).await?.map(|(printed, _)| printed))
+}
+
+/// Changes what is printed; for the runner of the session alone.
+pub async fn change_printed(
+    state: &impl StateStore,
+    holding: &Holding,
+    session: u32,
+    change: impl Fn(&mut Printed),
+) -> Result<Printed, SaveError> {
+    change_one(state, &printed_id(holding, session), change).await
+}
+
+async fn change_one<T>(state: &impl StateStore, id: &str, change: impl Fn(&mut T)) -> Result<T, SaveError>
+where
+    T: Default + Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync,
+{
+    loop {
+        let found = get::<T>(state, Table::Session, id).await?;
+        let (before, expect) = match found {
+            Some((value, version)) => (Some(value), Expect::Version(version)),
+            None => (None, Expect::Absent),
+        };
+        let mut value = before.clone().unwrap_or_default();
+        change(&mut value);
+        if before.as_ref() == Some(&value) {
+            return Ok(value);
+        }
+        match put(state, Table::Session, id, expect, &value, Vec::new()).await {
+            Ok(()) => return Ok(value),
+            // An answer was lost on the way, and what was asked is asked again at the same time.
+            Err(SaveError::Conflict(_)) => continue,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Forgets what was typed and printed in the sessions of a hold.
+pub async fn forget_sessions(state: &impl StateStore, hold: &Hold) -> Result<(), SaveError> {
+    for session in &hold.sessions {
+        for id in [typed_id(&hold.holding, session.number), printed_id(&hold.holding, session.number)] {
+            forget(state, &id).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn forget(state: &impl StateStore, id: &str) -> Result<(), SaveError> {
+    loop {
+        let Some(record) = state.load(&Key::new(Table::Session, id)).await? else { return Ok(()) };
+        let gone = Write { key: record.key, expect: Expect::Version(record.version), body: None, marks: Vec::new() };
+        match state.save(Commit { writes: vec![gone], effects: Vec::new() }).await {
+            Err(SaveError::Conflict(_)) => continue,
+            other => return other,
+        }
+    }
+}

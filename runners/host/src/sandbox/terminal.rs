@@ -1,0 +1,129 @@
+//! A terminal of a sandbox: made in it, in its own devpts, and held at the other end by the host.
+//!
+//! The command has no more of the host than the terminal's inner end; the host reads and writes bytes at the outer one, and sets its
+//! size (pty(7)).
+
+use super::launcher::{Doing, Outcome};
+use super::plan::USER;
+use millrace_core::hold::Size;
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open as open_file};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::stat::Mode;
+use nix::unistd::setsid;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// Where the sandbox's devpts gives out terminals (Linux, `filesystems/devpts.rst`).
+const GIVES_OUT: &str = "/dev/pts/ptmx";
+
+/// How long a sandbox may take until it is there; it takes some 50 ms.
+const THERE: Duration = Duration::from_secs(30);
+
+/// Standard input of the launcher: the way to the host.
+const TO_HOST: RawFd = 0;
+
+/// The outer end of a terminal. Reads and writes never wait.
+#[derive(Debug)]
+pub struct Terminal(File);
+
+impl Terminal {
+    /// Takes it from a launcher; none where that ended before it came so far.
+    pub(super) fn receive(from: &UnixStream) -> io::Result<Option<Self>> {
+        from.set_read_timeout(Some(THERE))?;
+        let (mut byte, mut space) = ([0], cmsg_space!(RawFd));
+        let mut pieces = [IoSliceMut::new(&mut byte)];
+        let message = recvmsg::<()>(from.as_raw_fd(), &mut pieces, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+        let mut received = None;
+        for part in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(handles) = part {
+                // SAFETY: the kernel has just opened these for this process, and nobody else knows of them.
+                let mut handles = handles.into_iter().map(|handle| unsafe { OwnedFd::from_raw_fd(handle) });
+                received = received.or_else(|| handles.next());
+                // Any others are closed here.
+                handles.for_each(drop);
+            }
+        }
+        let Some(handle) = received else { return Ok(None) };
+        let flags = OFlag::from_bits_truncate(nix::fcntl::fcntl(&handle, nix::fcntl::F_GETFL)?);
+        nix::fcntl::fcntl(&handle, nix::fcntl::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        Ok(Some(Self(handle.into())))
+    }
+
+    /// Another handle on it.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Waits until there is something to be read, or nobody is there any more, at most so long; whether it came to that.
+    pub fn is_readable_within(&self, time: Duration) -> bool {
+        let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], time).is_ok_and(|ready| ready > 0)
+    }
+
+    /// What there is to be read now; nothing where nobody is there any more.
+    pub fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        match (&self.0).read(bytes) {
+            // The last of those who had the inner end open has closed it.
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(0),
+            other => other,
+        }
+    }
+
+    /// Types as many of these keys as the terminal takes now.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match (&self.0).write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            other => other,
+        }
+    }
+
+    /// Makes it another size; whoever runs in the foreground is told by SIGWINCH.
+    pub fn resize(&self, size: Size) -> io::Result<()> {
+        Ok(set_size(&self.0, size)?)
+    }
+}
+
+fn set_size(terminal: &impl AsRawFd, size: Size) -> Result<(), Errno> {
+    let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: it takes a pointer to a `winsize` that lives through the call (ioctl_tty(2)).
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+}
+
+/// In the first process of the sandbox: makes a terminal, hands its outer end to the host, and answers with the inner one.
+pub(super) fn open(size: Size) -> Outcome<OwnedFd> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let outer = open_file(Path::new(GIVES_OUT), flags, Mode::empty()).doing("a terminal")?;
+    let unlock: libc::c_int = 0;
+    // SAFETY: it takes a pointer to a number that lives through the call (ioctl_tty(2)).
+    Errno::result(unsafe { libc::ioctl(outer.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) }).doing("a terminal's lock")?;
+    // SAFETY: it takes flags of open(2), and answers with a new handle that nobody else knows of.
+    let inner =
+        Errno::result(unsafe { libc::ioctl(outer.as_raw_fd(), libc::TIOCGPTPEER, flags.bits()) }).doing("a terminal's end")?;
+    // SAFETY: the kernel has just opened it for this call.
+    let inner = unsafe { OwnedFd::from_raw_fd(inner) };
+    nix::unistd::fchown(&inner, Some(USER.into()), None).doing("a terminal's owner")?;
+    set_size(&outer, size).doing("a terminal's size")?;
+    let handles = [outer.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&handles)];
+    sendmsg::<()>(TO_HOST, &[IoSlice::new(b"t")], &rights, MsgFlags::MSG_NOSIGNAL, None).doing("handing a terminal out")?;
+    Ok(inner)
+}
+
+/// In the process that becomes the command: sits down at a terminal, with nothing else open.
+pub(super) fn sit_at(inner: OwnedFd) -> Outcome<()> {
+    setsid().doing("a session of its own")?;
+    // SAFETY: it takes a number (ioctl_tty(2)).
+    Errno::result(unsafe { libc::ioctl(inner.as_raw_fd(), libc::TIOCSCTTY, 0) }).doing("a controlling terminal")?;
+    for stream in 0..3 {
+        // SAFETY: these are the three streams, which this process may put something else in the place of.
+        Errno::result(unsafe { libc::dup2(inner.as_raw_fd(), stream) }).doing("the terminal as a stream")?;
+    }
+    Ok(())
+}
