@@ -136,13 +136,18 @@ fn registry(things: Vec<Vec<u8>>) -> String {
 fn an_image_is_pulled_by_its_digest_and_its_layers_take_away_what_they_say() {
     let (made, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (base, _) = archive(made.path());
+    // What is taken away must have been there.
+    let (packed, lower) = (made.path().join("below.tar"), made.path().join("lower"));
+    fs::create_dir_all(lower.join("etc")).unwrap();
+    fs::write(lower.join("etc/passwd-of-below"), "").unwrap();
+    run(Command::new("tar").arg("-cf").arg(&packed).arg("-C").arg(&lower).arg("."));
     let upper = made.path().join("upper");
     fs::create_dir_all(upper.join("etc")).unwrap();
     fs::write(upper.join("etc/of-the-image"), "yes\n").unwrap();
-    fs::write(upper.join("etc/.wh.services"), "").unwrap();
+    fs::write(upper.join("etc/.wh.passwd-of-below"), "").unwrap();
     let top = made.path().join("top.tar");
     run(Command::new("tar").arg("-cf").arg(&top).arg("-C").arg(&upper).arg("."));
-    let (base, top) = (fs::read(base).unwrap(), fs::read(top).unwrap());
+    let (base, below, top) = (fs::read(base).unwrap(), fs::read(packed).unwrap(), fs::read(top).unwrap());
     let layer = |bytes: &[u8]| {
         format!(
             r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{}","size":{}}}"#,
@@ -150,7 +155,7 @@ fn an_image_is_pulled_by_its_digest_and_its_layers_take_away_what_they_say() {
             bytes.len()
         )
     };
-    let manifest = format!(r#"{{"schemaVersion":2,"layers":[{},{}]}}"#, layer(&base), layer(&top)).into_bytes();
+    let manifest = format!(r#"{{"schemaVersion":2,"layers":[{},{},{}]}}"#, layer(&base), layer(&below), layer(&top)).into_bytes();
     let machine = if own() == Arch::X86_64 { "amd64" } else { "arm64" };
     let index = format!(
         r#"{{"schemaVersion":2,"manifests":[{{"digest":"{}","size":1,"platform":{{"architecture":"mips","os":"linux"}}}},
@@ -161,15 +166,15 @@ fn an_image_is_pulled_by_its_digest_and_its_layers_take_away_what_they_say() {
     )
     .into_bytes();
     let digest = Digest::of(&index);
-    let registry = registry(vec![index, manifest, base, top]);
+    let registry = registry(vec![index, manifest, base, below, top]);
     let image =
         |digest| Buildroot { provider: Provider::Rootfs, image: Some(format!("{registry}/base@{digest}")), ..Buildroot::default() };
     let yard = Yard::apart(shared.path());
     let (root, said) = yard.try_recipe(&by(image(digest)), &[]);
     let root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
     assert_eq!(root.record().from, Some(format!("image {digest}")));
-    let said = said_in(&yard, &root, "cat /etc/of-the-image; ls -a /etc | grep -c -e '^services$' -e wh || true");
-    assert_eq!(said, "yes\n0\n");
+    let script = "cat /etc/of-the-image; test ! -e /etc/passwd-of-below && ! compgen -G '/etc/.wh*' && echo 'and no more'";
+    assert_eq!(said_in(&yard, &root, script), "yes\nand no more\n");
     let problem = refused(yard.try_recipe(&by(image(Digest::of(b"gone"))), &[]).0);
     assert!(problem.contains("the registry has no manifests/sha256:"), "{problem}");
 }

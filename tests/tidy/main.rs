@@ -187,7 +187,7 @@ fn every_architecture_of_the_line_is_a_file_that_says_the_same_of_each() {
     for path in expected {
         let table: toml::Table = std::fs::read_to_string(house().join(&path)).unwrap().parse().unwrap();
         let keys: Vec<&String> = table.keys().filter(|key| *key != "multilib_of").collect();
-        let wanted = ["debian", "elf_class", "elf_machine", "emulator", "endianness", "rpm", "seccomp", "triplet"];
+        let wanted = ["debian", "elf_class", "elf_machine", "emulator", "endianness", "oci", "rpm", "seccomp", "triplet"];
         assert_eq!(keys, wanted, "{}", path.display());
         assert_eq!(table["rpm"].as_str(), path.file_stem().and_then(|name| name.to_str()), "{}", path.display());
     }

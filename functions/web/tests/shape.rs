@@ -108,15 +108,15 @@ fn the_shape_of_a_build() {
           "order": null,
           "attempt": 2,
           "runner": "arm-2",
-          "duration_ms": 236599,
+          "duration_ms": 238599,
           "held": null,
           "attempts": [
             {
               "number": 1,
               "runner": "arm-1",
               "began": "2026-11-23T19:55:03Z",
-              "ended": "2026-11-23T19:56:03Z",
-              "duration_ms": 60001,
+              "ended": "2026-11-23T19:56:01Z",
+              "duration_ms": 58001,
               "how": "lost",
               "reason": null,
               "log": "/builds/69cbf00bc906/tasks/rpm@aarch64/log.txt?attempt=1"
@@ -124,9 +124,9 @@ fn the_shape_of_a_build() {
             {
               "number": 2,
               "runner": "arm-2",
-              "began": "2026-11-23T19:56:03Z",
+              "began": "2026-11-23T19:56:01Z",
               "ended": null,
-              "duration_ms": 236599,
+              "duration_ms": 238599,
               "how": "running",
               "reason": null,
               "log": "/builds/69cbf00bc906/tasks/rpm@aarch64/log.txt?attempt=2"

@@ -304,7 +304,10 @@ impl Buildroots {
         maker: &Maker,
         session: &mut Session<'_>,
     ) -> Result<Option<Layer>, RootError> {
-        let packages: Vec<&roots::RootPackage> = locked::of_repositories(locked, false).collect();
+        // What somebody has made is there by its digest; the lock's repositories bring the rest.
+        let has = below.map(record::read).transpose()?.unwrap_or_default();
+        let comes = |package: &&roots::RootPackage| !has.iter().any(|other| other.nevra == package.nevra);
+        let packages: Vec<&roots::RootPackage> = locked::of_repositories(locked, false).filter(comes).collect();
         let key = Store::key_of(&("exactly", maker.recipe.arch, below.map(|layer| &layer.path), &packages));
         self.store.once(&key, |new| {
             (session.output)(
