@@ -83,7 +83,7 @@ fn a_root_is_made_again_from_its_lock_though_its_repository_has_moved_on() {
     let elsewhere = tempfile::tempdir().unwrap();
     let (refused, _) = Yard::apart(elsewhere.path()).try_recipe(&locked, &[]);
     let Err(RootError::Refused(problem)) = refused else { panic!("{refused:?}") };
-    assert!(problem.contains("moving-2:1-1.noarch") && problem.contains("is not the file that the lock names"), "{problem}");
+    assert!(problem.contains("moving-2:1-1.noarch") && problem.contains("is not what the lock names"), "{problem}");
     fs::remove_file(&first_file).unwrap();
     let (away, _) = Yard::apart(elsewhere.path()).try_recipe(&locked, &[]);
     assert!(matches!(away, Err(RootError::Repository(_))), "{away:?}");
@@ -137,6 +137,13 @@ fn a_build_is_built_again_from_its_lock_with_the_library_that_was_released_then(
     push(&mut up, "tallyctl", &program("1.0"), true);
     let (id, text) = lock_of(&up, "tallyctl");
     let lock = Lock::parse(text.as_bytes()).unwrap();
+    let (status, shown) = up.http("GET", &format!("/api/v1/builds/{id}/lock"), "", "");
+    assert_eq!((status, Lock::parse(shown.as_bytes()).unwrap()), (200, lock.clone()));
+    let rpm = format!("rpm@{}", std::env::consts::ARCH);
+    let (status, page) = up.http("GET", &format!("/builds/{id}/tasks/{rpm}/roots?attempt=1"), "", "");
+    assert!(status == 200 && page.contains("tally-devel-1.0") && page.contains("millrace-released"), "{status}: {page}");
+    let (_, log) = up.http("GET", &format!("/builds/{id}/tasks/{rpm}/log?attempt=1"), "", "");
+    assert!(log.contains("what was in its roots"), "{log}");
     let tasks: Vec<String> = lock.tasks.iter().map(|task| task.task.to_string()).collect();
     assert_eq!(tasks.len(), 3, "source, rpm and check each had a root: {tasks:?}");
     let rpm = lock.tasks.iter().find(|task| task.task.to_string().starts_with("rpm@")).unwrap();

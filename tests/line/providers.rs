@@ -2,6 +2,7 @@
 
 use crate::yard::{PATIENCE, Yard, recipe, status};
 use millrace_core::platform::{Archive, Buildroot, Provider};
+use millrace_core::roots::RootPackage;
 use millrace_core::{Arch, Digest};
 use millrace_host::buildroot::{Recipe, Root, RootError};
 use millrace_tests::up::run;
@@ -58,15 +59,20 @@ fn an_archive_becomes_a_root_that_dnf_installs_into_and_that_a_lock_brings_back(
     let (archive, nevras) = archive(made.path());
     let digest = Digest::of(&fs::read(&archive).unwrap());
     let yard = Yard::apart(shared.path());
-    let recipe = of_archive(&archive, digest);
+    let mut recipe = of_archive(&archive, digest);
+    // The archive was made from another repository than the platform has.
+    recipe.repositories[0].id = "own".to_owned();
     let (root, said) = yard.try_recipe(&recipe, &["ed"]);
     let root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
     let said = said_in(&yard, &root, "rpm -q ed >/dev/null && rpm -qa | wc -l && id -un && stat -c %u /usr/bin/bash");
     assert_eq!(said, format!("{}\nmockbuild\n0\n", root.record().packages.len()));
     assert_eq!(root.record().from, Some(format!("archive {digest}")));
     let ed = root.record().packages.iter().find(|package| package.nevra.starts_with("ed-")).unwrap();
-    assert!(ed.repository == "seed" && ed.digest.is_some(), "{ed:?}");
+    assert!(ed.repository == "own" && ed.digest.is_some(), "{ed:?}");
     assert!(nevras.iter().all(|nevra| root.record().packages.iter().any(|package| package.nevra == *nevra)), "{nevras:?}");
+
+    let loose = |package: &&RootPackage| !package.repository.is_empty() && package.digest.is_none();
+    assert_eq!(root.record().packages.iter().find(loose), None, "no lock could name it");
 
     let locked = Recipe { locked: Some(root.record().clone()), ..recipe };
     let (again, said) = yard.try_recipe(&locked, &["ed"]);

@@ -4,10 +4,10 @@ use crate::generation::{FileRef, location};
 use crate::publish::ReleaseError;
 use crate::repodata::{self, Pieces};
 use millrace_core::Digest;
-use millrace_core::header::{FIRST_READ_BYTES, Head, HeaderError, kind, read_head};
+use millrace_core::header::{Head, kind, read_head};
 use millrace_core::order::{OrderedFile, ReleaseOrder};
 use millrace_core::rpm::Rpm;
-use millrace_store::{BlobError, BlobStore};
+use millrace_store::{BlobError, BlobStore, package_head};
 
 /// What the metadata says of each package of an order, by the package's digest; those of one repository lie beside each other.
 pub async fn describe(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<Vec<(Digest, Pieces)>, ReleaseError> {
@@ -53,23 +53,11 @@ async fn read(file: &OrderedFile, blobs: &impl BlobStore) -> Result<Vec<u8>, Rel
     if size != file.size {
         return Err(refused(format!("it has {size} bytes, and {} were ordered", file.size)));
     }
-    let mut wanted = FIRST_READ_BYTES.min(size);
-    loop {
-        let bytes = blobs.read(&file.digest, 0..wanted).await?;
-        match read_head(&bytes) {
-            Ok(head) => {
-                let found = head.header.rpm().map_err(|error| refused(error.to_string()))?;
-                let (found, ordered) = (found.to_string(), file.rpm.to_string());
-                return if found == ordered {
-                    Ok(readable(&head, &bytes))
-                } else {
-                    Err(refused(format!("it is {found}, ordered was {ordered}")))
-                };
-            }
-            Err(HeaderError::More { bytes }) if bytes > wanted && bytes <= size => wanted = bytes,
-            Err(error) => return Err(refused(error.to_string())),
-        }
-    }
+    let bytes = package_head(blobs, &file.digest, size).await?;
+    let head = read_head(&bytes).map_err(|error| refused(error.to_string()))?;
+    let found = head.header.rpm().map_err(|error| refused(error.to_string()))?;
+    let (found, ordered) = (found.to_string(), file.rpm.to_string());
+    if found == ordered { Ok(readable(&head, &bytes)) } else { Err(refused(format!("it is {found}, ordered was {ordered}"))) }
 }
 
 /// The head with its texts as XML can say them: changelogs of the nineties have form feeds and Latin-1 in them, and one such

@@ -6,11 +6,11 @@ use crate::header::{
 use crate::keys::{KeyError, Keys};
 use crate::sign::{is_signed_by, sign_bytes};
 use crate::{Problem, SignError};
-use millrace_core::header::{FIRST_READ_BYTES, HeaderError, LEAD_BYTES, read_head};
+use millrace_core::header::{LEAD_BYTES, read_head};
 use millrace_core::order::{OrderedFile, SignOrder, SignedFile};
 use millrace_core::rpm::Rpm;
 use millrace_core::{Digest, KeyName};
-use millrace_store::{BlobError, BlobStore, Part};
+use millrace_store::{BlobError, BlobStore, Part, package_head};
 use sequoia_openpgp::cert::Cert;
 use sequoia_openpgp::types::HashAlgorithm;
 use std::io;
@@ -50,7 +50,7 @@ pub(crate) async fn sign_file(
     if stored != file.size {
         return Err(wrong(Problem::Size { expected: file.size, found: stored }));
     }
-    let head = head_bytes(&file.digest, stored, blobs).await.map_err(trouble)?;
+    let head = package_head(blobs, &file.digest, stored).await.map_err(trouble)?;
     let checked = check_head(&head, &file.rpm).map_err(wrong)?;
     let (whole, payload) = hash(&file.digest, stored, &checked, blobs).await.map_err(trouble)?;
     check_content(file, &checked, whole, payload).map_err(wrong)?;
@@ -60,24 +60,11 @@ pub(crate) async fn sign_file(
     let rest = Part::Blob { digest: file.digest, range: checked.header_at..stored };
     let (digest, written) = blobs.compose(&[Part::Bytes(signed.front), rest]).await.map_err(trouble)?;
 
-    let head = head_bytes(&digest, written, blobs).await.map_err(trouble)?;
+    let head = package_head(blobs, &digest, written).await.map_err(trouble)?;
     if written != size || !is_signed_head(&head, &signed.header, &signed.certificate) {
         return Err(wrong(Problem::Written(digest)));
     }
     Ok(SignedFile { unsigned: file.digest, signed: digest, size })
-}
-
-/// As many of the file's first bytes as its headers take, and perhaps more.
-async fn head_bytes(digest: &Digest, size: u64, blobs: &impl BlobStore) -> Result<Vec<u8>, BlobError> {
-    let mut bytes = blobs.read(digest, 0..size.min(FIRST_READ_BYTES)).await?;
-    loop {
-        match read_head(&bytes) {
-            Err(HeaderError::More { bytes: needed }) if needed <= size => {
-                bytes.extend(blobs.read(digest, bytes.len() as u64..needed).await?);
-            }
-            Ok(_) | Err(_) => return Ok(bytes),
-        }
-    }
 }
 
 /// The head must be sound, of the package that was ordered, and as it was built.

@@ -1,6 +1,7 @@
 //! The port for bytes: kept under their digest, never changed; and pointers, swapped under a condition.
 
 use futures_util::Stream;
+use millrace_core::header::{FIRST_READ_BYTES, HeaderError, read_head};
 use millrace_core::{Digest, DigestError};
 use std::fmt;
 use std::future::Future;
@@ -163,6 +164,20 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
                 return Err(BlobError::OutOfRange { digest: *digest, range: 0..size, size: bytes_max });
             }
             self.read(digest, 0..size).await
+        }
+    }
+}
+
+/// As many of a package's first bytes as its headers take, and perhaps more; where they are no sound head it is for whoever reads them to say
+/// so. `size` is the blob's, in bytes.
+pub async fn package_head(blobs: &impl BlobStore, digest: &Digest, size: u64) -> Result<Vec<u8>, BlobError> {
+    let mut bytes = blobs.read(digest, 0..size.min(FIRST_READ_BYTES)).await?;
+    loop {
+        match read_head(&bytes) {
+            Err(HeaderError::More { bytes: needed }) if needed <= size => {
+                bytes.extend(blobs.read(digest, bytes.len() as u64..needed).await?);
+            }
+            Ok(_) | Err(_) => return Ok(bytes),
         }
     }
 }

@@ -9,14 +9,14 @@ use crate::store::Store;
 use crate::watch;
 use anyhow::{Context, Result, bail};
 use millrace_core::build::Build;
-use millrace_core::header::{FIRST_READ_BYTES, HeaderError, read_head};
+use millrace_core::header::read_head;
 use millrace_core::push::{Announced, PushState, Wish};
 use millrace_core::roots::{LOCK_BYTES_MAX, Lock};
 use millrace_core::task::{Artifact, AttemptEnd, Task, TaskId};
 use millrace_core::{Digest, PushId};
-use millrace_store::BlobStore;
 use millrace_store::builds::{load_build, load_push};
 use millrace_store::roots::lock_of;
+use millrace_store::{BlobStore, package_head};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -149,17 +149,11 @@ async fn compare(store: &Store, build: &Build, again: &Build) -> Result<Verdict>
     Ok(Verdict { build, again, equal: differing.is_empty(), files: all.len(), differing })
 }
 
-/// The beginning of a package, up to its payload, found sound.
+/// The beginning of a package, found sound.
 async fn head(store: &Store, file: &Artifact) -> Result<Vec<u8>> {
-    let mut wanted = FIRST_READ_BYTES.min(file.size);
-    loop {
-        let bytes = store.read(&file.digest, 0..wanted).await?;
-        match read_head(&bytes) {
-            Ok(_) => return Ok(bytes),
-            Err(HeaderError::More { bytes }) if bytes > wanted && bytes <= file.size => wanted = bytes,
-            Err(error) => return Err(error).with_context(|| file.name.clone()),
-        }
-    }
+    let bytes = package_head(store, &file.digest, file.size).await?;
+    read_head(&bytes).with_context(|| file.name.clone())?;
+    Ok(bytes)
 }
 
 fn told(verdict: &Verdict) -> String {

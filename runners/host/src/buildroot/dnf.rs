@@ -302,23 +302,12 @@ impl Dnf {
 
     fn command<'a>(&self, view: View, argv: Vec<String>, session: &Session<'a>) -> Command<'a> {
         let tmp = self.path("tmp").display().to_string();
-        Command {
-            view,
-            argv,
-            env: vec![
-                ("HOME".to_owned(), self.path("conf").display().to_string()),
-                ("TMPDIR".to_owned(), tmp.clone()),
-                ("COLUMNS".to_owned(), "200".to_owned()),
-            ],
-            cwd: tmp,
-            stdin: Vec::new(),
-            timeout: session.time_left,
-            as_root: true,
-            limits: session.limits,
-            work: session.work,
-            capture_bytes_max: 0,
-            network: false,
-        }
+        let env = vec![
+            ("HOME".to_owned(), self.path("conf").display().to_string()),
+            ("TMPDIR".to_owned(), tmp.clone()),
+            ("COLUMNS".to_owned(), "200".to_owned()),
+        ];
+        Command { env, cwd: tmp, ..session.command(view, argv) }
     }
 
     /// Runs a command to its end; its status, and what it said.

@@ -2,12 +2,13 @@
 
 use super::RootError;
 use super::Session;
-use super::recipe::{TEXT_BYTES_MAX, agent};
-use super::rootfs::keep;
+use super::fetch::{Wanted, agent, keep};
+use super::recipe::TEXT_BYTES_MAX;
 use crate::arch::Facts;
 use millrace_core::platform::Image;
 use millrace_core::{Arch, Digest};
 use serde::Deserialize;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use ureq::Body;
 use ureq::http::Response;
@@ -73,7 +74,9 @@ pub(super) fn pull(
         (session.output)(format!("fetching layer {digest} of {}/{}\n", image.registry, image.name).as_bytes());
         let answer = registry.get(&format!("blobs/{digest}"), "*/*")?;
         let path = folder.join(format!("layer-{number:03}"));
-        keep(answer.into_body().into_reader(), &path, &digest, &format!("layer {digest}"), session.cancelled)?;
+        let what = format!("layer {digest}");
+        let wanted = Wanted { what: &what, named_by: "the image", digest: &digest, bytes_max };
+        keep(answer.into_body().into_reader(), &mut File::create(&path)?, &wanted, session.cancelled)?;
         paths.push(path);
     }
     Ok(paths)

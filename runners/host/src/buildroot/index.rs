@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 /// Largest packed list of packages, in bytes: Fedora with its 70,000 packages has 20 MB.
-pub(super) const PRIMARY_BYTES_MAX: u64 = 256 << 20;
+const PRIMARY_BYTES_MAX: u64 = 256 << 20;
 
 /// Largest list of packages unpacked, in bytes: ten times as much.
 pub(super) const OPEN_BYTES_MAX: u64 = 2560 << 20;
@@ -39,9 +39,11 @@ impl Primary {
 
     /// The packed list: dnf's own copy below its cache where that is it, or else the repository's.
     pub(super) fn read(&self, id: &str, base: &str, cache: &Path) -> Result<Vec<u8>, RootError> {
-        if let Some(packed) = self.cached(id, cache) {
-            return Ok(packed);
-        }
+        self.cached(id, cache).map_or_else(|| self.fetch(id, base), Ok)
+    }
+
+    /// The packed list as the repository has it.
+    pub(super) fn fetch(&self, id: &str, base: &str) -> Result<Vec<u8>, RootError> {
         let packed = fetch(&format!("{}/{}", base.trim_end_matches('/'), self.href), id, PRIMARY_BYTES_MAX)?;
         if Digest::of(&packed) == self.digest {
             Ok(packed)

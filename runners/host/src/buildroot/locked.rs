@@ -1,6 +1,7 @@
 //! Files of packages that a lock names: each fetched from where it was, and taken only where it is the same byte by byte.
 
-use super::recipe::{Recipe, fetch_to};
+use super::fetch::{Wanted, keep, open};
+use super::recipe::Recipe;
 use super::store::Store;
 use super::{RootError, Session};
 use millrace_core::Digest;
@@ -8,7 +9,6 @@ use millrace_core::roots::{Root, RootPackage};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 /// Largest package that is fetched, in bytes: the largest of a distribution are games and firmware of 2 to 3 GB.
@@ -27,9 +27,6 @@ pub(super) fn fetch<'a>(
     let folder = store.locked()?;
     let mut files = Files::new();
     for package in packages {
-        if session.cancelled.load(Ordering::SeqCst) {
-            return Err(RootError::Stopped);
-        }
         let (nevra, repository) = (&package.nevra, &package.repository);
         let (Some(digest), Some(url)) = (&package.digest, &package.url) else {
             return Err(RootError::Refused(format!("the lock does not say which file {nevra} was")));
@@ -55,13 +52,9 @@ fn have(path: &Path, digest: &Digest, url: &str, package: &RootPackage, session:
     }
     (session.output)(format!("fetching {url}\n").as_bytes());
     let new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
-    let found = fetch_to(url, &package.repository, PACKAGE_BYTES_MAX, &mut new.as_file())?;
-    if found != *digest {
-        let nevra = &package.nevra;
-        return Err(RootError::Refused(format!(
-            "{nevra}: {url} is not the file that the lock names: it has {found}, not {digest}"
-        )));
-    }
+    let what = format!("{}: {url}", package.nevra);
+    let wanted = Wanted { what: &what, named_by: "the lock", digest, bytes_max: PACKAGE_BYTES_MAX };
+    keep(open(url)?, &mut new.as_file(), &wanted, session.cancelled)?;
     new.persist(path).map_err(|error| error.error)?;
     Ok(())
 }

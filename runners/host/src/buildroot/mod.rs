@@ -11,6 +11,7 @@
 //! sandbox without the network.
 
 mod dnf;
+mod fetch;
 mod host;
 mod image;
 mod index;
@@ -27,7 +28,7 @@ pub use millrace_core::roots::RootKind as Kind;
 pub use recipe::Recipe;
 pub use root::Root;
 
-use crate::sandbox::{Overlay, Sandbox, SandboxError};
+use crate::sandbox::{Command, Overlay, Sandbox, SandboxError, View};
 use dnf::{Change, Dnf, Said};
 use millrace_core::platform::{Limits, Provider};
 use millrace_core::roots;
@@ -102,6 +103,25 @@ pub struct Session<'a> {
     pub cancelled: &'a AtomicBool,
     /// The task's log.
     pub output: &'a mut dyn FnMut(&[u8]),
+}
+
+impl<'a> Session<'a> {
+    /// A command as root of a sandbox, at the top of what it sees, without a network.
+    fn command(&self, view: View, argv: Vec<String>) -> Command<'a> {
+        Command {
+            view,
+            argv,
+            env: Vec::new(),
+            cwd: "/".to_owned(),
+            stdin: Vec::new(),
+            timeout: self.time_left,
+            as_root: true,
+            limits: self.limits,
+            work: self.work,
+            capture_bytes_max: 0,
+            network: false,
+        }
+    }
 }
 
 /// Makes roots, and keeps them below one folder.
@@ -223,7 +243,7 @@ impl Buildroots {
         session: &Session<'_>,
     ) -> Result<Root, RootError> {
         Store::used(&layers)?;
-        let packages = layers.first().map(record::read).transpose()?.unwrap_or_default();
+        let packages = layers.first().map(|layer| record::read(&layer.path)).transpose()?.unwrap_or_default();
         let own = tempfile::Builder::new().prefix(".root-").tempdir_in(session.work.parent().unwrap_or(session.work))?.keep();
         let overlay = Overlay { lowers: paths(&layers), upper: own.join("upper"), scratch: own.join("scratch") };
         let Maker { dnf, files, recipe } = maker;
@@ -291,9 +311,16 @@ impl Buildroots {
         self.write_down(new, overlay, maker, session)
     }
 
+    /// Writes down what is in a new layer and those below it: of what an image was made of there is no more to be said than its name.
     fn write_down(&self, new: &Path, overlay: &Overlay, maker: &Maker, session: &mut Session<'_>) -> Result<(), RootError> {
         let installed = maker.dnf.installed(&self.sandbox, overlay, session)?;
-        record::write(new, &maker.files.of(installed, &BTreeMap::new())?)
+        let below = overlay.lowers.first().filter(|lower| !lower.starts_with(new));
+        let packages = match below {
+            Some(below) => maker.files.of(installed, &record::read(below)?, &BTreeMap::new())?,
+            None if maker.recipe.buildroot.provider.is_dnf() => maker.files.of(installed, &[], &BTreeMap::new())?,
+            None => record::of_image(installed),
+        };
+        record::write(new, &packages)
     }
 
     /// A layer with exactly what a lock has; none where what lies below has it all.
@@ -305,7 +332,7 @@ impl Buildroots {
         session: &mut Session<'_>,
     ) -> Result<Option<Layer>, RootError> {
         // What somebody has made is there by its digest; the lock's repositories bring the rest.
-        let has = below.map(record::read).transpose()?.unwrap_or_default();
+        let has = below.map(|layer| record::read(&layer.path)).transpose()?.unwrap_or_default();
         let comes = |package: &&roots::RootPackage| !has.iter().any(|other| other.nevra == package.nevra);
         let packages: Vec<&roots::RootPackage> = locked::of_repositories(locked, false).filter(comes).collect();
         let key = Store::key_of(&("exactly", maker.recipe.arch, below.map(|layer| &layer.path), &packages));

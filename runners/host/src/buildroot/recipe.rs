@@ -1,28 +1,24 @@
 //! What roots are made from: the platform's part of a task, and a fingerprint of each repository as it is now.
 
 use super::RootError;
+use super::fetch::ANSWER_MAX;
 use super::released::Released;
 use millrace_core::platform::{Buildroot, RELEASED_REPOSITORY, Repository};
 use millrace_core::protocol::Work;
 use millrace_core::roots;
 use millrace_core::{Arch, Digest};
 use rpm::DependencyFlags;
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Largest list of mirrors or `repomd.xml`, in bytes: real ones have some KB.
 pub(super) const TEXT_BYTES_MAX: u64 = 4 << 20;
 
 /// Mirrors of a list that are tried, the first ones first: one may be down and one behind, and lists are sorted by distance.
 const MIRRORS_MAX: usize = 5;
-
-/// How long a repository may take to answer.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// What roots are made from.
 #[derive(Debug, Clone)]
@@ -145,41 +141,6 @@ pub(super) fn fetch(url: &str, repository: &str, bytes_max: u64) -> Result<Vec<u
         ureq::Agent::config_builder().timeout_global(Some(ANSWER_MAX)).tls_config(crate::trust::of_this_machine()).build().into();
     let mut answer = agent.get(url).call().map_err(|error| failed(error.to_string()))?;
     answer.body_mut().with_config().limit(bytes_max).read_to_vec().map_err(|error| failed(error.to_string()))
-}
-
-/// How long a repository may be silent in the middle of a file.
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// Writes a file of at most so many bytes by its URL, and answers its SHA-256.
-pub(super) fn fetch_to(url: &str, repository: &str, bytes_max: u64, to: &mut impl Write) -> Result<Digest, RootError> {
-    let failed = |problem: String| RootError::Repository(format!("repository {repository}: {url}: {problem}"));
-    let from: Box<dyn Read> = if let Some(path) = url.strip_prefix("file://") {
-        Box::new(File::open(path).map_err(|error| failed(error.to_string()))?)
-    } else {
-        Box::new(agent().get(url).call().map_err(|error| failed(error.to_string()))?.into_body().into_reader())
-    };
-    copy_hashed(from, bytes_max, to).map_err(|error| failed(error.to_string()))
-}
-
-/// Who fetches large files: not bound in time as a whole, but in every silence.
-pub(super) fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder().timeout_connect(Some(ANSWER_MAX)).timeout_recv_response(Some(SILENCE));
-    config.timeout_per_read(Some(SILENCE)).tls_config(crate::trust::of_this_machine()).build().into()
-}
-
-/// Copies at most so many bytes, and answers their SHA-256.
-pub(super) fn copy_hashed(from: impl Read, bytes_max: u64, to: &mut impl Write) -> std::io::Result<Digest> {
-    let (mut from, mut hasher, mut piece, mut left) = (from, Sha256::new(), vec![0; 1 << 16], bytes_max);
-    loop {
-        let count = from.read(&mut piece)?;
-        if count == 0 {
-            return Ok(Digest::from_bytes(hasher.finalize().into()));
-        }
-        left =
-            left.checked_sub(count as u64).ok_or_else(|| std::io::Error::other(format!("it has more than {bytes_max} bytes")))?;
-        hasher.update(&piece[..count]);
-        to.write_all(&piece[..count])?;
-    }
 }
 
 /// What a source package needs to be built, as its header says it; sorted.

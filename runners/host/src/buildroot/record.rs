@@ -2,7 +2,7 @@
 
 use super::index::{Index, Primary};
 use super::recipe::Fingerprints;
-use super::store::{Layer, Store};
+use super::store::Store;
 use super::{Installed, RootError};
 use millrace_core::Digest;
 use millrace_core::roots::RootPackage;
@@ -35,11 +35,19 @@ impl Files {
         Self { store: store.clone(), repositories: now.repomds.iter().filter_map(known).collect(), cache: cache.to_owned() }
     }
 
-    /// Packages as they are written down; `own` are files of the task, by NEVRA.
-    pub(super) fn of(&self, installed: Vec<Installed>, own: &BTreeMap<String, Digest>) -> Result<Vec<RootPackage>, RootError> {
+    /// Packages as they are written down. What was known before stays as it was; `own` are files of the task, by NEVRA.
+    pub(super) fn of(
+        &self,
+        installed: Vec<Installed>,
+        known: &[RootPackage],
+        own: &BTreeMap<String, Digest>,
+    ) -> Result<Vec<RootPackage>, RootError> {
         let mut packages = Vec::new();
-        for Installed { nevra, name, repository } in installed.into_iter().filter(|package| package.name != KEY) {
-            debug_assert!(!name.is_empty(), "dnf names what it has installed");
+        for Installed { nevra, repository, .. } in installed.into_iter().filter(|package| package.name != KEY) {
+            if let Some(known) = known.iter().find(|known| known.nevra == nevra) {
+                packages.push(known.clone());
+                continue;
+            }
             let found = match self.index(&repository)? {
                 Some((base, index)) => {
                     index.find(&nevra).map(|(digest, href)| (digest, Some(format!("{}/{href}", base.trim_end_matches('/')))))
@@ -65,14 +73,24 @@ impl Files {
     }
 }
 
+/// Packages of a root that somebody else has made, whose own name stands for all that is in it: from which repository they came there says
+/// nothing about where they can be had.
+pub(super) fn of_image(installed: Vec<Installed>) -> Vec<RootPackage> {
+    let packages = installed.into_iter().filter(|package| package.name != KEY);
+    let plain = |nevra| RootPackage { nevra, repository: String::new(), digest: None, url: None, later: false };
+    let mut packages: Vec<RootPackage> = packages.map(|package| plain(package.nevra)).collect();
+    packages.sort();
+    packages
+}
+
 /// Writes down what a new layer has, with those below it.
 pub(super) fn write(new: &Path, packages: &[RootPackage]) -> Result<(), RootError> {
     Ok(fs::write(new.join(PACKAGES), serde_json::to_vec(packages).map_err(std::io::Error::other)?)?)
 }
 
 /// What was written down of a layer.
-pub(super) fn read(layer: &Layer) -> Result<Vec<RootPackage>, RootError> {
-    Ok(serde_json::from_slice(&fs::read(layer.path.with_file_name(PACKAGES))?).map_err(std::io::Error::other)?)
+pub(super) fn read(layer: &Path) -> Result<Vec<RootPackage>, RootError> {
+    Ok(serde_json::from_slice(&fs::read(layer.with_file_name(PACKAGES))?).map_err(std::io::Error::other)?)
 }
 
 /// Adds what came later to what was there; what has gone meanwhile stays written down.

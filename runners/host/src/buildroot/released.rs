@@ -1,12 +1,11 @@
 //! What the line has released, as far as it can change a root: the names of its packages and of what they obsolete.
 
 use super::RootError;
-use super::index::{OPEN_BYTES_MAX, PRIMARY_BYTES_MAX};
-use super::recipe::fetch;
+use super::index::{OPEN_BYTES_MAX, Primary};
 use flate2::read::GzDecoder;
 use millrace_core::Digest;
 use millrace_core::platform::RELEASED_REPOSITORY;
-use rpmrepo_metadata::{Checksum, MetadataError, PrimaryXml, RepomdRecord, RepomdXml, utils};
+use rpmrepo_metadata::{MetadataError, PrimaryXml, utils};
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read};
 
@@ -28,18 +27,9 @@ impl Released {
     /// `dnf upgrade` do anything to a root that was the newest there is before (dnf(8), "Upgrade Command").
     pub(super) fn touches(&self, installed: &BTreeSet<String>) -> Result<bool, RootError> {
         let unreadable = |problem: String| RootError::Repository(format!("what the line released, {}: {problem}", self.base));
-        let repomd = RepomdXml::read_data(utils::create_xml_reader(self.repomd.as_slice()));
-        let repomd = repomd.map_err(|error| unreadable(error.to_string()))?;
-        let primary = repomd.get_record("primary").ok_or_else(|| unreadable("it has no list of packages".to_owned()))?;
-        let packed = fetch(&self.url(primary), RELEASED_REPOSITORY, PRIMARY_BYTES_MAX)?;
-        if primary.checksum != Checksum::Sha256(Digest::of(&packed).hex()) {
-            return Err(unreadable("the list of packages is not the one that repomd.xml names".to_owned()));
-        }
+        let primary = Primary::of(&self.repomd).map_err(unreadable)?;
+        let packed = primary.fetch(RELEASED_REPOSITORY, &self.base)?;
         any_touches(&packed, installed).map_err(|error| unreadable(error.to_string()))
-    }
-
-    fn url(&self, file: &RepomdRecord) -> String {
-        format!("{}/{}", self.base.trim_end_matches('/'), file.location_href.display())
     }
 }
 

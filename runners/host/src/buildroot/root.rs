@@ -1,6 +1,7 @@
 //! A root of one task, and what is done to it.
 
 use super::dnf::{Change, Dnf};
+use super::fetch::copy_hashed;
 use super::locked::{fetch, of_repositories};
 use super::recipe::{self, Recipe};
 use super::record::{self, Files};
@@ -64,7 +65,7 @@ impl Root {
                 note_own(&mut self.record, &wanted.files)
             }
             Ground::Layers(layers) => {
-                if let Some(now) = layers.install(&wanted, session)? {
+                if let Some(now) = layers.install(&wanted, &self.record.packages, session)? {
                     record::add(&mut self.record.packages, now);
                 }
                 note_own(&mut self.record, &wanted.files)
@@ -151,14 +152,19 @@ fn own(files: &[PathBuf]) -> Result<BTreeMap<String, Digest>, RootError> {
         let file = File::open(path)?;
         let unreadable = |error: header::NoRpm| RootError::Refused(format!("{}: {error}", path.display()));
         let nevra = header::rpm(&file).map_err(unreadable)?.to_string();
-        own.insert(nevra, recipe::copy_hashed(file, u64::MAX, &mut std::io::sink())?);
+        own.insert(nevra, copy_hashed(file, u64::MAX, &mut std::io::sink())?);
     }
     Ok(own)
 }
 
 impl Layers {
     /// Installs, and answers all that is in the root then where it is not plain from what was asked for.
-    fn install(&self, wanted: &Wanted, session: &mut Session<'_>) -> Result<Option<Vec<roots::RootPackage>>, RootError> {
+    fn install(
+        &self,
+        wanted: &Wanted,
+        known: &[roots::RootPackage],
+        session: &mut Session<'_>,
+    ) -> Result<Option<Vec<roots::RootPackage>>, RootError> {
         let Wanted { names, files } = wanted;
         let mut files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         // Where files alone are asked for and the root has all that they need, rpm does it in a tenth of dnf's time.
@@ -170,7 +176,7 @@ impl Layers {
         let install = Change { verb: "install", packages, with_released: true, fresh: false };
         self.dnf.change(&self.sandbox, &self.overlay, &install, session)?;
         let installed = self.dnf.installed(&self.sandbox, &self.overlay, session)?;
-        self.files.of(installed, &own(&wanted.files)?).map(Some)
+        self.files.of(installed, known, &own(&wanted.files)?).map(Some)
     }
 
     /// Installs files of the task, and of the lock all that came later the first time; there is nothing else to be had.

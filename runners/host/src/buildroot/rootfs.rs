@@ -1,16 +1,14 @@
 //! Roots that somebody has made: an archive by its digest, or an image of a registry by the digest of its manifest.
 
 use super::dnf::{Change, Said};
-use super::recipe::{self, Recipe, agent, copy_hashed};
+use super::fetch::{Wanted, keep, open};
+use super::recipe::{self, Recipe};
 use super::store::{Layer, Store};
 use super::{Buildroots, CARRIED, Maker, RootError, Session, from_nothing, image, paths};
-use crate::sandbox::{Command, Ended, Overlay, View};
-use millrace_core::Digest;
-use millrace_core::platform::Image;
+use crate::sandbox::{Ended, Overlay, View};
+use millrace_core::platform::{Archive, Image};
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 /// Largest archive or layer of an image, in bytes, packed: a whole installed desktop has 4 GB.
 const ARCHIVE_BYTES_MAX: u64 = 16 << 30;
@@ -108,8 +106,8 @@ impl Buildroots {
             last.extend_from_slice(bytes);
             last.drain(..last.len().saturating_sub(4096));
         };
-        let mut session = self.for_all(session);
-        let command = command(view, argv.collect(), &mut session);
+        let session = self.for_all(session);
+        let command = session.command(view, argv.collect());
         let ended = self.sandbox.run(&command, session.cancelled, &mut output)?;
         let last = String::from_utf8_lossy(&last);
         well(ended).map_err(|problem| {
@@ -120,7 +118,7 @@ impl Buildroots {
     /// Whether programs can be run in what somebody has made. What does not pass is thrown away.
     pub(super) fn is_root(&self, overlay: &Overlay, maker: &Maker, session: &mut Session<'_>) -> Result<(), RootError> {
         let argv = ["/bin/sh", "-c", ":"].map(str::to_owned).to_vec();
-        let command = command(View::Root(overlay.clone()), argv, session);
+        let command = session.command(View::Root(overlay.clone()), argv);
         let ended = self.sandbox.run(&command, session.cancelled, &mut |_| {})?;
         let origin = self.origin(&maker.recipe).unwrap_or_default();
         let refused = || RootError::Refused(format!("{origin} is no root of {}: /bin/sh does not run in it", maker.recipe.arch));
@@ -138,22 +136,6 @@ fn well(ended: Ended) -> Result<(), Option<RootError>> {
     }
 }
 
-fn command<'a>(view: View, argv: Vec<String>, session: &mut Session<'a>) -> Command<'a> {
-    Command {
-        view,
-        argv,
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        stdin: Vec::new(),
-        timeout: session.time_left,
-        as_root: true,
-        limits: session.limits,
-        work: session.work,
-        capture_bytes_max: 0,
-        network: false,
-    }
-}
-
 /// What has to be unpacked, in order, fetched into a folder.
 fn archives(recipe: &Recipe, folder: &Path, session: &mut Session<'_>) -> Result<Vec<PathBuf>, RootError> {
     if let Some(image) = &recipe.buildroot.image {
@@ -163,45 +145,11 @@ fn archives(recipe: &Recipe, folder: &Path, session: &mut Session<'_>) -> Result
     let archive = recipe.buildroot.archives.iter().find(|archive| archive.arch == recipe.arch);
     let archive = archive.ok_or_else(|| RootError::Refused(format!("the platform has no archive for {}", recipe.arch)))?;
     (session.output)(format!("fetching {}\n", archive.url).as_bytes());
-    let from: Box<dyn Read> = match archive.url.strip_prefix("file://") {
-        Some(path) => Box::new(File::open(path).map_err(|error| RootError::Refused(format!("{path}: {error}")))?),
-        None => {
-            let answer = agent().get(&archive.url).call();
-            Box::new(answer.map_err(|error| RootError::Repository(format!("{}: {error}", archive.url)))?.into_body().into_reader())
-        }
-    };
     let to = folder.join("archive");
-    keep(from, &to, &archive.digest, &archive.url, session.cancelled)?;
+    let Archive { url, digest, .. } = archive;
+    let wanted = Wanted { what: url, named_by: "the platform", digest, bytes_max: ARCHIVE_BYTES_MAX };
+    keep(open(url)?, &mut File::create(&to)?, &wanted, session.cancelled)?;
     Ok(vec![to])
-}
-
-/// Keeps what somebody sends, if it is what was asked for.
-pub(super) fn keep(from: impl Read, to: &Path, digest: &Digest, what: &str, stop: &AtomicBool) -> Result<(), RootError> {
-    let from = Unless { from, stop };
-    let found = copy_hashed(from, ARCHIVE_BYTES_MAX, &mut File::create(to)?);
-    if stop.load(std::sync::atomic::Ordering::SeqCst) {
-        return Err(RootError::Stopped);
-    }
-    let found = found.map_err(|error| RootError::Repository(format!("{what}: {error}")))?;
-    if found == *digest {
-        return Ok(());
-    }
-    Err(RootError::Refused(format!("{what} is not what the platform names: it has {found}, not {digest}")))
-}
-
-/// A file on its way, which breaks off where the task is given up.
-struct Unless<'a, R> {
-    from: R,
-    stop: &'a AtomicBool,
-}
-
-impl<R: Read> Read for Unless<'_, R> {
-    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        if self.stop.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(std::io::Error::other("the task was given up"));
-        }
-        self.from.read(bytes)
-    }
 }
 
 /// Newer distributions keep rpm's database elsewhere, with a link at the old place; where that is missing it is made, so that what is
