@@ -5,7 +5,7 @@ use crate::yard::{PATIENCE, Yard, recipe, status};
 use millrace_core::platform::Repository;
 use millrace_core::roots::{Lock, RootKind, RootPackage};
 use millrace_host::buildroot::{Recipe, RootError};
-use millrace_tests::up::{Up, run};
+use millrace_tests::up::{Machine, Up, run};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -144,6 +144,10 @@ fn a_build_is_built_again_from_its_lock_with_the_library_that_was_released_then(
     assert!(status == 200 && page.contains("tally-devel-1.0") && page.contains("millrace-released"), "{status}: {page}");
     let (_, log) = up.http("GET", &format!("/builds/{id}/tasks/{rpm}/log?attempt=1"), "", "");
     assert!(log.contains("what was in its roots"), "{log}");
+    // Whoever looks at its beginning only has seen enough.
+    let piped = "set -o pipefail; \"$0\" --state \"$1\" lock \"$2\" | head -1";
+    let first = run(Command::new("bash").args(["-c", piped]).arg(Machine::here().program).arg(up.state()).arg(&id));
+    assert_eq!(first, "{\n");
     let tasks: Vec<String> = lock.tasks.iter().map(|task| task.task.to_string()).collect();
     assert_eq!(tasks.len(), 3, "source, rpm and check each had a root: {tasks:?}");
     let rpm = lock.tasks.iter().find(|task| task.task.to_string().starts_with("rpm@")).unwrap();
@@ -194,6 +198,7 @@ fn a_build_is_verified_by_another_runner_and_what_differs_is_shown() {
     let (tally, chance) = (id(&up, "tally"), id(&up, "chance"));
     up.runner("second");
     let said = up.millrace(&["verify", &tally]);
+    assert!(said.starts_with("by other runners than first; where there are none, `--same-runner`"), "{said}");
     assert!(said.lines().last().unwrap().starts_with("equal: all "), "{said}");
     let again = up.builds().into_iter().find(|build| build["package"] == "tally").unwrap();
     let runners: Vec<&Value> =

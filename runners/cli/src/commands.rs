@@ -106,7 +106,7 @@ async fn dispatch(arguments: Arguments, no_namespace: Option<anyhow::Error>) -> 
         Command::Watch(options) => return work::watch(&folder, output, &options).await,
         Command::Logs(options) => work::logs(&folder, output, &options).await?,
         Command::Builds(options) => work::builds(&folder, output, &options).await?,
-        Command::Lock { build, output: to } => verify::lock(&folder, &build, to.as_deref()).await?,
+        Command::Lock { build, output: to } => verify::lock(&folder, output, &build, to.as_deref()).await?,
         Command::Verify { build, same_runner } => return verify::verify(&folder, output, &build, same_runner).await,
         Command::Cancel { build } => work::cancel(&folder, output, &build).await?,
         Command::Retry { build, task, hold } => work::retry(&folder, output, &build, task, hold).await?,

@@ -18,12 +18,11 @@ use millrace_store::builds::{load_build, load_push};
 use millrace_store::roots::lock_of;
 use millrace_store::{BlobStore, package_head};
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::io::Write;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Prints what was in the roots of a build, or writes it into a file.
-pub(super) async fn lock(folder: &Folder, id: &str, to: Option<&Path>) -> Result<()> {
+pub(super) async fn lock(folder: &Folder, output: Output, id: &str, to: Option<&Path>) -> Result<()> {
     let store = folder.store().await?;
     let build = find(&store, id).await?;
     let lock = lock_of(&store, &build).await?.with_context(|| {
@@ -32,10 +31,10 @@ pub(super) async fn lock(folder: &Folder, id: &str, to: Option<&Path>) -> Result
             build.id
         )
     })?;
-    let text = serde_json::to_string_pretty(&lock)? + "\n";
+    let text = serde_json::to_string_pretty(&lock)?;
     match to {
-        Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string()),
-        None => Ok(std::io::stdout().lock().write_all(text.as_bytes())?),
+        Some(path) => std::fs::write(path, text + "\n").with_context(|| path.display().to_string()),
+        None => output.one(&lock, |_| text),
     }
 }
 
@@ -83,7 +82,12 @@ pub(super) async fn verify(folder: &Folder, output: Output, id: &str, same_runne
             None
         }
     };
-    let not_by = if same_runner { BTreeMap::new() } else { build.tasks.iter().filter_map(by).collect() };
+    let not_by: BTreeMap<_, _> = if same_runner { BTreeMap::new() } else { build.tasks.iter().filter_map(by).collect() };
+    if !not_by.is_empty() {
+        let names: BTreeSet<String> = not_by.values().map(ToString::to_string).collect();
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        output.say(&format!("by other runners than {names}; where there are none, `--same-runner` lets those do it again"))?;
+    }
     let wish = Wish { lock, not_by, scratch: true, ..Wish::default() }.of_clone(&build.push.announced.wish, &build.platform.name);
     let announced = Announced { id: fresh_id()?, pusher: whoever(), received: now(), wish, ..build.push.announced.clone() };
     announce(&store, &announced).await?;
