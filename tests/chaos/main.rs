@@ -12,8 +12,11 @@ mod round;
 
 use anyhow::{Context, Result, bail, ensure};
 use laws::Repositories;
-use nix::sys::signal::Signal;
-use place::Place;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use place::{PATIENCE, Place};
 use plan::Plan;
 use report::Report;
 use round::Told;
@@ -25,7 +28,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Rounds, where nobody says how many.
 const ROUNDS: u64 = 50;
@@ -35,6 +38,9 @@ const AT_ONCE: u64 = 4;
 
 /// How soon Ctrl-C is seen.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How often is looked whether what was killed has ended: it takes milliseconds.
+const LOOK_FOR_END: Duration = Duration::from_millis(5);
 
 /// What Ctrl-C ends a program with, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -194,16 +200,13 @@ fn play_all(options: &Options) -> Result<ExitCode> {
     let mut report = Report::new(seed, rounds.len(), lines, options.short);
     report.begin();
     let stop = stopped()?;
+    // What a line leaves when it is killed, such as a git that still writes, becomes this process's, which waits for its end.
+    nix::sys::prctl::set_child_subreaper(true)?;
     let (say, said) = channel();
-    let mut children =
-        (0..lines).map(|number| start(options, seed, lines, number, &run.folder, &say)).collect::<Result<Vec<_>>>()?;
+    let children = (0..lines).map(|number| start(options, seed, lines, number, &run.folder, &say)).collect::<Result<Vec<_>>>()?;
     drop(say);
     let heard = hear(&said, &mut report, &stop, lines);
-    for child in &mut children {
-        // One that is still there has nothing left to do, or nothing that matters now.
-        let _ = child.kill();
-        child.wait()?;
-    }
+    end(children)?;
     let is_whole = heard? && report.heard() == rounds.len();
     if stop.load(Ordering::SeqCst) {
         run.remove()?;
@@ -238,6 +241,26 @@ fn hear(said: &Receiver<Said>, report: &mut Report, stop: &AtomicBool, lines: u6
         }
     }
     Ok(true)
+}
+
+/// Ends lines with all that they started. One that is still there has nothing left to do, or nothing that matters now.
+fn end(lines: Vec<Child>) -> Result<()> {
+    for line in lines {
+        match killpg(Pid::from_raw(i32::try_from(line.id())?), Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => return Err(error).context("end a line"),
+        }
+    }
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+            Err(Errno::ECHILD) => return Ok(()),
+            Ok(WaitStatus::StillAlive) if Instant::now() < until => std::thread::sleep(LOOK_FOR_END),
+            Ok(WaitStatus::StillAlive) => bail!("what a line started still runs {} s after its end", PATIENCE.as_secs()),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("wait for the end of the lines"),
+        }
+    }
 }
 
 /// Starts this program once more, for a line. In a process group of its own: Ctrl-C reaches this process alone, which ends the others.
