@@ -1,10 +1,12 @@
 //! Bounds on memory and processes by control groups, of either version, where this machine has them.
 
 use millrace_core::platform::Limits;
-use std::fs;
-use std::io;
+use nix::errno::Errno;
+use nix::unistd::{ForkResult, Pid, fork};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Where control groups are mounted (cgroups(7)).
@@ -20,6 +22,10 @@ const REMOVALS: usize = 100;
 /// by then hangs in the kernel, and holds nothing that a next command needs.
 const ENDINGS: usize = 2000;
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// The file of a group's processes, and that of its threads with version 1.
+const PROCESSES: &str = "cgroup.procs";
+const THREADS: &str = "tasks";
 
 /// What is bounded for all processes of a command together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,21 +88,9 @@ impl Cgroup {
         })
     }
 
-    /// The files that a process writes its id into to be bounded.
-    pub(super) fn join_files(&self) -> Vec<PathBuf> {
-        self.folders.iter().map(|folder| folder.join("cgroup.procs")).collect()
-    }
-
-    /// Puts a launcher into it, in a thread of its own. What counts is that the launcher puts the first process of its sandbox there; but
-    /// whoever comes first waits some 10 ms for all processors, and the launcher needs as long to get that far. Where this comes to
-    /// nothing, so does that, with words.
-    pub(super) fn join_soon(&self, launcher: u32) -> JoinHandle<()> {
-        let files = self.join_files();
-        std::thread::spawn(move || {
-            for file in files {
-                let _ = fs::write(file, launcher.to_string());
-            }
-        })
+    /// Its folders, one a hierarchy.
+    pub(super) fn folders(&self) -> &[PathBuf] {
+        &self.folders
     }
 
     /// Whether the kernel has ended a process of it for want of memory.
@@ -121,14 +115,14 @@ impl Cgroup {
                 return;
             }
             for process in left {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGKILL);
+                let _ = nix::sys::signal::kill(Pid::from_raw(process), nix::sys::signal::Signal::SIGKILL);
             }
             std::thread::sleep(PAUSE);
         }
     }
 
     fn processes(&self) -> Vec<i32> {
-        let texts = self.join_files().into_iter().map(|file| fs::read_to_string(file).unwrap_or_default());
+        let texts = self.folders.iter().map(|folder| fs::read_to_string(folder.join(PROCESSES)).unwrap_or_default());
         texts.flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<_>>()).collect()
     }
 }
@@ -144,6 +138,81 @@ impl Drop for Cgroup {
             }
         }
     }
+}
+
+/// The ways into the groups of a sandbox, opened while their file systems are in sight.
+///
+/// For a process that is moved by its id the kernel waits for all processors, 10 to 20 ms (`cgroup_threadgroup_rwsem`). It does not for one
+/// that moves its only thread by itself, which version 1 has a file for, nor for one that begins in a group, as version 2 has it.
+#[derive(Debug)]
+pub(super) struct Entries {
+    files: Vec<File>,
+    /// The group of version 2.
+    unified: Option<File>,
+}
+
+impl Entries {
+    pub(super) fn open(folders: &[PathBuf]) -> io::Result<Self> {
+        let mut entries = Self { files: Vec::new(), unified: None };
+        for folder in folders {
+            let threads = folder.join(THREADS);
+            let file = if threads.exists() {
+                threads
+            } else {
+                entries.unified = Some(File::open(folder)?);
+                folder.join(PROCESSES)
+            };
+            let file = File::options().write(true).open(&file);
+            entries.files.push(file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))?);
+        }
+        Ok(entries)
+    }
+
+    /// fork(2); the second is whether the child began in the groups. One that did not is to [`enter`](Self::enter) them.
+    ///
+    /// # Safety
+    ///
+    /// This process has one thread.
+    pub(super) unsafe fn fork(&self) -> nix::Result<(ForkResult, bool)> {
+        if let Some(group) = &self.unified {
+            // SAFETY: the caller's word.
+            match unsafe { fork_into(group) } {
+                // A kernel before 5.7, or the rules of a container around us.
+                Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM | Errno::EACCES) => {}
+                forked => return forked.map(|forked| (forked, true)),
+            }
+        }
+        // SAFETY: the caller's word.
+        unsafe { fork() }.map(|forked| (forked, false))
+    }
+
+    /// Puts this process, which has one thread, into the groups.
+    pub(super) fn enter(&mut self) -> io::Result<()> {
+        self.files.iter_mut().try_for_each(|file| file.write_all(b"0"))
+    }
+}
+
+/// CLONE_INTO_CGROUP of linux/sched.h, which does not fit into what libc has for it.
+const INTO_GROUP: u64 = 1 << 33;
+
+/// Forks into a control group of version 2 (clone(2), CLONE_INTO_CGROUP).
+///
+/// # Safety
+///
+/// This process has one thread.
+unsafe fn fork_into(group: &File) -> nix::Result<ForkResult> {
+    // SAFETY: all of it may be zero, which stands for what fork(2) does.
+    let mut how: libc::clone_args = unsafe { std::mem::zeroed() };
+    how.flags = INTO_GROUP;
+    how.exit_signal = libc::SIGCHLD as u64;
+    how.cgroup = group.as_raw_fd() as u64;
+    // SAFETY: the kernel reads as many bytes as are said. Without a stack the child goes on with a copy of this one, as after fork(2);
+    // there is no other thread whose locks the copy could have taken along.
+    let process = Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw mut how, size_of::<libc::clone_args>()) })?;
+    Ok(match process {
+        0 => ForkResult::Child,
+        process => ForkResult::Parent { child: Pid::from_raw(process as i32) },
+    })
 }
 
 type Files = Vec<(&'static str, String)>;
@@ -203,6 +272,37 @@ pub(super) fn sweep() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Where groups of version 2 are on this machine, whether or not they bound anything.
+    fn unified() -> Option<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        mounts.find(|fields| fields[2] == "cgroup2").map(|fields| PathBuf::from(fields[1]))
+    }
+
+    #[test]
+    fn a_process_begins_in_a_group_of_version_2() {
+        let Some(top) = unified() else { return println!("this machine has no groups of version 2") };
+        let folder = top.join(format!("{PREFIX}{}-begins", std::process::id()));
+        if let Err(error) = fs::create_dir(&folder) {
+            return println!("this user may make no groups here: {error}");
+        }
+        let entries = Entries::open(std::slice::from_ref(&folder)).unwrap();
+        // SAFETY: the child does nothing that other threads of this process could have begun.
+        let (forked, inside) = unsafe { entries.fork() }.unwrap();
+        let child = match forked {
+            ForkResult::Child => loop {
+                nix::unistd::pause();
+            },
+            ForkResult::Parent { child } => child,
+        };
+        let found = fs::read_to_string(folder.join(PROCESSES)).unwrap();
+        nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL).unwrap();
+        nix::sys::wait::waitpid(child, None).unwrap();
+        fs::remove_dir(&folder).unwrap();
+        assert!(inside);
+        assert_eq!(found.trim(), child.to_string());
+    }
 
     #[test]
     fn bounds_that_do_not_hold_are_named_and_no_others() {

@@ -4,6 +4,7 @@
 //! sets everything up and reaps; and the command.
 
 use super::calls;
+use super::cgroup::Entries;
 use super::look;
 use super::mounts::{self, NO_DEVICES, NO_PROGRAMS, NO_SUID, READ_ONLY, Root, Tree};
 use super::plan::{Overlay, Plan, Shown, USER, View};
@@ -12,6 +13,7 @@ use crate::subordinate;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, raise};
@@ -22,8 +24,8 @@ use nix::unistd::{
 };
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{PipeReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{PipeReader, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -115,36 +117,38 @@ fn launch(plan: &Plan) -> Outcome<i32> {
     }
     stand_alone()?;
     // Opened before the first process changes the root of both.
-    let groups = plan.cgroups.iter().map(|file| File::options().write(true).open(file).doing(file.display()));
-    let groups = groups.collect::<Outcome<Vec<File>>>()?;
+    let mut groups = Entries::open(&plan.cgroups).doing("control groups")?;
     fs::create_dir_all(&plan.mount).doing(plan.mount.display())?;
     let mut spaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
     if !plan.network {
         spaces |= CloneFlags::CLONE_NEWNET;
     }
     unshare(spaces).doing("namespaces")?;
-    let (joined, mut say_joined) = std::io::pipe().doing("a pipe")?;
-    let (mut bound, mut say_bound) = std::io::pipe().doing("a pipe")?;
+    let (launcher, life) = std::io::pipe().doing("a pipe")?;
     // SAFETY: this process has one thread, so the child may do whatever the parent could.
-    match unsafe { fork() }.doing("fork")? {
-        ForkResult::Parent { child } => {
-            drop((joined, say_bound));
-            // Not before it is bound to this one's life: it would go on by itself if this process were killed in between.
-            let _ = bound.read(&mut [0]);
-            let said = join(groups, child).map_or_else(|problem| problem, |()| JOINED.to_owned());
-            // Whoever hears nothing is about to die with this process, or has died before.
-            let _ = say_joined.write_all(said.as_bytes());
-            drop(say_joined);
-            reap(child)
+    match unsafe { groups.fork() }.doing("fork")? {
+        (ForkResult::Parent { child }, _) => {
+            drop((launcher, groups));
+            let status = reap(child);
+            drop(life);
+            status
         }
-        ForkResult::Child => {
-            drop((say_joined, bound, groups));
+        (ForkResult::Child, inside) => {
+            drop(life);
             // Opened before the old root is gone. A pipe with a name, since a file that is open for writing would keep its file
             // system from becoming read-only.
             let problem = problem_pipe(plan);
             let result = die_with_parent().and_then(|()| {
-                let _ = say_bound.write_all(&[0]);
-                first_process(plan, joined)
+                if has_ended(&launcher)? {
+                    // It was killed before this process was bound to its life.
+                    return Ok(NOT_SET_UP);
+                }
+                // Nothing foreign is begun that no group bounds.
+                if !inside {
+                    groups.enter().doing("joining a control group")?;
+                }
+                drop((launcher, groups));
+                first_process(plan)
             });
             if let (Err(text), Ok(mut pipe)) = (&result, problem) {
                 let _ = pipe.write_all(text.as_bytes());
@@ -154,14 +158,12 @@ fn launch(plan: &Plan) -> Outcome<i32> {
     }
 }
 
-/// Puts the first process into its control groups. The kernel takes some 10 ms for the first of them, in which it waits for all processors
-/// (`cgroup_threadgroup_rwsem`); meanwhile that process sets up its mounts.
-fn join(groups: Vec<File>, process: Pid) -> Outcome<()> {
-    groups.into_iter().try_for_each(|mut file| file.write_all(process.to_string().as_bytes()).doing("joining a control group"))
+/// Whether nobody has the other end of a pipe any more.
+fn has_ended(pipe: &PipeReader) -> Outcome<bool> {
+    let mut polled = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    poll(&mut polled, PollTimeout::ZERO).doing("poll")?;
+    Ok(polled[0].revents().is_some_and(|found| found.contains(PollFlags::POLLHUP)))
 }
-
-/// What the first process is told when it is bounded; anything else is why it is not.
-const JOINED: &str = "joined";
 
 fn status_of(status: WaitStatus) -> Option<i32> {
     match status {
@@ -181,7 +183,7 @@ fn reap(child: Pid) -> Outcome<i32> {
 }
 
 /// The first process of the namespace: sets up, starts the command, and buries whoever dies. When it ends, all others do.
-fn first_process(plan: &Plan, mut joined: PipeReader) -> Outcome<i32> {
+fn first_process(plan: &Plan) -> Outcome<i32> {
     own_all_mounts(plan)?;
     match &plan.view {
         View::Root(overlay) => enter_root(plan, overlay)?,
@@ -190,12 +192,6 @@ fn first_process(plan: &Plan, mut joined: PipeReader) -> Outcome<i32> {
     }
     if !plan.network {
         bring_loopback_up();
-    }
-    // Nothing foreign is begun that no group bounds.
-    let mut said = String::new();
-    joined.read_to_string(&mut said).doing("the launcher")?;
-    if said != JOINED {
-        return Err(said);
     }
     let terminal = plan.terminal.map(terminal::open).transpose()?;
     // SAFETY: this process has one thread.

@@ -271,7 +271,6 @@ impl Sandbox {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        let joining = cgroup.join_soon(child.id());
         let pieces = listen(&mut child, command.stdin.clone());
         if let (Input::Terminal(_, opened), Some(way)) = (input, terminal) {
             match Terminal::receive(&way) {
@@ -296,8 +295,6 @@ impl Sandbox {
         if stopped.is_some() {
             child.kill()?;
         }
-        // Before the process is waited for: its id may be another's afterwards.
-        let _ = joining.join();
         let status = child.wait()?;
         cgroup.end();
         if cgroup.processes_refused() > 0 {

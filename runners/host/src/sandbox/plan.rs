@@ -72,7 +72,7 @@ pub(super) struct Plan {
     pub(super) look: bool,
     /// The size of the terminal that the command gets; the other end of it goes to the host through standard input, a socket then.
     pub(super) terminal: Option<Size>,
-    /// Files of the control groups to write the own process id into.
+    /// The control groups that the first process goes into.
     pub(super) cgroups: Vec<PathBuf>,
     /// Of each process, where no control group bounds them together.
     pub(super) memory_bytes: Option<u64>,
@@ -103,7 +103,7 @@ impl Plan {
             network: command.network,
             look: command.argv.is_empty(),
             terminal,
-            cgroups: cgroup.join_files(),
+            cgroups: cgroup.folders().to_vec(),
             memory_bytes: (!cgroup.memory).then_some(command.limits.memory_bytes),
             processes: (!cgroup.processes).then_some(u64::from(command.limits.processes)),
             file_bytes: command.limits.disk_bytes,
