@@ -74,6 +74,7 @@ mod tests {
             "runner: the same, at most twice bubblewrap's",
             "runner: the same, a fifth of systemd-nspawn's",
             "runner: the same, a fifteenth of podman's",
+            "runner: the same, where the host has mock",
             "runner: rpmbuild of zlib in it, 3 % over outside",
             "runner: handed back to leased, 99th of 100, 1 idle",
             "runner: handed back to leased, 99th of 100, 10 idle",

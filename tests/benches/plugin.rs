@@ -130,6 +130,7 @@ fn work(plugin: &Digest, what: &str) -> Work {
         buildroot: platform.buildroot,
         limits: platform.limits,
         network: false,
+        disk_order: false,
         lock: None,
         plugin: *plugin,
         plugin_name: "misbehave".to_owned(),

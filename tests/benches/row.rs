@@ -111,9 +111,15 @@ pub fn seconds(what: impl FnOnce()) -> f64 {
 /// Two things in turn, so that a machine whose speed drifts treats both alike.
 pub fn in_turn(runs: usize, mut ours: impl FnMut() -> f64, mut theirs: impl FnMut() -> f64) -> (Figures, Figures) {
     let (mut a, mut b) = (Vec::new(), Vec::new());
-    for _ in 0..runs {
-        a.push(ours());
-        b.push(theirs());
+    // Who is first changes, so that a machine that becomes slower or faster does it to both.
+    for run in 0..runs {
+        if run % 2 == 0 {
+            a.push(ours());
+            b.push(theirs());
+        } else {
+            b.push(theirs());
+            a.push(ours());
+        }
     }
     (Figures::new(a), Figures::new(b))
 }

@@ -11,6 +11,7 @@ mod crash;
 mod escapes;
 mod locks;
 mod machines;
+mod order;
 mod own_step;
 mod providers;
 mod release;

@@ -132,6 +132,7 @@ impl Yard {
             work: &work,
             capture_bytes_max: 0,
             network: false,
+            disk_order: false,
         };
         self.sandbox.run(&command, cancelled, heard)
     }

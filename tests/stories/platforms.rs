@@ -63,13 +63,20 @@ fn a_platform_opens_the_network_for_the_steps_that_it_names_and_the_builds_recor
 }
 
 #[test]
+fn a_package_that_listens_to_system_calls_itself_has_its_folders_as_the_disk_lists_them() {
+    let config = PackageConfig::parse("disk_order = true\n").unwrap();
+    assert!(steps_of(&platform(r#""x86_64""#), &config).unwrap().iter().all(|step| step.disk_order));
+    assert!(!steps_of(&platform(r#""x86_64""#), &PackageConfig::default()).unwrap().iter().any(|step| step.disk_order));
+}
+
+#[test]
 fn a_misspelt_key_in_millrace_toml_is_named() {
     assert_snapshot!(PackageConfig::parse("platform = [\"el-9\"]\n").unwrap_err().to_string(), @r#"
     millrace.toml: TOML parse error at line 1, column 1
       |
     1 | platform = ["el-9"]
       | ^^^^^^^^
-    unknown field `platform`, expected one of `spec`, `platforms`, `steps`, `config`
+    unknown field `platform`, expected one of `spec`, `platforms`, `disk_order`, `steps`, `config`
     "#);
 }
 

@@ -110,6 +110,9 @@ pub struct Step {
     /// loopback and a cloud's metadata address among it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub network: bool,
+    /// Whether folders list their files as the disk has them, where otherwise they have one order on every machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disk_order: bool,
     /// Handed to the plugin as JSON.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, serde_json::Value>,
@@ -129,6 +132,9 @@ pub struct PackageConfig {
     pub spec: Option<String>,
     /// Platforms to build for; empty for all that the package is registered for.
     pub platforms: Vec<PlatformName>,
+    /// Whether all its steps have folders listed as the disk has them: for packages whose tests listen to system calls themselves
+    /// (seccomp_unotify(2)), which one process in a tree may.
+    pub disk_order: bool,
     /// Steps of the package's own.
     pub steps: Vec<Step>,
     /// Configuration that is laid over that of the platform's steps, by step.
@@ -232,6 +238,9 @@ pub fn steps_of(platform: &Platform, package: &PackageConfig) -> Result<Vec<Step
             )));
         };
         step.config.extend(values.clone());
+    }
+    for step in &mut steps {
+        step.disk_order |= package.disk_order;
     }
     check_steps(&steps).map_err(sense)?;
     if let Some(step) = package.steps.iter().find(|step| step.releases) {

@@ -95,6 +95,9 @@ pub struct Work {
     /// Whether its commands may use the runner's network. A runner that does not know of it gives none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub network: bool,
+    /// Whether folders list their files to its commands as the disk has them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disk_order: bool,
     /// A [`crate::roots::Lock`]: its roots are to be exactly those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Digest>,

@@ -117,6 +117,7 @@ impl Job {
             holding: self.holding.clone(),
             limits: self.work.limits,
             network: self.work.network,
+            disk_order: self.work.disk_order,
             hold: Duration::from_secs(self.work.hold_s.unwrap_or_default().min(HOLD_S_MAX).into()),
         })
     }
@@ -140,6 +141,7 @@ pub(crate) struct Kept {
     pub(crate) holding: Holding,
     pub(crate) limits: Limits,
     pub(crate) network: bool,
+    pub(crate) disk_order: bool,
     hold: Duration,
 }
 

@@ -211,6 +211,7 @@ impl At<'_> {
             work: &kept.work,
             capture_bytes_max: 0,
             network: kept.network,
+            disk_order: kept.disk_order,
         }
     }
 

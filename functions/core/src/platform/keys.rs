@@ -28,6 +28,6 @@ table!(Archive { arch, url, digest });
 table!(Limits { memory_bytes, disk_bytes, processes, time_s, silence_s, log_bytes });
 table!(Requires { memory_bytes, disk_bytes, features });
 table!(Step {
-    name, plugin, on, needs, releases, network, config: BTreeMap<String, IgnoredAny>, limits: Limits, requires: Requires,
+    name, plugin, on, needs, releases, network, disk_order, config: BTreeMap<String, IgnoredAny>, limits: Limits, requires: Requires,
 });
-table!(PackageConfig { spec, platforms, steps: Vec<Step>, config: BTreeMap<String, IgnoredAny> });
+table!(PackageConfig { spec, platforms, disk_order, steps: Vec<Step>, config: BTreeMap<String, IgnoredAny> });

@@ -177,6 +177,7 @@ fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, n
         buildroot: platform.buildroot.clone(),
         limits: build.limits_of(id),
         network: step.network,
+        disk_order: step.disk_order,
         lock: push.announced.wish.lock,
         plugin: *build.plugins.get(&step.plugin)?,
         plugin_name: step.plugin.to_string(),

@@ -69,6 +69,7 @@ fn steps(steps: &[StepView]) -> Markup {
                     td { @if step.releases { "yes" } @else { "no" } }
                     td {
                         @if step.network { div { strong { "with the machine's network" } } }
+                        @if step.disk_order { div { "folders listed as the disk has them" } }
                         @if let Some(wants) = wants(&step.requires) { div { "on a machine with " (wants) } }
                         @for (name, value) in &step.config { div { code { (name) " = " (value) } } }
                     }

@@ -62,6 +62,8 @@ pub struct StepView {
     pub releases: bool,
     /// Whether its commands reach the machine's network.
     pub network: bool,
+    /// Whether folders list their files as the disk has them.
+    pub disk_order: bool,
     /// What its machine must have.
     pub requires: Requires,
     /// What the plugin is told.
@@ -96,8 +98,8 @@ fn repository(repository: &Repository) -> RepositoryView {
 }
 
 fn step(step: &Step) -> StepView {
-    let Step { name, plugin, on, needs, releases, network, requires, config, .. } = step.clone();
-    StepView { name, plugin, on, needs, releases, network, requires, config }
+    let Step { name, plugin, on, needs, releases, network, disk_order, requires, config, .. } = step.clone();
+    StepView { name, plugin, on, needs, releases, network, disk_order, requires, config }
 }
 
 /// A URL without the user and password that it may have: everybody may read the pages.

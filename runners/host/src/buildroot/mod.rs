@@ -120,6 +120,7 @@ impl<'a> Session<'a> {
             work: self.work,
             capture_bytes_max: 0,
             network: false,
+            disk_order: false,
         }
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn judge(seen: &Seen) -> Vec<Finding> {
         Ok(looked) => {
             findings.push(good("sandbox", format!("built, looked around in and taken down in {} ms", seen.took_ms)));
             findings.extend([network(looked), processes(looked), machine(looked), privileges(looked), calls(looked, seen.filters)]);
+            findings.push(order(looked));
         }
     }
     findings.extend(bounds(&seen.bounds));
@@ -133,6 +134,20 @@ fn calls(looked: &Looked, filters: bool) -> Finding {
     }
 }
 
+fn order(looked: &Looked) -> Finding {
+    if looked.ordered {
+        return good(
+            "order",
+            "folders list their files alike whatever the disk has first, so that packages come out the same elsewhere",
+        );
+    }
+    weaker(
+        "order",
+        "folders list their files as this disk has them, and a package that depends on it comes out another elsewhere: it takes a kernel of \
+         5.6 or newer that lets root attach to processes (kernel.yama.ptrace_scope below 3)",
+    )
+}
+
 fn bounds(bounds: &Result<Bounds, String>) -> [Finding; 2] {
     const BY_ROOT: &str = "root's runner can, where the machine or its container lets it";
     let Bounds { memory, processes } = match bounds {
@@ -220,6 +235,7 @@ mod tests {
             processes: vec![1, 2],
             no_new_privileges: true,
             filtered: true,
+            ordered: true,
             ..Looked::default()
         };
         Seen {
@@ -256,7 +272,8 @@ mod tests {
         assert!(findings.iter().all(|finding| finding.verdict == Verdict::Good), "{findings:?}");
         assert_eq!(refusal(&findings), None);
         let about: Vec<&str> = findings.iter().map(|finding| finding.about).collect();
-        let all = "user kernel sandbox network processes machine privileges calls memory,number of processes dnf disk files clock";
+        let all =
+            "user kernel sandbox network processes machine privileges calls order memory,number of processes dnf disk files clock";
         assert_eq!(about.join(" "), all.replace(',', " "));
     }
 
@@ -294,6 +311,7 @@ mod tests {
             ("kernel", Seen { kernel: "4.18.0-553.el8.x86_64".to_owned(), ..machine() }),
             ("memory", Seen { bounds: Ok(Bounds { memory: false, processes: true }), ..machine() }),
             ("number of processes", Seen { bounds: Ok(Bounds { memory: true, processes: false }), ..machine() }),
+            ("order", with_looked(|looked| looked.ordered = false)),
             ("dnf", Seen { dnf: false, ..machine() }),
             ("disk", Seen { place: machine().place.map(|place| Place { free_bytes: 30 << 30, ..place }), ..machine() }),
             ("clock", Seen { ahead_s: Some(Ok(-3600)), ..machine() }),

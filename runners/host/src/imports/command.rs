@@ -99,6 +99,7 @@ impl Job {
             work: self.folder.path(),
             capture_bytes_max: asked.capture_bytes_max as usize,
             network: self.work.network,
+            disk_order: self.work.disk_order,
         })
     }
 }

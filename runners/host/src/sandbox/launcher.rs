@@ -7,6 +7,7 @@ use super::calls;
 use super::cgroup::Entries;
 use super::look;
 use super::mounts::{self, NO_DEVICES, NO_PROGRAMS, NO_SUID, READ_ONLY, Root, Tree};
+use super::order::{self, Way};
 use super::plan::{Overlay, Plan, Shown, USER, View};
 use super::terminal;
 use crate::subordinate;
@@ -125,10 +126,12 @@ fn launch(plan: &Plan) -> Outcome<i32> {
     }
     unshare(spaces).doing("namespaces")?;
     let (launcher, life) = std::io::pipe().doing("a pipe")?;
+    let way = plan.ordered.then(Way::new).transpose()?;
     // SAFETY: this process has one thread, so the child may do whatever the parent could.
     match unsafe { groups.fork() }.doing("fork")? {
         (ForkResult::Parent { child }, _) => {
             drop((launcher, groups));
+            way.map_or(Ok(()), |way| way.answer(child))?;
             let status = reap(child);
             drop(life);
             status
@@ -148,7 +151,7 @@ fn launch(plan: &Plan) -> Outcome<i32> {
                     groups.enter().doing("joining a control group")?;
                 }
                 drop((launcher, groups));
-                first_process(plan)
+                first_process(plan, way.map(Way::into_theirs))
             });
             if let (Err(text), Ok(mut pipe)) = (&result, problem) {
                 let _ = pipe.write_all(text.as_bytes());
@@ -183,7 +186,7 @@ fn reap(child: Pid) -> Outcome<i32> {
 }
 
 /// The first process of the namespace: sets up, starts the command, and buries whoever dies. When it ends, all others do.
-fn first_process(plan: &Plan) -> Outcome<i32> {
+fn first_process(plan: &Plan, way: Option<OwnedFd>) -> Outcome<i32> {
     own_all_mounts(plan)?;
     match &plan.view {
         View::Root(overlay) => enter_root(plan, overlay)?,
@@ -198,9 +201,11 @@ fn first_process(plan: &Plan) -> Outcome<i32> {
     match unsafe { fork() }.doing("fork")? {
         ForkResult::Child => {
             terminal.map_or(Ok(()), terminal::sit_at)?;
-            become_command(plan)
+            become_command(plan, way)
         }
         ForkResult::Parent { child } => {
+            // The launcher waits until nobody has this end.
+            drop(way);
             // Whoever has an end of it open keeps the other from seeing that all who sat there have gone.
             drop(terminal);
             loop {
@@ -475,7 +480,7 @@ fn bring_loopback_up() {
 }
 
 /// Gives up what is not needed, and becomes the command. Comes back only to say why not.
-fn become_command(plan: &Plan) -> Outcome<i32> {
+fn become_command(plan: &Plan, way: Option<OwnedFd>) -> Outcome<i32> {
     bound(plan)?;
     drop_capabilities();
     if !plan.as_root {
@@ -488,6 +493,7 @@ fn become_command(plan: &Plan) -> Outcome<i32> {
     die_with_parent()?;
     // Scriptlets of packages are run in a chroot, from outside of the root.
     calls::filter(matches!(plan.view, View::Host { .. }))?;
+    way.map_or(Ok(()), order::be_heard)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     if plan.look {
         return look::print().map(|()| std::process::exit(0));

@@ -25,6 +25,8 @@ pub(crate) struct Looked {
     pub(crate) capabilities: Vec<u32>,
     /// Whether system calls are refused that no build needs.
     pub(crate) filtered: bool,
+    /// Whether folders list their files alike, whatever the disk has first.
+    pub(crate) ordered: bool,
 }
 
 /// Looks around, and prints what it saw as JSON.
@@ -38,6 +40,7 @@ pub(super) fn print() -> Result<(), String> {
         no_new_privileges: field(&status, "NoNewPrivs") == Some("1"),
         capabilities: field(&status, "CapBnd").map_or_else(|| (0..64).collect(), beyond),
         filtered: is_filtered(),
+        ordered: is_ordered().map_err(|error| format!("{PLACE}: {error}"))?,
     };
     println!("{}", serde_json::to_string(&looked).map_err(|error| error.to_string())?);
     Ok(())
@@ -72,6 +75,22 @@ fn beyond(digits: &str) -> Vec<u32> {
 fn is_filtered() -> bool {
     // SAFETY: no flag means that nothing changes.
     unsafe { libc::unshare(0) != 0 && Errno::last() == Errno::EPERM }
+}
+
+/// Where it may write; a file system in memory, which lists the newest first if it is let.
+const PLACE: &str = "/tmp";
+
+/// Makes the same files in opposite orders.
+fn is_ordered() -> std::io::Result<bool> {
+    const FILES: u32 = 16;
+    let list = |name: &str, files: &[u32]| {
+        let folder = Path::new(PLACE).join(name);
+        fs::create_dir(&folder)?;
+        files.iter().try_for_each(|file| fs::write(folder.join(file.to_string()), ""))?;
+        fs::read_dir(&folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<std::io::Result<Vec<_>>>()
+    };
+    let (up, down): (Vec<_>, Vec<_>) = ((0..FILES).collect(), (0..FILES).rev().collect());
+    Ok(list("up", &up)? == list("down", &down)?)
 }
 
 #[cfg(test)]

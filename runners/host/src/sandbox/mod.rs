@@ -10,6 +10,7 @@ pub(crate) mod disk;
 mod launcher;
 mod look;
 pub(crate) mod mounts;
+mod order;
 mod plan;
 mod terminal;
 
@@ -94,6 +95,9 @@ pub struct Command<'a> {
     pub capture_bytes_max: usize,
     /// Whether it may use the machine's network: our own use of the package manager, and steps that a platform opens it for.
     pub network: bool,
+    /// Whether folders list their files to it as the disk has them; otherwise in the same order everywhere, but for our own use of the
+    /// package manager.
+    pub disk_order: bool,
 }
 
 /// How a command ended.
@@ -215,6 +219,7 @@ impl Sandbox {
             work: &work,
             capture_bytes_max: PIECE_BYTES,
             network: false,
+            disk_order: false,
         };
         let mut said = String::new();
         let ended = self

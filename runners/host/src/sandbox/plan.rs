@@ -68,6 +68,8 @@ pub(super) struct Plan {
     pub(super) cwd: String,
     pub(super) as_root: bool,
     pub(super) network: bool,
+    /// Whether folders list their files in the same order on every machine.
+    pub(super) ordered: bool,
     /// Whether it looks around instead of running anything.
     pub(super) look: bool,
     /// The size of the terminal that the command gets; the other end of it goes to the host through standard input, a socket then.
@@ -101,6 +103,7 @@ impl Plan {
             cwd: command.cwd.clone(),
             as_root: command.as_root,
             network: command.network,
+            ordered: !command.disk_order && !matches!(command.view, View::Host { .. }),
             look: command.argv.is_empty(),
             terminal,
             cgroups: cgroup.folders().to_vec(),

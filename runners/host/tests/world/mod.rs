@@ -201,6 +201,7 @@ pub fn work(plugin: &Digest, what: &str) -> Work {
         buildroot: Buildroot::default(),
         limits: Limits::default(),
         network: false,
+        disk_order: false,
         lock: None,
         plugin: *plugin,
         plugin_name: "misbehave".to_owned(),

@@ -1,0 +1,493 @@
+//! The order in which a folder lists its files, which is the same on every machine.
+//!
+//! File systems list as they like: ext4 by a hash with a seed of each disk, tmpfs the newest first, XFS as entries were made, by however
+//! many processes at the same time. What is made of a list that nobody sorted is then another file on each runner. So the calls that read a
+//! folder (getdents64(2)) are answered by the launcher, which reads it and lists by a hash of the names alone (seccomp_unotify(2)).
+//!
+//! An entry's place is the hash of its name, and where a reader goes on is kept by the kernel, as always: by the position of its handle. So
+//! nothing is remembered here, folders may change while they are read as on any disk, and who goes back with seekdir(3) finds its place.
+//!
+//! Until the launcher has taken a call, which takes microseconds, a signal breaks it off: it is made again by itself, as with all calls that
+//! wait, unless the program has a handler without SA_RESTART, which then sees EINTR.
+
+use super::launcher::{Doing, Outcome};
+use libc::sock_filter;
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::statfs::{
+    CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs,
+};
+use nix::unistd::{Pid, Whence, lseek64};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+
+/// File systems whose lists are the kernel's own, and mean something as they are.
+const LEFT_ALONE: [FsType; 5] = [PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC];
+
+/// Bytes of a folder that are read at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Most bytes that one call gets, whatever room it has: a quarter of a million of the shortest names would fit in.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of an entry before its name: inode, place, length, kind (getdents(2)).
+const HEAD_BYTES: usize = 19;
+
+/// Entries are padded so that the next one's numbers lie well.
+const ALIGNMENT: usize = 8;
+
+/// Places of `.` and `..`, before all others.
+const SELF: u64 = 1;
+const ABOVE: u64 = 2;
+const FIRST: u64 = 3;
+
+/// Places have so many bits: some file systems let no position lie beyond the largest file that they could have, 4 TB on f2fs.
+const PLACE_BITS: u32 = 41;
+
+/// The call's number and its ABI in `struct seccomp_data`, and instructions as in `calls`.
+const NUMBER: u32 = 0;
+const ABI: u32 = 4;
+const LOAD: u16 = 0x20;
+const IF_EQUAL: u16 = 0x15;
+const ANSWER: u16 = 0x06;
+
+/// What the kernel calls the ABI of 64 bits here (Linux, `audit.h`). Programs of 32 bits are left alone: their positions would not fit.
+#[cfg(target_arch = "x86_64")]
+const OWN_ABI: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const OWN_ABI: u32 = 0xc000_00b7;
+#[cfg(target_arch = "powerpc64")]
+const OWN_ABI: u32 = if cfg!(target_endian = "little") { 0xc000_0015 } else { 0x8000_0015 };
+#[cfg(target_arch = "s390x")]
+const OWN_ABI: u32 = 0x8000_0016;
+
+/// The way on which a command hands over what hears its calls.
+pub(super) struct Way {
+    /// The launcher's end.
+    own: OwnedFd,
+    /// The command's.
+    theirs: OwnedFd,
+    /// `/proc` of the runner. Under that name the launcher finds the sandbox's later on, whose root becomes its own.
+    processes: OwnedFd,
+}
+
+impl Way {
+    pub(super) fn new() -> Outcome<Self> {
+        let ends = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC);
+        let (own, theirs) = ends.doing("a pair of sockets")?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let processes = open("/proc", flags, Mode::empty()).doing("/proc")?;
+        Ok(Self { own, theirs, processes })
+    }
+
+    /// The command's end alone.
+    pub(super) fn into_theirs(self) -> OwnedFd {
+        self.theirs
+    }
+
+    /// In the launcher: answers until the first process of the sandbox has ended. Nobody comes after that.
+    pub(super) fn answer(self, first: Pid) -> Outcome<()> {
+        let Self { own, theirs, processes } = self;
+        drop(theirs);
+        let Some(listener) = listener_from(&own).doing("a listener")? else { return Ok(()) };
+        let first = process_handle(first).doing("a handle on the first process")?;
+        be_quick(&listener);
+        let mut desk = Desk { listener, processes, buffer: vec![0; READ_BYTES] };
+        loop {
+            let mut polled = [PollFd::new(desk.listener.as_fd(), PollFlags::POLLIN), PollFd::new(first.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut polled, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                other => other.doing("poll")?,
+            };
+            let has = |which: usize, flags| polled[which].revents().is_some_and(|found| found.intersects(flags));
+            if has(1, PollFlags::POLLIN) || (has(0, PollFlags::POLLHUP) && !has(0, PollFlags::POLLIN)) {
+                return Ok(());
+            }
+            desk.answer_one().doing("answering for a list")?;
+        }
+    }
+}
+
+/// In the process that becomes the command: from now on the launcher is asked for lists, by this process and all that it starts. Where the
+/// kernel cannot do that, lists stay as they are.
+pub(super) fn be_heard(way: OwnedFd) -> Outcome<()> {
+    let program = [
+        instruction(LOAD, ABI, 0, 0),
+        instruction(IF_EQUAL, OWN_ABI, 0, 3),
+        instruction(LOAD, NUMBER, 0, 0),
+        instruction(IF_EQUAL, libc::SYS_getdents64 as u32, 0, 1),
+        instruction(ANSWER, libc::SECCOMP_RET_USER_NOTIF, 0, 0),
+        instruction(ANSWER, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let Some(listener) = listen(&program)? else { return Ok(()) };
+    let handles = [listener.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&handles)];
+    sendmsg::<()>(way.as_raw_fd(), &[IoSlice::new(b"l")], &rights, MsgFlags::MSG_NOSIGNAL, None)
+        .doing("handing a listener over")
+        .map(drop)
+}
+
+const fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// Installs a filter that asks; none on a kernel that has no such filters (before 5.0), or cannot let a call go on after all (before 5.5).
+fn listen(program: &[sock_filter]) -> Outcome<Option<OwnedFd>> {
+    if !is_possible() {
+        return Ok(None);
+    }
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    // A call that was heard is not heard again because a signal came, where the kernel has it so (5.19).
+    let ways = [
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+    ];
+    for flags in ways {
+        // SAFETY: the kernel copies the program, which lives through the call.
+        match Errno::result(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) }) {
+            // SAFETY: the kernel has just opened it, and nobody else knows of it.
+            Ok(handle) => return Ok(Some(unsafe { OwnedFd::from_raw_fd(handle as RawFd) })),
+            Err(Errno::EINVAL | Errno::ENOSYS) => {}
+            Err(error) => return Err(error).doing("a listener for lists"),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether this kernel hands over handles of other processes, which is younger (5.6) than all else that this takes.
+fn is_possible() -> bool {
+    handle_of(Pid::this(), 0).is_ok()
+}
+
+/// A process's handle, as one of this process.
+fn handle_of(process: Pid, handle: RawFd) -> nix::Result<OwnedFd> {
+    let process = process_handle(process)?;
+    // SAFETY: it takes numbers.
+    let handle = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), handle, 0) })?;
+    // SAFETY: the kernel has just opened it for this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(handle as RawFd) })
+}
+
+fn process_handle(process: Pid) -> nix::Result<OwnedFd> {
+    // SAFETY: it takes numbers.
+    let handle = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) })?;
+    // SAFETY: the kernel has just opened it for this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(handle as RawFd) })
+}
+
+/// Takes the listener; none where the command did not get that far, or the kernel cannot do it.
+fn listener_from(way: &OwnedFd) -> nix::Result<Option<OwnedFd>> {
+    let (mut byte, mut space) = ([0], cmsg_space!(RawFd));
+    let mut pieces = [IoSliceMut::new(&mut byte)];
+    let message = loop {
+        match recvmsg::<()>(way.as_raw_fd(), &mut pieces, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Err(Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    let handles = message.cmsgs()?.filter_map(|part| match part {
+        ControlMessageOwned::ScmRights(handles) => handles.first().copied(),
+        _ => None,
+    });
+    // SAFETY: the kernel has just opened it for this process, and nobody else knows of it.
+    Ok(handles.last().map(|handle| unsafe { OwnedFd::from_raw_fd(handle) }))
+}
+
+/// What a call comes to.
+enum Verdict {
+    /// The kernel does it as ever.
+    GoOn,
+    Failed(Errno),
+    /// As many bytes are in the caller's memory, and its handle is to go on there; it was at the other position.
+    Listed {
+        bytes: usize,
+        handle: OwnedFd,
+        next: u64,
+        before: u64,
+    },
+}
+
+/// Takes calls as soon as can be: whoever makes one waits. None of it is needed, nor to be had everywhere.
+fn be_quick(listener: &OwnedFd) {
+    /// Above what builds run at, below what looks after the machine.
+    const NICE: libc::c_int = -5;
+    // SAFETY: it takes numbers; it is refused to whoever is not root of the machine.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    // SAFETY: it takes a number. From Linux 6.6 on the caller's processor goes on with this process at once.
+    let _ = unsafe { set_flags(listener.as_raw_fd(), SYNC_WAKE_UP) };
+}
+
+/// Where calls are heard and answered.
+struct Desk {
+    listener: OwnedFd,
+    /// `/proc` of the runner.
+    processes: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Desk {
+    fn answer_one(&mut self) -> nix::Result<()> {
+        // SAFETY: all of it may be zero, and must be (seccomp_unotify(2)).
+        let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel writes a notification, for which there is room.
+        match unsafe { receive_call(self.listener.as_raw_fd(), &raw mut call) } {
+            // The caller was killed, or a signal was more urgent to it.
+            Err(Errno::ENOENT | Errno::EINTR) => return Ok(()),
+            other => other.map(drop)?,
+        }
+        let verdict = self.list(&call).unwrap_or_else(Verdict::Failed);
+        let mut said = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags: 0 };
+        match &verdict {
+            Verdict::GoOn => said.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
+            Verdict::Failed(error) => said.error = -(*error as i32),
+            Verdict::Listed { bytes, handle, next, .. } if go_to(handle, *next).is_ok() => said.val = *bytes as i64,
+            // A file system that has no such positions.
+            Verdict::Listed { .. } => said.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
+        }
+        // SAFETY: the kernel reads an answer, which lives through the call.
+        let sent = unsafe { send_answer(self.listener.as_raw_fd(), &raw mut said) };
+        match (sent, verdict) {
+            // A signal came in between: the same call comes again, and is to find the handle as it was.
+            (Err(Errno::ENOENT), Verdict::Listed { handle, before, .. }) => go_to(&handle, before),
+            (Err(Errno::ENOENT), _) => Ok(()),
+            (other, _) => other.map(drop),
+        }
+    }
+
+    /// Does what a call wants, but for the position of its handle.
+    fn list(&mut self, call: &libc::seccomp_notif) -> Result<Verdict, Errno> {
+        let [handle, address, room, ..] = call.data.args;
+        let thread = Pid::from_raw(call.pid as i32);
+        // Opened before the call is known to be waited for still: the process with this id may be another one afterwards.
+        let memory = self.open(&format!("{thread}/mem"), OFlag::O_WRONLY).map(File::from);
+        let theirs = handle_of(thread, handle as RawFd).or_else(|_| handle_of(self.leader(thread)?, handle as RawFd));
+        // SAFETY: the kernel reads a number.
+        unsafe { is_valid(self.listener.as_raw_fd(), &raw const call.id) }?;
+        let (Ok(memory), Ok(theirs)) = (memory, theirs) else { return Ok(Verdict::GoOn) };
+        if !is_listed(theirs.as_fd()) {
+            return Ok(Verdict::GoOn);
+        }
+        // Another handle on the same folder, with a position of its own.
+        let Ok(folder) = self.open(&format!("self/fd/{}", theirs.as_raw_fd()), OFlag::O_RDONLY | OFlag::O_DIRECTORY) else {
+            return Ok(Verdict::GoOn);
+        };
+        let before = lseek64(&theirs, 0, Whence::SeekCur)? as u64;
+        let mut found = Batch::new(before, (room as usize).min(ANSWER_BYTES_MAX));
+        loop {
+            // SAFETY: the kernel writes no more than there is room for.
+            let read =
+                unsafe { libc::syscall(libc::SYS_getdents64, folder.as_raw_fd(), self.buffer.as_mut_ptr(), self.buffer.len()) };
+            match Errno::result(read)? as usize {
+                0 => break,
+                read => entries(&self.buffer[..read]).for_each(|entry| found.take(entry)),
+            }
+        }
+        let (answer, next) = found.answer()?;
+        memory.write_all_at(&answer, address).map_err(|_| Errno::EFAULT)?;
+        Ok(Verdict::Listed { bytes: answer.len(), handle: theirs, next, before })
+    }
+
+    /// The process of a thread: it is processes that hand handles over.
+    fn leader(&self, thread: Pid) -> nix::Result<Pid> {
+        let status = self.open(&format!("{thread}/status"), OFlag::O_RDONLY).map(File::from);
+        let status = status.and_then(|file| io::read_to_string(file).map_err(|_| Errno::ESRCH))?;
+        let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")).and_then(|id| id.trim().parse().ok());
+        process.map(Pid::from_raw).ok_or(Errno::ESRCH)
+    }
+
+    /// Opens something in the runner's `/proc`.
+    fn open(&self, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
+        openat(&self.processes, path, flags | OFlag::O_CLOEXEC, Mode::empty())
+    }
+}
+
+// SECCOMP_IOCTL_NOTIF_RECV, _SEND, _ID_VALID and _SET_FLAGS, and a flag for the last (Linux, `seccomp.h`).
+nix::ioctl_readwrite!(receive_call, b'!', 0, libc::seccomp_notif);
+nix::ioctl_readwrite!(send_answer, b'!', 1, libc::seccomp_notif_resp);
+nix::ioctl_write_ptr!(is_valid, b'!', 2, u64);
+nix::ioctl_write_int_bad!(set_flags, nix::request_code_write!(b'!', 4, size_of::<u64>()));
+const SYNC_WAKE_UP: libc::c_int = 1;
+
+fn go_to(handle: &OwnedFd, position: u64) -> nix::Result<()> {
+    lseek64(handle, position as i64, Whence::SeekSet).map(drop)
+}
+
+/// Whether it is a folder that is open to be read, on a file system that has an order of its own.
+fn is_listed(handle: BorrowedFd<'_>) -> bool {
+    let is_folder = fstat(handle).is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFDIR);
+    let is_open = fcntl(handle, FcntlArg::F_GETFL).is_ok_and(|flags| !OFlag::from_bits_retain(flags).contains(OFlag::O_PATH));
+    is_folder && is_open && fstatfs(handle).is_ok_and(|found| !LEFT_ALONE.contains(&found.filesystem_type()))
+}
+
+/// An entry as the kernel has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry<'a> {
+    inode: u64,
+    kind: u8,
+    name: &'a [u8],
+}
+
+/// What getdents64(2) wrote.
+fn entries(mut bytes: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+    std::iter::from_fn(move || {
+        let (inode, length) = (bytes.first_chunk::<8>()?, bytes.get(16..18)?);
+        let (entry, rest) = bytes.split_at_checked(usize::from(u16::from_ne_bytes([length[0], length[1]])))?;
+        bytes = rest;
+        let name = entry.get(HEAD_BYTES..)?;
+        let end = name.iter().position(|byte| *byte == 0)?;
+        Some(Entry { inode: u64::from_ne_bytes(*inode), kind: entry[HEAD_BYTES - 1], name: &name[..end] })
+    })
+}
+
+/// Where a name stands in every list: by FNV-1a of 64 bits, folded to those that a position has.
+fn place(name: &[u8]) -> u64 {
+    match name {
+        b"." => SELF,
+        b".." => ABOVE,
+        name => {
+            let hash =
+                name.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+            ((hash ^ hash >> PLACE_BITS) & ((1 << PLACE_BITS) - 1)).max(FIRST)
+        }
+    }
+}
+
+/// The first entries from a position on, as many as there is room for.
+struct Batch {
+    from: u64,
+    room: usize,
+    /// By place and name: of two that have one place, both are listed.
+    found: BTreeMap<(u64, Vec<u8>), (u64, u8)>,
+    bytes: usize,
+    /// The first place that there was no room for.
+    beyond: Option<u64>,
+}
+
+impl Batch {
+    fn new(from: u64, room: usize) -> Self {
+        Self { from, room, found: BTreeMap::new(), bytes: 0, beyond: None }
+    }
+
+    fn take(&mut self, entry: Entry<'_>) {
+        self.put(place(entry.name), entry);
+    }
+
+    fn put(&mut self, at: u64, entry: Entry<'_>) {
+        if at <= self.from || self.beyond.is_some_and(|beyond| at >= beyond) {
+            return;
+        }
+        if self.found.insert((at, entry.name.to_owned()), (entry.inode, entry.kind)).is_none() {
+            self.bytes += length(entry.name);
+        }
+        // Those that have one place go together: whoever goes on after it would miss the rest.
+        while self.bytes > self.room
+            && let Some(last) = self.found.keys().next_back().map(|(place, _)| *place)
+        {
+            self.beyond = Some(last);
+            for ((_, name), _) in self.found.split_off(&(last, Vec::new())) {
+                self.bytes -= length(&name);
+            }
+        }
+    }
+
+    /// The entries as the kernel would write them, and the position after them. EINVAL where not even one has room (getdents(2)).
+    fn answer(self) -> Result<(Vec<u8>, u64), Errno> {
+        if self.found.is_empty() && self.beyond.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        let mut answer = Vec::with_capacity(self.bytes);
+        let mut next = self.from;
+        for ((at, name), (inode, kind)) in self.found {
+            let (begin, length) = (answer.len(), length(&name));
+            answer.extend(inode.to_ne_bytes());
+            answer.extend(at.to_ne_bytes());
+            answer.extend((length as u16).to_ne_bytes());
+            answer.push(kind);
+            answer.extend(name);
+            answer.resize(begin + length, 0);
+            next = at;
+        }
+        Ok((answer, next))
+    }
+}
+
+/// Bytes of an entry with its name, the zero after it, and what it is padded with.
+fn length(name: &[u8]) -> usize {
+    (HEAD_BYTES + name.len() + 1).next_multiple_of(ALIGNMENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str) -> Entry<'_> {
+        Entry { inode: name.len() as u64, kind: libc::DT_REG, name: name.as_bytes() }
+    }
+
+    /// Reads a folder in calls with so much room; every name, in the order of the answers.
+    fn read(names: &[String], room: usize) -> Vec<String> {
+        let (mut position, mut all) = (0, Vec::new());
+        loop {
+            let mut batch = Batch::new(position, room);
+            names.iter().for_each(|name| batch.take(entry(name)));
+            let (answer, next) = batch.answer().unwrap();
+            if answer.is_empty() {
+                return all;
+            }
+            assert!(answer.len() <= room && answer.len() % ALIGNMENT == 0);
+            all.extend(entries(&answer).map(|entry| String::from_utf8(entry.name.to_owned()).unwrap()));
+            position = next;
+        }
+    }
+
+    #[test]
+    fn a_list_is_whole_and_the_same_whatever_the_disk_has_first_and_however_it_is_read() {
+        let mut names: Vec<String> =
+            (0..500).map(|number| format!("file-{}", "x".repeat(number % 90) + &number.to_string())).collect();
+        names.extend([".".to_owned(), "..".to_owned()]);
+        let expected = read(&names, 1 << 20);
+        assert_eq!(expected[..2], [".", ".."]);
+        for room in [136, 1000, 32_768] {
+            names.rotate_left(71);
+            names.reverse();
+            assert_eq!(read(&names, room), expected, "in calls of {room} bytes");
+        }
+        let mut sorted = expected.clone();
+        sorted.sort();
+        names.sort();
+        assert_eq!(sorted, names);
+    }
+
+    #[test]
+    fn places_do_not_change_with_versions_of_this_program() {
+        assert_eq!(["Makefile", "src", "."].map(|name| place(name.as_bytes())), [1451572003318, 108929879299, SELF]);
+    }
+
+    #[test]
+    fn a_call_without_room_for_the_next_entry_is_refused_as_the_kernel_does() {
+        let mut batch = Batch::new(0, 24);
+        batch.take(entry("a-name-of-twenty-bytes"));
+        assert_eq!(batch.answer(), Err(Errno::EINVAL));
+        assert_eq!(Batch::new(7, 24).answer(), Ok((Vec::new(), 7)));
+    }
+
+    #[test]
+    fn those_that_share_a_place_are_listed_together_or_later() {
+        let mut batch = Batch::new(0, 80);
+        for (place, name) in [(9, "one"), (5, "first"), (9, "other"), (9, "third")] {
+            batch.put(place, entry(name));
+        }
+        let (answer, next) = batch.answer().unwrap();
+        assert_eq!(entries(&answer).map(|entry| entry.name.to_owned()).collect::<Vec<_>>(), [b"first".to_vec()]);
+        assert_eq!(next, 5);
+    }
+}
