@@ -134,15 +134,15 @@ const X32: u32 = 0x4000_0000;
 const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 
 /// Where a call's number and its ABI are (`struct seccomp_data`).
-const NUMBER: u32 = 0;
-const ABI: u32 = 4;
+pub(super) const NUMBER: u32 = 0;
+pub(super) const ABI: u32 = 4;
 
 /// Instructions: load a word of the call, jump if it is or is at least a constant, jump anyway, answer (Linux, `bpf_common.h`).
-const LOAD: u16 = 0x20;
-const IF_EQUAL: u16 = 0x15;
+pub(super) const LOAD: u16 = 0x20;
+pub(super) const IF_EQUAL: u16 = 0x15;
 const IF_AT_LEAST: u16 = 0x35;
 const GO: u16 = 0x05;
-const ANSWER: u16 = 0x06;
+pub(super) const ANSWER: u16 = 0x06;
 
 /// Instructions of seccompiler's with which a filter looks at the ABI; the last is what it answers for another one.
 const PROLOGUE: usize = 3;
@@ -180,7 +180,7 @@ fn program(arch: TargetArch, chroots: bool) -> Result<BpfProgram, BackendError> 
     Ok(all)
 }
 
-fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
+pub(super) fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 

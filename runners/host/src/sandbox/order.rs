@@ -10,8 +10,8 @@
 //! Until the launcher has taken a call, which takes microseconds, a signal breaks it off: it is made again by itself, as with all calls that
 //! wait, unless the program has a handler without SA_RESTART, which then sees EINTR.
 
+use super::calls::{ABI, ANSWER, IF_EQUAL, LOAD, NUMBER, instruction};
 use super::launcher::{Doing, Outcome};
-use libc::sock_filter;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
@@ -24,6 +24,7 @@ use nix::sys::statfs::{
     CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs,
 };
 use nix::unistd::{Pid, Whence, lseek64};
+use seccompiler::sock_filter;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -36,7 +37,7 @@ const LEFT_ALONE: [FsType; 5] = [PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAG
 /// Bytes of a folder that are read at a time.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Most bytes that one call gets, whatever room it has: a quarter of a million of the shortest names would fit in.
+/// Most bytes that one call gets, whatever room it has: a third of a million of the shortest names would fit in.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes of an entry before its name: inode, place, length, kind (getdents(2)).
@@ -52,13 +53,6 @@ const FIRST: u64 = 3;
 
 /// Places have so many bits: some file systems let no position lie beyond the largest file that they could have, 4 TB on f2fs.
 const PLACE_BITS: u32 = 41;
-
-/// The call's number and its ABI in `struct seccomp_data`, and instructions as in `calls`.
-const NUMBER: u32 = 0;
-const ABI: u32 = 4;
-const LOAD: u16 = 0x20;
-const IF_EQUAL: u16 = 0x15;
-const ANSWER: u16 = 0x06;
 
 /// What the kernel calls the ABI of 64 bits here (Linux, `audit.h`). Programs of 32 bits are left alone: their positions would not fit.
 #[cfg(target_arch = "x86_64")]
@@ -136,16 +130,12 @@ pub(super) fn be_heard(way: OwnedFd) -> Outcome<()> {
         .map(drop)
 }
 
-const fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code, jt, jf, k }
-}
-
 /// Installs a filter that asks; none on a kernel that has no such filters (before 5.0), or cannot let a call go on after all (before 5.5).
 fn listen(program: &[sock_filter]) -> Outcome<Option<OwnedFd>> {
     if !is_possible() {
         return Ok(None);
     }
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut().cast() };
     // A call that was heard is not heard again because a signal came, where the kernel has it so (5.19).
     let ways = [
         libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
