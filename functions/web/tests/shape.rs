@@ -266,6 +266,7 @@ fn the_shape_of_a_platform() {
           "needs": [],
           "releases": false,
           "network": false,
+          "disk_order": false,
           "requires": {},
           "config": {}
         },
@@ -278,6 +279,7 @@ fn the_shape_of_a_platform() {
           ],
           "releases": true,
           "network": false,
+          "disk_order": false,
           "requires": {},
           "config": {}
         },
@@ -290,6 +292,7 @@ fn the_shape_of_a_platform() {
           ],
           "releases": false,
           "network": false,
+          "disk_order": false,
           "requires": {},
           "config": {
             "depth": 2
