@@ -27,7 +27,7 @@ const FOUND: Duration = Duration::from_secs(10);
 /// How long builds may take to end after the last trouble: two leases that run out, a pause, and the work itself.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// And how long besides where a task pauses for the second time, which is five minutes.
+/// And how long besides where a task has paused, for the second time for five minutes.
 const PAUSED: Duration = Duration::from_secs(330);
 
 /// How long what is left of a round may take to go, once every build has ended.
@@ -138,7 +138,7 @@ impl Play<'_> {
 
     /// Whether every build has ended in time.
     fn until_all_is_over(&mut self) -> Result<bool> {
-        let mut calm_since = Duration::ZERO;
+        let (mut calm_since, mut paused) = (Duration::ZERO, false);
         loop {
             self.place.look_after()?;
             self.deliver()?;
@@ -151,7 +151,8 @@ impl Play<'_> {
             } else if self.pushed.iter().all(|pushed| pushed.ended.is_some() && pushed.deliveries == 0) {
                 return Ok(true);
             }
-            let paused = self.pushed.iter().flat_map(|pushed| &pushed.builds).flat_map(tasks).any(|task| task["state"] == "paused");
+            // What comes after a pause takes its time, too.
+            paused |= self.pushed.iter().flat_map(|pushed| &pushed.builds).flat_map(tasks).any(|task| task["state"] == "paused");
             if self.now() > calm_since + PATIENCE + if paused { PAUSED } else { Duration::ZERO } {
                 return Ok(false);
             }
