@@ -144,7 +144,7 @@ fn order(looked: &Looked) -> Finding {
     weaker(
         "order",
         "folders list their files as this disk has them, and a package that depends on it comes out another elsewhere: it takes a kernel of \
-         5.6 or newer that lets root attach to processes (kernel.yama.ptrace_scope below 3)",
+         5.19 or newer that lets root attach to processes (kernel.yama.ptrace_scope below 3)",
     )
 }
 

@@ -1,6 +1,6 @@
 //! The launcher: a process with one thread that builds the sandbox around itself and then becomes the command.
 //!
-//! Three processes: the launcher, which the host can kill and whose death kills the next; the first process of the PID namespace, which
+//! Three processes: the launcher, which the host can kill, whose death kills the next, and which answers what folders list; the first process of the PID namespace, which
 //! sets everything up and reaps; and the command.
 
 use super::calls;

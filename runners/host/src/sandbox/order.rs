@@ -130,32 +130,18 @@ pub(super) fn be_heard(way: OwnedFd) -> Outcome<()> {
         .map(drop)
 }
 
-/// Installs a filter that asks; none on a kernel that has no such filters (before 5.0), or cannot let a call go on after all (before 5.5).
+/// Installs a filter that asks; none on a kernel that cannot let a caller wait, whatever signals come, once its call was heard (before 5.19). A
+/// caller that a signal takes away may have given the memory back that the answer is written to (seccomp_unotify(2)).
 fn listen(program: &[sock_filter]) -> Outcome<Option<OwnedFd>> {
-    if !is_possible() {
-        return Ok(None);
-    }
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut().cast() };
-    // A call that was heard is not heard again because a signal came, where the kernel has it so (5.19).
-    let ways = [
-        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
-        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-    ];
-    for flags in ways {
-        // SAFETY: the kernel copies the program, which lives through the call.
-        match Errno::result(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) }) {
-            // SAFETY: the kernel has just opened it, and nobody else knows of it.
-            Ok(handle) => return Ok(Some(unsafe { OwnedFd::from_raw_fd(handle as RawFd) })),
-            Err(Errno::EINVAL | Errno::ENOSYS) => {}
-            Err(error) => return Err(error).doing("a listener for lists"),
-        }
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // SAFETY: the kernel copies the program, which lives through the call.
+    match Errno::result(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) }) {
+        // SAFETY: the kernel has just opened it, and nobody else knows of it.
+        Ok(handle) => Ok(Some(unsafe { OwnedFd::from_raw_fd(handle as RawFd) })),
+        Err(Errno::EINVAL | Errno::ENOSYS) => Ok(None),
+        Err(error) => Err(error).doing("a listener for lists"),
     }
-    Ok(None)
-}
-
-/// Whether this kernel hands over handles of other processes, which is younger (5.6) than all else that this takes.
-fn is_possible() -> bool {
-    handle_of(Pid::this(), 0).is_ok()
 }
 
 /// A process's handle, as one of this process.
@@ -197,12 +183,11 @@ enum Verdict {
     /// The kernel does it as ever.
     GoOn,
     Failed(Errno),
-    /// As many bytes are in the caller's memory, and its handle is to go on there; it was at the other position.
+    /// As many bytes are in the caller's memory, and its handle is to go on there.
     Listed {
         bytes: usize,
         handle: OwnedFd,
         next: u64,
-        before: u64,
     },
 }
 
@@ -236,20 +221,20 @@ impl Desk {
         }
         let verdict = self.list(&call).unwrap_or_else(Verdict::Failed);
         let mut said = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags: 0 };
-        match &verdict {
+        match verdict {
             Verdict::GoOn => said.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
-            Verdict::Failed(error) => said.error = -(*error as i32),
-            Verdict::Listed { bytes, handle, next, .. } if go_to(handle, *next).is_ok() => said.val = *bytes as i64,
+            Verdict::Failed(error) => said.error = -(error as i32),
+            Verdict::Listed { bytes, handle, next } if lseek64(&handle, next as i64, Whence::SeekSet).is_ok() => {
+                said.val = bytes as i64
+            }
             // A file system that has no such positions.
             Verdict::Listed { .. } => said.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
         }
         // SAFETY: the kernel reads an answer, which lives through the call.
-        let sent = unsafe { send_answer(self.listener.as_raw_fd(), &raw mut said) };
-        match (sent, verdict) {
-            // A signal came in between: the same call comes again, and is to find the handle as it was.
-            (Err(Errno::ENOENT), Verdict::Listed { handle, before, .. }) => go_to(&handle, before),
-            (Err(Errno::ENOENT), _) => Ok(()),
-            (other, _) => other.map(drop),
+        match unsafe { send_answer(self.listener.as_raw_fd(), &raw mut said) } {
+            // The caller was killed.
+            Err(Errno::ENOENT) => Ok(()),
+            other => other.map(drop),
         }
     }
 
@@ -270,8 +255,8 @@ impl Desk {
         let Ok(folder) = self.open(&format!("self/fd/{}", theirs.as_raw_fd()), OFlag::O_RDONLY | OFlag::O_DIRECTORY) else {
             return Ok(Verdict::GoOn);
         };
-        let before = lseek64(&theirs, 0, Whence::SeekCur)? as u64;
-        let mut found = Batch::new(before, (room as usize).min(ANSWER_BYTES_MAX));
+        let from = lseek64(&theirs, 0, Whence::SeekCur)? as u64;
+        let mut found = Batch::new(from, (room as usize).min(ANSWER_BYTES_MAX));
         loop {
             // SAFETY: the kernel writes no more than there is room for.
             let read =
@@ -283,7 +268,7 @@ impl Desk {
         }
         let (answer, next) = found.answer()?;
         memory.write_all_at(&answer, address).map_err(|_| Errno::EFAULT)?;
-        Ok(Verdict::Listed { bytes: answer.len(), handle: theirs, next, before })
+        Ok(Verdict::Listed { bytes: answer.len(), handle: theirs, next })
     }
 
     /// The process of a thread: it is processes that hand handles over.
@@ -306,10 +291,6 @@ nix::ioctl_readwrite!(send_answer, b'!', 1, libc::seccomp_notif_resp);
 nix::ioctl_write_ptr!(is_valid, b'!', 2, u64);
 nix::ioctl_write_int_bad!(set_flags, nix::request_code_write!(b'!', 4, size_of::<u64>()));
 const SYNC_WAKE_UP: libc::c_int = 1;
-
-fn go_to(handle: &OwnedFd, position: u64) -> nix::Result<()> {
-    lseek64(handle, position as i64, Whence::SeekSet).map(drop)
-}
 
 /// Whether it is a folder that is open to be read, on a file system that has an order of its own.
 fn is_listed(handle: BorrowedFd<'_>) -> bool {
