@@ -299,6 +299,11 @@ struct Process {
 }
 
 impl Process {
+    /// Whether it is the one that a runner starts sandboxes by.
+    fn is_starter(&self) -> bool {
+        fs::read_to_string(self.folder.join("comm")).is_ok_and(|name| name.trim() == "starter")
+    }
+
     fn mounts(&self) -> String {
         fs::read_to_string(self.folder.join("mountinfo")).unwrap_or_default()
     }
@@ -340,9 +345,11 @@ pub fn left_over(place: &Place, marks: &[String]) -> Result<Vec<String>> {
     let networks: Vec<u64> = (0..place.runners.len())
         .filter_map(|number| fs::metadata(Path::new("/run/netns").join(runner_name(number))).ok().map(|found| found.ino()))
         .collect();
+    let mut with_starter = BTreeSet::new();
     for process in processes() {
         let (id, words) = (process.id, words_of(&process.words));
-        if runners.contains_key(&id) {
+        let is_starter = runners.contains_key(&process.parent) && process.is_starter();
+        if runners.contains_key(&id) || (is_starter && with_starter.insert(process.parent)) {
             continue;
         }
         if let Some(name) = runners.get(&process.parent) {

@@ -377,12 +377,13 @@ impl Play<'_> {
     }
 }
 
-/// A process of a runner's sandbox.
+/// A process of a runner's sandbox. Launchers are those of its own children that have one: the starter's are the runner's.
 fn sandbox(runner: u32, within: Within) -> Option<u32> {
-    let launcher = children(runner).into_iter().find(|(_, words)| words.contains("__sandbox"))?.0;
+    let own = children(runner).into_iter().filter(|(_, words)| words.contains("__sandbox"));
+    let (launcher, first) = own.map(|(own, _)| (own, children(own))).find(|(_, below)| !below.is_empty())?;
     match within {
         Within::Launcher => Some(launcher),
-        Within::First => children(launcher).first().map(|(process, _)| *process),
+        Within::First => first.first().map(|(process, _)| *process),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! `sandbox` has the rest: writing outside, seeing processes, mounting, a loop, a fork bomb, memory, disk and log.
 
-use crate::sandbox::{ELSEWHERE, again, process_lines, unique};
+use crate::sandbox::{ELSEWHERE, again, holders, signal, unique};
 use crate::yard::{PATIENCE, Yard, status};
 use millrace_host::sandbox::{Ended, SandboxError, View};
 use millrace_tests::up::processes_with;
@@ -182,17 +182,6 @@ mod calls {
     }
 }
 
-/// The processes of a command that has this word in it, but not the command: the launcher, and the first process of the sandbox.
-fn launchers(word: &str) -> Vec<u32> {
-    let mut found: Vec<u32> = process_lines()
-        .into_iter()
-        .filter(|(_, line)| line.contains("__sandbox") && line.contains(word))
-        .map(|(id, _)| id)
-        .collect();
-    found.sort_unstable();
-    found
-}
-
 /// What a sandbox of this process has in the kernel and beside its task's folder.
 fn left_over(yard: &Yard) -> Vec<String> {
     let own = format!("millrace-{}-", std::process::id());
@@ -208,20 +197,20 @@ fn left_over(yard: &Yard) -> Vec<String> {
 /// Kills one of the two processes that hold a sandbox, by its place among them, while the command runs; how that ended.
 fn killed(place: usize) {
     let (yard, word) = (Yard::new(), unique("nap-"));
-    let script = format!("echo here; : {word}; (setsid sleep 4717.5 &); sleep 4717.5");
+    let script = format!("echo here; : {word}; (setsid sleep 4717.5 &); sleep 4717.5; :");
     let began = Instant::now();
     let mut victims = Vec::new();
     let ended = yard.when_heard(&script, &mut |_| {
         // What the shell may still say while all of it dies is nobody's to be killed for.
         if victims.is_empty() {
-            victims = launchers(&word);
-            millrace_tests::up::run(Command::new("kill").args(["-KILL", &victims[place].to_string()]));
+            victims = holders(&word);
+            signal("KILL", victims[place]);
         }
     });
     assert_eq!(victims.len(), 2, "the launcher and the first process");
     assert!(matches!(ended, Err(SandboxError::Ended(9))), "it is no fault of the command: {ended:?}");
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
-    assert_eq!((launchers(&word), processes_with("4717.5")), (Vec::new(), 0), "a process is left");
+    assert_eq!((holders(&word), processes_with("4717.5")), (Vec::new(), 0), "a process is left");
     assert_eq!(left_over(&yard), Vec::<String>::new());
 }
 

@@ -48,28 +48,89 @@ fn a_command_that_ends_while_its_task_is_given_up_has_no_verdict() {
 }
 
 #[test]
-fn a_launcher_whose_runner_was_killed_before_it_began_starts_nothing_and_ends() {
-    let word = unique("sleep-");
-    let ended = Yard::new().when_heard(&format!("echo here; : {word}; sleep 600"), &mut |cancelled| {
-        let line = process_lines().into_iter().find(|(_, line)| line.contains("__sandbox") && line.contains(&word)).unwrap().1;
-        // What the runner has said to its launcher, said by somebody else, who is not the one that wants it done.
-        let words: Vec<&str> = line.split('\0').filter(|word| !word.is_empty()).collect();
-        let again = std::process::Command::new("timeout").arg("20").args(words).output().unwrap();
-        assert_eq!(again.status.code(), Some(125), "{again:?}");
-        cancelled.store(true, Ordering::SeqCst);
-    });
-    assert_eq!(ended.unwrap(), Ended::Cancelled);
+fn a_starter_whose_runner_was_killed_before_it_began_waits_for_nothing() {
+    // Standard input stays open: nobody tells it to end.
+    let (input, _open) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut starter = std::process::Command::new("timeout");
+    starter.arg("20").arg(Machine::here().program).args(["__sandbox", &std::process::id().to_string()]);
+    let ended = starter.stdin(std::os::fd::OwnedFd::from(input)).output().unwrap();
+    assert_eq!(ended.status.code(), Some(125), "its parent is another: {ended:?}");
 }
 
 #[test]
 fn a_sandbox_that_somebody_ends_from_outside_is_no_fault_of_the_command() {
     let word = unique("sleep-");
-    let ended = Yard::new().when_heard(&format!("echo here; : {word}; sleep 600"), &mut |_| {
-        let launchers = process_lines().into_iter().filter(|(_, line)| line.contains("__sandbox") && line.contains(&word));
-        let first = launchers.map(|(process, _)| process).min().unwrap();
-        millrace_tests::up::run(std::process::Command::new("kill").args(["-INT", &first.to_string()]));
+    let ended = Yard::new().when_heard(&format!("echo here; : {word}; sleep 600; :"), &mut |_| {
+        signal("INT", holders(&word)[0]);
     });
     assert!(matches!(ended, Err(SandboxError::Ended(2))), "{ended:?}");
+}
+
+/// The processes that hold the sandbox of a command that has this word in it: the launcher, and the first process. A shell becomes the last
+/// thing that it is told to do, so that must not be what lasts.
+pub fn holders(word: &str) -> Vec<u32> {
+    let lines = process_lines();
+    let is_holder = |id: u32| lines.iter().any(|(other, line)| *other == id && line.contains("__sandbox"));
+    let command = lines.iter().find(|(id, line)| line.contains(word) && is_holder(parent(*id).unwrap_or(0)));
+    let Some(first) = command.and_then(|(command, _)| parent(*command)) else { return Vec::new() };
+    parent(first).into_iter().chain([first]).collect()
+}
+
+fn parent(process: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:")).and_then(|id| id.trim().parse().ok())
+}
+
+pub fn signal(signal: &str, process: u32) {
+    millrace_tests::up::run(std::process::Command::new("kill").args([format!("-{signal}"), process.to_string()]));
+}
+
+/// The one process of this one that starts launchers and is none.
+fn starter() -> u32 {
+    let own =
+        process_lines().into_iter().filter(|(id, line)| line.contains("__sandbox") && parent(*id) == Some(std::process::id()));
+    let children = |id: u32| fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    let starters: Vec<u32> = own.map(|(id, _)| id).filter(|id| children(*id).is_empty()).collect();
+    assert_eq!(starters.len(), 1, "{starters:?}");
+    starters[0]
+}
+
+#[test]
+fn a_starter_that_is_killed_takes_no_command_along_and_is_replaced() {
+    let (yard, mut killed) = (Yard::new(), None);
+    let ended = yard.when_heard("echo here; sleep 0.5; echo still", &mut |_| {
+        if killed.is_none() {
+            killed = Some(starter());
+            signal("KILL", killed.unwrap());
+        }
+    });
+    assert!(matches!(ended, Ok(Ended::Exited { status: 0, .. })), "{ended:?}");
+    let (ended, said) = yard.bash("echo again");
+    assert!(matches!(ended, Ended::Exited { status: 0, .. }), "{ended:?}: {said}");
+    assert_ne!(Some(starter()), killed);
+}
+
+#[test]
+fn a_sandbox_that_is_dropped_leaves_no_starter() {
+    let yard = Yard::new();
+    yard.bash(":");
+    let starter = starter();
+    drop(yard);
+    let until = Instant::now() + PATIENCE;
+    while parent(starter).is_some() {
+        assert!(Instant::now() < until, "it is still there");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_command_hears_all_signals() {
+    let (ended, said) = Yard::new().run(&["/usr/bin/cat", "/proc/self/status"], PATIENCE, false);
+    assert!(matches!(ended, Ended::Exited { status: 0, .. }), "{ended:?}");
+    let of = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    for signals in ["SigBlk:", "SigIgn:", "SigCgt:"] {
+        assert_eq!(of(signals), Some("0000000000000000"), "{signals}");
+    }
 }
 
 /// A name that no other run of a test has.

@@ -1,7 +1,7 @@
 //! The launcher: a process with one thread that builds the sandbox around itself and then becomes the command.
 //!
-//! Three processes: the launcher, which the host can kill, whose death kills the next, and which answers what folders list; the first process of the PID namespace, which
-//! sets everything up and reaps; and the command.
+//! Three processes: the launcher, which the host can kill, whose death kills the next, and which answers what folders list; the first
+//! process of the PID namespace, which sets everything up and reaps; and the command.
 
 use super::calls;
 use super::cgroup::Entries;
@@ -17,7 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::wait::{WaitStatus, wait, waitpid};
 use nix::unistd::{
     ForkResult, Gid, Pid, Uid, chdir, chroot, execvpe, fchdir, fork, getppid, pivot_root, setgid, setgroups, sethostname, setsid,
@@ -26,8 +26,7 @@ use nix::unistd::{
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{PipeReader, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 /// Bounds of each file system in memory that a command may write to: bytes enough for what compilers put into `/tmp`, which count as
@@ -37,11 +36,14 @@ const TMPFS: &str = "mode=1777,size=2g,nr_inodes=500k";
 /// Open files of a process: what a session on EL has as its hard limit for most.
 const FILES_MAX: u64 = 65_536;
 
-/// Status of a launcher that did not get as far as the command; the file `problem` says why.
-const NOT_SET_UP: i32 = 125;
+/// Status of a launcher that did not get as far as the command; its word to the runner says why.
+pub(super) const NOT_SET_UP: i32 = 125;
 
 /// Status of a command that is not there, as in shells.
 const NOT_FOUND: i32 = 127;
+
+/// Signals that there are (signal(7)); SIGKILL and SIGSTOP among them, which cannot be set.
+const SIGNALS: usize = 64;
 
 /// Capabilities that package scriptlets and tests of installed packages need inside (capabilities(7)); all others are given up for
 /// good. None of them reaches out of the namespaces.
@@ -74,8 +76,8 @@ impl<T, E: std::fmt::Display> Doing<T> for Result<T, E> {
     }
 }
 
-/// Does as planned; the status for the host.
-pub(super) fn main(plan: &str) -> i32 {
+/// Does as planned; the status for the host. What did not work out is said in words.
+pub(super) fn main(plan: &str, mut word: File) -> i32 {
     let plan: Plan = match serde_json::from_str(plan) {
         Ok(plan) => plan,
         Err(error) => {
@@ -83,43 +85,40 @@ pub(super) fn main(plan: &str) -> i32 {
             return NOT_SET_UP;
         }
     };
-    match launch(&plan) {
+    match launch(&plan, &mut word) {
         Ok(status) => status,
         Err(problem) => {
-            let _ = problem_pipe(&plan).and_then(|mut pipe| pipe.write_all(problem.as_bytes()));
+            let _ = word.write_all(problem.as_bytes());
             NOT_SET_UP
         }
     }
 }
 
-/// The pipe for what did not work out. Where nobody listens any more it is not opened, rather than waited for.
-fn problem_pipe(plan: &Plan) -> std::io::Result<File> {
-    File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&plan.problem)
-}
-
 /// Asks the kernel to end this process when its parent dies. One that has died before is not noticed.
-fn die_with_parent() -> Outcome<()> {
+pub(super) fn die_with_parent() -> Outcome<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).doing("prctl")
 }
 
 /// Cuts what binds this process to a terminal and to the files of who started it: keys that are pressed there are none of the
-/// command's business, nor are signals that the terminal sends, such as that of Ctrl-C.
-fn stand_alone() -> Outcome<()> {
+/// command's business, nor are signals that the terminal sends, such as that of Ctrl-C. Files from a number on are closed, which nothing in
+/// this process may have in use.
+pub(super) fn stand_alone(files: RawFd) -> Outcome<()> {
     setsid().doing("a session of its own")?;
-    // SAFETY: it takes numbers. Nothing that this process uses is open yet beyond the three streams.
-    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }).map(drop).doing("closing files")
+    // SAFETY: it takes numbers, and the caller says that nobody misses these files.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, files, libc::c_uint::MAX, 0) }).map(drop).doing("closing files")
 }
 
-fn launch(plan: &Plan) -> Outcome<i32> {
+fn launch(plan: &Plan, word: &mut File) -> Outcome<i32> {
+    // As ps(1) and top(1) show it.
+    nix::sys::prctl::set_name(c"launcher").doing("its name")?;
     die_with_parent()?;
     if getppid().as_raw() != plan.host {
         // It was killed before the kernel knew of this process: nobody is there to be told, and nobody waits for the command.
         return Ok(NOT_SET_UP);
     }
-    stand_alone()?;
+    stand_alone(word.as_raw_fd() + 1)?;
     // Opened before the first process changes the root of both.
     let mut groups = Entries::open(&plan.cgroups).doing("control groups")?;
-    fs::create_dir_all(&plan.mount).doing(plan.mount.display())?;
     let mut spaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
     if !plan.network {
         spaces |= CloneFlags::CLONE_NEWNET;
@@ -138,9 +137,6 @@ fn launch(plan: &Plan) -> Outcome<i32> {
         }
         (ForkResult::Child, inside) => {
             drop(life);
-            // Opened before the old root is gone. A pipe with a name, since a file that is open for writing would keep its file
-            // system from becoming read-only.
-            let problem = problem_pipe(plan);
             let result = die_with_parent().and_then(|()| {
                 if has_ended(&launcher)? {
                     // It was killed before this process was bound to its life.
@@ -153,8 +149,8 @@ fn launch(plan: &Plan) -> Outcome<i32> {
                 drop((launcher, groups));
                 first_process(plan, way.map(Way::into_theirs))
             });
-            if let (Err(text), Ok(mut pipe)) = (&result, problem) {
-                let _ = pipe.write_all(text.as_bytes());
+            if let Err(problem) = &result {
+                let _ = word.write_all(problem.as_bytes());
             }
             std::process::exit(result.unwrap_or(NOT_SET_UP))
         }
@@ -495,6 +491,7 @@ fn become_command(plan: &Plan, way: Option<OwnedFd>) -> Outcome<i32> {
     calls::filter(matches!(plan.view, View::Host { .. }))?;
     way.map_or(Ok(()), order::be_heard)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    hear_all_signals()?;
     if plan.look {
         return look::print().map(|()| std::process::exit(0));
     }
@@ -513,6 +510,18 @@ fn become_command(plan: &Plan, way: Option<OwnedFd>) -> Outcome<i32> {
     let Err(error) = execvpe(program, &argv, &env);
     eprintln!("{}: {}", plan.argv[0], error.desc());
     std::process::exit(if error == Errno::ENOENT { NOT_FOUND } else { NOT_FOUND - 1 })
+}
+
+/// All signals do what they do by default, whatever this process, its libraries or whoever started the runner made of them. A command that
+/// ignores SIGPIPE, as programs in Rust do, prints for nobody for ever, and no shell takes that back for what it starts.
+fn hear_all_signals() -> Outcome<()> {
+    /// A `struct sigaction` of the kernel's, which on no machine is larger: nothing set is SIG_DFL, with no flags (rt_sigaction(2)).
+    const DEFAULT: [u64; 8] = [0; 8];
+    for signal in 1..=SIGNALS {
+        // SAFETY: the kernel reads what lives through the call. Libraries keep some signals to themselves, and ask for others.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), std::ptr::null_mut::<u64>(), SIGNALS / 8) };
+    }
+    SigSet::empty().thread_set_mask().doing("signals")
 }
 
 fn bound(plan: &Plan) -> Outcome<()> {

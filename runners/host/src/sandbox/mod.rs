@@ -1,17 +1,19 @@
 //! Runs a foreign command where it can harm nobody: in namespaces of its own, without a network, within bounds.
 //!
-//! The process that runs tasks has many threads, and namespaces want a process with one. So a command is started by this very
-//! program once more, which [`main_if_asked`] turns into the launcher. What stops a command is the death of its first process:
-//! the kernel ends every process of a PID namespace with it (pid_namespaces(7)).
+//! The process that runs tasks has many threads, and namespaces want a process with one. So commands are started by this very
+//! program once more, which [`main_if_asked`] turns into the starter, and the starter's forks into launchers. What stops a command is
+//! the death of its first process: the kernel ends every process of a PID namespace with it (pid_namespaces(7)).
 
 mod calls;
 mod cgroup;
 pub(crate) mod disk;
+mod handles;
 mod launcher;
 mod look;
 pub(crate) mod mounts;
 mod order;
 mod plan;
+mod starter;
 mod terminal;
 
 pub(crate) use calls::are_filtered as calls_are_filtered;
@@ -24,21 +26,19 @@ pub use terminal::Terminal;
 use cgroup::Cgroup;
 use millrace_core::hold::Size;
 use millrace_core::platform::Limits;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::wait::WaitStatus;
 use plan::Plan;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use starter::Starter;
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-
-/// The first argument that makes this program a launcher.
-const LAUNCH: &str = "__sandbox";
 
 /// How soon a cancelled, oversized or overdue command is noticed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -49,25 +49,25 @@ const LOOK_AROUND: Duration = Duration::from_secs(10);
 /// Bytes read from a command at a time.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Longest plan, in bytes: one argument of a program may have 128 KiB (execve(2), MAX_ARG_STRLEN).
+/// Longest plan, in bytes: its longest part is a command's argument, which may have 128 KiB (execve(2), MAX_ARG_STRLEN).
 const PLAN_BYTES_MAX: usize = 120 * 1024;
 
 /// Share of the disk bound, in percent, from which on a failed command is taken to have failed for want of space.
 const FULL_PERCENT: u64 = 95;
 
-/// Becomes the launcher where that is what this process was started for. To be called first thing in `main`, before there are
-/// threads.
+/// Becomes the starter of launchers where that is what this process was started for. To be called first thing in `main`, before there
+/// are threads.
 pub fn main_if_asked() {
     let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() == Some(LAUNCH) {
-        std::process::exit(launcher::main(&arguments.next().unwrap_or_default()));
+    if arguments.next().as_deref() == Some(starter::START) {
+        std::process::exit(starter::main(&arguments.next().unwrap_or_default()));
     }
 }
 
 /// Starts commands.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
-    launcher: PathBuf,
+    starter: Arc<Starter>,
 }
 
 /// A command, and what it may see, touch and use up.
@@ -159,16 +159,21 @@ impl Input<'_> {
         }
     }
 
-    /// What the launcher has as standard input, and where the other end of a terminal will come from.
-    fn stdin(&self) -> io::Result<(Stdio, Option<UnixStream>)> {
+    /// What the launcher has as standard input, and the other end of it.
+    fn stdin(&self) -> io::Result<(OwnedFd, Feed)> {
         match self {
-            Self::Bytes => Ok((Stdio::piped(), None)),
-            Self::Terminal(..) => {
-                let (own, theirs) = UnixStream::pair()?;
-                Ok((Stdio::from(OwnedFd::from(theirs)), Some(own)))
-            }
+            Self::Bytes => io::pipe().map(|(theirs, own)| (theirs.into(), Feed::Bytes(own))),
+            Self::Terminal(..) => UnixStream::pair().map(|(own, theirs)| (theirs.into(), Feed::Terminal(own))),
         }
     }
+}
+
+/// The other end of a launcher's standard input.
+enum Feed {
+    /// Where to write what the command is to read.
+    Bytes(PipeWriter),
+    /// Where the other end of a terminal will come from.
+    Terminal(UnixStream),
 }
 
 /// What comes out of a command.
@@ -179,8 +184,8 @@ enum Piece {
 
 impl Sandbox {
     /// A sandbox whose commands are started by this program, which calls [`main_if_asked`].
-    pub const fn new(launcher: PathBuf) -> Self {
-        Self { launcher }
+    pub fn new(launcher: PathBuf) -> Self {
+        Self { starter: Arc::new(Starter::new(launcher)) }
     }
 
     /// Removes what sandboxes of processes that are gone have left in the kernel.
@@ -267,22 +272,22 @@ impl Sandbox {
         if text.len() > PLAN_BYTES_MAX {
             return Err(SandboxError::TooLong(text.len()));
         }
-        let mut problems = problems(&plan.problem)?;
-        let (stdin, terminal) = input.stdin()?;
-        let mut child = std::process::Command::new(&self.launcher)
-            .args([LAUNCH, &text])
-            .env_clear()
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let pieces = listen(&mut child, command.stdin.clone());
+        let ((stdin, feed), (out, stdout), (err, stderr)) = (input.stdin()?, io::pipe()?, io::pipe()?);
+        let (mut launcher, mut word) = self.starter.start(&text, [stdin, stdout.into(), stderr.into()])?;
+        let pieces = listen(out, err);
+        let terminal = match feed {
+            Feed::Bytes(pipe) => {
+                feed_with(pipe, command.stdin.clone());
+                None
+            }
+            Feed::Terminal(way) => Some(way),
+        };
         if let (Input::Terminal(_, opened), Some(way)) = (input, terminal) {
             match Terminal::receive(&way) {
                 Ok(terminal) => terminal.into_iter().for_each(opened),
                 // The end of the launcher is that of the command, whose words are then the last.
                 Err(error) => {
-                    child.kill()?;
+                    launcher.kill()?;
                     output(format!("no terminal came: {error}\n").as_bytes());
                 }
             }
@@ -298,45 +303,45 @@ impl Sandbox {
         let mut heard = Heard { capture_max: command.capture_bytes_max, ..Heard::default() };
         let stopped = attend(&pieces, &mut watch, &mut heard, output);
         if stopped.is_some() {
-            child.kill()?;
+            launcher.kill()?;
         }
-        let status = child.wait()?;
+        let status = launcher.wait()?;
         cgroup.end();
         if cgroup.processes_refused() > 0 {
             // Not the end of a command by itself, but mostly why it came to one.
             output(format!("it was refused a process: it had {}, as many as it may\n", command.limits.processes).as_bytes());
         }
-        let problem = said(&mut problems)?;
+        let problem = said(&mut word)?;
         if !problem.is_empty() {
             return Err(SandboxError::Setup(problem));
         }
-        if let Some(stopped) = stopped.or_else(|| watch.after(status.success())) {
+        let success = matches!(status, WaitStatus::Exited(_, 0));
+        if let Some(stopped) = stopped.or_else(|| watch.after(success)) {
             return Ok(stopped);
         }
-        let Some(status) = status.code() else { return Err(SandboxError::Ended(status.signal().unwrap_or(0))) };
+        let status = match status {
+            WaitStatus::Exited(_, status) => status,
+            WaitStatus::Signaled(_, signal, _) => return Err(SandboxError::Ended(signal as i32)),
+            other => return Err(io::Error::other(format!("{other:?} is no end")).into()),
+        };
         let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = u8::try_from(status).unwrap_or(255);
         Ok(Ended::Exited { status, stdout: heard.stdout, cut: heard.cut, elapsed_ms })
     }
 }
 
-/// The reading end of a named pipe through which the launcher says why it did not work out.
-fn problems(path: &Path) -> io::Result<File> {
-    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR)?;
-    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
-}
-
-/// What was said through it. Where there are no control groups, the first process may still be about to die with the launcher that
-/// was killed: then it has nothing to say any more.
-fn said(problems: &mut File) -> io::Result<String> {
+/// What a launcher says did not work out. Where there are no control groups, the first process may still be about to die with the
+/// launcher that was killed: then it has nothing to say any more.
+fn said(word: &mut PipeReader) -> io::Result<String> {
+    fcntl(&*word, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     let mut bytes = Vec::new();
-    match problems.read_to_end(&mut bytes) {
+    match word.read_to_end(&mut bytes) {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         _ => Ok(String::from_utf8_lossy(&bytes).into_owned()),
     }
 }
 
-/// A folder beside the task's own, for mount points; gone at the end.
+/// An empty folder beside the task's own, for a sandbox to put its root over; gone at the end.
 struct Scratch {
     path: PathBuf,
 }
@@ -351,7 +356,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = fs::remove_dir(&self.path);
     }
 }
 
@@ -377,24 +382,20 @@ impl Heard {
     }
 }
 
-/// Feeds a process, and collects what it says in threads of their own.
-fn listen(child: &mut Child, stdin: Vec<u8>) -> Receiver<Piece> {
+/// Collects what a command says, in threads of their own.
+fn listen(out: PipeReader, err: PipeReader) -> Receiver<Piece> {
     let (give, take) = channel();
-    if let Some(pipe) = child.stdin.take() {
-        std::thread::spawn(move || feed(pipe, &stdin));
-    }
-    if let Some(pipe) = child.stdout.take() {
-        collect(pipe, give.clone(), Piece::Out);
-    }
-    if let Some(pipe) = child.stderr.take() {
-        collect(pipe, give, Piece::Err);
-    }
+    collect(out, give.clone(), Piece::Out);
+    collect(err, give, Piece::Err);
     take
 }
 
-fn feed(mut pipe: ChildStdin, bytes: &[u8]) {
-    // A command that does not read to the end is no error.
-    let _ = pipe.write_all(bytes);
+/// Writes what a command is to read; in a thread of its own, if there is anything.
+fn feed_with(mut pipe: PipeWriter, bytes: Vec<u8>) {
+    if !bytes.is_empty() {
+        // A command that does not read to the end is no error.
+        std::thread::spawn(move || pipe.write_all(&bytes));
+    }
 }
 
 fn collect(mut pipe: impl Read + Send + 'static, give: Sender<Piece>, piece: impl Fn(Vec<u8>) -> Piece + Send + 'static) {

@@ -11,14 +11,12 @@
 //! wait, unless the program has a handler without SA_RESTART, which then sees EINTR.
 
 use super::calls::{ABI, ANSWER, IF_EQUAL, LOAD, NUMBER, instruction};
+use super::handles;
 use super::launcher::{Doing, Outcome};
-use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{
     CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs,
@@ -27,7 +25,7 @@ use nix::unistd::{Pid, Whence, lseek64};
 use seccompiler::sock_filter;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 
@@ -92,7 +90,9 @@ impl Way {
     pub(super) fn answer(self, first: Pid) -> Outcome<()> {
         let Self { own, theirs, processes } = self;
         drop(theirs);
-        let Some(listener) = listener_from(&own).doing("a listener")? else { return Ok(()) };
+        // None comes where the command did not get that far, or the kernel cannot do it.
+        let (_, mut given) = handles::take(&own, &mut [0]).doing("a listener")?;
+        let Some(listener) = given.pop() else { return Ok(()) };
         let first = process_handle(first).doing("a handle on the first process")?;
         be_quick(&listener);
         let mut desk = Desk { listener, processes, buffer: vec![0; READ_BYTES] };
@@ -123,11 +123,7 @@ pub(super) fn be_heard(way: OwnedFd) -> Outcome<()> {
         instruction(ANSWER, libc::SECCOMP_RET_ALLOW, 0, 0),
     ];
     let Some(listener) = listen(&program)? else { return Ok(()) };
-    let handles = [listener.as_raw_fd()];
-    let rights = [ControlMessage::ScmRights(&handles)];
-    sendmsg::<()>(way.as_raw_fd(), &[IoSlice::new(b"l")], &rights, MsgFlags::MSG_NOSIGNAL, None)
-        .doing("handing a listener over")
-        .map(drop)
+    handles::give(&way, b"l", &[listener.as_fd()]).doing("handing a listener over")
 }
 
 /// Installs a filter that asks; none on a kernel that cannot let a caller wait, whatever signals come, once its call was heard (before 5.19). A
@@ -158,24 +154,6 @@ fn process_handle(process: Pid) -> nix::Result<OwnedFd> {
     let handle = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) })?;
     // SAFETY: the kernel has just opened it for this call.
     Ok(unsafe { OwnedFd::from_raw_fd(handle as RawFd) })
-}
-
-/// Takes the listener; none where the command did not get that far, or the kernel cannot do it.
-fn listener_from(way: &OwnedFd) -> nix::Result<Option<OwnedFd>> {
-    let (mut byte, mut space) = ([0], cmsg_space!(RawFd));
-    let mut pieces = [IoSliceMut::new(&mut byte)];
-    let message = loop {
-        match recvmsg::<()>(way.as_raw_fd(), &mut pieces, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
-            Err(Errno::EINTR) => {}
-            other => break other?,
-        }
-    };
-    let handles = message.cmsgs()?.filter_map(|part| match part {
-        ControlMessageOwned::ScmRights(handles) => handles.first().copied(),
-        _ => None,
-    });
-    // SAFETY: the kernel has just opened it for this process, and nobody else knows of it.
-    Ok(handles.last().map(|handle| unsafe { OwnedFd::from_raw_fd(handle) }))
 }
 
 /// What a call comes to.

@@ -60,8 +60,6 @@ pub(super) struct Plan {
     pub(super) view: View,
     /// An empty folder for the new root.
     pub(super) mount: PathBuf,
-    /// Where to write why it did not work out.
-    pub(super) problem: PathBuf,
     pub(super) work: PathBuf,
     pub(super) argv: Vec<String>,
     pub(super) env: Vec<(String, String)>,
@@ -95,8 +93,7 @@ impl Plan {
         Self {
             host: nix::unistd::getpid().as_raw(),
             view: command.view.clone(),
-            mount: scratch.join("root"),
-            problem: scratch.join("problem"),
+            mount: scratch.to_owned(),
             work: command.work.to_owned(),
             argv: command.argv.clone(),
             env,

@@ -3,19 +3,18 @@
 //! The command has no more of the host than the terminal's inner end; the host reads and writes bytes at the outer one, and sets its
 //! size (pty(7)).
 
+use super::handles;
 use super::launcher::{Doing, Outcome};
 use super::plan::USER;
 use millrace_core::hold::Size;
-use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_file};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::sys::stat::Mode;
 use nix::unistd::setsid;
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -26,9 +25,6 @@ const GIVES_OUT: &str = "/dev/pts/ptmx";
 /// How long a sandbox may take until it is there; it takes some 50 ms.
 const THERE: Duration = Duration::from_secs(30);
 
-/// Standard input of the launcher: the way to the host.
-const TO_HOST: RawFd = 0;
-
 /// The outer end of a terminal. Reads and writes never wait.
 #[derive(Debug)]
 pub struct Terminal(File);
@@ -37,20 +33,8 @@ impl Terminal {
     /// Takes it from a launcher; none where that ended before it came so far.
     pub(super) fn receive(from: &UnixStream) -> io::Result<Option<Self>> {
         from.set_read_timeout(Some(THERE))?;
-        let (mut byte, mut space) = ([0], cmsg_space!(RawFd));
-        let mut pieces = [IoSliceMut::new(&mut byte)];
-        let message = recvmsg::<()>(from.as_raw_fd(), &mut pieces, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
-        let mut received = None;
-        for part in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(handles) = part {
-                // SAFETY: the kernel has just opened these for this process, and nobody else knows of them.
-                let mut handles = handles.into_iter().map(|handle| unsafe { OwnedFd::from_raw_fd(handle) });
-                received = received.or_else(|| handles.next());
-                // Any others are closed here.
-                handles.for_each(drop);
-            }
-        }
-        let Some(handle) = received else { return Ok(None) };
+        let (_, mut given) = handles::take(from, &mut [0])?;
+        let Some(handle) = given.pop() else { return Ok(None) };
         let flags = OFlag::from_bits_truncate(nix::fcntl::fcntl(&handle, nix::fcntl::F_GETFL)?);
         nix::fcntl::fcntl(&handle, nix::fcntl::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         Ok(Some(Self(handle.into())))
@@ -110,9 +94,8 @@ pub(super) fn open(size: Size) -> Outcome<OwnedFd> {
     let inner = unsafe { OwnedFd::from_raw_fd(inner) };
     nix::unistd::fchown(&inner, Some(USER.into()), None).doing("a terminal's owner")?;
     set_size(&outer, size).doing("a terminal's size")?;
-    let handles = [outer.as_raw_fd()];
-    let rights = [ControlMessage::ScmRights(&handles)];
-    sendmsg::<()>(TO_HOST, &[IoSlice::new(b"t")], &rights, MsgFlags::MSG_NOSIGNAL, None).doing("handing a terminal out")?;
+    // Standard input of the launcher is the way to the host.
+    handles::give(io::stdin(), b"t", &[outer.as_fd()]).doing("handing a terminal out")?;
     Ok(inner)
 }
 
