@@ -7,6 +7,7 @@ use millrace_host::arch::Facts;
 use millrace_host::engine::Code;
 use millrace_host::worker::{self, WorkerConfig, WorkerError};
 use millrace_tests::up::{Machine, Up, every_architecture, platform_for, run};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -44,6 +45,12 @@ fn one_runner_builds_tests_and_releases_for_every_architecture() {
             log.contains(&format!("\nthe order of bytes is {}\n", if arch == BIG { "big" } else { "little" })),
             "{arch}: {log}"
         );
+    }
+    let (status, told) = up.http("GET", &format!("/api/v1/builds/{build}"), "", "");
+    let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{status}: {error}: {told}"));
+    for task in told["pipeline"].as_array().unwrap().iter().filter(|task| !task["arch"].is_null()) {
+        let expected = if task["arch"] == std::env::consts::ARCH { Value::Null } else { std::env::consts::ARCH.into() };
+        assert_eq!(task["attempts"][0]["emulated_on"], expected, "{task}");
     }
     the_same_was_asked_for_everywhere(&calls);
     let root = install(&up, folder.path(), &platform, BIG.as_str(), "endian");

@@ -111,6 +111,18 @@ fn a_starter_that_is_killed_takes_no_command_along_and_is_replaced() {
 }
 
 #[test]
+fn a_starter_that_hangs_is_given_up_for_another() {
+    let yard = Yard::new();
+    yard.bash(":");
+    let frozen = starter();
+    signal("STOP", frozen);
+    let (ended, said) = yard.bash("echo ran >>/work/runs");
+    assert!(matches!(ended, Ended::Exited { status: 0, .. }), "{ended:?}: {said}");
+    assert_ne!(starter(), frozen, "there is one, and it is another");
+    assert_eq!(fs::read_to_string(yard.work().join("runs")).unwrap(), "ran\n");
+}
+
+#[test]
 fn a_sandbox_that_is_dropped_leaves_no_starter() {
     let yard = Yard::new();
     yard.bash(":");

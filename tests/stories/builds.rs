@@ -4,9 +4,9 @@ use insta::assert_snapshot;
 use millrace_core::build::{Event, Heard, Refused};
 use millrace_core::order::{Effect, OrderedFile, SignOrder, SignedFile};
 use millrace_core::platform::PackageConfig;
-use millrace_core::task::{Blame, LEASE_MS, Outcome};
-use millrace_core::{Digest, LeaseNumber, Timestamp};
-use millrace_tests::line::{Line, failed, id, name, passed, platform, push, rpm};
+use millrace_core::task::{Blame, LEASE_MS, Machine, Outcome};
+use millrace_core::{Arch, Digest, LeaseNumber, Timestamp};
+use millrace_tests::line::{Line, MACHINE, failed, id, name, passed, platform, push, rpm};
 
 #[test]
 fn a_push_becomes_a_release() {
@@ -251,14 +251,32 @@ fn an_answer_said_twice_counts_once() {
 }
 
 #[test]
+fn an_attempt_says_on_what_its_programs_were_emulated() {
+    // What is done once is done as the machine is, if the platform has packages for it.
+    let cases = [
+        (r#""aarch64""#, "source", Arch::Aarch64, None),
+        (r#""aarch64""#, "source", Arch::X86_64, Some(Arch::X86_64)),
+        (r#""aarch64", "x86_64""#, "source", Arch::X86_64, None),
+    ];
+    for (platform, task, arch, expected) in cases {
+        let mut line = Line::of("zlib", platform);
+        let machine = Machine { arch, emulates: vec![Arch::Aarch64] };
+        line.event(Event::Take { task: id(task), runner: name("r1"), machine }).unwrap();
+        assert_eq!(line.build.task(&id(task)).unwrap().lease().unwrap().emulated_on, expected, "{platform} on {arch}");
+        line.report(task, LeaseNumber(1), passed(&[rpm("zlib", "src")])).unwrap();
+        assert_eq!(line.build.task(&id(task)).unwrap().attempts[0].emulated_on, expected, "{platform} on {arch}");
+    }
+}
+
+#[test]
 fn a_task_is_leased_to_one_runner_and_only_when_what_it_needs_is_done() {
     let mut line = Line::of("zlib", r#""x86_64""#);
-    let early = line.event(Event::Take { task: id("rpm@x86_64"), runner: name("r1") });
+    let early = line.event(Event::Take { task: id("rpm@x86_64"), runner: name("r1"), machine: MACHINE });
     assert_eq!(early, Err(Refused::NotReady { task: id("rpm@x86_64"), word: "waiting".to_owned() }));
     line.take("source", "r1");
-    let second = line.event(Event::Take { task: id("source"), runner: name("r2") });
+    let second = line.event(Event::Take { task: id("source"), runner: name("r2"), machine: MACHINE });
     assert_eq!(second, Err(Refused::NotReady { task: id("source"), word: "running".to_owned() }));
-    let unknown = line.event(Event::Take { task: id("bake@x86_64"), runner: name("r1") });
+    let unknown = line.event(Event::Take { task: id("bake@x86_64"), runner: name("r1"), machine: MACHINE });
     assert_eq!(unknown, Err(Refused::UnknownTask(id("bake@x86_64"))));
     line.ends_early("r1 would go on");
 }
@@ -402,7 +420,7 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
     let report = |outcome| Event::Report { task: task.id.clone(), lease, outcome, roots: None };
     let drastic = chance.u8(0..40) == 0;
     match chance.u8(0..20) {
-        0..5 => Event::Take { task: task.id.clone(), runner: name("r1") },
+        0..5 => Event::Take { task: task.id.clone(), runner: name("r1"), machine: MACHINE },
         5 if chance.bool() => Event::Silent { task: task.id.clone(), lease, since: chance.bool().then_some(line.now) },
         5 => heard(&task.id.to_string(), lease, line.now),
         6..12 => report(passed(&[rpm("zlib", "src")])),

@@ -7,8 +7,11 @@ use millrace_core::platform::{PackageConfig, Platform};
 use millrace_core::push::{Announced, Commit, Push, Wish};
 use millrace_core::rpm::Rpm;
 use millrace_core::sources::SourceFile;
-use millrace_core::task::{Artifact, Blame, Failure, Outcome, TaskId};
-use millrace_core::{Digest, LeaseNumber, PushId, RunnerName, Timestamp};
+use millrace_core::task::{Artifact, Blame, Failure, Machine, Outcome, TaskId};
+use millrace_core::{Arch, Digest, LeaseNumber, PushId, RunnerName, Timestamp};
+
+/// What runners here are, as a rule.
+pub const MACHINE: Machine = Machine::of(Arch::X86_64);
 
 /// A platform with the default steps on these architectures.
 pub fn platform(architectures: &str) -> Platform {
@@ -100,7 +103,8 @@ impl Line {
 
     /// A runner takes a task; its lease's number.
     pub fn take(&mut self, task: &str, runner: &str) -> LeaseNumber {
-        self.event(Event::Take { task: id(task), runner: name(runner) }).unwrap();
+        let machine = id(task).arch.map_or(MACHINE, Machine::of);
+        self.event(Event::Take { task: id(task), runner: name(runner), machine }).unwrap();
         self.build.task(&id(task)).unwrap().lease().unwrap().number
     }
 

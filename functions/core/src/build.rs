@@ -12,8 +12,8 @@ use crate::push::Push;
 use crate::queue::Rank;
 use crate::rpm::Rpm;
 use crate::task::{
-    ARTIFACTS_MAX, ATTEMPTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS, LEASES_MAX, Lease, Outcome, Task, TaskId,
-    TaskState, cut,
+    ARTIFACTS_MAX, ATTEMPTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS, LEASES_MAX, Lease, Machine, Outcome,
+    Task, TaskId, TaskState, cut,
 };
 use crate::{BuildId, Digest, LeaseNumber, PluginName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -108,6 +108,8 @@ pub enum Event {
         task: TaskId,
         /// Who.
         runner: RunnerName,
+        /// On what.
+        machine: Machine,
     },
     /// Runners were heard of since their leases were written down: they are still at it. What is said of leases that are over changes
     /// nothing.
@@ -291,7 +293,7 @@ impl Build {
 
     fn happen(&mut self, event: Event, now: Timestamp) -> Result<Vec<Effect>, Refused> {
         match event {
-            Event::Take { task, runner } => self.take(task, runner, now).map(|()| Vec::new()),
+            Event::Take { task, runner, machine } => self.take(task, runner, &machine, now).map(|()| Vec::new()),
             Event::Renew { heard } => {
                 self.renew(&heard, now);
                 Ok(Vec::new())
@@ -400,7 +402,7 @@ impl Build {
         self.tasks.iter_mut().find(|task| task.id == *id).ok_or_else(|| Refused::UnknownTask(id.clone()))
     }
 
-    fn take(&mut self, id: TaskId, runner: RunnerName, now: Timestamp) -> Result<(), Refused> {
+    fn take(&mut self, id: TaskId, runner: RunnerName, machine: &Machine, now: Timestamp) -> Result<(), Refused> {
         let task = self.task(&id).ok_or_else(|| Refused::UnknownTask(id.clone()))?;
         let word = task.word().to_owned();
         if !self.ready().any(|ready| *ready == id) {
@@ -410,7 +412,9 @@ impl Build {
             return Err(Refused::NotBy { task: id, runner });
         }
         let number = task.next_number();
-        let lease = Lease { number, runner, since: now, until: now.plus_ms(LEASE_MS), silent_since: None };
+        let arch = machine.root_arch(id.arch, &self.platform.architectures);
+        let emulated_on = (arch != machine.arch).then_some(machine.arch);
+        let lease = Lease { number, runner, since: now, until: now.plus_ms(LEASE_MS), silent_since: None, emulated_on };
         self.task_mut(&id)?.state = TaskState::Leased { lease };
         Ok(())
     }
@@ -676,6 +680,7 @@ impl Task {
                 began: lease.since,
                 ended: now,
                 end,
+                emulated_on: lease.emulated_on,
                 roots: None,
             });
         }

@@ -161,6 +161,33 @@ pub struct Lease {
     /// Since when the task has said nothing, where that is long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent_since: Option<Timestamp>,
+    /// What the runner's machine is, where that runs the programs of the task by emulation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulated_on: Option<Arch>,
+}
+
+/// What programs a runner's machine runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Those of its own architecture.
+    pub arch: Arch,
+    /// By emulation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emulates: Vec<Arch>,
+}
+
+impl Machine {
+    /// One that emulates nothing.
+    pub const fn of(arch: Arch) -> Self {
+        Self { arch, emulates: Vec::new() }
+    }
+
+    /// The architecture of a task's root here: the task's. For one that is done once it is the machine's own, or where the platform is not
+    /// for that one, and so may have no packages of it, one that the machine emulates.
+    pub fn root_arch(&self, task: Option<Arch>, platform: &[Arch]) -> Arch {
+        let own_first = || std::iter::once(self.arch).chain(self.emulates.iter().copied());
+        task.or_else(|| own_first().find(|arch| platform.contains(arch))).unwrap_or(self.arch)
+    }
 }
 
 /// How far a task is.
@@ -218,6 +245,9 @@ pub struct Attempt {
     pub ended: Timestamp,
     /// How it ended.
     pub end: AttemptEnd,
+    /// What the runner's machine was, where that ran the programs of the task by emulation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulated_on: Option<Arch>,
     /// What was in its roots ([`crate::roots::TaskRoots`] as JSON), where it had some and could say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roots: Option<Digest>,

@@ -14,7 +14,7 @@ use millrace_core::platform::Platform;
 use millrace_core::protocol::Holding;
 use millrace_core::push::{PushRecord, PushState};
 use millrace_core::queue::{Capacity, Reserved};
-use millrace_core::task::{Blame, Failure, Outcome};
+use millrace_core::task::{Blame, Failure, Machine, Outcome};
 use millrace_core::{Arch, BuildId, LeaseNumber, Timestamp};
 use millrace_store::builds::{build_marks, push_marks};
 use millrace_store::holds::{begin_hold, change_hold};
@@ -524,6 +524,19 @@ async fn a_failure_names_its_cause_and_links_to_the_line_and_what_was_done_again
     assert!(page.contains("FAIL: &lt;adds&gt;") && page.contains("done again for <bdi>erin &lt;e&gt;</bdi>"), "{page}");
     let task = &json(&world, &format!("/api/v1/builds/{}", twice.id)).await["pipeline"][1];
     assert_eq!((&task["attempts"][0]["how"], &task["cause"]["kind"]), (&"failed".into(), &"test-failed".into()), "{task}");
+}
+
+#[tokio::test]
+async fn an_attempt_on_a_machine_of_another_architecture_says_so() {
+    let world = World::busy().await;
+    let machine = Machine { arch: Arch::Aarch64, emulates: vec![Arch::X86_64] };
+    let build = told("far", "Far from home", 3).sourced().take_on("rpm@x86_64", "arm-1", machine).build;
+    world.keep(&build).await;
+    let page = get(&world, &format!("/builds/{}", build.id)).await;
+    assert!(page.contains("on arm-1 (emulated on aarch64)"), "{page}");
+    assert_eq!(page.matches("emulated").count(), 1, "nobody else emulates anything: {page}");
+    let task = &json(&world, &format!("/api/v1/builds/{}", build.id)).await["pipeline"][1];
+    assert_eq!(task["attempts"][0]["emulated_on"], "aarch64", "{task}");
 }
 
 #[tokio::test]

@@ -8,11 +8,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use millrace_core::Timestamp;
 use millrace_core::build::{Build, Event};
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX, Work};
 use millrace_core::queue::{Queued, sort};
-use millrace_core::task::TaskId;
-use millrace_core::{Arch, Timestamp};
+use millrace_core::task::{Machine, TaskId};
 use millrace_store::builds::{held_index, ready_index};
 use millrace_store::queue::{Seen, heads, running, see};
 use millrace_store::{BlobStore, StateStore, advance};
@@ -130,8 +130,10 @@ async fn take_from<S: StateStore, B: BlobStore>(
         }
         for Queued { build, task, .. } in queued {
             let now = (desk.clock)();
-            match advance(&desk.state, &build, Event::Take { task: task.clone(), runner: runner.name.clone() }, now).await {
-                Ok(build) => return Ok(offer(desk, &build, &task, runner, now)),
+            let machine = Machine { arch: runner.arch, emulates: runner.emulates.clone() };
+            let take = Event::Take { task: task.clone(), runner: runner.name.clone(), machine: machine.clone() };
+            match advance(&desk.state, &build, take, now).await {
+                Ok(build) => return Ok(offer(desk, &build, &task, &machine, now)),
                 Err(error) => pass_over(&build, error)?,
             };
         }
@@ -148,14 +150,7 @@ fn is_mixed(queued: &[Queued]) -> bool {
     queued.iter().any(|other| other.rank.project != queued[0].rank.project)
 }
 
-/// The architecture of the root of a task that is done once: the runner's own, or where the platform is not for that one, and so may have
-/// no packages of it, one that the runner emulates.
-fn root_for_once(runner: &Runner, platform: &[Arch]) -> Arch {
-    let own_first = std::iter::once(&runner.arch).chain(&runner.emulates);
-    own_first.copied().find(|arch| platform.contains(arch)).unwrap_or(runner.arch)
-}
-
-fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, now: Timestamp) -> Option<Offer> {
+fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, machine: &Machine, now: Timestamp) -> Option<Offer> {
     let lease = build.task(id)?.lease()?.clone();
     let step = build.step_of(id)?;
     let (platform, push) = (&build.platform, &build.push);
@@ -166,7 +161,7 @@ fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, runner: &Runner, n
         task: id.clone(),
         package: push.announced.package.clone(),
         commit: push.announced.commit.clone(),
-        arch: Some(id.arch.unwrap_or_else(|| root_for_once(runner, &platform.architectures))),
+        arch: Some(machine.root_arch(id.arch, &platform.architectures)),
         platform: platform.name.clone(),
         releasever: platform.releasever.clone(),
         module_platform: platform.module_platform.clone(),

@@ -2,7 +2,7 @@
 
 use crate::world::{Runner, World, desk, holding};
 use millrace_core::build::{Build, Event};
-use millrace_core::task::LEASE_MS;
+use millrace_core::task::{LEASE_MS, Machine};
 use millrace_core::{Arch, Timestamp};
 use millrace_orchestrator::tick;
 use millrace_store::memory::MemoryStore;
@@ -21,7 +21,8 @@ fn full(world: &World, package: &str) -> Build {
 
 /// The build, with its source leased to somebody.
 fn leased(world: &World, mut build: Build, runner: &str) -> Build {
-    build.step(Event::Take { task: "source".parse().unwrap(), runner: runner.parse().unwrap() }, world.now()).unwrap();
+    let machine = Machine::of(Arch::X86_64);
+    build.step(Event::Take { task: "source".parse().unwrap(), runner: runner.parse().unwrap(), machine }, world.now()).unwrap();
     build
 }
 

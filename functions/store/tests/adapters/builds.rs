@@ -6,8 +6,8 @@ use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform};
 use millrace_core::push::{Announced, Commit as GitCommit, Push, PushRecord, PushState, Wish};
 use millrace_core::rpm::Rpm;
-use millrace_core::task::{ARTIFACTS_MAX, Artifact, Outcome};
-use millrace_core::{BuildId, Digest, PushId, Timestamp};
+use millrace_core::task::{ARTIFACTS_MAX, Artifact, Machine, Outcome};
+use millrace_core::{Arch, BuildId, Digest, PushId, Timestamp};
 use millrace_store::builds::{LEASED, create_builds, load_build, load_push, ready_index};
 use millrace_store::memory::MemoryStore;
 use millrace_store::orders::{Order, load_order};
@@ -69,7 +69,9 @@ async fn line(platforms: &[Platform]) -> (MemoryStore, Vec<BuildId>) {
 
 async fn passes(store: &MemoryStore, build: &BuildId, task: &str, artifacts: Vec<Artifact>) -> Build {
     let task: millrace_core::task::TaskId = task.parse().unwrap();
-    let took = advance(store, build, Event::Take { task: task.clone(), runner: "r1".parse().unwrap() }, NOW).await.unwrap();
+    let machine = Machine::of(Arch::X86_64);
+    let take = Event::Take { task: task.clone(), runner: "r1".parse().unwrap(), machine };
+    let took = advance(store, build, take, NOW).await.unwrap();
     let lease = took.task(&task).unwrap().lease().unwrap().number;
     let outcome = Outcome::Passed { summary: String::new(), artifacts };
     advance(store, build, Event::Report { task, lease, outcome, roots: None }, NOW).await.unwrap()

@@ -1,6 +1,7 @@
 //! The page of a log.
 
 use super::pipeline;
+use super::pipeline::emulated;
 use crate::layout::{named, state};
 use crate::logs::{Log, part, read_all, readable};
 use crate::problem::Problem;
@@ -49,7 +50,7 @@ pub(super) fn whole(build: &BuildView, log: &Log, end: &End) -> Markup {
         p {
             a href={ "/builds/" (build.id) } { "Build of " (build.package) " " (build.commit.short()) } " on " (named("platforms", build.platform.as_str()))
             ", attempt " (log.attempt)
-            @if let Some(attempt) = attempt { " on " (attempt.runner) }
+            @if let Some(attempt) = attempt { " on " (attempt.runner) (emulated(Some(attempt))) }
             ". "
             @if size > SHOWN_BYTES { "The last " (bytes(SHOWN_BYTES)) " of " (bytes(size)) "; " } @else { (bytes(size)) ", " }
             a href=(path) { "the whole log as text" }

@@ -64,7 +64,7 @@ fn cell(build: &BuildView, task: &TaskView, across: usize) -> Markup {
                 @if let Some(arch) = task.arch { span.on { (arch) } }
                 (state(task.state))
                 @if task.duration_ms.is_some() { span { (took(task.duration_ms)) } }
-                @if let Some(runner) = &task.runner { span.took { "on " (runner) } }
+                @if let Some(runner) = &task.runner { span.took { "on " (runner) (emulated(task.attempts.last())) } }
                 @if let [attempt] = &task.attempts[..] { a href=(log_page(build, task, attempt)) aria-label={ "Log of " (task.task) } { "log" } }
             }
             // What went wrong stands above the table, whole.
@@ -82,10 +82,16 @@ fn attempt_item(build: &BuildView, task: &TaskView, attempt: &AttemptView) -> Ma
     html! {
         li {
             a href=(log_page(build, task, attempt)) aria-label={ "Log of attempt " (attempt.number) " at " (task.task) } { "log " (attempt.number) }
-            " " (ended_how(attempt)) ", " (attempt.runner) ", " (took(Some(attempt.duration_ms)))
+            " " (ended_how(attempt)) ", " (attempt.runner) (emulated(Some(attempt))) ", " (took(Some(attempt.duration_ms)))
             @if let Some(reason) = &attempt.reason { div.why { (reason) } }
         }
     }
+}
+
+/// Where programs of the task were emulated: they took several times as long, and may have been something else than on a machine of their
+/// own.
+pub(super) fn emulated(attempt: Option<&AttemptView>) -> Markup {
+    html! { @if let Some(arch) = attempt.and_then(|attempt| attempt.emulated_on) { " (emulated on " (arch) ")" } }
 }
 
 fn log_page(build: &BuildView, task: &TaskView, attempt: &AttemptView) -> String {

@@ -109,6 +109,9 @@ pub struct AttemptView {
     pub number: LeaseNumber,
     /// Who has or had it.
     pub runner: RunnerName,
+    /// What that is a machine of, where it runs or ran the programs of the task by emulation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emulated_on: Option<Arch>,
     /// When it was given.
     #[serde(serialize_with = "rfc3339")]
     pub began: Timestamp,
@@ -216,6 +219,7 @@ fn attempts(build: &Build, task: &Task, now: Timestamp) -> Vec<AttemptView> {
         AttemptView {
             number: attempt.number,
             runner: attempt.runner.clone(),
+            emulated_on: attempt.emulated_on,
             began: attempt.began,
             ended: Some(attempt.ended),
             duration_ms: attempt.ended.since_ms(attempt.began),
@@ -228,6 +232,7 @@ fn attempts(build: &Build, task: &Task, now: Timestamp) -> Vec<AttemptView> {
     let present = task.lease().map(|lease| AttemptView {
         number: lease.number,
         runner: lease.runner.clone(),
+        emulated_on: lease.emulated_on,
         began: lease.since,
         ended: None,
         duration_ms: now.since_ms(lease.since),

@@ -8,8 +8,8 @@ use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform};
 use millrace_core::push::{Announced, Commit, Package, Push, PushRecord, PushState, Wish};
 use millrace_core::rpm::Rpm;
-use millrace_core::task::{Artifact, Blame, Failure, LEASE_MS, Outcome};
-use millrace_core::{Digest, LeaseNumber, PushId, RunnerName, Timestamp};
+use millrace_core::task::{Artifact, Blame, Failure, LEASE_MS, Machine, Outcome};
+use millrace_core::{Arch, Digest, LeaseNumber, PushId, RunnerName, Timestamp};
 use millrace_store::builds::{build_marks, push_marks};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::{put, write};
@@ -140,7 +140,12 @@ impl Told {
     }
 
     pub fn take(self, task: &str, runner: &str) -> Self {
-        self.event(Event::Take { task: task.parse().unwrap(), runner: RunnerName::new(runner).unwrap() })
+        let arch = task.split_once('@').map_or(Arch::X86_64, |(_, arch)| arch.parse().unwrap());
+        self.take_on(task, runner, Machine::of(arch))
+    }
+
+    pub fn take_on(self, task: &str, runner: &str, machine: Machine) -> Self {
+        self.event(Event::Take { task: task.parse().unwrap(), runner: RunnerName::new(runner).unwrap(), machine })
     }
 
     pub fn report(self, task: &str, lease: u32, outcome: Outcome) -> Self {

@@ -25,7 +25,7 @@ use nix::unistd::{
 };
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{PipeReader, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
@@ -147,7 +147,7 @@ fn launch(plan: &Plan, word: &mut File) -> Outcome<i32> {
                     groups.enter().doing("joining a control group")?;
                 }
                 drop((launcher, groups));
-                first_process(plan, way.map(Way::into_theirs))
+                first_process(plan, way.map(Way::into_theirs), word)
             });
             if let Err(problem) = &result {
                 let _ = word.write_all(problem.as_bytes());
@@ -157,11 +157,11 @@ fn launch(plan: &Plan, word: &mut File) -> Outcome<i32> {
     }
 }
 
-/// Whether nobody has the other end of a pipe any more.
-fn has_ended(pipe: &PipeReader) -> Outcome<bool> {
+/// Whether nobody has the other end of a pipe any more, whichever end this is.
+fn has_ended(pipe: impl AsFd) -> Outcome<bool> {
     let mut polled = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
     poll(&mut polled, PollTimeout::ZERO).doing("poll")?;
-    Ok(polled[0].revents().is_some_and(|found| found.contains(PollFlags::POLLHUP)))
+    Ok(polled[0].revents().is_some_and(|found| found.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)))
 }
 
 fn status_of(status: WaitStatus) -> Option<i32> {
@@ -182,7 +182,7 @@ fn reap(child: Pid) -> Outcome<i32> {
 }
 
 /// The first process of the namespace: sets up, starts the command, and buries whoever dies. When it ends, all others do.
-fn first_process(plan: &Plan, way: Option<OwnedFd>) -> Outcome<i32> {
+fn first_process(plan: &Plan, way: Option<OwnedFd>, word: &File) -> Outcome<i32> {
     own_all_mounts(plan)?;
     match &plan.view {
         View::Root(overlay) => enter_root(plan, overlay)?,
@@ -193,6 +193,10 @@ fn first_process(plan: &Plan, way: Option<OwnedFd>) -> Outcome<i32> {
         bring_loopback_up();
     }
     let terminal = plan.terminal.map(terminal::open).transpose()?;
+    if has_ended(word)? {
+        // The runner took this for one that would never begin, and started another.
+        return Ok(NOT_SET_UP);
+    }
     // SAFETY: this process has one thread.
     match unsafe { fork() }.doing("fork")? {
         ForkResult::Child => {

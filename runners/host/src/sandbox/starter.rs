@@ -4,23 +4,26 @@
 //! takes milliseconds, nearly all of them the linker's: it is large. So it is started once, waits for plans, and forks; each launcher is a
 //! child of the runner, as if the runner had forked itself (clone(2), CLONE_PARENT).
 //!
-//! A starter ends with its runner, and when the sandbox is dropped that it is for. One that was killed is replaced when it is wanted next.
+//! A starter ends with its runner, and when the sandbox is dropped that it is for. One that was killed or hangs is replaced when it is
+//! wanted next.
 
 use super::handles;
 use super::launcher::{self, Doing, NOT_SET_UP, Outcome, die_with_parent, stand_alone};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_name;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The first argument that makes this program a starter; the second is the process that it is for.
 pub(super) const START: &str = "__sandbox";
@@ -34,6 +37,10 @@ const WORD: RawFd = 3;
 /// What a launcher is given: the three streams, and the way for its word.
 const GIVEN: usize = 4;
 
+/// How long a launcher may take until it says who it is. A fork takes less than a millisecond, on a machine that is short of memory
+/// perhaps a second; a starter that takes longer hangs or was stopped, and is given up.
+const BEGIN: Duration = Duration::from_secs(10);
+
 /// Starts launchers.
 #[derive(Debug)]
 pub(super) struct Starter {
@@ -45,6 +52,7 @@ pub(super) struct Starter {
 #[derive(Debug)]
 struct Running {
     way: UnixStream,
+    process: Arc<Mutex<Child>>,
     /// The thread that launchers are the children of does not end while there is one of these.
     parent: Sender<()>,
 }
@@ -63,7 +71,7 @@ impl Starter {
             *running = Some(there);
             return Ok(started);
         }
-        // None is there, or it was killed: a launcher whose word has no beginning is not there either.
+        // None is there, or it was killed, or it hung. A launcher of it that comes late finds that nobody hears it, and starts nothing.
         let new = Running::begin(&self.program)?;
         let started = new.start(plan, &streams)?;
         *running = Some(new);
@@ -74,6 +82,7 @@ impl Starter {
 impl Running {
     fn begin(program: &Path) -> io::Result<Self> {
         let (way, theirs) = UnixStream::pair()?;
+        way.set_write_timeout(Some(BEGIN))?;
         let mut command = std::process::Command::new(program);
         command.args([START, &getpid().to_string()]).env_clear().stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
         let ((parent, children), (tell, told)) = (channel::<()>(), channel());
@@ -84,16 +93,20 @@ impl Running {
             // It holds the starter's end of the way.
             drop(command);
             match begun {
-                Ok(mut starter) => {
-                    let _ = tell.send(Ok(()));
-                    let _ = starter.wait();
+                Ok(starter) => {
+                    let id = Pid::from_raw(starter.id() as i32);
+                    let starter = Arc::new(Mutex::new(starter));
+                    let _ = tell.send(Ok(starter.clone()));
+                    // Its id stays its own until it is waited for, which whoever is about to kill it must not be kept from.
+                    while waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
+                    let _ = starter.lock().unwrap_or_else(PoisonError::into_inner).wait();
                     let _ = children.recv();
                 }
                 Err(error) => drop(tell.send(Err(error))),
             }
         })?;
-        told.recv().map_err(io::Error::other)??;
-        Ok(Self { way, parent })
+        let process = told.recv().map_err(io::Error::other)??;
+        Ok(Self { way, process, parent })
     }
 
     fn start(&self, plan: &str, streams: &[OwnedFd; 3]) -> io::Result<(Launcher, PipeReader)> {
@@ -104,6 +117,9 @@ impl Running {
         // Nobody has its other end but the launcher, from here on.
         drop(word);
         (&self.way).write_all(plan.as_bytes())?;
+        if !is_readable_within(&heard, BEGIN)? {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no launcher began within {} s", BEGIN.as_secs())));
+        }
         let mut process = [0; 4];
         heard.read_exact(&mut process).map_err(|_| io::Error::other("a launcher was ended before it began"))?;
         match i32::from_ne_bytes(process) {
@@ -111,6 +127,26 @@ impl Running {
                 Ok((Launcher { process: Pid::from_raw(process), ended: None, _parent: self.parent.clone() }, heard))
             }
             refused => Err(io::Error::from_raw_os_error(-refused)),
+        }
+    }
+}
+
+/// One that hangs has the streams of a command on their way to it, which nobody would see the end of.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.lock().unwrap_or_else(PoisonError::into_inner).kill();
+    }
+}
+
+/// Waits until there is something to be read, or nobody could say anything any more; whether it came to that in time.
+fn is_readable_within(pipe: &PipeReader, time: Duration) -> io::Result<bool> {
+    let until = Instant::now() + time;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], left) {
+            Err(Errno::EINTR) => {}
+            other => return Ok(other? > 0),
         }
     }
 }

@@ -213,7 +213,14 @@ pub fn work(plugin: &Digest, what: &str) -> Work {
 
 pub fn offer(work: Work) -> Offer {
     let runner = RunnerName::new("r1").unwrap();
-    let lease = Lease { number: LeaseNumber(1), runner, since: Timestamp(0), until: Timestamp(60_000), silent_since: None };
+    let lease = Lease {
+        number: LeaseNumber(1),
+        runner,
+        since: Timestamp(0),
+        until: Timestamp(60_000),
+        silent_since: None,
+        emulated_on: None,
+    };
     Offer { lease, now: Timestamp(0), work, renew_s: None }
 }
 
