@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Longest source file, in lines: past it, look for the second thing that it does.
-const LINES_MAX: usize = 800;
+const LINES_MAX: usize = 1200;
 
 fn house() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -72,10 +72,7 @@ fn the_top_level_is_as_it_was_fixed() {
         BTreeSet::from(["Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "functions", "infra", "runners", "tests", "wit"]);
     let found: BTreeSet<String> =
         files().iter().map(|path| path.components().next().unwrap().as_os_str().to_str().unwrap().to_owned()).collect();
-    let odd: Vec<&String> = found
-        .iter()
-        .filter(|name| !name.starts_with('.') && *name != "rustfmt.toml" && *name != "deny.toml" && !wanted.contains(name.as_str()))
-        .collect();
+    let odd: Vec<&String> = found.iter().filter(|name| !name.starts_with('.') && !wanted.contains(name.as_str())).collect();
     assert!(odd.is_empty(), "not in the plan of the house: {odd:?}");
     let missing: Vec<&&str> = wanted.iter().filter(|name| !found.contains(**name)).collect();
     assert!(missing.is_empty(), "missing at the top: {missing:?}");
