@@ -18,15 +18,44 @@ const RUNS: usize = 7;
 const STEPS_GOAL: f64 = 100_000.0;
 
 /// What is measured, in this order.
-pub const ROWS: [&str; 2] = ["steps through the state machine", "builds, each from plan to release"];
+pub const ROWS: [&str; 2] = [
+    "steps through the state machine",
+    "builds, each from plan to release",
+];
 
 pub fn rows() -> Vec<Row> {
-    let (ours, theirs) = in_turn(RUNS, steps_a_second, || f64::from(BUILDS * STEPS) / updates_s(false));
-    let (builds, rows) = in_turn(RUNS, builds_a_second, || f64::from(BUILDS) / updates_s(true));
-    let row = |row, ours, unit, peer, theirs, goal| Row { row, ours, unit, peer, theirs, goal, better: Better::More };
+    let (ours, theirs) = in_turn(RUNS, steps_a_second, || {
+        f64::from(BUILDS * STEPS) / updates_s(false)
+    });
+    let (builds, rows) = in_turn(RUNS, builds_a_second, || {
+        f64::from(BUILDS) / updates_s(true)
+    });
+    let row = |row, ours, unit, peer, theirs, goal| Row {
+        row,
+        ours,
+        unit,
+        peer,
+        theirs,
+        goal,
+        better: Better::More,
+    };
     vec![
-        row(ROWS[0], ours, "step/s", "one UPDATE a step in an in-memory SQLite", theirs, Some(STEPS_GOAL)),
-        row(ROWS[1], builds, "build/s", "an INSERT and the UPDATEs, each committed", rows, None),
+        row(
+            ROWS[0],
+            ours,
+            "step/s",
+            "one UPDATE a step in an in-memory SQLite",
+            theirs,
+            Some(STEPS_GOAL),
+        ),
+        row(
+            ROWS[1],
+            builds,
+            "build/s",
+            "an INSERT and the UPDATEs, each committed",
+            rows,
+            None,
+        ),
     ]
 }
 
@@ -38,7 +67,10 @@ struct Packages {
 
 impl Packages {
     fn new() -> Self {
-        Self { source: [rpm("zlib", "src")], built: [rpm("zlib", "x86_64"), rpm("zlib-devel", "x86_64")] }
+        Self {
+            source: [rpm("zlib", "src")],
+            built: [rpm("zlib", "x86_64"), rpm("zlib-devel", "x86_64")],
+        }
     }
 
     /// All steps of one build.
@@ -54,15 +86,25 @@ impl Packages {
 /// The steps alone, over builds that are planned.
 fn steps_a_second() -> f64 {
     let packages = Packages::new();
-    let mut lines: Vec<Line> = (0..BUILDS).map(|_| Line::of("zlib", r#""x86_64""#)).collect();
+    let mut lines: Vec<Line> = (0..BUILDS)
+        .map(|_| Line::of("zlib", r#""x86_64""#))
+        .collect();
     let took = seconds(|| lines.iter_mut().for_each(|line| packages.go_through(line)));
-    assert!(lines.iter().all(|line| line.build.word() == "released"), "every build must end released");
+    assert!(
+        lines.iter().all(|line| line.build.word() == "released"),
+        "every build must end released"
+    );
     f64::from(BUILDS * STEPS) / took
 }
 
 /// Whole builds: the plan, and all that follows from it.
 fn builds_a_second() -> f64 {
-    let (packages, push, platform, config) = (Packages::new(), push("zlib", 1), platform(r#""x86_64""#), PackageConfig::default());
+    let (packages, push, platform, config) = (
+        Packages::new(),
+        push("zlib", 1),
+        platform(r#""x86_64""#),
+        PackageConfig::default(),
+    );
     let took = seconds(|| {
         for _ in 0..BUILDS {
             let mut line = Line::planned(&push, &platform, &config);
@@ -76,9 +118,15 @@ fn builds_a_second() -> f64 {
 /// How long a database takes for as many builds, in seconds; with their rows, or over rows that are there.
 fn updates_s(rows_too: bool) -> f64 {
     let mut database = Connection::open_in_memory().unwrap();
-    database.execute_batch("CREATE TABLE build (id INTEGER PRIMARY KEY, state INTEGER NOT NULL)").unwrap();
+    database
+        .execute_batch("CREATE TABLE build (id INTEGER PRIMARY KEY, state INTEGER NOT NULL)")
+        .unwrap();
     let insert = |database: &Connection, id: u32| {
-        database.prepare_cached("INSERT INTO build VALUES (?1, 0)").unwrap().execute([id]).unwrap();
+        database
+            .prepare_cached("INSERT INTO build VALUES (?1, 0)")
+            .unwrap()
+            .execute([id])
+            .unwrap();
     };
     if !rows_too {
         (0..BUILDS).for_each(|id| insert(&database, id));

@@ -74,11 +74,21 @@ fn begun() -> Vec<Row> {
         wait(|| up.millrace(&["runner", "list", "--json"]).lines().count() >= idle);
         // The first pays for what is done once a runner and once a platform.
         wait(|| !runs(&up));
-        let mut times: Vec<f64> = (0..TASKS).map(|_| begun_after_ms(&up, &commit, &trace)).collect();
+        let mut times: Vec<f64> = (0..TASKS)
+            .map(|_| begun_after_ms(&up, &commit, &trace))
+            .collect();
         times.sort_by(f64::total_cmp);
         let ours = Figures::new(vec![times[times.len() * 99 / 100]]);
         let (theirs, goal) = (Figures::new(times), Some(BEGUN_GOAL_MS));
-        rows.push(Row { row, ours, unit: "ms", peer: "all of the same: their median", theirs, goal, better: Better::Less });
+        rows.push(Row {
+            row,
+            ours,
+            unit: "ms",
+            peer: "all of the same: their median",
+            theirs,
+            goal,
+            better: Better::Less,
+        });
     }
     rows
 }
@@ -96,7 +106,10 @@ fn begun_after_ms(up: &Up, commit: &str, trace: &Path) -> f64 {
     let mut build = Value::Null;
     wait(|| {
         let builds = up.builds();
-        build = builds.into_iter().find(|build| build["push"] == push.as_str()).unwrap_or(Value::Null);
+        build = builds
+            .into_iter()
+            .find(|build| build["push"] == push.as_str())
+            .unwrap_or(Value::Null);
         build["state"] == "passed"
     });
     let name = format!("{}-source-1.calls", build["id"].as_str().unwrap());
@@ -109,9 +122,16 @@ fn begun_after_ms(up: &Up, commit: &str, trace: &Path) -> f64 {
 /// A build as the line keeps it: its times are in milliseconds there.
 fn record(up: &Up, build: &Value) -> Build {
     let store = LocalStore::open(&up.state()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let id = build["id"].as_str().unwrap().parse().unwrap();
-    runtime.block_on(load_build(&store, &id)).unwrap().unwrap().0
+    runtime
+        .block_on(load_build(&store, &id))
+        .unwrap()
+        .unwrap()
+        .0
 }
 
 fn wait(mut is_so: impl FnMut() -> bool) {
@@ -134,11 +154,21 @@ fn read() -> Row {
     let mut path = String::new();
     wait(|| {
         let builds = up.builds();
-        let Some(build) = builds.first() else { return false };
-        let task = build["pipeline"].as_array().unwrap().iter().find(|task| task["step"] == "rpm" && task["state"] == "running");
+        let Some(build) = builds.first() else {
+            return false;
+        };
+        let task = build["pipeline"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|task| task["step"] == "rpm" && task["state"] == "running");
         path = task
             .map(|task| {
-                format!("/builds/{}/tasks/{}/log.txt?follow=1", build["id"].as_str().unwrap(), task["task"].as_str().unwrap())
+                format!(
+                    "/builds/{}/tasks/{}/log.txt?follow=1",
+                    build["id"].as_str().unwrap(),
+                    task["task"].as_str().unwrap()
+                )
             })
             .unwrap_or_default();
         !path.is_empty()
@@ -148,7 +178,10 @@ fn read() -> Row {
     fs::write(&file, "").unwrap();
     theirs.args(["-c", &format!("({script}) > '{}'", file.display())]);
     let ours = late(Command::new("curl").args(["-sN", &up.url(&path)]), None);
-    let theirs = late(Command::new("tail").args(["-f", "-s", "0.05"]).arg(&file), Some(theirs));
+    let theirs = late(
+        Command::new("tail").args(["-f", "-s", "0.05"]).arg(&file),
+        Some(theirs),
+    );
     let at = ours.len() * 99 / 100;
     Row {
         row: ROWS[3],
@@ -168,8 +201,16 @@ fn late(reader: &mut Command, writer: Option<Command>) -> Vec<f64> {
     let mut late = Vec::new();
     for line in BufReader::new(reader.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
-        let Some(said) = line.strip_prefix("now ").and_then(|text| text.parse::<f64>().ok()) else { continue };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let Some(said) = line
+            .strip_prefix("now ")
+            .and_then(|text| text.parse::<f64>().ok())
+        else {
+            continue;
+        };
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs_f64();
         late.push((now - said / 1e9) * 1e3);
         if late.len() == LINES {
             break;
@@ -177,7 +218,11 @@ fn late(reader: &mut Command, writer: Option<Command>) -> Vec<f64> {
     }
     ended(reader);
     writer.into_iter().for_each(ended);
-    assert!(late.len() >= LINES * 9 / 10, "only {} lines were read", late.len());
+    assert!(
+        late.len() >= LINES * 9 / 10,
+        "only {} lines were read",
+        late.len()
+    );
     late.sort_by(f64::total_cmp);
     late
 }
@@ -204,7 +249,9 @@ fn recovered() -> Row {
 fn recovered_by(anew: bool) -> Vec<f64> {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start_without_runner(folder.path());
-    let names: Vec<String> = (0..KILLED).map(|number| format!("victim{number}")).collect();
+    let names: Vec<String> = (0..KILLED)
+        .map(|number| format!("victim{number}"))
+        .collect();
     names.iter().for_each(|name| up.runner_with(name, &[]));
     for number in 0..KILLED {
         let name = format!("slow{number}");
@@ -213,22 +260,39 @@ fn recovered_by(anew: bool) -> Vec<f64> {
         );
         up.push_new(&name, &[(&format!("{name}.spec"), &spec)]);
     }
-    wait(|| rpm_tasks(&up).iter().filter(|task| task["state"] == "running").count() == KILLED);
+    wait(|| {
+        rpm_tasks(&up)
+            .iter()
+            .filter(|task| task["state"] == "running")
+            .count()
+            == KILLED
+    });
     if !anew {
         (0..KILLED).for_each(|number| up.runner_with(&format!("spare{number}"), &[]));
     }
-    let killed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let killed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
     for name in &names {
         up.kill_runner(name);
         if anew {
             up.start_runner(name);
         }
     }
-    wait(|| rpm_tasks(&up).iter().filter(|task| task["state"] == "running" && task["attempt"] == 2).count() == KILLED);
+    wait(|| {
+        rpm_tasks(&up)
+            .iter()
+            .filter(|task| task["state"] == "running" && task["attempt"] == 2)
+            .count()
+            == KILLED
+    });
     let again = |build: &Value| {
         let build = record(&up, build);
         let leases = build.tasks.iter().filter_map(|task| task.lease());
-        leases.map(|lease| lease.since.0 as f64 / 1e3 - killed).collect::<Vec<_>>()
+        leases
+            .map(|lease| lease.since.0 as f64 / 1e3 - killed)
+            .collect::<Vec<_>>()
     };
     let mut times: Vec<f64> = up.builds().iter().flat_map(again).collect();
     times.sort_by(f64::total_cmp);
@@ -240,6 +304,16 @@ fn recovered_by(anew: bool) -> Vec<f64> {
 
 fn rpm_tasks(up: &Up) -> Vec<Value> {
     let builds = up.builds();
-    let tasks = builds.iter().filter_map(|build| build["pipeline"].as_array());
-    tasks.flat_map(|tasks| tasks.iter().filter(|task| task["step"] == "rpm").cloned().collect::<Vec<_>>()).collect()
+    let tasks = builds
+        .iter()
+        .filter_map(|build| build["pipeline"].as_array());
+    tasks
+        .flat_map(|tasks| {
+            tasks
+                .iter()
+                .filter(|task| task["step"] == "rpm")
+                .cloned()
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }

@@ -47,7 +47,15 @@ pub fn rows() -> Vec<Row> {
         times.sort_by(f64::total_cmp);
         let ours = Figures::new(vec![times[times.len() * 99 / 100]]);
         let (theirs, goal) = (Figures::new(times), Some(READY_GOAL_MS));
-        rows.push(Row { row, ours, unit: "ms", peer: "all of the same: their median", theirs, goal, better: Better::Less });
+        rows.push(Row {
+            row,
+            ours,
+            unit: "ms",
+            peer: "all of the same: their median",
+            theirs,
+            goal,
+            better: Better::Less,
+        });
     }
     rows.push(place.leases());
     rows
@@ -63,10 +71,22 @@ struct Place {
 impl Place {
     fn new(folder: &std::path::Path) -> Self {
         let up = Up::start_without_runner(folder);
-        let added = up.millrace(&["runner", "add", "bench", "--shared", "--arch", std::env::consts::ARCH, "--json"]);
+        let added = up.millrace(&[
+            "runner",
+            "add",
+            "bench",
+            "--shared",
+            "--arch",
+            std::env::consts::ARCH,
+            "--json",
+        ]);
         let added: Value = serde_json::from_str(&added).unwrap();
         let token = added["token"].as_str().unwrap().to_owned();
-        Self { up, token, builds: 0 }
+        Self {
+            up,
+            token,
+            builds: 0,
+        }
     }
 
     fn desk(&self) -> Desk {
@@ -77,15 +97,21 @@ impl Place {
     fn push(&mut self) {
         self.builds += 1;
         let name = format!("empty-{}", self.builds);
-        let spec = format!("Name: {name}\nVersion: 1\nRelease: 1\nSummary: Nothing\nLicense: MIT\n%description\n%files\n");
+        let spec = format!(
+            "Name: {name}\nVersion: 1\nRelease: 1\nSummary: Nothing\nLicense: MIT\n%description\n%files\n"
+        );
         self.up.push_new(&name, &[(&format!("{name}.spec"), &spec)]);
     }
 
     /// Ends what was pushed last.
     fn cancel(&self) {
         let builds = self.up.builds();
-        let newest = builds.iter().find(|build| build["package"] == format!("empty-{}", self.builds)).unwrap();
-        self.up.millrace(&["cancel", newest["id"].as_str().unwrap()]);
+        let newest = builds
+            .iter()
+            .find(|build| build["package"] == format!("empty-{}", self.builds))
+            .unwrap();
+        self.up
+            .millrace(&["cancel", newest["id"].as_str().unwrap()]);
     }
 
     /// How long it takes from handing a task back to its next lease, by one of so many runners that wait, in milliseconds.
@@ -130,7 +156,10 @@ impl Place {
             });
             ours.push(TIMES as f64 / took);
             self.cancel();
-            let took = seconds(|| (0..TIMES).for_each(|_| assert_eq!(self.up.http("GET", "/no-such-page", "", "").0, 404)));
+            let took = seconds(|| {
+                (0..TIMES)
+                    .for_each(|_| assert_eq!(self.up.http("GET", "/no-such-page", "", "").0, 404))
+            });
             theirs.push(TIMES as f64 / took);
         }
         let (ours, theirs) = (Figures::new(ours), Figures::new(theirs));
@@ -149,9 +178,21 @@ impl Place {
 /// Each time as another runner: one that asks while it has a lease has been started anew, and its lease is over.
 fn ask() -> Ask {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
-    let (arch, number): (Arch, _) = (std::env::consts::ARCH.parse().unwrap(), ASKED.fetch_add(1, Ordering::Relaxed));
-    let (runner, capacity) = (RunnerName::new(&format!("bench.{number}")).unwrap(), Default::default());
-    Ask { runner, arch, emulates: Vec::new(), wait_s: WAIT_S, capacity }
+    let (arch, number): (Arch, _) = (
+        std::env::consts::ARCH.parse().unwrap(),
+        ASKED.fetch_add(1, Ordering::Relaxed),
+    );
+    let (runner, capacity) = (
+        RunnerName::new(&format!("bench.{number}")).unwrap(),
+        Default::default(),
+    );
+    Ask {
+        runner,
+        arch,
+        emulates: Vec::new(),
+        wait_s: WAIT_S,
+        capacity,
+    }
 }
 
 /// Tells the idle runners that it is over, however it ended.
@@ -173,7 +214,8 @@ fn wait_for_work(desk: &Desk, stop: &AtomicBool, give: &Sender<(Instant, Box<Off
 }
 
 fn next(take: &Receiver<(Instant, Box<Offer>)>) -> (Instant, Box<Offer>) {
-    take.recv_timeout(PATIENCE).expect("a task that is ready is leased")
+    take.recv_timeout(PATIENCE)
+        .expect("a task that is ready is leased")
 }
 
 fn take_one(desk: &Desk) -> Box<Offer> {
@@ -187,6 +229,17 @@ fn take_one(desk: &Desk) -> Box<Offer> {
 }
 
 fn hand_back(desk: &Desk, offer: &Offer) {
-    let holding = Holding { build: offer.work.build.clone(), task: offer.work.task.clone(), lease: offer.lease.number };
-    desk.report(&Report { holding, outcome: Outcome::HandedBack { reason: "as asked".to_owned() }, roots: None }).unwrap();
+    let holding = Holding {
+        build: offer.work.build.clone(),
+        task: offer.work.task.clone(),
+        lease: offer.lease.number,
+    };
+    desk.report(&Report {
+        holding,
+        outcome: Outcome::HandedBack {
+            reason: "as asked".to_owned(),
+        },
+        roots: None,
+    })
+    .unwrap();
 }

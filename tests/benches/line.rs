@@ -15,7 +15,10 @@ const OWN_COST_GOAL_S: f64 = 2.0;
 const PEER: &str = "a script: rpmbuild, rpmsign, createrepo_c in an equal root";
 
 /// What is measured, in this order.
-pub const ROWS: [&str; 2] = ["push to released, an empty package", "of that the line's own: less the script's time"];
+pub const ROWS: [&str; 2] = [
+    "push to released, an empty package",
+    "of that the line's own: less the script's time",
+];
 
 pub fn rows() -> Vec<Row> {
     let folder = tempfile::tempdir().unwrap();
@@ -43,7 +46,10 @@ pub fn rows() -> Vec<Row> {
         goal,
         better: Better::Less,
     };
-    vec![row(ROWS[0], ours, None), row(ROWS[1], difference, Some(OWN_COST_GOAL_S))]
+    vec![
+        row(ROWS[0], ours, None),
+        row(ROWS[1], difference, Some(OWN_COST_GOAL_S)),
+    ]
 }
 
 fn spec(release: usize) -> String {
@@ -61,7 +67,11 @@ fn webhook_to_released(up: &mut Up, commit: &str) {
         if body.contains("\"state\":\"released\"") {
             return;
         }
-        assert!(!body.contains("\"state\":\"failed\""), "{body}\n{}", up.log());
+        assert!(
+            !body.contains("\"state\":\"failed\""),
+            "{body}\n{}",
+            up.log()
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -89,9 +99,16 @@ impl Script {
             "never",
         ]));
         let layers = Machine::here().work.join("roots/layers");
-        let mut built = fs::read_dir(layers).unwrap().map(|entry| entry.unwrap().path().join("layer"));
-        let root = built.find(|layer| layer.join("usr/bin/rpmbuild").exists() && layer.join("usr/bin/gcc").exists());
-        Self { folder, root: root.expect("the line has made a buildroot by now") }
+        let mut built = fs::read_dir(layers)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().join("layer"));
+        let root = built.find(|layer| {
+            layer.join("usr/bin/rpmbuild").exists() && layer.join("usr/bin/gcc").exists()
+        });
+        Self {
+            folder,
+            root: root.expect("the line has made a buildroot by now"),
+        }
     }
 
     fn run(&self, release: usize) {

@@ -1,5 +1,8 @@
 //! `cargo xtask bench [NAME…]`: what the line costs, each row side by side in one run with what a person would use instead.
-#![allow(clippy::unwrap_used, reason = "a measurement that cannot be made ends the run")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot be made ends the run"
+)]
 
 mod core;
 mod flow;
@@ -27,15 +30,23 @@ fn main() {
     millrace_host::sandbox::main_if_asked();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let json = arguments.iter().any(|argument| argument == "--json");
-    let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    if let Some(unknown) = names.iter().find(|name| !BENCHES.iter().any(|(known, _)| known == *name)) {
+    let names: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| !BENCHES.iter().any(|(known, _)| known == *name))
+    {
         let mut known = BENCHES.map(|(name, _)| name).to_vec();
         known.dedup();
         let known = known.join(", ");
         eprintln!("bench: there is no `{unknown}`; there are {known}");
         std::process::exit(2);
     }
-    let chosen = BENCHES.into_iter().filter(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == name));
+    let chosen = BENCHES
+        .into_iter()
+        .filter(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == name));
     if !json {
         println!("{}", Row::heading());
     }
@@ -87,7 +98,10 @@ mod tests {
             "runner: kill -9 of a runner to the next lease, the longest",
         ];
         assert_eq!(all, expected);
-        assert_eq!(BENCHES.map(|(name, _)| name), ["core", "plugin", "line", "runner", "runner", "runner"]);
+        assert_eq!(
+            BENCHES.map(|(name, _)| name),
+            ["core", "plugin", "line", "runner", "runner", "runner"]
+        );
     }
 
     #[test]
@@ -108,7 +122,10 @@ mod tests {
         });
         assert_eq!(json, expected);
         assert!(row.line("core").contains(" NO "), "{}", row.line("core"));
-        let met = Row { better: Better::More, ..row };
+        let met = Row {
+            better: Better::More,
+            ..row
+        };
         assert!(met.line("core").contains(" yes "), "{}", met.line("core"));
     }
 }

@@ -39,18 +39,42 @@ pub const ROWS: [&str; 5] = [
 
 pub fn rows() -> Vec<Row> {
     let folder = tempfile::tempdir().unwrap();
-    let plugins = std::env::var("MILLRACE_PLUGINS").expect("MILLRACE_PLUGINS is set by `cargo xtask bench`");
+    let plugins =
+        std::env::var("MILLRACE_PLUGINS").expect("MILLRACE_PLUGINS is set by `cargo xtask bench`");
     let guest = std::fs::read(Path::new(&plugins).join("examples/misbehave.wasm")).unwrap();
     let digest = Digest::of(&guest);
     let (compile, shell) = in_turn(COMPILATIONS, || compile_ms(&guest, &digest), shell_ms);
     let machine = machine(folder.path());
     machine.engine.compile(&digest, &guest).unwrap();
     let (load, shell_2) = in_turn(RUNS, || load_ms(folder.path(), &digest), shell_ms);
-    let plugin = machine.engine.loaded(&digest).expect("it was compiled a moment ago");
-    let (instance, shell_5) = in_turn(RUNS, || instantiate_ms(&machine, &plugin, &digest, folder.path()), shell_ms);
-    let (warm, shell_3) = in_turn(RUNS, || run_ms(&machine, &plugin, &digest, folder.path(), "nothing"), shell_ms);
-    let (call, shell_4) = in_turn(RUNS, || run_ms(&machine, &plugin, &digest, folder.path(), "calls") / CALLS, shell_ms);
-    let row = |row, ours, theirs, goal| Row { row, ours, unit: "ms", peer: PEER, theirs, goal, better: Better::Less };
+    let plugin = machine
+        .engine
+        .loaded(&digest)
+        .expect("it was compiled a moment ago");
+    let (instance, shell_5) = in_turn(
+        RUNS,
+        || instantiate_ms(&machine, &plugin, &digest, folder.path()),
+        shell_ms,
+    );
+    let (warm, shell_3) = in_turn(
+        RUNS,
+        || run_ms(&machine, &plugin, &digest, folder.path(), "nothing"),
+        shell_ms,
+    );
+    let (call, shell_4) = in_turn(
+        RUNS,
+        || run_ms(&machine, &plugin, &digest, folder.path(), "calls") / CALLS,
+        shell_ms,
+    );
+    let row = |row, ours, theirs, goal| Row {
+        row,
+        ours,
+        unit: "ms",
+        peer: PEER,
+        theirs,
+        goal,
+        better: Better::Less,
+    };
     vec![
         row(ROWS[0], compile, shell, None),
         row(ROWS[1], load, shell_2, None),
@@ -84,12 +108,32 @@ fn compile_ms(guest: &[u8], digest: &Digest) -> f64 {
 
 fn load_ms(folder: &Path, digest: &Digest) -> f64 {
     let machine = machine(folder);
-    1e3 * seconds(|| drop(machine.engine.loaded(digest).expect("it was compiled before")))
+    1e3 * seconds(|| {
+        drop(
+            machine
+                .engine
+                .loaded(digest)
+                .expect("it was compiled before"),
+        )
+    })
 }
 
 fn job(machine: &Arc<Machine>, work: Work, place: &Path) -> Job {
-    let holding = Holding { build: work.build.clone(), task: work.task.clone(), lease: LeaseNumber(1) };
-    Job::new(work, None, holding, place, Arc::new(TaskLog::new(1 << 20)), Arc::default(), Arc::clone(machine)).unwrap()
+    let holding = Holding {
+        build: work.build.clone(),
+        task: work.task.clone(),
+        lease: LeaseNumber(1),
+    };
+    Job::new(
+        work,
+        None,
+        holding,
+        place,
+        Arc::new(TaskLog::new(1 << 20)),
+        Arc::default(),
+        Arc::clone(machine),
+    )
+    .unwrap()
 }
 
 fn place(folder: &Path) -> PathBuf {
@@ -103,12 +147,21 @@ fn instantiate_ms(machine: &Arc<Machine>, plugin: &Plugin, digest: &Digest, fold
     1e3 * seconds(|| machine.engine.instantiate(plugin, job).unwrap())
 }
 
-fn run_ms(machine: &Arc<Machine>, plugin: &Plugin, digest: &Digest, folder: &Path, what: &str) -> f64 {
+fn run_ms(
+    machine: &Arc<Machine>,
+    plugin: &Plugin,
+    digest: &Digest,
+    folder: &Path,
+    what: &str,
+) -> f64 {
     let (place, work) = (place(folder), work(digest, what));
     1e3 * seconds(|| {
         let job = job(machine, work, &place);
         let (end, _) = machine.engine.run(plugin, job);
-        assert!(matches!(end, End::Answered(Ok(_))), "the guest did not answer as it should");
+        assert!(
+            matches!(end, End::Answered(Ok(_))),
+            "the guest did not answer as it should"
+        );
     })
 }
 
@@ -116,7 +169,10 @@ fn work(plugin: &Digest, what: &str) -> Work {
     let (push, platform) = (push("zlib", 1), platform(r#""x86_64""#));
     Work {
         build: "b1".parse().unwrap(),
-        task: TaskId { step: "try".parse().unwrap(), arch: Some(Arch::X86_64) },
+        task: TaskId {
+            step: "try".parse().unwrap(),
+            arch: Some(Arch::X86_64),
+        },
         package: push.announced.package,
         commit: push.announced.commit,
         arch: Some(Arch::X86_64),
@@ -141,5 +197,14 @@ fn work(plugin: &Digest, what: &str) -> Work {
 }
 
 fn shell_ms() -> f64 {
-    1e3 * seconds(|| assert!(Command::new("sh").args(["-c", ":"]).status().unwrap().success(), "sh does not run"))
+    1e3 * seconds(|| {
+        assert!(
+            Command::new("sh")
+                .args(["-c", ":"])
+                .status()
+                .unwrap()
+                .success(),
+            "sh does not run"
+        )
+    })
 }

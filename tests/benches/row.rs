@@ -29,7 +29,12 @@ impl Figures {
     }
 
     fn told(&self) -> String {
-        format!("{} ({} to {})", number(self.median()), number(self.0[0]), number(self.0[self.0.len() - 1]))
+        format!(
+            "{} ({} to {})",
+            number(self.median()),
+            number(self.0[0]),
+            number(self.0[self.0.len() - 1])
+        )
     }
 }
 
@@ -57,7 +62,15 @@ impl Row {
     pub fn heading() -> String {
         let names = format!(
             "{:<7} {:<44} {:>34} {:<8} {:>34} {:>8} {:>10} {:<4} {}",
-            "bench", "row", "ours (least to most)", "unit", "theirs", "ratio", "goal", "met", "against"
+            "bench",
+            "row",
+            "ours (least to most)",
+            "unit",
+            "theirs",
+            "ratio",
+            "goal",
+            "met",
+            "against"
         );
         format!("{names}\n{}", "-".repeat(names.len() + 24))
     }
@@ -78,7 +91,10 @@ impl Row {
         let met = self.met().map_or("", |met| if met { "yes" } else { "NO" });
         let goal = self.goal.map(number).unwrap_or_default();
         let (ours, theirs, ratio) = (self.ours.told(), self.theirs.told(), number(self.ratio()));
-        format!("{bench:<7} {:<44} {ours:>34} {:<8} {theirs:>34} {ratio:>8} {goal:>10} {met:<4} {}", self.row, self.unit, self.peer)
+        format!(
+            "{bench:<7} {:<44} {ours:>34} {:<8} {theirs:>34} {ratio:>8} {goal:>10} {met:<4} {}",
+            self.row, self.unit, self.peer
+        )
     }
 
     /// For programs.
@@ -109,7 +125,11 @@ pub fn seconds(what: impl FnOnce()) -> f64 {
 }
 
 /// Two things in turn, so that a machine whose speed drifts treats both alike.
-pub fn in_turn(runs: usize, mut ours: impl FnMut() -> f64, mut theirs: impl FnMut() -> f64) -> (Figures, Figures) {
+pub fn in_turn(
+    runs: usize,
+    mut ours: impl FnMut() -> f64,
+    mut theirs: impl FnMut() -> f64,
+) -> (Figures, Figures) {
     let (mut a, mut b) = (Vec::new(), Vec::new());
     // Who is first changes, so that a machine that becomes slower or faster does it to both.
     for run in 0..runs {

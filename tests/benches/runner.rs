@@ -62,7 +62,11 @@ impl Place {
     fn new() -> Self {
         let (machine, folder) = (Machine::here(), tempfile::tempdir().unwrap());
         fs::create_dir_all(folder.path().join("task/work")).unwrap();
-        fs::set_permissions(folder.path().join("task/work"), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(
+            folder.path().join("task/work"),
+            fs::Permissions::from_mode(0o777),
+        )
+        .unwrap();
         let sandbox = Sandbox::new(std::env::current_exe().unwrap());
         let roots = Buildroots::new(&machine.work.join("roots"), sandbox.clone()).unwrap();
         let platform = Platform::parse("platform.toml", &platform(&machine.platform, "")).unwrap();
@@ -74,7 +78,12 @@ impl Place {
             buildroot: platform.buildroot,
             locked: None,
         };
-        Self { folder, sandbox, roots, recipe }
+        Self {
+            folder,
+            sandbox,
+            roots,
+            recipe,
+        }
     }
 
     fn work(&self) -> PathBuf {
@@ -90,7 +99,9 @@ impl Place {
             cancelled: &never,
             output: &mut |_| {},
         };
-        self.roots.create(&self.recipe, kind, &[], &mut session).unwrap()
+        self.roots
+            .create(&self.recipe, kind, &[], &mut session)
+            .unwrap()
     }
 
     /// Runs a command to its good end, as tasks do.
@@ -110,16 +121,29 @@ impl Place {
             network: false,
             disk_order: false,
         };
-        let ended =
-            self.sandbox.run(&command, &AtomicBool::new(false), &mut |bytes| said.push_str(&String::from_utf8_lossy(bytes)));
-        assert!(matches!(ended, Ok(Ended::Exited { status: 0, .. })), "{argv:?}: {ended:?}\n{said}");
+        let ended = self
+            .sandbox
+            .run(&command, &AtomicBool::new(false), &mut |bytes| {
+                said.push_str(&String::from_utf8_lossy(bytes))
+            });
+        assert!(
+            matches!(ended, Ok(Ended::Exited { status: 0, .. })),
+            "{argv:?}: {ended:?}\n{said}"
+        );
     }
 }
 
 /// The folders under a root, the upper first.
 fn lowers(root: &Root) -> String {
-    let View::Root(overlay) = root.view() else { unreachable!("a root has a view of its own") };
-    overlay.lowers.iter().map(|lower| lower.display().to_string()).collect::<Vec<_>>().join(":")
+    let View::Root(overlay) = root.view() else {
+        unreachable!("a root has a view of its own")
+    };
+    overlay
+        .lowers
+        .iter()
+        .map(|lower| lower.display().to_string())
+        .collect::<Vec<_>>()
+        .join(":")
 }
 
 /// Another way to run a program in a root.
@@ -132,18 +156,32 @@ struct Peer {
 impl Peer {
     fn output(&self) -> std::io::Result<Output> {
         let mut command = std::process::Command::new(&self.command[0]);
-        command.args(&self.command[1..]).envs(self.environment.iter().cloned()).stdin(Stdio::null()).output()
+        command
+            .args(&self.command[1..])
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .output()
     }
 
     fn ms(&self) -> f64 {
-        1e3 * seconds(|| assert!(self.output().unwrap().status.success(), "{} stopped working", self.name))
+        1e3 * seconds(|| {
+            assert!(
+                self.output().unwrap().status.success(),
+                "{} stopped working",
+                self.name
+            )
+        })
     }
 
     /// Whether it works here; where not, why.
     fn works(&self) -> Result<(), String> {
         match self.output() {
             Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("it says nothing").to_owned()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr)
+                .lines()
+                .last()
+                .unwrap_or("it says nothing")
+                .to_owned()),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -156,44 +194,89 @@ fn bubblewrap(root: &str) -> Peer {
     let words = format!(
         "bwrap --unshare-all --ro-bind {root} / --proc /proc --dev /dev --tmpfs /tmp --die-with-parent --new-session --cap-drop ALL {PROGRAM}"
     );
-    Peer { name: "bubblewrap, which does less", command: words.split(' ').map(str::to_owned).collect(), environment: Vec::new() }
+    Peer {
+        name: "bubblewrap, which does less",
+        command: words.split(' ').map(str::to_owned).collect(),
+        environment: Vec::new(),
+    }
 }
 
 fn nspawn(root: &str) -> Peer {
     let words = format!(
         "systemd-nspawn --quiet --register=no --keep-unit --private-network --volatile=overlay --directory {root} {PROGRAM}"
     );
-    Peer { name: "systemd-nspawn", command: words.split(' ').map(str::to_owned).collect(), environment: Vec::new() }
+    Peer {
+        name: "systemd-nspawn",
+        command: words.split(' ').map(str::to_owned).collect(),
+        environment: Vec::new(),
+    }
 }
 
 /// podman with a store of its own, and an image of the root in it. Where control groups are of both versions, crun does not work, and where
 /// nobody may raise a limit, podman's own are too high.
 fn podman(root: &str, folder: &Path) -> Result<Peer, String> {
     let configuration = folder.join("containers.conf");
-    fs::write(&configuration, "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n").unwrap();
+    fs::write(
+        &configuration,
+        "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n",
+    )
+    .unwrap();
     let at = folder.display();
-    let common = format!("podman --root {at}/podman --runroot {at}/podman-run --cgroup-manager cgroupfs");
-    let runtime = if std::process::Command::new("runc").arg("--version").output().is_ok() { " --runtime runc" } else { "" };
+    let common =
+        format!("podman --root {at}/podman --runroot {at}/podman-run --cgroup-manager cgroupfs");
+    let runtime = if std::process::Command::new("runc")
+        .arg("--version")
+        .output()
+        .is_ok()
+    {
+        " --runtime runc"
+    } else {
+        ""
+    };
     let import = format!("tar -C {root} -c . | {common} import --quiet - bench:1");
-    let imported = std::process::Command::new("sh").args(["-c", &import]).env("CONTAINERS_CONF", &configuration).output();
+    let imported = std::process::Command::new("sh")
+        .args(["-c", &import])
+        .env("CONTAINERS_CONF", &configuration)
+        .output();
     let imported = imported.map_err(|error| error.to_string())?;
     if !imported.status.success() {
-        return Err(String::from_utf8_lossy(&imported.stderr).lines().last().unwrap_or("it says nothing").to_owned());
+        return Err(String::from_utf8_lossy(&imported.stderr)
+            .lines()
+            .last()
+            .unwrap_or("it says nothing")
+            .to_owned());
     }
     let words = format!("{common}{runtime} run --rm --network none bench:1 {PROGRAM}");
     let environment = vec![("CONTAINERS_CONF", configuration)];
-    Ok(Peer { name: "podman", command: words.split(' ').map(str::to_owned).collect(), environment })
+    Ok(Peer {
+        name: "podman",
+        command: words.split(' ').map(str::to_owned).collect(),
+        environment,
+    })
 }
 
 /// mock as the machine has it: by its own configuration, in a root that it has made before.
 fn mock() -> Result<Peer, String> {
-    let made = std::process::Command::new("mock").args(["--quiet", "--init"]).stdin(Stdio::null()).output();
+    let made = std::process::Command::new("mock")
+        .args(["--quiet", "--init"])
+        .stdin(Stdio::null())
+        .output();
     let made = made.map_err(|error| format!("mock: {error}"))?;
     if !made.status.success() {
-        return Err(String::from_utf8_lossy(&made.stderr).lines().last().unwrap_or("it says nothing").to_owned());
+        return Err(String::from_utf8_lossy(&made.stderr)
+            .lines()
+            .last()
+            .unwrap_or("it says nothing")
+            .to_owned());
     }
-    let command = ["mock", "--quiet", "--chroot", PROGRAM].map(str::to_owned).to_vec();
-    Ok(Peer { name: "mock --chroot", command, environment: Vec::new() })
+    let command = ["mock", "--quiet", "--chroot", PROGRAM]
+        .map(str::to_owned)
+        .to_vec();
+    Ok(Peer {
+        name: "mock --chroot",
+        command,
+        environment: Vec::new(),
+    })
 }
 
 /// A row, and the share of the other's time that is its goal; none where its goal stands by itself.
@@ -203,7 +286,12 @@ fn starts(place: &Place) -> Vec<Row> {
     let root = place.root(Kind::Minimal);
     let below = lowers(&root);
     let folder = place.folder.path();
-    let peers = [Ok(bubblewrap(&below)), Ok(nspawn(&below)), podman(&below, folder), mock()];
+    let peers = [
+        Ok(bubblewrap(&below)),
+        Ok(nspawn(&below)),
+        podman(&below, folder),
+        mock(),
+    ];
     let peers = peers.map(|peer| peer.and_then(|peer| peer.works().map(|()| peer)));
     let (mut ours, mut theirs) = (Vec::new(), [const { Vec::new() }; 4]);
     place.run(&root, &[PROGRAM], "/");
@@ -237,29 +325,56 @@ fn starts(place: &Place) -> Vec<Row> {
         for (row, share) in goals {
             let goal = share.map_or(START_GOAL_MS, |share| theirs.median() * share);
             let (ours, theirs) = (ours.clone(), theirs.clone());
-            rows.push(Row { row: ROWS[*row], ours, unit: "ms", peer: peer.name, theirs, goal: Some(goal), better: Better::Less });
+            rows.push(Row {
+                row: ROWS[*row],
+                ours,
+                unit: "ms",
+                peer: peer.name,
+                theirs,
+                goal: Some(goal),
+                better: Better::Less,
+            });
         }
     }
     rows
 }
 
 /// What a build of zlib is, in a folder that both sides have as `/work`.
-const BUILD: [&str; 6] = ["rpmbuild", "-bb", "--quiet", "--define", "_topdir /work/rpm", "/work/rpm/SPECS/zlib.spec"];
+const BUILD: [&str; 6] = [
+    "rpmbuild",
+    "-bb",
+    "--quiet",
+    "--define",
+    "_topdir /work/rpm",
+    "/work/rpm/SPECS/zlib.spec",
+];
 
 fn builds(place: &Place) -> Row {
     let root = place.root(Kind::Build);
-    let packages = std::env::var("MILLRACE_TEST_PACKAGES").expect("MILLRACE_TEST_PACKAGES is set by `cargo xtask bench`");
+    let packages = std::env::var("MILLRACE_TEST_PACKAGES")
+        .expect("MILLRACE_TEST_PACKAGES is set by `cargo xtask bench`");
     let packages = PathBuf::from(packages);
     let spec = fs::read_to_string(packages.join("zlib/zlib.spec")).unwrap();
-    let version = spec.lines().find_map(|line| line.strip_prefix("Version:")).unwrap().trim().to_owned();
+    let version = spec
+        .lines()
+        .find_map(|line| line.strip_prefix("Version:"))
+        .unwrap()
+        .trim()
+        .to_owned();
     let prepare = || {
         let top = place.work().join("rpm");
         let _ = fs::remove_dir_all(&top);
         fs::create_dir_all(top.join("SPECS")).unwrap();
         fs::create_dir_all(top.join("SOURCES")).unwrap();
         fs::write(top.join("SPECS/zlib.spec"), &spec).unwrap();
-        fs::copy(packages.join("zlib.tar.gz"), top.join(format!("SOURCES/zlib-{version}.tar.gz"))).unwrap();
-        run(std::process::Command::new("chown").args(["-R", "1000:1000"]).arg(&top));
+        fs::copy(
+            packages.join("zlib.tar.gz"),
+            top.join(format!("SOURCES/zlib-{version}.tar.gz")),
+        )
+        .unwrap();
+        run(std::process::Command::new("chown")
+            .args(["-R", "1000:1000"])
+            .arg(&top));
     };
     let outside = Outside::new(place, &lowers(&root));
     let (ours, theirs) = in_turn(
@@ -274,7 +389,15 @@ fn builds(place: &Place) -> Row {
         },
     );
     let goal = Some(theirs.median() * BUILD_GOAL);
-    Row { row: ROWS[5], ours, unit: "s", peer: "the same command in a chroot", theirs, goal, better: Better::Less }
+    Row {
+        row: ROWS[5],
+        ours,
+        unit: "s",
+        peer: "the same command in a chroot",
+        theirs,
+        goal,
+        better: Better::Less,
+    }
 }
 
 /// The same root without a sandbox: an overlay and a chroot.

@@ -1,6 +1,12 @@
 //! `cargo xtask chaos`: a real line and its runners, each in a network of its own, rounds of pushes with trouble from a seed, and laws that
 //! hold after each. This program starts itself once for each line, in namespaces of its own, and tells what those say.
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests end where something is not as it should be"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "tests end where something is not as it should be"
+    )
+)]
 
 mod laws;
 mod packages;
@@ -62,11 +68,25 @@ struct Options {
 
 impl Options {
     fn parse(words: impl Iterator<Item = String>) -> Result<Self> {
-        let mut options = Self { rounds: None, seed: None, round: None, at_once: AT_ONCE, short: false, line: None };
+        let mut options = Self {
+            rounds: None,
+            seed: None,
+            round: None,
+            at_once: AT_ONCE,
+            short: false,
+            line: None,
+        };
         let mut words = words;
         while let Some(word) = words.next() {
-            let mut value = || words.next().with_context(|| format!("{word} needs a value"));
-            let number = |text: String| text.parse::<u64>().with_context(|| format!("`{text}` is no number"));
+            let mut value = || {
+                words
+                    .next()
+                    .with_context(|| format!("{word} needs a value"))
+            };
+            let number = |text: String| {
+                text.parse::<u64>()
+                    .with_context(|| format!("`{text}` is no number"))
+            };
             match word.as_str() {
                 "--rounds" => options.rounds = Some(number(value()?)?),
                 "--seed" => options.seed = Some(number(value()?)?),
@@ -74,7 +94,9 @@ impl Options {
                 "--at-once" => options.at_once = number(value()?)?.max(1),
                 "--short" => options.short = true,
                 "--line" => options.line = Some((number(value()?)?, value()?.into())),
-                other => bail!("`{other}` is no option; `cargo xtask chaos --help` lists what there is"),
+                other => {
+                    bail!("`{other}` is no option; `cargo xtask chaos --help` lists what there is")
+                }
             }
         }
         Ok(options)
@@ -118,9 +140,14 @@ fn main() -> ExitCode {
 fn play_line(options: &Options, number: u64, folder: &Path) -> Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     let seed = options.seed.context("a line is told its seed")?;
-    let mut place = Place::new(folder, &library()?, seed.wrapping_add(number)).context("the place for chaos")?;
+    let mut place = Place::new(folder, &library()?, seed.wrapping_add(number))
+        .context("the place for chaos")?;
     let mut repositories = Repositories::default();
-    let mine = options.rounds().into_iter().enumerate().filter(|(at, _)| *at as u64 % options.at_once == number);
+    let mine = options
+        .rounds()
+        .into_iter()
+        .enumerate()
+        .filter(|(at, _)| *at as u64 % options.at_once == number);
     for (at, round) in mine {
         let plan = Plan::of(seed, round, options.short);
         let told = round::play(&mut place, &mut repositories, &plan, round, at as u64);
@@ -135,9 +162,16 @@ fn play_line(options: &Options, number: u64, folder: &Path) -> Result<()> {
 }
 
 fn library() -> Result<PathBuf> {
-    let folders = [format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH), "/usr/lib64".to_owned(), "/usr/lib".to_owned()];
+    let folders = [
+        format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH),
+        "/usr/lib64".to_owned(),
+        "/usr/lib".to_owned(),
+    ];
     let places = folders.map(|folder| Path::new(&folder).join(LIBRARY));
-    places.into_iter().find(|place| place.exists()).context("there is no libfaketime: install faketime (on Fedora, libfaketime)")
+    places
+        .into_iter()
+        .find(|place| place.exists())
+        .context("there is no libfaketime: install faketime (on Fedora, libfaketime)")
 }
 
 // All of them.
@@ -163,11 +197,17 @@ impl Run {
         beginning.lock()?;
         for entry in fs::read_dir(above)?.flatten() {
             let lock = File::open(entry.path().join("lock"));
-            if entry.path().join("kept").exists() || lock.is_ok_and(|lock| lock.try_lock_shared().is_err()) {
+            if entry.path().join("kept").exists()
+                || lock.is_ok_and(|lock| lock.try_lock_shared().is_err())
+            {
                 continue;
             }
-            fs::remove_dir_all(entry.path())
-                .with_context(|| format!("remove what an earlier run left, {}", entry.path().display()))?;
+            fs::remove_dir_all(entry.path()).with_context(|| {
+                format!(
+                    "remove what an earlier run left, {}",
+                    entry.path().display()
+                )
+            })?;
         }
         let folder = above.join(std::process::id().to_string());
         if folder.exists() {
@@ -176,7 +216,10 @@ impl Run {
         fs::create_dir(&folder)?;
         let lock = File::create(folder.join("lock"))?;
         lock.lock()?;
-        Ok(Self { folder, _lock: lock })
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
     }
 
     /// Leaves the logs.
@@ -185,15 +228,19 @@ impl Run {
     }
 
     fn remove(self) -> Result<()> {
-        fs::remove_dir_all(&self.folder).with_context(|| format!("remove {}", self.folder.display()))
+        fs::remove_dir_all(&self.folder)
+            .with_context(|| format!("remove {}", self.folder.display()))
     }
 }
 
 fn play_all(options: &Options) -> Result<ExitCode> {
-    ensure!(nix::unistd::geteuid().is_root(), "namespaces, mounts and disks want root's rights: `cargo xtask chaos` asks for them");
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "namespaces, mounts and disks want root's rights: `cargo xtask chaos` asks for them"
+    );
     library()?;
-    let work =
-        std::env::var_os("MILLRACE_TEST_WORK").context("MILLRACE_TEST_WORK is not set: start this by `cargo xtask chaos`")?;
+    let work = std::env::var_os("MILLRACE_TEST_WORK")
+        .context("MILLRACE_TEST_WORK is not set: start this by `cargo xtask chaos`")?;
     let run = Run::new(&PathBuf::from(work).join("chaos"))?;
     let (seed, rounds) = (options.seed(), options.rounds());
     let lines = options.at_once.min(rounds.len() as u64);
@@ -203,7 +250,9 @@ fn play_all(options: &Options) -> Result<ExitCode> {
     // What a line leaves when it is killed, such as a git that still writes, becomes this process's, which waits for its end.
     nix::sys::prctl::set_child_subreaper(true)?;
     let (say, said) = channel();
-    let children = (0..lines).map(|number| start(options, seed, lines, number, &run.folder, &say)).collect::<Result<Vec<_>>>()?;
+    let children = (0..lines)
+        .map(|number| start(options, seed, lines, number, &run.folder, &say))
+        .collect::<Result<Vec<_>>>()?;
     drop(say);
     let heard = hear(&said, &mut report, &stop, lines);
     end(children)?;
@@ -255,8 +304,13 @@ fn end(lines: Vec<Child>) -> Result<()> {
     loop {
         match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
             Err(Errno::ECHILD) => return Ok(()),
-            Ok(WaitStatus::StillAlive) if Instant::now() < until => std::thread::sleep(LOOK_FOR_END),
-            Ok(WaitStatus::StillAlive) => bail!("what a line started still runs {} s after its end", PATIENCE.as_secs()),
+            Ok(WaitStatus::StillAlive) if Instant::now() < until => {
+                std::thread::sleep(LOOK_FOR_END)
+            }
+            Ok(WaitStatus::StillAlive) => bail!(
+                "what a line started still runs {} s after its end",
+                PATIENCE.as_secs()
+            ),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("wait for the end of the lines"),
         }
@@ -264,15 +318,46 @@ fn end(lines: Vec<Child>) -> Result<()> {
 }
 
 /// Starts this program once more, for a line. In a process group of its own: Ctrl-C reaches this process alone, which ends the others.
-fn start(options: &Options, seed: u64, lines: u64, number: u64, folder: &Path, say: &Sender<Said>) -> Result<Child> {
+fn start(
+    options: &Options,
+    seed: u64,
+    lines: u64,
+    number: u64,
+    folder: &Path,
+    say: &Sender<Said>,
+) -> Result<Child> {
     let folder = folder.join(format!("line{number}"));
     fs::create_dir(&folder)?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--seed", &seed.to_string(), "--at-once", &lines.to_string(), "--rounds", &options.rounds().len().to_string()]);
-    command.args(options.round.map(|round| ["--round".to_owned(), round.to_string()]).into_iter().flatten());
-    command.args(options.short.then_some("--short")).args(["--line", &number.to_string()]).arg(folder);
-    let mut child = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start a line")?;
-    let (output, say) = (child.stdout.take().context("a pipe was asked for")?, say.clone());
+    command.args([
+        "--seed",
+        &seed.to_string(),
+        "--at-once",
+        &lines.to_string(),
+        "--rounds",
+        &options.rounds().len().to_string(),
+    ]);
+    command.args(
+        options
+            .round
+            .map(|round| ["--round".to_owned(), round.to_string()])
+            .into_iter()
+            .flatten(),
+    );
+    command
+        .args(options.short.then_some("--short"))
+        .args(["--line", &number.to_string()])
+        .arg(folder);
+    let mut child = command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start a line")?;
+    let (output, say) = (
+        child.stdout.take().context("a pipe was asked for")?,
+        say.clone(),
+    );
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             // What is no round is said to people.
@@ -289,10 +374,19 @@ fn start(options: &Options, seed: u64, lines: u64, number: u64, folder: &Path, s
 /// Becomes true with Ctrl-C, or when a service manager wants the end.
 fn stopped() -> Result<Arc<AtomicBool>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (stop, runtime) = (Arc::new(AtomicBool::new(false)), tokio::runtime::Builder::new_current_thread().enable_all().build()?);
+    let (stop, runtime) = (
+        Arc::new(AtomicBool::new(false)),
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?,
+    );
     let told = Arc::clone(&stop);
-    let mut signals =
-        runtime.block_on(async { anyhow::Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)) })?;
+    let mut signals = runtime.block_on(async {
+        anyhow::Ok((
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        ))
+    })?;
     std::thread::spawn(move || {
         runtime.block_on(async {
             tokio::select! { _ = signals.0.recv() => {} _ = signals.1.recv() => {} }
@@ -316,7 +410,9 @@ mod tests {
         assert_eq!(parse("--rounds 3 --seed 7").unwrap().rounds(), [0, 1, 2]);
         assert_eq!(parse("--round 9").unwrap().rounds(), [9]);
         assert_eq!(parse("--round 9 --rounds 2").unwrap().rounds(), [9, 9]);
-        assert!(parse("--rounds x").is_err() && parse("--seed").is_err() && parse("--often").is_err());
+        assert!(
+            parse("--rounds x").is_err() && parse("--seed").is_err() && parse("--often").is_err()
+        );
     }
 
     #[test]

@@ -32,7 +32,14 @@ pub enum End {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Library, Self::Broken, Self::Script, Self::Haunted, Self::Unwanted, Self::Untrue];
+    pub const ALL: [Self; 6] = [
+        Self::Library,
+        Self::Broken,
+        Self::Script,
+        Self::Haunted,
+        Self::Unwanted,
+        Self::Untrue,
+    ];
 
     /// The package's name.
     pub const fn name(self) -> &'static str {
@@ -72,11 +79,25 @@ impl Kind {
                 let install = "install -d %{buildroot}%{_bindir}\nprintf '#!/bin/sh\\necho hello\\n' >%{buildroot}%{_bindir}/greet\n\
                                chmod 755 %{buildroot}%{_bindir}/greet";
                 let text = spec("BuildArch: noarch", "true", install, "%{_bindir}/greet");
-                vec![("greet.spec", text), ("tests/says-hello.sh", "#!/bin/sh\ntest \"$(greet)\" = hello\n".to_owned())]
+                vec![
+                    ("greet.spec", text),
+                    (
+                        "tests/says-hello.sh",
+                        "#!/bin/sh\ntest \"$(greet)\" = hello\n".to_owned(),
+                    ),
+                ]
             }
             Self::Broken => {
-                let text = spec("BuildArch: noarch", "echo the compiler is unhappy", "exit 3", "");
-                vec![("broken.spec", text.replace("\n%install\nexit 3", "\nexit 3\n%install"))]
+                let text = spec(
+                    "BuildArch: noarch",
+                    "echo the compiler is unhappy",
+                    "exit 3",
+                    "",
+                );
+                vec![(
+                    "broken.spec",
+                    text.replace("\n%install\nexit 3", "\nexit 3\n%install"),
+                )]
             }
             Self::Haunted => {
                 let ghosts = format!(
@@ -105,10 +126,17 @@ fn library(spec: &dyn Fn(&str, &str, &str, &str) -> String) -> Vec<(&'static str
     let install = "install -D -m 755 libtally.so.1 %{buildroot}%{_libdir}/libtally.so.1\n\
                    ln -s libtally.so.1 %{buildroot}%{_libdir}/libtally.so\n\
                    install -D -m 644 tally.h %{buildroot}%{_includedir}/tally.h";
-    let files = "%{_libdir}/libtally.so.1\n%files devel\n%{_libdir}/libtally.so\n%{_includedir}/tally.h";
+    let files =
+        "%{_libdir}/libtally.so.1\n%files devel\n%{_libdir}/libtally.so\n%{_includedir}/tally.h";
     vec![
         ("tally.spec", spec(more, build, install, files)),
-        ("tally.c", "#include \"tally.h\"\nint tally(int n) { return n + 1; }\n".to_owned()),
-        ("tally.h", "#ifndef TALLY_H\n#define TALLY_H\nint tally(int n);\n#endif\n".to_owned()),
+        (
+            "tally.c",
+            "#include \"tally.h\"\nint tally(int n) { return n + 1; }\n".to_owned(),
+        ),
+        (
+            "tally.h",
+            "#ifndef TALLY_H\n#define TALLY_H\nint tally(int n);\n#endif\n".to_owned(),
+        ),
     ]
 }

@@ -60,11 +60,21 @@ pub struct Service {
 
 impl Service {
     fn start(&mut self) -> Result<()> {
-        let log = fs::File::options().create(true).append(true).open(&self.log)?;
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)?;
         // Asked for by the main thread, which lives as long as this process: the kernel counts by threads (prctl(2), PR_SET_PDEATHSIG).
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).args(&self.words).envs(self.environment.clone());
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(&self.words)
+            .envs(self.environment.clone());
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn();
         let child = child.with_context(|| format!("start {}", self.name))?;
         self.processes.insert(child.id());
         (self.child, self.again) = (Some(child), None);
@@ -96,21 +106,38 @@ impl Service {
 
     /// Starts it, unless it runs.
     pub fn come_back(&mut self) -> Result<()> {
-        if self.child.is_none() { self.start() } else { Ok(()) }
+        if self.child.is_none() {
+            self.start()
+        } else {
+            Ok(())
+        }
     }
 
     /// What a service manager does: starts again, a second later, whoever has ended by itself.
     fn look_after(&mut self) -> Result<()> {
-        if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+        if let Some(status) = self
+            .child
+            .as_mut()
+            .map(Child::try_wait)
+            .transpose()?
+            .flatten()
+        {
             (self.child, self.again) = (None, Some(Instant::now() + STARTED_AGAIN));
             self.ends.push(status);
         }
-        if self.again.is_some_and(|at| Instant::now() >= at) { self.start() } else { Ok(()) }
+        if self.again.is_some_and(|at| Instant::now() >= at) {
+            self.start()
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether it ever ended by a bug of its own: a panic, or a signal that nobody sent.
     pub fn crashed(&self) -> Option<ExitStatus> {
-        self.ends.iter().copied().find(|status| status.code() == Some(PANICKED) || status.signal().is_some())
+        self.ends
+            .iter()
+            .copied()
+            .find(|status| status.code() == Some(PANICKED) || status.signal().is_some())
     }
 }
 
@@ -124,7 +151,14 @@ impl Disk {
     fn new(path: PathBuf) -> Result<Self> {
         fs::create_dir_all(&path)?;
         let size = format!("size={DISK_BYTES},mode=0755");
-        mount(Some("chaos"), &path, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).context("a disk in memory")?;
+        mount(
+            Some("chaos"),
+            &path,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some(size.as_str()),
+        )
+        .context("a disk in memory")?;
         Ok(Self { path })
     }
 
@@ -138,7 +172,14 @@ impl Disk {
         let found = nix::sys::statvfs::statvfs(&self.path)?;
         let used = (found.blocks() - found.blocks_free()) * found.fragment_size();
         let size = format!("size={}", if full { used + LEFT_BYTES } else { DISK_BYTES });
-        mount(None::<&str>, &self.path, None::<&str>, MsFlags::MS_REMOUNT, Some(size.as_str())).context("another size of a disk")
+        mount(
+            None::<&str>,
+            &self.path,
+            None::<&str>,
+            MsFlags::MS_REMOUNT,
+            Some(size.as_str()),
+        )
+        .context("another size of a disk")
     }
 }
 
@@ -216,8 +257,20 @@ impl Place {
         let plugins = machine.plugins.display().to_string();
         let listen = format!("{LINE}:{PORT}");
         let program = machine.program.display().to_string();
-        let words =
-            [&program, "--state", &state, "--json", "up", "--listen", &listen, "--url", &url, "--plugins", &plugins, "--no-runner"];
+        let words = [
+            &program,
+            "--state",
+            &state,
+            "--json",
+            "up",
+            "--listen",
+            &listen,
+            "--url",
+            &url,
+            "--plugins",
+            &plugins,
+            "--no-runner",
+        ];
         let line = service("line", &words, folder, line_clock.environment(library));
         let muddle = Muddle::new(seed);
         let mut place = Self {
@@ -246,40 +299,85 @@ impl Place {
         self.say(&["platform", "add", &file.display().to_string()])?;
         for kind in Kind::ALL {
             let bare = self.bare(kind);
-            run(Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(&bare));
+            run(Command::new("git")
+                .args(["init", "-q", "--bare", "-b", "main"])
+                .arg(&bare));
             self.say(&["package", "add", kind.name(), &bare.display().to_string()])?;
         }
         self.line.start()?;
         let until = Instant::now() + PATIENCE;
         while self.get("/api/v1/queue").is_err() {
             self.line.look_after()?;
-            ensure!(Instant::now() < until, "the line does not come up: {} says why", self.line.log.display());
+            ensure!(
+                Instant::now() < until,
+                "the line does not come up: {} says why",
+                self.line.log.display()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
-        self.secret = fs::read_to_string(self.folder.join("line/state/webhook-secret"))?.trim().to_owned();
+        self.secret = fs::read_to_string(self.folder.join("line/state/webhook-secret"))?
+            .trim()
+            .to_owned();
         Ok(())
     }
 
     fn add_runner(&mut self, number: usize, machine: &Machine, library: &Path) -> Result<()> {
         let name = runner_name(number);
-        let (disk, clock) = (Disk::new(self.folder.join(&name))?, Clock::new(self.folder.join("clocks").join(&name))?);
+        let (disk, clock) = (
+            Disk::new(self.folder.join(&name))?,
+            Clock::new(self.folder.join("clocks").join(&name))?,
+        );
         let way = SocketAddr::from((LINE, WAYS + u16::try_from(number)?));
-        proxy::serve(TcpListener::bind(way)?, SocketAddr::from((LINE, PORT)), Arc::clone(&self.muddle));
+        proxy::serve(
+            TcpListener::bind(way)?,
+            SocketAddr::from((LINE, PORT)),
+            Arc::clone(&self.muddle),
+        );
         let url = format!("http://{way}");
-        let added = self.say(&["--json", "runner", "add", &name, "--arch", std::env::consts::ARCH, "--url", &url])?;
+        let added = self.say(&[
+            "--json",
+            "runner",
+            "add",
+            &name,
+            "--arch",
+            std::env::consts::ARCH,
+            "--url",
+            &url,
+        ])?;
         let added: Value = serde_json::from_str(&added)?;
         let state = self.folder.join(&name);
         let token = state.join("token");
-        fs::write(&token, added["token"].as_str().context("a runner that is let in gets a token")?)?;
+        fs::write(
+            &token,
+            added["token"]
+                .as_str()
+                .context("a runner that is let in gets a token")?,
+        )?;
         // Roots are shared with all others on this machine, and go by what is in them.
         fs::create_dir_all(state.join("runner"))?;
         fs::create_dir_all(machine.work.join("roots"))?;
         std::os::unix::fs::symlink(machine.work.join("roots"), state.join("runner/roots"))?;
         let net = format!("--net=/run/netns/{name}");
-        let (program, state, token) =
-            (machine.program.display().to_string(), state.display().to_string(), token.display().to_string());
-        let words =
-            ["nsenter", &net, "--", &program, "--state", &state, "runner", "run", &name, "--url", &url, "--token-file", &token];
+        let (program, state, token) = (
+            machine.program.display().to_string(),
+            state.display().to_string(),
+            token.display().to_string(),
+        );
+        let words = [
+            "nsenter",
+            &net,
+            "--",
+            &program,
+            "--state",
+            &state,
+            "runner",
+            "run",
+            &name,
+            "--url",
+            &url,
+            "--token-file",
+            &token,
+        ];
         let mut runner = service(&name, &words, &self.folder, clock.environment(library));
         runner.start()?;
         self.runners.push(runner);
@@ -296,17 +394,23 @@ impl Place {
 
     /// A package's repository on the forge.
     pub fn bare(&self, kind: Kind) -> PathBuf {
-        self.folder.join("forge").join(format!("{}.git", kind.name()))
+        self.folder
+            .join("forge")
+            .join(format!("{}.git", kind.name()))
     }
 
     /// Delivers a webhook; whether the line has taken it.
     pub fn deliver(&self, kind: Kind, commit: &str, delivery: &str) -> Result<bool> {
-        let (headers, body) = millrace_tests::up::webhook(&self.secret, delivery, commit, &self.bare(kind));
+        let (headers, body) =
+            millrace_tests::up::webhook(&self.secret, delivery, commit, &self.bare(kind));
         match http(self.address(), "POST", "/hooks/gitea", &headers, &body) {
             Ok((202, _)) => Ok(true),
             // Nobody is there, or it hung up in the middle, or its disk is full: forges deliver again.
             Err(_) | Ok((0 | 500.., _)) => Ok(false),
-            Ok((status, answer)) => bail!("the line answers a webhook with {status}: {}", String::from_utf8_lossy(&answer)),
+            Ok((status, answer)) => bail!(
+                "the line answers a webhook with {status}: {}",
+                String::from_utf8_lossy(&answer)
+            ),
         }
     }
 
@@ -317,21 +421,38 @@ impl Place {
     /// What the line says to this.
     pub fn get(&self, path: &str) -> Result<Vec<u8>> {
         let (status, answer) = http(self.address(), "GET", path, "", "")?;
-        ensure!(status == 200, "{path}: {status} {}", String::from_utf8_lossy(&answer));
+        ensure!(
+            status == 200,
+            "{path}: {status} {}",
+            String::from_utf8_lossy(&answer)
+        );
         Ok(answer)
     }
 
     /// A `millrace` command over the line's state, whether it is up or not; what it printed.
     pub fn say(&self, words: &[&str]) -> Result<String> {
-        let output = Command::new(&self.millrace).arg("--state").arg(self.folder.join("line/state")).args(words).output()?;
+        let output = Command::new(&self.millrace)
+            .arg("--state")
+            .arg(self.folder.join("line/state"))
+            .args(words)
+            .output()?;
         let problem = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "millrace {} ended with {}: {problem}", words.join(" "), output.status);
+        ensure!(
+            output.status.success(),
+            "millrace {} ended with {}: {problem}",
+            words.join(" "),
+            output.status
+        );
         Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Takes a runner's link down, or up.
     pub fn link(&self, number: usize, up: bool) -> Result<()> {
-        ip(&format!("link set v{} {}", number + 1, if up { "up" } else { "down" }))
+        ip(&format!(
+            "link set v{} {}",
+            number + 1,
+            if up { "up" } else { "down" }
+        ))
     }
 
     /// Keeps what there is to see of a broken law, where it outlives this place.
@@ -346,7 +467,12 @@ impl Place {
     }
 }
 
-fn service(name: &str, words: &[&str], folder: &Path, environment: Vec<(&'static str, PathBuf)>) -> Service {
+fn service(
+    name: &str,
+    words: &[&str],
+    folder: &Path,
+    environment: Vec<(&'static str, PathBuf)>,
+) -> Service {
     Service {
         name: name.to_owned(),
         words: words.iter().map(|word| (*word).to_owned()).collect(),
@@ -361,13 +487,16 @@ fn service(name: &str, words: &[&str], folder: &Path, environment: Vec<(&'static
 
 /// A network and a table of mounts that nobody else has. They are gone when the last process in them is, which all end with this one.
 fn namespaces() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).context("namespaces of its own: chaos wants root's rights")?;
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+        .context("namespaces of its own: chaos wants root's rights")?;
     let (none, nothing) = (None::<&str>, MsFlags::empty());
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("mounts of its own")?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .context("mounts of its own")?;
     fs::create_dir_all("/run/netns")?;
     // `ip netns` keeps names there, and libfaketime what its processes share: here, others see neither, and nothing of it stays.
     for place in ["/run/netns", "/dev/shm"] {
-        mount(Some("chaos"), place, Some("tmpfs"), nothing, none).with_context(|| format!("a {place} of its own"))?;
+        mount(Some("chaos"), place, Some("tmpfs"), nothing, none)
+            .with_context(|| format!("a {place} of its own"))?;
     }
     Ok(())
 }
@@ -380,9 +509,14 @@ fn network() -> Result<()> {
     ip("link set switch up")?;
     for number in 1..=RUNNERS {
         ip(&format!("netns add r{number}"))?;
-        ip(&format!("link add v{number} type veth peer name eth0 netns r{number}"))?;
+        ip(&format!(
+            "link add v{number} type veth peer name eth0 netns r{number}"
+        ))?;
         ip(&format!("link set v{number} master switch up"))?;
-        ip(&format!("-n r{number} addr add 10.77.0.{}/24 dev eth0", 10 + number))?;
+        ip(&format!(
+            "-n r{number} addr add 10.77.0.{}/24 dev eth0",
+            10 + number
+        ))?;
         ip(&format!("-n r{number} link set lo up"))?;
         ip(&format!("-n r{number} link set eth0 up"))?;
     }
@@ -390,7 +524,14 @@ fn network() -> Result<()> {
 }
 
 fn ip(words: &str) -> Result<()> {
-    let output = Command::new("ip").args(words.split(' ')).output().context("start ip, of the package iproute2")?;
-    ensure!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("ip")
+        .args(words.split(' '))
+        .output()
+        .context("start ip, of the package iproute2")?;
+    ensure!(
+        output.status.success(),
+        "ip {words}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }

@@ -115,17 +115,29 @@ impl Plan {
     /// The plan of a round; `short` where no trouble may be so long that somebody waits a minute for the end of a lease or a pause.
     pub fn of(seed: u64, round: u64, short: bool) -> Self {
         // Neighbouring numbers give unlike rounds (the constant is Weyl's of splitmix64).
-        let mut chance = Rng::with_seed(seed.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let mut chance =
+            Rng::with_seed(seed.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         let first = Kind::ALL[usize::try_from(round).unwrap_or(0) % Kind::ALL.len()];
-        let second = (chance.u8(0..3) < 2).then(|| Kind::ALL[chance.usize(0..Kind::ALL.len())]).filter(|kind| *kind != first);
-        let mut pushes: Vec<Push> = [Some(first), second].into_iter().flatten().map(|kind| push(kind, &mut chance)).collect();
+        let second = (chance.u8(0..3) < 2)
+            .then(|| Kind::ALL[chance.usize(0..Kind::ALL.len())])
+            .filter(|kind| *kind != first);
+        let mut pushes: Vec<Push> = [Some(first), second]
+            .into_iter()
+            .flatten()
+            .map(|kind| push(kind, &mut chance))
+            .collect();
         pushes.sort_by_key(|push| push.at_ms);
-        let mut troubles: Vec<Trouble> = (0..chance.usize(1..=TROUBLES_MAX)).map(|_| trouble(&mut chance, short)).collect();
+        let mut troubles: Vec<Trouble> = (0..chance.usize(1..=TROUBLES_MAX))
+            .map(|_| trouble(&mut chance, short))
+            .collect();
         troubles.sort_by_key(|trouble| trouble.at_ms);
         // One machine has one trouble of a kind at a time: the end of the first would be that of the second.
         let mut kinds = Vec::new();
         troubles.retain(|trouble| {
-            let kind = (trouble.what.name(), trouble.what.whom().map(|whom| whom.number));
+            let kind = (
+                trouble.what.name(),
+                trouble.what.whom().map(|whom| whom.number),
+            );
             let is_new = !kinds.contains(&kind);
             kinds.push(kind);
             is_new
@@ -135,15 +147,37 @@ impl Plan {
 }
 
 fn push(kind: Kind, chance: &mut Rng) -> Push {
-    Push { at_ms: chance.u64(PUSHED_MS), kind, sleeps_s: chance.u64(2..9), twice: chance.u8(0..3) == 0 }
+    Push {
+        at_ms: chance.u64(PUSHED_MS),
+        kind,
+        sleeps_s: chance.u64(2..9),
+        twice: chance.u8(0..3) == 0,
+    }
 }
 
 fn trouble(chance: &mut Rng, short: bool) -> Trouble {
-    let whom = Whom { at_work: chance.u8(0..4) != 0, number: chance.usize(0..RUNNERS) };
+    let whom = Whom {
+        at_work: chance.u8(0..4) != 0,
+        number: chance.usize(0..RUNNERS),
+    };
     let is_long = !short && chance.u8(0..LONG_ONE_IN) == 0;
-    let hours = if chance.bool() { chance.i64(HOURS) } else { -chance.i64(HOURS) };
-    let within = if chance.bool() { Within::Launcher } else { Within::First };
-    let long_or = |usual: Range<u64>, chance: &mut Rng| chance.u64(if is_long { LONGER_THAN_A_LEASE_MS } else { usual });
+    let hours = if chance.bool() {
+        chance.i64(HOURS)
+    } else {
+        -chance.i64(HOURS)
+    };
+    let within = if chance.bool() {
+        Within::Launcher
+    } else {
+        Within::First
+    };
+    let long_or = |usual: Range<u64>, chance: &mut Rng| {
+        chance.u64(if is_long {
+            LONGER_THAN_A_LEASE_MS
+        } else {
+            usual
+        })
+    };
     let (what, lasts_ms) = match chance.u8(0..20) {
         0..5 => (What::KillRunner(whom), long_or(STARTED_AGAIN_MS, chance)),
         5..8 if !short => (What::KillSandbox(whom, within), 0),
@@ -157,8 +191,16 @@ fn trouble(chance: &mut Rng, short: bool) -> Trouble {
         17 => (What::JumpRunner(whom, hours), chance.u64(SHORT_MS)),
         _ => (What::JumpLine(hours), chance.u64(SHORT_MS)),
     };
-    let begins_ms = if matches!(what, What::KillSandbox(..)) { SANDBOXES_MS } else { BEGINS_MS };
-    Trouble { at_ms: chance.u64(begins_ms), what, lasts_ms }
+    let begins_ms = if matches!(what, What::KillSandbox(..)) {
+        SANDBOXES_MS
+    } else {
+        BEGINS_MS
+    };
+    Trouble {
+        at_ms: chance.u64(begins_ms),
+        what,
+        lasts_ms,
+    }
 }
 
 impl What {
@@ -237,18 +279,34 @@ mod tests {
     #[test]
     fn fifty_rounds_have_every_trouble_and_every_package() {
         let plans: Vec<Plan> = (0..50).map(|round| Plan::of(1, round, false)).collect();
-        let troubles: BTreeSet<&str> = plans.iter().flat_map(|plan| &plan.troubles).map(|trouble| trouble.what.name()).collect();
+        let troubles: BTreeSet<&str> = plans
+            .iter()
+            .flat_map(|plan| &plan.troubles)
+            .map(|trouble| trouble.what.name())
+            .collect();
         assert_eq!(troubles.len(), 11, "{troubles:?}");
-        let kinds: BTreeSet<&str> = plans.iter().flat_map(|plan| &plan.pushes).map(|push| push.kind.name()).collect();
+        let kinds: BTreeSet<&str> = plans
+            .iter()
+            .flat_map(|plan| &plan.pushes)
+            .map(|push| push.kind.name())
+            .collect();
         assert_eq!(kinds.len(), Kind::ALL.len(), "{kinds:?}");
-        assert!(plans.iter().all(|plan| (1..=TROUBLES_MAX).contains(&plan.troubles.len())));
+        assert!(
+            plans
+                .iter()
+                .all(|plan| (1..=TROUBLES_MAX).contains(&plan.troubles.len()))
+        );
     }
 
     #[test]
     fn the_rounds_that_the_tests_of_the_line_play_have_every_trouble_that_is_short() {
         let troubles = (0..3).flat_map(|round| Plan::of(2590, round, true).troubles);
         let names: BTreeSet<&str> = troubles.map(|trouble| trouble.what.name()).collect();
-        assert_eq!(names.len(), 8, "look for another seed, and tell tests/line/chaos.rs: {names:?}");
+        assert_eq!(
+            names.len(),
+            8,
+            "look for another seed, and tell tests/line/chaos.rs: {names:?}"
+        );
     }
 
     #[test]

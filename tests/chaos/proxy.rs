@@ -62,7 +62,11 @@ pub struct Muddle {
 impl Muddle {
     /// Clear, until it is switched on.
     pub fn new(seed: u64) -> Arc<Self> {
-        Arc::new(Self { on: AtomicBool::new(false), chance: Mutex::new(Rng::with_seed(seed)), met: Mutex::default() })
+        Arc::new(Self {
+            on: AtomicBool::new(false),
+            chance: Mutex::new(Rng::with_seed(seed)),
+            met: Mutex::default(),
+        })
     }
 
     /// Switches it on or off.
@@ -93,7 +97,12 @@ impl Muddle {
             7 => Fate::Twice,
             _ => Fate::Pass,
         };
-        *self.met.lock().unwrap_or_else(PoisonError::into_inner).entry(fate.name()).or_default() += 1;
+        *self
+            .met
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(fate.name())
+            .or_default() += 1;
         fate
     }
 }
@@ -135,7 +144,12 @@ fn pass(mut runner: TcpStream, line: SocketAddr, muddle: &Muddle) -> io::Result<
 
 /// Makes the request; the whole answer. It is not waited for longer than things are muddled: a runner's question for work lasts half a minute,
 /// and what becomes of it would else be the trouble of a round that has none.
-fn ask(request: &[u8], line: SocketAddr, runner: &TcpStream, muddle: &Muddle) -> io::Result<Vec<u8>> {
+fn ask(
+    request: &[u8],
+    line: SocketAddr,
+    runner: &TcpStream,
+    muddle: &Muddle,
+) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     let take = |piece: &[u8]| {
         answer.extend_from_slice(piece);
@@ -201,13 +215,17 @@ fn request(from: &mut TcpStream) -> io::Result<Vec<u8>> {
     let text = String::from_utf8_lossy(&head).into_owned();
     let header = |name: &str| {
         text.lines().find_map(|line| {
-            line.split_once(':').filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+            line.split_once(':')
+                .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.trim())
         })
     };
     if header("transfer-encoding").is_some() {
         return Err(io::Error::other("runners say how long their requests are"));
     }
-    let length: usize = header("content-length").map_or(Ok(0), str::parse).map_err(io::Error::other)?;
+    let length: usize = header("content-length")
+        .map_or(Ok(0), str::parse)
+        .map_err(io::Error::other)?;
     if length > BODY_BYTES_MAX {
         return Err(io::Error::other("a body is longer than any here"));
     }
@@ -217,9 +235,16 @@ fn request(from: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut body = vec![0; length];
     from.read_exact(&mut body)?;
     let is_kept = |line: &&str| {
-        !line.is_empty() && !["connection:", "expect:"].iter().any(|name| line.to_ascii_lowercase().starts_with(name))
+        !line.is_empty()
+            && !["connection:", "expect:"]
+                .iter()
+                .any(|name| line.to_ascii_lowercase().starts_with(name))
     };
-    let mut request: Vec<u8> = text.lines().filter(is_kept).flat_map(|line| [line, "\r\n"].concat().into_bytes()).collect();
+    let mut request: Vec<u8> = text
+        .lines()
+        .filter(is_kept)
+        .flat_map(|line| [line, "\r\n"].concat().into_bytes())
+        .collect();
     request.extend_from_slice(b"Connection: close\r\n\r\n");
     request.extend(body);
     Ok(request)
@@ -238,9 +263,15 @@ mod tests {
         std::thread::spawn(move || {
             for mut connection in desk.incoming().flatten() {
                 let request = request(&mut connection).unwrap();
-                assert!(request.ends_with(b"Connection: close\r\n\r\nhello"), "{}", String::from_utf8_lossy(&request));
+                assert!(
+                    request.ends_with(b"Connection: close\r\n\r\nhello"),
+                    "{}",
+                    String::from_utf8_lossy(&request)
+                );
                 let number = count.fetch_add(1, Ordering::SeqCst) + 1;
-                let _ = connection.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}").as_bytes());
+                let _ = connection.write_all(
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}").as_bytes(),
+                );
             }
         });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -251,7 +282,11 @@ mod tests {
 
     fn say(to: SocketAddr) -> String {
         let mut connection = TcpStream::connect(to).unwrap();
-        connection.write_all(b"POST /x HTTP/1.1\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello").unwrap();
+        connection
+            .write_all(
+                b"POST /x HTTP/1.1\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello",
+            )
+            .unwrap();
         let mut answer = Vec::new();
         let _ = connection.read_to_end(&mut answer);
         String::from_utf8(answer).unwrap()
@@ -271,12 +306,21 @@ mod tests {
         let (here, heard) = way(&muddle);
         let answers: Vec<String> = std::thread::scope(|scope| {
             let asked: Vec<_> = (0..60).map(|_| scope.spawn(|| say(here))).collect();
-            asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+            asked
+                .into_iter()
+                .map(|asked| asked.join().unwrap())
+                .collect()
         });
         let met = muddle.met();
         assert_eq!(met.len(), 6, "{met:?}");
-        assert_eq!(heard.load(Ordering::SeqCst) as u64, 60 + met["requests made twice"]);
-        let whole = answers.iter().filter(|answer| answer.contains("\r\n\r\n")).count() as u64;
+        assert_eq!(
+            heard.load(Ordering::SeqCst) as u64,
+            60 + met["requests made twice"]
+        );
+        let whole = answers
+            .iter()
+            .filter(|answer| answer.contains("\r\n\r\n"))
+            .count() as u64;
         assert_eq!(whole, 60 - met["answers broken off"] - met["answers lost"]);
     }
 }

@@ -17,7 +17,14 @@ pub struct Report {
 impl Report {
     /// Nothing yet.
     pub fn new(seed: u64, rounds: usize, lines: u64, short: bool) -> Self {
-        Self { seed, rounds, lines, short, began: Instant::now(), told: Vec::new() }
+        Self {
+            seed,
+            rounds,
+            lines,
+            short,
+            began: Instant::now(),
+            told: Vec::new(),
+        }
     }
 
     /// Rounds that were told of.
@@ -27,9 +34,16 @@ impl Report {
 
     /// Says what is about to happen.
     pub fn begin(&self) {
-        let lines = if self.lines == 1 { "one line".to_owned() } else { format!("{} lines, which share them,", self.lines) };
+        let lines = if self.lines == 1 {
+            "one line".to_owned()
+        } else {
+            format!("{} lines, which share them,", self.lines)
+        };
         let short = if self.short { " --short" } else { "" };
-        println!("chaos: {} rounds on {lines} with three runners each; --seed {}{short} plays them again", self.rounds, self.seed);
+        println!(
+            "chaos: {} rounds on {lines} with three runners each; --seed {}{short} plays them again",
+            self.rounds, self.seed
+        );
     }
 
     /// Tells of a round, and says what to do where a law was broken.
@@ -40,7 +54,10 @@ impl Report {
         }
         if !told.broken.is_empty() {
             let short = if self.short { " --short" } else { "" };
-            println!("        again: cargo xtask chaos --seed {} --round {}{short}", self.seed, told.round);
+            println!(
+                "        again: cargo xtask chaos --seed {} --round {}{short}",
+                self.seed, told.round
+            );
         }
         self.told.push(told);
     }
@@ -53,15 +70,33 @@ impl Report {
 
 /// `   7  tally released 14.2 s, broken failed 9.0 s; kill r2 2.1-3.4 s, cut r1 5.0-17.2 s`.
 fn line(told: &Told) -> String {
-    let builds: Vec<String> = told.builds.iter().map(|(name, end, after_s)| format!("{name} {end} {after_s:.1} s")).collect();
-    format!("{:>4}  {:<62} {}", told.round, builds.join(", "), told.troubles.join(", "))
+    let builds: Vec<String> = told
+        .builds
+        .iter()
+        .map(|(name, end, after_s)| format!("{name} {end} {after_s:.1} s"))
+        .collect();
+    format!(
+        "{:>4}  {:<62} {}",
+        told.round,
+        builds.join(", "),
+        told.troubles.join(", ")
+    )
 }
 
 fn summary(told: &[Told], took: Duration) -> String {
     let mut text = format!("\n{} rounds in {}\n", told.len(), spoken(took));
-    let (mut ends, mut counts, mut unanswered, mut muddled) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let (mut ends, mut counts, mut unanswered, mut muddled) = (
+        BTreeMap::new(),
+        BTreeMap::new(),
+        BTreeMap::new(),
+        BTreeMap::new(),
+    );
     for (name, end, _) in told.iter().flat_map(|told| &told.builds) {
-        let words = if is_as_asked(name, end) { format!("builds {end}, as they were to be") } else { format!("builds {end}") };
+        let words = if is_as_asked(name, end) {
+            format!("builds {end}, as they were to be")
+        } else {
+            format!("builds {end}")
+        };
         *ends.entry(words).or_default() += 1;
     }
     for told in told {
@@ -69,13 +104,27 @@ fn summary(told: &[Told], took: Duration) -> String {
         add(&mut unanswered, &told.unanswered);
         add(&mut muddled, &told.muddled);
     }
-    let unanswered: BTreeMap<String, u64> = unanswered.into_iter().map(|(how, count)| (format!("leases {how}"), count)).collect();
-    let muddled: BTreeMap<String, u64> =
-        muddled.into_iter().map(|(fate, count)| (format!("  of muddled ways: {fate}"), count)).collect();
-    for (what, count) in ends.iter().chain(&counts).chain(&muddled).chain(&unanswered) {
+    let unanswered: BTreeMap<String, u64> = unanswered
+        .into_iter()
+        .map(|(how, count)| (format!("leases {how}"), count))
+        .collect();
+    let muddled: BTreeMap<String, u64> = muddled
+        .into_iter()
+        .map(|(fate, count)| (format!("  of muddled ways: {fate}"), count))
+        .collect();
+    for (what, count) in ends
+        .iter()
+        .chain(&counts)
+        .chain(&muddled)
+        .chain(&unanswered)
+    {
         text += &format!("{count:>6} {what}\n");
     }
-    text + &recovery(told.iter().flat_map(|told| told.recovered_s.iter().copied()).collect())
+    text + &recovery(
+        told.iter()
+            .flat_map(|told| told.recovered_s.iter().copied())
+            .collect(),
+    )
 }
 
 fn add(sum: &mut BTreeMap<String, u64>, more: &BTreeMap<String, u64>) {
@@ -87,7 +136,11 @@ fn add(sum: &mut BTreeMap<String, u64>, more: &BTreeMap<String, u64>) {
 /// From `kill -9` of a runner to the next lease of what it was at.
 fn recovery(mut times_s: Vec<f64>) -> String {
     times_s.sort_by(f64::total_cmp);
-    let at = |percent: usize| times_s.get((times_s.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+    let at = |percent: usize| {
+        times_s
+            .get((times_s.len() * percent).div_ceil(100).saturating_sub(1))
+            .copied()
+    };
     match (at(50), at(99), times_s.last()) {
         (Some(half), Some(most_of_all), Some(most)) => format!(
             "from kill -9 of a runner to the next lease of its task, {} times: p50 {half:.1} s, p99 {most_of_all:.1} s, most {most:.1} s\n",
@@ -99,7 +152,11 @@ fn recovery(mut times_s: Vec<f64>) -> String {
 
 fn spoken(time: Duration) -> String {
     let seconds = time.as_secs();
-    if seconds < 60 { format!("{seconds} s") } else { format!("{} min {} s", seconds / 60, seconds % 60) }
+    if seconds < 60 {
+        format!("{seconds} s")
+    } else {
+        format!("{} min {} s", seconds / 60, seconds % 60)
+    }
 }
 
 #[cfg(test)]

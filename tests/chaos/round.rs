@@ -97,15 +97,42 @@ struct Play<'a> {
 }
 
 /// Plays one, the `at`th of its run.
-pub fn play(place: &mut Place, repositories: &mut Repositories, plan: &Plan, round: u64, at: u64) -> Result<Told> {
+pub fn play(
+    place: &mut Place,
+    repositories: &mut Repositories,
+    plan: &Plan,
+    round: u64,
+    at: u64,
+) -> Result<Told> {
     // What no other run, place and round has in a command line, in digits that `sleep` takes.
     let mark = format!(".{:07}{at:04}9", std::process::id());
-    let pushed = plan.pushes.iter().map(|push| prepared(place, push, at, &mark)).collect::<Result<_>>()?;
-    let waits = |trouble: &Trouble| Under { trouble: trouble.clone(), runner: None, begun: None, ended: None, missed: false };
+    let pushed = plan
+        .pushes
+        .iter()
+        .map(|push| prepared(place, push, at, &mark))
+        .collect::<Result<_>>()?;
+    let waits = |trouble: &Trouble| Under {
+        trouble: trouble.clone(),
+        runner: None,
+        begun: None,
+        ended: None,
+        missed: false,
+    };
     let under = plan.troubles.iter().map(waits).collect();
-    let told = Told { round, ..Told::default() };
+    let told = Told {
+        round,
+        ..Told::default()
+    };
     let asked = Duration::ZERO;
-    let mut play = Play { place, begin: Instant::now(), pushed, under, orphans: Vec::new(), asked, told };
+    let mut play = Play {
+        place,
+        begin: Instant::now(),
+        pushed,
+        under,
+        orphans: Vec::new(),
+        asked,
+        told,
+    };
     let is_over = play.until_all_is_over()?;
     play.tell(is_over);
     if is_over {
@@ -118,11 +145,22 @@ pub fn play(place: &mut Place, repositories: &mut Repositories, plan: &Plan, rou
 /// Commits, and does not tell anybody yet.
 fn prepared(place: &Place, push: &Push, at: u64, mark: &str) -> Result<Pushed> {
     let files = push.kind.files(at + 1, &format!("{}{mark}", push.sleeps_s));
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (*path, text.as_str()))
+        .collect();
     let commit = millrace_tests::up::commit(&place.folder.join("forge"), push.kind.name(), &files);
     let delivery = millrace_core::Digest::of(format!("{at} {commit}").as_bytes()).hex();
     let (deliveries, next) = (1 + u8::from(push.twice), Duration::from_millis(push.at_ms));
-    Ok(Pushed { push: push.clone(), commit, delivery, deliveries, next, builds: Vec::new(), ended: None })
+    Ok(Pushed {
+        push: push.clone(),
+        commit,
+        delivery,
+        deliveries,
+        next,
+        builds: Vec::new(),
+        ended: None,
+    })
 }
 
 impl Pushed {
@@ -148,11 +186,20 @@ impl Play<'_> {
             let troubled = self.under.iter().any(|under| under.ended.is_none());
             if troubled {
                 calm_since = self.now();
-            } else if self.pushed.iter().all(|pushed| pushed.ended.is_some() && pushed.deliveries == 0) {
+            } else if self
+                .pushed
+                .iter()
+                .all(|pushed| pushed.ended.is_some() && pushed.deliveries == 0)
+            {
                 return Ok(true);
             }
             // What comes after a pause takes its time, too.
-            paused |= self.pushed.iter().flat_map(|pushed| &pushed.builds).flat_map(tasks).any(|task| task["state"] == "paused");
+            paused |= self
+                .pushed
+                .iter()
+                .flat_map(|pushed| &pushed.builds)
+                .flat_map(tasks)
+                .any(|task| task["state"] == "paused");
             if self.now() > calm_since + PATIENCE + if paused { PAUSED } else { Duration::ZERO } {
                 return Ok(false);
             }
@@ -162,8 +209,15 @@ impl Play<'_> {
 
     fn deliver(&mut self) -> Result<()> {
         let now = self.now();
-        for pushed in self.pushed.iter_mut().filter(|pushed| pushed.deliveries > 0 && pushed.next <= now) {
-            if self.place.deliver(pushed.push.kind, &pushed.commit, &pushed.delivery)? {
+        for pushed in self
+            .pushed
+            .iter_mut()
+            .filter(|pushed| pushed.deliveries > 0 && pushed.next <= now)
+        {
+            if self
+                .place
+                .deliver(pushed.push.kind, &pushed.commit, &pushed.delivery)?
+            {
                 pushed.deliveries -= 1;
             }
             pushed.next = now + AGAIN;
@@ -179,29 +233,55 @@ impl Play<'_> {
         }
         self.asked = now;
         for pushed in &mut self.pushed {
-            let Ok(answer) = self.place.get(&format!("/api/v1/builds?commit={}", pushed.commit)) else { continue };
-            let Ok(Value::Object(mut answer)) = serde_json::from_slice(&answer) else { continue };
-            pushed.builds = answer.remove("builds").and_then(|builds| serde_json::from_value(builds).ok()).unwrap_or_default();
-            let has_ended = pushed.builds.iter().all(|build| !build["ended"].is_null()) && !pushed.builds.is_empty();
-            pushed.ended = if has_ended { pushed.ended.or(Some(now)) } else { None };
+            let Ok(answer) = self
+                .place
+                .get(&format!("/api/v1/builds?commit={}", pushed.commit))
+            else {
+                continue;
+            };
+            let Ok(Value::Object(mut answer)) = serde_json::from_slice(&answer) else {
+                continue;
+            };
+            pushed.builds = answer
+                .remove("builds")
+                .and_then(|builds| serde_json::from_value(builds).ok())
+                .unwrap_or_default();
+            let has_ended = pushed.builds.iter().all(|build| !build["ended"].is_null())
+                && !pushed.builds.is_empty();
+            pushed.ended = if has_ended {
+                pushed.ended.or(Some(now))
+            } else {
+                None
+            };
         }
         self.recover(now);
     }
 
     /// Notes which tasks of killed runners have another lease by now.
     fn recover(&mut self, now: Duration) {
-        let builds: Vec<&Value> = self.pushed.iter().flat_map(|pushed| &pushed.builds).collect();
+        let builds: Vec<&Value> = self
+            .pushed
+            .iter()
+            .flat_map(|pushed| &pushed.builds)
+            .collect();
         let (told, mut recovered) = (&mut self.told, Vec::new());
         self.orphans.retain(|orphan| {
-            let build = builds.iter().find(|build| build["id"] == orphan.build.as_str());
-            let task = build.and_then(|build| tasks(build).find(|task| task["task"] == orphan.task.as_str()));
+            let build = builds
+                .iter()
+                .find(|build| build["id"] == orphan.build.as_str());
+            let task = build
+                .and_then(|build| tasks(build).find(|task| task["task"] == orphan.task.as_str()));
             let Some(task) = task else { return true };
-            let has_another = attempts(task).iter().any(|attempt| attempt["number"].as_u64() > Some(orphan.lease));
+            let has_another = attempts(task)
+                .iter()
+                .any(|attempt| attempt["number"].as_u64() > Some(orphan.lease));
             if has_another {
                 recovered.push((now - orphan.since).as_secs_f64());
             }
             // One that was answered for just before, or whose build has ended, wants nobody.
-            let is_settled = ["passed", "failed", "dropped", "excluded", "quarantined"].iter().any(|word| task["state"] == *word);
+            let is_settled = ["passed", "failed", "dropped", "excluded", "quarantined"]
+                .iter()
+                .any(|word| task["state"] == *word);
             !has_another && !is_settled
         });
         told.recovered_s.extend(recovered);
@@ -210,9 +290,16 @@ impl Play<'_> {
     /// Somebody cancels what is unwanted, once it is being built.
     fn cancel(&mut self) {
         let now = self.now();
-        for pushed in self.pushed.iter_mut().filter(|pushed| pushed.push.kind == Kind::Unwanted && pushed.ended.is_none()) {
-            let Some(build) = pushed.builds.first() else { continue };
-            let is_built = tasks(build).any(|task| task["step"] == "rpm" && task["state"] == "running");
+        for pushed in self
+            .pushed
+            .iter_mut()
+            .filter(|pushed| pushed.push.kind == Kind::Unwanted && pushed.ended.is_none())
+        {
+            let Some(build) = pushed.builds.first() else {
+                continue;
+            };
+            let is_built =
+                tasks(build).any(|task| task["step"] == "rpm" && task["state"] == "running");
             if let (true, true, Some(id)) = (is_built, pushed.next <= now, build["id"].as_str()) {
                 // A disk that is full now is not later; what was refused is seen by how the build ends.
                 let _ = self.place.say(&["cancel", id]);
@@ -230,7 +317,11 @@ impl Play<'_> {
             let begins = Duration::from_millis(under.trouble.at_ms);
             match (under.begun, under.ended) {
                 (None, _) if begins <= now => self.begin(number, now - begins)?,
-                (Some(begun), None) if begun + Duration::from_millis(under.trouble.lasts_ms) <= now => self.end(number)?,
+                (Some(begun), None)
+                    if begun + Duration::from_millis(under.trouble.lasts_ms) <= now =>
+                {
+                    self.end(number)?
+                }
                 _ => {}
             }
         }
@@ -241,11 +332,22 @@ impl Play<'_> {
     fn runner(&self, what: What) -> Option<usize> {
         let whom = what.whom()?;
         let builds = self.pushed.iter().flat_map(|pushed| &pushed.builds);
-        let at_work: Vec<&Value> =
-            builds.flat_map(tasks).filter(|task| task["state"] == "running").map(|task| &task["runner"]).collect();
-        let works = |number: usize| at_work.iter().any(|runner| **runner == runner_name(number).as_str());
+        let at_work: Vec<&Value> = builds
+            .flat_map(tasks)
+            .filter(|task| task["state"] == "running")
+            .map(|task| &task["runner"])
+            .collect();
+        let works = |number: usize| {
+            at_work
+                .iter()
+                .any(|runner| **runner == runner_name(number).as_str())
+        };
         let other = || (0..self.place.runners.len()).find(|number| works(*number));
-        Some(if whom.at_work && !works(whom.number) { other().unwrap_or(whom.number) } else { whom.number })
+        Some(if whom.at_work && !works(whom.number) {
+            other().unwrap_or(whom.number)
+        } else {
+            whom.number
+        })
     }
 
     fn begin(&mut self, number: usize, late: Duration) -> Result<()> {
@@ -261,7 +363,10 @@ impl Play<'_> {
             What::KillSandbox(_, within) => {
                 let its = self.place.runners[its("a kill")?].process();
                 match its.and_then(|runner| sandbox(runner, within)) {
-                    Some(process) => drop(kill(Pid::from_raw(i32::try_from(process)?), Signal::SIGKILL)),
+                    Some(process) => drop(kill(
+                        Pid::from_raw(i32::try_from(process)?),
+                        Signal::SIGKILL,
+                    )),
                     None if late < FOUND => return Ok(()),
                     None => self.under[number].missed = true,
                 }
@@ -306,10 +411,20 @@ impl Play<'_> {
     fn orphan(&mut self, runner: usize) {
         let since = self.now();
         for build in self.pushed.iter().flat_map(|pushed| &pushed.builds) {
-            let its = tasks(build).filter(|task| task["state"] == "running" && task["runner"] == runner_name(runner).as_str());
+            let its = tasks(build).filter(|task| {
+                task["state"] == "running" && task["runner"] == runner_name(runner).as_str()
+            });
             self.orphans.extend(its.filter_map(|task| {
-                let (build, name) = (build["id"].as_str()?.to_owned(), task["task"].as_str()?.to_owned());
-                Some(Orphan { build, task: name, lease: task["attempt"].as_u64()?, since })
+                let (build, name) = (
+                    build["id"].as_str()?.to_owned(),
+                    task["task"].as_str()?.to_owned(),
+                );
+                Some(Orphan {
+                    build,
+                    task: name,
+                    lease: task["attempt"].as_u64()?,
+                    since,
+                })
             }));
         }
     }
@@ -317,48 +432,91 @@ impl Play<'_> {
     // What came of it.
 
     fn met(&self) -> Vec<Met> {
-        self.under.iter().filter(|under| !under.missed).map(|under| (under.trouble.clone(), under.runner)).collect()
+        self.under
+            .iter()
+            .filter(|under| !under.missed)
+            .map(|under| (under.trouble.clone(), under.runner))
+            .collect()
     }
 
     fn tell(&mut self, is_over: bool) {
         for pushed in &self.pushed {
             let name = pushed.push.kind.name().to_owned();
-            let end = pushed.build().map_or_else(|| "no build".to_owned(), laws::end_of);
-            self.told.builds.push((name, end, (pushed.ended.unwrap_or(self.begin.elapsed())).as_secs_f64()));
+            let end = pushed
+                .build()
+                .map_or_else(|| "no build".to_owned(), laws::end_of);
+            self.told.builds.push((
+                name,
+                end,
+                (pushed.ended.unwrap_or(self.begin.elapsed())).as_secs_f64(),
+            ));
             for attempt in pushed.builds.iter().flat_map(tasks).flat_map(attempts) {
                 let how = attempt["how"].as_str().unwrap_or("?");
-                if !matches!(how, "passed" | "failed" | "excluded" | "dropped" | "running") {
+                if !matches!(
+                    how,
+                    "passed" | "failed" | "excluded" | "dropped" | "running"
+                ) {
                     *self.told.unanswered.entry(how.to_owned()).or_default() += 1;
                 }
             }
             if !is_over && pushed.ended.is_none() {
                 let build = pushed.build().map_or_else(String::new, ToString::to_string);
-                self.told.broken.push(format!("{} has not ended: {build}", pushed.push.kind.name()));
+                self.told.broken.push(format!(
+                    "{} has not ended: {build}",
+                    pushed.push.kind.name()
+                ));
             }
         }
         for under in &self.under {
-            let from = under.begun.map_or(seconds(under.trouble.at_ms), |at| at.as_secs_f64());
+            let from = under
+                .begun
+                .map_or(seconds(under.trouble.at_ms), |at| at.as_secs_f64());
             let to = under
                 .ended
                 .filter(|_| under.trouble.lasts_ms > 0)
                 .map_or_else(String::new, |at| format!("-{:.1}", at.as_secs_f64()));
-            let missed = if under.missed { " (nothing ran there)" } else { "" };
-            self.told.troubles.push(format!("{} {from:.1}{to} s{missed}", under.trouble.what.words(under.runner)));
+            let missed = if under.missed {
+                " (nothing ran there)"
+            } else {
+                ""
+            };
+            self.told.troubles.push(format!(
+                "{} {from:.1}{to} s{missed}",
+                under.trouble.what.words(under.runner)
+            ));
             if !under.missed {
-                *self.told.counts.entry(under.trouble.what.name().to_owned()).or_default() += 1;
+                *self
+                    .told
+                    .counts
+                    .entry(under.trouble.what.name().to_owned())
+                    .or_default() += 1;
             }
         }
-        self.told.muddled = self.place.muddle.met().into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        self.told.muddled = self
+            .place
+            .muddle
+            .met()
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect();
     }
 
     fn look_after_laws(&mut self, repositories: &mut Repositories, mark: &str) -> Result<()> {
         let met = self.met();
-        let of_builds = self.pushed.iter().flat_map(|pushed| laws::of_builds(&pushed.push, &pushed.builds, &met));
+        let of_builds = self
+            .pushed
+            .iter()
+            .flat_map(|pushed| laws::of_builds(&pushed.push, &pushed.builds, &met));
         self.told.broken.extend(of_builds);
-        let crashed = self.place.runners.iter().chain([&self.place.line]).filter_map(|service| service.crashed());
-        self.told
-            .broken
-            .extend(crashed.map(|status| format!("a runner or the line ended by itself with {status}: its log says why")));
+        let crashed = self
+            .place
+            .runners
+            .iter()
+            .chain([&self.place.line])
+            .filter_map(|service| service.crashed());
+        self.told.broken.extend(crashed.map(|status| {
+            format!("a runner or the line ended by itself with {status}: its log says why")
+        }));
         self.told.broken.extend(repositories.look(self.place)?);
         // Processes die, and runners sweep up, a moment after the build has ended.
         let until = Instant::now() + SETTLES;
@@ -369,7 +527,9 @@ impl Play<'_> {
                 return Ok(());
             }
             if Instant::now() > until {
-                self.told.broken.extend(left.into_iter().map(|what| format!("left over: {what}")));
+                self.told
+                    .broken
+                    .extend(left.into_iter().map(|what| format!("left over: {what}")));
                 return Ok(());
             }
             std::thread::sleep(LOOK * 4);
@@ -379,8 +539,12 @@ impl Play<'_> {
 
 /// A process of a runner's sandbox. Launchers are those of its own children that have one: the starter's are the runner's.
 fn sandbox(runner: u32, within: Within) -> Option<u32> {
-    let own = children(runner).into_iter().filter(|(_, words)| words.contains("__sandbox"));
-    let (launcher, first) = own.map(|(own, _)| (own, children(own))).find(|(_, below)| !below.is_empty())?;
+    let own = children(runner)
+        .into_iter()
+        .filter(|(_, words)| words.contains("__sandbox"));
+    let (launcher, first) = own
+        .map(|(own, _)| (own, children(own)))
+        .find(|(_, below)| !below.is_empty())?;
     match within {
         Within::Launcher => Some(launcher),
         Within::First => first.first().map(|(process, _)| *process),

@@ -1,6 +1,12 @@
 //! `cargo xtask bench cloud`: what the functions weigh, how soon they answer, and what a build asks of the services.
-#![allow(clippy::unwrap_used, reason = "a measurement that cannot be made ends the run")]
-#![allow(dead_code, reason = "what the tests use of these modules is more than this")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot be made ends the run"
+)]
+#![allow(
+    dead_code,
+    reason = "what the tests use of these modules is more than this"
+)]
 
 mod lambda;
 mod meter;
@@ -40,13 +46,21 @@ async fn functions() {
     let programs = PathBuf::from(variable("MILLRACE_FUNCTIONS"));
     let children = Children::default();
     let place = programs.clone();
-    let mut options =
-        Options::new(&stack.endpoint, &stack.name, move |function, _| place.join(format!("millrace-{}", program(function))));
+    let mut options = Options::new(&stack.endpoint, &stack.name, move |function, _| {
+        place.join(format!("millrace-{}", program(function)))
+    });
     (options.auth, options.children) = (true, children.clone());
     let lambda = Lambda::start(options).await.unwrap();
-    println!("| function | program | size | spawn to first answer, min / median | answer when warm, median | resident |");
+    println!(
+        "| function | program | size | spawn to first answer, min / median | answer when warm, median | resident |"
+    );
     println!("|---|---|---|---|---|---|");
-    for Asked { function, program, with } in asked() {
+    for Asked {
+        function,
+        program,
+        with,
+    } in asked()
+    {
         let name = format!("{}-{function}", stack.name);
         let mut cold = Vec::new();
         for _ in 0..COLD {
@@ -59,8 +73,15 @@ async fn functions() {
             tokio::time::sleep(Duration::from_millis(2)).await;
             warm.push(timed(&lambda, function, &with).await);
         }
-        let resident = children.of(&name).into_iter().map(resident_kb).max().unwrap_or_default();
-        let size = std::fs::metadata(programs.join(format!("millrace-{program}"))).unwrap().len();
+        let resident = children
+            .of(&name)
+            .into_iter()
+            .map(resident_kb)
+            .max()
+            .unwrap_or_default();
+        let size = std::fs::metadata(programs.join(format!("millrace-{program}")))
+            .unwrap()
+            .len();
         println!(
             "| {function} | {program} | {:.2} MB | {:.1} / {:.1} ms | {:.2} ms | {:.1} MB |",
             size as f64 / 1e6,
@@ -75,7 +96,11 @@ async fn functions() {
 /// The program of a function.
 fn program(function: &str) -> &'static str {
     let name = function.rsplit('-').next().unwrap_or_default();
-    asked().into_iter().find(|asked| asked.function == name).unwrap_or_else(|| panic!("{name} is not measured")).program
+    asked()
+        .into_iter()
+        .find(|asked| asked.function == name)
+        .unwrap_or_else(|| panic!("{name} is not measured"))
+        .program
 }
 
 fn asked() -> Vec<Asked> {
@@ -93,22 +118,61 @@ fn asked() -> Vec<Asked> {
     // A letter that was never posted: it is looked for, and that is all.
     let letter = json!({ "letter": 1 });
     vec![
-        Asked { function: "hooks", program: "listener", with: get("/hooks/nobody") },
-        Asked { function: "fetch", program: "listener", with: letter.clone() },
-        Asked { function: "desk", program: "orchestrator", with: get("/runner/v1/nothing") },
-        Asked { function: "letters", program: "orchestrator", with: json!({ "Records": [] }) },
-        Asked { function: "sweep", program: "orchestrator", with: json!({}) },
-        Asked { function: "sign", program: "signer", with: letter.clone() },
-        Asked { function: "release", program: "releaser", with: letter },
-        Asked { function: "repository", program: "releaser", with: get("/repo/nothing") },
-        Asked { function: "web", program: "web", with: get("/style.css") },
+        Asked {
+            function: "hooks",
+            program: "listener",
+            with: get("/hooks/nobody"),
+        },
+        Asked {
+            function: "fetch",
+            program: "listener",
+            with: letter.clone(),
+        },
+        Asked {
+            function: "desk",
+            program: "orchestrator",
+            with: get("/runner/v1/nothing"),
+        },
+        Asked {
+            function: "letters",
+            program: "orchestrator",
+            with: json!({ "Records": [] }),
+        },
+        Asked {
+            function: "sweep",
+            program: "orchestrator",
+            with: json!({}),
+        },
+        Asked {
+            function: "sign",
+            program: "signer",
+            with: letter.clone(),
+        },
+        Asked {
+            function: "release",
+            program: "releaser",
+            with: letter,
+        },
+        Asked {
+            function: "repository",
+            program: "releaser",
+            with: get("/repo/nothing"),
+        },
+        Asked {
+            function: "web",
+            program: "web",
+            with: get("/style.css"),
+        },
     ]
 }
 
 /// Milliseconds until an answer.
 async fn timed(lambda: &Lambda, function: &str, with: &Value) -> f64 {
     let began = Instant::now();
-    lambda.invoke(function, with).await.unwrap_or_else(|failure| panic!("{function}: {failure:?}"));
+    lambda
+        .invoke(function, with)
+        .await
+        .unwrap_or_else(|failure| panic!("{function}: {failure:?}"));
     began.elapsed().as_secs_f64() * 1e3
 }
 
@@ -125,5 +189,6 @@ fn median(times: &mut [f64]) -> f64 {
 fn resident_kb(process: i32) -> u64 {
     let said = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = said.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or_default()
 }

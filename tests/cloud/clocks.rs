@@ -21,7 +21,8 @@ async fn desk(cloud: &Cloud, clock: fn() -> Timestamp) -> (String, JoinHandle<()
     let config = config_at(Some(&cloud.stack.endpoint)).await;
     let (url, incoming) = (cloud.lambda.api(), cloud.folder.join("incoming"));
     std::fs::create_dir_all(&incoming).unwrap();
-    let released = move |platform: &PlatformName| -> Repository { released_repository(&url, platform) };
+    let released =
+        move |platform: &PlatformName| -> Repository { released_repository(&url, platform) };
     let desk = Desk {
         state: DynamoDb::open(&config, cloud.stack.table()),
         blobs: S3::open(&config, cloud.stack.bucket()),
@@ -29,7 +30,11 @@ async fn desk(cloud: &Cloud, clock: fn() -> Timestamp) -> (String, JoinHandle<()
         ready: Arc::default(),
         released: Arc::new(released),
         incoming,
-        paces: Some(Paces { ask_again_s: 1, log_pause_s: 5, renew_s: 7 }),
+        paces: Some(Paces {
+            ask_again_s: 1,
+            log_pause_s: 5,
+            renew_s: 7,
+        }),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -55,7 +60,10 @@ async fn a_runner_whose_clock_is_two_minutes_off_keeps_its_leases() {
         std::fs::write(tree.join(format!("clock-{name}.spec")), spec).unwrap();
         let commit = cloud.push_new(&format!("clock-{name}"), &tree).await;
         let told = cloud.released(&commit).await;
-        assert!(!told.contains("fell silent") && !told.contains("attempt 2"), "{told}");
+        assert!(
+            !told.contains("fell silent") && !told.contains("attempt 2"),
+            "{told}"
+        );
         cloud.end_runners();
         serving.abort();
     }

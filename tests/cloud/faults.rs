@@ -8,7 +8,10 @@ use millrace_core::{BuildId, Digest, Timestamp};
 use millrace_store::contract::run;
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
-use millrace_store::{BlobStore, Commit, Expect, Key, SaveError, StateError, StateStore, SwapError, Table as Kind, Write};
+use millrace_store::{
+    BlobStore, Commit, Expect, Key, SaveError, StateError, StateStore, SwapError, Table as Kind,
+    Write,
+};
 use std::collections::BTreeSet;
 
 /// Trouble that passes, each kind as often as the others, in one request of three; no request meets with it more often in a row than a
@@ -27,17 +30,27 @@ pub fn trouble(seed: u64) -> impl FnMut(&Asked<'_>) -> Fate + Send {
 
 async fn before(decide: impl FnMut(&Asked<'_>) -> Fate + Send + 'static) -> Proxy {
     let services = config().await;
-    Proxy::before(services.endpoint_url().expect("faults are made before an emulator"), decide).await
+    Proxy::before(
+        services
+            .endpoint_url()
+            .expect("faults are made before an emulator"),
+        decide,
+    )
+    .await
 }
 
 fn ended(build: &str) -> Effect {
-    Effect::Ended { build: BuildId::new(build).unwrap() }
+    Effect::Ended {
+        build: BuildId::new(build).unwrap(),
+    }
 }
 
 /// Adds one and posts a letter that says so, through whatever comes; true where the store said that it was done.
 async fn increment(store: &DynamoDb, name: &str) -> bool {
     loop {
-        let Ok(Some(record)) = store.load(&Key::new(Kind::Setting, "count")).await else { return false };
+        let Ok(Some(record)) = store.load(&Key::new(Kind::Setting, "count")).await else {
+            return false;
+        };
         let count: u32 = record.body.parse().unwrap();
         let write = Write {
             key: record.key,
@@ -45,7 +58,13 @@ async fn increment(store: &DynamoDb, name: &str) -> bool {
             body: Some((count + 1).to_string()),
             marks: Vec::new(),
         };
-        match store.save(Commit { writes: vec![write], effects: vec![ended(name)] }).await {
+        match store
+            .save(Commit {
+                writes: vec![write],
+                effects: vec![ended(name)],
+            })
+            .await
+        {
             Ok(()) => return true,
             Err(SaveError::Conflict(_)) => {}
             Err(_) => return false,
@@ -57,9 +76,19 @@ async fn increment(store: &DynamoDb, name: &str) -> bool {
 fn commits_through_a_service_in_trouble_are_made_once_each() {
     run(async {
         let (direct, table) = Table::new().await;
-        let first =
-            Write { key: Key::new(Kind::Setting, "count"), expect: Expect::Absent, body: Some("0".to_owned()), marks: vec![] };
-        direct.save(Commit { writes: vec![first], effects: Vec::new() }).await.unwrap();
+        let first = Write {
+            key: Key::new(Kind::Setting, "count"),
+            expect: Expect::Absent,
+            body: Some("0".to_owned()),
+            marks: vec![],
+        };
+        direct
+            .save(Commit {
+                writes: vec![first],
+                effects: Vec::new(),
+            })
+            .await
+            .unwrap();
         let proxy = before(trouble(1)).await;
         let store = DynamoDb::open(&config_at(Some(&proxy.endpoint)).await, &table.name);
         let all: Vec<_> = (0..4)
@@ -81,16 +110,30 @@ fn commits_through_a_service_in_trouble_are_made_once_each() {
         for one in all {
             done.extend(one.await.unwrap());
         }
-        let count = direct.load(&Key::new(Kind::Setting, "count")).await.unwrap().unwrap().body;
+        let count = direct
+            .load(&Key::new(Kind::Setting, "count"))
+            .await
+            .unwrap()
+            .unwrap()
+            .body;
         let mut letters = Vec::new();
-        while let page @ [_, ..] = direct.take(20, Timestamp(1), Timestamp(2)).await.unwrap().as_slice() {
+        while let page @ [_, ..] = direct
+            .take(20, Timestamp(1), Timestamp(2))
+            .await
+            .unwrap()
+            .as_slice()
+        {
             letters.extend(page.iter().map(|letter| match &letter.effect {
                 Effect::Ended { build } => build.to_string(),
                 other => panic!("nobody posted {other:?}"),
             }));
         }
         let told: BTreeSet<String> = letters.iter().cloned().collect();
-        assert_eq!((count, told.len()), (letters.len().to_string(), letters.len()), "each was counted and posted once");
+        assert_eq!(
+            (count, told.len()),
+            (letters.len().to_string(), letters.len()),
+            "each was counted and posted once"
+        );
         assert!(done.is_subset(&told), "what was said to be done is done");
         assert_eq!(done.len(), 40, "trouble of this kind passes within a call");
         for fate in [Fate::Throttle, Fate::Break, Fate::Reset, Fate::Lose] {
@@ -105,20 +148,38 @@ fn letters_through_a_service_in_trouble_are_all_delivered() {
         let (direct, table) = Table::new().await;
         let names: BTreeSet<String> = (0..20).map(|number| format!("b{number}")).collect();
         let effects = names.iter().map(|name| ended(name)).collect();
-        direct.save(Commit { writes: Vec::new(), effects }).await.unwrap();
+        direct
+            .save(Commit {
+                writes: Vec::new(),
+                effects,
+            })
+            .await
+            .unwrap();
         let proxy = before(trouble(2)).await;
         let store = DynamoDb::open(&config_at(Some(&proxy.endpoint)).await, &table.name);
         let mut delivered = BTreeSet::new();
         // One whose taking was lost on the way is hidden for a while, and comes again.
         for round in 1..20 {
-            for letter in store.take(7, Timestamp(round), Timestamp(round + 1)).await.unwrap() {
-                let Effect::Ended { build } = &letter.effect else { panic!("nobody posted {:?}", letter.effect) };
+            for letter in store
+                .take(7, Timestamp(round), Timestamp(round + 1))
+                .await
+                .unwrap()
+            {
+                let Effect::Ended { build } = &letter.effect else {
+                    panic!("nobody posted {:?}", letter.effect)
+                };
                 delivered.insert(build.to_string());
                 store.settle(letter.id).await.unwrap();
             }
         }
         assert_eq!(delivered, names);
-        assert_eq!(direct.take(1, Timestamp(1000), Timestamp(1001)).await.unwrap(), []);
+        assert_eq!(
+            direct
+                .take(1, Timestamp(1000), Timestamp(1001))
+                .await
+                .unwrap(),
+            []
+        );
         assert_eq!(direct.set_aside(1).await.unwrap(), []);
     });
 }
@@ -128,9 +189,18 @@ fn a_service_that_is_gone_is_told_so_within_the_deadline() {
     run(async {
         let proxy = before(|_| Fate::Break).await;
         let store = DynamoDb::open(&config_at(Some(&proxy.endpoint)).await, "any");
-        let told = store.load(&Key::new(Kind::Setting, "count")).await.unwrap_err();
-        assert!(matches!(&told, StateError::Unavailable(words) if words.contains("made up")), "{told}");
-        assert!(proxy.met(Fate::Break) > 3, "it was tried more than once or twice");
+        let told = store
+            .load(&Key::new(Kind::Setting, "count"))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&told, StateError::Unavailable(words) if words.contains("made up")),
+            "{told}"
+        );
+        assert!(
+            proxy.met(Fate::Break) > 3,
+            "it was tried more than once or twice"
+        );
     });
 }
 
@@ -146,7 +216,10 @@ fn blobs_and_pointers_through_a_service_in_trouble_are_whole() {
         std::fs::write(folder.path().join("file"), &long).unwrap();
         let (digest, size) = store.put_file(&folder.path().join("file")).await.unwrap();
         assert!(direct.read_all(&digest, size).await.unwrap() == long);
-        store.fetch(&digest, &folder.path().join("back")).await.unwrap();
+        store
+            .fetch(&digest, &folder.path().join("back"))
+            .await
+            .unwrap();
         assert!(std::fs::read(folder.path().join("back")).unwrap() == long);
         direct.swap("list", None, Vec::new()).await.unwrap();
         for byte in 0..20 {
@@ -164,7 +237,10 @@ fn blobs_and_pointers_through_a_service_in_trouble_are_whole() {
                 }
             }
         }
-        assert_eq!(direct.pointer("list").await.unwrap().unwrap().0, (0..20).collect::<Vec<u8>>());
+        assert_eq!(
+            direct.pointer("list").await.unwrap().unwrap().0,
+            (0..20).collect::<Vec<u8>>()
+        );
     });
 }
 
@@ -173,15 +249,27 @@ fn blobs_and_pointers_through_a_service_in_trouble_are_whole() {
 fn a_write_that_crosses_another_is_a_conflict_for_a_pointer_and_tried_again_for_a_blob() {
     run(async {
         let (direct, bucket) = Bucket::new().await;
-        let once = |asked: &Asked<'_>| if asked.method == Method::PUT && asked.number == 0 { Fate::Cross } else { Fate::Pass };
+        let once = |asked: &Asked<'_>| {
+            if asked.method == Method::PUT && asked.number == 0 {
+                Fate::Cross
+            } else {
+                Fate::Pass
+            }
+        };
         let proxy = before(once).await;
         let store = S3::open(&config_at(Some(&proxy.endpoint)).await, &bucket.name);
         let refused = store.swap("root", None, b"1".to_vec()).await;
-        assert!(matches!(&refused, Err(SwapError::Conflict(name)) if name == "root"), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(SwapError::Conflict(name)) if name == "root"),
+            "{refused:?}"
+        );
         assert_eq!(direct.pointer("root").await.unwrap(), None);
         let proxy = before(once).await;
         let store = S3::open(&config_at(Some(&proxy.endpoint)).await, &bucket.name);
-        assert_eq!(store.put(b"blob".to_vec()).await.unwrap(), Digest::of(b"blob"));
+        assert_eq!(
+            store.put(b"blob".to_vec()).await.unwrap(),
+            Digest::of(b"blob")
+        );
         assert_eq!(proxy.met(Fate::Cross), 1);
     });
 }

@@ -14,11 +14,16 @@ async fn two_packages_go_from_push_to_a_released_repository() {
     cloud.runner("runner-1").await;
     for package in ["zlib", "pigz"] {
         let archive = packages.join(format!("{package}.tar.gz"));
-        cloud.millrace(&["package", "upload", archive.to_str().unwrap()]).await;
+        cloud
+            .millrace(&["package", "upload", archive.to_str().unwrap()])
+            .await;
         let commit = cloud.push_new(package, &packages.join(package)).await;
         let told = cloud.released(&commit).await;
         for task in ["source", "rpm@", "check@", "signing", "releasing"] {
-            assert!(told.contains(task), "`millrace watch` does not tell of {task}:\n{told}");
+            assert!(
+                told.contains(task),
+                "`millrace watch` does not tell of {task}:\n{told}"
+            );
         }
     }
     cloud.lambda.fire("sweep").await;

@@ -3,7 +3,10 @@
 //!
 //! `MILLRACE_TEST_AWS` says where the services are: an address, or `account` for those of the account whose credentials and region
 //! the environment has. Everything made there has a name of its own, and is removed again.
-#![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests end where something is not as it should be"
+)]
 
 mod blobs;
 mod clocks;

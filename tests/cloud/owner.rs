@@ -50,7 +50,16 @@ impl Cloud {
         stack.let_plain_http_in().await;
         let lambda = run_functions(&stack, options).await;
         let secret = stack.secret().await;
-        Self { stack, lambda, machine, folder: folder.to_owned(), secret, runners: Vec::new(), deliveries: 0, _turn: turn }
+        Self {
+            stack,
+            lambda,
+            machine,
+            folder: folder.to_owned(),
+            secret,
+            runners: Vec::new(),
+            deliveries: 0,
+            _turn: turn,
+        }
     }
 
     /// Ends all functions, and runs them in another way.
@@ -63,21 +72,37 @@ impl Cloud {
     pub async fn set_up(&mut self) {
         for plugin in ["source", "rpm", "check"] {
             let file = self.machine.plugins.join(format!("{plugin}.wasm"));
-            self.millrace(&["plugin", "add", plugin, file.to_str().unwrap()]).await;
+            self.millrace(&["plugin", "add", plugin, file.to_str().unwrap()])
+                .await;
         }
         let file = self.folder.join("platform.toml");
         fs::write(&file, &self.machine.platform).unwrap();
-        self.millrace(&["platform", "add", file.to_str().unwrap()]).await;
+        self.millrace(&["platform", "add", file.to_str().unwrap()])
+            .await;
     }
 
     /// A `millrace` command with what `cargo xtask deploy` tells its user.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.machine.program);
-        command.arg("--state").arg(self.folder.join("state")).args(arguments);
-        command.envs([("MILLRACE_TABLE", self.stack.table()), ("MILLRACE_BUCKET", self.stack.bucket())]);
-        command.env("MILLRACE_SIGN", format!("{}-sign", self.stack.name)).env("AWS_ENDPOINT_URL", &self.stack.endpoint);
-        command.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_REGION", "us-east-1")]);
-        command.env("AWS_ENDPOINT_URL_LAMBDA", self.lambda.calls()).env("MILLRACE_DEAD_LETTERS", self.stack.dead_letter_queue());
+        command
+            .arg("--state")
+            .arg(self.folder.join("state"))
+            .args(arguments);
+        command.envs([
+            ("MILLRACE_TABLE", self.stack.table()),
+            ("MILLRACE_BUCKET", self.stack.bucket()),
+        ]);
+        command
+            .env("MILLRACE_SIGN", format!("{}-sign", self.stack.name))
+            .env("AWS_ENDPOINT_URL", &self.stack.endpoint);
+        command.envs([
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_REGION", "us-east-1"),
+        ]);
+        command
+            .env("AWS_ENDPOINT_URL_LAMBDA", self.lambda.calls())
+            .env("MILLRACE_DEAD_LETTERS", self.stack.dead_letter_queue());
         command
     }
 
@@ -92,7 +117,9 @@ impl Cloud {
     /// One that must succeed; its standard output.
     pub async fn millrace(&self, arguments: &[&str]) -> String {
         let mut command = self.command(arguments);
-        tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
+        tokio::task::spawn_blocking(move || run(&mut command))
+            .await
+            .unwrap()
     }
 
     /// Starts a runner outside, with a token and the address that runners ask.
@@ -102,29 +129,63 @@ impl Cloud {
 
     /// The same for another address of a desk.
     pub async fn runner_at(&mut self, name: &str, url: &str) {
-        let added = self.millrace(&["runner", "add", name, "--arch", std::env::consts::ARCH, "--url", url, "--json"]).await;
+        let added = self
+            .millrace(&[
+                "runner",
+                "add",
+                name,
+                "--arch",
+                std::env::consts::ARCH,
+                "--url",
+                url,
+                "--json",
+            ])
+            .await;
         let added: Value = serde_json::from_str(&added).unwrap();
         let state = self.folder.join(name);
         fs::create_dir_all(state.join("runner")).unwrap();
         fs::create_dir_all(self.machine.work.join("roots")).unwrap();
-        std::os::unix::fs::symlink(self.machine.work.join("roots"), state.join("runner/roots")).unwrap();
+        std::os::unix::fs::symlink(self.machine.work.join("roots"), state.join("runner/roots"))
+            .unwrap();
         fs::write(state.join("token"), added["token"].as_str().unwrap()).unwrap();
         let log = fs::File::create(self.folder.join(format!("{name}.log"))).unwrap();
         let mut runner = Command::new(&self.machine.program);
-        runner.arg("--state").arg(&state).args(["runner", "run", name, "--url", url, "--token-file"]).arg(state.join("token"));
-        runner.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        runner
+            .arg("--state")
+            .arg(&state)
+            .args(["runner", "run", name, "--url", url, "--token-file"])
+            .arg(state.join("token"));
+        runner
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         self.runners.push(runner.spawn().unwrap());
     }
 
     /// Registers a package and pushes what is in a folder; the commit.
     pub async fn push_new(&mut self, name: &str, tree: &Path) -> String {
         let bare = self.folder.join(format!("{name}.git"));
-        run(Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(&bare));
-        self.millrace(&["package", "add", name, bare.to_str().unwrap()]).await;
+        run(Command::new("git")
+            .args(["init", "-q", "--bare", "-b", "main"])
+            .arg(&bare));
+        self.millrace(&["package", "add", name, bare.to_str().unwrap()])
+            .await;
         let git = |words: &[&str]| {
             let mut git = Command::new("git");
-            git.args(["-c", "user.name=Dana", "-c", "user.email=dana@example.org", "-c", "commit.gpgsign=false"]);
-            run(git.arg("--git-dir").arg(&bare).arg("--work-tree").arg(tree).args(words))
+            git.args([
+                "-c",
+                "user.name=Dana",
+                "-c",
+                "user.email=dana@example.org",
+                "-c",
+                "commit.gpgsign=false",
+            ]);
+            run(git
+                .arg("--git-dir")
+                .arg(&bare)
+                .arg("--work-tree")
+                .arg(tree)
+                .args(words))
         };
         git(&["add", "-A"]);
         git(&["commit", "-q", "-m", "Update"]);
@@ -144,7 +205,12 @@ impl Cloud {
         .to_string();
         let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()).unwrap();
         mac.update(body.as_bytes());
-        let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let signature: String = mac
+            .finalize()
+            .into_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let delivery = Digest::of(format!("{} {commit}", self.deliveries).as_bytes()).hex();
         let headers = [
             ("x-gitea-event", "push"),
@@ -152,15 +218,28 @@ impl Cloud {
             ("x-gitea-signature", &signature),
             ("content-type", "application/json"),
         ];
-        request("POST", &format!("{}/hooks/gitea", self.lambda.api()), &headers, &body).await
+        request(
+            "POST",
+            &format!("{}/hooks/gitea", self.lambda.api()),
+            &headers,
+            &body,
+        )
+        .await
     }
 
     /// Waits for the end of a commit's builds, which must be released; what `millrace watch` printed.
     pub async fn released(&self, commit: &str) -> String {
         let mut watch = Command::new("timeout");
         let command = self.command(&["watch", "--commit", commit]);
-        watch.arg(WATCH_MAX).arg(command.get_program()).args(command.get_args());
-        watch.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        watch
+            .arg(WATCH_MAX)
+            .arg(command.get_program())
+            .args(command.get_args());
+        watch.envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         let mut watching = tokio::task::spawn_blocking(move || watch.output().unwrap());
         let output = loop {
             tokio::select! {
@@ -173,20 +252,43 @@ impl Cloud {
             }
         };
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(output.status.code(), Some(0), "{told}\n{}\n{}", String::from_utf8_lossy(&output.stderr), self.logs());
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{told}\n{}\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            self.logs()
+        );
         told
     }
 
     /// What everything said.
     pub fn logs(&self) -> String {
         let of = |function: &str| (function.to_owned(), self.lambda.log(function));
-        let functions = ["hooks", "fetch", "desk", "letters", "sweep", "sign", "release", "repository", "web"].map(of);
+        let functions = [
+            "hooks",
+            "fetch",
+            "desk",
+            "letters",
+            "sweep",
+            "sign",
+            "release",
+            "repository",
+            "web",
+        ]
+        .map(of);
         let runner = ("runner".to_owned(), self.folder.join("runner-1.log"));
-        let said = functions
-            .into_iter()
-            .chain([runner])
-            .map(|(name, path)| format!("== {name}\n{}\n", fs::read_to_string(path).unwrap_or_default()));
-        format!("{}troubles: {:?}", said.collect::<String>(), self.lambda.troubles())
+        let said = functions.into_iter().chain([runner]).map(|(name, path)| {
+            format!(
+                "== {name}\n{}\n",
+                fs::read_to_string(path).unwrap_or_default()
+            )
+        });
+        format!(
+            "{}troubles: {:?}",
+            said.collect::<String>(),
+            self.lambda.troubles()
+        )
     }
 
     /// Reads a page of the line, or whatever is at a path.
@@ -203,7 +305,9 @@ impl Drop for Cloud {
 
 async fn run_functions(stack: &Stack, options: impl FnOnce(&mut Options)) -> Lambda {
     let programs = PathBuf::from(variable("MILLRACE_FUNCTIONS"));
-    let mut chosen = Options::new(&stack.endpoint, &stack.name, move |function, _| programs.join(program(function)));
+    let mut chosen = Options::new(&stack.endpoint, &stack.name, move |function, _| {
+        programs.join(program(function))
+    });
     // What other tests have left in the stream is theirs.
     (chosen.auth, chosen.from_now) = (true, true);
     options(&mut chosen);

@@ -52,8 +52,20 @@ type Done = BTreeMap<&'static str, (usize, usize)>;
 
 /// What every function has done so far.
 fn done(lambda: &Lambda) -> Done {
-    let functions = ["hooks", "fetch", "desk", "letters", "sweep", "sign", "release", "repository", "web"];
-    functions.map(|function| (function, lambda.function(function).billed())).into()
+    let functions = [
+        "hooks",
+        "fetch",
+        "desk",
+        "letters",
+        "sweep",
+        "sign",
+        "release",
+        "repository",
+        "web",
+    ];
+    functions
+        .map(|function| (function, lambda.function(function).billed()))
+        .into()
 }
 
 /// Adds what functions have done since to what the services were asked.
@@ -81,8 +93,10 @@ impl Price {
     /// What every item comes to, in USD.
     fn items(&self) -> impl Iterator<Item = (&str, f64, f64)> {
         self.bill.iter().map(|(item, count)| {
-            let (_, price) =
-                PRICES.iter().find(|(name, _)| name == item).unwrap_or_else(|| panic!("nobody knows what {item} cost"));
+            let (_, price) = PRICES
+                .iter()
+                .find(|(name, _)| name == item)
+                .unwrap_or_else(|| panic!("nobody knows what {item} cost"));
             (*item, *count, count * price)
         })
     }
@@ -107,9 +121,19 @@ impl Price {
 pub async fn of_a_build(name: &'static str, folder: &Path) -> Price {
     let meter = Meter::before(&Stack::here().endpoint).await;
     let counted = meter.endpoint.clone();
-    let mut line = Scripted::start(folder, name, r#""x86_64", "aarch64", "ppc64le", "s390x""#, |_| ()).await;
-    line.habits = Some(Habits { task_s, log_bytes_s: LOG_BYTES_S });
-    line.again(move |options: &mut Options| options.services = Box::new(move |_| counted.clone())).await;
+    let mut line = Scripted::start(
+        folder,
+        name,
+        r#""x86_64", "aarch64", "ppc64le", "s390x""#,
+        |_| (),
+    )
+    .await;
+    line.habits = Some(Habits {
+        task_s,
+        log_bytes_s: LOG_BYTES_S,
+    });
+    line.again(move |options: &mut Options| options.services = Box::new(move |_| counted.clone()))
+        .await;
     let package = format!("{name}-package");
     let first = line.commit(&package, SUBPACKAGES).await;
     line.deliver(&first).await;
@@ -124,8 +148,10 @@ pub async fn of_a_build(name: &'static str, folder: &Path) -> Price {
     let bill = with_functions(meter.read(), &line.cloud.lambda, &before);
     let packages: usize = build.tasks.iter().map(|task| task.artifacts().len()).sum();
     let bytes = serde_json::to_vec(&build).unwrap().len();
-    let about =
-        format!("a build of {} tasks and {packages} packages, whose record has {bytes} bytes at its end", build.tasks.len());
+    let about = format!(
+        "a build of {} tasks and {packages} packages, whose record has {bytes} bytes at its end",
+        build.tasks.len()
+    );
     Price { bill, about }
 }
 

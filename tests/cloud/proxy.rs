@@ -73,7 +73,10 @@ struct Way {
 
 impl Proxy {
     /// One that stands before a service.
-    pub async fn before(service: &str, decide: impl FnMut(&Asked<'_>) -> Fate + Send + 'static) -> Self {
+    pub async fn before(
+        service: &str,
+        decide: impl FnMut(&Asked<'_>) -> Fate + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let fates = Arc::<Mutex<Vec<Fate>>>::default();
@@ -88,15 +91,27 @@ impl Proxy {
             while let Ok((stream, _)) = listener.accept().await {
                 let way = Arc::clone(&way);
                 let service = service_fn(move |request| through(Arc::clone(&way), request));
-                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
+                );
             }
         });
-        Self { endpoint, fates, serving }
+        Self {
+            endpoint,
+            fates,
+            serving,
+        }
     }
 
     /// How many requests met a fate.
     pub fn met(&self, fate: Fate) -> usize {
-        self.fates.lock().unwrap().iter().filter(|met| **met == fate).count()
+        self.fates
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|met| **met == fate)
+            .count()
     }
 }
 
@@ -110,7 +125,12 @@ async fn through(way: Arc<Way>, request: Request<Incoming>) -> io::Result<Respon
         (&parts.method, &path, &body).hash(&mut hasher);
         let again = again.entry(hasher.finish()).or_default();
         let changes = changes(&parts);
-        let asked = Asked { number: fates.len(), method: &parts.method, changes, again: *again };
+        let asked = Asked {
+            number: fates.len(),
+            method: &parts.method,
+            changes,
+            again: *again,
+        };
         let fate = (way.decide.lock().unwrap())(&asked);
         *again = if fate == Fate::Pass { 0 } else { *again + 1 };
         fates.push(fate);
@@ -119,17 +139,39 @@ async fn through(way: Arc<Way>, request: Request<Incoming>) -> io::Result<Respon
     let is_dynamodb = parts.headers.contains_key("x-amz-target");
     match fate {
         Fate::Pass | Fate::Lose => {}
-        Fate::Throttle if is_dynamodb => return Ok(said(StatusCode::BAD_REQUEST, json("ThrottlingException"))),
+        Fate::Throttle if is_dynamodb => {
+            return Ok(said(StatusCode::BAD_REQUEST, json("ThrottlingException")));
+        }
         Fate::Throttle => return Ok(said(StatusCode::SERVICE_UNAVAILABLE, xml("SlowDown"))),
-        Fate::Break if is_dynamodb => return Ok(said(StatusCode::INTERNAL_SERVER_ERROR, json("InternalServerError"))),
-        Fate::Break => return Ok(said(StatusCode::INTERNAL_SERVER_ERROR, xml("InternalError"))),
-        Fate::Cross => return Ok(said(StatusCode::CONFLICT, xml("ConditionalRequestConflict"))),
+        Fate::Break if is_dynamodb => {
+            return Ok(said(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                json("InternalServerError"),
+            ));
+        }
+        Fate::Break => {
+            return Ok(said(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                xml("InternalError"),
+            ));
+        }
+        Fate::Cross => {
+            return Ok(said(
+                StatusCode::CONFLICT,
+                xml("ConditionalRequestConflict"),
+            ));
+        }
         Fate::Reset => return Err(io::ErrorKind::ConnectionReset.into()),
     }
     parts.uri = format!("{}{path}", way.to).parse::<Uri>().unwrap();
-    let asked = way.client.request(Request::from_parts(parts, Body::from(body)));
+    let asked = way
+        .client
+        .request(Request::from_parts(parts, Body::from(body)));
     // What is on its way arrives, also where whoever asked is gone by now.
-    let answer = tokio::spawn(asked).await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+    let answer = tokio::spawn(asked)
+        .await
+        .map_err(io::Error::other)?
+        .map_err(io::Error::other)?;
     if fate == Fate::Lose {
         return Err(io::ErrorKind::ConnectionReset.into());
     }
@@ -138,14 +180,28 @@ async fn through(way: Arc<Way>, request: Request<Incoming>) -> io::Result<Respon
 
 /// Whether a request changes something: by the name of what it asks for where it has one, as DynamoDB's have, or else by its method.
 fn changes(parts: &axum::http::request::Parts) -> bool {
-    match parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok()?.rsplit('.').next()) {
-        Some(verb) => ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"].contains(&verb),
+    match parts
+        .headers
+        .get("x-amz-target")
+        .and_then(|target| target.to_str().ok()?.rsplit('.').next())
+    {
+        Some(verb) => [
+            "PutItem",
+            "UpdateItem",
+            "DeleteItem",
+            "TransactWriteItems",
+            "BatchWriteItem",
+        ]
+        .contains(&verb),
         None => [Method::PUT, Method::POST, Method::DELETE].contains(&parts.method),
     }
 }
 
 fn said(status: StatusCode, body: String) -> Response<Body> {
-    Response::builder().status(status).body(Body::from(body)).unwrap()
+    Response::builder()
+        .status(status)
+        .body(Body::from(body))
+        .unwrap()
 }
 
 /// An error in DynamoDB's words (Amazon DynamoDB Developer Guide, "Error handling").
@@ -155,5 +211,7 @@ fn json(code: &str) -> String {
 
 /// An error in S3's words (Amazon S3 API Reference, "Error responses").
 fn xml(code: &str) -> String {
-    format!(r#"<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>made up</Message></Error>"#)
+    format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>made up</Message></Error>"#
+    )
 }

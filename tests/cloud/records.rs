@@ -14,20 +14,42 @@ mod laws {
 }
 
 fn marks(index: &str, count: usize) -> Vec<Mark> {
-    (0..count).map(|number| Mark { index: index.to_owned(), sort: format!("{number:03}") }).collect()
+    (0..count)
+        .map(|number| Mark {
+            index: index.to_owned(),
+            sort: format!("{number:03}"),
+        })
+        .collect()
 }
 
 async fn write(store: &DynamoDb, expect: Expect, marks: Vec<Mark>, effects: Vec<Effect>) {
-    let write = Write { key: Key::new(Kind::Build, "b"), expect, body: Some("{}".to_owned()), marks };
-    store.save(Commit { writes: vec![write], effects }).await.unwrap();
+    let write = Write {
+        key: Key::new(Kind::Build, "b"),
+        expect,
+        body: Some("{}".to_owned()),
+        marks,
+    };
+    store
+        .save(Commit {
+            writes: vec![write],
+            effects,
+        })
+        .await
+        .unwrap();
 }
 
 async fn read(store: &DynamoDb) -> Record {
-    store.load(&Key::new(Kind::Build, "b")).await.unwrap().unwrap()
+    store
+        .load(&Key::new(Kind::Build, "b"))
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 fn ended(build: &str) -> Effect {
-    Effect::Ended { build: BuildId::new(build).unwrap() }
+    Effect::Ended {
+        build: BuildId::new(build).unwrap(),
+    }
 }
 
 #[test]
@@ -36,12 +58,28 @@ fn marks_that_a_transaction_has_no_room_to_remove_are_gone_after_it_all_the_same
         let (store, _table) = Table::new().await;
         write(&store, Expect::Absent, marks("old", 90), Vec::new()).await;
         let version = read(&store).await.version;
-        write(&store, Expect::Version(version), marks("new", 60), vec![ended("b"), ended("c")]).await;
+        write(
+            &store,
+            Expect::Version(version),
+            marks("new", 60),
+            vec![ended("b"), ended("c")],
+        )
+        .await;
         assert_eq!(store.marked("new", None, 100).await.unwrap().len(), 60);
         assert_eq!(store.marked("old", None, 100).await.unwrap(), []);
         let version = read(&store).await.version;
-        write(&store, Expect::Version(version), marks("old", 90), Vec::new()).await;
-        assert_eq!(store.marked("old", None, 100).await.unwrap().len(), 90, "who wants them back has them");
+        write(
+            &store,
+            Expect::Version(version),
+            marks("old", 90),
+            Vec::new(),
+        )
+        .await;
+        assert_eq!(
+            store.marked("old", None, 100).await.unwrap().len(),
+            90,
+            "who wants them back has them"
+        );
         assert_eq!(store.marked("new", None, 100).await.unwrap(), []);
     });
 }
@@ -60,19 +98,58 @@ fn a_table_is_made_once() {
 fn a_letter_of_a_newer_line_holds_up_nobody_and_is_kept() {
     run(async {
         let (store, table) = Table::new().await;
-        store.save(Commit { writes: Vec::new(), effects: vec![ended("one")] }).await.unwrap();
+        store
+            .save(Commit {
+                writes: Vec::new(),
+                effects: vec![ended("one")],
+            })
+            .await
+            .unwrap();
         let client = aws_sdk_dynamodb::Client::new(&config().await);
         let all = client.scan().table_name(&table.name).send().await.unwrap();
         let mut letter = all.items()[0].clone();
-        letter.insert("effect".to_owned(), AttributeValue::S(r#"{"effect":"of-a-newer-line"}"#.to_owned()));
-        client.put_item().table_name(&table.name).set_item(Some(letter)).send().await.unwrap();
-        store.save(Commit { writes: Vec::new(), effects: vec![ended("two")] }).await.unwrap();
+        letter.insert(
+            "effect".to_owned(),
+            AttributeValue::S(r#"{"effect":"of-a-newer-line"}"#.to_owned()),
+        );
+        client
+            .put_item()
+            .table_name(&table.name)
+            .set_item(Some(letter))
+            .send()
+            .await
+            .unwrap();
+        store
+            .save(Commit {
+                writes: Vec::new(),
+                effects: vec![ended("two")],
+            })
+            .await
+            .unwrap();
         let letters = store.take(10, Timestamp(1), Timestamp(2)).await.unwrap();
-        assert_eq!(letters.into_iter().map(|letter| letter.effect).collect::<Vec<_>>(), [ended("two")]);
+        assert_eq!(
+            letters
+                .into_iter()
+                .map(|letter| letter.effect)
+                .collect::<Vec<_>>(),
+            [ended("two")]
+        );
         let aside = store.set_aside(10).await.unwrap();
-        assert!(matches!(&aside[0].effect, Effect::Unreadable(words) if words.contains("of-a-newer-line")), "{aside:?}");
-        assert!(store.put_back(aside[0].id, Timestamp(1)).await.unwrap(), "for when the newer line is back");
-        let out: Vec<Effect> = store.unsettled(10).await.unwrap().into_iter().map(|letter| letter.effect).collect();
+        assert!(
+            matches!(&aside[0].effect, Effect::Unreadable(words) if words.contains("of-a-newer-line")),
+            "{aside:?}"
+        );
+        assert!(
+            store.put_back(aside[0].id, Timestamp(1)).await.unwrap(),
+            "for when the newer line is back"
+        );
+        let out: Vec<Effect> = store
+            .unsettled(10)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|letter| letter.effect)
+            .collect();
         assert!(out.contains(&aside[0].effect), "{out:?}");
     });
 }
@@ -90,7 +167,15 @@ fn a_table_is_put_back_from_one_that_was_restored() {
         }
         assert_eq!(read(&store).await, read(&earlier).await);
         assert_eq!(store.marked("old", None, 100).await.unwrap().len(), 40);
-        assert_eq!(store.take(10, Timestamp(1), Timestamp(2)).await.unwrap().len(), 1, "what was on its way is on its way again");
+        assert_eq!(
+            store
+                .take(10, Timestamp(1), Timestamp(2))
+                .await
+                .unwrap()
+                .len(),
+            1,
+            "what was on its way is on its way again"
+        );
     });
 }
 
@@ -113,9 +198,19 @@ fn a_record_whose_answer_was_lost_is_written_and_one_of_two_who_write_the_same_i
         let store = DynamoDb::open(&config_at(Some(&proxy.endpoint)).await, &table.name);
         let version = read(&direct).await.version;
         write(&store, Expect::Version(version), Vec::new(), Vec::new()).await;
-        assert_eq!(proxy.met(Fate::Lose), 1, "a record without marks is written and not read");
+        assert_eq!(
+            proxy.met(Fate::Lose),
+            1,
+            "a record without marks is written and not read"
+        );
         let version = read(&direct).await.version;
-        write(&store, Expect::Version(version), marks("new", 1), Vec::new()).await;
+        write(
+            &store,
+            Expect::Version(version),
+            marks("new", 1),
+            Vec::new(),
+        )
+        .await;
         assert!(proxy.met(Fate::Lose) >= 3, "reading and writing, once each");
         let version = read(&direct).await.version;
         write(&store, Expect::Version(version), Vec::new(), Vec::new()).await;

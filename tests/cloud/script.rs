@@ -80,15 +80,26 @@ pub struct Scripted {
 impl Scripted {
     /// A line on which nothing was pushed yet under this name, with a platform of these architectures, as TOML has them, and a runner
     /// for each.
-    pub async fn start(folder: &Path, name: &'static str, architectures: &'static str, options: impl FnOnce(&mut Options)) -> Self {
+    pub async fn start(
+        folder: &Path,
+        name: &'static str,
+        architectures: &'static str,
+        options: impl FnOnce(&mut Options),
+    ) -> Self {
         let cloud = Cloud::start(folder, options).await;
         let config = config_at(Some(&cloud.stack.endpoint)).await;
         let state = DynamoDb::open(&config, cloud.stack.table());
         let blobs = S3::open(&config, cloud.stack.bucket());
         cloud.stack.dead_letters().await;
         for plugin in ["source", "rpm", "check"] {
-            let registered = Registered { name: plugin.parse().unwrap(), digest: Digest::of(plugin.as_bytes()), size: 1 };
-            replace(&state, Table::Plugin, plugin, &registered).await.unwrap();
+            let registered = Registered {
+                name: plugin.parse().unwrap(),
+                digest: Digest::of(plugin.as_bytes()),
+                size: 1,
+            };
+            replace(&state, Table::Plugin, plugin, &registered)
+                .await
+                .unwrap();
         }
         let mut scripted = Self {
             cloud,
@@ -118,11 +129,17 @@ impl Scripted {
     pub async fn new_platform(&mut self, which: &str) {
         self.platform = format!("{}-{which}", self.name).parse().unwrap();
         let branches = vec!["main".to_owned()];
-        let mut platform = Platform { name: self.platform.clone(), branches, ..platform(self.architectures) };
+        let mut platform = Platform {
+            name: self.platform.clone(),
+            branches,
+            ..platform(self.architectures)
+        };
         platform.steps.truncate(self.steps);
         let file = self.cloud.folder.join(format!("{which}.toml"));
         fs::write(&file, toml::to_string(&platform).unwrap()).unwrap();
-        self.cloud.millrace(&["platform", "add", file.to_str().unwrap()]).await;
+        self.cloud
+            .millrace(&["platform", "add", file.to_str().unwrap()])
+            .await;
     }
 
     /// Ends all functions and runs them in another way; the runners find the new ones.
@@ -138,7 +155,15 @@ impl Scripted {
     /// Adds a runner, which works from now on.
     pub async fn runner(&mut self, which: &str, arch: Arch) {
         let (runner, token) = Runner::new(&format!("{}-{which}-{arch}", self.name), arch);
-        add_runner(&self.state, &runner.name.parse().unwrap(), arch, &token, now()).await.unwrap();
+        add_runner(
+            &self.state,
+            &runner.name.parse().unwrap(),
+            arch,
+            &token,
+            now(),
+        )
+        .await
+        .unwrap();
         self.runners.push(runner.clone());
         self.sets_to_work(runner);
     }
@@ -146,13 +171,26 @@ impl Scripted {
     fn sets_to_work(&mut self, runner: Runner) {
         let (desk, state) = (way(&self.cloud.lambda.url("desk")), self.state.clone());
         let (given, resting) = (Arc::clone(&self.given), Arc::clone(&self.resting));
-        self.hands.push(tokio::spawn(Hand { runner, desk, state, given, resting, habits: self.habits }.work()));
+        self.hands.push(tokio::spawn(
+            Hand {
+                runner,
+                desk,
+                state,
+                given,
+                resting,
+                habits: self.habits,
+            }
+            .work(),
+        ));
     }
 
     /// Commits a package's next release; what the forge says of it. The same name and number come to the same packages.
     pub async fn commit(&mut self, package: &str, besides: &str) -> Delivery {
         self.releases += 1;
-        let files = [(format!("{package}.spec"), spec(package, self.releases, besides))];
+        let files = [(
+            format!("{package}.spec"),
+            spec(package, self.releases, besides),
+        )];
         self.commit_files(package, &files).await
     }
 
@@ -166,10 +204,15 @@ impl Scripted {
     pub async fn delivery(&mut self, package: &str, commit: &str) -> Delivery {
         let (name, clone_url) = (package.parse().unwrap(), self.forge.clone_url(package));
         let registered = Package::new(name, clone_url, vec![self.platform.clone()], now());
-        millrace_listener::register(&self.state, registered).await.unwrap();
+        millrace_listener::register(&self.state, registered)
+            .await
+            .unwrap();
         self.deliveries += 1;
         let delivery = self.forge.delivery(package, "main", commit);
-        Delivery { id: format!("{}-{}", self.name, self.deliveries), ..delivery }
+        Delivery {
+            id: format!("{}-{}", self.name, self.deliveries),
+            ..delivery
+        }
     }
 
     /// Somebody pushes a package's next release.
@@ -181,7 +224,9 @@ impl Scripted {
 
     /// The forge delivers once; the status code and the answer.
     pub async fn hook(&self, delivery: &Delivery) -> (u16, String) {
-        let signature = Secret::new(&self.cloud.secret).unwrap().sign(&delivery.body);
+        let signature = Secret::new(&self.cloud.secret)
+            .unwrap()
+            .sign(&delivery.body);
         let headers = [
             ("x-gitea-event", "push"),
             ("x-gitea-delivery", &delivery.id),
@@ -189,7 +234,13 @@ impl Scripted {
             ("content-type", "application/json"),
         ];
         let body = String::from_utf8(delivery.body.clone()).unwrap();
-        request("POST", &format!("{}/hooks/gitea", self.cloud.lambda.api()), &headers, &body).await
+        request(
+            "POST",
+            &format!("{}/hooks/gitea", self.cloud.lambda.api()),
+            &headers,
+            &body,
+        )
+        .await
     }
 
     /// The forge delivers until the line takes it, as whoever looks at a failed delivery there does.
@@ -200,7 +251,11 @@ impl Scripted {
             if status == 202 {
                 return;
             }
-            assert!(status >= 500 && Instant::now() < until, "{status} {said}\n{}", self.cloud.logs());
+            assert!(
+                status >= 500 && Instant::now() < until,
+                "{status} {said}\n{}",
+                self.cloud.logs()
+            );
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -219,7 +274,13 @@ impl Scripted {
     /// Waits for the end of a push's build, which must be its release, by runners each of which answered once.
     pub async fn released(&self, delivery: &Delivery) -> Build {
         let build = self.ended(delivery).await;
-        assert_eq!(build.word(), "released", "{:?}\n{}", build.reason(), self.cloud.logs());
+        assert_eq!(
+            build.word(),
+            "released",
+            "{:?}\n{}",
+            build.reason(),
+            self.cloud.logs()
+        );
         build
     }
 
@@ -230,7 +291,12 @@ impl Scripted {
             let build = self.build_of(delivery).await;
             match build {
                 Some(build) if build.is_ended() => return build,
-                other => assert!(Instant::now() < until, "no end of {}: {other:?}\n{}", delivery.id, self.cloud.logs()),
+                other => assert!(
+                    Instant::now() < until,
+                    "no end of {}: {other:?}\n{}",
+                    delivery.id,
+                    self.cloud.logs()
+                ),
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -238,17 +304,25 @@ impl Scripted {
 
     /// What lies in the present platform's repositories, as their root document says.
     pub async fn repositories(&self) -> Released {
-        let (generation, _) = millrace_releaser::current(&self.platform, &self.blobs).await.unwrap().unwrap();
+        let (generation, _) = millrace_releaser::current(&self.platform, &self.blobs)
+            .await
+            .unwrap()
+            .unwrap();
         let packages = generation.packages();
         let files = packages.flat_map(|(repository, packages)| {
-            packages.iter().map(move |(name, entry)| (format!("{repository}/{name}"), entry.file.digest))
+            packages
+                .iter()
+                .map(move |(name, entry)| (format!("{repository}/{name}"), entry.file.digest))
         });
         files.collect()
     }
 
     /// How many releases the present platform has had.
     pub async fn releases(&self) -> usize {
-        let (generation, _) = millrace_releaser::current(&self.platform, &self.blobs).await.unwrap().unwrap();
+        let (generation, _) = millrace_releaser::current(&self.platform, &self.blobs)
+            .await
+            .unwrap()
+            .unwrap();
         generation.orders.len()
     }
 
@@ -273,15 +347,31 @@ impl Scripted {
         self.quiet().await;
         let letters = self.letters().await;
         assert_eq!(letters, [], "letters are left over\n{}", self.cloud.logs());
-        assert_eq!(self.cloud.stack.dead_letters().await, Vec::<String>::new(), "{}", self.cloud.logs());
+        assert_eq!(
+            self.cloud.stack.dead_letters().await,
+            Vec::<String>::new(),
+            "{}",
+            self.cloud.logs()
+        );
         assert_eq!(self.cloud.lambda.troubles(), Vec::<String>::new());
         let mut indexes = vec!["leased".to_owned(), "ready/any".to_owned()];
-        indexes.extend(self.runners.iter().flat_map(|runner| [format!("held/{}", runner.name), format!("ready/{}", runner.arch)]));
+        indexes.extend(self.runners.iter().flat_map(|runner| {
+            [
+                format!("held/{}", runner.name),
+                format!("ready/{}", runner.arch),
+            ]
+        }));
         for index in indexes {
             let marks = self.state.marked(&index, None, 1).await.unwrap();
             assert_eq!(marks, [], "marks in {index} are left over");
         }
-        let mut given = self.given.lock().unwrap().iter().map(|held| format!("{held:?}")).collect::<Vec<_>>();
+        let mut given = self
+            .given
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|held| format!("{held:?}"))
+            .collect::<Vec<_>>();
         let all = given.len();
         given.sort();
         given.dedup();
@@ -302,7 +392,15 @@ pub fn push_id(delivery: &Delivery) -> PushId {
 
 /// The clock of this machine.
 pub fn now() -> Timestamp {
-    Timestamp(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap())
+    Timestamp(
+        u64::try_from(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_millis(),
+        )
+        .unwrap(),
+    )
 }
 
 /// The desk at an address. What answers with another address is asked there, without the token.
@@ -311,21 +409,39 @@ pub fn way(desk: &str) -> Router {
     let desk = desk.trim_end_matches('/').to_owned();
     Router::new().fallback(move |request: Request| {
         let (client, desk) = (client.clone(), desk.clone());
-        async move { forward(client, &desk, request).await.unwrap_or_else(|_| StatusCode::BAD_GATEWAY.into_response()) }
+        async move {
+            forward(client, &desk, request)
+                .await
+                .unwrap_or_else(|_| StatusCode::BAD_GATEWAY.into_response())
+        }
     })
 }
 
-async fn forward(client: Client<HttpConnector, Body>, desk: &str, mut request: Request) -> Result<Response, axum::Error> {
+async fn forward(
+    client: Client<HttpConnector, Body>,
+    desk: &str,
+    mut request: Request,
+) -> Result<Response, axum::Error> {
     if request.uri().authority().is_none() {
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        *request.uri_mut() = format!("{desk}{path}").parse::<Uri>().map_err(axum::Error::new)?;
+        let path = request
+            .uri()
+            .path_and_query()
+            .map_or("/", |path| path.as_str());
+        *request.uri_mut() = format!("{desk}{path}")
+            .parse::<Uri>()
+            .map_err(axum::Error::new)?;
     }
     let answer = client.request(request).await.map_err(axum::Error::new)?;
-    let elsewhere = answer.headers().get(header::LOCATION).and_then(|place| place.to_str().ok()?.parse::<Uri>().ok());
+    let elsewhere = answer
+        .headers()
+        .get(header::LOCATION)
+        .and_then(|place| place.to_str().ok()?.parse::<Uri>().ok());
     match elsewhere {
-        Some(place) if answer.status() == StatusCode::TEMPORARY_REDIRECT => {
-            Ok(client.get(place).await.map_err(axum::Error::new)?.map(Body::new))
-        }
+        Some(place) if answer.status() == StatusCode::TEMPORARY_REDIRECT => Ok(client
+            .get(place)
+            .await
+            .map_err(axum::Error::new)?
+            .map(Body::new)),
         _ => Ok(answer.map(Body::new)),
     }
 }
@@ -345,7 +461,8 @@ impl Habits {
         let end_ms = (self.task_s)(offer.work.task.step.as_str()) * 1000;
         let renewal_ms = LEASE_MS / 3;
         let pause = |told, chunks| u64::try_from(rest(told, chunks).as_millis()).unwrap();
-        let (mut renew_ms, mut log_ms, mut sent_ms, mut offset, mut chunks) = (renewal_ms, pause(None, 0), 0, 0, 0);
+        let (mut renew_ms, mut log_ms, mut sent_ms, mut offset, mut chunks) =
+            (renewal_ms, pause(None, 0), 0, 0, 0);
         while sent_ms < end_ms {
             let now_ms = renew_ms.min(log_ms).min(end_ms);
             if now_ms == renew_ms {
@@ -355,7 +472,12 @@ impl Habits {
             if now_ms == log_ms || now_ms == end_ms {
                 // No two pieces are the same, as in a real log.
                 let mut bytes = format!("{now_ms} ms of {offset}\n").into_bytes();
-                bytes.resize(usize::try_from((now_ms - sent_ms) * self.log_bytes_s / 1000).unwrap().max(bytes.len()), b'.');
+                bytes.resize(
+                    usize::try_from((now_ms - sent_ms) * self.log_bytes_s / 1000)
+                        .unwrap()
+                        .max(bytes.len()),
+                    b'.',
+                );
                 let size = bytes.len() as u64;
                 let (status, logged) = runner.log(desk.clone(), offer, offset, bytes).await;
                 assert_eq!(status, StatusCode::OK);
@@ -421,7 +543,11 @@ impl Hand {
 
     async fn made(&self, offer: &Offer) -> Answer {
         loop {
-            if let Some(answer) = self.runner.work(self.desk.clone(), offer, Script::Passes).await {
+            if let Some(answer) = self
+                .runner
+                .work(self.desk.clone(), offer, Script::Passes)
+                .await
+            {
                 return answer;
             }
             tokio::time::sleep(PAUSE).await;

@@ -22,7 +22,8 @@ const BRINGING_OUTPUTS: &str = "MILLRACE_TEST_BRINGING_OUTPUTS";
 
 /// What the test run says in the environment.
 pub fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `cargo xtask test --cloud` sets it"))
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: `cargo xtask test --cloud` sets it"))
 }
 
 /// A stack that is up.
@@ -50,7 +51,12 @@ impl Stack {
     fn named(stack: &str, outputs: &str) -> Self {
         let endpoint = variable(STRICT);
         let account = Account::at(&endpoint);
-        Self { name: variable(stack), endpoint, outputs: serde_json::from_str(&variable(outputs)).unwrap(), account }
+        Self {
+            name: variable(stack),
+            endpoint,
+            outputs: serde_json::from_str(&variable(outputs)).unwrap(),
+            account,
+        }
     }
 
     /// Its keys and where they lie.
@@ -61,8 +67,15 @@ impl Stack {
     /// The secret that its key is put into. The emulator gives it a value that is empty, and the service none.
     pub async fn empty_secret(&self) -> String {
         let secret = self.output("SigningSecret").to_owned();
-        let about = self.ask_of_secrets("DescribeSecret", json!({ "SecretId": secret })).await;
-        for version in about["VersionIdsToStages"].as_object().into_iter().flatten().map(|(version, _)| version) {
+        let about = self
+            .ask_of_secrets("DescribeSecret", json!({ "SecretId": secret }))
+            .await;
+        for version in about["VersionIdsToStages"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(version, _)| version)
+        {
             let taken = json!({ "SecretId": secret, "VersionStage": "AWSCURRENT", "RemoveFromVersionId": version });
             self.ask_of_secrets("UpdateSecretVersionStage", taken).await;
         }
@@ -71,7 +84,10 @@ impl Stack {
 
     /// Whether a function's role lets it do something with a thing (AWS IAM API Reference, "SimulatePrincipalPolicy").
     pub async fn may(&self, function: &str, action: &str, thing: &str) -> bool {
-        let path = format!("/2015-03-31/functions/{}-{function}/configuration", self.name);
+        let path = format!(
+            "/2015-03-31/functions/{}-{function}/configuration",
+            self.name
+        );
         let about = self.account.get("lambda", &path).await.unwrap();
         let fields = [
             ("Action", "SimulatePrincipalPolicy"),
@@ -79,8 +95,16 @@ impl Stack {
             ("ActionNames.member.1", action),
             ("ResourceArns.member.1", thing),
         ];
-        let said = self.account.form("iam", "2010-05-08", &fields).await.unwrap();
-        match said.split_once("<EvalDecision>").and_then(|(_, rest)| rest.split_once('<')).map(|(decision, _)| decision) {
+        let said = self
+            .account
+            .form("iam", "2010-05-08", &fields)
+            .await
+            .unwrap();
+        match said
+            .split_once("<EvalDecision>")
+            .and_then(|(_, rest)| rest.split_once('<'))
+            .map(|(decision, _)| decision)
+        {
             Some("allowed") => true,
             Some("implicitDeny" | "explicitDeny") => false,
             other => panic!("{other:?}: {said}"),
@@ -88,11 +112,20 @@ impl Stack {
     }
 
     async fn ask_of_secrets(&self, verb: &str, question: Value) -> Value {
-        self.account.ask("secretsmanager", &format!("secretsmanager.{verb}"), &question).await.unwrap()
+        self.account
+            .ask(
+                "secretsmanager",
+                &format!("secretsmanager.{verb}"),
+                &question,
+            )
+            .await
+            .unwrap()
     }
 
     fn output(&self, name: &str) -> &str {
-        self.outputs[name].as_str().unwrap_or_else(|| panic!("the stack has no output {name}: {}", self.outputs))
+        self.outputs[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("the stack has no output {name}: {}", self.outputs))
     }
 
     /// The name of its table.
@@ -108,12 +141,22 @@ impl Stack {
     /// The bucket's policy refuses whoever comes without TLS, as everybody does here: the emulator speaks plain HTTP.
     pub async fn let_plain_http_in(&self) {
         let config = config_at(Some(&self.endpoint)).await;
-        client(&config).delete_bucket_policy().bucket(self.bucket()).send().await.unwrap();
+        client(&config)
+            .delete_bucket_policy()
+            .bucket(self.bucket())
+            .send()
+            .await
+            .unwrap();
     }
 
     /// What forges sign their webhooks with.
     pub async fn secret(&self) -> String {
-        let said = self.ask_of_secrets("GetSecretValue", json!({ "SecretId": self.output("WebhookSecret") })).await;
+        let said = self
+            .ask_of_secrets(
+                "GetSecretValue",
+                json!({ "SecretId": self.output("WebhookSecret") }),
+            )
+            .await;
         said["SecretString"].as_str().unwrap().to_owned()
     }
 
@@ -123,7 +166,11 @@ impl Stack {
             "TableName": self.table(), "Select": "COUNT", "ConsistentRead": true, "KeyConditionExpression": "pk = :pk",
             "ExpressionAttributeValues": { ":pk": { "S": "letter" } },
         });
-        let said = self.account.ask("dynamodb", "DynamoDB_20120810.Query", &question).await.unwrap();
+        let said = self
+            .account
+            .ask("dynamodb", "DynamoDB_20120810.Query", &question)
+            .await
+            .unwrap();
         said["Count"].as_u64().unwrap()
     }
 
@@ -140,22 +187,37 @@ impl Stack {
             "deliveries": { "N": "0" }, "tray": { "S": "out" }, "due": { "S": format!("{:020}/{sk}", 0) },
         });
         let question = json!({ "TableName": self.table(), "Item": item });
-        self.account.ask("dynamodb", "DynamoDB_20120810.PutItem", &question).await.unwrap();
+        self.account
+            .ask("dynamodb", "DynamoDB_20120810.PutItem", &question)
+            .await
+            .unwrap();
     }
 
     /// How many messages lie with the dead letters, as its keeper counts them.
     pub async fn dead(&self) -> u64 {
         let question = json!({ "QueueUrl": self.dead_letter_queue(), "AttributeNames": ["ApproximateNumberOfMessages"] });
-        let said = self.account.ask("sqs", "AmazonSQS.GetQueueAttributes", &question).await.unwrap();
-        said["Attributes"]["ApproximateNumberOfMessages"].as_str().and_then(|count| count.parse().ok()).unwrap_or_default()
+        let said = self
+            .account
+            .ask("sqs", "AmazonSQS.GetQueueAttributes", &question)
+            .await
+            .unwrap();
+        said["Attributes"]["ApproximateNumberOfMessages"]
+            .as_str()
+            .and_then(|count| count.parse().ok())
+            .unwrap_or_default()
     }
 
     /// What lies with the dead letters, taken from there.
     pub async fn dead_letters(&self) -> Vec<String> {
         let mut found = Vec::new();
         loop {
-            let question = json!({ "QueueUrl": self.dead_letter_queue(), "MaxNumberOfMessages": 10 });
-            let said = self.account.ask("sqs", "AmazonSQS.ReceiveMessage", &question).await.unwrap();
+            let question =
+                json!({ "QueueUrl": self.dead_letter_queue(), "MaxNumberOfMessages": 10 });
+            let said = self
+                .account
+                .ask("sqs", "AmazonSQS.ReceiveMessage", &question)
+                .await
+                .unwrap();
             let messages = said["Messages"].as_array().cloned().unwrap_or_default();
             if messages.is_empty() {
                 return found;
@@ -163,20 +225,31 @@ impl Stack {
             for message in messages {
                 found.push(message["Body"].as_str().unwrap_or_default().to_owned());
                 let settle = json!({ "QueueUrl": self.dead_letter_queue(), "ReceiptHandle": message["ReceiptHandle"] });
-                self.account.ask("sqs", "AmazonSQS.DeleteMessage", &settle).await.unwrap();
+                self.account
+                    .ask("sqs", "AmazonSQS.DeleteMessage", &settle)
+                    .await
+                    .unwrap();
             }
         }
     }
 }
 
 /// A request, and what is answered: status and body.
-pub async fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+pub async fn request(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, String) {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let answer = client.request(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+    let answer = client
+        .request(request.body(Body::from(body.to_owned())).unwrap())
+        .await
+        .unwrap();
     let status = answer.status().as_u16();
     let bytes = answer.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8_lossy(&bytes).into_owned())

@@ -30,12 +30,20 @@ async fn all_released(line: &Scripted, deliveries: &[&Delivery]) -> Vec<Build> {
         builds.push(line.released(delivery).await);
     }
     line.is_done().await;
-    assert_eq!(line.releases().await, deliveries.len(), "releases are not what was pushed");
+    assert_eq!(
+        line.releases().await,
+        deliveries.len(),
+        "releases are not what was pushed"
+    );
     builds
 }
 
 /// Pushes the same two packages on a calm day and then to a line in trouble, for a platform of each; the outcome must be equal.
-async fn comes_to_the_same(name: &'static str, folder: &Path, options: impl FnOnce(&mut Options)) -> (Scripted, Vec<Build>) {
+async fn comes_to_the_same(
+    name: &'static str,
+    folder: &Path,
+    options: impl FnOnce(&mut Options),
+) -> (Scripted, Vec<Build>) {
     let mut line = Scripted::start(folder, name, TWO, |_| ()).await;
     let (one, other) = (format!("{name}-one"), format!("{name}-other"));
     let (first, second) = (line.commit(&one, "").await, line.commit(&other, "").await);
@@ -48,7 +56,10 @@ async fn comes_to_the_same(name: &'static str, folder: &Path, options: impl FnOn
     );
     line.again(options).await;
     line.new_platform("second").await;
-    let (first, second) = (line.delivery(&one, &first.commit).await, line.delivery(&other, &second.commit).await);
+    let (first, second) = (
+        line.delivery(&one, &first.commit).await,
+        line.delivery(&other, &second.commit).await,
+    );
     let builds = all_released(&line, &[&first, &second]).await;
     assert_eq!(line.repositories().await, calm);
     (line, builds)
@@ -59,18 +70,34 @@ async fn every_event_twice_late_and_out_of_order_comes_to_the_same_release() {
     let folder = tempfile::tempdir().unwrap();
     let (line, builds) = comes_to_the_same("twice", folder.path(), |options| {
         let late = Some(Duration::from_millis(300));
-        options.faults = Faults { twice: true, shuffled: Some(7), late, shards: 3, ..Faults::default() };
+        options.faults = Faults {
+            twice: true,
+            shuffled: Some(7),
+            late,
+            shards: 3,
+            ..Faults::default()
+        };
     })
     .await;
     for build in builds {
         for task in &build.tasks {
             let ends: Vec<&AttemptEnd> = task.attempts.iter().map(|attempt| &attempt.end).collect();
-            assert_eq!(ends, [&AttemptEnd::Answered], "{} was done more than once", task.id);
+            assert_eq!(
+                ends,
+                [&AttemptEnd::Answered],
+                "{} was done more than once",
+                task.id
+            );
         }
     }
     let invoked = |function: &str| line.cloud.lambda.function(function).billed().0;
     // Two orders, each of which is posted once; the platform's repositories are sealed when it is made and at each release.
-    assert!(invoked("fetch") >= 4 && invoked("release") >= 4, "events came once: {} {}", invoked("fetch"), invoked("release"));
+    assert!(
+        invoked("fetch") >= 4 && invoked("release") >= 4,
+        "events came once: {} {}",
+        invoked("fetch"),
+        invoked("release")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +107,10 @@ async fn throttled_failed_reset_and_lost_calls_come_to_the_same_release() {
     let services = proxy.endpoint.clone();
     comes_to_the_same("calls", folder.path(), move |options| {
         options.services = Box::new(move |_| services.clone());
-        options.faults = Faults { calls: Some(5), ..Faults::default() };
+        options.faults = Faults {
+            calls: Some(5),
+            ..Faults::default()
+        };
     })
     .await;
     for fate in [Fate::Throttle, Fate::Break, Fate::Reset, Fate::Lose] {
@@ -101,7 +131,11 @@ struct Reaper {
 }
 
 impl Reaper {
-    fn decide(&self, function: String, children: Children) -> impl FnMut(&Asked<'_>) -> Fate + Send + 'static {
+    fn decide(
+        &self,
+        function: String,
+        children: Children,
+    ) -> impl FnMut(&Asked<'_>) -> Fate + Send + 'static {
         let reaper = self.clone();
         move |asked| {
             if !asked.changes {
@@ -138,10 +172,20 @@ impl Reaper {
 async fn dies_after_every_write(function: &'static str, folder: &Path, steps: usize) -> usize {
     let (stack, reaper, children) = (Stack::here(), Reaper::default(), Children::default());
     let whole = format!("{}-{function}", stack.name);
-    let proxy = Proxy::before(&stack.endpoint, reaper.decide(whole.clone(), children.clone())).await;
+    let proxy = Proxy::before(
+        &stack.endpoint,
+        reaper.decide(whole.clone(), children.clone()),
+    )
+    .await;
     let (through, direct) = (proxy.endpoint.clone(), stack.endpoint.clone());
     let mut line = Scripted::start(folder, function, ONE, move |options| {
-        options.services = Box::new(move |asks| if asks == whole { through.clone() } else { direct.clone() });
+        options.services = Box::new(move |asks| {
+            if asks == whole {
+                through.clone()
+            } else {
+                direct.clone()
+            }
+        });
         options.children = children;
     })
     .await;
@@ -154,10 +198,22 @@ async fn dies_after_every_write(function: &'static str, folder: &Path, steps: us
         line.deliver(&delivery).await;
         let build = line.released(&delivery).await;
         line.is_done().await;
-        assert_eq!(line.releases().await, writes, "releases are not what was pushed");
+        assert_eq!(
+            line.releases().await,
+            writes,
+            "releases are not what was pushed"
+        );
         for task in &build.tasks {
-            let answers = task.attempts.iter().filter(|attempt| attempt.end == AttemptEnd::Answered).count();
-            assert_eq!(answers, 1, "{} was answered more than once, or never", task.id);
+            let answers = task
+                .attempts
+                .iter()
+                .filter(|attempt| attempt.end == AttemptEnd::Answered)
+                .count();
+            assert_eq!(
+                answers, 1,
+                "{} was answered more than once, or never",
+                task.id
+            );
         }
         if reaper.is_waiting() {
             let ended = reaper.ended.load(Ordering::Relaxed);
@@ -171,49 +227,72 @@ async fn dies_after_every_write(function: &'static str, folder: &Path, steps: us
 #[tokio::test(flavor = "multi_thread")]
 async fn hooks_that_dies_after_any_of_its_writes_loses_no_push() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(dies_after_every_write("hooks", folder.path(), 1).await, 1, "the push and its letter are one");
+    assert_eq!(
+        dies_after_every_write("hooks", folder.path(), 1).await,
+        1,
+        "the push and its letter are one"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fetch_that_dies_after_any_of_its_writes_fetches_in_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let ended = dies_after_every_write("fetch", folder.path(), 1).await;
-    assert!(ended >= 3, "the tree, the push with its letter, the end of the letter: {ended}");
+    assert!(
+        ended >= 3,
+        "the tree, the push with its letter, the end of the letter: {ended}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_that_dies_after_any_of_its_writes_plans_in_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let ended = dies_after_every_write("letters", folder.path(), 1).await;
-    assert!(ended >= 4, "the build with its letters, the push, the ends of letters: {ended}");
+    assert!(
+        ended >= 4,
+        "the build with its letters, the push, the ends of letters: {ended}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sign_that_dies_after_any_of_its_writes_signs_in_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let ended = dies_after_every_write("sign", folder.path(), 2).await;
-    assert!(ended >= 6, "four packages, the build with its order, the end of the letter: {ended}");
+    assert!(
+        ended >= 6,
+        "four packages, the build with its order, the end of the letter: {ended}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn release_that_dies_after_any_of_its_writes_releases_once() {
     let folder = tempfile::tempdir().unwrap();
     let ended = dies_after_every_write("release", folder.path(), 2).await;
-    assert!(ended >= 10, "metadata, the generation, the root, the build, the end of the letter: {ended}");
+    assert!(
+        ended >= 10,
+        "metadata, the generation, the root, the build, the end of the letter: {ended}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_desk_that_dies_after_any_of_its_writes_loses_no_answer() {
     let folder = tempfile::tempdir().unwrap();
     let ended = dies_after_every_write("desk", folder.path(), 2).await;
-    assert!(ended >= 6, "two tasks are leased, answered, and their logs are ended: {ended}");
+    assert!(
+        ended >= 6,
+        "two tasks are leased, answered, and their logs are ended: {ended}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_orchestrators_and_many_runners_at_one_build_lease_each_task_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut line = Scripted::start(folder.path(), "crowd", TWO, |options| {
-        options.faults = Faults { twice: true, shards: 2, ..Faults::default() };
+        options.faults = Faults {
+            twice: true,
+            shards: 2,
+            ..Faults::default()
+        };
     })
     .await;
     for which in ["2", "3", "4"] {
@@ -221,8 +300,15 @@ async fn two_orchestrators_and_many_runners_at_one_build_lease_each_task_once() 
         line.runner(which, Arch::Aarch64).await;
     }
     let delivery = line.push("crowd-package").await;
-    while !line.build_of(&delivery).await.is_some_and(|build| build.is_ended()) {
-        tokio::join!(line.cloud.lambda.fire("sweep"), line.cloud.lambda.fire("sweep"));
+    while !line
+        .build_of(&delivery)
+        .await
+        .is_some_and(|build| build.is_ended())
+    {
+        tokio::join!(
+            line.cloud.lambda.fire("sweep"),
+            line.cloud.lambda.fire("sweep")
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let build = line.released(&delivery).await;
@@ -241,32 +327,56 @@ async fn an_event_that_nobody_can_read_ends_with_the_dead_letters_and_holds_up_n
         options.faults.late = Some(Duration::from_millis(400));
     })
     .await;
-    let (first, second) = (line.commit("poison-one", "").await, line.commit("poison-other", "").await);
+    let (first, second) = (
+        line.commit("poison-one", "").await,
+        line.commit("poison-other", "").await,
+    );
     let dance = serde_json::json!({ "effect": "dance" });
-    let delivered = tokio::join!(line.deliver(&first), line.cloud.stack.post(1, &dance), line.deliver(&second));
+    let delivered = tokio::join!(
+        line.deliver(&first),
+        line.cloud.stack.post(1, &dance),
+        line.deliver(&second)
+    );
     let ((), (), ()) = delivered;
     let (build, _) = tokio::join!(line.released(&first), line.released(&second));
     line.quiet().await;
     assert_eq!(line.cloud.stack.dead().await, 1, "{}", line.cloud.logs());
     let told = line.cloud.millrace(&["events", "list"]).await;
-    assert!(told.lines().count() == 1 && told.contains("cannot be read") && told.contains("dance"), "{told}");
+    assert!(
+        told.lines().count() == 1 && told.contains("cannot be read") && told.contains("dance"),
+        "{told}"
+    );
     let again = line.cloud.millrace(&["events", "retry"]).await;
     assert_eq!(again.trim(), "one event is delivered again");
     line.quiet().await;
     let dead = line.cloud.stack.dead_letters().await;
-    assert_eq!(dead.len(), 1, "it is as bad as it was, and what was told before is forgotten: {dead:?}");
+    assert_eq!(
+        dead.len(),
+        1,
+        "it is as bad as it was, and what was told before is forgotten: {dead:?}"
+    );
     for word in ["RetryAttemptsExhausted", "\"batchSize\":1", "-letters"] {
         assert!(dead[0].contains(word), "{word} is not in {}", dead[0]);
     }
     // A newer line knows what it is.
-    line.cloud.stack.post(1, &serde_json::json!({ "effect": "ended", "build": build.id })).await;
+    line.cloud
+        .stack
+        .post(
+            1,
+            &serde_json::json!({ "effect": "ended", "build": build.id }),
+        )
+        .await;
     line.is_done().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_on_which_its_function_always_dies_waits_for_a_person_and_is_retried() {
     let folder = tempfile::tempdir().unwrap();
-    let (stack, children, is_bad) = (Stack::here(), Children::default(), Arc::new(Mutex::new(false)));
+    let (stack, children, is_bad) = (
+        Stack::here(),
+        Children::default(),
+        Arc::new(Mutex::new(false)),
+    );
     let whole = format!("{}-sign", stack.name);
     let (name, family, bad) = (whole.clone(), children.clone(), Arc::clone(&is_bad));
     let reap = move |_: &Asked<'_>| {
@@ -279,7 +389,13 @@ async fn an_event_on_which_its_function_always_dies_waits_for_a_person_and_is_re
     let proxy = Proxy::before(&stack.endpoint, reap).await;
     let (through, direct) = (proxy.endpoint.clone(), stack.endpoint.clone());
     let mut line = Scripted::start(folder.path(), "dying", ONE, move |options| {
-        options.services = Box::new(move |asks| if asks == whole { through.clone() } else { direct.clone() });
+        options.services = Box::new(move |asks| {
+            if asks == whole {
+                through.clone()
+            } else {
+                direct.clone()
+            }
+        });
         options.children = children;
     })
     .await;
@@ -296,19 +412,26 @@ async fn an_event_on_which_its_function_always_dies_waits_for_a_person_and_is_re
     line.quiet().await;
     let told = line.cloud.millrace(&["events", "list"]).await;
     assert!(told.lines().count() == 1 && told.contains("sign"), "{told}");
-    assert_eq!(line.cloud.millrace(&["events", "retry"]).await.trim(), "one event is delivered again");
+    assert_eq!(
+        line.cloud.millrace(&["events", "retry"]).await.trim(),
+        "one event is delivered again"
+    );
     line.released(&first).await;
     line.is_done().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_near_the_largest_item_is_released_and_a_larger_one_refused_while_planning_in_words() {
+async fn a_build_near_the_largest_item_is_released_and_a_larger_one_refused_while_planning_in_words()
+ {
     let folder = tempfile::tempdir().unwrap();
     let mut line = Scripted::start(folder.path(), "large", ONE, |_| ()).await;
     let files = |release: u64, bytes: usize| {
         let config = format!("[config.rpm]\nwords = \"{}\"\n", "x".repeat(bytes));
         let spec = millrace_tests::runner::spec("large-package", release, "");
-        [("large-package.spec".to_owned(), spec), ("millrace.toml".to_owned(), config)]
+        [
+            ("large-package.spec".to_owned(), spec),
+            ("millrace.toml".to_owned(), config),
+        ]
     };
     let fits = line.commit_files("large-package", &files(1, 125_000)).await;
     line.deliver(&fits).await;
@@ -319,8 +442,19 @@ async fn a_build_near_the_largest_item_is_released_and_a_larger_one_refused_whil
     line.deliver(&larger).await;
     line.is_done().await;
     let state = line.push_of(&larger).await.unwrap().state;
-    let PushState::Refused { reason } = state else { panic!("{state:?}") };
-    assert!(reason.contains("put long configuration into a file of the repository"), "{reason}");
-    let (status, page) = line.cloud.get(&format!("/pushes/{}", crate::script::push_id(&larger))).await;
-    assert!(status == 200 && page.contains("put long configuration into a file"), "{status} {page}");
+    let PushState::Refused { reason } = state else {
+        panic!("{state:?}")
+    };
+    assert!(
+        reason.contains("put long configuration into a file of the repository"),
+        "{reason}"
+    );
+    let (status, page) = line
+        .cloud
+        .get(&format!("/pushes/{}", crate::script::push_id(&larger)))
+        .await;
+    assert!(
+        status == 200 && page.contains("put long configuration into a file"),
+        "{status} {page}"
+    );
 }

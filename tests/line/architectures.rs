@@ -21,18 +21,26 @@ const BIG: Arch = Arch::S390x;
 
 #[test]
 fn one_runner_builds_tests_and_releases_for_every_architecture() {
-    let Some(platform) = every_architecture() else { return };
+    let Some(platform) = every_architecture() else {
+        return;
+    };
     let (folder, names) = (tempfile::tempdir().unwrap(), Arch::ALL.map(Arch::as_str));
     let calls = folder.path().join("calls");
     let emulated = names.iter().flat_map(|name| ["--emulate", name]);
-    let words: Vec<&str> = emulated.chain(["--trace", calls.to_str().unwrap()]).collect();
+    let words: Vec<&str> = emulated
+        .chain(["--trace", calls.to_str().unwrap()])
+        .collect();
     let mut up = Up::start_with(folder.path(), &platform_for(&platform, "", &names), &words);
     let commit = up.push_new("endian", &files(&endian()));
     let (told, released) = up.watch(&commit);
     assert!(released, "{told}\n{}", up.log());
     println!("{told}");
     // In a root that has nothing but what the package needs.
-    assert_eq!(told.matches("1 test passed").count(), Arch::ALL.len(), "{told}");
+    assert_eq!(
+        told.matches("1 test passed").count(),
+        Arch::ALL.len(),
+        "{told}"
+    );
     let build = up.builds()[0]["id"].as_str().unwrap().to_owned();
     for arch in Arch::ALL {
         let package = folder.path().join(format!("endian.{arch}.rpm"));
@@ -40,21 +48,41 @@ fn one_runner_builds_tests_and_releases_for_every_architecture() {
         download_signed(&up, folder.path(), &path, &package);
         programs_are_of(arch, &package);
         let log = up.millrace(&["logs", &build, &format!("rpm@{arch}")]);
-        assert_eq!(log.contains("is emulated on"), arch.as_str() != std::env::consts::ARCH, "{arch}: {log}");
+        assert_eq!(
+            log.contains("is emulated on"),
+            arch.as_str() != std::env::consts::ARCH,
+            "{arch}: {log}"
+        );
         assert!(
-            log.contains(&format!("\nthe order of bytes is {}\n", if arch == BIG { "big" } else { "little" })),
+            log.contains(&format!(
+                "\nthe order of bytes is {}\n",
+                if arch == BIG { "big" } else { "little" }
+            )),
             "{arch}: {log}"
         );
     }
     let (status, told) = up.http("GET", &format!("/api/v1/builds/{build}"), "", "");
-    let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{status}: {error}: {told}"));
-    for task in told["pipeline"].as_array().unwrap().iter().filter(|task| !task["arch"].is_null()) {
-        let expected = if task["arch"] == std::env::consts::ARCH { Value::Null } else { std::env::consts::ARCH.into() };
+    let told: Value =
+        serde_json::from_str(&told).unwrap_or_else(|error| panic!("{status}: {error}: {told}"));
+    for task in told["pipeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|task| !task["arch"].is_null())
+    {
+        let expected = if task["arch"] == std::env::consts::ARCH {
+            Value::Null
+        } else {
+            std::env::consts::ARCH.into()
+        };
         assert_eq!(task["attempts"][0]["emulated_on"], expected, "{task}");
     }
     the_same_was_asked_for_everywhere(&calls);
     let root = install(&up, folder.path(), &platform, BIG.as_str(), "endian");
-    assert_eq!(run(Command::new("chroot").arg(&root).arg("/usr/bin/endian")), "big\n");
+    assert_eq!(
+        run(Command::new("chroot").arg(&root).arg("/usr/bin/endian")),
+        "big\n"
+    );
 }
 
 /// The library and the program of a package, and what the package calls itself.
@@ -62,12 +90,21 @@ fn programs_are_of(arch: Arch, package: &Path) {
     let package = rpm::Package::open(package).unwrap();
     assert_eq!(package.metadata.get_arch().unwrap(), arch.as_str());
     let header = Facts::of(arch).elf_header();
-    let all = package.files().unwrap().map(|file| file.unwrap().content().unwrap_or_default().to_vec());
-    let programs: Vec<Vec<u8>> = all.filter(|content| content.starts_with(b"\x7fELF")).collect();
+    let all = package
+        .files()
+        .unwrap()
+        .map(|file| file.unwrap().content().unwrap_or_default().to_vec());
+    let programs: Vec<Vec<u8>> = all
+        .filter(|content| content.starts_with(b"\x7fELF"))
+        .collect();
     assert_eq!(programs.len(), 2, "{arch}");
     for program in programs {
         // The class and the order of bytes, and behind the kind of the file the processor.
-        assert_eq!((&program[..7], &program[18..20]), (&header[..7], &header[18..]), "{arch}");
+        assert_eq!(
+            (&program[..7], &program[18..20]),
+            (&header[..7], &header[18..]),
+            "{arch}"
+        );
     }
 }
 
@@ -76,7 +113,14 @@ fn the_same_was_asked_for_everywhere(calls: &Path) {
     for (step, call) in [("rpm", "artifacts.publish"), ("check", "command.run")] {
         let of = |arch: Arch| neutral(&asked[&format!("{step}@{arch}")], arch);
         let expected = of(Arch::X86_64);
-        assert!(expected.lines().filter(|line| line.starts_with(call)).count() > 2, "{expected}");
+        assert!(
+            expected
+                .lines()
+                .filter(|line| line.starts_with(call))
+                .count()
+                > 2,
+            "{expected}"
+        );
         for arch in Arch::ALL {
             assert_eq!(of(arch), expected, "{step} on {arch}");
         }
@@ -85,7 +129,9 @@ fn the_same_was_asked_for_everywhere(calls: &Path) {
 
 /// What was asked for by the tasks of a build. A file's name is `BUILD-TASK-LEASE.calls`.
 fn traces(folder: &Path) -> BTreeMap<String, String> {
-    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let paths = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let read = |path: std::path::PathBuf| {
         let name = path.file_stem().unwrap().to_str().unwrap();
         let (_, task) = name.rsplit_once('-').unwrap().0.split_once('-').unwrap();
@@ -96,11 +142,18 @@ fn traces(folder: &Path) -> BTreeMap<String, String> {
 
 /// Without what must differ: the architecture's name, and how large its packages are, which the step `rpm` tells in the log.
 fn neutral(trace: &str, arch: Arch) -> String {
-    let line = |line: &str| match line.strip_suffix(" bytes\"").and_then(|line| line.rsplit_once("  ")) {
+    let line = |line: &str| match line
+        .strip_suffix(" bytes\"")
+        .and_then(|line| line.rsplit_once("  "))
+    {
         Some((before, _)) if line.starts_with("log.line") => format!("{before}\n"),
         Some(_) | None => format!("{line}\n"),
     };
-    trace.lines().map(line).collect::<String>().replace(arch.as_str(), "ARCH")
+    trace
+        .lines()
+        .map(line)
+        .collect::<String>()
+        .replace(arch.as_str(), "ARCH")
 }
 
 #[test]
@@ -117,7 +170,14 @@ fn plugins_that_are_interpreted_take_the_same_decisions_as_compiled_ones() {
     assert!(told.contains("on interpreted"), "{told}");
     interpreted.stop();
     let asked = |name: &str| traces(&folder.path().join(name).join("calls"));
-    assert_eq!(asked("compiled").keys().filter(|task| !task.contains("source")).count(), 2, "{told}");
+    assert_eq!(
+        asked("compiled")
+            .keys()
+            .filter(|task| !task.contains("source"))
+            .count(),
+        2,
+        "{told}"
+    );
     assert_eq!(asked("interpreted"), asked("compiled"));
 }
 
@@ -144,7 +204,10 @@ impl Running {
         };
         let stop = Arc::new(AtomicBool::new(false));
         let seen = stop.clone();
-        Self { stop, thread: std::thread::spawn(move || worker::run(config, seen)) }
+        Self {
+            stop,
+            thread: std::thread::spawn(move || worker::run(config, seen)),
+        }
     }
 
     fn stop(self) {

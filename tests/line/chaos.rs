@@ -17,14 +17,26 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn chaos(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
-    command.args(words).args(["--short", "--seed", SEED]).stdin(Stdio::null());
+    command
+        .args(words)
+        .args(["--short", "--seed", SEED])
+        .stdin(Stdio::null());
     command
 }
 
 #[test]
 fn three_rounds_of_chaos_break_no_law() {
-    let Output { status, stdout, stderr } = chaos(&["--rounds", "3", "--at-once", "3"]).output().unwrap();
-    let (told, problems) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = chaos(&["--rounds", "3", "--at-once", "3"])
+        .output()
+        .unwrap();
+    let (told, problems) = (
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr),
+    );
     assert!(status.success(), "{status}\n{told}\n{problems}");
     println!("{told}");
 }
@@ -37,8 +49,14 @@ struct Run {
 
 impl Run {
     fn start() -> Self {
-        let child = chaos(&["--rounds", "20", "--at-once", "1"]).stdout(Stdio::null()).spawn().unwrap();
-        let folder = Machine::here().work.join("chaos").join(child.id().to_string());
+        let child = chaos(&["--rounds", "20", "--at-once", "1"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let folder = Machine::here()
+            .work
+            .join("chaos")
+            .join(child.id().to_string());
         let run = Self { child, folder };
         run.wait_for("a runner", |run| processes_with(&run.runner()) > 0);
         run
@@ -68,7 +86,11 @@ impl Run {
 #[test]
 fn of_chaos_that_is_stopped_nothing_is_left() {
     let mut run = Run::start();
-    kill(Pid::from_raw(run.child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    kill(
+        Pid::from_raw(run.child.id().try_into().unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
     assert_eq!(run.child.wait().unwrap().code(), Some(130));
     run.is_gone();
     assert!(!run.folder.exists());
@@ -82,6 +104,10 @@ fn of_chaos_that_is_killed_only_files_are_left_and_the_next_run_removes_them() {
     run.is_gone();
     let mut next = Run::start();
     assert!(!run.folder.exists(), "the next run has left what was left");
-    kill(Pid::from_raw(next.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    kill(
+        Pid::from_raw(next.child.id().try_into().unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
     assert_eq!(next.child.wait().unwrap().code(), Some(130));
 }

@@ -12,7 +12,11 @@ fn waiting_build(up: &mut Up) -> String {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(build) = up.builds().first() {
-            return build["build"].as_str().or(build["id"].as_str()).unwrap().to_owned();
+            return build["build"]
+                .as_str()
+                .or(build["id"].as_str())
+                .unwrap()
+                .to_owned();
         }
         assert!(Instant::now() < until, "no build:\n{}", up.log());
         std::thread::sleep(Duration::from_millis(50));
@@ -37,7 +41,10 @@ fn what_is_not_there_has_an_exit_status_of_its_own() {
         assert!(!said.trim().is_empty(), "{words:?} says nothing");
     }
     // That an attempt has not begun is no mistake.
-    assert_eq!(up.try_millrace(&["logs", &build, "source"]).status.code(), Some(0));
+    assert_eq!(
+        up.try_millrace(&["logs", &build, "source"]).status.code(),
+        Some(0)
+    );
 }
 
 #[test]
@@ -47,11 +54,23 @@ fn a_build_that_was_cancelled_goes_on_as_soon_as_somebody_wants_it_to() {
     let build = waiting_build(&mut up);
     assert!(up.millrace(&["cancel", &build]).contains("is cancelled"));
     let told = up.millrace(&["--json", "retry", &build]);
-    assert_eq!(serde_json::from_str::<Value>(&told).unwrap()["state"], "running");
+    assert_eq!(
+        serde_json::from_str::<Value>(&told).unwrap()["state"],
+        "running"
+    );
     let refused = up.try_millrace(&["retry", &build, "source"]);
     let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(refused.status.code() == Some(4) && said.contains("task source is waiting: only what failed"), "{said}");
-    assert_eq!(up.try_millrace(&["retry", &build, "no-such-task"]).status.code(), Some(3));
+    assert!(
+        refused.status.code() == Some(4)
+            && said.contains("task source is waiting: only what failed"),
+        "{said}"
+    );
+    assert_eq!(
+        up.try_millrace(&["retry", &build, "no-such-task"])
+            .status
+            .code(),
+        Some(3)
+    );
 }
 
 /// Waits until a task of the only build is in this state; the build.
@@ -60,10 +79,17 @@ fn build_with(up: &Up, step: &str, state: &str) -> Value {
     loop {
         let build = up.builds().into_iter().next().unwrap_or_default();
         let tasks = build["pipeline"].as_array().cloned().unwrap_or_default();
-        if tasks.iter().any(|task| task["step"] == step && task["state"] == state) {
+        if tasks
+            .iter()
+            .any(|task| task["step"] == step && task["state"] == state)
+        {
             return build;
         }
-        assert!(Instant::now() < until, "{step} does not get {state}: {build}\n{}", up.log());
+        assert!(
+            Instant::now() < until,
+            "{step} does not get {state}: {build}\n{}",
+            up.log()
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -73,7 +99,14 @@ fn a_cancelled_task_and_its_sandbox_are_gone_within_ten_seconds_though_it_prints
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(folder.path(), "");
     let nap = seconds_of_this_run(4711);
-    up.push_new("sleeps", &files(&empty("sleeps", "BuildArch: noarch", &format!("sleep {nap} & sleep {nap}"))));
+    up.push_new(
+        "sleeps",
+        &files(&empty(
+            "sleeps",
+            "BuildArch: noarch",
+            &format!("sleep {nap} & sleep {nap}"),
+        )),
+    );
     let build = build_with(&up, "rpm", "running");
     let until = Instant::now() + Duration::from_secs(60);
     while processes_with(&nap) < 2 {
@@ -85,7 +118,12 @@ fn a_cancelled_task_and_its_sandbox_are_gone_within_ten_seconds_though_it_prints
     let cancelled = Instant::now();
     up.millrace(&["cancel", build["id"].as_str().unwrap()]);
     while processes_with(&nap) > 0 {
-        assert!(cancelled.elapsed() < Duration::from_secs(10), "{} are left:\n{}", processes_with(&nap), up.log());
+        assert!(
+            cancelled.elapsed() < Duration::from_secs(10),
+            "{} are left:\n{}",
+            processes_with(&nap),
+            up.log()
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
     // And the runner is free for the next.
@@ -97,34 +135,74 @@ fn a_cancelled_task_and_its_sandbox_are_gone_within_ten_seconds_though_it_prints
 fn a_build_is_cloned_with_other_options_and_a_scratch_build_is_released_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(folder.path(), "");
-    let first = up.push_new("picky", &files(&empty("picky", "BuildArch: noarch", "echo it is %{?flavour}%{!?flavour:plain}")));
+    let first = up.push_new(
+        "picky",
+        &files(&empty(
+            "picky",
+            "BuildArch: noarch",
+            "echo it is %{?flavour}%{!?flavour:plain}",
+        )),
+    );
     assert!(up.watch(&first).1, "{}", up.log());
     up.commit("picky", &[("README", "more")]);
-    let build = up.builds().into_iter().find(|build| build["commit"] == first.as_str()).unwrap();
+    let build = up
+        .builds()
+        .into_iter()
+        .find(|build| build["commit"] == first.as_str())
+        .unwrap();
     let id = build["id"].as_str().unwrap();
-    let told = up.millrace(&["clone", id, "--define", "flavour sweet", "--scratch", "--priority", "urgent", "--watch"]);
+    let told = up.millrace(&[
+        "clone",
+        id,
+        "--define",
+        "flavour sweet",
+        "--scratch",
+        "--priority",
+        "urgent",
+        "--watch",
+    ]);
     assert!(told.contains("passed after"), "{told}");
-    let cloned = up.builds().into_iter().find(|build| build["scratch"] == true).unwrap();
-    assert_eq!((&cloned["commit"], &cloned["priority"]), (&build["commit"], &Value::from("urgent")));
+    let cloned = up
+        .builds()
+        .into_iter()
+        .find(|build| build["scratch"] == true)
+        .unwrap();
+    assert_eq!(
+        (&cloned["commit"], &cloned["priority"]),
+        (&build["commit"], &Value::from("urgent"))
+    );
     let log = up.millrace(&["logs", cloned["id"].as_str().unwrap(), "rpm@x86_64"]);
     assert!(log.contains("it is sweet"), "{log}");
     let releases = up.millrace(&["release", "list", build["platform"].as_str().unwrap()]);
-    assert!(!releases.contains(cloned["id"].as_str().unwrap()), "{releases}");
+    assert!(
+        !releases.contains(cloned["id"].as_str().unwrap()),
+        "{releases}"
+    );
     // Any commit of the history may be built again.
     let told = up.millrace(&["build", "picky", "--commit", &first, "--scratch", "--watch"]);
-    assert!(told.contains(&first[..12]) && told.contains("passed after"), "{told}");
+    assert!(
+        told.contains(&first[..12]) && told.contains("passed after"),
+        "{told}"
+    );
     let refused = up.try_millrace(&["clone", id, "--arch", "s390x", "--watch"]);
     let said = String::from_utf8_lossy(&refused.stdout).into_owned();
-    assert!(refused.status.code() == Some(1) && said.contains("has no s390x"), "{said}");
+    assert!(
+        refused.status.code() == Some(1) && said.contains("has no s390x"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_runner_that_is_to_leave_ends_by_itself_and_the_queue_says_what_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start_without_runner(folder.path());
-    up.push_new("sleeps", &files(&empty("sleeps", "BuildArch: noarch", "sleep 900")));
+    up.push_new(
+        "sleeps",
+        &files(&empty("sleeps", "BuildArch: noarch", "sleep 900")),
+    );
     let build = build_with(&up, "source", "waiting");
-    let nobody = "no runner is there: `millrace up` brings its own, `millrace runner add` lets others in";
+    let nobody =
+        "no runner is there: `millrace up` brings its own, `millrace runner add` lets others in";
     let until = Instant::now() + Duration::from_secs(10);
     while !up.millrace(&["queue"]).contains(nobody) {
         assert!(Instant::now() < until, "{}", up.millrace(&["queue"]));
@@ -132,12 +210,33 @@ fn a_runner_that_is_to_leave_ends_by_itself_and_the_queue_says_what_is_waited_fo
     up.runner("one");
     build_with(&up, "rpm", "running");
     let queue: Value = serde_json::from_str(&up.http("GET", "/api/v1/queue", "", "").1).unwrap();
-    assert_eq!((&queue["runners"][0]["runner"], &queue["runners"][0]["state"]), (&"one".into(), &"working".into()), "{queue}");
+    assert_eq!(
+        (
+            &queue["runners"][0]["runner"],
+            &queue["runners"][0]["state"]
+        ),
+        (&"one".into(), &"working".into()),
+        "{queue}"
+    );
     up.millrace(&["runner", "drain", "one", "--hand-back"]);
     up.runner_ends("one");
-    let build = up.builds().into_iter().find(|other| other["id"] == build["id"]).unwrap();
-    let rpm = build["pipeline"].as_array().unwrap().iter().find(|task| task["step"] == "rpm").unwrap().clone();
-    assert_eq!((&rpm["state"], &rpm["attempts"][0]["how"]), (&"waiting".into(), &"handed-back".into()), "{rpm}");
+    let build = up
+        .builds()
+        .into_iter()
+        .find(|other| other["id"] == build["id"])
+        .unwrap();
+    let rpm = build["pipeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|task| task["step"] == "rpm")
+        .unwrap()
+        .clone();
+    assert_eq!(
+        (&rpm["state"], &rpm["attempts"][0]["how"]),
+        (&"waiting".into(), &"handed-back".into()),
+        "{rpm}"
+    );
     assert!(up.millrace(&["runner", "list"]).contains("one is to leave"));
 }
 
@@ -145,8 +244,14 @@ fn a_runner_that_is_to_leave_ends_by_itself_and_the_queue_says_what_is_waited_fo
 fn a_line_says_at_its_start_where_it_is_as_json_for_scripts() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start_without_runner(folder.path());
-    let said: Vec<Value> = up.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let [said] = said.as_slice() else { panic!("{}", up.log()) };
+    let said: Vec<Value> = up
+        .log()
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let [said] = said.as_slice() else {
+        panic!("{}", up.log())
+    };
     assert_eq!(said["url"], up.url(""));
     assert_eq!(said["webhooks"], up.url("/hooks/gitea"));
     assert_eq!(said["runner_here"], false);
@@ -162,7 +267,12 @@ fn a_plugin_that_somebody_added_survives_a_restart() {
     up.kill();
     up.go_on();
     assert_eq!(up.millrace(&["plugin", "list"]), mine);
-    assert!(up.log().contains("the plugin check stays the one that was added"), "{}", up.log());
+    assert!(
+        up.log()
+            .contains("the plugin check stays the one that was added"),
+        "{}",
+        up.log()
+    );
 }
 
 #[test]
@@ -173,28 +283,61 @@ fn whoever_waits_for_a_line_that_is_not_up_is_told_and_waits() {
     let watch = |up: &Up, for_ms: u64| {
         let program = Machine::here().program;
         let mut watch = Command::new("timeout");
-        watch.arg(format!("{}.{:03}", for_ms / 1000, for_ms % 1000)).arg(program).arg("--state").arg(up.state());
-        let output = watch.args(["watch", &build]).stdin(Stdio::null()).output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        watch
+            .arg(format!("{}.{:03}", for_ms / 1000, for_ms % 1000))
+            .arg(program)
+            .arg("--state")
+            .arg(up.state());
+        let output = watch
+            .args(["watch", &build])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     let (code, said) = watch(&up, 1500);
-    assert_eq!((code, said.contains("no `millrace up` works")), (Some(124), false), "{said}");
+    assert_eq!(
+        (code, said.contains("no `millrace up` works")),
+        (Some(124), false),
+        "{said}"
+    );
     up.kill();
     let (code, said) = watch(&up, 1500);
-    assert_eq!((code, said.matches("no `millrace up` works").count()), (Some(124), 1), "{said}");
+    assert_eq!(
+        (code, said.matches("no `millrace up` works").count()),
+        (Some(124), 1),
+        "{said}"
+    );
 }
 
 #[test]
 fn an_ordinary_user_without_ids_is_told_what_a_runner_needs_before_the_line_takes_a_task() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(
+        folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o777),
+    )
+    .unwrap();
     // The program may lie where only root looks; a copy lies where everybody does.
     let program = folder.path().join("millrace");
     std::fs::copy(Machine::here().program, &program).unwrap();
     let mut up = Command::new("setpriv");
-    up.args(["--reuid=65534", "--clear-groups"]).arg(&program).arg("--state").arg(folder.path().join("state"));
-    let output = up.args(["up", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).output().unwrap();
+    up.args(["--reuid=65534", "--clear-groups"])
+        .arg(&program)
+        .arg("--state")
+        .arg(folder.path().join("state"));
+    let output = up
+        .args(["up", "--listen", "127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("usermod --add-subuids") && said.contains("--no-runner"), "{said}");
+    assert!(
+        said.contains("usermod --add-subuids") && said.contains("--no-runner"),
+        "{said}"
+    );
 }

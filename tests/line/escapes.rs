@@ -36,28 +36,48 @@ fn the_files_of_another_task_are_not_to_be_found() {
         beside = beside.display(),
     );
     let (ended, said) = as_root(&other, &script);
-    assert!(status(&ended) == Some(0) && said.contains("looked everywhere"), "{said}");
+    assert!(
+        status(&ended) == Some(0) && said.contains("looked everywhere"),
+        "{said}"
+    );
     assert!(!said.contains("the secret of another task"), "{said}");
     let (ended, said) = as_root(&one, &format!("cat /work/{name}"));
-    assert_eq!((status(&ended), said.as_str()), (Some(0), "the secret of another task"), "its own task finds it");
+    assert_eq!(
+        (status(&ended), said.as_str()),
+        (Some(0), "the secret of another task"),
+        "its own task finds it"
+    );
 }
 
 #[test]
 fn the_metadata_address_of_a_cloud_does_not_answer() {
     if std::env::var_os(ELSEWHERE).is_none() {
         // A cloud of its own, in a network that is gone with the process.
-        let cloud = "ip link set lo up && ip address add 169.254.169.254/32 dev lo && exec \"$0\" \"$@\"";
+        let cloud =
+            "ip link set lo up && ip address add 169.254.169.254/32 dev lo && exec \"$0\" \"$@\"";
         let mut program = Command::new("unshare");
-        program.args(["--net", "bash", "-c", cloud]).arg(std::env::current_exe().unwrap());
-        return again(program, "escapes::the_metadata_address_of_a_cloud_does_not_answer");
+        program
+            .args(["--net", "bash", "-c", cloud])
+            .arg(std::env::current_exe().unwrap());
+        return again(
+            program,
+            "escapes::the_metadata_address_of_a_cloud_does_not_answer",
+        );
     }
     let _metadata = TcpListener::bind("169.254.169.254:80").unwrap();
     let ask = "exec 3<>/dev/tcp/169.254.169.254/80 && echo answered";
     let outside = Command::new("bash").args(["-c", ask]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&outside.stdout), "answered\n", "there is no cloud to be kept from");
+    assert_eq!(
+        String::from_utf8_lossy(&outside.stdout),
+        "answered\n",
+        "there is no cloud to be kept from"
+    );
     for ask in [ask, "exec 3<>/dev/tcp/fd00:ec2::254/80 && echo answered"] {
         let (ended, said) = as_root(&Yard::new(), ask);
-        assert!(status(&ended) != Some(0) && said.contains("unreachable") && !said.contains("answered"), "{said}");
+        assert!(
+            status(&ended) != Some(0) && said.contains("unreachable") && !said.contains("answered"),
+            "{said}"
+        );
     }
 }
 
@@ -70,14 +90,26 @@ fn sockets_of_the_machine_do_not_answer_whether_they_have_a_path_or_a_name() {
     let (yard, name) = (Yard::new(), unique("socket-"));
     let path = yard.folder.path().join("socket");
     let _path = UnixListener::bind(&path).unwrap();
-    let _abstract = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let _abstract =
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     let argv = ["perl", "-e", CONNECT, path.to_str().unwrap(), &name];
     let outside = Command::new(argv[0]).args(&argv[1..]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&outside.stdout), "path answers\nabstract answers\n");
+    assert_eq!(
+        String::from_utf8_lossy(&outside.stdout),
+        "path answers\nabstract answers\n"
+    );
     // Where packages are installed there are the machine's programs, perl among them.
-    let view = View::Host { readable: Vec::new(), writable: Vec::new(), root: None, elsewhere: Vec::new() };
+    let view = View::Host {
+        readable: Vec::new(),
+        writable: Vec::new(),
+        root: None,
+        elsewhere: Vec::new(),
+    };
     let (ended, said) = yard.run_in(view, &argv, PATIENCE, true, &AtomicBool::new(false));
-    assert_eq!((status(&ended), said.as_str()), (Some(0), "path does not\nabstract does not\n"));
+    assert_eq!(
+        (status(&ended), said.as_str()),
+        (Some(0), "path does not\nabstract does not\n")
+    );
 }
 
 #[test]
@@ -94,7 +126,11 @@ fn no_process_outside_can_be_signalled_and_the_first_of_the_sandbox_keeps_its_se
     );
     let (ended, said) = as_root(&Yard::new(), &script);
     let did: Vec<&str> = said.lines().filter(|line| !line.contains(": ")).collect();
-    assert_eq!((status(&ended), did.as_slice()), (Some(0), &["alive"][..]), "{said}");
+    assert_eq!(
+        (status(&ended), did.as_slice()),
+        (Some(0), &["alive"][..]),
+        "{said}"
+    );
 }
 
 #[test]
@@ -110,7 +146,11 @@ fn what_sets_the_kernel_cannot_even_be_opened_for_writing() {
         "/sys/power/state",
         "/sys/fs/cgroup/cgroup.procs",
     ];
-    let opens = knobs.map(|knob| format!("(exec 3>>{knob}) 2>&- && echo {knob}; mkdir {knob}.d 2>&- && echo {knob}.d")).join("\n");
+    let opens = knobs
+        .map(|knob| {
+            format!("(exec 3>>{knob}) 2>&- && echo {knob}; mkdir {knob}.d 2>&- && echo {knob}.d")
+        })
+        .join("\n");
     let (ended, said) = as_root(&Yard::new(), &format!("{opens}\necho tried all"));
     assert_eq!((status(&ended), said.as_str()), (Some(0), "tried all\n"));
 }
@@ -118,11 +158,23 @@ fn what_sets_the_kernel_cannot_even_be_opened_for_writing() {
 #[test]
 fn there_are_no_devices_but_those_that_every_program_expects_and_none_can_be_made() {
     let yard = Yard::new();
-    let (ended, said) =
-        as_root(&yard, "echo $(cd /dev; echo *); for kind in b c; do mknod /work/new $kind 1 1 && echo made; done; :");
+    let (ended, said) = as_root(
+        &yard,
+        "echo $(cd /dev; echo *); for kind in b c; do mknod /work/new $kind 1 1 && echo made; done; :",
+    );
     let devices = said.lines().next().unwrap_or_default();
-    assert_eq!((status(&ended), devices), (Some(0), "fd full null ptmx pts random shm stderr stdin stdout urandom zero"), "{said}");
-    assert!(said.contains("mknod") && !said.contains("not found") && !said.contains("made"), "{said}");
+    assert_eq!(
+        (status(&ended), devices),
+        (
+            Some(0),
+            "fd full null ptmx pts random shm stderr stdin stdout urandom zero"
+        ),
+        "{said}"
+    );
+    assert!(
+        said.contains("mknod") && !said.contains("not found") && !said.contains("made"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -133,23 +185,35 @@ fn files_without_end_and_without_content_end_the_task_and_not_the_machine() {
 
 #[test]
 fn files_without_end_in_memory_run_into_a_bound() {
-    let (ended, said) = Yard::new().bash("i=0; while : > /tmp/$((i++)); do :; done 2>&1; echo full");
-    let bounded = ended == Ended::OutOfMemory || status(&ended) == Some(0) && said.contains("No space left");
+    let (ended, said) =
+        Yard::new().bash("i=0; while : > /tmp/$((i++)); do :; done 2>&1; echo full");
+    let bounded =
+        ended == Ended::OutOfMemory || status(&ended) == Some(0) && said.contains("No space left");
     assert!(bounded, "{ended:?}: {said}");
 }
 
 #[test]
 fn a_file_in_memory_that_grows_without_end_counts_as_memory_of_the_task() {
     for place in ["/tmp", "/var/tmp", "/run", "/dev/shm"] {
-        let (ended, said) = as_root(&Yard::new(), &format!("for n in 1 2 3 4; do cat /dev/zero > {place}/$n; done"));
+        let (ended, said) = as_root(
+            &Yard::new(),
+            &format!("for n in 1 2 3 4; do cat /dev/zero > {place}/$n; done"),
+        );
         assert_eq!(ended, Ended::OutOfMemory, "{place}: {said}");
     }
 }
 
 #[test]
 fn a_fork_bomb_of_root_runs_into_the_bound_too() {
-    let (ended, said) = Yard::new().run(&["/bin/bash", "-c", "f() { f | f & }; f; sleep 5"], Duration::from_secs(2), true);
-    assert!(matches!(ended, Ended::TimedOut | Ended::Exited { .. }), "{ended:?}");
+    let (ended, said) = Yard::new().run(
+        &["/bin/bash", "-c", "f() { f | f & }; f; sleep 5"],
+        Duration::from_secs(2),
+        true,
+    );
+    assert!(
+        matches!(ended, Ended::TimedOut | Ended::Exited { .. }),
+        "{ended:?}"
+    );
     assert!(said.contains("it had 50, as many as it may"), "{said}");
 }
 
@@ -162,9 +226,27 @@ mod calls {
 
     #[test]
     fn no_module_is_loaded_or_taken_out_and_no_kernel_put_in_the_place_of_this_one() {
-        let calls = [("bpf", 321), ("delete", 176), ("init", 175), ("kexec", 246), ("load", 313), ("reboot", 169), ("swap", 167)];
-        let expected: Vec<String> = calls.iter().map(|(name, _)| format!("{name} {EPERM}")).collect();
-        assert_eq!(tried(calls.into_iter().map(|(name, number)| (name, of_x86_64(number, [0, 0, 0])))), expected);
+        let calls = [
+            ("bpf", 321),
+            ("delete", 176),
+            ("init", 175),
+            ("kexec", 246),
+            ("load", 313),
+            ("reboot", 169),
+            ("swap", 167),
+        ];
+        let expected: Vec<String> = calls
+            .iter()
+            .map(|(name, _)| format!("{name} {EPERM}"))
+            .collect();
+        assert_eq!(
+            tried(
+                calls
+                    .into_iter()
+                    .map(|(name, number)| (name, of_x86_64(number, [0, 0, 0])))
+            ),
+            expected
+        );
     }
 
     #[test]
@@ -173,11 +255,18 @@ mod calls {
         const TRACE_ME: u32 = 0;
         const ATTACH: u32 = 16;
         let programs = [
-            ("1-outside", of_x86_64(PTRACE, [ATTACH, std::process::id(), 0])),
+            (
+                "1-outside",
+                of_x86_64(PTRACE, [ATTACH, std::process::id(), 0]),
+            ),
             ("2-first", of_x86_64(PTRACE, [ATTACH, 1, 0])),
             ("3-inside", of_x86_64(PTRACE, [TRACE_ME, 0, 0])),
         ];
-        let expected = [format!("1-outside {ESRCH}"), format!("2-first {EPERM}"), "3-inside 0".to_owned()];
+        let expected = [
+            format!("1-outside {ESRCH}"),
+            format!("2-first {EPERM}"),
+            "3-inside 0".to_owned(),
+        ];
         assert_eq!(tried(programs.into_iter()), expected);
     }
 }
@@ -185,13 +274,29 @@ mod calls {
 /// What a sandbox of this process has in the kernel and beside its task's folder.
 fn left_over(yard: &Yard) -> Vec<String> {
     let own = format!("millrace-{}-", std::process::id());
-    let groups = Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("{own}*")]).output().unwrap();
+    let groups = Command::new("find")
+        .args(["/sys/fs/cgroup", "-name", &format!("{own}*")])
+        .output()
+        .unwrap();
     let folder = yard.folder.path().display().to_string();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let mounts = mounts.lines().filter(|line| line.contains(&folder)).map(str::to_owned);
-    let beside = fs::read_dir(yard.folder.path().join("task")).unwrap().flatten().map(|entry| entry.path().display().to_string());
-    let groups = String::from_utf8_lossy(&groups.stdout).lines().map(str::to_owned).collect::<Vec<_>>();
-    groups.into_iter().chain(mounts).chain(beside.filter(|path| !path.ends_with("/work"))).collect()
+    let mounts = mounts
+        .lines()
+        .filter(|line| line.contains(&folder))
+        .map(str::to_owned);
+    let beside = fs::read_dir(yard.folder.path().join("task"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path().display().to_string());
+    let groups = String::from_utf8_lossy(&groups.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    groups
+        .into_iter()
+        .chain(mounts)
+        .chain(beside.filter(|path| !path.ends_with("/work")))
+        .collect()
 }
 
 /// Kills one of the two processes that hold a sandbox, by its place among them, while the command runs; how that ended.
@@ -208,9 +313,16 @@ fn killed(place: usize) {
         }
     });
     assert_eq!(victims.len(), 2, "the launcher and the first process");
-    assert!(matches!(ended, Err(SandboxError::Ended(9))), "it is no fault of the command: {ended:?}");
+    assert!(
+        matches!(ended, Err(SandboxError::Ended(9))),
+        "it is no fault of the command: {ended:?}"
+    );
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
-    assert_eq!((holders(&word), processes_with("4717.5")), (Vec::new(), 0), "a process is left");
+    assert_eq!(
+        (holders(&word), processes_with("4717.5")),
+        (Vec::new(), 0),
+        "a process is left"
+    );
     assert_eq!(left_over(&yard), Vec::<String>::new());
 }
 

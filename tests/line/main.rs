@@ -1,7 +1,10 @@
 //! The line itself, with the real tools: git, rpmbuild, dnf, rpmkeys. Read this first: it is what millrace is for.
 //!
 //! `cargo xtask test` sets up what these tests need.
-#![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests end where something is not as it should be"
+)]
 
 mod architectures;
 mod bad_packages;

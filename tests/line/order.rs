@@ -25,15 +25,30 @@ fn a_folder_lists_its_files_alike_on_a_disk_and_in_memory_and_whatever_was_made_
         for n in $(seq {FILES} -1 1); do : > /tmp/down/file$n; done
         ls -U /tmp/up"
     );
-    let up = passes(&yard, &format!("{script} > /work/up && ls -U /tmp/down > /work/down && ls -U /work/disk"));
+    let up = passes(
+        &yard,
+        &format!("{script} > /work/up && ls -U /tmp/down > /work/down && ls -U /work/disk"),
+    );
     let listed: Vec<&str> = up.lines().collect();
-    assert_eq!(listed.iter().collect::<BTreeSet<_>>().len(), FILES, "each once");
+    assert_eq!(
+        listed.iter().collect::<BTreeSet<_>>().len(),
+        FILES,
+        "each once"
+    );
     for name in ["up", "down"] {
-        assert!(fs::read_to_string(yard.work().join(name)).unwrap() == up, "{name} is listed in another order");
+        assert!(
+            fs::read_to_string(yard.work().join(name)).unwrap() == up,
+            "{name} is listed in another order"
+        );
     }
-    let disk: Vec<String> =
-        fs::read_dir(yard.work().join("disk")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    assert_ne!(disk, listed, "this disk has that order by itself, and tells nothing");
+    let disk: Vec<String> = fs::read_dir(yard.work().join("disk"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_ne!(
+        disk, listed,
+        "this disk has that order by itself, and tells nothing"
+    );
 }
 
 #[test]
@@ -51,7 +66,10 @@ fn many_list_and_remove_at_the_same_time_and_nothing_is_missed() {
         for job in $(jobs -p); do wait $job || exit 5; done
         ls /proc/self > /dev/null && ls -d /usr/bin/l* && ls -l /proc/self/fd && echo all of it";
     let said = passes(&Yard::new(), script);
-    assert!(said.contains("/usr/bin/ls\n") && said.ends_with("all of it\n"), "{said}");
+    assert!(
+        said.contains("/usr/bin/ls\n") && said.ends_with("all of it\n"),
+        "{said}"
+    );
 }
 
 /// Goes back and on in an open folder, reads it as its files vanish, and while signals come.
@@ -88,6 +106,12 @@ fn programs_that_go_back_remove_what_they_read_or_get_signals_see_folders_as_the
         return println!("this machine has no perl to try it with");
     }
     let (yard, argv) = (Yard::new(), ["/usr/bin/perl", "-e", PERL]);
-    let (ended, said) = yard.run_in(View::Machine, &argv, PATIENCE, false, &AtomicBool::new(false));
+    let (ended, said) = yard.run_in(
+        View::Machine,
+        &argv,
+        PATIENCE,
+        false,
+        &AtomicBool::new(false),
+    );
     assert_eq!((status(&ended), said.as_str()), (Some(0), "well\n"));
 }

@@ -15,11 +15,22 @@ fn a_package_asks_for_a_step_of_its_own_and_is_held_to_it() {
     package.push(("millrace.toml".to_owned(), MILLRACE_TOML.to_owned()));
     let commit = up.push_new("clean", &files(&package));
     let (told, released) = up.watch(&commit);
-    assert!(released && told.contains("nothing bundled"), "{told}\n{}", up.log());
-    let mut package = empty("bundler", "BuildArch: noarch\nProvides: bundled(zlib) = 1.2", "true");
+    assert!(
+        released && told.contains("nothing bundled"),
+        "{told}\n{}",
+        up.log()
+    );
+    let mut package = empty(
+        "bundler",
+        "BuildArch: noarch\nProvides: bundled(zlib) = 1.2",
+        "true",
+    );
     package.push(("millrace.toml".to_owned(), MILLRACE_TOML.to_owned()));
     let commit = up.push_new("bundler", &files(&package));
     let (told, released) = up.watch(&commit);
     assert!(!released, "{told}");
-    assert!(told.contains("bundler.spec: `Provides: bundled(zlib) = 1.2`: build with the packaged one"), "{told}");
+    assert!(
+        told.contains("bundler.spec: `Provides: bundled(zlib) = 1.2`: build with the packaged one"),
+        "{told}"
+    );
 }

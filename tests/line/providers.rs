@@ -18,11 +18,27 @@ use std::sync::atomic::AtomicBool;
 fn archive(folder: &Path) -> (PathBuf, Vec<String>) {
     let yard = Yard::apart(folder);
     let root = yard.root();
-    let nevras = root.record().packages.iter().map(|package| package.nevra.clone()).collect();
-    let layers = fs::read_dir(folder.join("roots/layers")).unwrap().flatten().map(|entry| entry.path().join("layer"));
-    let layer = layers.into_iter().find(|layer| layer.join("usr").is_dir()).unwrap();
+    let nevras = root
+        .record()
+        .packages
+        .iter()
+        .map(|package| package.nevra.clone())
+        .collect();
+    let layers = fs::read_dir(folder.join("roots/layers"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path().join("layer"));
+    let layer = layers
+        .into_iter()
+        .find(|layer| layer.join("usr").is_dir())
+        .unwrap();
     let archive = folder.join("root.tar.gz");
-    run(Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(layer).arg("."));
+    run(Command::new("tar")
+        .arg("-czf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(layer)
+        .arg("."));
     (archive, nevras)
 }
 
@@ -32,16 +48,33 @@ fn own() -> Arch {
 
 /// The tests' recipe with its roots made by another.
 fn by(buildroot: Buildroot) -> Recipe {
-    Recipe { buildroot, ..recipe() }
+    Recipe {
+        buildroot,
+        ..recipe()
+    }
 }
 
 fn of_archive(archive: &Path, digest: Digest) -> Recipe {
-    let archives = vec![Archive { arch: own(), url: format!("file://{}", archive.display()), digest }];
-    by(Buildroot { provider: Provider::Rootfs, archives, ..Buildroot::default() })
+    let archives = vec![Archive {
+        arch: own(),
+        url: format!("file://{}", archive.display()),
+        digest,
+    }];
+    by(Buildroot {
+        provider: Provider::Rootfs,
+        archives,
+        ..Buildroot::default()
+    })
 }
 
 fn said_in(yard: &Yard, root: &Root, script: &str) -> String {
-    let (ended, said) = yard.run_in(root.view(), &["/bin/bash", "-c", script], PATIENCE, false, &AtomicBool::new(false));
+    let (ended, said) = yard.run_in(
+        root.view(),
+        &["/bin/bash", "-c", script],
+        PATIENCE,
+        false,
+        &AtomicBool::new(false),
+    );
     assert_eq!(status(&ended), Some(0), "{said}");
     said
 }
@@ -64,17 +97,43 @@ fn an_archive_becomes_a_root_that_dnf_installs_into_and_that_a_lock_brings_back(
     recipe.repositories[0].id = "own".to_owned();
     let (root, said) = yard.try_recipe(&recipe, &["ed"]);
     let root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
-    let said = said_in(&yard, &root, "rpm -q ed >/dev/null && rpm -qa | wc -l && id -un && stat -c %u /usr/bin/bash");
-    assert_eq!(said, format!("{}\nmockbuild\n0\n", root.record().packages.len()));
+    let said = said_in(
+        &yard,
+        &root,
+        "rpm -q ed >/dev/null && rpm -qa | wc -l && id -un && stat -c %u /usr/bin/bash",
+    );
+    assert_eq!(
+        said,
+        format!("{}\nmockbuild\n0\n", root.record().packages.len())
+    );
     assert_eq!(root.record().from, Some(format!("archive {digest}")));
-    let ed = root.record().packages.iter().find(|package| package.nevra.starts_with("ed-")).unwrap();
+    let ed = root
+        .record()
+        .packages
+        .iter()
+        .find(|package| package.nevra.starts_with("ed-"))
+        .unwrap();
     assert!(ed.repository == "own" && ed.digest.is_some(), "{ed:?}");
-    assert!(nevras.iter().all(|nevra| root.record().packages.iter().any(|package| package.nevra == *nevra)), "{nevras:?}");
+    assert!(
+        nevras.iter().all(|nevra| root
+            .record()
+            .packages
+            .iter()
+            .any(|package| package.nevra == *nevra)),
+        "{nevras:?}"
+    );
 
     let loose = |package: &&RootPackage| !package.repository.is_empty() && package.digest.is_none();
-    assert_eq!(root.record().packages.iter().find(loose), None, "no lock could name it");
+    assert_eq!(
+        root.record().packages.iter().find(loose),
+        None,
+        "no lock could name it"
+    );
 
-    let locked = Recipe { locked: Some(root.record().clone()), ..recipe };
+    let locked = Recipe {
+        locked: Some(root.record().clone()),
+        ..recipe
+    };
     let (again, said) = yard.try_recipe(&locked, &["ed"]);
     let again = again.unwrap_or_else(|error| panic!("{error}\n{said}"));
     assert_eq!(again.record(), root.record());
@@ -86,18 +145,46 @@ fn an_archive_that_is_another_one_or_no_root_is_refused_and_thrown_away() {
     let (made, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let archive = made.path().join("nothing.tar");
     fs::create_dir_all(made.path().join("tree/etc")).unwrap();
-    run(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(made.path().join("tree")).arg("."));
+    run(Command::new("tar")
+        .arg("-cf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(made.path().join("tree"))
+        .arg("."));
     let yard = Yard::apart(shared.path());
-    let problem = refused(yard.try_recipe(&of_archive(&archive, Digest::of(b"another")), &[]).0);
-    assert!(problem.contains("is not what the platform names"), "{problem}");
+    let problem = refused(
+        yard.try_recipe(&of_archive(&archive, Digest::of(b"another")), &[])
+            .0,
+    );
+    assert!(
+        problem.contains("is not what the platform names"),
+        "{problem}"
+    );
     let digest = Digest::of(&fs::read(&archive).unwrap());
     let problem = refused(yard.try_recipe(&of_archive(&archive, digest), &[]).0);
-    assert!(problem.contains("is no root of") && problem.contains("/bin/sh does not run in it"), "{problem}");
+    assert!(
+        problem.contains("is no root of") && problem.contains("/bin/sh does not run in it"),
+        "{problem}"
+    );
     fs::write(&archive, "no archive at all").unwrap();
-    let problem = refused(yard.try_recipe(&of_archive(&archive, Digest::of(b"no archive at all")), &[]).0);
-    assert!(problem.contains("cannot be unpacked") && problem.contains("tar"), "{problem}");
-    let left: Vec<_> = fs::read_dir(shared.path().join("roots/layers")).unwrap().flatten().map(|entry| entry.file_name()).collect();
-    assert!(left.iter().all(|name| name.to_string_lossy().ends_with(".lock")), "{left:?}");
+    let problem = refused(
+        yard.try_recipe(&of_archive(&archive, Digest::of(b"no archive at all")), &[])
+            .0,
+    );
+    assert!(
+        problem.contains("cannot be unpacked") && problem.contains("tar"),
+        "{problem}"
+    );
+    let left: Vec<_> = fs::read_dir(shared.path().join("roots/layers"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|name| name.to_string_lossy().ends_with(".lock")),
+        "{left:?}"
+    );
 }
 
 /// A registry that lets in only who has fetched a token, and counts nothing: it knows blobs and manifests by their digests.
@@ -117,8 +204,14 @@ fn registry(things: Vec<Vec<u8>>) -> String {
             }
             let asked = String::from_utf8_lossy(&asked).to_lowercase();
             let path = asked.split(' ').nth(1).unwrap_or_default().to_owned();
-            let (status, more, body) = if path.starts_with("/token?service=registry&scope=repository%3abase%3apull") {
-                ("200 OK", String::new(), br#"{"token":"for-anybody"}"#.to_vec())
+            let (status, more, body) = if path
+                .starts_with("/token?service=registry&scope=repository%3abase%3apull")
+            {
+                (
+                    "200 OK",
+                    String::new(),
+                    br#"{"token":"for-anybody"}"#.to_vec(),
+                )
             } else if !asked.contains("authorization: bearer for-anybody") {
                 let realm = format!(
                     "WWW-Authenticate: Bearer realm=\"http://{own}/token\",service=\"registry\",scope=\"repository:base:pull\"\r\n"
@@ -126,13 +219,21 @@ fn registry(things: Vec<Vec<u8>>) -> String {
                 ("401 Unauthorized", realm, Vec::new())
             } else {
                 let wanted = path.rsplit('/').next().unwrap_or_default();
-                match things.iter().find(|thing| Digest::of(thing).to_string() == wanted) {
+                match things
+                    .iter()
+                    .find(|thing| Digest::of(thing).to_string() == wanted)
+                {
                     Some(thing) => ("200 OK", String::new(), thing.clone()),
                     None => ("404 Not Found", String::new(), Vec::new()),
                 }
             };
-            let head = format!("HTTP/1.1 {status}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+            let head = format!(
+                "HTTP/1.1 {status}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = stream
+                .write_all(head.as_bytes())
+                .and_then(|()| stream.write_all(&body));
         }
     });
     address
@@ -146,14 +247,28 @@ fn an_image_is_pulled_by_its_digest_and_its_layers_take_away_what_they_say() {
     let (packed, lower) = (made.path().join("below.tar"), made.path().join("lower"));
     fs::create_dir_all(lower.join("etc")).unwrap();
     fs::write(lower.join("etc/passwd-of-below"), "").unwrap();
-    run(Command::new("tar").arg("-cf").arg(&packed).arg("-C").arg(&lower).arg("."));
+    run(Command::new("tar")
+        .arg("-cf")
+        .arg(&packed)
+        .arg("-C")
+        .arg(&lower)
+        .arg("."));
     let upper = made.path().join("upper");
     fs::create_dir_all(upper.join("etc")).unwrap();
     fs::write(upper.join("etc/of-the-image"), "yes\n").unwrap();
     fs::write(upper.join("etc/.wh.passwd-of-below"), "").unwrap();
     let top = made.path().join("top.tar");
-    run(Command::new("tar").arg("-cf").arg(&top).arg("-C").arg(&upper).arg("."));
-    let (base, below, top) = (fs::read(base).unwrap(), fs::read(packed).unwrap(), fs::read(top).unwrap());
+    run(Command::new("tar")
+        .arg("-cf")
+        .arg(&top)
+        .arg("-C")
+        .arg(&upper)
+        .arg("."));
+    let (base, below, top) = (
+        fs::read(base).unwrap(),
+        fs::read(packed).unwrap(),
+        fs::read(top).unwrap(),
+    );
     let layer = |bytes: &[u8]| {
         format!(
             r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{}","size":{}}}"#,
@@ -161,8 +276,18 @@ fn an_image_is_pulled_by_its_digest_and_its_layers_take_away_what_they_say() {
             bytes.len()
         )
     };
-    let manifest = format!(r#"{{"schemaVersion":2,"layers":[{},{},{}]}}"#, layer(&base), layer(&below), layer(&top)).into_bytes();
-    let machine = if own() == Arch::X86_64 { "amd64" } else { "arm64" };
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"layers":[{},{},{}]}}"#,
+        layer(&base),
+        layer(&below),
+        layer(&top)
+    )
+    .into_bytes();
+    let machine = if own() == Arch::X86_64 {
+        "amd64"
+    } else {
+        "arm64"
+    };
     let index = format!(
         r#"{{"schemaVersion":2,"manifests":[{{"digest":"{}","size":1,"platform":{{"architecture":"mips","os":"linux"}}}},
         {{"digest":"{}","size":{},"platform":{{"architecture":"{machine}","os":"linux"}}}}]}}"#,
@@ -173,8 +298,11 @@ fn an_image_is_pulled_by_its_digest_and_its_layers_take_away_what_they_say() {
     .into_bytes();
     let digest = Digest::of(&index);
     let registry = registry(vec![index, manifest, base, below, top]);
-    let image =
-        |digest| Buildroot { provider: Provider::Rootfs, image: Some(format!("{registry}/base@{digest}")), ..Buildroot::default() };
+    let image = |digest| Buildroot {
+        provider: Provider::Rootfs,
+        image: Some(format!("{registry}/base@{digest}")),
+        ..Buildroot::default()
+    };
     let yard = Yard::apart(shared.path());
     let (root, said) = yard.try_recipe(&by(image(digest)), &[]);
     let root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
@@ -182,7 +310,10 @@ fn an_image_is_pulled_by_its_digest_and_its_layers_take_away_what_they_say() {
     let script = "cat /etc/of-the-image; test ! -e /etc/passwd-of-below && ! compgen -G '/etc/.wh*' && echo 'and no more'";
     assert_eq!(said_in(&yard, &root, script), "yes\nand no more\n");
     let problem = refused(yard.try_recipe(&by(image(Digest::of(b"gone"))), &[]).0);
-    assert!(problem.contains("the registry has no manifests/sha256:"), "{problem}");
+    assert!(
+        problem.contains("the registry has no manifests/sha256:"),
+        "{problem}"
+    );
 }
 
 /// Does what mock does as far as it is seen from outside, and writes down how it was called: its root comes from an archive.
@@ -209,17 +340,33 @@ fn mock_makes_a_root_by_its_configuration_and_keeps_nothing_of_it() {
     let mock = made.path().join("mock");
     fs::write(&mock, STAND_IN).unwrap();
     fs::set_permissions(&mock, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::write(made.path().join("config"), "config_opts['root'] = 'seed-9'\n").unwrap();
+    fs::write(
+        made.path().join("config"),
+        "config_opts['root'] = 'seed-9'\n",
+    )
+    .unwrap();
     let yard = Yard::apart(shared.path()).with_mock(mock.clone());
     let config = Some("seed-$releasever-$basearch".to_owned());
-    let buildroot = Buildroot { provider: Provider::Mock, config, minimal: vec!["ed".to_owned()], ..Buildroot::default() };
+    let buildroot = Buildroot {
+        provider: Provider::Mock,
+        config,
+        minimal: vec!["ed".to_owned()],
+        ..Buildroot::default()
+    };
     let recipe = by(buildroot);
     let (root, said) = yard.try_recipe(&recipe, &[]);
     let root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
     let name = format!("seed-9-{}", own());
     assert_eq!(root.record().from, Some(format!("mock {name}")));
-    assert_eq!(said_in(&yard, &root, "cat /etc/by-mock && rpm -q bash >/dev/null"), "installed\n");
-    assert!(said.contains(&format!("--root {name} --uniqueext millrace-")) && said.contains("mock.py version 5.6"), "{said}");
+    assert_eq!(
+        said_in(&yard, &root, "cat /etc/by-mock && rpm -q bash >/dev/null"),
+        "installed\n"
+    );
+    assert!(
+        said.contains(&format!("--root {name} --uniqueext millrace-"))
+            && said.contains("mock.py version 5.6"),
+        "{said}"
+    );
     let calls = || fs::read_to_string(made.path().join("calls")).unwrap();
     let what: Vec<String> = calls()
         .lines()
@@ -232,34 +379,77 @@ fn mock_makes_a_root_by_its_configuration_and_keeps_nothing_of_it() {
                 .to_owned()
         })
         .collect();
-    assert_eq!(what, ["--debug-config-expanded", "--init", "--install ed", "--print-root-path", "--scrub=chroot"]);
+    assert_eq!(
+        what,
+        [
+            "--debug-config-expanded",
+            "--init",
+            "--install ed",
+            "--print-root-path",
+            "--scrub=chroot"
+        ]
+    );
     assert!(!made.path().join("root").exists(), "mock's own copy stayed");
 
     // The same configuration comes to the same root, without mock; another one does not.
     let (same, _) = yard.try_recipe(&recipe, &[]);
     assert!(same.is_ok() && calls().lines().count() == 6, "{}", calls());
-    fs::write(made.path().join("config"), "config_opts['root'] = 'another'\n").unwrap();
+    fs::write(
+        made.path().join("config"),
+        "config_opts['root'] = 'another'\n",
+    )
+    .unwrap();
     fs::write(made.path().join("broken"), "").unwrap();
     let problem = refused(yard.try_recipe(&recipe, &[]).0);
-    assert!(problem.contains("--init` failed") && problem.contains("ERROR: Command failed: dnf install"), "{problem}");
-    assert!(calls().lines().last().unwrap().ends_with("--scrub=chroot"), "{}", calls());
-    let locked = Recipe { locked: Some(root.record().clone()), ..recipe.clone() };
+    assert!(
+        problem.contains("--init` failed")
+            && problem.contains("ERROR: Command failed: dnf install"),
+        "{problem}"
+    );
+    assert!(
+        calls().lines().last().unwrap().ends_with("--scrub=chroot"),
+        "{}",
+        calls()
+    );
+    let locked = Recipe {
+        locked: Some(root.record().clone()),
+        ..recipe.clone()
+    };
     assert!(refused(yard.try_recipe(&locked, &[]).0).contains("cannot be made again by a lock"));
     let without = Yard::apart(shared.path()).with_mock(made.path().join("no-mock"));
     let problem = refused(without.try_recipe(&recipe, &[]).0);
-    assert!(problem.contains("this runner has no") && problem.contains("require a feature"), "{problem}");
+    assert!(
+        problem.contains("this runner has no") && problem.contains("require a feature"),
+        "{problem}"
+    );
 }
 
 #[test]
 fn the_machine_itself_can_be_looked_at_and_built_on_and_nothing_of_it_is_changed() {
     let yard = Yard::new();
-    let (root, said) = yard.try_recipe(&by(Buildroot { provider: Provider::Host, ..Buildroot::default() }), &[]);
+    let (root, said) = yard.try_recipe(
+        &by(Buildroot {
+            provider: Provider::Host,
+            ..Buildroot::default()
+        }),
+        &[],
+    );
     let mut root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
-    assert!(root.record().from.as_ref().unwrap().starts_with("host "), "{:?}", root.record());
+    assert!(
+        root.record().from.as_ref().unwrap().starts_with("host "),
+        "{:?}",
+        root.record()
+    );
     let script = "set -e\necho 'int main(void) { return 0; }' > /work/a.c\ngcc -o /work/a /work/a.c\n/work/a\necho built\n\
                   touch /usr/x 2>&1 | grep -o 'Read-only.*' || true\ntest ! -e /root && test ! -e /etc/shadow && echo 'and no more'\n\
                   echo $HOME && touch $HOME/x";
-    assert_eq!(said_in(&yard, &root, script), "built\nRead-only file system\nand no more\n/builddir\n");
+    assert_eq!(
+        said_in(&yard, &root, script),
+        "built\nRead-only file system\nand no more\n/builddir\n"
+    );
     let (done, _) = yard.install(&mut root, &["ed"]);
-    assert!(matches!(&done, Err(RootError::Refused(problem)) if problem.contains("provider is `host`")), "{done:?}");
+    assert!(
+        matches!(&done, Err(RootError::Refused(problem)) if problem.contains("provider is `host`")),
+        "{done:?}"
+    );
 }

@@ -15,9 +15,16 @@ fn a_push_ends_in_an_install_and_the_next_package_builds_against_it() {
     assert!(released, "{told}\n{}", up.log());
     let second = up.push_new("tallyctl", &files(&program("2.5")));
     let (told, released) = up.watch(&second);
-    assert!(released && told.contains("1 test passed"), "{told}\n{}", up.log());
+    assert!(
+        released && told.contains("1 test passed"),
+        "{told}\n{}",
+        up.log()
+    );
     for task in ["source", "rpm@", "check@", "signing", "releasing"] {
-        assert!(told.contains(task), "`millrace watch` does not tell of {task}:\n{told}");
+        assert!(
+            told.contains(task),
+            "`millrace watch` does not tell of {task}:\n{told}"
+        );
     }
     packages_are_signed(&up, folder.path());
     dnf_installs_it(&up, folder.path());
@@ -41,16 +48,38 @@ pub fn download_signed(up: &Up, folder: &Path, path: &str, package: &Path) {
     download(up, "/repo/test-9/RPM-GPG-KEY-millrace", &key);
     download(up, path, package);
     let database = format!("_dbpath {}", folder.join("rpmdb").display());
-    run(Command::new("rpmkeys").args(["--define", &database, "--import"]).arg(&key));
-    let said = run(Command::new("rpmkeys").args(["--define", &database, "-Kv"]).arg(package));
+    run(Command::new("rpmkeys")
+        .args(["--define", &database, "--import"])
+        .arg(&key));
+    let said = run(Command::new("rpmkeys")
+        .args(["--define", &database, "-Kv"])
+        .arg(package));
     // rpm 4 says `Signature, key ID`, rpm 6 `signature, key fingerprint`.
-    let signature = said.lines().find(|line| line.to_lowercase().contains("signature, key"));
-    assert!(signature.is_some_and(|line| line.ends_with(": OK")) && !said.contains("BAD") && !said.contains("NOKEY"), "{said}");
+    let signature = said
+        .lines()
+        .find(|line| line.to_lowercase().contains("signature, key"));
+    assert!(
+        signature.is_some_and(|line| line.ends_with(": OK"))
+            && !said.contains("BAD")
+            && !said.contains("NOKEY"),
+        "{said}"
+    );
 }
 
 fn dnf_installs_it(up: &Up, folder: &Path) {
-    let root = install(up, folder, &Machine::here().platform, std::env::consts::ARCH, "tallyctl");
-    assert_eq!(run(Command::new("chroot").arg(&root).args(["/usr/bin/tallyctl"])), "2 2.5\n");
+    let root = install(
+        up,
+        folder,
+        &Machine::here().platform,
+        std::env::consts::ARCH,
+        "tallyctl",
+    );
+    assert_eq!(
+        run(Command::new("chroot")
+            .arg(&root)
+            .args(["/usr/bin/tallyctl"])),
+        "2 2.5\n"
+    );
 }
 
 /// Installs a package that the line has released into a new root of an architecture, with what it needs from the platform's own
@@ -59,16 +88,35 @@ pub fn install(up: &Up, folder: &Path, platform: &str, arch: &str, package: &str
     let (root, repos) = (folder.join("root"), folder.join("repos"));
     std::fs::create_dir_all(root.join("etc/rpm")).unwrap();
     std::fs::create_dir_all(&repos).unwrap();
-    std::fs::write(folder.join(".rpmmacros"), "%_dbpath /var/lib/rpm\n%_db_backend sqlite\n").unwrap();
+    std::fs::write(
+        folder.join(".rpmmacros"),
+        "%_dbpath /var/lib/rpm\n%_db_backend sqlite\n",
+    )
+    .unwrap();
     let (_, released) = up.http("GET", "/repo/test-9/test-9.repo", "", "");
-    assert!(released.contains("gpgcheck=1") && released.contains("repo_gpgcheck=1"), "{released}");
+    assert!(
+        released.contains("gpgcheck=1") && released.contains("repo_gpgcheck=1"),
+        "{released}"
+    );
     std::fs::write(repos.join("released.repo"), released).unwrap();
     std::fs::write(repos.join("platform.repo"), others(platform)).unwrap();
     let said = run(Command::new("dnf")
         .env("HOME", folder)
-        .args(["-y", "--noplugins", "--releasever=9", "--setopt=varsdir=/dev/null", "--setopt=install_weak_deps=0"])
-        .args([format!("--installroot={}", root.display()), format!("--setopt=reposdir={}", repos.display())])
-        .args([format!("--setopt=cachedir={}", folder.join("dnf").display()), format!("--forcearch={arch}")])
+        .args([
+            "-y",
+            "--noplugins",
+            "--releasever=9",
+            "--setopt=varsdir=/dev/null",
+            "--setopt=install_weak_deps=0",
+        ])
+        .args([
+            format!("--installroot={}", root.display()),
+            format!("--setopt=reposdir={}", repos.display()),
+        ])
+        .args([
+            format!("--setopt=cachedir={}", folder.join("dnf").display()),
+            format!("--forcearch={arch}"),
+        ])
         .args(["install", "bash", package]));
     assert!(said.contains(package), "{said}");
     root
@@ -78,8 +126,15 @@ pub fn install(up: &Up, folder: &Path, platform: &str, arch: &str, package: &str
 fn others(platform: &str) -> String {
     let platform = Platform::parse("the tests' platform", platform).unwrap();
     let text = |repository: &Repository| {
-        let from = [("baseurl", &repository.baseurl), ("mirrorlist", &repository.mirrorlist), ("gpgkey", &repository.gpgkey)];
-        let from: String = from.iter().filter_map(|(key, value)| Some(format!("{key}={}\n", value.as_ref()?))).collect();
+        let from = [
+            ("baseurl", &repository.baseurl),
+            ("mirrorlist", &repository.mirrorlist),
+            ("gpgkey", &repository.gpgkey),
+        ];
+        let from: String = from
+            .iter()
+            .filter_map(|(key, value)| Some(format!("{key}={}\n", value.as_ref()?)))
+            .collect();
         let (id, check) = (&repository.id, u8::from(repository.gpgkey.is_some()));
         format!("[{id}]\nname={id}\n{from}gpgcheck={check}\nexcludepkgs=tally*\n")
     };
@@ -88,11 +143,18 @@ fn others(platform: &str) -> String {
 
 fn the_repository_file_names_what_is_there(up: &Up) {
     let arch = std::env::consts::ARCH;
-    for path in [format!("/repo/test-9/{arch}/os"), format!("/repo/test-9/{arch}/debug"), "/repo/test-9/source".to_owned()] {
+    for path in [
+        format!("/repo/test-9/{arch}/os"),
+        format!("/repo/test-9/{arch}/debug"),
+        "/repo/test-9/source".to_owned(),
+    ] {
         for file in ["repomd.xml", "repomd.xml.asc"] {
             let (status, body) = up.http("GET", &format!("{path}/repodata/{file}"), "", "");
             assert_eq!(status, 200, "{path} {file}");
-            assert!(body.contains("<repomd") || body.contains("BEGIN PGP SIGNATURE"), "{body}");
+            assert!(
+                body.contains("<repomd") || body.contains("BEGIN PGP SIGNATURE"),
+                "{body}"
+            );
         }
     }
 }

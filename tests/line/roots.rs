@@ -48,7 +48,13 @@ fn repository(folder: &Path, spec: &str) -> String {
     fs::write(folder.join("package.spec"), spec).unwrap();
     let define = |name: &str, value: &Path| format!("{name} {}", value.display());
     run(Command::new("rpmbuild")
-        .args(["-bb", "--define", &define("_topdir", &top), "--define", &define("_rpmdir", &repository)])
+        .args([
+            "-bb",
+            "--define",
+            &define("_topdir", &top),
+            "--define",
+            &define("_rpmdir", &repository),
+        ])
         .arg("--define")
         .arg(define("_sourcedir", folder))
         .arg(folder.join("package.spec")));
@@ -58,7 +64,13 @@ fn repository(folder: &Path, spec: &str) -> String {
 
 fn with(url: String, gpgkey: Option<String>) -> Recipe {
     let mut recipe = recipe();
-    recipe.repositories.push(Repository { id: "extra".to_owned(), baseurl: Some(url), mirrorlist: None, gpgkey, priority: 1 });
+    recipe.repositories.push(Repository {
+        id: "extra".to_owned(),
+        baseurl: Some(url),
+        mirrorlist: None,
+        gpgkey,
+        priority: 1,
+    });
     recipe
 }
 
@@ -94,20 +106,38 @@ fn a_scriptlet_that_leaves_its_root_changes_nothing_that_others_use() {
     fs::write(&key, "a key").unwrap();
     let mut recipe = with(repository(folder.path(), spec), None);
     // Nothing is asked of it; its key is a file that dnf is told of.
-    let signed =
-        Repository { id: "signed".to_owned(), gpgkey: Some(format!("file://{}", key.display())), ..recipe.repositories[0].clone() };
-    recipe.repositories.push(Repository { priority: 100, ..signed });
+    let signed = Repository {
+        id: "signed".to_owned(),
+        gpgkey: Some(format!("file://{}", key.display())),
+        ..recipe.repositories[0].clone()
+    };
+    recipe.repositories.push(Repository {
+        priority: 100,
+        ..signed
+    });
     let (root, said) = yard.try_recipe(&recipe, &[]);
     assert!(root.is_ok(), "{root:?}\n{said}");
     let cache = shared.path().join("roots/dnf");
     let before = digests(&cache);
-    assert!(!before.is_empty(), "dnf keeps nothing in {}", cache.display());
+    assert!(
+        !before.is_empty(),
+        "dnf keeps nothing in {}",
+        cache.display()
+    );
     let (root, said) = yard.try_recipe(&recipe, &["escape"]);
     assert!(root.is_ok(), "{root:?}\n{said}");
-    assert!(said.contains("escaped, and wrote to"), "it did not get out, so that this shows nothing:\n{said}");
+    assert!(
+        said.contains("escaped, and wrote to"),
+        "it did not get out, so that this shows nothing:\n{said}"
+    );
     for (path, digest) in digests(&cache) {
-        let same = before.get(&path).is_none_or(|known| *known == digest) || path.extension().is_some_and(|kind| kind == "json");
-        assert!(same && !fs::read(&path).unwrap().ends_with(b"poison"), "{} was changed\n{said}", path.display());
+        let same = before.get(&path).is_none_or(|known| *known == digest)
+            || path.extension().is_some_and(|kind| kind == "json");
+        assert!(
+            same && !fs::read(&path).unwrap().ends_with(b"poison"),
+            "{} was changed\n{said}",
+            path.display()
+        );
     }
     // Another package of the same task is installed as if nothing had been.
     let mut root = root.unwrap();
@@ -127,16 +157,37 @@ fn a_root_whose_rpm_looks_elsewhere_sees_what_dnf_installed() {
     let mut root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
     let never = AtomicBool::new(false);
     let script = "rpm --eval '%{_dbpath}' && rpm -q sysimage ed && rpm -qa | wc -l";
-    let (ended, said) = yard.run_in(root.view(), &["/bin/bash", "-c", script], PATIENCE, true, &never);
+    let (ended, said) = yard.run_in(
+        root.view(),
+        &["/bin/bash", "-c", script],
+        PATIENCE,
+        true,
+        &never,
+    );
     assert_eq!(status(&ended), Some(0), "{said}");
     let lines: Vec<&str> = said.lines().collect();
-    assert!(lines[0] == "/usr/lib/sysimage/rpm" && lines[1].starts_with("sysimage-1") && lines[2].starts_with("ed-"), "{said}");
+    assert!(
+        lines[0] == "/usr/lib/sysimage/rpm"
+            && lines[1].starts_with("sysimage-1")
+            && lines[2].starts_with("ed-"),
+        "{said}"
+    );
     let (contents, _) = yard.with_session(|session| root.contents(session));
     assert_eq!(contents.unwrap().len().to_string(), lines[3]);
     let (removed, said) = yard.with_session(|session| root.remove(&["ed".to_owned()], session));
     assert!(removed.is_ok(), "{removed:?}\n{said}");
-    let (ended, said) = yard.run_in(root.view(), &["/bin/rpm", "-q", "ed"], PATIENCE, true, &never);
-    assert_ne!(status(&ended), Some(0), "rpm inside does not see that it is gone: {said}");
+    let (ended, said) = yard.run_in(
+        root.view(),
+        &["/bin/rpm", "-q", "ed"],
+        PATIENCE,
+        true,
+        &never,
+    );
+    assert_ne!(
+        status(&ended),
+        Some(0),
+        "rpm inside does not see that it is gone: {said}"
+    );
 }
 
 #[test]
@@ -151,7 +202,9 @@ fn a_root_that_fills_the_disk_while_it_is_made_is_stopped() {
     let mut recipe = with(repository(folder.path(), &spec), None);
     recipe.buildroot.minimal.push("big".to_owned());
     let (root, said) = Yard::apart(shared.path()).try_recipe(&recipe, &[]);
-    let Err(RootError::Refused(problem)) = root else { panic!("{root:?}\n{said}") };
+    let Err(RootError::Refused(problem)) = root else {
+        panic!("{root:?}\n{said}")
+    };
     assert!(problem.contains("do not fit into the disk"), "{problem}");
 }
 
@@ -160,15 +213,23 @@ fn a_package_of_the_platform_that_nobody_has_is_the_platforms_business() {
     let mut recipe = recipe();
     recipe.buildroot.minimal.push("no-such-package".to_owned());
     let (root, _) = Yard::new().try_recipe(&recipe, &[]);
-    let Err(RootError::Refused(problem)) = root else { panic!("{root:?}") };
-    assert!(problem.contains("`minimal` under `buildroot`") && problem.contains("no-such-package"), "{problem}");
+    let Err(RootError::Refused(problem)) = root else {
+        panic!("{root:?}")
+    };
+    assert!(
+        problem.contains("`minimal` under `buildroot`") && problem.contains("no-such-package"),
+        "{problem}"
+    );
 }
 
 #[test]
 fn what_a_spec_finds_out_that_it_needs_is_installed() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(folder.path(), "");
-    let spec = generated(("ed", "/usr/bin/ed"), ("chrpath >= 0.10", "/usr/bin/chrpath"));
+    let spec = generated(
+        ("ed", "/usr/bin/ed"),
+        ("chrpath >= 0.10", "/usr/bin/chrpath"),
+    );
     let commit = up.push_new("generated", &files(&spec));
     let (told, released) = up.watch(&commit);
     assert!(released, "{told}\n{}", up.log());
@@ -178,9 +239,19 @@ fn what_a_spec_finds_out_that_it_needs_is_installed() {
 fn what_a_spec_finds_out_and_nobody_has_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(folder.path(), "");
-    let commit = up.push_new("generated", &files(&generated(("no-such-thing", "/nothing"), ("ed", "/nothing"))));
+    let commit = up.push_new(
+        "generated",
+        &files(&generated(
+            ("no-such-thing", "/nothing"),
+            ("ed", "/nothing"),
+        )),
+    );
     let (told, released) = up.watch(&commit);
-    assert!(!released && told.contains("no-such-thing") && told.contains("correct the spec"), "{told}\n{}", up.log());
+    assert!(
+        !released && told.contains("no-such-thing") && told.contains("correct the spec"),
+        "{told}\n{}",
+        up.log()
+    );
 }
 
 /// Puts another rpm in the place of the root's, which keeps its own database and cannot read what dnf wrote, as that of EL 8.
@@ -222,8 +293,11 @@ fn a_root_whose_rpm_cannot_read_this_machines_database_is_handed_every_change() 
     let mut root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
     let knows = |root: &millrace_host::buildroot::Root, package: &str| {
         let argv = ["/usr/bin/rpm", "--query", package];
-        let (ended, said) = yard.run_in(root.view(), &argv, PATIENCE, false, &AtomicBool::new(false));
-        status(&ended).map(|status| status == 0).unwrap_or_else(|| panic!("{ended:?} {said}"))
+        let (ended, said) =
+            yard.run_in(root.view(), &argv, PATIENCE, false, &AtomicBool::new(false));
+        status(&ended)
+            .map(|status| status == 0)
+            .unwrap_or_else(|| panic!("{ended:?} {said}"))
     };
     assert!(knows(&root, "oldrpm") && knows(&root, "bash") && !knows(&root, "ed"));
     let (done, said) = yard.install(&mut root, &["ed"]);

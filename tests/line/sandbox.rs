@@ -20,7 +20,10 @@ fn the_status_is_as_shells_have_it() {
     let yard = Yard::new();
     assert_eq!(status(&yard.bash("exit 7").0), Some(7));
     assert_eq!(status(&yard.bash("kill -TERM $$").0), Some(128 + 15));
-    assert_eq!(status(&yard.run(&["/no/such/program"], PATIENCE, false).0), Some(127));
+    assert_eq!(
+        status(&yard.run(&["/no/such/program"], PATIENCE, false).0),
+        Some(127)
+    );
 }
 
 #[test]
@@ -31,19 +34,27 @@ fn a_loop_is_stopped_in_time_and_nothing_of_it_is_left() {
     let script = "sleep 4711.25 & setsid sleep 4711.25 & while :; do :; done";
     let (ended, _) = yard.run(&["/bin/bash", "-c", script], Duration::from_secs(1), false);
     assert_eq!(ended, Ended::TimedOut);
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(processes_with("4711.25"), 0);
 }
 
 #[test]
 fn a_task_that_is_given_up_is_stopped() {
-    let ended = Yard::new().when_heard("echo here; sleep 600", &mut |cancelled| cancelled.store(true, Ordering::SeqCst));
+    let ended = Yard::new().when_heard("echo here; sleep 600", &mut |cancelled| {
+        cancelled.store(true, Ordering::SeqCst)
+    });
     assert_eq!(ended.unwrap(), Ended::Cancelled);
 }
 
 #[test]
 fn a_command_that_ends_while_its_task_is_given_up_has_no_verdict() {
-    let ended = Yard::new().when_heard("echo here", &mut |cancelled| cancelled.store(true, Ordering::SeqCst));
+    let ended = Yard::new().when_heard("echo here", &mut |cancelled| {
+        cancelled.store(true, Ordering::SeqCst)
+    });
     assert_eq!(ended.unwrap(), Ended::Cancelled);
 }
 
@@ -52,9 +63,19 @@ fn a_starter_whose_runner_was_killed_before_it_began_waits_for_nothing() {
     // Standard input stays open: nobody tells it to end.
     let (input, _open) = std::os::unix::net::UnixStream::pair().unwrap();
     let mut starter = std::process::Command::new("timeout");
-    starter.arg("20").arg(Machine::here().program).args(["__sandbox", &std::process::id().to_string()]);
-    let ended = starter.stdin(std::os::fd::OwnedFd::from(input)).output().unwrap();
-    assert_eq!(ended.status.code(), Some(125), "its parent is another: {ended:?}");
+    starter
+        .arg("20")
+        .arg(Machine::here().program)
+        .args(["__sandbox", &std::process::id().to_string()]);
+    let ended = starter
+        .stdin(std::os::fd::OwnedFd::from(input))
+        .output()
+        .unwrap();
+    assert_eq!(
+        ended.status.code(),
+        Some(125),
+        "its parent is another: {ended:?}"
+    );
 }
 
 #[test]
@@ -70,27 +91,45 @@ fn a_sandbox_that_somebody_ends_from_outside_is_no_fault_of_the_command() {
 /// thing that it is told to do, so that must not be what lasts.
 pub fn holders(word: &str) -> Vec<u32> {
     let lines = process_lines();
-    let is_holder = |id: u32| lines.iter().any(|(other, line)| *other == id && line.contains("__sandbox"));
-    let command = lines.iter().find(|(id, line)| line.contains(word) && is_holder(parent(*id).unwrap_or(0)));
-    let Some(first) = command.and_then(|(command, _)| parent(*command)) else { return Vec::new() };
+    let is_holder = |id: u32| {
+        lines
+            .iter()
+            .any(|(other, line)| *other == id && line.contains("__sandbox"))
+    };
+    let command = lines
+        .iter()
+        .find(|(id, line)| line.contains(word) && is_holder(parent(*id).unwrap_or(0)));
+    let Some(first) = command.and_then(|(command, _)| parent(*command)) else {
+        return Vec::new();
+    };
     parent(first).into_iter().chain([first]).collect()
 }
 
 fn parent(process: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:")).and_then(|id| id.trim().parse().ok())
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))
+        .and_then(|id| id.trim().parse().ok())
 }
 
 pub fn signal(signal: &str, process: u32) {
-    millrace_tests::up::run(std::process::Command::new("kill").args([format!("-{signal}"), process.to_string()]));
+    millrace_tests::up::run(
+        std::process::Command::new("kill").args([format!("-{signal}"), process.to_string()]),
+    );
 }
 
 /// The one process of this one that starts launchers and is none.
 fn starter() -> u32 {
-    let own =
-        process_lines().into_iter().filter(|(id, line)| line.contains("__sandbox") && parent(*id) == Some(std::process::id()));
-    let children = |id: u32| fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-    let starters: Vec<u32> = own.map(|(id, _)| id).filter(|id| children(*id).is_empty()).collect();
+    let own = process_lines()
+        .into_iter()
+        .filter(|(id, line)| line.contains("__sandbox") && parent(*id) == Some(std::process::id()));
+    let children =
+        |id: u32| fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    let starters: Vec<u32> = own
+        .map(|(id, _)| id)
+        .filter(|id| children(*id).is_empty())
+        .collect();
     assert_eq!(starters.len(), 1, "{starters:?}");
     starters[0]
 }
@@ -104,9 +143,15 @@ fn a_starter_that_is_killed_takes_no_command_along_and_is_replaced() {
             signal("KILL", killed.unwrap());
         }
     });
-    assert!(matches!(ended, Ok(Ended::Exited { status: 0, .. })), "{ended:?}");
+    assert!(
+        matches!(ended, Ok(Ended::Exited { status: 0, .. })),
+        "{ended:?}"
+    );
     let (ended, said) = yard.bash("echo again");
-    assert!(matches!(ended, Ended::Exited { status: 0, .. }), "{ended:?}: {said}");
+    assert!(
+        matches!(ended, Ended::Exited { status: 0, .. }),
+        "{ended:?}: {said}"
+    );
     assert_ne!(Some(starter()), killed);
 }
 
@@ -117,9 +162,15 @@ fn a_starter_that_hangs_is_given_up_for_another() {
     let frozen = starter();
     signal("STOP", frozen);
     let (ended, said) = yard.bash("echo ran >>/work/runs");
-    assert!(matches!(ended, Ended::Exited { status: 0, .. }), "{ended:?}: {said}");
+    assert!(
+        matches!(ended, Ended::Exited { status: 0, .. }),
+        "{ended:?}: {said}"
+    );
     assert_ne!(starter(), frozen, "there is one, and it is another");
-    assert_eq!(fs::read_to_string(yard.work().join("runs")).unwrap(), "ran\n");
+    assert_eq!(
+        fs::read_to_string(yard.work().join("runs")).unwrap(),
+        "ran\n"
+    );
 }
 
 #[test]
@@ -138,8 +189,15 @@ fn a_sandbox_that_is_dropped_leaves_no_starter() {
 #[test]
 fn a_command_hears_all_signals() {
     let (ended, said) = Yard::new().run(&["/usr/bin/cat", "/proc/self/status"], PATIENCE, false);
-    assert!(matches!(ended, Ended::Exited { status: 0, .. }), "{ended:?}");
-    let of = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    assert!(
+        matches!(ended, Ended::Exited { status: 0, .. }),
+        "{ended:?}"
+    );
+    let of = |name: &str| {
+        said.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
+    };
     for signals in ["SigBlk:", "SigIgn:", "SigCgt:"] {
         assert_eq!(of(signals), Some("0000000000000000"), "{signals}");
     }
@@ -155,7 +213,10 @@ pub fn process_lines() -> Vec<(u32, String)> {
     entries
         .filter_map(|entry| {
             let process = entry.file_name().to_str()?.parse().ok()?;
-            Some((process, fs::read_to_string(entry.path().join("cmdline")).ok()?))
+            Some((
+                process,
+                fs::read_to_string(entry.path().join("cmdline")).ok()?,
+            ))
         })
         .collect()
 }
@@ -168,8 +229,15 @@ fn more_memory_than_allowed_is_not_had() {
 
 #[test]
 fn a_fork_bomb_runs_into_the_bound_and_its_author_is_told() {
-    let (ended, said) = Yard::new().run(&["/bin/bash", "-c", "f() { f | f & }; f; sleep 5"], Duration::from_secs(2), false);
-    assert!(matches!(ended, Ended::TimedOut | Ended::Exited { .. }), "{ended:?}");
+    let (ended, said) = Yard::new().run(
+        &["/bin/bash", "-c", "f() { f | f & }; f; sleep 5"],
+        Duration::from_secs(2),
+        false,
+    );
+    assert!(
+        matches!(ended, Ended::TimedOut | Ended::Exited { .. }),
+        "{ended:?}"
+    );
     assert!(said.contains("it had 50, as many as it may"), "{said}");
 }
 
@@ -185,26 +253,45 @@ fn a_full_disk_ends_the_task_and_not_the_machine() {
 fn printing_without_end_is_stopped() {
     let (ended, said) = Yard::new().bash("yes");
     assert_eq!(ended, Ended::OutputLimit);
-    assert!((1_000_000..2_000_000).contains(&said.len()), "{} bytes were let through", said.len());
+    assert!(
+        (1_000_000..2_000_000).contains(&said.len()),
+        "{} bytes were let through",
+        said.len()
+    );
 }
 
 #[test]
 fn nothing_outside_is_written_even_by_its_root() {
     let (yard, planted) = (Yard::new(), format!("/usr/bin/{}", unique("planted-by-")));
-    let (ended, said) = yard.run(&["/bin/bash", "-c", &format!("touch {planted}")], PATIENCE, true);
+    let (ended, said) = yard.run(
+        &["/bin/bash", "-c", &format!("touch {planted}")],
+        PATIENCE,
+        true,
+    );
     assert_eq!(status(&ended), Some(0), "its own root is its own: {said}");
     assert!(!Path::new(&planted).exists());
     let (_, said) = yard.bash(&format!("ls {planted}"));
-    assert!(said.contains("No such file"), "one root leaked into the next: {said}");
+    assert!(
+        said.contains("No such file"),
+        "one root leaked into the next: {said}"
+    );
     let (ended, _) = yard.bash(&format!("touch {planted}"));
-    assert_ne!(status(&ended), Some(0), "an ordinary user wrote to /usr/bin");
+    assert_ne!(
+        status(&ended),
+        Some(0),
+        "an ordinary user wrote to /usr/bin"
+    );
 }
 
 /// What there is below a folder, whom it belongs to, and what may be done with it; the task's own aside.
 fn outside(folder: &Path) -> Vec<(PathBuf, u32, u32)> {
     let metadata = fs::symlink_metadata(folder).unwrap();
     let mut all = vec![(folder.to_owned(), metadata.uid(), metadata.mode())];
-    let entries = if metadata.is_dir() { fs::read_dir(folder).unwrap().flatten().collect() } else { Vec::new() };
+    let entries = if metadata.is_dir() {
+        fs::read_dir(folder).unwrap().flatten().collect()
+    } else {
+        Vec::new()
+    };
     for entry in entries.iter().filter(|entry| entry.file_name() != "task") {
         all.extend(outside(&entry.path()));
     }
@@ -219,9 +306,15 @@ fn with_link(place: &str, target: &str, run: impl FnOnce(&Yard, Overlay)) {
     fs::create_dir(folder.join("there")).unwrap();
     let before = outside(&folder);
     let root = yard.root();
-    let View::Root(overlay) = root.view() else { panic!("a root of its own") };
+    let View::Root(overlay) = root.view() else {
+        panic!("a root of its own")
+    };
     fs::create_dir_all(&overlay.upper).unwrap();
-    symlink(target.replace("FOLDER", folder.to_str().unwrap()), overlay.upper.join(place)).unwrap();
+    symlink(
+        target.replace("FOLDER", folder.to_str().unwrap()),
+        overlay.upper.join(place),
+    )
+    .unwrap();
     run(&yard, overlay);
     assert_eq!(outside(&folder), before, "/{place} was a link to {target}");
 }
@@ -232,13 +325,25 @@ const TARGETS: [&str; 3] = ["FOLDER/there", "FOLDER/missing", "../../.."];
 
 #[test]
 fn links_that_a_package_puts_in_the_place_of_folders_lead_nowhere_outside() {
-    for place in ["builddir", "var", "work", "dev", "tmp", "proc", "sys", "run"] {
+    for place in [
+        "builddir", "var", "work", "dev", "tmp", "proc", "sys", "run",
+    ] {
         for target in TARGETS {
             with_link(place, target, |yard, overlay| {
                 let script = "touch ~/here && echo x > /dev/null && echo did it";
                 let argv = ["/bin/bash", "-c", script];
-                let (ended, said) = yard.run_in(View::Root(overlay), &argv, PATIENCE, false, &AtomicBool::new(false));
-                assert_eq!((status(&ended), said.as_str()), (Some(0), "did it\n"), "/{place} to {target}");
+                let (ended, said) = yard.run_in(
+                    View::Root(overlay),
+                    &argv,
+                    PATIENCE,
+                    false,
+                    &AtomicBool::new(false),
+                );
+                assert_eq!(
+                    (status(&ended), said.as_str()),
+                    (Some(0), "did it\n"),
+                    "/{place} to {target}"
+                );
             });
         }
     }
@@ -252,10 +357,20 @@ fn links_in_a_root_that_is_worked_on_from_outside_lead_nowhere_either() {
                 let own = yard.folder.path().join("task/own");
                 fs::create_dir_all(own.join("root")).unwrap();
                 let root = Some((overlay, own.join("root")));
-                let view = View::Host { readable: Vec::new(), writable: vec![own.clone()], root, elsewhere: Vec::new() };
+                let view = View::Host {
+                    readable: Vec::new(),
+                    writable: vec![own.clone()],
+                    root,
+                    elsewhere: Vec::new(),
+                };
                 let argv = ["/bin/bash", "-c", "echo x > /dev/null && echo did it"];
-                let (ended, said) = yard.run_in(view, &argv, PATIENCE, true, &AtomicBool::new(false));
-                assert_eq!((status(&ended), said.as_str()), (Some(0), "did it\n"), "/{place} to {target}");
+                let (ended, said) =
+                    yard.run_in(view, &argv, PATIENCE, true, &AtomicBool::new(false));
+                assert_eq!(
+                    (status(&ended), said.as_str()),
+                    (Some(0), "did it\n"),
+                    "/{place} to {target}"
+                );
             });
         }
     }
@@ -272,7 +387,10 @@ fn it_cannot_make_devices_or_reach_the_kernel() {
     ];
     for attempt in tries {
         let (ended, said) = yard.run(&["/bin/bash", "-c", attempt], PATIENCE, true);
-        assert!(!matches!(status(&ended), Some(0 | 127)), "`{attempt}`: {ended:?} {said}");
+        assert!(
+            !matches!(status(&ended), Some(0 | 127)),
+            "`{attempt}`: {ended:?} {said}"
+        );
     }
 }
 
@@ -291,8 +409,20 @@ pub mod calls {
     /// such that the kernel itself would answer with another error, as far as it looks at them before it looks at who asks.
     const CALLS: [(&str, u32, u32, [u32; 3], u8); 22] = [
         ("chroot", 161, 61, [1, 0, 0], EPERM),
-        ("clone-with-a-namespace-of-mounts", 56, 120, [0x0002_0011, 0, 0], EPERM),
-        ("clone-with-a-namespace-of-users", 56, 120, [0x1000_0011, 0, 0], EPERM),
+        (
+            "clone-with-a-namespace-of-mounts",
+            56,
+            120,
+            [0x0002_0011, 0, 0],
+            EPERM,
+        ),
+        (
+            "clone-with-a-namespace-of-users",
+            56,
+            120,
+            [0x1000_0011, 0, 0],
+            EPERM,
+        ),
         ("clone-with-both", 56, 120, [0x1002_0011, 0, 0], EPERM),
         ("clone3", 435, 435, [0, 0, 0], ENOSYS),
         ("close", 3, 6, [u32::MAX, 0, 0], EBADF),
@@ -319,12 +449,24 @@ pub mod calls {
         let mut code = [set(0xb8, number), set(0xbf, a), set(0xbe, b), set(0xba, c)].concat();
         code.extend([0x45, 0x31, 0xd2, 0x45, 0x31, 0xc0, 0x0f, 0x05]); // r10 and r8 are 0; call
         code.extend([0xf7, 0xd8, 0x89, 0xc7, 0xb8, 60, 0, 0, 0, 0x0f, 0x05]); // exit with the error
-        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let words = |words: &[u64]| {
+            words
+                .iter()
+                .flat_map(|word| word.to_le_bytes())
+                .collect::<Vec<u8>>()
+        };
         let (base, begin) = (0x40_0000, 120);
         let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
         file.extend(words(&[base + begin, 64, 0]));
         file.extend(b"\0\0\0\0\x40\0\x38\0\x01\0\0\0\0\0\0\0\x01\0\0\0\x05\0\0\0");
-        file.extend(words(&[0, base, base, begin + code.len() as u64, begin + code.len() as u64, 0x1000]));
+        file.extend(words(&[
+            0,
+            base,
+            base,
+            begin + code.len() as u64,
+            begin + code.len() as u64,
+            0x1000,
+        ]));
         [file, code].concat()
     }
 
@@ -333,12 +475,26 @@ pub mod calls {
         let mut code = [set(0xb8, number), set(0xbb, a), set(0xb9, b), set(0xba, c)].concat();
         code.extend([0x31, 0xf6, 0x31, 0xff, 0xcd, 0x80]); // esi and edi are 0; call
         code.extend([0xf7, 0xd8, 0x89, 0xc3, 0xb8, 1, 0, 0, 0, 0xcd, 0x80]); // exit with the error
-        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let words = |words: &[u32]| {
+            words
+                .iter()
+                .flat_map(|word| word.to_le_bytes())
+                .collect::<Vec<u8>>()
+        };
         let (base, begin) = (0x0804_8000, 84);
         let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0".to_vec();
         file.extend(words(&[base + begin, 52, 0, 0]));
         file.extend(b"\x34\0\x20\0\x01\0\0\0\0\0\0\0");
-        file.extend(words(&[1, 0, base, base, begin + code.len() as u32, begin + code.len() as u32, 5, 0x1000]));
+        file.extend(words(&[
+            1,
+            0,
+            base,
+            base,
+            begin + code.len() as u32,
+            begin + code.len() as u32,
+            5,
+            0x1000,
+        ]));
         [file, code].concat()
     }
 
@@ -356,24 +512,47 @@ pub mod calls {
     }
 
     fn expected() -> Vec<String> {
-        CALLS.iter().map(|(name, _, _, _, error)| format!("{name} {error}")).collect()
+        CALLS
+            .iter()
+            .map(|(name, _, _, _, error)| format!("{name} {error}"))
+            .collect()
     }
 
     #[test]
     fn no_mounts_no_namespaces_and_no_keys_for_a_terminal() {
-        assert_eq!(tried(CALLS.iter().map(|(name, number, _, arguments, _)| (*name, of_x86_64(*number, *arguments)))), expected());
+        assert_eq!(
+            tried(
+                CALLS
+                    .iter()
+                    .map(|(name, number, _, arguments, _)| (*name, of_x86_64(*number, *arguments)))
+            ),
+            expected()
+        );
     }
 
     #[test]
     fn programs_of_32_bits_run_and_are_refused_the_same() {
-        assert_eq!(tried(CALLS.iter().map(|(name, _, number, arguments, _)| (*name, of_i386(*number, *arguments)))), expected());
+        assert_eq!(
+            tried(
+                CALLS
+                    .iter()
+                    .map(|(name, _, number, arguments, _)| (*name, of_i386(*number, *arguments)))
+            ),
+            expected()
+        );
     }
 
     #[test]
     fn calls_of_x32_are_not_there() {
         let (close, mount) = (0x4000_0000 + 3, 0x4000_0000 + 165);
-        let programs = [("close", of_x86_64(close, [u32::MAX, 0, 0])), ("mount", of_x86_64(mount, [1, 1, 1]))];
-        assert_eq!(tried(programs.into_iter()), [format!("close {ENOSYS}"), format!("mount {ENOSYS}")]);
+        let programs = [
+            ("close", of_x86_64(close, [u32::MAX, 0, 0])),
+            ("mount", of_x86_64(mount, [1, 1, 1])),
+        ];
+        assert_eq!(
+            tried(programs.into_iter()),
+            [format!("close {ENOSYS}"), format!("mount {ENOSYS}")]
+        );
     }
 }
 
@@ -382,10 +561,19 @@ pub const ELSEWHERE: &str = "MILLRACE_TEST_ELSEWHERE";
 
 /// The rest of a test in a process of its own, which `program` starts.
 pub fn again(mut program: std::process::Command, test: &str) {
-    program.args(["--exact", test, "--nocapture"]).env(ELSEWHERE, "1");
-    let output = program.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    program
+        .args(["--exact", test, "--nocapture"])
+        .env(ELSEWHERE, "1");
+    let output = program
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -400,7 +588,18 @@ fn the_terminal_that_a_runner_was_started_on_is_out_of_reach() {
     let (mut ours, mut theirs) = (0, 0);
     let none = std::ptr::null_mut();
     // SAFETY: two numbers to write to; no name, settings or size are asked for.
-    assert_eq!(unsafe { libc::openpty(&raw mut ours, &raw mut theirs, none, none.cast(), none.cast()) }, 0);
+    assert_eq!(
+        unsafe {
+            libc::openpty(
+                &raw mut ours,
+                &raw mut theirs,
+                none,
+                none.cast(),
+                none.cast(),
+            )
+        },
+        0
+    );
     // SAFETY: both were just opened for us.
     let (_ours, theirs) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) };
     let terminal = theirs.as_raw_fd();
@@ -416,7 +615,10 @@ fn the_terminal_that_a_runner_was_started_on_is_out_of_reach() {
             }
         })
     };
-    again(program, "sandbox::the_terminal_that_a_runner_was_started_on_is_out_of_reach");
+    again(
+        program,
+        "sandbox::the_terminal_that_a_runner_was_started_on_is_out_of_reach",
+    );
 }
 
 /// Leaves a chroot, as root can, climbs as high as it goes, and looks whether it sees a folder that no sandbox shows.
@@ -426,16 +628,40 @@ const CLIMB: &str = r#"mkdir "/tmp/jail"; chroot "/tmp/jail" or die $!; chdir ".
 #[test]
 fn a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves() {
     if std::env::var_os(ELSEWHERE).is_some() {
-        let view = View::Host { readable: Vec::new(), writable: Vec::new(), root: None, elsewhere: Vec::new() };
-        let (ended, said) = Yard::new().run_in(view, &["perl", "-e", CLIMB], PATIENCE, true, &AtomicBool::new(false));
-        assert_eq!((status(&ended), said.as_str()), (Some(0), "out of the jail, and not out of the sandbox"));
+        let view = View::Host {
+            readable: Vec::new(),
+            writable: Vec::new(),
+            root: None,
+            elsewhere: Vec::new(),
+        };
+        let (ended, said) = Yard::new().run_in(
+            view,
+            &["perl", "-e", CLIMB],
+            PATIENCE,
+            true,
+            &AtomicBool::new(false),
+        );
+        assert_eq!(
+            (status(&ended), said.as_str()),
+            (Some(0), "out of the jail, and not out of the sandbox")
+        );
         return;
     }
     let place = tempfile::tempdir().unwrap();
     let mut program = std::process::Command::new("unshare");
-    program.args(["--mount", "bash", "-c", "mount --rbind / \"$0\" && exec chroot \"$0\" \"$@\""]);
-    program.arg(place.path()).arg(std::env::current_exe().unwrap());
-    again(program, "sandbox::a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves");
+    program.args([
+        "--mount",
+        "bash",
+        "-c",
+        "mount --rbind / \"$0\" && exec chroot \"$0\" \"$@\"",
+    ]);
+    program
+        .arg(place.path())
+        .arg(std::env::current_exe().unwrap());
+    again(
+        program,
+        "sandbox::a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves",
+    );
 }
 
 #[test]
@@ -445,10 +671,23 @@ fn ctrl_c_hands_the_task_back_and_the_next_runner_does_it() {
     let token = runner_token(&up, "first");
     let state = folder.path().join("first");
     fs::create_dir_all(state.join("runner")).unwrap();
-    symlink(Machine::here().work.join("roots"), state.join("runner/roots")).unwrap();
+    symlink(
+        Machine::here().work.join("roots"),
+        state.join("runner/roots"),
+    )
+    .unwrap();
     fs::write(state.join("token"), token).unwrap();
     let mut first = std::process::Command::new(Machine::here().program)
-        .args(["--state", state.to_str().unwrap(), "runner", "run", "first", "--url", &up.url(""), "--token-file"])
+        .args([
+            "--state",
+            state.to_str().unwrap(),
+            "runner",
+            "run",
+            "first",
+            "--url",
+            &up.url(""),
+            "--token-file",
+        ])
         .arg(state.join("token"))
         .process_group(0)
         .stdin(Stdio::null())
@@ -456,16 +695,36 @@ fn ctrl_c_hands_the_task_back_and_the_next_runner_does_it() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let commit = up.push_new("slow", &files(&empty("slow", "BuildArch: noarch", &format!("sleep {word}"))));
+    let commit = up.push_new(
+        "slow",
+        &files(&empty(
+            "slow",
+            "BuildArch: noarch",
+            &format!("sleep {word}"),
+        )),
+    );
     let until = Instant::now() + Duration::from_secs(180);
     while processes_with(word) == 0 {
-        assert!(Instant::now() < until, "the build does not come:\n{}", up.log());
+        assert!(
+            Instant::now() < until,
+            "the build does not come:\n{}",
+            up.log()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     // As the terminal does it: to all that is in the foreground.
-    millrace_tests::up::run(std::process::Command::new("kill").args(["-INT", "--", &format!("-{}", first.id())]));
+    millrace_tests::up::run(std::process::Command::new("kill").args([
+        "-INT",
+        "--",
+        &format!("-{}", first.id()),
+    ]));
     let (ended, mut said) = (first.wait().unwrap(), String::new());
-    first.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    first
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
     assert!(ended.success(), "{ended}: {said}");
     up.runner("second");
     let (told, released) = up.watch(&commit);
@@ -481,7 +740,14 @@ fn a_line_whose_own_runner_cannot_run_ends_with_the_reason() {
     let held = File::open(work.join("lock")).unwrap();
     held.lock().unwrap();
     let mut up = std::process::Command::new(Machine::here().program)
-        .args(["--state", folder.path().join("state").to_str().unwrap(), "up", "--listen", "127.0.0.1:0", "--work"])
+        .args([
+            "--state",
+            folder.path().join("state").to_str().unwrap(),
+            "up",
+            "--listen",
+            "127.0.0.1:0",
+            "--work",
+        ])
         .arg(&work)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -494,12 +760,25 @@ fn a_line_whose_own_runner_cannot_run_ends_with_the_reason() {
     let _ = up.kill();
     let (ended, mut said) = (up.wait().unwrap(), String::new());
     up.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert!(ended.code().is_some_and(|code| code != 0) && said.contains("is in use by the process 4715"), "{ended}: {said}");
+    assert!(
+        ended.code().is_some_and(|code| code != 0)
+            && said.contains("is in use by the process 4715"),
+        "{ended}: {said}"
+    );
 }
 
 /// Lets a runner in.
 fn runner_token(up: &Up, name: &str) -> String {
-    let added = up.millrace(&["runner", "add", name, "--arch", std::env::consts::ARCH, "--url", &up.url(""), "--json"]);
+    let added = up.millrace(&[
+        "runner",
+        "add",
+        name,
+        "--arch",
+        std::env::consts::ARCH,
+        "--url",
+        &up.url(""),
+        "--json",
+    ]);
     let added: serde_json::Value = serde_json::from_str(&added).unwrap();
     added["token"].as_str().unwrap().to_owned()
 }
@@ -537,14 +816,24 @@ fn what_works_on_a_root_from_outside_sees_programs_and_no_secrets() {
     }
     fs::write(yard.folder.path().join("key"), "secret").unwrap();
     let run = |script: &str| {
-        let view =
-            View::Host { readable: vec![readable.clone()], writable: vec![writable.clone()], root: None, elsewhere: Vec::new() };
+        let view = View::Host {
+            readable: vec![readable.clone()],
+            writable: vec![writable.clone()],
+            root: None,
+            elsewhere: Vec::new(),
+        };
         let (ended, said) = yard.run_in(view, &["/bin/bash", "-c", script], PATIENCE, true, &never);
         (status(&ended) == Some(0), said)
     };
-    let (r, w, key) = (readable.display(), writable.display(), yard.folder.path().join("key").display().to_string());
+    let (r, w, key) = (
+        readable.display(),
+        writable.display(),
+        yard.folder.path().join("key").display().to_string(),
+    );
     assert_eq!(
-        run(&format!("dnf --version >/dev/null && rpm --version >/dev/null && cat {r}/file && touch {w}/new")),
+        run(&format!(
+            "dnf --version >/dev/null && rpm --version >/dev/null && cat {r}/file && touch {w}/new"
+        )),
         (true, "here".to_owned())
     );
     for attempt in [
@@ -565,8 +854,13 @@ fn what_works_on_a_root_from_outside_sees_programs_and_no_secrets() {
 #[test]
 fn a_package_that_nobody_has_is_named() {
     let (root, _) = Yard::new().try_root(&["no-such-package"]);
-    let Err(RootError::Unresolved(problems)) = root else { panic!("{root:?}") };
-    assert!(problems.join("\n").contains("no-such-package"), "{problems:?}");
+    let Err(RootError::Unresolved(problems)) = root else {
+        panic!("{root:?}")
+    };
+    assert!(
+        problems.join("\n").contains("no-such-package"),
+        "{problems:?}"
+    );
 }
 
 #[test]
@@ -584,6 +878,9 @@ fn a_path_that_leads_out_of_the_folder_is_refused() {
     std::os::unix::fs::symlink("/etc/passwd", yard.work().join("link.rpm")).unwrap();
     for path in ["/work/../outside.rpm", "/work/link.rpm"] {
         let (root, _) = yard.try_root(&[path]);
-        assert!(matches!(root, Err(RootError::Refused(_))), "{path}: {root:?}");
+        assert!(
+            matches!(root, Err(RootError::Refused(_))),
+            "{path}: {root:?}"
+        );
     }
 }

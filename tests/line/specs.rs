@@ -42,9 +42,13 @@ install -D -m 644 tally.h %{{buildroot}}%{{_includedir}}/tally.h
         "#include \"tally.h\"\nint tally(int n) {{ return n + 1; }}\nconst char *tally_version(void) {{ return \"{version}\"; }}\n"
     );
     let header = "#ifndef TALLY_H\n#define TALLY_H\nint tally(int n);\nconst char *tally_version(void);\n#endif\n";
-    [("tally.spec", spec.as_str()), ("tally.c", &code), ("tally.h", header)]
-        .map(|(path, text)| (path.to_owned(), text.to_owned()))
-        .to_vec()
+    [
+        ("tally.spec", spec.as_str()),
+        ("tally.c", &code),
+        ("tally.h", header),
+    ]
+    .map(|(path, text)| (path.to_owned(), text.to_owned()))
+    .to_vec()
 }
 
 /// A program that is built with the library of at least this version, with a test of its own.
@@ -72,19 +76,30 @@ install -D -m 755 tallyctl %{{buildroot}}%{{_bindir}}/tallyctl
 %{{_bindir}}/tallyctl
 "#
     );
-    let code =
-        "#include <stdio.h>\n#include <tally.h>\nint main(void) { printf(\"%d %s\\n\", tally(1), tally_version()); return 0; }\n";
+    let code = "#include <stdio.h>\n#include <tally.h>\nint main(void) { printf(\"%d %s\\n\", tally(1), tally_version()); return 0; }\n";
     let test = "#!/bin/sh\ntest \"$(tallyctl | cut -d' ' -f1)\" = 2\n";
-    [("tallyctl.spec", spec.as_str()), ("tallyctl.c", code), ("tests/counts.sh", test)]
-        .map(|(path, text)| (path.to_owned(), text.to_owned()))
-        .to_vec()
+    [
+        ("tallyctl.spec", spec.as_str()),
+        ("tallyctl.c", code),
+        ("tests/counts.sh", test),
+    ]
+    .map(|(path, text)| (path.to_owned(), text.to_owned()))
+    .to_vec()
 }
 
 /// A C library and a program that tells in which order this machine has the bytes of a number. Its `%check` and its test run it, and want
 /// what the architecture's file says.
 pub fn endian() -> Vec<(String, String)> {
-    let order = |arch: Arch| if Facts::of(arch).endianness == Endianness::Big { "big" } else { "little" };
-    let orders: String = Arch::ALL.map(|arch| format!("%ifarch {arch}\n%global order {}\n%endif\n", order(arch))).concat();
+    let order = |arch: Arch| {
+        if Facts::of(arch).endianness == Endianness::Big {
+            "big"
+        } else {
+            "little"
+        }
+    };
+    let orders: String = Arch::ALL
+        .map(|arch| format!("%ifarch {arch}\n%global order {}\n%endif\n", order(arch)))
+        .concat();
     let spec = format!(
         r#"{orders}Name: endian
 Version: 1
@@ -129,11 +144,19 @@ test "$said" = %{{order}}
                 return *(const unsigned char *)&one ? \"little\" : \"big\";\n}\n";
     let header = "#ifndef ORDER_OF_BYTES_H\n#define ORDER_OF_BYTES_H\nconst char *order_of_bytes(void);\n#endif\n";
     let main = "#include \"endian.h\"\n#include <stdio.h>\nint main(void) { return puts(order_of_bytes()) < 0; }\n";
-    let cases: String = Arch::ALL.map(|arch| format!("{arch}) test \"$(endian)\" = {} ;;\n", order(arch))).concat();
+    let cases: String = Arch::ALL
+        .map(|arch| format!("{arch}) test \"$(endian)\" = {} ;;\n", order(arch)))
+        .concat();
     let test = format!("#!/bin/sh\ncase $(uname -m) in\n{cases}*) exit 1 ;;\nesac\n");
-    [("endian.spec", spec.as_str()), ("endian.c", code), ("endian.h", header), ("main.c", main), ("tests/order.sh", &test)]
-        .map(|(path, text)| (path.to_owned(), text.to_owned()))
-        .to_vec()
+    [
+        ("endian.spec", spec.as_str()),
+        ("endian.c", code),
+        ("endian.h", header),
+        ("main.c", main),
+        ("tests/order.sh", &test),
+    ]
+    .map(|(path, text)| (path.to_owned(), text.to_owned()))
+    .to_vec()
 }
 
 /// A package without files whose stages do this.
@@ -159,5 +182,8 @@ pub fn generated(first: (&str, &str), second: (&str, &str)) -> Vec<(String, Stri
 
 /// As borrowed texts.
 pub fn files(owned: &[(String, String)]) -> Vec<(&str, &str)> {
-    owned.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect()
+    owned
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect()
 }

@@ -10,8 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-const LIMITS: Limits =
-    Limits { memory_bytes: 200_000_000, disk_bytes: 100_000_000, processes: 50, time_s: 60, silence_s: 60, log_bytes: 1_000_000 };
+const LIMITS: Limits = Limits {
+    memory_bytes: 200_000_000,
+    disk_bytes: 100_000_000,
+    processes: 50,
+    time_s: 60,
+    silence_s: 60,
+    log_bytes: 1_000_000,
+};
 
 /// Longer than any of these takes; what must be stopped sooner says so itself.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,22 +40,41 @@ impl Yard {
 
     /// With roots of its own below a folder, in layers of at most [`ROOT_BYTES_MAX`].
     pub fn apart(shared: &Path) -> Self {
-        let Self { folder, sandbox, roots } = Self::over(shared);
-        Self { folder, sandbox, roots: roots.with_layers_of(ROOT_BYTES_MAX) }
+        let Self {
+            folder,
+            sandbox,
+            roots,
+        } = Self::over(shared);
+        Self {
+            folder,
+            sandbox,
+            roots: roots.with_layers_of(ROOT_BYTES_MAX),
+        }
     }
 
     /// With another program in the place of `mock`.
     pub fn with_mock(self, mock: PathBuf) -> Self {
-        Self { roots: self.roots.with_mock(mock), ..self }
+        Self {
+            roots: self.roots.with_mock(mock),
+            ..self
+        }
     }
 
     fn over(shared: &Path) -> Self {
         let (machine, folder) = (Machine::here(), tempfile::tempdir().unwrap());
         fs::create_dir_all(folder.path().join("task/work")).unwrap();
-        fs::set_permissions(folder.path().join("task/work"), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(
+            folder.path().join("task/work"),
+            fs::Permissions::from_mode(0o777),
+        )
+        .unwrap();
         let sandbox = Sandbox::new(machine.program);
         let roots = Buildroots::new(&shared.join("roots"), sandbox.clone()).unwrap();
-        Self { folder, sandbox, roots }
+        Self {
+            folder,
+            sandbox,
+            roots,
+        }
     }
 
     pub fn work(&self) -> PathBuf {
@@ -62,7 +87,11 @@ impl Yard {
     }
 
     /// The same of another recipe.
-    pub fn try_recipe(&self, recipe: &Recipe, packages: &[&str]) -> (Result<Root, RootError>, String) {
+    pub fn try_recipe(
+        &self,
+        recipe: &Recipe,
+        packages: &[&str],
+    ) -> (Result<Root, RootError>, String) {
         let packages = owned(packages);
         self.with_session(|session| self.roots.create(recipe, Kind::Minimal, &packages, session))
     }
@@ -73,12 +102,26 @@ impl Yard {
     }
 
     /// Does something to roots; the answer, and what was said.
-    pub fn with_session<T>(&self, work: impl FnOnce(&mut Session<'_>) -> Result<T, RootError>) -> (Result<T, RootError>, String) {
+    pub fn with_session<T>(
+        &self,
+        work: impl FnOnce(&mut Session<'_>) -> Result<T, RootError>,
+    ) -> (Result<T, RootError>, String) {
         let (folder, never, mut said) = (self.work(), AtomicBool::new(false), String::new());
         let mut output = |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes));
-        let limits = Limits { memory_bytes: 4 << 30, disk_bytes: ROOT_BYTES_MAX, processes: 500, log_bytes: 16 << 20, ..LIMITS };
-        let mut session =
-            Session { work: &folder, limits, time_left: Duration::from_secs(300), cancelled: &never, output: &mut output };
+        let limits = Limits {
+            memory_bytes: 4 << 30,
+            disk_bytes: ROOT_BYTES_MAX,
+            processes: 500,
+            log_bytes: 16 << 20,
+            ..LIMITS
+        };
+        let mut session = Session {
+            work: &folder,
+            limits,
+            time_left: Duration::from_secs(300),
+            cancelled: &never,
+            output: &mut output,
+        };
         let done = work(&mut session);
         (done, said)
     }
@@ -97,12 +140,25 @@ impl Yard {
         self.run_until(argv, timeout, as_root, &AtomicBool::new(false))
     }
 
-    pub fn run_until(&self, argv: &[&str], timeout: Duration, as_root: bool, cancelled: &AtomicBool) -> (Ended, String) {
+    pub fn run_until(
+        &self,
+        argv: &[&str],
+        timeout: Duration,
+        as_root: bool,
+        cancelled: &AtomicBool,
+    ) -> (Ended, String) {
         let root = self.root();
         self.run_in(root.view(), argv, timeout, as_root, cancelled)
     }
 
-    pub fn run_in(&self, view: View, argv: &[&str], timeout: Duration, as_root: bool, cancelled: &AtomicBool) -> (Ended, String) {
+    pub fn run_in(
+        &self,
+        view: View,
+        argv: &[&str],
+        timeout: Duration,
+        as_root: bool,
+        cancelled: &AtomicBool,
+    ) -> (Ended, String) {
         let mut said = String::new();
         let heard = &mut |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes));
         let ended = self.hear(view, argv, timeout, as_root, cancelled, heard);
@@ -138,15 +194,27 @@ impl Yard {
     }
 
     /// Starts a script, and does something as soon as it is heard of.
-    pub fn when_heard(&self, script: &str, act: &mut dyn FnMut(&AtomicBool)) -> Result<Ended, SandboxError> {
+    pub fn when_heard(
+        &self,
+        script: &str,
+        act: &mut dyn FnMut(&AtomicBool),
+    ) -> Result<Ended, SandboxError> {
         let (root, cancelled) = (self.root(), AtomicBool::new(false));
-        self.hear(root.view(), &["/bin/bash", "-c", script], PATIENCE, false, &cancelled, &mut |_| act(&cancelled))
+        self.hear(
+            root.view(),
+            &["/bin/bash", "-c", script],
+            PATIENCE,
+            false,
+            &cancelled,
+            &mut |_| act(&cancelled),
+        )
     }
 }
 
 /// What the tests' platform is made from, without what the line releases.
 pub fn recipe() -> Recipe {
-    let platform = Platform::parse("platform.toml", &platform(&Machine::here().platform, "")).unwrap();
+    let platform =
+        Platform::parse("platform.toml", &platform(&Machine::here().platform, "")).unwrap();
     Recipe {
         arch: std::env::consts::ARCH.parse().unwrap(),
         releasever: platform.releasever,
@@ -166,5 +234,8 @@ pub fn status(ended: &Ended) -> Option<u8> {
 }
 
 fn owned(packages: &[&str]) -> Vec<String> {
-    packages.iter().map(|package| (*package).to_owned()).collect()
+    packages
+        .iter()
+        .map(|package| (*package).to_owned())
+        .collect()
 }

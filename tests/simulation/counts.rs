@@ -78,12 +78,20 @@ impl Counts {
     /// Makes sure that what the laws speak of has happened.
     pub fn check(&self, seeds: u64) {
         let of = |what: &str| self.happened.get(what).copied().unwrap_or_default();
-        assert!(of("build released") >= seeds * RELEASES_A_SEED, "too few releases");
+        assert!(
+            of("build released") >= seeds * RELEASES_A_SEED,
+            "too few releases"
+        );
         for what in HAPPENED {
             assert!(of(what) > 0, "it never came to: {what}");
         }
         for place in KILLS {
-            assert!(self.killed.contains_key(&place), "{} was never killed before its `{}`", place.0, place.1);
+            assert!(
+                self.killed.contains_key(&place),
+                "{} was never killed before its `{}`",
+                place.0,
+                place.1
+            );
         }
     }
 }

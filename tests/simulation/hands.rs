@@ -21,7 +21,13 @@ pub struct Hand {
 impl Hand {
     /// A runner that has nothing.
     pub fn new(runner: Runner, vanishes: bool) -> Self {
-        Self { runner, offer: None, answer: None, busy: false, vanishes }
+        Self {
+            runner,
+            offer: None,
+            answer: None,
+            busy: false,
+            vanishes,
+        }
     }
 
     /// The work is done, or lost.

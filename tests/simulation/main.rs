@@ -3,7 +3,10 @@
 //! checked after every function that ends or dies, and at the end nothing may be left over.
 //!
 //! A seed that breaks a law is printed with the command that replays it, and with what happened last.
-#![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests end where something is not as it should be"
+)]
 
 mod counts;
 mod hands;
@@ -31,7 +34,9 @@ fn live(seed: u64) -> Counts {
     if let Err(broken) = lived {
         let from = town.history.len().saturating_sub(HISTORY_LINES);
         eprintln!("{}", town.history[from..].join("\n"));
-        eprintln!("seed {seed} breaks a law. Replay it: MILLRACE_SEED={seed} cargo test -p millrace-tests --test simulation");
+        eprintln!(
+            "seed {seed} breaks a law. Replay it: MILLRACE_SEED={seed} cargo test -p millrace-tests --test simulation"
+        );
         town.world.ends_early("a law was broken");
         resume_unwind(broken);
     }

@@ -37,7 +37,12 @@ const PUSHES_MAX: usize = 8;
 const AHEAD_MS: std::ops::Range<u64> = 70_000..1_200_000;
 
 /// Packages, and what their specs say besides.
-const PACKAGES: [(&str, &str); 4] = [("zlib", ""), ("pigz", ""), ("lcov", "BuildArch: noarch"), ("grub2", "ExclusiveArch: x86_64")];
+const PACKAGES: [(&str, &str); 4] = [
+    ("zlib", ""),
+    ("pigz", ""),
+    ("lcov", "BuildArch: noarch"),
+    ("grub2", "ExclusiveArch: x86_64"),
+];
 
 /// Something that goes on.
 struct Under {
@@ -102,7 +107,11 @@ impl Town {
     /// A town where nothing has happened yet.
     pub fn new(seed: u64) -> Self {
         let mut world = World::new(r#""x86_64", "aarch64""#);
-        let names = [("r1", Arch::X86_64, false), ("r2", Arch::X86_64, false), ("r3", Arch::Aarch64, false)];
+        let names = [
+            ("r1", Arch::X86_64, false),
+            ("r2", Arch::X86_64, false),
+            ("r3", Arch::Aarch64, false),
+        ];
         let doomed = [("r4", Arch::X86_64, true), ("r5", Arch::Aarch64, true)];
         let add = |(name, arch, vanishes)| Hand::new(world.add_runner(name, arch), vanishes);
         let hands = names.into_iter().chain(doomed).map(add).collect();
@@ -175,13 +184,24 @@ impl Town {
                 self.finish(What::Hear(delivery));
             }
             let now = self.world.now();
-            let letters = self.world.run(self.world.store.take(4, now, now.plus_ms(OUT_MS))).unwrap();
-            letters.into_iter().for_each(|letter| self.finish(What::Carry(letter)));
+            let letters = self
+                .world
+                .run(self.world.store.take(4, now, now.plus_ms(OUT_MS)))
+                .unwrap();
+            letters
+                .into_iter()
+                .for_each(|letter| self.finish(What::Carry(letter)));
             self.finish(What::GiveUpAside);
             self.finish(What::Tick);
-            let stay = (0..self.hands.len()).filter(|number| !self.hands[*number].vanishes).collect::<Vec<_>>();
+            let stay = (0..self.hands.len())
+                .filter(|number| !self.hands[*number].vanishes)
+                .collect::<Vec<_>>();
             for number in stay {
-                self.finish(if self.hands[number].offer.is_some() { What::Answer(number) } else { What::Ask(number) });
+                self.finish(if self.hands[number].offer.is_some() {
+                    What::Answer(number)
+                } else {
+                    What::Ask(number)
+                });
             }
             if self.nothing_is_left() {
                 return;
@@ -210,19 +230,27 @@ impl Town {
         let delivery = match self.chance.u8(0..12) {
             // The same commit once more, as when somebody pushes a tag, or the forge was set up anew.
             0 if !self.commits.is_empty() => {
-                let (package, commit) = self.commits[self.chance.usize(0..self.commits.len())].clone();
-                self.world.forge.delivery(PACKAGES[package].0, "main", &commit)
+                let (package, commit) =
+                    self.commits[self.chance.usize(0..self.commits.len())].clone();
+                self.world
+                    .forge
+                    .delivery(PACKAGES[package].0, "main", &commit)
             }
             1 => self.world.commit("zlib", "wip", ""),
             _ => {
                 let package = self.chance.usize(0..PACKAGES.len());
-                let delivery = self.world.commit(PACKAGES[package].0, "main", PACKAGES[package].1);
+                let delivery = self
+                    .world
+                    .commit(PACKAGES[package].0, "main", PACKAGES[package].1);
                 self.commits.push((package, delivery.commit.clone()));
                 delivery
             }
         };
-        self.history.push(format!("{} is pushed: {}", delivery.package, delivery.id));
-        self.laws.made.insert(PushId::of_delivery("gitea", &delivery.id));
+        self.history
+            .push(format!("{} is pushed: {}", delivery.package, delivery.id));
+        self.laws
+            .made
+            .insert(PushId::of_delivery("gitea", &delivery.id));
         self.deliveries.push(delivery.clone());
         self.begin(What::Hear(delivery));
     }
@@ -239,7 +267,10 @@ impl Town {
 
     fn deliver(&mut self) {
         let (now, most) = (self.world.now(), self.chance.usize(1..4));
-        let mut letters = self.world.run(self.world.store.take(most, now, now.plus_ms(OUT_MS))).unwrap();
+        let mut letters = self
+            .world
+            .run(self.world.store.take(most, now, now.plus_ms(OUT_MS)))
+            .unwrap();
         self.chance.shuffle(&mut letters);
         for letter in letters {
             if letter.deliveries == 1 && self.chance.u8(0..4) == 0 {
@@ -281,7 +312,10 @@ impl Town {
     }
 
     fn give_up_aside(&mut self) {
-        let aside = self.world.run(self.world.store.set_aside(usize::MAX)).unwrap();
+        let aside = self
+            .world
+            .run(self.world.store.set_aside(usize::MAX))
+            .unwrap();
         if !aside.iter().any(|letter| self.is_out(letter.id)) {
             self.begin(What::GiveUpAside);
         }
@@ -306,7 +340,11 @@ impl Town {
             return;
         }
         let build = &builds[self.chance.usize(0..builds.len())];
-        let task = self.chance.bool().then(|| build.tasks[self.chance.usize(0..build.tasks.len())].id.clone());
+        let task = self.chance.bool().then(|| {
+            build.tasks[self.chance.usize(0..build.tasks.len())]
+                .id
+                .clone()
+        });
         self.laws.may_go_on(build.id.clone());
         self.begin(What::Retry(build.id.clone(), task));
     }
@@ -315,7 +353,8 @@ impl Town {
     fn set_the_clock(&mut self) {
         if self.ahead_ms == 0 {
             self.ahead_ms = self.chance.u64(AHEAD_MS);
-            self.history.push(format!("the clock is ahead by {} s", self.ahead_ms / 1000));
+            self.history
+                .push(format!("the clock is ahead by {} s", self.ahead_ms / 1000));
             self.world.pass_ms(self.ahead_ms);
         } else {
             self.history.push("the clock is set back".to_owned());
@@ -342,7 +381,9 @@ impl Town {
     /// Something that a runner said long ago arrives once more.
     fn answer_late(&mut self) {
         if !self.late_answers.is_empty() {
-            let (number, answer) = self.late_answers.swap_remove(self.chance.usize(0..self.late_answers.len()));
+            let (number, answer) = self
+                .late_answers
+                .swap_remove(self.chance.usize(0..self.late_answers.len()));
             self.begin(What::AnswerLate(number, answer));
         }
     }
@@ -350,7 +391,8 @@ impl Town {
     /// A runner's machine is gone; when it comes back it knows nothing. Or it only slept, and knows too much.
     fn lose_a_runner(&mut self) {
         let number = self.chance.usize(0..self.hands.len());
-        self.history.push(format!("{} is lost", self.hands[number].runner.name));
+        self.history
+            .push(format!("{} is lost", self.hands[number].runner.name));
         match self.chance.u8(0..3) {
             0 => self.world.pass_ms(LEASE_MS),
             _ if self.hands[number].vanishes => {}
@@ -384,31 +426,58 @@ impl Town {
 
     fn flight(&self, what: &What) -> Flight<Came> {
         let world = &self.world;
-        let start = |number: usize| (self.hands[number].runner.clone(), self.hands[number].clone());
+        let start = |number: usize| {
+            (
+                self.hands[number].runner.clone(),
+                self.hands[number].clone(),
+            )
+        };
         match what.clone() {
             What::Hear(delivery) => world.start(|store| {
                 let heard = world.hear(store, &delivery);
                 async move { Came::Status(heard.await.0) }
             }),
-            What::Carry(letter) => self.on_the_line(|line| async move { pump::carry_out(&line, &letter).await }),
-            What::GiveUp(letter) => {
-                self.on_the_line(|line| async move { pump::give_up(&line, &letter, "the store does not answer").await })
+            What::Carry(letter) => {
+                self.on_the_line(|line| async move { pump::carry_out(&line, &letter).await })
             }
+            What::GiveUp(letter) => self.on_the_line(|line| async move {
+                pump::give_up(&line, &letter, "the store does not answer").await
+            }),
             What::GiveUpAside => self.on_the_line(|line| async move {
-                if pump::give_up_aside(&line).await { Ok(()) } else { Err("not all were given up".to_owned()) }
+                if pump::give_up_aside(&line).await {
+                    Ok(())
+                } else {
+                    Err("not all were given up".to_owned())
+                }
             }),
             What::Tick => self.on_the_line(|line| async move {
                 let now = (line.clock)();
-                millrace_orchestrator::tick(&line.store, now).await.map(drop).map_err(|error| error.to_string())
+                millrace_orchestrator::tick(&line.store, now)
+                    .await
+                    .map(drop)
+                    .map_err(|error| error.to_string())
             }),
             What::Cancel(build) => self.on_the_line(|line| async move {
-                match advance(&line.store, &build, Event::Cancel { by: "dana".to_owned() }, (line.clock)()).await {
+                match advance(
+                    &line.store,
+                    &build,
+                    Event::Cancel {
+                        by: "dana".to_owned(),
+                    },
+                    (line.clock)(),
+                )
+                .await
+                {
                     Ok(_) | Err(AdvanceError::Refused(_)) => Ok(()),
                     Err(error) => Err(error.to_string()),
                 }
             }),
             What::Retry(build, task) => self.on_the_line(|line| async move {
-                let event = Event::Retry { task, by: "dana".to_owned(), hold_s: None };
+                let event = Event::Retry {
+                    task,
+                    by: "dana".to_owned(),
+                    hold_s: None,
+                };
                 match advance(&line.store, &build, event, (line.clock)()).await {
                     Ok(_) => Ok(()),
                     // Another word for it than trouble: it was heard, and nothing was to be done.
@@ -427,20 +496,33 @@ impl Town {
                 let (runner, hand) = start(number);
                 // Some have been silent for long by then, and some speak again.
                 let silent_s = self.world.now().0.is_multiple_of(2).then_some(30);
-                self.at_the_desk(|desk| async move { Came::Status(runner.renew_after(desk, &hand.offer.unwrap(), silent_s).await) })
+                self.at_the_desk(|desk| async move {
+                    Came::Status(
+                        runner
+                            .renew_after(desk, &hand.offer.unwrap(), silent_s)
+                            .await,
+                    )
+                })
             }
             What::Answer(number) => {
                 let (runner, hand) = start(number);
-                self.at_the_desk(|desk| async move { Came::Status(runner.answer(desk, &hand.answer.unwrap()).await) })
+                self.at_the_desk(|desk| async move {
+                    Came::Status(runner.answer(desk, &hand.answer.unwrap()).await)
+                })
             }
             What::AnswerLate(number, answer) => {
                 let (runner, _): (Runner, _) = start(number);
-                self.at_the_desk(|desk| async move { Came::Status(runner.report(desk, &answer).await) })
+                self.at_the_desk(
+                    |desk| async move { Came::Status(runner.report(desk, &answer).await) },
+                )
             }
         }
     }
 
-    fn on_the_line<F>(&self, function: impl FnOnce(millrace_tests::world::Line) -> F) -> Flight<Came>
+    fn on_the_line<F>(
+        &self,
+        function: impl FnOnce(millrace_tests::world::Line) -> F,
+    ) -> Flight<Came>
     where
         F: Future<Output = Result<(), String>> + 'static,
     {
@@ -454,7 +536,8 @@ impl Town {
     where
         F: Future<Output = Came> + 'static,
     {
-        self.world.start(|store: MemoryStore| request(self.world.desk(store)))
+        self.world
+            .start(|store: MemoryStore| request(self.world.desk(store)))
     }
 
     fn go_on(&mut self) {
@@ -482,7 +565,8 @@ impl Town {
             };
             let under = &mut self.under_way[number];
             if fare != Fare::Pass {
-                self.history.push(format!("  {fare:?} {} of {}", under.at, kind(&under.what)));
+                self.history
+                    .push(format!("  {fare:?} {} of {}", under.at, kind(&under.what)));
             }
             match self.world.drive_past(&mut under.flight, fare) {
                 Progress::At(at) => under.at = at,
@@ -510,12 +594,19 @@ impl Town {
     fn die(&mut self, number: usize) {
         let Under { what, at, flight } = self.under_way.swap_remove(number);
         drop(flight);
-        self.history.push(format!("  killed before {at}: {}", self.tell(&what)));
+        self.history
+            .push(format!("  killed before {at}: {}", self.tell(&what)));
         self.counts.killed(kind(&what), at);
         match what {
             What::Hear(delivery) => self.unanswered.push(delivery),
-            What::Ask(number) | What::Renew(number) | What::Answer(number) => self.hands[number].busy = false,
-            What::Carry(_) | What::GiveUp(_) | What::GiveUpAside | What::Tick | What::AnswerLate(..) => {}
+            What::Ask(number) | What::Renew(number) | What::Answer(number) => {
+                self.hands[number].busy = false
+            }
+            What::Carry(_)
+            | What::GiveUp(_)
+            | What::GiveUpAside
+            | What::Tick
+            | What::AnswerLate(..) => {}
             What::Cancel(_) | What::Retry(..) => {}
         }
         self.check();
@@ -524,22 +615,35 @@ impl Town {
     fn ended(&mut self, what: What, came: Came) {
         let said = match &came {
             Came::Status(status) | Came::Offered(status, None) => status.as_str().to_owned(),
-            Came::Offered(_, Some(offer)) => format!("{} of {} under {}", offer.work.task, offer.work.build, offer.lease.number),
+            Came::Offered(_, Some(offer)) => format!(
+                "{} of {} under {}",
+                offer.work.task, offer.work.build, offer.lease.number
+            ),
             Came::Done(Ok(())) => "done".to_owned(),
             Came::Done(Err(problem)) => problem.replace(&self.world.forge.place(), "FORGE"),
         };
         self.history.push(format!("  {}: {said}", self.tell(&what)));
         match (what, came) {
             (What::Hear(delivery), Came::Status(status)) => self.heard(delivery, status),
-            (What::Carry(letter), Came::Done(Err(_))) if letter.deliveries >= DELIVERIES_MAX && !self.is_out(letter.id) => {
+            (What::Carry(letter), Came::Done(Err(_)))
+                if letter.deliveries >= DELIVERIES_MAX && !self.is_out(letter.id) =>
+            {
                 self.begin(What::GiveUp(letter));
             }
             (What::GiveUp(letter), Came::Done(Ok(()))) => self.given_up(&letter),
             (What::Retry(_, task), Came::Done(Ok(()))) => {
-                self.counts.happened(if task.is_some() { "task done again" } else { "build done again" });
+                self.counts.happened(if task.is_some() {
+                    "task done again"
+                } else {
+                    "build done again"
+                });
             }
-            (What::Ask(number), Came::Offered(status, offer)) => self.offered(number, status, offer.map(|offer| *offer)),
-            (What::Renew(number) | What::Answer(number), Came::Status(status)) if status == StatusCode::SERVICE_UNAVAILABLE => {
+            (What::Ask(number), Came::Offered(status, offer)) => {
+                self.offered(number, status, offer.map(|offer| *offer))
+            }
+            (What::Renew(number) | What::Answer(number), Came::Status(status))
+                if status == StatusCode::SERVICE_UNAVAILABLE =>
+            {
                 self.hands[number].busy = false;
             }
             (What::Renew(number), Came::Status(status)) => {
@@ -551,16 +655,22 @@ impl Town {
                 }
             }
             (What::Answer(number), Came::Status(status)) => {
-                assert!(matches!(status, StatusCode::OK | StatusCode::CONFLICT), "a runner that answers hears {status}");
+                assert!(
+                    matches!(status, StatusCode::OK | StatusCode::CONFLICT),
+                    "a runner that answers hears {status}"
+                );
                 self.hands[number].busy = false;
                 let answer = self.hands[number].answer.take();
                 if let (StatusCode::OK, Some(answer)) = (status, &answer) {
                     self.check_taken(answer.holding());
                 }
-                self.late_answers.extend(answer.map(|answer| (number, answer)));
+                self.late_answers
+                    .extend(answer.map(|answer| (number, answer)));
                 self.hands[number].forget();
             }
-            (What::AnswerLate(..), Came::Status(StatusCode::CONFLICT)) => self.counts.happened("late answer refused"),
+            (What::AnswerLate(..), Came::Status(StatusCode::CONFLICT)) => {
+                self.counts.happened("late answer refused")
+            }
             _ => {}
         }
         self.check();
@@ -569,7 +679,9 @@ impl Town {
     fn heard(&mut self, delivery: Delivery, status: StatusCode) {
         match status {
             StatusCode::ACCEPTED => {
-                self.laws.accepted.insert(PushId::of_delivery("gitea", &delivery.id));
+                self.laws
+                    .accepted
+                    .insert(PushId::of_delivery("gitea", &delivery.id));
             }
             StatusCode::SERVICE_UNAVAILABLE => self.unanswered.push(delivery),
             status => panic!("the forge hears {status}"),
@@ -577,17 +689,25 @@ impl Town {
     }
 
     fn given_up(&mut self, letter: &Letter) {
-        self.history.push(format!("  given up: {}", words(&letter.effect)));
+        self.history
+            .push(format!("  given up: {}", words(&letter.effect)));
     }
 
     fn offered(&mut self, number: usize, status: StatusCode, offer: Option<Offer>) {
         self.hands[number].busy = false;
-        let right = matches!(status, StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::SERVICE_UNAVAILABLE);
+        let right = matches!(
+            status,
+            StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::SERVICE_UNAVAILABLE
+        );
         assert!(right, "a runner that asks hears {status}");
         let Some(offer) = offer else { return };
         let script = script(&mut self.chance, self.troubled);
         let desk = self.world.desk(self.world.store.clone());
-        let answer = self.world.run(self.hands[number].runner.work(desk, &offer, script)).unwrap().with_its_lease();
+        let answer = self
+            .world
+            .run(self.hands[number].runner.work(desk, &offer, script))
+            .unwrap()
+            .with_its_lease();
         self.hands[number].answer = Some(answer);
         self.hands[number].offer = Some(offer);
     }

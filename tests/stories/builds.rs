@@ -12,7 +12,14 @@ use millrace_tests::line::{Line, MACHINE, failed, id, name, passed, platform, pu
 fn a_push_becomes_a_release() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     line.passes("source", &[rpm("zlib", "src")]);
-    line.passes("rpm@x86_64", &[rpm("zlib", "x86_64"), rpm("zlib-devel", "x86_64"), rpm("zlib-debuginfo", "x86_64")]);
+    line.passes(
+        "rpm@x86_64",
+        &[
+            rpm("zlib", "x86_64"),
+            rpm("zlib-devel", "x86_64"),
+            rpm("zlib-debuginfo", "x86_64"),
+        ],
+    );
     line.passes("check@x86_64", &[]);
     line.signed();
     line.released();
@@ -40,14 +47,26 @@ fn a_push_becomes_a_release() {
 fn a_step_that_needs_no_other_is_given_the_tree_and_the_sources_that_the_package_names() {
     let line = Line::of("zlib", r#""x86_64""#);
     let given = line.build.inputs(&id("source"));
-    let given: Vec<_> = given.iter().map(|artifact| (&artifact.name[..], artifact.digest, artifact.size)).collect();
-    assert_eq!(given, [("tree.tar", Digest::of(b"zlib"), 10_240), ("zlib-1.tar.xz", Digest::of(b"tarball"), 9)]);
+    let given: Vec<_> = given
+        .iter()
+        .map(|artifact| (&artifact.name[..], artifact.digest, artifact.size))
+        .collect();
+    assert_eq!(
+        given,
+        [
+            ("tree.tar", Digest::of(b"zlib"), 10_240),
+            ("zlib-1.tar.xz", Digest::of(b"tarball"), 9)
+        ]
+    );
 }
 
 #[test]
 fn a_noarch_package_is_built_once_checked_everywhere_and_released_for_every_architecture() {
     let mut line = Line::of("lcov", r#""x86_64", "aarch64""#);
-    let source = millrace_core::rpm::Rpm { build_arch: vec!["noarch".to_owned()], ..rpm("lcov", "src") };
+    let source = millrace_core::rpm::Rpm {
+        build_arch: vec!["noarch".to_owned()],
+        ..rpm("lcov", "src")
+    };
     line.passes("source", &[source]);
     line.passes("rpm@x86_64", &[rpm("lcov", "noarch")]);
     line.passes("check@x86_64", &[]);
@@ -80,7 +99,10 @@ fn a_noarch_subpackage_is_released_once_from_the_first_architecture_that_made_it
     let mut line = Line::of("zlib", r#""x86_64", "aarch64""#);
     line.passes("source", &[rpm("zlib", "src")]);
     for arch in ["aarch64", "x86_64"] {
-        line.passes(&format!("rpm@{arch}"), &[rpm("zlib", arch), rpm("zlib-doc", "noarch")]);
+        line.passes(
+            &format!("rpm@{arch}"),
+            &[rpm("zlib", arch), rpm("zlib-doc", "noarch")],
+        );
         line.passes(&format!("check@{arch}"), &[]);
     }
     line.signed();
@@ -96,7 +118,10 @@ fn a_noarch_subpackage_is_released_once_from_the_first_architecture_that_made_it
 #[test]
 fn exclusive_arch_ends_tasks_as_excluded_and_the_build_goes_on() {
     let mut line = Line::of("grub2", r#""x86_64", "s390x""#);
-    let source = millrace_core::rpm::Rpm { exclusive_arch: vec!["x86_64".to_owned(), "aarch64".to_owned()], ..rpm("grub2", "src") };
+    let source = millrace_core::rpm::Rpm {
+        exclusive_arch: vec!["x86_64".to_owned(), "aarch64".to_owned()],
+        ..rpm("grub2", "src")
+    };
     line.passes("source", &[source]);
     line.passes("rpm@x86_64", &[rpm("grub2", "x86_64")]);
     line.passes("check@x86_64", &[]);
@@ -113,7 +138,13 @@ fn exclusive_arch_ends_tasks_as_excluded_and_the_build_goes_on() {
 #[test]
 fn a_package_that_no_architecture_builds_ends_as_excluded_and_releases_nothing() {
     let mut line = Line::of("s390utils", r#""x86_64""#);
-    line.passes("source", &[millrace_core::rpm::Rpm { exclusive_arch: vec!["s390x".to_owned()], ..rpm("s390utils", "src") }]);
+    line.passes(
+        "source",
+        &[millrace_core::rpm::Rpm {
+            exclusive_arch: vec!["s390x".to_owned()],
+            ..rpm("s390utils", "src")
+        }],
+    );
     assert_snapshot!(line.told(), @"
     source passed: 1 packages
     rpm@x86_64 excluded: ExclusiveArch: s390x
@@ -129,7 +160,13 @@ fn a_package_that_no_architecture_builds_ends_as_excluded_and_releases_nothing()
 #[test]
 fn exclude_arch_is_heeded() {
     let mut line = Line::of("valgrind", r#""x86_64", "ppc64le""#);
-    line.passes("source", &[millrace_core::rpm::Rpm { exclude_arch: vec!["ppc64le".to_owned()], ..rpm("valgrind", "src") }]);
+    line.passes(
+        "source",
+        &[millrace_core::rpm::Rpm {
+            exclude_arch: vec!["ppc64le".to_owned()],
+            ..rpm("valgrind", "src")
+        }],
+    );
     assert_snapshot!(line.told(), @"
     source passed: 1 packages
     rpm@x86_64 waiting
@@ -171,16 +208,36 @@ fn a_runner_that_falls_silent_loses_its_lease_and_its_late_answer_is_refused() {
     let first = line.take("source", "r1");
     line.pass_ms(LEASE_MS - 1);
     line.event(Event::Tick).unwrap();
-    assert_eq!(line.build.task(&id("source")).unwrap().word(), "running", "the lease is not over yet");
+    assert_eq!(
+        line.build.task(&id("source")).unwrap().word(),
+        "running",
+        "the lease is not over yet"
+    );
     line.pass_ms(1);
     line.event(Event::Tick).unwrap();
     let second = line.take("source", "r2");
     assert!(second > first);
     let late = line.report("source", first, passed(&[rpm("zlib", "src")]));
-    assert_eq!(late, Err(Refused::StaleLease { task: id("source"), given: first }));
+    assert_eq!(
+        late,
+        Err(Refused::StaleLease {
+            task: id("source"),
+            given: first
+        })
+    );
     line.event(heard("source", first, line.now)).unwrap();
-    assert_eq!(line.build.task(&id("source")).unwrap().lease().unwrap().number, second, "a late word changes nothing");
-    line.report("source", second, passed(&[rpm("zlib", "src")])).unwrap();
+    assert_eq!(
+        line.build
+            .task(&id("source"))
+            .unwrap()
+            .lease()
+            .unwrap()
+            .number,
+        second,
+        "a late word changes nothing"
+    );
+    line.report("source", second, passed(&[rpm("zlib", "src")]))
+        .unwrap();
     assert_snapshot!(line.told(), @"
     source passed: 1 packages
     rpm@x86_64 waiting
@@ -194,18 +251,38 @@ fn a_runner_that_asks_again_has_lost_what_it_had() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     let first = line.take("source", "r1");
     line.event(Event::Return { runner: name("r1") }).unwrap();
-    assert_eq!(line.build.task(&id("source")).unwrap().word(), "waiting", "nobody waits a minute for the lease to run out");
+    assert_eq!(
+        line.build.task(&id("source")).unwrap().word(),
+        "waiting",
+        "nobody waits a minute for the lease to run out"
+    );
     let second = line.take("source", "r1");
     assert!(second > first);
     let late = line.report("source", first, passed(&[rpm("zlib", "src")]));
-    assert_eq!(late, Err(Refused::StaleLease { task: id("source"), given: first }));
+    assert_eq!(
+        late,
+        Err(Refused::StaleLease {
+            task: id("source"),
+            given: first
+        })
+    );
     line.event(Event::Return { runner: name("r2") }).unwrap();
-    assert_eq!(line.build.task(&id("source")).unwrap().word(), "running", "another runner's coming changes nothing");
+    assert_eq!(
+        line.build.task(&id("source")).unwrap().word(),
+        "running",
+        "another runner's coming changes nothing"
+    );
     line.ends_early("r1 would go on");
 }
 
 fn heard(task: &str, lease: LeaseNumber, at: Timestamp) -> Event {
-    Event::Renew { heard: vec![Heard { task: id(task), lease, at }] }
+    Event::Renew {
+        heard: vec![Heard {
+            task: id(task),
+            lease,
+            at,
+        }],
+    }
 }
 
 #[test]
@@ -217,7 +294,8 @@ fn a_renewed_lease_lasts() {
         line.event(heard("source", lease, line.now)).unwrap();
         line.event(Event::Tick).unwrap();
     }
-    line.report("source", lease, passed(&[rpm("zlib", "src")])).unwrap();
+    line.report("source", lease, passed(&[rpm("zlib", "src")]))
+        .unwrap();
 }
 
 #[test]
@@ -229,7 +307,12 @@ fn a_task_that_takes_three_runners_down_is_quarantined_with_its_history() {
         line.event(Event::Tick).unwrap();
     }
     let third = line.take("source", "r3");
-    line.report("source", third, failed(Blame::Environment, "no space left on device")).unwrap();
+    line.report(
+        "source",
+        third,
+        failed(Blame::Environment, "no space left on device"),
+    )
+    .unwrap();
     assert_snapshot!(line.told(), @"
     source quarantined: 3 leases ended without a verdict: r1 fell silent; r2 fell silent; r3: no space left on device
     rpm@x86_64 dropped
@@ -242,11 +325,18 @@ fn a_task_that_takes_three_runners_down_is_quarantined_with_its_history() {
 fn an_answer_said_twice_counts_once() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     let lease = line.take("source", "r1");
-    line.report("source", lease, passed(&[rpm("zlib", "src")])).unwrap();
-    assert_eq!(line.report("source", lease, passed(&[rpm("zlib", "src")])), Err(Refused::Already));
+    line.report("source", lease, passed(&[rpm("zlib", "src")]))
+        .unwrap();
+    assert_eq!(
+        line.report("source", lease, passed(&[rpm("zlib", "src")])),
+        Err(Refused::Already)
+    );
     assert_eq!(
         line.report("source", LeaseNumber(9), passed(&[])),
-        Err(Refused::StaleLease { task: id("source"), given: LeaseNumber(9) })
+        Err(Refused::StaleLease {
+            task: id("source"),
+            given: LeaseNumber(9)
+        })
     );
 }
 
@@ -260,23 +350,69 @@ fn an_attempt_says_on_what_its_programs_were_emulated() {
     ];
     for (platform, task, arch, expected) in cases {
         let mut line = Line::of("zlib", platform);
-        let machine = Machine { arch, emulates: vec![Arch::Aarch64] };
-        line.event(Event::Take { task: id(task), runner: name("r1"), machine }).unwrap();
-        assert_eq!(line.build.task(&id(task)).unwrap().lease().unwrap().emulated_on, expected, "{platform} on {arch}");
-        line.report(task, LeaseNumber(1), passed(&[rpm("zlib", "src")])).unwrap();
-        assert_eq!(line.build.task(&id(task)).unwrap().attempts[0].emulated_on, expected, "{platform} on {arch}");
+        let machine = Machine {
+            arch,
+            emulates: vec![Arch::Aarch64],
+        };
+        line.event(Event::Take {
+            task: id(task),
+            runner: name("r1"),
+            machine,
+        })
+        .unwrap();
+        assert_eq!(
+            line.build
+                .task(&id(task))
+                .unwrap()
+                .lease()
+                .unwrap()
+                .emulated_on,
+            expected,
+            "{platform} on {arch}"
+        );
+        line.report(task, LeaseNumber(1), passed(&[rpm("zlib", "src")]))
+            .unwrap();
+        assert_eq!(
+            line.build.task(&id(task)).unwrap().attempts[0].emulated_on,
+            expected,
+            "{platform} on {arch}"
+        );
     }
 }
 
 #[test]
 fn a_task_is_leased_to_one_runner_and_only_when_what_it_needs_is_done() {
     let mut line = Line::of("zlib", r#""x86_64""#);
-    let early = line.event(Event::Take { task: id("rpm@x86_64"), runner: name("r1"), machine: MACHINE });
-    assert_eq!(early, Err(Refused::NotReady { task: id("rpm@x86_64"), word: "waiting".to_owned() }));
+    let early = line.event(Event::Take {
+        task: id("rpm@x86_64"),
+        runner: name("r1"),
+        machine: MACHINE,
+    });
+    assert_eq!(
+        early,
+        Err(Refused::NotReady {
+            task: id("rpm@x86_64"),
+            word: "waiting".to_owned()
+        })
+    );
     line.take("source", "r1");
-    let second = line.event(Event::Take { task: id("source"), runner: name("r2"), machine: MACHINE });
-    assert_eq!(second, Err(Refused::NotReady { task: id("source"), word: "running".to_owned() }));
-    let unknown = line.event(Event::Take { task: id("bake@x86_64"), runner: name("r1"), machine: MACHINE });
+    let second = line.event(Event::Take {
+        task: id("source"),
+        runner: name("r2"),
+        machine: MACHINE,
+    });
+    assert_eq!(
+        second,
+        Err(Refused::NotReady {
+            task: id("source"),
+            word: "running".to_owned()
+        })
+    );
+    let unknown = line.event(Event::Take {
+        task: id("bake@x86_64"),
+        runner: name("r1"),
+        machine: MACHINE,
+    });
     assert_eq!(unknown, Err(Refused::UnknownTask(id("bake@x86_64"))));
     line.ends_early("r1 would go on");
 }
@@ -285,8 +421,16 @@ fn a_task_is_leased_to_one_runner_and_only_when_what_it_needs_is_done() {
 fn cancelling_drops_what_runs_and_refuses_its_answer() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     let lease = line.take("source", "r1");
-    line.event(Event::Cancel { by: "dana".to_owned() }).unwrap();
-    assert_eq!(line.event(Event::Cancel { by: "dana".to_owned() }), Err(Refused::Already));
+    line.event(Event::Cancel {
+        by: "dana".to_owned(),
+    })
+    .unwrap();
+    assert_eq!(
+        line.event(Event::Cancel {
+            by: "dana".to_owned()
+        }),
+        Err(Refused::Already)
+    );
     assert!(line.report("source", lease, passed(&[])).is_err());
     assert_snapshot!(line.told(), @"
     source dropped
@@ -303,18 +447,47 @@ fn orders_are_answered_once_and_only_as_they_stand() {
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
     line.passes("check@x86_64", &[]);
     let order = line.sign_order();
-    let wrong = line.event(Event::Signed { order: order.id, files: Vec::new() });
-    assert!(matches!(wrong, Err(Refused::WrongAnswer { .. })), "{wrong:?}");
-    let other = |file: &OrderedFile| SignedFile { unsigned: Digest::of(b"other"), signed: Digest::of(b"signed"), size: file.size };
-    let others = line.event(Event::Signed { order: order.id, files: order.files.iter().map(other).collect() });
-    assert!(matches!(others, Err(Refused::WrongAnswer { .. })), "as many files, and other ones: {others:?}");
-    let early = line.event(Event::Released { order: order.id, generation: Digest::of(b""), number: 1 });
+    let wrong = line.event(Event::Signed {
+        order: order.id,
+        files: Vec::new(),
+    });
+    assert!(
+        matches!(wrong, Err(Refused::WrongAnswer { .. })),
+        "{wrong:?}"
+    );
+    let other = |file: &OrderedFile| SignedFile {
+        unsigned: Digest::of(b"other"),
+        signed: Digest::of(b"signed"),
+        size: file.size,
+    };
+    let others = line.event(Event::Signed {
+        order: order.id,
+        files: order.files.iter().map(other).collect(),
+    });
+    assert!(
+        matches!(others, Err(Refused::WrongAnswer { .. })),
+        "as many files, and other ones: {others:?}"
+    );
+    let early = line.event(Event::Released {
+        order: order.id,
+        generation: Digest::of(b""),
+        number: 1,
+    });
     assert_eq!(early, Err(Refused::WrongStage("signing".to_owned())));
     line.signed();
-    let again = line.event(Event::Signed { order: order.id, files: Vec::new() });
+    let again = line.event(Event::Signed {
+        order: order.id,
+        files: Vec::new(),
+    });
     assert_eq!(again, Err(Refused::Already));
     line.released();
-    assert!(line.event(Event::Cancel { by: "dana".to_owned() }).is_err(), "what is released stays released");
+    assert!(
+        line.event(Event::Cancel {
+            by: "dana".to_owned()
+        })
+        .is_err(),
+        "what is released stays released"
+    );
 }
 
 #[test]
@@ -325,8 +498,10 @@ fn the_releasers_refusal_ends_the_build_in_its_words() {
     line.passes("check@x86_64", &[]);
     line.signed();
     let order = line.release_order();
-    let refuse =
-        Event::ReleaseRefused { order: order.id, reason: "zlib-1-1.el9.x86_64 was released before: raise Release".to_owned() };
+    let refuse = Event::ReleaseRefused {
+        order: order.id,
+        reason: "zlib-1-1.el9.x86_64 was released before: raise Release".to_owned(),
+    };
     line.event(refuse.clone()).unwrap();
     assert_eq!(line.event(refuse), Err(Refused::Already));
     assert_snapshot!(line.told(), @"
@@ -349,7 +524,11 @@ fn a_package_may_bring_a_step_of_its_own_which_is_data() {
         [config.check]
         tests = ["tests/smoke.sh"]
     "#;
-    let mut line = Line::planned(&push("zlib", 1), &platform(r#""x86_64""#), &PackageConfig::parse(config).unwrap());
+    let mut line = Line::planned(
+        &push("zlib", 1),
+        &platform(r#""x86_64""#),
+        &PackageConfig::parse(config).unwrap(),
+    );
     line.passes("source", &[rpm("zlib", "src")]);
     line.fails("lint", "3 findings");
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
@@ -382,7 +561,11 @@ fn any_order_of_events_keeps_the_laws() {
             for task in &line.build.tasks {
                 let number = task.latest_number().map_or(0, |number| number.0);
                 let before = highest.insert(task.id.clone(), number).unwrap_or(0);
-                assert!(number >= before, "seed {seed}: lease numbers of {} fell from {before} to {number}", task.id);
+                assert!(
+                    number >= before,
+                    "seed {seed}: lease numbers of {} fell from {before} to {number}",
+                    task.id
+                );
             }
             if let Some(ended) = was_ended.filter(|_| !is_retry) {
                 assert_eq!(line.build, ended, "seed {seed}: an ended build changed");
@@ -403,9 +586,21 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
     let ordered = line.effects.iter().rev().find_map(|effect| match effect {
         Effect::Sign(order) => Some(order.id),
         Effect::Release(order) => Some(order.id),
-        Effect::Fetch(_) | Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } | Effect::Unreadable(_) => None,
+        Effect::Fetch(_)
+        | Effect::Plan(_)
+        | Effect::Ready { .. }
+        | Effect::Ended { .. }
+        | Effect::Unreadable(_) => None,
     });
-    let order = ordered.unwrap_or_else(|| SignOrder::new(line.build.id.clone(), "default".parse().unwrap(), 0, Vec::new()).id);
+    let order = ordered.unwrap_or_else(|| {
+        SignOrder::new(
+            line.build.id.clone(),
+            "default".parse().unwrap(),
+            0,
+            Vec::new(),
+        )
+        .id
+    });
     let ordered_files = line.effects.iter().rev().find_map(|effect| match effect {
         Effect::Sign(order) => Some(order.files.clone()),
         Effect::Release(_)
@@ -415,30 +610,76 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
         | Effect::Ended { .. }
         | Effect::Unreadable(_) => None,
     });
-    let made = |file: &OrderedFile| SignedFile { unsigned: file.digest, signed: Digest::of(b"signed"), size: file.size };
-    let signed: Vec<SignedFile> = ordered_files.iter().flatten().filter(|_| chance.u8(0..8) > 0).map(made).collect();
-    let report = |outcome| Event::Report { task: task.id.clone(), lease, outcome, roots: None };
+    let made = |file: &OrderedFile| SignedFile {
+        unsigned: file.digest,
+        signed: Digest::of(b"signed"),
+        size: file.size,
+    };
+    let signed: Vec<SignedFile> = ordered_files
+        .iter()
+        .flatten()
+        .filter(|_| chance.u8(0..8) > 0)
+        .map(made)
+        .collect();
+    let report = |outcome| Event::Report {
+        task: task.id.clone(),
+        lease,
+        outcome,
+        roots: None,
+    };
     let drastic = chance.u8(0..40) == 0;
     match chance.u8(0..20) {
-        0..5 => Event::Take { task: task.id.clone(), runner: name("r1"), machine: MACHINE },
-        5 if chance.bool() => Event::Silent { task: task.id.clone(), lease, since: chance.bool().then_some(line.now) },
+        0..5 => Event::Take {
+            task: task.id.clone(),
+            runner: name("r1"),
+            machine: MACHINE,
+        },
+        5 if chance.bool() => Event::Silent {
+            task: task.id.clone(),
+            lease,
+            since: chance.bool().then_some(line.now),
+        },
         5 => heard(&task.id.to_string(), lease, line.now),
         6..12 => report(passed(&[rpm("zlib", "src")])),
-        12 => report(Outcome::HandedBack { reason: "stopped".to_owned() }),
+        12 => report(Outcome::HandedBack {
+            reason: "stopped".to_owned(),
+        }),
         13 => Event::Tick,
-        14 => Event::Signed { order, files: signed },
-        15 => Event::Released { order, generation: Digest::of(b""), number: 1 },
+        14 => Event::Signed {
+            order,
+            files: signed,
+        },
+        15 => Event::Released {
+            order,
+            generation: Digest::of(b""),
+            number: 1,
+        },
         16 if drastic => report(failed(Blame::Environment, "swap")),
         16 => Event::Return { runner: name("r2") },
-        17 if drastic => Event::Cancel { by: "dana".to_owned() },
+        17 if drastic => Event::Cancel {
+            by: "dana".to_owned(),
+        },
         17 if chance.u8(0..9) == 0 => Event::Return { runner: name("r1") },
-        18 if drastic => Event::SignRefused { order, reason: "no".to_owned() },
-        18 if chance.u8(0..40) == 0 => Event::ReleaseRefused { order, reason: "no".to_owned() },
-        19 if drastic => Event::Outgrown { bytes: 2, bytes_max: 1 },
-        19 if chance.u8(0..9) == 0 => {
-            Event::Retry { task: chance.bool().then(|| task.id.clone()), by: "erin".to_owned(), hold_s: None }
-        }
-        19 if chance.u8(0..9) == 0 => report(Outcome::Excluded { reason: "nothing to do".to_owned() }),
+        18 if drastic => Event::SignRefused {
+            order,
+            reason: "no".to_owned(),
+        },
+        18 if chance.u8(0..40) == 0 => Event::ReleaseRefused {
+            order,
+            reason: "no".to_owned(),
+        },
+        19 if drastic => Event::Outgrown {
+            bytes: 2,
+            bytes_max: 1,
+        },
+        19 if chance.u8(0..9) == 0 => Event::Retry {
+            task: chance.bool().then(|| task.id.clone()),
+            by: "erin".to_owned(),
+            hold_s: None,
+        },
+        19 if chance.u8(0..9) == 0 => report(Outcome::Excluded {
+            reason: "nothing to do".to_owned(),
+        }),
         _ => Event::Tick,
     }
 }

@@ -25,7 +25,11 @@ fn a_runner_that_died_while_the_clock_was_ahead_is_missed_a_minute_after_it_was_
     let mut world = ahead();
     let offer = world.take("x86_64-1").unwrap();
     world.pass_ms(20_000);
-    let renewed = world.run(world.runner("x86_64-1").renew_after(world.desk(world.store.clone()), &offer, None));
+    let renewed = world.run(world.runner("x86_64-1").renew_after(
+        world.desk(world.store.clone()),
+        &offer,
+        None,
+    ));
     assert_eq!(renewed, StatusCode::OK);
     world.falls_silent("x86_64-1");
     world.set_back_ms(AHEAD_MS);
@@ -43,7 +47,13 @@ fn a_runner_that_died_while_the_clock_was_ahead_is_missed_a_minute_after_it_was_
 fn a_runner_that_goes_on_while_the_clock_is_set_back_keeps_its_lease() {
     let mut world = ahead();
     let offer = world.take("x86_64-1").unwrap();
-    let renew = |world: &World| world.run(world.runner("x86_64-1").renew_after(world.desk(world.store.clone()), &offer, None));
+    let renew = |world: &World| {
+        world.run(world.runner("x86_64-1").renew_after(
+            world.desk(world.store.clone()),
+            &offer,
+            None,
+        ))
+    };
     assert_eq!(renew(&world), StatusCode::OK);
     world.set_back_ms(AHEAD_MS);
     for _ in 0..6 {
@@ -66,11 +76,17 @@ fn a_task_that_pauses_by_a_clock_that_was_ahead_waits_no_longer_than_it_would_ha
     let answer = world.answer("x86_64-1", &offer);
     assert_eq!(world.hand_over("x86_64-1", &answer), StatusCode::OK);
     world.script("zlib", "source", Script::Passes);
-    assert_eq!(world.build("zlib").task(&offer.work.task).unwrap().word(), "paused");
+    assert_eq!(
+        world.build("zlib").task(&offer.work.task).unwrap().word(),
+        "paused"
+    );
     world.set_back_ms(AHEAD_MS);
     world.pass_ms(PAUSES_MS[0] - 1);
     world.tick();
-    assert_eq!(world.build("zlib").task(&offer.work.task).unwrap().word(), "paused");
+    assert_eq!(
+        world.build("zlib").task(&offer.work.task).unwrap().word(),
+        "paused"
+    );
     world.pass_ms(1);
     world.tick();
     world.work();

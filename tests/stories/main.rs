@@ -1,5 +1,8 @@
 //! What the line does, as stories.
-#![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests end where something is not as it should be"
+)]
 
 mod builds;
 mod clock;

@@ -41,20 +41,29 @@ fn a_step_that_needs_a_later_one_is_refused() {
 
 #[test]
 fn a_package_cannot_have_its_own_step_released() {
-    let config = PackageConfig::parse("[[steps]]\nname = \"x\"\nplugin = \"x\"\non = \"once\"\nreleases = true\n").unwrap();
+    let config = PackageConfig::parse(
+        "[[steps]]\nname = \"x\"\nplugin = \"x\"\non = \"once\"\nreleases = true\n",
+    )
+    .unwrap();
     assert_snapshot!(steps_of(&platform(r#""x86_64""#), &config).unwrap_err().to_string(), @"millrace.toml: step `x`: only a platform may say `releases`: it decides what is signed with its key");
 }
 
 #[test]
 fn a_package_cannot_open_the_network_for_its_own_step() {
-    let config = PackageConfig::parse("[[steps]]\nname = \"x\"\nplugin = \"x\"\non = \"once\"\nnetwork = true\n").unwrap();
+    let config = PackageConfig::parse(
+        "[[steps]]\nname = \"x\"\nplugin = \"x\"\non = \"once\"\nnetwork = true\n",
+    )
+    .unwrap();
     assert_snapshot!(steps_of(&platform(r#""x86_64""#), &config).unwrap_err().to_string(), @"millrace.toml: step `x`: only a platform may say `network`: it decides what reaches out of a runner");
 }
 
 #[test]
 fn a_platform_opens_the_network_for_the_steps_that_it_names_and_the_builds_record_says_so() {
     let mut platform = platform(r#""x86_64""#);
-    assert!(platform.steps.iter().all(|step| !step.network), "it is open where nobody said so");
+    assert!(
+        platform.steps.iter().all(|step| !step.network),
+        "it is open where nobody said so"
+    );
     platform.steps[1].network = true;
     let line = Line::planned(&push("zlib", 1), &platform, &PackageConfig::default());
     let record = serde_json::to_value(&line.build).unwrap();
@@ -65,8 +74,18 @@ fn a_platform_opens_the_network_for_the_steps_that_it_names_and_the_builds_recor
 #[test]
 fn a_package_that_listens_to_system_calls_itself_has_its_folders_as_the_disk_lists_them() {
     let config = PackageConfig::parse("disk_order = true\n").unwrap();
-    assert!(steps_of(&platform(r#""x86_64""#), &config).unwrap().iter().all(|step| step.disk_order));
-    assert!(!steps_of(&platform(r#""x86_64""#), &PackageConfig::default()).unwrap().iter().any(|step| step.disk_order));
+    assert!(
+        steps_of(&platform(r#""x86_64""#), &config)
+            .unwrap()
+            .iter()
+            .all(|step| step.disk_order)
+    );
+    assert!(
+        !steps_of(&platform(r#""x86_64""#), &PackageConfig::default())
+            .unwrap()
+            .iter()
+            .any(|step| step.disk_order)
+    );
 }
 
 #[test]
@@ -82,9 +101,13 @@ fn a_misspelt_key_in_millrace_toml_is_named() {
 
 #[test]
 fn branch_patterns_match_whole_names() {
-    for (pattern, text, expected) in
-        [("c9*", "c9-beta", true), ("c9", "c9-beta", false), ("*", "", true), ("a*b*c", "a1b2c", true), ("a*b*c", "a1c", false)]
-    {
+    for (pattern, text, expected) in [
+        ("c9*", "c9-beta", true),
+        ("c9", "c9-beta", false),
+        ("*", "", true),
+        ("a*b*c", "a1b2c", true),
+        ("a*b*c", "a1c", false),
+    ] {
         assert_eq!(matches(pattern, text), expected, "{pattern} on {text}");
     }
 }
@@ -93,7 +116,9 @@ fn branch_patterns_match_whole_names() {
 fn every_platform_file_that_ships_can_be_used() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/platforms");
     let plugins = std::fs::read_dir(folder.join("../../runners/plugins")).unwrap();
-    let plugins: Vec<String> = plugins.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let plugins: Vec<String> = plugins
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     let mut seen = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -101,15 +126,38 @@ fn every_platform_file_that_ships_can_be_used() {
             continue;
         }
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let text = std::fs::read_to_string(&path).unwrap().replace("@SEED@", "/srv/seed");
+        let text = std::fs::read_to_string(&path)
+            .unwrap()
+            .replace("@SEED@", "/srv/seed");
         let platform = Platform::parse(&name, &text).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(platform.name.as_str(), name, "a platform has its file's name");
-        let steps = steps_of(&platform, &PackageConfig::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(
+            platform.name.as_str(),
+            name,
+            "a platform has its file's name"
+        );
+        let steps = steps_of(&platform, &PackageConfig::default())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         let used: Vec<&str> = steps.iter().map(|step| step.plugin.as_str()).collect();
-        assert!(used.iter().all(|plugin| plugins.iter().any(|made| made == plugin)), "{name}: {used:?}, there are {plugins:?}");
-        assert!(steps.iter().any(|step| step.releases), "{name} releases nothing");
+        assert!(
+            used.iter()
+                .all(|plugin| plugins.iter().any(|made| made == plugin)),
+            "{name}: {used:?}, there are {plugins:?}"
+        );
+        assert!(
+            steps.iter().any(|step| step.releases),
+            "{name} releases nothing"
+        );
         seen.push(name);
     }
     seen.sort();
-    assert_eq!(seen, ["almalinux-10", "almalinux-8", "almalinux-9", "seed-10", "seed-9"]);
+    assert_eq!(
+        seen,
+        [
+            "almalinux-10",
+            "almalinux-8",
+            "almalinux-9",
+            "seed-10",
+            "seed-9"
+        ]
+    );
 }

@@ -36,7 +36,11 @@ fn about_to_be_signed(world: &mut World) {
 }
 
 fn the_letter_of(world: &World, wanted: impl Fn(&Effect) -> bool) -> Letter {
-    world.letters().into_iter().find(|letter| wanted(&letter.effect)).unwrap()
+    world
+        .letters()
+        .into_iter()
+        .find(|letter| wanted(&letter.effect))
+        .unwrap()
 }
 
 #[test]
@@ -46,11 +50,17 @@ fn what_was_out_when_the_line_died_is_taken_up_at_once_however_often_it_dies() {
     for _ in 0..4 {
         // Each dies as soon as it has taken what was out, and has looked for what was set aside.
         let turnstile = Turnstile::new();
-        [Fare::Pass; 2].into_iter().for_each(|fare| turnstile.admit(fare));
-        pump_until(&world, world.store.through(&turnstile), || turnstile.waits().is_some());
+        [Fare::Pass; 2]
+            .into_iter()
+            .for_each(|fare| turnstile.admit(fare));
+        pump_until(&world, world.store.through(&turnstile), || {
+            turnstile.waits().is_some()
+        });
         world.pass_ms(1_000);
     }
-    pump_until(&world, world.store.clone(), || world.told().contains("builds planned: 1"));
+    pump_until(&world, world.store.clone(), || {
+        world.told().contains("builds planned: 1")
+    });
     world.work();
 }
 
@@ -63,7 +73,9 @@ fn forges_that_are_down_keep_no_signer_waiting() {
         world.forge.remove(&package);
     }
     about_to_be_signed(&mut world);
-    pump_until(&world, world.store.clone(), || world.told().contains("build of zlib: released"));
+    pump_until(&world, world.store.clone(), || {
+        world.told().contains("build of zlib: released")
+    });
     world.ends_early("the forge would have to come back");
 }
 
@@ -72,7 +84,10 @@ fn a_build_whose_signer_dies_again_and_again_is_told_so() {
     let mut world = World::new(r#""x86_64""#);
     about_to_be_signed(&mut world);
     for _ in 0..DELIVERIES_MAX {
-        assert!(!world.letters().is_empty(), "it is delivered, and whoever has it dies");
+        assert!(
+            !world.letters().is_empty(),
+            "it is delivered, and whoever has it dies"
+        );
         world.pass_ms(OUT_MS);
     }
     pump_until(&world, world.store.clone(), || world.store.letters() == 0);
@@ -91,7 +106,9 @@ fn a_release_that_is_out_is_never_given_up_whoever_died_before_telling() {
     let mut world = World::new(r#""x86_64""#);
     about_to_be_signed(&mut world);
     let sign = the_letter_of(&world, |effect| matches!(effect, Effect::Sign(_)));
-    world.run(carry_out(&world.line(world.store.clone()), &sign)).unwrap();
+    world
+        .run(carry_out(&world.line(world.store.clone()), &sign))
+        .unwrap();
     for delivery in 1..=DELIVERIES_MAX {
         let release = the_letter_of(&world, |effect| matches!(effect, Effect::Release(_)));
         assert_eq!(release.deliveries, delivery);
@@ -101,7 +118,11 @@ fn a_release_that_is_out_is_never_given_up_whoever_died_before_telling() {
         });
         world.pass_ms(OUT_MS);
     }
-    assert_eq!(world.build("zlib").word(), "releasing", "nobody could tell it");
+    assert_eq!(
+        world.build("zlib").word(),
+        "releasing",
+        "nobody could tell it"
+    );
     pump_until(&world, world.store.clone(), || world.store.letters() == 0);
     assert_snapshot!(world.told(), @"
     push of zlib to refs/heads/main: builds planned: 1

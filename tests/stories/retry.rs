@@ -6,7 +6,11 @@ use millrace_core::task::{ATTEMPTS_MAX, AttemptEnd, Blame, LEASES_MAX, Outcome, 
 use millrace_tests::line::{Line, failed, id, passed, rpm};
 
 fn retry(task: Option<&str>) -> Event {
-    Event::Retry { task: task.map(id), by: "dana".to_owned(), hold_s: None }
+    Event::Retry {
+        task: task.map(id),
+        by: "dana".to_owned(),
+        hold_s: None,
+    }
 }
 
 #[test]
@@ -32,9 +36,20 @@ fn what_failed_is_done_again_and_what_passed_is_not() {
     line.signed();
     line.released();
     let again = line.build.task(&id("rpm@aarch64")).unwrap();
-    let numbers: Vec<u32> = again.attempts.iter().map(|attempt| attempt.number.0).collect();
-    assert_eq!(numbers, [1, 2], "the attempt that failed is kept, and no number is given twice");
-    assert_eq!((again.retried[0].by.as_str(), again.retried[0].attempts), ("dana", 1));
+    let numbers: Vec<u32> = again
+        .attempts
+        .iter()
+        .map(|attempt| attempt.number.0)
+        .collect();
+    assert_eq!(
+        numbers,
+        [1, 2],
+        "the attempt that failed is kept, and no number is given twice"
+    );
+    assert_eq!(
+        (again.retried[0].by.as_str(), again.retried[0].attempts),
+        ("dana", 1)
+    );
     assert_snapshot!(line.wanted().lines().skip(4).take(4).collect::<Vec<_>>().join("\n"), @"
     ended
     ready rpm@aarch64
@@ -49,16 +64,28 @@ fn one_task_is_done_again_while_the_others_run() {
     line.passes("source", &[rpm("zlib", "src")]);
     let lease = line.take("rpm@x86_64", "r1");
     line.fails("rpm@aarch64", "a flaky test");
-    let not = |word: &str| Err(Refused::NotFailed { task: id("rpm@x86_64"), word: word.to_owned() });
+    let not = |word: &str| {
+        Err(Refused::NotFailed {
+            task: id("rpm@x86_64"),
+            word: word.to_owned(),
+        })
+    };
     assert_eq!(line.event(retry(Some("rpm@x86_64"))), not("running"));
     line.event(retry(Some("rpm@aarch64"))).unwrap();
     assert_eq!(
         line.event(retry(Some("rpm@aarch64"))),
-        Err(Refused::NotFailed { task: id("rpm@aarch64"), word: "waiting".to_owned() })
+        Err(Refused::NotFailed {
+            task: id("rpm@aarch64"),
+            word: "waiting".to_owned()
+        })
     );
-    line.report("rpm@x86_64", lease, passed(&[rpm("zlib", "x86_64")])).unwrap();
+    line.report("rpm@x86_64", lease, passed(&[rpm("zlib", "x86_64")]))
+        .unwrap();
     assert_eq!(line.event(retry(Some("rpm@x86_64"))), not("passed"));
-    assert_eq!(line.event(retry(Some("bake@x86_64"))), Err(Refused::UnknownTask(id("bake@x86_64"))));
+    assert_eq!(
+        line.event(retry(Some("bake@x86_64"))),
+        Err(Refused::UnknownTask(id("bake@x86_64")))
+    );
     assert_eq!(line.event(retry(None)), Err(Refused::NothingFailed));
     assert!(!line.build.is_ended());
 }
@@ -80,21 +107,33 @@ fn a_cancelled_build_goes_on_where_it_was() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     line.passes("source", &[rpm("zlib", "src")]);
     let lease = line.take("rpm@x86_64", "r1");
-    line.event(Event::Cancel { by: "dana".to_owned() }).unwrap();
+    line.event(Event::Cancel {
+        by: "dana".to_owned(),
+    })
+    .unwrap();
     line.event(retry(None)).unwrap();
-    assert!(line.report("rpm@x86_64", lease, passed(&[])).is_err(), "whoever was cancelled has no say any more");
+    assert!(
+        line.report("rpm@x86_64", lease, passed(&[])).is_err(),
+        "whoever was cancelled has no say any more"
+    );
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
     line.passes("check@x86_64", &[]);
     line.signed();
     line.released();
-    assert_eq!(line.event(retry(None)), Err(Refused::WrongStage("released".to_owned())));
+    assert_eq!(
+        line.event(retry(None)),
+        Err(Refused::WrongStage("released".to_owned()))
+    );
 }
 
 #[test]
 fn who_cancels_and_retries_all_day_makes_no_build_larger() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     for _ in 0..100 {
-        line.event(Event::Cancel { by: "dana".to_owned() }).unwrap();
+        line.event(Event::Cancel {
+            by: "dana".to_owned(),
+        })
+        .unwrap();
         line.event(retry(None)).unwrap();
     }
     assert!(line.build.tasks.iter().all(|task| task.retried.is_empty()));
@@ -106,13 +145,17 @@ fn a_task_that_was_quarantined_has_all_its_leases_again_and_tells_only_of_those(
     let lose = |line: &mut Line, runner: &str| {
         for pause_ms in PAUSES_MS.into_iter().chain([0]) {
             let lease = line.take("source", runner);
-            line.report("source", lease, failed(Blame::Environment, "no mirror")).unwrap();
+            line.report("source", lease, failed(Blame::Environment, "no mirror"))
+                .unwrap();
             line.pass_ms(pause_ms);
             let _ = line.event(Event::Tick);
         }
     };
     lose(&mut line, "r1");
-    assert_eq!(line.build.task(&id("source")).unwrap().word(), "quarantined");
+    assert_eq!(
+        line.build.task(&id("source")).unwrap().word(),
+        "quarantined"
+    );
     line.event(retry(Some("source"))).unwrap();
     lose(&mut line, "r2");
     let task = line.build.task(&id("source")).unwrap();
@@ -129,7 +172,10 @@ fn there_is_an_end_to_doing_it_again() {
     }
     line.fails("source", "the spec is wrong");
     assert_eq!(line.event(retry(None)), Err(Refused::Spent(id("source"))));
-    assert_eq!(line.build.task(&id("source")).unwrap().attempts.len(), ATTEMPTS_MAX);
+    assert_eq!(
+        line.build.task(&id("source")).unwrap().attempts.len(),
+        ATTEMPTS_MAX
+    );
 }
 
 #[test]
@@ -138,13 +184,25 @@ fn a_task_that_was_dropped_too_often_holds_up_the_one_that_was_not() {
     line.passes("source", &[rpm("zlib", "src")]);
     for _ in 0..ATTEMPTS_MAX - 1 {
         line.take("rpm@aarch64", "r1");
-        line.event(Event::Cancel { by: "dana".to_owned() }).unwrap();
+        line.event(Event::Cancel {
+            by: "dana".to_owned(),
+        })
+        .unwrap();
         line.event(retry(Some("rpm@x86_64"))).unwrap();
     }
     line.take("rpm@aarch64", "r1");
-    line.event(Event::Cancel { by: "dana".to_owned() }).unwrap();
-    assert_eq!(line.event(retry(Some("rpm@x86_64"))), Err(Refused::Spent(id("rpm@aarch64"))));
-    assert_eq!(line.build.task(&id("rpm@aarch64")).unwrap().attempts.len(), ATTEMPTS_MAX);
+    line.event(Event::Cancel {
+        by: "dana".to_owned(),
+    })
+    .unwrap();
+    assert_eq!(
+        line.event(retry(Some("rpm@x86_64"))),
+        Err(Refused::Spent(id("rpm@aarch64")))
+    );
+    assert_eq!(
+        line.build.task(&id("rpm@aarch64")).unwrap().attempts.len(),
+        ATTEMPTS_MAX
+    );
 }
 
 #[test]
@@ -153,9 +211,16 @@ fn what_the_signer_refused_is_not_done_again() {
     line.passes("source", &[rpm("zlib", "src")]);
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
     line.passes("check@x86_64", &[]);
-    assert_eq!(line.event(retry(None)), Err(Refused::WrongStage("signing".to_owned())));
+    assert_eq!(
+        line.event(retry(None)),
+        Err(Refused::WrongStage("signing".to_owned()))
+    );
     let order = line.sign_order().id;
-    line.event(Event::SignRefused { order, reason: "no such key".to_owned() }).unwrap();
+    line.event(Event::SignRefused {
+        order,
+        reason: "no such key".to_owned(),
+    })
+    .unwrap();
     assert_eq!(line.event(retry(None)), Err(Refused::NothingFailed));
 }
 
@@ -163,11 +228,28 @@ fn what_the_signer_refused_is_not_done_again() {
 fn an_answer_that_is_said_again_after_that_is_one_that_was_said() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     let lease = line.take("source", "r1");
-    line.report("source", lease, failed(Blame::Package, "no")).unwrap();
+    line.report("source", lease, failed(Blame::Package, "no"))
+        .unwrap();
     line.event(retry(None)).unwrap();
-    assert_eq!(line.report("source", lease, failed(Blame::Package, "no")), Err(Refused::Already));
+    assert_eq!(
+        line.report("source", lease, failed(Blame::Package, "no")),
+        Err(Refused::Already)
+    );
     let next = line.take("source", "r2");
-    assert!(matches!(line.report("source", lease, passed(&[])), Err(Refused::StaleLease { .. })));
-    line.report("source", next, Outcome::Excluded { reason: "nothing to do".to_owned() }).unwrap();
-    assert_eq!(line.build.task(&id("source")).unwrap().attempts[0].end, AttemptEnd::Answered);
+    assert!(matches!(
+        line.report("source", lease, passed(&[])),
+        Err(Refused::StaleLease { .. })
+    ));
+    line.report(
+        "source",
+        next,
+        Outcome::Excluded {
+            reason: "nothing to do".to_owned(),
+        },
+    )
+    .unwrap();
+    assert_eq!(
+        line.build.task(&id("source")).unwrap().attempts[0].end,
+        AttemptEnd::Answered
+    );
 }

@@ -13,20 +13,43 @@ fn config(text: &str) -> PackageConfig {
 }
 
 fn own_step(more: &str) -> PackageConfig {
-    config(&format!("[[steps]]\nname = \"lint\"\nplugin = \"lint\"\non = \"once\"\n{more}"))
+    config(&format!(
+        "[[steps]]\nname = \"lint\"\nplugin = \"lint\"\non = \"once\"\n{more}"
+    ))
 }
 
 fn tight() -> Platform {
-    let limits = Limits { memory_bytes: 400, disk_bytes: 500, processes: 6, time_s: 70, silence_s: 30, log_bytes: 800 };
-    Platform { limits, ..platform(r#""x86_64""#) }
+    let limits = Limits {
+        memory_bytes: 400,
+        disk_bytes: 500,
+        processes: 6,
+        time_s: 70,
+        silence_s: 30,
+        log_bytes: 800,
+    };
+    Platform {
+        limits,
+        ..platform(r#""x86_64""#)
+    }
 }
 
 #[test]
 fn a_packages_own_step_is_bound_by_its_platform_and_may_bind_itself_tighter() {
-    let asks = own_step("limits = { memory_bytes = 999999999999, time_s = 4294967295, processes = 2 }\n");
+    let asks =
+        own_step("limits = { memory_bytes = 999999999999, time_s = 4294967295, processes = 2 }\n");
     let line = Line::planned(&push("zlib", 1), &tight(), &asks);
     let bound = line.build.limits_of(&id("lint"));
-    assert_eq!(bound, Limits { memory_bytes: 400, disk_bytes: 500, processes: 2, time_s: 70, silence_s: 30, log_bytes: 800 });
+    assert_eq!(
+        bound,
+        Limits {
+            memory_bytes: 400,
+            disk_bytes: 500,
+            processes: 2,
+            time_s: 70,
+            silence_s: 30,
+            log_bytes: 800
+        }
+    );
 }
 
 #[test]
@@ -34,7 +57,13 @@ fn what_a_platforms_step_does_not_bound_is_bound_as_in_its_platform() {
     let mut platform = tight();
     platform.steps[1].limits = serde_json::from_str(r#"{"time_s": 9000}"#).unwrap();
     let line = Line::planned(&push("zlib", 1), &platform, &PackageConfig::default());
-    assert_eq!(line.build.limits_of(&id("rpm@x86_64")), Limits { time_s: 9000, ..platform.limits });
+    assert_eq!(
+        line.build.limits_of(&id("rpm@x86_64")),
+        Limits {
+            time_s: 9000,
+            ..platform.limits
+        }
+    );
     assert_eq!(line.build.limits_of(&id("source")), platform.limits);
 }
 
@@ -43,10 +72,24 @@ fn passing_trouble_is_given_time_to_pass() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     for (number, pause_ms) in PAUSES_MS.into_iter().enumerate() {
         let lease = line.take("source", "r1");
-        line.report("source", lease, failed(Blame::Environment, "the mirror is away")).unwrap();
-        assert!(line.told().starts_with("source paused: the mirror is away\n"), "{}", line.told());
+        line.report(
+            "source",
+            lease,
+            failed(Blame::Environment, "the mirror is away"),
+        )
+        .unwrap();
+        assert!(
+            line.told()
+                .starts_with("source paused: the mirror is away\n"),
+            "{}",
+            line.told()
+        );
         assert_eq!(line.build.ready().count(), 0, "pause {number}");
-        assert_eq!(line.build.next_expiry(), Some(line.now.plus_ms(pause_ms)), "a tick must come for it");
+        assert_eq!(
+            line.build.next_expiry(),
+            Some(line.now.plus_ms(pause_ms)),
+            "a tick must come for it"
+        );
         line.pass_ms(pause_ms - 1);
         line.event(Event::Tick).unwrap();
         assert_eq!(line.build.ready().count(), 0, "pause {number} is not over");
@@ -67,9 +110,13 @@ fn passing_trouble_is_given_time_to_pass() {
 fn a_build_that_only_pauses_has_not_ended() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     let lease = line.take("source", "r1");
-    line.report("source", lease, failed(Blame::Environment, "no mirror")).unwrap();
+    line.report("source", lease, failed(Blame::Environment, "no mirror"))
+        .unwrap();
     assert!(!line.build.is_ended());
-    line.event(Event::Cancel { by: "dana".to_owned() }).unwrap();
+    line.event(Event::Cancel {
+        by: "dana".to_owned(),
+    })
+    .unwrap();
     assert_snapshot!(line.told().lines().next().unwrap(), @"source dropped");
 }
 
@@ -78,12 +125,26 @@ fn a_task_that_was_handed_back_is_none_the_worse() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     for _ in 0..LEASES_MAX + 2 {
         let lease = line.take("source", "r1");
-        line.report("source", lease, Outcome::HandedBack { reason: "the runner was stopped".to_owned() }).unwrap();
-        assert_eq!(line.build.ready().count(), 1, "nobody waits for it to be given out again");
+        line.report(
+            "source",
+            lease,
+            Outcome::HandedBack {
+                reason: "the runner was stopped".to_owned(),
+            },
+        )
+        .unwrap();
+        assert_eq!(
+            line.build.ready().count(),
+            1,
+            "nobody waits for it to be given out again"
+        );
     }
     line.passes("source", &[rpm("zlib", "src")]);
     assert_snapshot!(line.told().lines().next().unwrap(), @"source passed: 1 packages");
-    line.event(Event::Cancel { by: "dana".to_owned() }).unwrap();
+    line.event(Event::Cancel {
+        by: "dana".to_owned(),
+    })
+    .unwrap();
 }
 
 #[test]
@@ -91,22 +152,59 @@ fn a_task_is_not_handed_back_for_ever() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     for _ in 0..ATTEMPTS_MAX {
         let lease = line.take("source", "r1");
-        line.report("source", lease, Outcome::HandedBack { reason: "stopped".to_owned() }).unwrap();
+        line.report(
+            "source",
+            lease,
+            Outcome::HandedBack {
+                reason: "stopped".to_owned(),
+            },
+        )
+        .unwrap();
     }
     let told = line.told();
-    assert!(told.starts_with("source quarantined: 20 leases ended without a verdict: r1 handed it back: stopped; "), "{told}");
+    assert!(
+        told.starts_with(
+            "source quarantined: 20 leases ended without a verdict: r1 handed it back: stopped; "
+        ),
+        "{told}"
+    );
     assert!(line.build.is_ended());
 }
 
 #[test]
 fn what_a_task_hands_over_has_plain_names_each_once() {
-    let artifact = |name: &str| Artifact { name: name.to_owned(), digest: Digest::of(b"x"), size: 1, rpm: None };
-    for names in [&["a.rpm", "a.rpm"][..], &["../a.rpm"], &["x/a.rpm"], &[""], &["tree.tar"], &["a\nb"]] {
+    let artifact = |name: &str| Artifact {
+        name: name.to_owned(),
+        digest: Digest::of(b"x"),
+        size: 1,
+        rpm: None,
+    };
+    for names in [
+        &["a.rpm", "a.rpm"][..],
+        &["../a.rpm"],
+        &["x/a.rpm"],
+        &[""],
+        &["tree.tar"],
+        &["a\nb"],
+    ] {
         let mut line = Line::of("zlib", r#""x86_64""#);
         let lease = line.take("source", "r1");
         let artifacts = names.iter().map(|name| artifact(name)).collect();
-        line.report("source", lease, Outcome::Passed { summary: String::new(), artifacts }).unwrap();
-        assert!(line.told().contains("each must have a plain file name of its own"), "{names:?}: {}", line.told());
+        line.report(
+            "source",
+            lease,
+            Outcome::Passed {
+                summary: String::new(),
+                artifacts,
+            },
+        )
+        .unwrap();
+        assert!(
+            line.told()
+                .contains("each must have a plain file name of its own"),
+            "{names:?}: {}",
+            line.told()
+        );
     }
 }
 
@@ -114,7 +212,10 @@ fn what_a_task_hands_over_has_plain_names_each_once() {
 fn a_package_that_no_repository_would_have_fails_its_build() {
     let mut line = Line::of("wine", r#""x86_64""#);
     line.passes("source", &[rpm("wine", "src")]);
-    line.passes("rpm@x86_64", &[rpm("wine", "x86_64"), rpm("wine", "armv7hl")]);
+    line.passes(
+        "rpm@x86_64",
+        &[rpm("wine", "x86_64"), rpm("wine", "armv7hl")],
+    );
     line.passes("check@x86_64", &[]);
     assert_snapshot!(line.told(), @"
     source passed: 1 packages
@@ -128,7 +229,14 @@ fn a_package_that_no_repository_would_have_fails_its_build() {
 fn packages_of_32_bits_are_released_beside_those_of_the_architecture_that_runs_them() {
     let mut line = Line::of("wine", r#""x86_64", "aarch64""#);
     line.passes("source", &[rpm("wine", "src")]);
-    line.passes("rpm@x86_64", &[rpm("wine", "x86_64"), rpm("wine", "i686"), rpm("wine-debuginfo", "i686")]);
+    line.passes(
+        "rpm@x86_64",
+        &[
+            rpm("wine", "x86_64"),
+            rpm("wine", "i686"),
+            rpm("wine-debuginfo", "i686"),
+        ],
+    );
     line.passes("rpm@aarch64", &[rpm("wine", "aarch64")]);
     line.passes("check@x86_64", &[]);
     line.passes("check@aarch64", &[]);
@@ -146,7 +254,11 @@ fn packages_of_32_bits_are_released_beside_those_of_the_architecture_that_runs_t
 
 #[test]
 fn only_what_the_platform_says_is_signed_whatever_a_packages_own_step_hands_over() {
-    let mut line = Line::planned(&push("zlib", 1), &platform(r#""x86_64""#), &own_step("needs = [\"source\"]\n"));
+    let mut line = Line::planned(
+        &push("zlib", 1),
+        &platform(r#""x86_64""#),
+        &own_step("needs = [\"source\"]\n"),
+    );
     line.passes("source", &[rpm("zlib", "src")]);
     line.passes("lint", &[rpm("planted", "noarch")]);
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
@@ -166,7 +278,9 @@ fn signatures_are_never_of_a_time_to_come() {
     line.passes("source", &[rpm("zlib", "src")]);
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
     line.passes("check@x86_64", &[]);
-    let Some(millrace_core::order::Effect::Sign(order)) = line.effects.last() else { panic!("{}", line.wanted()) };
+    let Some(millrace_core::order::Effect::Sign(order)) = line.effects.last() else {
+        panic!("{}", line.wanted())
+    };
     assert_eq!(order.signed_s, 1_700_000_000);
     line.signed();
     line.released();
@@ -178,48 +292,115 @@ fn an_answer_about_other_files_or_another_order_is_refused() {
     line.passes("source", &[rpm("zlib", "src")]);
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
     line.passes("check@x86_64", &[]);
-    let Some(millrace_core::order::Effect::Sign(order)) = line.effects.last().cloned() else { panic!("{}", line.wanted()) };
-    let other = millrace_core::order::SignOrder::new(line.build.id.clone(), "other".parse().unwrap(), 7, order.files.clone());
-    let made = |unsigned| millrace_core::order::SignedFile { unsigned, signed: Digest::of(b"signed"), size: 1 };
-    let swapped: Vec<_> = order.files.iter().rev().map(|file| made(file.digest)).collect();
+    let Some(millrace_core::order::Effect::Sign(order)) = line.effects.last().cloned() else {
+        panic!("{}", line.wanted())
+    };
+    let other = millrace_core::order::SignOrder::new(
+        line.build.id.clone(),
+        "other".parse().unwrap(),
+        7,
+        order.files.clone(),
+    );
+    let made = |unsigned| millrace_core::order::SignedFile {
+        unsigned,
+        signed: Digest::of(b"signed"),
+        size: 1,
+    };
+    let swapped: Vec<_> = order
+        .files
+        .iter()
+        .rev()
+        .map(|file| made(file.digest))
+        .collect();
     let right: Vec<_> = order.files.iter().map(|file| made(file.digest)).collect();
     let refused = |line: &mut Line, event| line.event(event).unwrap_err().to_string();
     assert_snapshot!(refused(&mut line, Event::Signed { order: order.id, files: swapped }).split_once(": ").unwrap().1, @"other files than ordered");
-    assert!(refused(&mut line, Event::Signed { order: other.id, files: right }).ends_with("is not the one that stands"));
     assert!(
-        refused(&mut line, Event::SignRefused { order: other.id, reason: "no".to_owned() }).ends_with("is not the one that stands")
+        refused(
+            &mut line,
+            Event::Signed {
+                order: other.id,
+                files: right
+            }
+        )
+        .ends_with("is not the one that stands")
+    );
+    assert!(
+        refused(
+            &mut line,
+            Event::SignRefused {
+                order: other.id,
+                reason: "no".to_owned()
+            }
+        )
+        .ends_with("is not the one that stands")
     );
     assert!(line.build.vouches_for_signing(&order).is_ok());
-    let forged = millrace_core::order::SignOrder { id: order.id, ..other };
-    assert!(line.build.vouches_for_signing(&forged).is_err(), "the right id on another order");
-    line.signed();
-    let Some(millrace_core::order::Effect::Release(release)) = line.effects.last().cloned() else { panic!("{}", line.wanted()) };
-    assert!(line.build.vouches_for_release(&release).is_ok());
-    let forged = millrace_core::order::ReleaseOrder { package: "other".parse().unwrap(), ..release };
-    assert!(line.build.vouches_for_release(&forged).is_err(), "the right id on another order");
+    let forged = millrace_core::order::SignOrder {
+        id: order.id,
+        ..other
+    };
     assert!(
-        refused(&mut line, Event::ReleaseRefused { order: order.id, reason: "no".to_owned() })
-            .ends_with("is not the one that stands")
+        line.build.vouches_for_signing(&forged).is_err(),
+        "the right id on another order"
     );
-    let elsewhere = Event::Released { order: order.id, generation: Digest::of(b"another's"), number: 7 };
+    line.signed();
+    let Some(millrace_core::order::Effect::Release(release)) = line.effects.last().cloned() else {
+        panic!("{}", line.wanted())
+    };
+    assert!(line.build.vouches_for_release(&release).is_ok());
+    let forged = millrace_core::order::ReleaseOrder {
+        package: "other".parse().unwrap(),
+        ..release
+    };
+    assert!(
+        line.build.vouches_for_release(&forged).is_err(),
+        "the right id on another order"
+    );
+    assert!(
+        refused(
+            &mut line,
+            Event::ReleaseRefused {
+                order: order.id,
+                reason: "no".to_owned()
+            }
+        )
+        .ends_with("is not the one that stands")
+    );
+    let elsewhere = Event::Released {
+        order: order.id,
+        generation: Digest::of(b"another's"),
+        number: 7,
+    };
     assert!(refused(&mut line, elsewhere).ends_with("is not the one that stands"));
     line.released();
 }
 
 fn named(name: &str) -> Platform {
-    Platform { name: name.parse().unwrap(), ..platform(r#""x86_64""#) }
+    Platform {
+        name: name.parse().unwrap(),
+        ..platform(r#""x86_64""#)
+    }
 }
 
 #[test]
 fn a_push_does_not_say_with_whose_key_it_is_signed() {
     let all = [named("el-8"), named("el-9"), named("el-10")];
-    let names = |names: &[&str]| -> Vec<PlatformName> { names.iter().map(|name| name.parse().unwrap()).collect() };
+    let names = |names: &[&str]| -> Vec<PlatformName> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    };
     let chosen = |asked: &str, registered: &[&str]| {
         let config = config(asked);
         let found = platforms_for(&push("zlib", 1), &config, &names(registered), &all);
         found.map_or_else(
             |error| error.to_string(),
-            |found| found.iter().map(|platform| platform.name.as_str()).collect::<Vec<_>>().join(" "),
+            |found| {
+                found
+                    .iter()
+                    .map(|platform| platform.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            },
         )
     };
     assert_snapshot!(chosen("", &[]), @"el-8 el-9 el-10");
@@ -232,15 +413,29 @@ fn a_push_does_not_say_with_whose_key_it_is_signed() {
 }
 
 fn planned(config: &PackageConfig, architectures: &str) -> String {
-    let plugins = ["source", "rpm", "check", "lint"].map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes()))).into();
-    plan(&push("zlib", 1), config, &platform(architectures), &plugins, Timestamp(1)).unwrap_err().to_string()
+    let plugins = ["source", "rpm", "check", "lint"]
+        .map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes())))
+        .into();
+    plan(
+        &push("zlib", 1),
+        config,
+        &platform(architectures),
+        &plugins,
+        Timestamp(1),
+    )
+    .unwrap_err()
+    .to_string()
 }
 
 #[test]
 fn more_tasks_than_a_store_can_keep_at_once_are_refused_while_planning() {
-    let steps: String =
-        (0..TASKS_MAX / 4).map(|n| format!("[[steps]]\nname = \"s{n}\"\nplugin = \"lint\"\non = \"each-arch\"\n")).collect();
-    let told = planned(&config(&steps), r#""x86_64", "aarch64", "ppc64le", "s390x""#);
+    let steps: String = (0..TASKS_MAX / 4)
+        .map(|n| format!("[[steps]]\nname = \"s{n}\"\nplugin = \"lint\"\non = \"each-arch\"\n"))
+        .collect();
+    let told = planned(
+        &config(&steps),
+        r#""x86_64", "aarch64", "ppc64le", "s390x""#,
+    );
     assert_snapshot!(told, @"49 tasks on platform el-9; a build may have 40: put several of the steps into one plugin");
 }
 
@@ -248,5 +443,10 @@ fn more_tasks_than_a_store_can_keep_at_once_are_refused_while_planning() {
 fn more_words_than_a_record_can_begin_with_are_refused_while_planning() {
     let text = format!("[config.check]\nlong = \"{}\"\n", "x".repeat(300_000));
     let told = planned(&config(&text), r#""x86_64""#);
-    assert!(told.ends_with("put long configuration into a file of the repository, which every step is given"), "{told}");
+    assert!(
+        told.ends_with(
+            "put long configuration into a file of the repository, which every step is given"
+        ),
+        "{told}"
+    );
 }

@@ -11,11 +11,23 @@ use millrace_tests::line::{Line, failed, platform, push, rpm};
 use serde_json::{Value, to_string_pretty, to_value};
 
 fn build() -> Line {
-    let mut line = Line::planned(&push("zlib", 1), &platform(r#""x86_64""#), &PackageConfig::default());
+    let mut line = Line::planned(
+        &push("zlib", 1),
+        &platform(r#""x86_64""#),
+        &PackageConfig::default(),
+    );
     let lease = line.take("source", "r1");
-    line.report("source", lease, Outcome::HandedBack { reason: "stopped".to_owned() }).unwrap();
+    line.report(
+        "source",
+        lease,
+        Outcome::HandedBack {
+            reason: "stopped".to_owned(),
+        },
+    )
+    .unwrap();
     let lease = line.take("source", "r1");
-    line.report("source", lease, failed(Blame::Environment, "no mirror")).unwrap();
+    line.report("source", lease, failed(Blame::Environment, "no mirror"))
+        .unwrap();
     line
 }
 
@@ -112,10 +124,13 @@ fn what_a_later_version_adds_is_passed_over() {
             Value::Object(object) => {
                 object.values_mut().for_each(add_everywhere);
                 // Maps by name (macros, plugins, configuration) take any key for a name.
-                if object
-                    .keys()
-                    .any(|key| key == "name" || key == "id" || key == "memory_bytes" || key == "packages" || key == "state")
-                {
+                if object.keys().any(|key| {
+                    key == "name"
+                        || key == "id"
+                        || key == "memory_bytes"
+                        || key == "packages"
+                        || key == "state"
+                }) {
                     object.insert("added_later".to_owned(), Value::Null);
                 }
             }
@@ -126,7 +141,10 @@ fn what_a_later_version_adds_is_passed_over() {
     let line = build();
     let mut newer = to_value(&line.build).unwrap();
     add_everywhere(&mut newer);
-    assert!(newer.to_string().matches("added_later").count() > 8, "{newer}");
+    assert!(
+        newer.to_string().matches("added_later").count() > 8,
+        "{newer}"
+    );
     assert_eq!(serde_json::from_value::<Build>(newer).unwrap(), line.build);
 }
 
@@ -192,12 +210,21 @@ fn runners_of_before_there_was_emulation_ask_and_are_kept_as_ever() {
     let old = r#"{"runner":"intel-1","arch":"x86_64","wait_s":30}"#;
     let ask: Ask = serde_json::from_str(old).unwrap();
     assert!(ask.emulates.is_empty());
-    assert_eq!(to_value(&ask).unwrap(), serde_json::from_str::<Value>(old).unwrap());
-    let asks = Ask { emulates: vec![Arch::S390x], ..ask };
+    assert_eq!(
+        to_value(&ask).unwrap(),
+        serde_json::from_str::<Value>(old).unwrap()
+    );
+    let asks = Ask {
+        emulates: vec![Arch::S390x],
+        ..ask
+    };
     assert_snapshot!(to_value(asks).unwrap(), @r#"{"arch":"x86_64","emulates":["s390x"],"runner":"intel-1","wait_s":30}"#);
     let token = format!("sha256:{}", "0".repeat(64));
     let old = format!(r#"{{"name":"intel-1","arch":"x86_64","token":"{token}","added":7}}"#);
     let runner: Runner = serde_json::from_str(&old).unwrap();
     assert!(!runner.shared && runner.emulates.is_empty());
-    assert_eq!(to_value(&runner).unwrap(), serde_json::from_str::<Value>(&old).unwrap());
+    assert_eq!(
+        to_value(&runner).unwrap(),
+        serde_json::from_str::<Value>(&old).unwrap()
+    );
 }

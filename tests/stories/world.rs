@@ -74,7 +74,14 @@ fn a_delivery_that_comes_again_starts_nothing_and_is_answered_as_before() {
     world.work();
     assert_eq!(world.deliver(&delivery), first, "long after, too");
     assert_eq!(world.store.letters(), 0);
-    assert_eq!((world.pushes().len(), world.builds().len(), world.generation().orders.len()), (1, 1, 1));
+    assert_eq!(
+        (
+            world.pushes().len(),
+            world.builds().len(),
+            world.generation().orders.len()
+        ),
+        (1, 1, 1)
+    );
 }
 
 #[test]
@@ -126,10 +133,18 @@ fn a_tree_with_two_specs_is_refused() {
 #[test]
 fn a_task_that_fails_fails_its_build_and_the_next_push_is_released() {
     let mut world = World::new(ONE);
-    world.script("zlib", "rpm@x86_64", Script::Fails("%check: 1 of 12 tests failed"));
+    world.script(
+        "zlib",
+        "rpm@x86_64",
+        Script::Fails("%check: 1 of 12 tests failed"),
+    );
     world.push("zlib");
     world.work();
-    assert_eq!(world.generation().orders.len(), 0, "nothing of it is released");
+    assert_eq!(
+        world.generation().orders.len(),
+        0,
+        "nothing of it is released"
+    );
     world.pass_ms(1_000);
     world.script("zlib", "rpm@x86_64", Script::Passes);
     world.push("zlib");
@@ -163,10 +178,20 @@ fn a_task_whose_runner_falls_silent_is_done_by_another_and_the_late_answer_is_re
     world.pass_ms(LEASE_MS);
     world.tick();
     let again = world.take("x86_64-2").unwrap();
-    assert_eq!((&again.work.task, again.lease.number.0), (&lost.work.task, lost.lease.number.0 + 1));
+    assert_eq!(
+        (&again.work.task, again.lease.number.0),
+        (&lost.work.task, lost.lease.number.0 + 1)
+    );
     assert_eq!(world.hand_over("x86_64-1", &late), StatusCode::CONFLICT);
-    assert_eq!(world.hand_over("x86_64-2", &world.answer("x86_64-2", &again)), StatusCode::OK);
-    assert_eq!(world.hand_over("x86_64-1", &late), StatusCode::CONFLICT, "and later, too");
+    assert_eq!(
+        world.hand_over("x86_64-2", &world.answer("x86_64-2", &again)),
+        StatusCode::OK
+    );
+    assert_eq!(
+        world.hand_over("x86_64-1", &late),
+        StatusCode::CONFLICT,
+        "and later, too"
+    );
     world.work();
     assert_snapshot!(world.told(), @"
     push of zlib to refs/heads/main: builds planned: 1
@@ -190,7 +215,10 @@ fn a_runner_that_never_comes_back_is_missed_by_the_clock_alone() {
     world.add_runner("x86_64-2", Arch::X86_64);
     world.pass_ms(LEASE_MS - 1);
     world.tick();
-    assert!(world.take("x86_64-2").is_none(), "the lease is not over yet");
+    assert!(
+        world.take("x86_64-2").is_none(),
+        "the lease is not over yet"
+    );
     world.pass_ms(1);
     world.tick();
     world.work();
@@ -207,7 +235,8 @@ fn a_runner_that_never_comes_back_is_missed_by_the_clock_alone() {
 }
 
 #[test]
-fn a_runner_that_lost_the_answer_to_its_asking_asks_again_and_what_it_says_of_the_old_lease_is_refused() {
+fn a_runner_that_lost_the_answer_to_its_asking_asks_again_and_what_it_says_of_the_old_lease_is_refused()
+ {
     let mut world = World::new(ONE);
     world.push("zlib");
     world.carry();
@@ -215,8 +244,15 @@ fn a_runner_that_lost_the_answer_to_its_asking_asks_again_and_what_it_says_of_th
     let late = world.answer("x86_64-1", &old);
     let new = world.take("x86_64-1").unwrap();
     assert_eq!((&new.work.task, new.lease.number.0), (&old.work.task, 2));
-    assert_eq!(world.hand_over("x86_64-1", &late), StatusCode::CONFLICT, "it is the same runner under another lease");
-    assert_eq!(world.hand_over("x86_64-1", &world.answer("x86_64-1", &new)), StatusCode::OK);
+    assert_eq!(
+        world.hand_over("x86_64-1", &late),
+        StatusCode::CONFLICT,
+        "it is the same runner under another lease"
+    );
+    assert_eq!(
+        world.hand_over("x86_64-1", &world.answer("x86_64-1", &new)),
+        StatusCode::OK
+    );
     world.work();
 }
 
@@ -277,7 +313,10 @@ fn a_build_that_is_cancelled_takes_no_answer_and_releases_nothing() {
     world.carry();
     let offer = world.take("x86_64-1").unwrap();
     world.cancel("zlib").unwrap();
-    assert_eq!(world.hand_over("x86_64-1", &world.answer("x86_64-1", &offer)), StatusCode::CONFLICT);
+    assert_eq!(
+        world.hand_over("x86_64-1", &world.answer("x86_64-1", &offer)),
+        StatusCode::CONFLICT
+    );
     world.work();
     assert_snapshot!(world.told(), @"
     push of zlib to refs/heads/main: builds planned: 1
@@ -297,10 +336,20 @@ fn a_package_that_was_altered_after_its_task_handed_it_over_is_refused_by_the_si
     for task in ["source", "rpm@x86_64", "check@x86_64"] {
         let offer = world.take("x86_64-1").unwrap();
         assert_eq!(offer.work.task.to_string(), task);
-        assert_eq!(world.hand_over("x86_64-1", &world.answer("x86_64-1", &offer)), StatusCode::OK);
+        assert_eq!(
+            world.hand_over("x86_64-1", &world.answer("x86_64-1", &offer)),
+            StatusCode::OK
+        );
     }
-    let artifact = world.build("zlib").task(&"rpm@x86_64".parse().unwrap()).unwrap().artifacts()[0].clone();
-    let mut bytes = world.run(world.store.read_all(&artifact.digest, 1 << 20)).unwrap();
+    let artifact = world
+        .build("zlib")
+        .task(&"rpm@x86_64".parse().unwrap())
+        .unwrap()
+        .artifacts()[0]
+        .clone();
+    let mut bytes = world
+        .run(world.store.read_all(&artifact.digest, 1 << 20))
+        .unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     world.store.alter(&artifact.digest, bytes);
     world.work();
@@ -321,7 +370,11 @@ fn a_fetch_that_is_given_up_is_told_in_the_push() {
     world.forge.remove("zlib");
     for delivery in 1..DELIVERIES_MAX {
         world.carry();
-        assert_eq!(world.problems.len(), delivery as usize, "it is passing trouble so far");
+        assert_eq!(
+            world.problems.len(),
+            delivery as usize,
+            "it is passing trouble so far"
+        );
         world.pass_ms(OUT_MS);
     }
     world.work();
@@ -349,13 +402,24 @@ fn two_runners_that_answer_at_the_same_moment_are_both_heard() {
     while progress != Progress::At("save") {
         progress = world.drive_past(&mut first, Fare::Pass);
     }
-    assert_eq!(world.hand_over("aarch64-1", &world.answer("aarch64-1", &other)), StatusCode::OK);
+    assert_eq!(
+        world.hand_over("aarch64-1", &world.answer("aarch64-1", &other)),
+        StatusCode::OK
+    );
     while !matches!(progress, Progress::Done(_)) {
         progress = world.drive_past(&mut first, Fare::Pass);
     }
     assert_eq!(progress, Progress::Done(StatusCode::OK));
     for task in ["rpm@x86_64", "rpm@aarch64"] {
-        assert_eq!(world.build("zlib").task(&task.parse().unwrap()).unwrap().word(), "passed", "{task}");
+        assert_eq!(
+            world
+                .build("zlib")
+                .task(&task.parse().unwrap())
+                .unwrap()
+                .word(),
+            "passed",
+            "{task}"
+        );
     }
     world.work();
 }
@@ -371,7 +435,9 @@ fn an_order_that_its_build_did_not_make_is_not_signed() {
     }
     let signs = |letter: &Letter| matches!(letter.effect, Effect::Sign(_));
     let mut letter = world.letters().into_iter().find(signs).unwrap();
-    let Effect::Sign(order) = &mut letter.effect else { panic!("it is one") };
+    let Effect::Sign(order) = &mut letter.effect else {
+        panic!("it is one")
+    };
     let (forged, bytes) = package("backdoor", 1, "x86_64");
     world.run(world.store.put(bytes)).unwrap();
     order.files[0].digest = forged.digest;
@@ -379,12 +445,24 @@ fn an_order_that_its_build_did_not_make_is_not_signed() {
         let line = world.line(store);
         async move { carry_out(&line, &letter).await }
     });
-    assert_eq!(world.drive(&mut signer), Progress::At("load"), "it asks the build first");
-    assert_eq!(world.drive_past(&mut signer, Fare::Pass), Progress::At("settle"), "and touches no file");
+    assert_eq!(
+        world.drive(&mut signer),
+        Progress::At("load"),
+        "it asks the build first"
+    );
+    assert_eq!(
+        world.drive_past(&mut signer, Fare::Pass),
+        Progress::At("settle"),
+        "and touches no file"
+    );
     drop(signer);
     world.pass_ms(OUT_MS);
     world.work();
-    assert_eq!(world.build("zlib").word(), "released", "by the order that it made");
+    assert_eq!(
+        world.build("zlib").word(),
+        "released",
+        "by the order that it made"
+    );
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Holds the house to its plan: what lies at the top, who may depend on whom, how files begin, and what nobody may leave behind.
-#![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests end where something is not as it should be"
+)]
 
 use millrace_core::Arch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +12,10 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 1200;
 
 fn house() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// Every file of the project, relative to its top; what builds leave behind is not looked at.
@@ -53,28 +59,74 @@ enum Of {
 
 /// The crates of the workspace with the crates of the workspace that they depend on.
 fn dependencies(of: Of) -> BTreeMap<String, BTreeSet<String>> {
-    let manifests = files().into_iter().filter(|path| path.ends_with("Cargo.toml") && path.components().count() > 1);
+    let manifests = files()
+        .into_iter()
+        .filter(|path| path.ends_with("Cargo.toml") && path.components().count() > 1);
     let read = |path: PathBuf| {
-        let manifest: toml::Table = std::fs::read_to_string(house().join(path)).unwrap().parse().unwrap();
+        let manifest: toml::Table = std::fs::read_to_string(house().join(path))
+            .unwrap()
+            .parse()
+            .unwrap();
         let name = manifest["package"]["name"].as_str().unwrap().to_owned();
-        let targets = manifest.get("target").and_then(toml::Value::as_table).cloned().unwrap_or_default();
-        let parts = std::iter::once(&manifest).chain(targets.values().filter_map(toml::Value::as_table));
-        let words: &[&str] = if of == Of::Tests { &["dev-dependencies"] } else { &["dependencies", "build-dependencies"] };
-        let all = parts.flat_map(|part| words.iter().filter_map(|word| part.get(*word)?.as_table())).flat_map(toml::Table::keys);
-        (name, all.filter(|name| name.starts_with("millrace") || name.starts_with("plugin-")).cloned().collect())
+        let targets = manifest
+            .get("target")
+            .and_then(toml::Value::as_table)
+            .cloned()
+            .unwrap_or_default();
+        let parts =
+            std::iter::once(&manifest).chain(targets.values().filter_map(toml::Value::as_table));
+        let words: &[&str] = if of == Of::Tests {
+            &["dev-dependencies"]
+        } else {
+            &["dependencies", "build-dependencies"]
+        };
+        let all = parts
+            .flat_map(|part| words.iter().filter_map(|word| part.get(*word)?.as_table()))
+            .flat_map(toml::Table::keys);
+        (
+            name,
+            all.filter(|name| name.starts_with("millrace") || name.starts_with("plugin-"))
+                .cloned()
+                .collect(),
+        )
     };
     manifests.map(read).collect()
 }
 
 #[test]
 fn the_top_level_is_as_it_was_fixed() {
-    let wanted =
-        BTreeSet::from(["Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "functions", "infra", "runners", "tests", "wit"]);
-    let found: BTreeSet<String> =
-        files().iter().map(|path| path.components().next().unwrap().as_os_str().to_str().unwrap().to_owned()).collect();
-    let odd: Vec<&String> = found.iter().filter(|name| !name.starts_with('.') && !wanted.contains(name.as_str())).collect();
+    let wanted = BTreeSet::from([
+        "Cargo.toml",
+        "Cargo.lock",
+        "LICENSE",
+        "README.md",
+        "functions",
+        "infra",
+        "runners",
+        "tests",
+        "wit",
+    ]);
+    let found: BTreeSet<String> = files()
+        .iter()
+        .map(|path| {
+            path.components()
+                .next()
+                .unwrap()
+                .as_os_str()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    let odd: Vec<&String> = found
+        .iter()
+        .filter(|name| !name.starts_with('.') && !wanted.contains(name.as_str()))
+        .collect();
     assert!(odd.is_empty(), "not in the plan of the house: {odd:?}");
-    let missing: Vec<&&str> = wanted.iter().filter(|name| !found.contains(**name)).collect();
+    let missing: Vec<&&str> = wanted
+        .iter()
+        .filter(|name| !found.contains(**name))
+        .collect();
     assert!(missing.is_empty(), "missing at the top: {missing:?}");
 }
 
@@ -84,11 +136,26 @@ fn work_flows_one_way() {
         ("millrace-core", &[][..]),
         ("millrace-store", &["millrace-core"][..]),
         ("millrace-lambda", &["millrace-core", "millrace-store"][..]),
-        ("millrace-listener", &["millrace-core", "millrace-lambda", "millrace-store"][..]),
-        ("millrace-orchestrator", &["millrace-core", "millrace-lambda", "millrace-store"][..]),
-        ("millrace-signer", &["millrace-core", "millrace-lambda", "millrace-store"][..]),
-        ("millrace-releaser", &["millrace-core", "millrace-lambda", "millrace-store"][..]),
-        ("millrace-web", &["millrace-core", "millrace-lambda", "millrace-store"][..]),
+        (
+            "millrace-listener",
+            &["millrace-core", "millrace-lambda", "millrace-store"][..],
+        ),
+        (
+            "millrace-orchestrator",
+            &["millrace-core", "millrace-lambda", "millrace-store"][..],
+        ),
+        (
+            "millrace-signer",
+            &["millrace-core", "millrace-lambda", "millrace-store"][..],
+        ),
+        (
+            "millrace-releaser",
+            &["millrace-core", "millrace-lambda", "millrace-store"][..],
+        ),
+        (
+            "millrace-web",
+            &["millrace-core", "millrace-lambda", "millrace-store"][..],
+        ),
         ("millrace-host", &["millrace-core"][..]),
         ("millrace-sdk", &[][..]),
         ("plugin-source", &["millrace-sdk"][..]),
@@ -101,8 +168,13 @@ fn work_flows_one_way() {
         if see_everything.contains(&name.as_str()) {
             continue;
         }
-        let allowed = may.get(name.as_str()).unwrap_or_else(|| panic!("{name} has no place in the plan of who depends on whom"));
-        let odd: Vec<&String> = needs.iter().filter(|need| !allowed.contains(&need.as_str())).collect();
+        let allowed = may
+            .get(name.as_str())
+            .unwrap_or_else(|| panic!("{name} has no place in the plan of who depends on whom"));
+        let odd: Vec<&String> = needs
+            .iter()
+            .filter(|need| !allowed.contains(&need.as_str()))
+            .collect();
         assert!(odd.is_empty(), "{name} may not depend on {odd:?}");
     }
 }
@@ -112,9 +184,14 @@ fn tests_of_a_function_know_no_other_function() {
     // The tests of all see everything; nobody else's need a crate that the crate itself does not.
     let needs: Vec<(String, BTreeSet<String>)> = dependencies(Of::Tests)
         .into_iter()
-        .filter(|(name, needs)| !needs.is_empty() && !["millrace-cli", "millrace-tests"].contains(&name.as_str()))
+        .filter(|(name, needs)| {
+            !needs.is_empty() && !["millrace-cli", "millrace-tests"].contains(&name.as_str())
+        })
         .collect();
-    assert!(needs.is_empty(), "a crate's tests may not need another crate of the line: {needs:?}");
+    assert!(
+        needs.is_empty(),
+        "a crate's tests may not need another crate of the line: {needs:?}"
+    );
 }
 
 #[test]
@@ -128,7 +205,14 @@ fn no_function_links_what_it_does_not_need() {
     const CALLS: &[&str] = &["aws-sdk-lambda"];
     const SECRETS: &[&str] = &["aws-sdk-secretsmanager"];
     // Of one machine, of runners; and the older TLS and HTTP that the AWS crates bring along where nobody looks.
-    const NOBODYS: &[&str] = &["rusqlite", "wasmtime", "clap", "aws-lc-sys", "rustls@0.21", "hyper@0.14"];
+    const NOBODYS: &[&str] = &[
+        "rusqlite",
+        "wasmtime",
+        "clap",
+        "aws-lc-sys",
+        "rustls@0.21",
+        "hyper@0.14",
+    ];
     let functions: [(&str, &[&[&str]]); 5] = [
         ("listener", &[PAGES, KEYS, REPODATA, HOSTS, CALLS]),
         ("orchestrator", &[GIT, PAGES, KEYS, REPODATA, SECRETS]),
@@ -139,18 +223,55 @@ fn no_function_links_what_it_does_not_need() {
     ];
     for (function, without) in functions {
         let package = format!("millrace-{function}");
-        let mut tree = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        tree.args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}", "-p", &package]);
-        let said = tree.args(["--features", "lambda"]).current_dir(house()).output().unwrap();
-        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        let mut tree =
+            std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        tree.args([
+            "tree",
+            "--offline",
+            "--locked",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "-p",
+            &package,
+        ]);
+        let said = tree
+            .args(["--features", "lambda"])
+            .current_dir(house())
+            .output()
+            .unwrap();
+        assert!(
+            said.status.success(),
+            "{}",
+            String::from_utf8_lossy(&said.stderr)
+        );
         let said = String::from_utf8(said.stdout).unwrap();
-        let linked: BTreeSet<String> =
-            said.lines().filter_map(|line| line.split_once(" v")).map(|(name, version)| format!("{name}@{version}")).collect();
-        let is_linked =
-            |name: &str| linked.iter().any(|one| one.starts_with(&format!("{name}{}", if name.contains('@') { "." } else { "@" })));
-        assert!(is_linked("millrace-lambda"), "{package} is no function of AWS Lambda:\n{said}");
-        let odd: Vec<&str> =
-            without.iter().chain([&NOBODYS]).flat_map(|names| names.iter().copied()).filter(|name| is_linked(name)).collect();
+        let linked: BTreeSet<String> = said
+            .lines()
+            .filter_map(|line| line.split_once(" v"))
+            .map(|(name, version)| format!("{name}@{version}"))
+            .collect();
+        let is_linked = |name: &str| {
+            linked.iter().any(|one| {
+                one.starts_with(&format!(
+                    "{name}{}",
+                    if name.contains('@') { "." } else { "@" }
+                ))
+            })
+        };
+        assert!(
+            is_linked("millrace-lambda"),
+            "{package} is no function of AWS Lambda:\n{said}"
+        );
+        let odd: Vec<&str> = without
+            .iter()
+            .chain([&NOBODYS])
+            .flat_map(|names| names.iter().copied())
+            .filter(|name| is_linked(name))
+            .collect();
         assert!(odd.is_empty(), "{package} links {odd:?}");
     }
 }
@@ -158,11 +279,17 @@ fn no_function_links_what_it_does_not_need() {
 #[test]
 fn the_house_has_the_rooms_of_its_plan_and_no_others() {
     let plan = BTreeMap::from([
-        ("functions", "core lambda listener orchestrator releaser signer store web"),
+        (
+            "functions",
+            "core lambda listener orchestrator releaser signer store web",
+        ),
         ("runners", "arch cli host plugins sdk"),
         ("runners/plugins", "check rpm source"),
         ("infra", "cloud platforms xtask"),
-        ("tests", "benches chaos cloud fixtures line simulation stories tidy world"),
+        (
+            "tests",
+            "benches chaos cloud fixtures line simulation stories tidy world",
+        ),
     ]);
     for (house, rooms) in plan {
         let below = |path: &PathBuf| {
@@ -178,26 +305,77 @@ fn the_house_has_the_rooms_of_its_plan_and_no_others() {
 
 #[test]
 fn every_architecture_of_the_line_is_a_file_that_says_the_same_of_each() {
-    let names = Arch::ALL.iter().flat_map(|arch| [Some(arch.as_str()), arch.multilib()]).flatten();
-    let expected: BTreeSet<PathBuf> = names.map(|name| Path::new("runners/arch").join(format!("{name}.toml"))).collect();
-    assert_eq!(files().into_iter().filter(|path| path.starts_with("runners/arch")).collect::<BTreeSet<_>>(), expected);
+    let names = Arch::ALL
+        .iter()
+        .flat_map(|arch| [Some(arch.as_str()), arch.multilib()])
+        .flatten();
+    let expected: BTreeSet<PathBuf> = names
+        .map(|name| Path::new("runners/arch").join(format!("{name}.toml")))
+        .collect();
+    assert_eq!(
+        files()
+            .into_iter()
+            .filter(|path| path.starts_with("runners/arch"))
+            .collect::<BTreeSet<_>>(),
+        expected
+    );
     for path in expected {
-        let table: toml::Table = std::fs::read_to_string(house().join(&path)).unwrap().parse().unwrap();
+        let table: toml::Table = std::fs::read_to_string(house().join(&path))
+            .unwrap()
+            .parse()
+            .unwrap();
         let keys: Vec<&String> = table.keys().filter(|key| *key != "multilib_of").collect();
-        let wanted = ["debian", "elf_class", "elf_machine", "emulator", "endianness", "oci", "rpm", "seccomp", "triplet"];
+        let wanted = [
+            "debian",
+            "elf_class",
+            "elf_machine",
+            "emulator",
+            "endianness",
+            "oci",
+            "rpm",
+            "seccomp",
+            "triplet",
+        ];
         assert_eq!(keys, wanted, "{}", path.display());
-        assert_eq!(table["rpm"].as_str(), path.file_stem().and_then(|name| name.to_str()), "{}", path.display());
+        assert_eq!(
+            table["rpm"].as_str(),
+            path.file_stem().and_then(|name| name.to_str()),
+            "{}",
+            path.display()
+        );
     }
 }
 
 #[test]
 fn the_rules_know_nothing_of_the_outside() {
-    let manifest: toml::Table = std::fs::read_to_string(house().join("functions/core/Cargo.toml")).unwrap().parse().unwrap();
-    let needs: Vec<&String> = manifest["dependencies"].as_table().unwrap().keys().collect();
-    assert_eq!(needs, ["serde", "serde_json", "sha2", "thiserror", "toml"], "a new dependency of the rules must be pure");
+    let manifest: toml::Table = std::fs::read_to_string(house().join("functions/core/Cargo.toml"))
+        .unwrap()
+        .parse()
+        .unwrap();
+    let needs: Vec<&String> = manifest["dependencies"]
+        .as_table()
+        .unwrap()
+        .keys()
+        .collect();
+    assert_eq!(
+        needs,
+        ["serde", "serde_json", "sha2", "thiserror", "toml"],
+        "a new dependency of the rules must be pure"
+    );
     for (path, text) in sources().filter(|(path, _)| path.starts_with("functions/core/src")) {
-        for word in ["async fn", "std::fs", "std::net", "std::process", "SystemTime", "Instant::now"] {
-            assert!(!text.contains(word), "{}: `{word}` has no place in the rules", path.display());
+        for word in [
+            "async fn",
+            "std::fs",
+            "std::net",
+            "std::process",
+            "SystemTime",
+            "Instant::now",
+        ] {
+            assert!(
+                !text.contains(word),
+                "{}: `{word}` has no place in the rules",
+                path.display()
+            );
         }
     }
 }
@@ -205,28 +383,57 @@ fn the_rules_know_nothing_of_the_outside() {
 #[test]
 fn every_file_begins_with_what_it_is_for_and_is_about_one_thing() {
     for (path, text) in sources() {
-        assert!(text.starts_with("//! "), "{} does not begin with a sentence on what it is for", path.display());
+        assert!(
+            text.starts_with("//! "),
+            "{} does not begin with a sentence on what it is for",
+            path.display()
+        );
         let lines = text.lines().count();
-        assert!(lines <= LINES_MAX, "{} has {lines} lines; what is the second thing that it does?", path.display());
+        assert!(
+            lines <= LINES_MAX,
+            "{} has {lines} lines; what is the second thing that it does?",
+            path.display()
+        );
     }
 }
 
 #[test]
 fn nothing_is_left_for_later_and_no_test_is_switched_off() {
-    let words = ["todo!(", "unimplemented!(", "FIX\u{4d}E", "XX\u{58}", "TOD\u{4f}:", "TOD\u{4f}(", "#[ignor\u{65}"];
+    let words = [
+        "todo!(",
+        "unimplemented!(",
+        "FIX\u{4d}E",
+        "XX\u{58}",
+        "TOD\u{4f}:",
+        "TOD\u{4f}(",
+        "#[ignor\u{65}",
+    ];
     for (path, text) in sources() {
         for (number, line) in text.lines().enumerate() {
             let found = words.iter().find(|word| line.contains(**word));
-            assert!(found.is_none() || path.ends_with("tidy/main.rs"), "{}:{}: {line}", path.display(), number + 1);
+            assert!(
+                found.is_none() || path.ends_with("tidy/main.rs"),
+                "{}:{}: {line}",
+                path.display(),
+                number + 1
+            );
         }
     }
 }
 
 #[test]
 fn the_project_names_no_machine() {
-    let folders = ["/wor\u{6b}/main", "/roo\u{74}/.", "share\u{64}/facts", "share\u{64}/seed", "share\u{64}/prototypes"];
+    let folders = [
+        "/wor\u{6b}/main",
+        "/roo\u{74}/.",
+        "share\u{64}/facts",
+        "share\u{64}/seed",
+        "share\u{64}/prototypes",
+    ];
     for path in files() {
-        let Ok(text) = std::fs::read_to_string(house().join(&path)) else { continue };
+        let Ok(text) = std::fs::read_to_string(house().join(&path)) else {
+            continue;
+        };
         for folder in folders {
             assert!(!text.contains(folder), "{} names {folder}", path.display());
         }
@@ -236,19 +443,41 @@ fn the_project_names_no_machine() {
 #[test]
 fn the_readme_has_what_a_newcomer_looks_for() {
     let readme = std::fs::read_to_string(house().join("README.md")).unwrap();
-    for wanted in
-        ["cargo xtask demo", "cargo xtask test", "## How it works", "## Where to change what", "## Add a step of your own"]
-    {
+    for wanted in [
+        "cargo xtask demo",
+        "cargo xtask test",
+        "## How it works",
+        "## Where to change what",
+        "## Add a step of your own",
+    ] {
         assert!(readme.contains(wanted), "README.md lacks `{wanted}`");
     }
 }
 
 #[test]
 fn every_crate_says_what_it_is() {
-    for path in files().into_iter().filter(|path| path.ends_with("Cargo.toml") && path.components().count() > 1) {
-        let manifest: toml::Table = std::fs::read_to_string(house().join(&path)).unwrap().parse().unwrap();
-        let description = manifest["package"].get("description").and_then(toml::Value::as_str).unwrap_or_default();
-        assert!(description.len() > 10, "{} has no description", path.display());
-        assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{} is not held to the workspace's lints", path.display());
+    for path in files()
+        .into_iter()
+        .filter(|path| path.ends_with("Cargo.toml") && path.components().count() > 1)
+    {
+        let manifest: toml::Table = std::fs::read_to_string(house().join(&path))
+            .unwrap()
+            .parse()
+            .unwrap();
+        let description = manifest["package"]
+            .get("description")
+            .and_then(toml::Value::as_str)
+            .unwrap_or_default();
+        assert!(
+            description.len() > 10,
+            "{} has no description",
+            path.display()
+        );
+        assert_eq!(
+            manifest["lints"]["workspace"].as_bool(),
+            Some(true),
+            "{} is not held to the workspace's lints",
+            path.display()
+        );
     }
 }

@@ -24,20 +24,28 @@ pub enum Progress<T> {
 
 impl World {
     /// Starts a function over a store of its own making; it has not done any operation yet.
-    pub fn start<T, F: Future<Output = T> + 'static>(&self, function: impl FnOnce(MemoryStore) -> F) -> Flight<T> {
+    pub fn start<T, F: Future<Output = T> + 'static>(
+        &self,
+        function: impl FnOnce(MemoryStore) -> F,
+    ) -> Flight<T> {
         let turnstile = Turnstile::new();
         let store = self.store.through(&turnstile);
-        Flight { future: Box::pin(function(store)), turnstile }
+        Flight {
+            future: Box::pin(function(store)),
+            turnstile,
+        }
     }
 
     /// Lets a function go on to its next operation, or to its end. What it does on other threads in between is waited for.
     pub fn drive<T>(&self, flight: &mut Flight<T>) -> Progress<T> {
-        self.run(poll_fn(|context| match flight.future.as_mut().poll(context) {
-            Poll::Ready(result) => Poll::Ready(Progress::Done(result)),
-            Poll::Pending => match flight.turnstile.waits() {
-                Some(operation) => Poll::Ready(Progress::At(operation)),
-                None => Poll::Pending,
-            },
+        self.run(poll_fn(|context| {
+            match flight.future.as_mut().poll(context) {
+                Poll::Ready(result) => Poll::Ready(Progress::Done(result)),
+                Poll::Pending => match flight.turnstile.waits() {
+                    Some(operation) => Poll::Ready(Progress::At(operation)),
+                    None => Poll::Pending,
+                },
+            }
         }))
     }
 
@@ -48,7 +56,11 @@ impl World {
     }
 
     /// Starts a function, and kills it before it does an operation of this name for the first time.
-    pub fn kill_before<T, F: Future<Output = T> + 'static>(&self, operation: &str, function: impl FnOnce(MemoryStore) -> F) {
+    pub fn kill_before<T, F: Future<Output = T> + 'static>(
+        &self,
+        operation: &str,
+        function: impl FnOnce(MemoryStore) -> F,
+    ) {
         let mut flight = self.start(function);
         let mut progress = self.drive(&mut flight);
         loop {

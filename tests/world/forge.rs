@@ -36,7 +36,10 @@ pub struct Forge {
 impl Forge {
     /// A forge without repositories.
     pub fn new() -> Self {
-        Self { folder: crate::world::folder(), deliveries: 0 }
+        Self {
+            folder: crate::world::folder(),
+            deliveries: 0,
+        }
     }
 
     /// What the line shares with it.
@@ -61,17 +64,25 @@ impl Forge {
     /// Commits exactly these files on top of a branch; the commit's id.
     pub fn commit(&self, package: &str, branch: &str, files: &[(String, String)]) -> String {
         let path = self.path(package);
-        let git = Repository::open_bare(&path).or_else(|_| Repository::init_bare(&path)).unwrap();
+        let git = Repository::open_bare(&path)
+            .or_else(|_| Repository::init_bare(&path))
+            .unwrap();
         let mut tree = git.treebuilder(None).unwrap();
         for (name, content) in files {
-            tree.insert(name, git.blob(content.as_bytes()).unwrap(), PLAIN).unwrap();
+            tree.insert(name, git.blob(content.as_bytes()).unwrap(), PLAIN)
+                .unwrap();
         }
         let tree = git.find_tree(tree.write().unwrap()).unwrap();
         let dana = Signature::new("Dana", "dana@example.com", &Time::new(COMMITTED_S, 0)).unwrap();
         let reference = format!("refs/heads/{branch}");
-        let parent = git.find_reference(&reference).ok().map(|found| found.peel_to_commit().unwrap());
+        let parent = git
+            .find_reference(&reference)
+            .ok()
+            .map(|found| found.peel_to_commit().unwrap());
         let parents: Vec<&Commit<'_>> = parent.iter().collect();
-        git.commit(Some(&reference), &dana, &dana, "Update", &tree, &parents).unwrap().to_string()
+        git.commit(Some(&reference), &dana, &dana, "Update", &tree, &parents)
+            .unwrap()
+            .to_string()
     }
 
     /// A repository is gone with everything that was in it.
@@ -87,8 +98,17 @@ impl Forge {
             "repository": {"id": 1, "name": package, "full_name": format!("rpms/{package}"), "clone_url": self.clone_url(package)},
             "pusher": {"id": 2, "login": "dana", "username": "dana"},
         });
-        let (id, package, commit) = (format!("d-{}", self.deliveries), package.to_owned(), commit.to_owned());
-        Delivery { id, package, commit, body: body.to_string().into_bytes() }
+        let (id, package, commit) = (
+            format!("d-{}", self.deliveries),
+            package.to_owned(),
+            commit.to_owned(),
+        );
+        Delivery {
+            id,
+            package,
+            commit,
+            body: body.to_string().into_bytes(),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! A small world for stories: a forge, the line's own functions over stores in memory, runners that do as they are told, and a
 //! clock that moves when told.
-#![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests end where something is not as it should be"
+)]
 
 pub mod flight;
 pub mod forge;

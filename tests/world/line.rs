@@ -52,7 +52,11 @@ pub fn push(package: &str, number: u64) -> Push {
         tree: Digest::of(package.as_bytes()),
         tree_bytes: 10_240,
         spec: format!("{package}.spec"),
-        sources: vec![SourceFile { path: format!("{package}-1.tar.xz"), digest: Digest::of(b"tarball"), size: 9 }],
+        sources: vec![SourceFile {
+            path: format!("{package}-1.tar.xz"),
+            digest: Digest::of(b"tarball"),
+            size: 9,
+        }],
         config: String::new(),
     }
 }
@@ -71,14 +75,25 @@ pub struct Line {
 impl Line {
     /// A build of a package on a platform, just planned.
     pub fn of(package: &str, architectures: &str) -> Self {
-        Self::planned(&push(package, 1), &platform(architectures), &PackageConfig::default())
+        Self::planned(
+            &push(package, 1),
+            &platform(architectures),
+            &PackageConfig::default(),
+        )
     }
 
     /// A build with a package's own configuration.
     pub fn planned(push: &Push, platform: &Platform, config: &PackageConfig) -> Self {
-        let plugins = ["source", "rpm", "check", "lint"].map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes()))).into();
+        let plugins = ["source", "rpm", "check", "lint"]
+            .map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes())))
+            .into();
         let build = plan(push, config, platform, &plugins, Timestamp(1_000)).unwrap();
-        Self { effects: build.first_effects(), build, now: Timestamp(1_000), ends_early: None }
+        Self {
+            effects: build.first_effects(),
+            build,
+            now: Timestamp(1_000),
+            ends_early: None,
+        }
     }
 
     /// Lets an event happen; refused events must leave the build as it was.
@@ -104,13 +119,28 @@ impl Line {
     /// A runner takes a task; its lease's number.
     pub fn take(&mut self, task: &str, runner: &str) -> LeaseNumber {
         let machine = id(task).arch.map_or(MACHINE, Machine::of);
-        self.event(Event::Take { task: id(task), runner: name(runner), machine }).unwrap();
+        self.event(Event::Take {
+            task: id(task),
+            runner: name(runner),
+            machine,
+        })
+        .unwrap();
         self.build.task(&id(task)).unwrap().lease().unwrap().number
     }
 
     /// A runner answers.
-    pub fn report(&mut self, task: &str, lease: LeaseNumber, outcome: Outcome) -> Result<(), Refused> {
-        self.event(Event::Report { task: id(task), lease, outcome, roots: None })
+    pub fn report(
+        &mut self,
+        task: &str,
+        lease: LeaseNumber,
+        outcome: Outcome,
+    ) -> Result<(), Refused> {
+        self.event(Event::Report {
+            task: id(task),
+            lease,
+            outcome,
+            roots: None,
+        })
     }
 
     /// A runner takes a task and hands over these packages.
@@ -123,20 +153,31 @@ impl Line {
     /// A runner takes a task and finds the package at fault.
     pub fn fails(&mut self, task: &str, reason: &str) {
         let lease = self.take(task, "r1");
-        self.report(task, lease, failed(Blame::Package, reason)).unwrap();
+        self.report(task, lease, failed(Blame::Package, reason))
+            .unwrap();
     }
 
     /// The order that the signer has.
     pub fn sign_order(&self) -> SignOrder {
-        let ordered =
-            self.effects.iter().find_map(|effect| if let Effect::Sign(order) = effect { Some(order.clone()) } else { None });
+        let ordered = self.effects.iter().find_map(|effect| {
+            if let Effect::Sign(order) = effect {
+                Some(order.clone())
+            } else {
+                None
+            }
+        });
         ordered.unwrap_or_else(|| panic!("no order for the signer: {}", self.build.word()))
     }
 
     /// The order that the releaser has.
     pub fn release_order(&self) -> ReleaseOrder {
-        let ordered =
-            self.effects.iter().find_map(|effect| if let Effect::Release(order) = effect { Some(order.clone()) } else { None });
+        let ordered = self.effects.iter().find_map(|effect| {
+            if let Effect::Release(order) = effect {
+                Some(order.clone())
+            } else {
+                None
+            }
+        });
         ordered.unwrap_or_else(|| panic!("no order for the releaser: {}", self.build.word()))
     }
 
@@ -149,25 +190,46 @@ impl Line {
     pub fn signed(&mut self) {
         let order = self.sign_order();
         let sign = |digest: &Digest| Digest::of(format!("signed {digest}").as_bytes());
-        let signed = |file: &OrderedFile| SignedFile { unsigned: file.digest, signed: sign(&file.digest), size: file.size };
+        let signed = |file: &OrderedFile| SignedFile {
+            unsigned: file.digest,
+            signed: sign(&file.digest),
+            size: file.size,
+        };
         let files = order.files.iter().map(signed).collect();
-        self.event(Event::Signed { order: order.id, files }).unwrap();
+        self.event(Event::Signed {
+            order: order.id,
+            files,
+        })
+        .unwrap();
     }
 
     /// The releaser does as ordered.
     pub fn released(&mut self) {
         let order = self.release_order();
-        self.event(Event::Released { order: order.id, generation: Digest::of(b"generation"), number: 1 }).unwrap();
+        self.event(Event::Released {
+            order: order.id,
+            generation: Digest::of(b"generation"),
+            number: 1,
+        })
+        .unwrap();
     }
 
     /// Every task with its state in a line, and the build's own.
     pub fn told(&self) -> String {
         let task = |task: &millrace_core::task::Task| {
-            let reason = task.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let reason = task
+                .reason()
+                .map(|reason| format!(": {reason}"))
+                .unwrap_or_default();
             format!("{} {}{reason}\n", task.id, task.word())
         };
-        let reason = self.build.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
-        self.build.tasks.iter().map(task).collect::<String>() + &format!("build {}{reason}", self.build.word())
+        let reason = self
+            .build
+            .reason()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
+        self.build.tasks.iter().map(task).collect::<String>()
+            + &format!("build {}{reason}", self.build.word())
     }
 
     /// What is wanted outside, a line each.
@@ -177,14 +239,30 @@ impl Line {
             Effect::Plan(push) => format!("plan {}", push.announced.id),
             Effect::Ready { task, .. } => format!("ready {task}"),
             Effect::Sign(order) => {
-                format!("sign {}", order.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(" "))
+                format!(
+                    "sign {}",
+                    order
+                        .files
+                        .iter()
+                        .map(|file| file.name.as_str())
+                        .collect::<Vec<_>>()
+                        .join(" ")
+                )
             }
             Effect::Release(order) => {
                 let place = |placement: &millrace_core::order::Placement| {
-                    let into = placement.into.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                    let into = placement
+                        .into
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(" ");
                     format!("\n  {} into {into}", placement.file.name)
                 };
-                format!("release{}", order.placements.iter().map(place).collect::<String>())
+                format!(
+                    "release{}",
+                    order.placements.iter().map(place).collect::<String>()
+                )
             }
             Effect::Ended { .. } => "ended".to_owned(),
             Effect::Unreadable(problem) => problem.clone(),
@@ -197,7 +275,10 @@ impl Drop for Line {
     fn drop(&mut self) {
         let leased = self.build.tasks.iter().find(|task| task.lease().is_some());
         if let (Some(task), None, false) = (leased, self.ends_early, std::thread::panicking()) {
-            panic!("the story ends while somebody works on {}. Let it answer, or say why with `ends_early`", task.id);
+            panic!(
+                "the story ends while somebody works on {}. Let it answer, or say why with `ends_early`",
+                task.id
+            );
         }
     }
 }
@@ -234,7 +315,10 @@ pub fn passed(packages: &[Rpm]) -> Outcome {
         size: 7,
         rpm: Some(rpm.clone()),
     };
-    Outcome::Passed { summary: format!("{} packages", packages.len()), artifacts: packages.iter().map(artifact).collect() }
+    Outcome::Passed {
+        summary: format!("{} packages", packages.len()),
+        artifacts: packages.iter().map(artifact).collect(),
+    }
 }
 
 /// An answer that it did not work out.

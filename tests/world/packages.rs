@@ -15,7 +15,9 @@ pub type File = (Artifact, Vec<u8>);
 pub fn package(name: &str, release: u64, arch: &str) -> File {
     static MADE: Mutex<BTreeMap<String, File>> = Mutex::new(BTreeMap::new());
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    made.entry(format!("{name}-1-{release}.{arch}")).or_insert_with(|| build(name, release, arch)).clone()
+    made.entry(format!("{name}-1-{release}.{arch}"))
+        .or_insert_with(|| build(name, release, arch))
+        .clone()
 }
 
 fn build(name: &str, release: u64, arch: &str) -> File {
@@ -29,14 +31,35 @@ fn build(name: &str, release: u64, arch: &str) -> File {
         exclude_arch: Vec::new(),
         build_arch: Vec::new(),
     };
-    let config = BuildConfig::v4().compression(CompressionType::None).source_date(1_700_000_000u32);
-    let mut builder = PackageBuilder::new(name, "1", "MIT", if arch == "src" { "x86_64" } else { arch }, "made up");
-    let built = builder.using_config(config).release(facts.release.clone()).build_host("world").build().unwrap();
+    let config = BuildConfig::v4()
+        .compression(CompressionType::None)
+        .source_date(1_700_000_000u32);
+    let mut builder = PackageBuilder::new(
+        name,
+        "1",
+        "MIT",
+        if arch == "src" { "x86_64" } else { arch },
+        "made up",
+    );
+    let built = builder
+        .using_config(config)
+        .release(facts.release.clone())
+        .build_host("world")
+        .build()
+        .unwrap();
     let mut bytes = Vec::new();
     built.write(&mut bytes).unwrap();
-    let bytes = if arch == "src" { as_source(bytes) } else { bytes };
-    let artifact =
-        Artifact { name: format!("{facts}.rpm"), digest: Digest::of(&bytes), size: bytes.len() as u64, rpm: Some(facts) };
+    let bytes = if arch == "src" {
+        as_source(bytes)
+    } else {
+        bytes
+    };
+    let artifact = Artifact {
+        name: format!("{facts}.rpm"),
+        digest: Digest::of(&bytes),
+        size: bytes.len() as u64,
+        rpm: Some(facts),
+    };
     (artifact, bytes)
 }
 
@@ -52,8 +75,13 @@ fn as_source(mut bytes: Vec<u8>) -> Vec<u8> {
     let (header_at, payload_at) = (head.header_at as usize, head.payload_at as usize);
     let digest = head.signature.text(SHA256).unwrap().to_owned();
     retag(&mut bytes[header_at..], SOURCERPM);
-    [SHA1, SHA3_256].into_iter().for_each(|tag| retag(&mut bytes[LEAD_BYTES..], tag));
-    let at = bytes.windows(digest.len()).position(|window| window == digest.as_bytes()).unwrap();
+    [SHA1, SHA3_256]
+        .into_iter()
+        .for_each(|tag| retag(&mut bytes[LEAD_BYTES..], tag));
+    let at = bytes
+        .windows(digest.len())
+        .position(|window| window == digest.as_bytes())
+        .unwrap();
     let anew = Digest::of(&bytes[header_at..payload_at]).hex();
     bytes[at..at + digest.len()].copy_from_slice(anew.as_bytes());
     bytes
@@ -64,7 +92,10 @@ fn as_source(mut bytes: Vec<u8>) -> Vec<u8> {
 fn retag(header: &mut [u8], tag: u32) {
     const NOTHING: u32 = 900_000;
     let entries = u32::from_be_bytes(header[8..12].try_into().unwrap()) as usize;
-    let entry = header[16..].chunks_exact_mut(16).take(entries).find(|entry| entry[..4] == tag.to_be_bytes());
+    let entry = header[16..]
+        .chunks_exact_mut(16)
+        .take(entries)
+        .find(|entry| entry[..4] == tag.to_be_bytes());
     if let Some(entry) = entry {
         entry[..4].copy_from_slice(&(NOTHING + tag).to_be_bytes());
     }

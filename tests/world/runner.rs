@@ -6,7 +6,9 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use millrace_core::Arch;
 use millrace_core::build::Build;
-use millrace_core::protocol::{Ask, Holding, Logged, Offer, Place, Renewal, Renewed, Report, Upload, Work};
+use millrace_core::protocol::{
+    Ask, Holding, Logged, Offer, Place, Renewal, Renewed, Report, Upload, Work,
+};
 use millrace_core::task::{Artifact, Blame, Failure, Outcome};
 use millrace_orchestrator::Token;
 use serde::de::DeserializeOwned;
@@ -49,7 +51,11 @@ pub struct Answer {
 
 /// Under which lease a runner works.
 pub fn holding(offer: &Offer) -> Holding {
-    Holding { build: offer.work.build.clone(), task: offer.work.task.clone(), lease: offer.lease.number }
+    Holding {
+        build: offer.work.build.clone(),
+        task: offer.work.task.clone(),
+        lease: offer.lease.number,
+    }
 }
 
 impl Answer {
@@ -84,13 +90,26 @@ impl Runner {
         let mut bytes = [0; 32];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         let token = Token::from_random(bytes);
-        (Self { name: name.to_owned(), arch, token: token.clone() }, token)
+        (
+            Self {
+                name: name.to_owned(),
+                arch,
+                token: token.clone(),
+            },
+            token,
+        )
     }
 
     /// Asks for work, without waiting for any.
     pub async fn ask(&self, desk: Router) -> (StatusCode, Option<Offer>) {
         let (runner, capacity) = (self.name.parse().unwrap(), Default::default());
-        let ask = Ask { runner, arch: self.arch, emulates: Vec::new(), wait_s: 0, capacity };
+        let ask = Ask {
+            runner,
+            arch: self.arch,
+            emulates: Vec::new(),
+            wait_s: 0,
+            capacity,
+        };
         self.post(desk, "/runner/v1/lease", &ask).await
     }
 
@@ -100,41 +119,92 @@ impl Runner {
     }
 
     /// The same of a task that has said nothing for so many seconds.
-    pub async fn renew_after(&self, desk: Router, offer: &Offer, silent_s: Option<u32>) -> StatusCode {
-        let renewal = Renewal { holding: holding(offer), silent_s };
-        self.post::<Renewed>(desk, "/runner/v1/renew", &renewal).await.0
+    pub async fn renew_after(
+        &self,
+        desk: Router,
+        offer: &Offer,
+        silent_s: Option<u32>,
+    ) -> StatusCode {
+        let renewal = Renewal {
+            holding: holding(offer),
+            silent_s,
+        };
+        self.post::<Renewed>(desk, "/runner/v1/renew", &renewal)
+            .await
+            .0
     }
 
     /// Sends a piece of its log; what the line says.
-    pub async fn log(&self, desk: Router, offer: &Offer, offset: u64, bytes: Vec<u8>) -> (StatusCode, Option<Logged>) {
+    pub async fn log(
+        &self,
+        desk: Router,
+        offer: &Offer,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> (StatusCode, Option<Logged>) {
         let Holding { build, task, lease } = holding(offer);
-        let path = format!("/runner/v1/log?build={build}&task={task}&lease={lease}&offset={offset}");
-        let (status, said) = send(desk, self.with_token(Request::post(path)), Body::from(bytes)).await;
+        let path =
+            format!("/runner/v1/log?build={build}&task={task}&lease={lease}&offset={offset}");
+        let (status, said) = send(
+            desk,
+            self.with_token(Request::post(path)),
+            Body::from(bytes),
+        )
+        .await;
         (status, serde_json::from_slice(&said).ok())
     }
 
     /// Does the work; reads what it was given for that.
     pub async fn work(&self, desk: Router, offer: &Offer, script: Script) -> Option<Answer> {
-        let tree = offer.work.inputs.iter().find(|input| input.name == "tree.tar").unwrap();
-        let (status, tree) = self.request(desk, Request::get(format!("/runner/v1/blobs/{}", tree.digest)), Body::empty()).await;
+        let tree = offer
+            .work
+            .inputs
+            .iter()
+            .find(|input| input.name == "tree.tar")
+            .unwrap();
+        let (status, tree) = self
+            .request(
+                desk,
+                Request::get(format!("/runner/v1/blobs/{}", tree.digest)),
+                Body::empty(),
+            )
+            .await;
         if status != StatusCode::OK {
             return None;
         }
-        let files = if script == Script::Passes { results(&offer.work, &String::from_utf8_lossy(&tree)) } else { Vec::new() };
+        let files = if script == Script::Passes {
+            results(&offer.work, &String::from_utf8_lossy(&tree))
+        } else {
+            Vec::new()
+        };
         let failed = |blame, reason: &str| Outcome::Failed(Failure::new(blame, reason));
         let outcome = match script {
-            Script::Passes => Outcome::Passed { summary: summary(&files), artifacts: artifacts(&files) },
+            Script::Passes => Outcome::Passed {
+                summary: summary(&files),
+                artifacts: artifacts(&files),
+            },
             Script::Fails(reason) => failed(Blame::Package, reason),
             Script::Troubled(reason) => failed(Blame::Environment, reason),
-            Script::Excludes(reason) => Outcome::Excluded { reason: reason.to_owned() },
+            Script::Excludes(reason) => Outcome::Excluded {
+                reason: reason.to_owned(),
+            },
         };
-        Some(Answer { report: Report { holding: holding(offer), outcome, roots: None }, files })
+        Some(Answer {
+            report: Report {
+                holding: holding(offer),
+                outcome,
+                roots: None,
+            },
+            files,
+        })
     }
 
     /// Hands over what it made, to where it is told, and answers. The first refusal ends it.
     pub async fn answer(&self, desk: Router, answer: &Answer) -> StatusCode {
         for (artifact, bytes) in &answer.files {
-            let status = self.hand_over(desk.clone(), answer.holding(), artifact, bytes).await;
+            let status = self
+                .hand_over(desk.clone(), answer.holding(), artifact, bytes)
+                .await;
             if !status.is_success() {
                 return status;
             }
@@ -142,9 +212,21 @@ impl Runner {
         self.report(desk, answer).await
     }
 
-    async fn hand_over(&self, desk: Router, holding: &Holding, artifact: &Artifact, bytes: &[u8]) -> StatusCode {
-        let upload = Upload { holding: holding.clone(), digest: artifact.digest, size: artifact.size };
-        let (status, place) = self.post::<Place>(desk.clone(), "/runner/v1/upload", &upload).await;
+    async fn hand_over(
+        &self,
+        desk: Router,
+        holding: &Holding,
+        artifact: &Artifact,
+        bytes: &[u8],
+    ) -> StatusCode {
+        let upload = Upload {
+            holding: holding.clone(),
+            digest: artifact.digest,
+            size: artifact.size,
+        };
+        let (status, place) = self
+            .post::<Place>(desk.clone(), "/runner/v1/upload", &upload)
+            .await;
         let put = match place {
             None | Some(Place::Kept) => return status,
             Some(Place::Desk) => {
@@ -154,25 +236,41 @@ impl Runner {
                     artifact.digest
                 )))
             }
-            Some(Place::Address { url, headers }) => {
-                headers.into_iter().fold(Request::put(url), |request, (name, value)| request.header(name, value))
-            }
+            Some(Place::Address { url, headers }) => headers
+                .into_iter()
+                .fold(Request::put(url), |request, (name, value)| {
+                    request.header(name, value)
+                }),
         };
         send(desk, put, Body::from(bytes.to_vec())).await.0
     }
 
     /// Answers, without what should have come before.
     pub async fn report(&self, desk: Router, answer: &Answer) -> StatusCode {
-        self.post::<()>(desk, "/runner/v1/report", &answer.report).await.0
+        self.post::<()>(desk, "/runner/v1/report", &answer.report)
+            .await
+            .0
     }
 
-    async fn post<T: DeserializeOwned>(&self, desk: Router, path: &str, body: &impl serde::Serialize) -> (StatusCode, Option<T>) {
+    async fn post<T: DeserializeOwned>(
+        &self,
+        desk: Router,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> (StatusCode, Option<T>) {
         let request = Request::post(path).header("content-type", "application/json");
-        let (status, body) = self.request(desk, request, Body::from(serde_json::to_vec(body).unwrap())).await;
+        let (status, body) = self
+            .request(desk, request, Body::from(serde_json::to_vec(body).unwrap()))
+            .await;
         (status, serde_json::from_slice(&body).ok())
     }
 
-    async fn request(&self, desk: Router, request: axum::http::request::Builder, body: Body) -> (StatusCode, Vec<u8>) {
+    async fn request(
+        &self,
+        desk: Router,
+        request: axum::http::request::Builder,
+        body: Body,
+    ) -> (StatusCode, Vec<u8>) {
         send(desk, self.with_token(request), body).await
     }
 
@@ -182,7 +280,11 @@ impl Runner {
 }
 
 /// Sends a request to the desk, or where its whole address says.
-async fn send(desk: Router, request: axum::http::request::Builder, body: Body) -> (StatusCode, Vec<u8>) {
+async fn send(
+    desk: Router,
+    request: axum::http::request::Builder,
+    body: Body,
+) -> (StatusCode, Vec<u8>) {
     let response = desk.oneshot(request.body(body).unwrap()).await.unwrap();
     let status = response.status();
     // A body that breaks off is the store's trouble, as a status would tell it.
@@ -193,7 +295,10 @@ async fn send(desk: Router, request: axum::http::request::Builder, body: Body) -
 }
 
 async fn bytes(response: Response<Body>) -> Option<Vec<u8>> {
-    axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await.ok().map(Into::into)
+    axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX)
+        .await
+        .ok()
+        .map(Into::into)
 }
 
 fn artifacts(files: &[File]) -> Vec<Artifact> {
@@ -216,8 +321,16 @@ pub fn spec(package: &str, release: u64, besides: &str) -> String {
 
 /// What a step of a package hands over, as its spec (in the tree's archive, where files lie as they are) wants it.
 fn results(work: &Work, tree: &str) -> Vec<File> {
-    let says = |tag: &str| tree.lines().find_map(|line| line.split_once(tag)).map(|(_, rest)| rest.trim());
-    let words = |tag| says(tag).map(|text| text.split_whitespace().map(str::to_owned).collect()).unwrap_or_default();
+    let says = |tag: &str| {
+        tree.lines()
+            .find_map(|line| line.split_once(tag))
+            .map(|(_, rest)| rest.trim())
+    };
+    let words = |tag| {
+        says(tag)
+            .map(|text| text.split_whitespace().map(str::to_owned).collect())
+            .unwrap_or_default()
+    };
     let release = says("Release:").unwrap().parse().unwrap();
     let name = work.package.as_str();
     let build_arch: Vec<String> = words("BuildArch:");
@@ -237,7 +350,11 @@ fn results(work: &Work, tree: &str) -> Vec<File> {
             package(&format!("{name}-doc"), release, "noarch"),
         ]
         .into_iter()
-        .chain(words("Subpackages:").into_iter().map(|word| package(&format!("{name}-{word}"), release, arch.as_str())))
+        .chain(
+            words("Subpackages:")
+                .into_iter()
+                .map(|word| package(&format!("{name}-{word}"), release, arch.as_str())),
+        )
         .collect(),
         // Where other steps release something, it is seen.
         ("check", Some(arch)) => vec![package(&format!("{name}-report"), release, arch.as_str())],
@@ -260,5 +377,9 @@ pub fn past(build: &Build, task: &str) -> String {
         };
         format!("{} {end}", attempt.runner)
     };
-    task.attempts.iter().map(tell).collect::<Vec<_>>().join(", ")
+    task.attempts
+        .iter()
+        .map(tell)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

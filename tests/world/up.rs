@@ -34,13 +34,17 @@ pub struct Machine {
 impl Machine {
     /// This machine; panics in words where it was not set up.
     pub fn here() -> Self {
-        let variable =
-            |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this test by `cargo xtask test`"));
+        let variable = |name: &str| {
+            std::env::var(name).unwrap_or_else(|_| {
+                panic!("{name} is not set: run this test by `cargo xtask test`")
+            })
+        };
         let platform = variable("MILLRACE_TEST_PLATFORM");
         Self {
             program: variable("MILLRACE_BIN").into(),
             plugins: variable("MILLRACE_PLUGINS").into(),
-            platform: fs::read_to_string(&platform).unwrap_or_else(|error| panic!("{platform}: {error}")),
+            platform: fs::read_to_string(&platform)
+                .unwrap_or_else(|error| panic!("{platform}: {error}")),
             work: variable("MILLRACE_TEST_WORK").into(),
         }
     }
@@ -50,8 +54,10 @@ impl Machine {
 /// `cargo xtask test` has told whoever started it.
 pub fn every_architecture() -> Option<String> {
     const NAME: &str = "MILLRACE_TEST_ARCHITECTURES";
-    let file = std::env::var(NAME).unwrap_or_else(|_| panic!("{NAME} is not set: run this test by `cargo xtask test`"));
-    (!file.is_empty()).then(|| fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}")))
+    let file = std::env::var(NAME)
+        .unwrap_or_else(|_| panic!("{NAME} is not set: run this test by `cargo xtask test`"));
+    (!file.is_empty())
+        .then(|| fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}")))
 }
 
 /// A line that runs.
@@ -71,12 +77,20 @@ pub struct Up {
 impl Up {
     /// Starts a line over a new state folder, with a key and a platform.
     pub fn start(folder: &Path, platform_limits: &str) -> Self {
-        Self::start_with(folder, &platform(&Machine::here().platform, platform_limits), &[])
+        Self::start_with(
+            folder,
+            &platform(&Machine::here().platform, platform_limits),
+            &[],
+        )
     }
 
     /// The same for a line that has no runner of its own.
     pub fn start_without_runner(folder: &Path) -> Self {
-        Self::start_with(folder, &platform(&Machine::here().platform, ""), &["--no-runner"])
+        Self::start_with(
+            folder,
+            &platform(&Machine::here().platform, ""),
+            &["--no-runner"],
+        )
     }
 
     /// The same for a platform as it is handed to the line, and with further words for `millrace up`.
@@ -102,17 +116,36 @@ impl Up {
         let file = folder.join("platform.toml");
         up.millrace(&["platform", "add", file.to_str().unwrap()]);
         up.go_on();
-        up.secret = fs::read_to_string(up.state().join("webhook-secret")).unwrap().trim().to_owned();
+        up.secret = fs::read_to_string(up.state().join("webhook-secret"))
+            .unwrap()
+            .trim()
+            .to_owned();
         up
     }
 
     /// Starts it, and again over the same folder: where it listened the first time, so that runners find it.
     pub fn go_on(&mut self) {
         assert!(self.child.is_none(), "it is up already");
-        let log = fs::File::options().create(true).append(true).open(self.folder.join("up.log")).unwrap();
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("up.log"))
+            .unwrap();
         let child = Command::new(&self.machine.program)
-            .args(["--state", self.state().to_str().unwrap(), "--json", "up", "--listen", &format!("127.0.0.1:{}", self.port)])
-            .args(["--plugins".as_ref(), self.machine.plugins.as_os_str(), "--work".as_ref(), self.machine.work.as_os_str()])
+            .args([
+                "--state",
+                self.state().to_str().unwrap(),
+                "--json",
+                "up",
+                "--listen",
+                &format!("127.0.0.1:{}", self.port),
+            ])
+            .args([
+                "--plugins".as_ref(),
+                self.machine.plugins.as_os_str(),
+                "--work".as_ref(),
+                self.machine.work.as_os_str(),
+            ])
             .args(&self.words)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -138,13 +171,23 @@ impl Up {
 
     /// Lets a runner of this name in; its token, and a state folder for it, with the roots that all lines have between them.
     pub fn let_in(&self, name: &str) -> (String, PathBuf) {
-        let added = self.millrace(&["runner", "add", name, "--arch", std::env::consts::ARCH, "--url", &self.url(""), "--json"]);
+        let added = self.millrace(&[
+            "runner",
+            "add",
+            name,
+            "--arch",
+            std::env::consts::ARCH,
+            "--url",
+            &self.url(""),
+            "--json",
+        ]);
         let added: Value = serde_json::from_str(&added).unwrap();
         let token = added["token"].as_str().unwrap().to_owned();
         let state = self.folder.join(name);
         fs::create_dir_all(state.join("runner")).unwrap();
         fs::create_dir_all(self.machine.work.join("roots")).unwrap();
-        std::os::unix::fs::symlink(self.machine.work.join("roots"), state.join("runner/roots")).unwrap();
+        std::os::unix::fs::symlink(self.machine.work.join("roots"), state.join("runner/roots"))
+            .unwrap();
         (token, state)
     }
 
@@ -170,10 +213,21 @@ impl Up {
 
     fn start_runner_with(&mut self, name: &str, words: &[&str]) {
         let state = self.folder.join(name);
-        let log = fs::File::options().create(true).append(true).open(self.folder.join(format!("{name}.log"))).unwrap();
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join(format!("{name}.log")))
+            .unwrap();
         let child = Command::new(&self.machine.program)
             .args(["--state".as_ref(), state.as_os_str()])
-            .args(["runner", "run", name, "--url", &self.url(""), "--token-file"])
+            .args([
+                "runner",
+                "run",
+                name,
+                "--url",
+                &self.url(""),
+                "--token-file",
+            ])
             .arg(state.join("token"))
             .args(words)
             .stdin(Stdio::null())
@@ -186,7 +240,11 @@ impl Up {
 
     /// `kill -9` of a runner; which process it was.
     pub fn kill_runner(&mut self, name: &str) -> u32 {
-        let place = self.runners.iter().position(|(known, _)| known == name).unwrap();
+        let place = self
+            .runners
+            .iter()
+            .position(|(known, _)| known == name)
+            .unwrap();
         let (_, mut child) = self.runners.remove(place);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -195,7 +253,11 @@ impl Up {
 
     /// Waits until a runner has ended by itself, and well.
     pub fn runner_ends(&mut self, name: &str) {
-        let place = self.runners.iter().position(|(known, _)| known == name).unwrap();
+        let place = self
+            .runners
+            .iter()
+            .position(|(known, _)| known == name)
+            .unwrap();
         let (_, mut child) = self.runners.remove(place);
         let until = Instant::now() + START_MAX;
         loop {
@@ -238,19 +300,30 @@ impl Up {
     /// A `millrace` command that must succeed; its standard output.
     pub fn millrace(&self, arguments: &[&str]) -> String {
         let output = self.try_millrace(arguments);
-        assert!(output.status.success(), "millrace {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "millrace {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// A `millrace` command.
     pub fn try_millrace(&self, arguments: &[&str]) -> Output {
-        Command::new(&self.machine.program).arg("--state").arg(self.state()).args(arguments).output().unwrap()
+        Command::new(&self.machine.program)
+            .arg("--state")
+            .arg(self.state())
+            .args(arguments)
+            .output()
+            .unwrap()
     }
 
     /// Makes a package's repository on the forge with these files, registers it, and pushes its first commit.
     pub fn push_new(&mut self, name: &str, files: &[(&str, &str)]) -> String {
         let bare = self.bare(name);
-        run(Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(&bare));
+        run(Command::new("git")
+            .args(["init", "-q", "--bare", "-b", "main"])
+            .arg(&bare));
         self.millrace(&["package", "add", name, bare.to_str().unwrap()]);
         self.push(name, files)
     }
@@ -303,13 +376,24 @@ impl Up {
             .output()
             .unwrap();
         let told = String::from_utf8_lossy(&output.stdout);
-        assert_ne!(output.status.code(), Some(124), "no end of it within {WATCH_MAX:?}:\n{told}\n{}", self.log());
-        (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code() == Some(0))
+        assert_ne!(
+            output.status.code(),
+            Some(124),
+            "no end of it within {WATCH_MAX:?}:\n{told}\n{}",
+            self.log()
+        );
+        (
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            output.status.code() == Some(0),
+        )
     }
 
     /// All builds as `millrace builds --json` has them.
     pub fn builds(&self) -> Vec<Value> {
-        self.millrace(&["builds", "--json", "--limit", "100"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.millrace(&["builds", "--json", "--limit", "100"])
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
@@ -336,7 +420,10 @@ fn port_of(line: &str) -> Option<u16> {
 pub fn commit(forge: &Path, name: &str, files: &[(&str, &str)]) -> String {
     let (bare, tree) = (forge.join(format!("{name}.git")), forge.join(name));
     if !tree.exists() {
-        run(Command::new("git").args(["clone", "-q"]).arg(&bare).arg(&tree));
+        run(Command::new("git")
+            .args(["clone", "-q"])
+            .arg(&bare)
+            .arg(&tree));
         run(git(&tree).args(["checkout", "-q", "-B", "main"]));
     }
     for (path, text) in files {
@@ -349,7 +436,9 @@ pub fn commit(forge: &Path, name: &str, files: &[(&str, &str)]) -> String {
     run(git(&tree).args(["add", "-A"]));
     run(git(&tree).args(["commit", "-q", "--allow-empty", "-m", "Update"]));
     run(git(&tree).args(["push", "-q", "origin", "main"]));
-    run(git(&tree).args(["rev-parse", "HEAD"])).trim().to_owned()
+    run(git(&tree).args(["rev-parse", "HEAD"]))
+        .trim()
+        .to_owned()
 }
 
 /// What Gitea posts of a push: headers and body. The same delivery may come again.
@@ -362,7 +451,12 @@ pub fn webhook(secret: &str, delivery: &str, commit: &str, bare: &Path) -> (Stri
     let body = body.to_string();
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body.as_bytes());
-    let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let signature: String = mac
+        .finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let headers = format!(
         "X-Gitea-Event: push\r\nX-Gitea-Delivery: {delivery}\r\nX-Gitea-Signature: {signature}\r\nContent-Type: application/json\r\n"
     );
@@ -370,15 +464,27 @@ pub fn webhook(secret: &str, delivery: &str, commit: &str, bare: &Path) -> (Stri
 }
 
 /// One HTTP request; status and body, or that nobody is there.
-pub fn http(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
+pub fn http(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect(address)?;
     let length = body.len();
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n");
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()))?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    );
+    stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body.as_bytes()))?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .unwrap_or(answer.len());
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let status = head.split(' ').nth(1).unwrap_or("0").parse().unwrap_or(0);
     answer.drain(..(end + 4).min(answer.len()));
@@ -387,20 +493,35 @@ pub fn http(address: SocketAddr, method: &str, path: &str, headers: &str, body: 
 
 fn git(tree: &Path) -> Command {
     let mut command = Command::new("git");
-    command.arg("-C").arg(tree).args(["-c", "user.name=Dana", "-c", "user.email=dana@example.org", "-c", "commit.gpgsign=false"]);
+    command.arg("-C").arg(tree).args([
+        "-c",
+        "user.name=Dana",
+        "-c",
+        "user.email=dana@example.org",
+        "-c",
+        "commit.gpgsign=false",
+    ]);
     command
 }
 
 /// Runs a command that must succeed; its standard output.
 pub fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// How many processes of the machine have this word in their command line.
 pub fn processes_with(word: &str) -> usize {
-    let lines = fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
+    let lines = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
     lines.filter(|line| line.contains(word)).count()
 }
 
@@ -416,11 +537,19 @@ pub fn platform_for(file: &str, limits: &str, architectures: &[&str]) -> String 
     platform.extend([
         ("name".to_owned(), "test-9".into()),
         ("title".to_owned(), "What the tests build for".into()),
-        ("architectures".to_owned(), toml::Value::from(architectures.to_vec())),
+        (
+            "architectures".to_owned(),
+            toml::Value::from(architectures.to_vec()),
+        ),
         ("limits".to_owned(), limits.into()),
     ]);
-    let macros = platform.entry("macros").or_insert_with(|| toml::Table::new().into());
-    macros.as_table_mut().unwrap().insert("dist".to_owned(), ".t9".into());
+    let macros = platform
+        .entry("macros")
+        .or_insert_with(|| toml::Table::new().into());
+    macros
+        .as_table_mut()
+        .unwrap()
+        .insert("dist".to_owned(), ".t9".into());
     platform.to_string()
 }
 

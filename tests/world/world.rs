@@ -78,7 +78,10 @@ impl World {
             problems: Vec::new(),
             fetcher: Fetcher::new(folder.path().join("scratch"), Vec::new()),
             keys,
-            runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap(),
             clock: Arc::new(AtomicU64::new(BEGINNING)),
             folder,
             runners: Vec::new(),
@@ -87,7 +90,10 @@ impl World {
             commits: 0,
             ends_early: None,
         };
-        world.add_platform(&Platform { branches: vec!["main".to_owned()], ..platform(architectures) });
+        world.add_platform(&Platform {
+            branches: vec!["main".to_owned()],
+            ..platform(architectures)
+        });
         for arch in platform(architectures).architectures {
             world.add_runner(&format!("{arch}-1"), arch);
         }
@@ -96,18 +102,42 @@ impl World {
 
     fn add_platform(&mut self, platform: &Platform) {
         let line = self.line(self.store.clone());
-        self.run(replace(&self.store, Table::Platform, platform.name.as_str(), platform)).unwrap();
-        self.run(millrace_releaser::prepare(platform, &line.seal, &self.store, self.now())).unwrap();
+        self.run(replace(
+            &self.store,
+            Table::Platform,
+            platform.name.as_str(),
+            platform,
+        ))
+        .unwrap();
+        self.run(millrace_releaser::prepare(
+            platform,
+            &line.seal,
+            &self.store,
+            self.now(),
+        ))
+        .unwrap();
         for name in ["source", "rpm", "check"] {
-            let plugin = Registered { name: name.parse().unwrap(), digest: Digest::of(name.as_bytes()), size: 1 };
-            self.run(replace(&self.store, Table::Plugin, name, &plugin)).unwrap();
+            let plugin = Registered {
+                name: name.parse().unwrap(),
+                digest: Digest::of(name.as_bytes()),
+                size: 1,
+            };
+            self.run(replace(&self.store, Table::Plugin, name, &plugin))
+                .unwrap();
         }
     }
 
     /// Adds a runner.
     pub fn add_runner(&mut self, name: &str, arch: Arch) -> Runner {
         let (runner, token) = Runner::new(name, arch);
-        self.run(add_runner(&self.store, &name.parse().unwrap(), arch, &token, self.now())).unwrap();
+        self.run(add_runner(
+            &self.store,
+            &name.parse().unwrap(),
+            arch,
+            &token,
+            self.now(),
+        ))
+        .unwrap();
         self.runners.push(runner.clone());
         runner
     }
@@ -118,7 +148,10 @@ impl World {
     }
 
     /// Starts something that goes on beside what is run.
-    pub fn spawn<T: Send + 'static>(&self, what: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        what: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
         self.runtime.spawn(what)
     }
 
@@ -135,7 +168,11 @@ impl World {
     /// The clock was ahead, and somebody sets it back; the line looks after what it gave by it.
     pub fn set_back_ms(&self, ms: u64) {
         self.clock.fetch_sub(ms, Ordering::Relaxed);
-        self.run(millrace_orchestrator::clock_set_back(&self.store, self.now())).unwrap();
+        self.run(millrace_orchestrator::clock_set_back(
+            &self.store,
+            self.now(),
+        ))
+        .unwrap();
     }
 
     /// The same clock for whoever wants to read it.
@@ -180,23 +217,40 @@ impl World {
     /// Commits a package's next release, whose spec says these things besides, to a branch; what the forge says of it.
     pub fn commit(&mut self, package: &str, branch: &str, besides: &str) -> Delivery {
         self.commits += 1;
-        let files = [(format!("{package}.spec"), spec(package, self.commits, besides))];
+        let files = [(
+            format!("{package}.spec"),
+            spec(package, self.commits, besides),
+        )];
         self.commit_files(package, branch, &files)
     }
 
     /// Commits exactly these files to a branch of a package; what the forge says of it.
-    pub fn commit_files(&mut self, package: &str, branch: &str, files: &[(String, String)]) -> Delivery {
+    pub fn commit_files(
+        &mut self,
+        package: &str,
+        branch: &str,
+        files: &[(String, String)],
+    ) -> Delivery {
         let commit = self.forge.commit(package, branch, files);
         let clone_url = self.forge.clone_url(package);
         let registered = Package::new(package.parse().unwrap(), clone_url, Vec::new(), self.now());
-        self.run(millrace_listener::register(&self.store, registered)).unwrap();
+        self.run(millrace_listener::register(&self.store, registered))
+            .unwrap();
         self.forge.delivery(package, branch, &commit)
     }
 
     /// Lets the listener over a store of this world hear a delivery; the status code and the body.
-    pub fn hear(&self, store: MemoryStore, delivery: &Delivery) -> impl Future<Output = (StatusCode, String)> + use<> {
+    pub fn hear(
+        &self,
+        store: MemoryStore,
+        delivery: &Delivery,
+    ) -> impl Future<Output = (StatusCode, String)> + use<> {
         let secrets = [(Kind::Gitea, Forge::secret())].into();
-        let listener = millrace_listener::router(Listener { state: store, secrets, clock: self.clock() });
+        let listener = millrace_listener::router(Listener {
+            state: store,
+            secrets,
+            clock: self.clock(),
+        });
         let request = Request::post("/hooks/gitea")
             .header("content-type", "application/json")
             .header("x-gitea-event", "push")
@@ -207,7 +261,9 @@ impl World {
         async move {
             let response = listener.oneshot(request).await.unwrap();
             let status = response.status();
-            let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            let body = axum::body::to_bytes(response.into_body(), 1 << 20)
+                .await
+                .unwrap();
             (status, String::from_utf8(body.to_vec()).unwrap())
         }
     }
@@ -233,7 +289,11 @@ impl World {
 
     /// Takes letters that are due.
     pub fn letters(&self) -> Vec<Letter> {
-        self.run(self.store.take(LETTERS, self.now(), self.now().plus_ms(OUT_MS))).unwrap()
+        self.run(
+            self.store
+                .take(LETTERS, self.now(), self.now().plus_ms(OUT_MS)),
+        )
+        .unwrap()
     }
 
     /// Delivers what is due until nothing is, as the pump does, without its pauses.
@@ -241,14 +301,19 @@ impl World {
         let line = self.line(self.store.clone());
         loop {
             let letters = self.letters();
-            assert!(self.run(pump::give_up_aside(&line)), "letters that were set aside could not be given up");
+            assert!(
+                self.run(pump::give_up_aside(&line)),
+                "letters that were set aside could not be given up"
+            );
             if letters.is_empty() {
                 return;
             }
             for letter in letters {
                 match self.run(pump::carry_out(&line, &letter)) {
                     Ok(()) => {}
-                    Err(problem) if letter.deliveries < DELIVERIES_MAX => self.problems.push(problem),
+                    Err(problem) if letter.deliveries < DELIVERIES_MAX => {
+                        self.problems.push(problem)
+                    }
                     Err(problem) => self.run(pump::give_up(&line, &letter, &problem)).unwrap(),
                 }
             }
@@ -257,7 +322,8 @@ impl World {
 
     /// Lets what time alone decides happen.
     pub fn tick(&self) {
-        self.run(millrace_orchestrator::tick(&self.store, self.now())).unwrap();
+        self.run(millrace_orchestrator::tick(&self.store, self.now()))
+            .unwrap();
     }
 
     /// A runner will answer so for a task of a package.
@@ -272,38 +338,65 @@ impl World {
 
     /// One of its runners.
     pub fn runner(&self, name: &str) -> Runner {
-        self.runners.iter().find(|runner| runner.name == name).unwrap_or_else(|| panic!("no runner {name}")).clone()
+        self.runners
+            .iter()
+            .find(|runner| runner.name == name)
+            .unwrap_or_else(|| panic!("no runner {name}"))
+            .clone()
     }
 
     /// A runner takes a task.
     pub fn take(&self, runner: &str) -> Option<Offer> {
         let (status, offer) = self.run(self.runner(runner).ask(self.desk(self.store.clone())));
-        assert!(matches!(status, StatusCode::OK | StatusCode::NO_CONTENT), "{status}");
+        assert!(
+            matches!(status, StatusCode::OK | StatusCode::NO_CONTENT),
+            "{status}"
+        );
         offer
     }
 
     /// A runner works on what it took, as it is scripted.
     pub fn answer(&self, runner: &str, offer: &Offer) -> Answer {
-        let script = self.scripts.get(&format!("{} {}", offer.work.package, offer.work.task)).copied().unwrap_or_default();
-        self.run(self.runner(runner).work(self.desk(self.store.clone()), offer, script)).unwrap()
+        let script = self
+            .scripts
+            .get(&format!("{} {}", offer.work.package, offer.work.task))
+            .copied()
+            .unwrap_or_default();
+        self.run(
+            self.runner(runner)
+                .work(self.desk(self.store.clone()), offer, script),
+        )
+        .unwrap()
     }
 
     /// A runner hands over what it made, and answers.
     pub fn hand_over(&self, runner: &str, answer: &Answer) -> StatusCode {
-        self.run(self.runner(runner).answer(self.desk(self.store.clone()), answer))
+        self.run(
+            self.runner(runner)
+                .answer(self.desk(self.store.clone()), answer),
+        )
     }
 
     /// Everything goes its way: effects are delivered and runners work, until nothing is left for them to do.
     pub fn work(&mut self) {
         loop {
             self.carry();
-            let awake = self.runners.iter().map(|runner| runner.name.clone()).filter(|name| !self.silent.contains(name));
-            let took: Vec<(String, Offer)> = awake.filter_map(|name| Some((name.clone(), self.take(&name)?))).collect();
+            let awake = self
+                .runners
+                .iter()
+                .map(|runner| runner.name.clone())
+                .filter(|name| !self.silent.contains(name));
+            let took: Vec<(String, Offer)> = awake
+                .filter_map(|name| Some((name.clone(), self.take(&name)?)))
+                .collect();
             if took.is_empty() {
                 return;
             }
             for (runner, offer) in took {
-                assert_eq!(self.hand_over(&runner, &self.answer(&runner, &offer)), StatusCode::OK);
+                assert_eq!(
+                    self.hand_over(&runner, &self.answer(&runner, &offer)),
+                    StatusCode::OK
+                );
             }
         }
     }
@@ -311,14 +404,24 @@ impl World {
     /// Somebody stops the build of a package.
     pub fn cancel(&self, package: &str) -> Result<(), AdvanceError> {
         let build = self.build(package);
-        self.run(advance(&self.store, &build.id, Event::Cancel { by: "dana".to_owned() }, self.now())).map(drop)
+        self.run(advance(
+            &self.store,
+            &build.id,
+            Event::Cancel {
+                by: "dana".to_owned(),
+            },
+            self.now(),
+        ))
+        .map(drop)
     }
 
     /// The latest build of a package.
     pub fn build(&self, package: &str) -> Build {
         let of_package = |build: &Build| build.push.announced.package.as_str() == package;
         let builds = self.builds().into_iter().filter(of_package);
-        builds.max_by_key(|build| build.created).unwrap_or_else(|| panic!("no build of {package}"))
+        builds
+            .max_by_key(|build| build.created)
+            .unwrap_or_else(|| panic!("no build of {package}"))
     }
 
     /// All builds, in the order in which they were planned.
@@ -338,7 +441,10 @@ impl World {
     /// What is released now.
     pub fn generation(&self) -> Generation {
         let platform: PlatformName = "el-9".parse().unwrap();
-        self.run(millrace_releaser::current(&platform, &self.store)).unwrap().unwrap().0
+        self.run(millrace_releaser::current(&platform, &self.store))
+            .unwrap()
+            .unwrap()
+            .0
     }
 
     /// Everything of note: what pushes came to, builds and their tasks, and what is in which repository.
@@ -348,40 +454,93 @@ impl World {
             let of = &push.announced;
             told.push(match push.state {
                 PushState::Planned { builds } => {
-                    format!("push of {} to {}: builds planned: {}", of.package, of.reference, builds.len())
+                    format!(
+                        "push of {} to {}: builds planned: {}",
+                        of.package,
+                        of.reference,
+                        builds.len()
+                    )
                 }
-                PushState::Refused { reason } => format!("push of {} to {}: refused: {reason}", of.package, of.reference),
-                PushState::Fetching | PushState::Fetched => format!("push of {} to {}: on its way", of.package, of.reference),
+                PushState::Refused { reason } => format!(
+                    "push of {} to {}: refused: {reason}",
+                    of.package, of.reference
+                ),
+                PushState::Fetching | PushState::Fetched => {
+                    format!("push of {} to {}: on its way", of.package, of.reference)
+                }
             });
         }
         for build in self.builds() {
-            let because = |reason: Option<&str>| reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-            told.push(format!("build of {}: {}{}", build.push.announced.package, build.word(), because(build.reason())));
+            let because = |reason: Option<&str>| {
+                reason
+                    .map(|reason| format!(": {reason}"))
+                    .unwrap_or_default()
+            };
+            told.push(format!(
+                "build of {}: {}{}",
+                build.push.announced.package,
+                build.word(),
+                because(build.reason())
+            ));
             for task in &build.tasks {
-                let past =
-                    if task.attempts.len() > 1 { format!(" ({})", past(&build, &task.id.to_string())) } else { String::new() };
-                told.push(format!("  {} {}{}{past}", task.id, task.word(), because(task.reason())));
+                let past = if task.attempts.len() > 1 {
+                    format!(" ({})", past(&build, &task.id.to_string()))
+                } else {
+                    String::new()
+                };
+                told.push(format!(
+                    "  {} {}{}{past}",
+                    task.id,
+                    task.word(),
+                    because(task.reason())
+                ));
             }
         }
         let generation = self.generation();
         told.push(format!("generation {}", generation.number));
-        for (repository, packages) in generation.packages().filter(|(_, packages)| !packages.is_empty()) {
-            told.push(format!("  {repository}: {}", packages.keys().cloned().collect::<Vec<_>>().join(" ")));
+        for (repository, packages) in generation
+            .packages()
+            .filter(|(_, packages)| !packages.is_empty())
+        {
+            told.push(format!(
+                "  {repository}: {}",
+                packages.keys().cloned().collect::<Vec<_>>().join(" ")
+            ));
         }
         without_digests(&told.join("\n").replace(&self.forge.place(), "FORGE"))
     }
 
     /// What somebody would still have to do, or forgot to clean up.
     pub fn left_over(&self) -> Vec<String> {
-        let mut left: Vec<String> = self.store.effects().iter().map(|effect| format!("a letter: {}", words(effect))).collect();
-        let pending = |index: &String| index == "leased" || index.starts_with("ready/") || index.starts_with("held/");
-        left.extend(self.store.indexes().into_iter().filter(pending).map(|index| format!("marks in {index}")));
+        let mut left: Vec<String> = self
+            .store
+            .effects()
+            .iter()
+            .map(|effect| format!("a letter: {}", words(effect)))
+            .collect();
+        let pending = |index: &String| {
+            index == "leased" || index.starts_with("ready/") || index.starts_with("held/")
+        };
+        left.extend(
+            self.store
+                .indexes()
+                .into_iter()
+                .filter(pending)
+                .map(|index| format!("marks in {index}")),
+        );
         for build in self.builds() {
             let leased = build.tasks.iter().filter(|task| task.lease().is_some());
-            left.extend(leased.map(|task| format!("a lease of {} of {}", task.id, build.push.announced.package)));
+            left.extend(
+                leased.map(|task| {
+                    format!("a lease of {} of {}", task.id, build.push.announced.package)
+                }),
+            );
         }
         for folder in ["scratch", "incoming"] {
-            let files = std::fs::read_dir(self.folder.path().join(folder)).into_iter().flatten().count();
+            let files = std::fs::read_dir(self.folder.path().join(folder))
+                .into_iter()
+                .flatten()
+                .count();
             if files > 0 {
                 left.push(format!("{files} files in {folder}"));
             }
@@ -401,7 +560,10 @@ impl Drop for World {
             return;
         }
         let left = self.left_over();
-        assert!(left.is_empty(), "the world ends with something left over: {left:?}. Carry it on, or say why with `ends_early`");
+        assert!(
+            left.is_empty(),
+            "the world ends with something left over: {left:?}. Carry it on, or say why with `ends_early`"
+        );
     }
 }
 
@@ -422,7 +584,10 @@ pub fn words(effect: &Effect) -> String {
 /// disk takes its time to make sure that it would.
 pub(crate) fn folder() -> TempDir {
     let in_memory = Path::new("/dev/shm");
-    let there = in_memory.is_dir().then(|| tempfile::tempdir_in(in_memory).ok()).flatten();
+    let there = in_memory
+        .is_dir()
+        .then(|| tempfile::tempdir_in(in_memory).ok())
+        .flatten();
     there.unwrap_or_else(|| tempfile::tempdir().unwrap())
 }
 
@@ -432,11 +597,22 @@ fn keys(folder: &Path) -> LocalKeys {
     let (keys, path) = (LocalKeys::open(folder).unwrap(), folder.join("default.key"));
     let key = KEY.get_or_init(|| {
         let created_s = COMMITTED_S.unsigned_abs();
-        keys.create(&"default".parse().unwrap(), "World <world@example.org>", Algorithm::Ed25519, created_s).unwrap();
+        keys.create(
+            &"default".parse().unwrap(),
+            "World <world@example.org>",
+            Algorithm::Ed25519,
+            created_s,
+        )
+        .unwrap();
         std::fs::read(&path).unwrap()
     });
     if !path.exists() {
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .unwrap();
         file.write_all(key).unwrap();
     }
     keys
@@ -445,8 +621,14 @@ fn keys(folder: &Path) -> LocalKeys {
 /// A text without digests: they would say nothing to people.
 fn without_digests(text: &str) -> String {
     const DIGITS: usize = 64;
-    let digits = |word: &str| word.len() >= DIGITS && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let digits =
+        |word: &str| word.len() >= DIGITS && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut words = BTreeSet::new();
-    words.extend(text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| digits(word)));
-    words.into_iter().fold(text.to_owned(), |text, word| text.replace(word, "SHA256"))
+    words.extend(
+        text.split(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|word| digits(word)),
+    );
+    words
+        .into_iter()
+        .fold(text.to_owned(), |text, word| text.replace(word, "SHA256"))
 }

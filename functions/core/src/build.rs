@@ -12,8 +12,8 @@ use crate::push::Push;
 use crate::queue::Rank;
 use crate::rpm::Rpm;
 use crate::task::{
-    ARTIFACTS_MAX, ATTEMPTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS, LEASES_MAX, Lease, Machine, Outcome,
-    Task, TaskId, TaskState, cut,
+    ARTIFACTS_MAX, ATTEMPTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS,
+    LEASES_MAX, Lease, Machine, Outcome, Task, TaskId, TaskState, cut,
 };
 use crate::{BuildId, Digest, LeaseNumber, PluginName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -244,7 +244,9 @@ pub enum Refused {
         given: LeaseNumber,
     },
     /// Only what came to nothing is done again.
-    #[error("task {task} is {word}: only what failed, was quarantined or was dropped can be done again")]
+    #[error(
+        "task {task} is {word}: only what failed, was quarantined or was dropped can be done again"
+    )]
     NotFailed {
         /// Which.
         task: TaskId,
@@ -252,10 +254,14 @@ pub enum Refused {
         word: String,
     },
     /// There is nothing to do again.
-    #[error("no task of the build failed, was quarantined or was dropped: push again for a new build")]
+    #[error(
+        "no task of the build failed, was quarantined or was dropped: push again for a new build"
+    )]
     NothingFailed,
     /// The build's record has no room for more attempts.
-    #[error("task {0} was tried {ATTEMPTS_MAX} times, the most that a build takes: push again for a new build")]
+    #[error(
+        "task {0} was tried {ATTEMPTS_MAX} times, the most that a build takes: push again for a new build"
+    )]
     Spent(TaskId),
     /// The build has ended, or is not that far.
     #[error("the build is {0}, where this cannot happen")]
@@ -286,22 +292,41 @@ impl Build {
             self.exclude_what_has_nothing_to_do();
             effects.extend(self.conclude(now));
         }
-        let ready: Vec<TaskId> = self.ready().filter(|task| !ready_before.contains(task)).cloned().collect();
-        effects.extend(ready.into_iter().map(|task| Effect::Ready { build: self.id.clone(), task }));
+        let ready: Vec<TaskId> = self
+            .ready()
+            .filter(|task| !ready_before.contains(task))
+            .cloned()
+            .collect();
+        effects.extend(ready.into_iter().map(|task| Effect::Ready {
+            build: self.id.clone(),
+            task,
+        }));
         Ok(effects)
     }
 
     fn happen(&mut self, event: Event, now: Timestamp) -> Result<Vec<Effect>, Refused> {
         match event {
-            Event::Take { task, runner, machine } => self.take(task, runner, &machine, now).map(|()| Vec::new()),
+            Event::Take {
+                task,
+                runner,
+                machine,
+            } => self.take(task, runner, &machine, now).map(|()| Vec::new()),
             Event::Renew { heard } => {
                 self.renew(&heard, now);
                 Ok(Vec::new())
             }
-            Event::Silent { task, lease, since } => self.silent(&task, lease, since).map(|()| Vec::new()),
-            Event::Report { task, lease, outcome, roots } => {
-                self.task_mut(&task)?.answer(lease, outcome, roots, now).map(|()| Vec::new())
+            Event::Silent { task, lease, since } => {
+                self.silent(&task, lease, since).map(|()| Vec::new())
             }
+            Event::Report {
+                task,
+                lease,
+                outcome,
+                roots,
+            } => self
+                .task_mut(&task)?
+                .answer(lease, outcome, roots, now)
+                .map(|()| Vec::new()),
             Event::Return { runner } => {
                 self.end_leases(AttemptEnd::Returned, now, |lease| lease.runner == runner);
                 Ok(Vec::new())
@@ -322,16 +347,29 @@ impl Build {
                 Ok(Vec::new())
             }
             Event::Signed { order, files } => self.signed(order, &files),
-            Event::SignRefused { order, reason } => self.order_refused(order, &format!("signing: {reason}"), now),
-            Event::Released { order, generation, number } => self.released(order, generation, number, now),
-            Event::ReleaseRefused { order, reason } => self.order_refused(order, &format!("release: {reason}"), now),
+            Event::SignRefused { order, reason } => {
+                self.order_refused(order, &format!("signing: {reason}"), now)
+            }
+            Event::Released {
+                order,
+                generation,
+                number,
+            } => self.released(order, generation, number, now),
+            Event::ReleaseRefused { order, reason } => {
+                self.order_refused(order, &format!("release: {reason}"), now)
+            }
             Event::Outgrown { bytes, bytes_max } => self.outgrown(bytes, bytes_max, now),
         }
     }
 
     /// What a build that was just planned wants done at once.
     pub fn first_effects(&self) -> Vec<Effect> {
-        self.ready().map(|task| Effect::Ready { build: self.id.clone(), task: task.clone() }).collect()
+        self.ready()
+            .map(|task| Effect::Ready {
+                build: self.id.clone(),
+                task: task.clone(),
+            })
+            .collect()
     }
 
     /// One of its tasks.
@@ -363,12 +401,18 @@ impl Build {
     /// Why it ended as it did, where that is not plain from the word.
     pub fn reason(&self) -> Option<&str> {
         match &self.stage {
-            Stage::Ended { end: End::Failed { reason } | End::Excluded { reason } } => Some(reason),
-            Stage::Ended { end: End::Cancelled { by } } => Some(by),
+            Stage::Ended {
+                end: End::Failed { reason } | End::Excluded { reason },
+            } => Some(reason),
+            Stage::Ended {
+                end: End::Cancelled { by },
+            } => Some(by),
             Stage::Running
             | Stage::Signing { .. }
             | Stage::Releasing { .. }
-            | Stage::Ended { end: End::Released { .. } | End::Passed } => None,
+            | Stage::Ended {
+                end: End::Released { .. } | End::Passed,
+            } => None,
         }
     }
 
@@ -394,16 +438,30 @@ impl Build {
 
     /// The bounds of a task: its step's own where it has some, and the platform's.
     pub fn limits_of(&self, id: &TaskId) -> Limits {
-        let own = self.step_of(id).and_then(|step| step.limits).unwrap_or_default();
+        let own = self
+            .step_of(id)
+            .and_then(|step| step.limits)
+            .unwrap_or_default();
         own.over(self.platform.limits)
     }
 
     fn task_mut(&mut self, id: &TaskId) -> Result<&mut Task, Refused> {
-        self.tasks.iter_mut().find(|task| task.id == *id).ok_or_else(|| Refused::UnknownTask(id.clone()))
+        self.tasks
+            .iter_mut()
+            .find(|task| task.id == *id)
+            .ok_or_else(|| Refused::UnknownTask(id.clone()))
     }
 
-    fn take(&mut self, id: TaskId, runner: RunnerName, machine: &Machine, now: Timestamp) -> Result<(), Refused> {
-        let task = self.task(&id).ok_or_else(|| Refused::UnknownTask(id.clone()))?;
+    fn take(
+        &mut self,
+        id: TaskId,
+        runner: RunnerName,
+        machine: &Machine,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
+        let task = self
+            .task(&id)
+            .ok_or_else(|| Refused::UnknownTask(id.clone()))?;
         let word = task.word().to_owned();
         if !self.ready().any(|ready| *ready == id) {
             return Err(Refused::NotReady { task: id, word });
@@ -414,12 +472,24 @@ impl Build {
         let number = task.next_number();
         let arch = machine.root_arch(id.arch, &self.platform.architectures);
         let emulated_on = (arch != machine.arch).then_some(machine.arch);
-        let lease = Lease { number, runner, since: now, until: now.plus_ms(LEASE_MS), silent_since: None, emulated_on };
+        let lease = Lease {
+            number,
+            runner,
+            since: now,
+            until: now.plus_ms(LEASE_MS),
+            silent_since: None,
+            emulated_on,
+        };
         self.task_mut(&id)?.state = TaskState::Leased { lease };
         Ok(())
     }
 
-    fn silent(&mut self, id: &TaskId, number: LeaseNumber, since: Option<Timestamp>) -> Result<(), Refused> {
+    fn silent(
+        &mut self,
+        id: &TaskId,
+        number: LeaseNumber,
+        since: Option<Timestamp>,
+    ) -> Result<(), Refused> {
         let lease = self.task_mut(id)?.lease_mut(number)?;
         // When it was silent first is kept: a runner counts by a clock of its own.
         if lease.silent_since.is_some() == since.is_some() {
@@ -451,8 +521,12 @@ impl Build {
         match &self.stage {
             Stage::Running => Ok(self.end(End::Cancelled { by }, now)),
             // What is signed or released is decided; taking it back is a release of its own.
-            Stage::Signing { .. } | Stage::Releasing { .. } => Err(Refused::WrongStage(self.word().to_owned())),
-            Stage::Ended { end: End::Cancelled { .. } } => Err(Refused::Already),
+            Stage::Signing { .. } | Stage::Releasing { .. } => {
+                Err(Refused::WrongStage(self.word().to_owned()))
+            }
+            Stage::Ended {
+                end: End::Cancelled { .. },
+            } => Err(Refused::Already),
             Stage::Ended { .. } => Err(Refused::WrongStage(self.word().to_owned())),
         }
     }
@@ -461,10 +535,13 @@ impl Build {
     /// noarch package, and steps whose needs were all taken out.
     fn exclude_what_has_nothing_to_do(&mut self) {
         loop {
-            let next =
-                self.tasks.iter().position(|task| matches!(task.state, TaskState::Waiting) && self.nothing_to_do(task).is_some());
+            let next = self.tasks.iter().position(|task| {
+                matches!(task.state, TaskState::Waiting) && self.nothing_to_do(task).is_some()
+            });
             let Some(at) = next else { return };
-            let Some(reason) = self.nothing_to_do(&self.tasks[at]) else { return };
+            let Some(reason) = self.nothing_to_do(&self.tasks[at]) else {
+                return;
+            };
             self.tasks[at].state = TaskState::Excluded { reason };
         }
     }
@@ -479,13 +556,22 @@ impl Build {
         if let Err(reason) = source.builds_on(arch) {
             return Some(reason);
         }
-        let first = self.platform.architectures.iter().find(|arch| source.builds_on(**arch).is_ok())?;
-        (step.on == On::BuildArch && source.builds_noarch() && *first != arch).then(|| format!("noarch: built once, on {first}"))
+        let first = self
+            .platform
+            .architectures
+            .iter()
+            .find(|arch| source.builds_on(**arch).is_ok())?;
+        (step.on == On::BuildArch && source.builds_noarch() && *first != arch)
+            .then(|| format!("noarch: built once, on {first}"))
     }
 
     /// The header of the source package that a step handed over.
     fn source_package(&self) -> Option<&Rpm> {
-        self.tasks.iter().flat_map(Task::artifacts).filter_map(|artifact| artifact.rpm.as_ref()).find(|rpm| rpm.is_source())
+        self.tasks
+            .iter()
+            .flat_map(Task::artifacts)
+            .filter_map(|artifact| artifact.rpm.as_ref())
+            .find(|rpm| rpm.is_source())
     }
 
     /// Whether the tasks have come to something: all good, or nothing left that could run.
@@ -493,30 +579,67 @@ impl Build {
         if self.tasks.iter().all(Task::is_good) {
             return self.all_good(now);
         }
-        let goes_on = |task: &Task| matches!(task.state, TaskState::Leased { .. } | TaskState::Paused { .. });
+        let goes_on = |task: &Task| {
+            matches!(
+                task.state,
+                TaskState::Leased { .. } | TaskState::Paused { .. }
+            )
+        };
         if self.tasks.iter().any(goes_on) || self.ready().next().is_some() {
             return Vec::new();
         }
         let reasons: Vec<String> = self.tasks.iter().filter_map(Task::trouble).collect();
-        self.end(End::Failed { reason: cut(&reasons.join("\n")) }, now)
+        self.end(
+            End::Failed {
+                reason: cut(&reasons.join("\n")),
+            },
+            now,
+        )
     }
 
     fn all_good(&mut self, now: Timestamp) -> Vec<Effect> {
         let on_arch = |task: &&Task| task.id.arch.is_some();
         let excluded = |task: &Task| matches!(task.state, TaskState::Excluded { .. });
-        if self.tasks.iter().any(|task| on_arch(&task)) && self.tasks.iter().filter(on_arch).all(excluded) {
-            let reason = self.tasks.iter().filter(on_arch).find_map(Task::reason).unwrap_or_default();
-            let reason = format!("no architecture of platform {} builds it ({reason})", self.platform.name);
+        if self.tasks.iter().any(|task| on_arch(&task))
+            && self.tasks.iter().filter(on_arch).all(excluded)
+        {
+            let reason = self
+                .tasks
+                .iter()
+                .filter(on_arch)
+                .find_map(Task::reason)
+                .unwrap_or_default();
+            let reason = format!(
+                "no architecture of platform {} builds it ({reason})",
+                self.platform.name
+            );
             return self.end(End::Excluded { reason }, now);
         }
-        let order = SignOrder::new(self.id.clone(), self.platform.key.clone(), self.stamp_s(), self.releasable());
+        let order = SignOrder::new(
+            self.id.clone(),
+            self.platform.key.clone(),
+            self.stamp_s(),
+            self.releasable(),
+        );
         if order.files.is_empty() {
             return self.end(End::Passed, now);
         }
-        if let Some(homeless) = order.files.iter().find(|file| !self.platform.has_repository_for(&file.rpm)) {
+        if let Some(homeless) = order
+            .files
+            .iter()
+            .find(|file| !self.platform.has_repository_for(&file.rpm))
+        {
             let (file, platform) = (&homeless.name, &self.platform.name);
-            let reason = format!("{file} is for {}, which platform {platform} has no repository for", homeless.rpm.arch);
-            return self.end(End::Failed { reason: cut(&reason) }, now);
+            let reason = format!(
+                "{file} is for {}, which platform {platform} has no repository for",
+                homeless.rpm.arch
+            );
+            return self.end(
+                End::Failed {
+                    reason: cut(&reason),
+                },
+                now,
+            );
         }
         self.stage = Stage::Signing { order: order.id };
         vec![Effect::Sign(order)]
@@ -525,7 +648,9 @@ impl Build {
     /// The time that signatures and repository entries carry: the commit's, so that doing it again gives the same bytes; but never
     /// a time to come, which rpm would not trust, whatever the clock was where it was committed.
     fn stamp_s(&self) -> u64 {
-        self.push.committed_s.min(self.push.announced.received.0 / 1000)
+        self.push
+            .committed_s
+            .min(self.push.announced.received.0 / 1000)
     }
 
     /// The packages that go out, in the order of their NEVRAs: of steps that release, each NEVRA once, a noarch package from the first
@@ -535,10 +660,21 @@ impl Build {
         if self.push.announced.wish.scratch {
             return Vec::new();
         }
-        for task in self.tasks.iter().filter(|task| self.step_of(&task.id).is_some_and(|step| step.releases)) {
+        for task in self
+            .tasks
+            .iter()
+            .filter(|task| self.step_of(&task.id).is_some_and(|step| step.releases))
+        {
             for artifact in task.artifacts() {
-                let Some(rpm) = artifact.rpm.clone() else { continue };
-                let file = OrderedFile { name: artifact.name.clone(), digest: artifact.digest, size: artifact.size, rpm };
+                let Some(rpm) = artifact.rpm.clone() else {
+                    continue;
+                };
+                let file = OrderedFile {
+                    name: artifact.name.clone(),
+                    digest: artifact.digest,
+                    size: artifact.size,
+                    rpm,
+                };
                 files.entry(file.rpm.to_string()).or_insert(file);
             }
         }
@@ -549,45 +685,103 @@ impl Build {
         match &self.stage {
             Stage::Signing { order } if *order == id => {}
             Stage::Signing { .. } => return Err(Refused::WrongOrder { given: id }),
-            Stage::Releasing { .. } | Stage::Ended { end: End::Released { .. } } => return Err(Refused::Already),
-            Stage::Running | Stage::Ended { .. } => return Err(Refused::WrongStage(self.word().to_owned())),
+            Stage::Releasing { .. }
+            | Stage::Ended {
+                end: End::Released { .. },
+            } => return Err(Refused::Already),
+            Stage::Running | Stage::Ended { .. } => {
+                return Err(Refused::WrongStage(self.word().to_owned()));
+            }
         }
         let ordered = self.releasable();
-        let fits = ordered.len() == made.len() && ordered.iter().zip(made).all(|(file, made)| file.digest == made.unsigned);
+        let fits = ordered.len() == made.len()
+            && ordered
+                .iter()
+                .zip(made)
+                .all(|(file, made)| file.digest == made.unsigned);
         if !fits {
-            return Err(Refused::WrongAnswer { order: id, problem: "other files than ordered".to_owned() });
+            return Err(Refused::WrongAnswer {
+                order: id,
+                problem: "other files than ordered".to_owned(),
+            });
         }
-        let signed = |(file, made): (OrderedFile, &SignedFile)| OrderedFile { digest: made.signed, size: made.size, ..file };
+        let signed = |(file, made): (OrderedFile, &SignedFile)| OrderedFile {
+            digest: made.signed,
+            size: made.size,
+            ..file
+        };
         let files = ordered.into_iter().zip(made).map(signed).collect();
         let package = self.push.announced.package.clone();
-        let order = ReleaseOrder::new(self.id.clone(), package, &self.platform, self.stamp_s(), files);
+        let order = ReleaseOrder::new(
+            self.id.clone(),
+            package,
+            &self.platform,
+            self.stamp_s(),
+            files,
+        );
         self.stage = Stage::Releasing { order: order.id };
         Ok(vec![Effect::Release(order)])
     }
 
-    fn released(&mut self, id: OrderId, generation: Digest, number: u64, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+    fn released(
+        &mut self,
+        id: OrderId,
+        generation: Digest,
+        number: u64,
+        now: Timestamp,
+    ) -> Result<Vec<Effect>, Refused> {
         match &self.stage {
-            Stage::Releasing { order } if *order == id => Ok(self.end(End::Released { order: id, generation, number }, now)),
+            Stage::Releasing { order } if *order == id => Ok(self.end(
+                End::Released {
+                    order: id,
+                    generation,
+                    number,
+                },
+                now,
+            )),
             Stage::Releasing { .. } => Err(Refused::WrongOrder { given: id }),
-            Stage::Ended { end: End::Released { order, .. } } if *order == id => Err(Refused::Already),
-            Stage::Running | Stage::Signing { .. } | Stage::Ended { .. } => Err(Refused::WrongStage(self.word().to_owned())),
+            Stage::Ended {
+                end: End::Released { order, .. },
+            } if *order == id => Err(Refused::Already),
+            Stage::Running | Stage::Signing { .. } | Stage::Ended { .. } => {
+                Err(Refused::WrongStage(self.word().to_owned()))
+            }
         }
     }
 
-    fn order_refused(&mut self, id: OrderId, reason: &str, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+    fn order_refused(
+        &mut self,
+        id: OrderId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Effect>, Refused> {
         let stands = match &self.stage {
             Stage::Signing { order } | Stage::Releasing { order } => *order,
-            Stage::Ended { end: End::Failed { reason: said } } if *said == cut(reason) => return Err(Refused::Already),
-            Stage::Running | Stage::Ended { .. } => return Err(Refused::WrongStage(self.word().to_owned())),
+            Stage::Ended {
+                end: End::Failed { reason: said },
+            } if *said == cut(reason) => return Err(Refused::Already),
+            Stage::Running | Stage::Ended { .. } => {
+                return Err(Refused::WrongStage(self.word().to_owned()));
+            }
         };
         if stands != id {
             return Err(Refused::WrongOrder { given: id });
         }
-        Ok(self.end(End::Failed { reason: cut(reason) }, now))
+        Ok(self.end(
+            End::Failed {
+                reason: cut(reason),
+            },
+            now,
+        ))
     }
 
     /// A build that nobody can keep cannot go on. What it was before fits, and its end takes little.
-    fn outgrown(&mut self, bytes: u64, bytes_max: u64, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+    fn outgrown(
+        &mut self,
+        bytes: u64,
+        bytes_max: u64,
+        now: Timestamp,
+    ) -> Result<Vec<Effect>, Refused> {
         if self.is_ended() {
             return Err(Refused::WrongStage(self.word().to_owned()));
         }
@@ -608,17 +802,24 @@ impl Build {
         }
         self.stage = Stage::Ended { end };
         self.ended = Some(now);
-        vec![Effect::Ended { build: self.id.clone() }]
+        vec![Effect::Ended {
+            build: self.id.clone(),
+        }]
     }
 
     /// Whether this build ordered exactly this, and still wants it.
     pub fn vouches_for_signing(&self, given: &SignOrder) -> Result<(), String> {
         match &self.stage {
             Stage::Signing { order } if *order == given.id && given.is_as_named() => Ok(()),
-            Stage::Signing { order } => Err(format!("build {} ordered {order}, and not what {} says", self.id, given.id)),
-            Stage::Running | Stage::Releasing { .. } | Stage::Ended { .. } => {
-                Err(format!("build {} is {}: it has no order for the signer", self.id, self.word()))
-            }
+            Stage::Signing { order } => Err(format!(
+                "build {} ordered {order}, and not what {} says",
+                self.id, given.id
+            )),
+            Stage::Running | Stage::Releasing { .. } | Stage::Ended { .. } => Err(format!(
+                "build {} is {}: it has no order for the signer",
+                self.id,
+                self.word()
+            )),
         }
     }
 
@@ -626,10 +827,15 @@ impl Build {
     pub fn vouches_for_release(&self, given: &ReleaseOrder) -> Result<(), String> {
         match &self.stage {
             Stage::Releasing { order } if *order == given.id && given.is_as_named() => Ok(()),
-            Stage::Releasing { order } => Err(format!("build {} ordered {order}, and not what {} says", self.id, given.id)),
-            Stage::Running | Stage::Signing { .. } | Stage::Ended { .. } => {
-                Err(format!("build {} is {}: it has no order for the releaser", self.id, self.word()))
-            }
+            Stage::Releasing { order } => Err(format!(
+                "build {} ordered {order}, and not what {} says",
+                self.id, given.id
+            )),
+            Stage::Running | Stage::Signing { .. } | Stage::Ended { .. } => Err(format!(
+                "build {} is {}: it has no order for the releaser",
+                self.id,
+                self.word()
+            )),
         }
     }
 }
@@ -638,18 +844,38 @@ impl Task {
     fn lease_mut(&mut self, number: LeaseNumber) -> Result<&mut Lease, Refused> {
         match &mut self.state {
             TaskState::Leased { lease } if lease.number == number => Ok(lease),
-            _ => Err(Refused::StaleLease { task: self.id.clone(), given: number }),
+            _ => Err(Refused::StaleLease {
+                task: self.id.clone(),
+                given: number,
+            }),
         }
     }
 
     /// Takes a runner's answer; the last answer said again is told apart from a stale one.
-    fn answer(&mut self, number: LeaseNumber, outcome: Outcome, roots: Option<Digest>, now: Timestamp) -> Result<(), Refused> {
+    fn answer(
+        &mut self,
+        number: LeaseNumber,
+        outcome: Outcome,
+        roots: Option<Digest>,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
         if self.lease_mut(number).is_err() {
             let heard = |attempt: &Attempt| {
-                attempt.number == number && !matches!(attempt.end, AttemptEnd::Lost | AttemptEnd::Returned | AttemptEnd::Dropped)
+                attempt.number == number
+                    && !matches!(
+                        attempt.end,
+                        AttemptEnd::Lost | AttemptEnd::Returned | AttemptEnd::Dropped
+                    )
             };
             let again = self.lease().is_none() && self.attempts.last().is_some_and(heard);
-            return Err(if again { Refused::Already } else { Refused::StaleLease { task: self.id.clone(), given: number } });
+            return Err(if again {
+                Refused::Already
+            } else {
+                Refused::StaleLease {
+                    task: self.id.clone(),
+                    given: number,
+                }
+            });
         }
         match judge(outcome) {
             Verdict::Settled(state) => {
@@ -689,7 +915,9 @@ impl Task {
     /// Leases that came to nothing, as far as they count against it.
     fn in_vain(&self) -> usize {
         let counts = self.attempts.iter().skip(self.attempts_before());
-        counts.filter(|attempt| !matches!(attempt.end, AttemptEnd::HandedBack { .. })).count()
+        counts
+            .filter(|attempt| !matches!(attempt.end, AttemptEnd::HandedBack { .. }))
+            .count()
     }
 
     /// What a task does after a lease without a verdict: it waits for the next one, after a pause where the trouble may pass, or it
@@ -697,7 +925,9 @@ impl Task {
     fn wait_or_quarantine(&mut self, troubled: Option<Timestamp>) {
         if self.in_vain() < LEASES_MAX && self.attempts.len() < ATTEMPTS_MAX {
             self.state = match (troubled, self.pause_ms()) {
-                (Some(now), Some(pause_ms)) => TaskState::Paused { until: now.plus_ms(pause_ms) },
+                (Some(now), Some(pause_ms)) => TaskState::Paused {
+                    until: now.plus_ms(pause_ms),
+                },
                 (Some(_), None) | (None, _) => TaskState::Waiting,
             };
             return;
@@ -706,12 +936,23 @@ impl Task {
             AttemptEnd::Lost => format!("{} fell silent", attempt.runner),
             AttemptEnd::Returned => format!("{} came back without it", attempt.runner),
             AttemptEnd::Troubled { reason } => format!("{}: {reason}", attempt.runner),
-            AttemptEnd::HandedBack { reason } => format!("{} handed it back: {reason}", attempt.runner),
+            AttemptEnd::HandedBack { reason } => {
+                format!("{} handed it back: {reason}", attempt.runner)
+            }
             AttemptEnd::Answered | AttemptEnd::Dropped => attempt.runner.to_string(),
         };
-        let history: Vec<String> = self.attempts.iter().skip(self.attempts_before()).map(tell).collect();
+        let history: Vec<String> = self
+            .attempts
+            .iter()
+            .skip(self.attempts_before())
+            .map(tell)
+            .collect();
         let (leases, history) = (history.len(), history.join("; "));
-        self.state = TaskState::Quarantined { reason: cut(&format!("{leases} leases ended without a verdict: {history}")) };
+        self.state = TaskState::Quarantined {
+            reason: cut(&format!(
+                "{leases} leases ended without a verdict: {history}"
+            )),
+        };
     }
 
     /// What is wrong with it, with its name, where something is.
@@ -745,25 +986,48 @@ fn judge(outcome: Outcome) -> Verdict {
     match outcome {
         Outcome::Passed { summary, artifacts } => match fault_of(&artifacts) {
             Some((blame, fault)) => failed(blame, &fault),
-            None => Verdict::Settled(TaskState::Passed { summary: cut(&summary), artifacts }),
+            None => Verdict::Settled(TaskState::Passed {
+                summary: cut(&summary),
+                artifacts,
+            }),
         },
-        Outcome::Excluded { reason } => Verdict::Settled(TaskState::Excluded { reason: cut(&reason) }),
+        Outcome::Excluded { reason } => Verdict::Settled(TaskState::Excluded {
+            reason: cut(&reason),
+        }),
         Outcome::HandedBack { reason } => Verdict::HandedBack(cut(&reason)),
-        Outcome::Failed(Failure { blame: Blame::Environment, reason, .. }) => Verdict::Trouble(cut(&reason)),
-        Outcome::Failed(failure) => settled(Failure { reason: cut(&failure.reason), ..failure }),
+        Outcome::Failed(Failure {
+            blame: Blame::Environment,
+            reason,
+            ..
+        }) => Verdict::Trouble(cut(&reason)),
+        Outcome::Failed(failure) => settled(Failure {
+            reason: cut(&failure.reason),
+            ..failure
+        }),
     }
 }
 
 /// What is wrong with what a task hands over, and who must act: the names are those that the next task and the repositories go by.
 fn fault_of(artifacts: &[Artifact]) -> Option<(Blame, String)> {
     if artifacts.len() > ARTIFACTS_MAX {
-        let fault = format!("{} artifacts; a task may hand over {ARTIFACTS_MAX}", artifacts.len());
+        let fault = format!(
+            "{} artifacts; a task may hand over {ARTIFACTS_MAX}",
+            artifacts.len()
+        );
         return Some((Blame::Package, fault));
     }
     let mut names = BTreeSet::from([TREE_ARTIFACT]);
     let odd = |name: &str| name.contains('/') || !crate::sources::is_inside(name);
-    let wrong = artifacts.iter().find(|artifact| odd(&artifact.name) || !names.insert(&artifact.name))?;
-    Some((Blame::Plugin, format!("an artifact called `{}`: each must have a plain file name of its own", wrong.name)))
+    let wrong = artifacts
+        .iter()
+        .find(|artifact| odd(&artifact.name) || !names.insert(&artifact.name))?;
+    Some((
+        Blame::Plugin,
+        format!(
+            "an artifact called `{}`: each must have a plain file name of its own",
+            wrong.name
+        ),
+    ))
 }
 
 /// Name under which every task is given the commit's tree, as a tar archive.
@@ -772,6 +1036,11 @@ pub const TREE_ARTIFACT: &str = "tree.tar";
 impl Build {
     /// The commit's tree, as an artifact.
     fn tree(&self) -> Artifact {
-        Artifact { name: TREE_ARTIFACT.to_owned(), digest: self.push.tree, size: self.push.tree_bytes, rpm: None }
+        Artifact {
+            name: TREE_ARTIFACT.to_owned(),
+            digest: self.push.tree,
+            size: self.push.tree_bytes,
+            rpm: None,
+        }
     }
 }

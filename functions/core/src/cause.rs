@@ -94,7 +94,9 @@ impl Classifier {
     /// More of the log.
     pub fn take(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let (text, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+            let (text, ends) = piece
+                .strip_suffix(b"\n")
+                .map_or((piece, false), |text| (text, true));
             let room = LINE_BYTES_MAX.saturating_sub(self.line.len());
             self.line.extend_from_slice(&text[..text.len().min(room)]);
             if ends {
@@ -114,9 +116,15 @@ impl Classifier {
             (self.phase, self.best) = (phase, None);
             return;
         }
-        let Some(kind) = patterns::kind_of(text, self.phase) else { return };
+        let Some(kind) = patterns::kind_of(text, self.phase) else {
+            return;
+        };
         if self.best.as_ref().is_none_or(|best| kind < best.kind) {
-            self.best = Some(Cause { kind, line: self.lines, text: text.trim().to_owned() });
+            self.best = Some(Cause {
+                kind,
+                line: self.lines,
+                text: text.trim().to_owned(),
+            });
         }
     }
 

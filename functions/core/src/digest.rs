@@ -69,7 +69,10 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        text.strip_prefix("sha256:").map_or_else(|| Err(DigestError(text.chars().take(80).collect())), Self::from_hex)
+        text.strip_prefix("sha256:").map_or_else(
+            || Err(DigestError(text.chars().take(80).collect())),
+            Self::from_hex,
+        )
     }
 }
 
@@ -81,6 +84,8 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }

@@ -145,7 +145,9 @@ pub struct Entry<'a> {
 
 /// Reads and checks the head of a package file from the file's first bytes.
 pub fn read_head(bytes: &[u8]) -> Result<Head<'_>, HeaderError> {
-    let lead = bytes.get(..LEAD_BYTES).ok_or(HeaderError::More { bytes: LEAD_BYTES as u64 })?;
+    let lead = bytes.get(..LEAD_BYTES).ok_or(HeaderError::More {
+        bytes: LEAD_BYTES as u64,
+    })?;
     if lead[..4] != LEAD_MAGIC {
         return Err(HeaderError::Damaged("it does not begin as one".to_owned()));
     }
@@ -153,7 +155,9 @@ pub fn read_head(bytes: &[u8]) -> Result<Head<'_>, HeaderError> {
     let header_at = signature_end.next_multiple_of(8);
     let payload_at = header_at + header_bytes(bytes, header_at, Part::Immutable)?;
     if bytes.len() < payload_at {
-        return Err(HeaderError::More { bytes: payload_at as u64 });
+        return Err(HeaderError::More {
+            bytes: payload_at as u64,
+        });
     }
     Ok(Head {
         lead,
@@ -168,7 +172,9 @@ pub fn read_head(bytes: &[u8]) -> Result<Head<'_>, HeaderError> {
 pub fn check_header(bytes: &[u8], part: Part) -> Result<Header<'_>, HeaderError> {
     let whole = header_bytes(bytes, 0, part)?;
     if bytes.len() < whole {
-        return Err(HeaderError::More { bytes: whole as u64 });
+        return Err(HeaderError::More {
+            bytes: whole as u64,
+        });
     }
     if bytes.len() > whole {
         return Err(part.damaged("bytes follow it"));
@@ -188,16 +194,22 @@ fn header_bytes(bytes: &[u8], at: usize, part: Part) -> Result<usize, HeaderErro
 
 /// Number of entries and size of the store, both within bounds.
 fn counts(bytes: &[u8], at: usize, part: Part) -> Result<(usize, usize), HeaderError> {
-    let intro = bytes.get(at..at + INTRO_BYTES).ok_or(HeaderError::More { bytes: (at + INTRO_BYTES) as u64 })?;
+    let intro = bytes.get(at..at + INTRO_BYTES).ok_or(HeaderError::More {
+        bytes: (at + INTRO_BYTES) as u64,
+    })?;
     if intro[..4] != HEADER_MAGIC {
         return Err(part.damaged("it does not begin as one"));
     }
     let (entries, store_bytes) = (number(intro, 8) as usize, number(intro, 12) as usize);
     if entries == 0 || entries > ENTRIES_MAX {
-        return Err(part.damaged(format_args!("{entries} entries, at most {ENTRIES_MAX} may be")));
+        return Err(part.damaged(format_args!(
+            "{entries} entries, at most {ENTRIES_MAX} may be"
+        )));
     }
     if !(TRAILER_BYTES..=STORE_BYTES_MAX).contains(&store_bytes) {
-        return Err(part.damaged(format_args!("{store_bytes} bytes of data, at most {STORE_BYTES_MAX} may be")));
+        return Err(part.damaged(format_args!(
+            "{store_bytes} bytes of data, at most {STORE_BYTES_MAX} may be"
+        )));
     }
     Ok((entries, store_bytes))
 }
@@ -205,7 +217,12 @@ fn counts(bytes: &[u8], at: usize, part: Part) -> Result<(usize, usize), HeaderE
 /// The region must span the whole header, so that nothing lies outside of what is signed. Answers the store without the
 /// region's trailer.
 fn check_region<'a>(index: &[u8], store: &'a [u8], part: Part) -> Result<&'a [u8], HeaderError> {
-    let region = [part.region(), kind::BINARY, store.len() as u32 - TRAILER_BYTES as u32, TRAILER_BYTES as u32];
+    let region = [
+        part.region(),
+        kind::BINARY,
+        store.len() as u32 - TRAILER_BYTES as u32,
+        TRAILER_BYTES as u32,
+    ];
     if numbers(index) != region {
         return Err(part.damaged("its region does not span it"));
     }
@@ -219,7 +236,11 @@ fn check_region<'a>(index: &[u8], store: &'a [u8], part: Part) -> Result<&'a [u8
 }
 
 /// Every entry must have a tag of its own, a known type, and data of its own within the store, in the order of the index.
-fn check_entries<'a>(index: &[u8], store: &'a [u8], part: Part) -> Result<Vec<Entry<'a>>, HeaderError> {
+fn check_entries<'a>(
+    index: &[u8],
+    store: &'a [u8],
+    part: Part,
+) -> Result<Vec<Entry<'a>>, HeaderError> {
     let mut entries = Vec::with_capacity(index.len() / ENTRY_BYTES);
     let mut seen = BTreeSet::new();
     let mut end = 0;
@@ -230,10 +251,21 @@ fn check_entries<'a>(index: &[u8], store: &'a [u8], part: Part) -> Result<Vec<En
         if tag < TAG_MIN || !seen.insert(tag) || offset < end || !aligned {
             return Err(part.damaged(format_args!("the entry of tag {tag} is out of place")));
         }
-        let data = store.get(offset..).and_then(|rest| rest.get(..data_bytes(kind, count as usize, rest)?));
-        let data = data.ok_or_else(|| part.damaged(format_args!("the data of tag {tag} is not what its entry says")))?;
+        let data = store
+            .get(offset..)
+            .and_then(|rest| rest.get(..data_bytes(kind, count as usize, rest)?));
+        let data = data.ok_or_else(|| {
+            part.damaged(format_args!(
+                "the data of tag {tag} is not what its entry says"
+            ))
+        })?;
         end = offset + data.len();
-        entries.push(Entry { tag, kind, count, data });
+        entries.push(Entry {
+            tag,
+            kind,
+            count,
+            data,
+        });
     }
     Ok(entries)
 }
@@ -267,7 +299,9 @@ pub const fn alignment(kind: u32) -> usize {
 
 /// Callers have seen to it that four bytes are there.
 fn number(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..at + 4].iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
+    bytes[at..at + 4]
+        .iter()
+        .fold(0, |value, byte| value << 8 | u32::from(*byte))
 }
 
 fn numbers(bytes: &[u8]) -> [u32; 4] {
@@ -283,9 +317,14 @@ impl<'a> Header<'a> {
     /// The texts of a tag; none where there are none or they are not UTF-8.
     pub fn texts(&self, tag: u32) -> Vec<&'a str> {
         let text = |kind| matches!(kind, kind::STRING | kind::STRINGS | kind::TRANSLATED);
-        let Some(entry) = self.entry(tag).filter(|entry| text(entry.kind)) else { return Vec::new() };
+        let Some(entry) = self.entry(tag).filter(|entry| text(entry.kind)) else {
+            return Vec::new();
+        };
         let data = entry.data.strip_suffix(&[0]).unwrap_or(entry.data);
-        data.split(|byte| *byte == 0).map(std::str::from_utf8).collect::<Result<_, _>>().unwrap_or_default()
+        data.split(|byte| *byte == 0)
+            .map(std::str::from_utf8)
+            .collect::<Result<_, _>>()
+            .unwrap_or_default()
     }
 
     /// The first text of a tag.
@@ -295,7 +334,9 @@ impl<'a> Header<'a> {
 
     /// The first number of a tag.
     pub fn number(&self, tag: u32) -> Option<u32> {
-        self.entry(tag).filter(|entry| entry.kind == kind::INT32).map(|entry| number(entry.data, 0))
+        self.entry(tag)
+            .filter(|entry| entry.kind == kind::INT32)
+            .map(|entry| number(entry.data, 0))
     }
 
     /// What the rules need to know of the package. Without SOURCERPM it is a source package, as librpm has it.
@@ -311,7 +352,11 @@ impl<'a> Header<'a> {
             epoch: self.number(tag::EPOCH).unwrap_or(0),
             version: text(tag::VERSION, "version")?,
             release: text(tag::RELEASE, "release")?,
-            arch: if source { "src".to_owned() } else { text(tag::ARCH, "architecture")? },
+            arch: if source {
+                "src".to_owned()
+            } else {
+                text(tag::ARCH, "architecture")?
+            },
             exclusive_arch: texts(tag::EXCLUSIVEARCH),
             exclude_arch: texts(tag::EXCLUDEARCH),
             build_arch: texts(tag::BUILDARCHS),
@@ -328,20 +373,38 @@ mod tests {
         let (mut index, mut store) = (Vec::new(), Vec::new());
         for (tag, kind, count, data) in entries {
             store.resize(store.len().next_multiple_of(alignment(*kind)), 0);
-            index.extend([*tag, *kind, store.len() as u32, *count].map(u32::to_be_bytes).concat());
+            index.extend(
+                [*tag, *kind, store.len() as u32, *count]
+                    .map(u32::to_be_bytes)
+                    .concat(),
+            );
             store.extend_from_slice(data);
         }
         let size = (index.len() + ENTRY_BYTES) as u32;
-        let region = [part.region(), kind::BINARY, store.len() as u32, 16].map(u32::to_be_bytes).concat();
-        store.extend([part.region(), kind::BINARY, size.wrapping_neg(), 16].map(u32::to_be_bytes).concat());
-        let counts = [0, size / 16, store.len() as u32].map(u32::to_be_bytes).concat();
+        let region = [part.region(), kind::BINARY, store.len() as u32, 16]
+            .map(u32::to_be_bytes)
+            .concat();
+        store.extend(
+            [part.region(), kind::BINARY, size.wrapping_neg(), 16]
+                .map(u32::to_be_bytes)
+                .concat(),
+        );
+        let counts = [0, size / 16, store.len() as u32]
+            .map(u32::to_be_bytes)
+            .concat();
         [&HEADER_MAGIC[..], &counts, &region, &index, &store].concat()
     }
 
     fn package() -> Vec<u8> {
         let mut file = LEAD_MAGIC.to_vec();
         file.resize(LEAD_BYTES, 0);
-        file.extend(header(Part::Signature, &[(1000, kind::INT32, 1, &[0, 0, 0, 9]), (1008, kind::BINARY, 3, &[0; 3])]));
+        file.extend(header(
+            Part::Signature,
+            &[
+                (1000, kind::INT32, 1, &[0, 0, 0, 9]),
+                (1008, kind::BINARY, 3, &[0; 3]),
+            ],
+        ));
         file.resize(file.len().next_multiple_of(8), 0);
         file.extend(header(
             Part::Immutable,
@@ -382,17 +445,24 @@ mod tests {
         }
         assert_eq!((given, asked), (file.len(), 4));
         for cut in 0..file.len() {
-            assert!(matches!(read_head(&file[..cut]), Err(HeaderError::More { .. })), "cut at {cut}");
+            assert!(
+                matches!(read_head(&file[..cut]), Err(HeaderError::More { .. })),
+                "cut at {cut}"
+            );
         }
     }
 
     fn refused(entries: &[(u32, u32, u32, &[u8])]) -> String {
-        check_header(&header(Part::Immutable, entries), Part::Immutable).unwrap_err().to_string()
+        check_header(&header(Part::Immutable, entries), Part::Immutable)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn claims_of_more_than_there_is_are_refused() {
-        assert!(refused(&[(1000, kind::STRINGS, 0x7fff_ffff, b"a\0")]).contains("data of tag 1000"));
+        assert!(
+            refused(&[(1000, kind::STRINGS, 0x7fff_ffff, b"a\0")]).contains("data of tag 1000")
+        );
         assert!(refused(&[(1000, kind::INT64, u32::MAX, &[0; 8])]).contains("data of tag 1000"));
         assert!(refused(&[(1000, kind::BINARY, 0, b"")]).contains("data of tag 1000"));
         assert!(refused(&[(1000, kind::STRING, 1, b"no end")]).contains("data of tag 1000"));
@@ -402,27 +472,55 @@ mod tests {
 
     #[test]
     fn a_tag_that_comes_twice_is_refused_because_readers_would_differ_on_it() {
-        assert!(refused(&[(1000, kind::STRING, 1, b"a\0"), (1000, kind::STRING, 1, b"b\0")]).contains("out of place"));
+        assert!(
+            refused(&[
+                (1000, kind::STRING, 1, b"a\0"),
+                (1000, kind::STRING, 1, b"b\0")
+            ])
+            .contains("out of place")
+        );
     }
 
     #[test]
     fn entries_that_share_data_are_refused() {
-        let mut bytes = header(Part::Immutable, &[(1000, kind::STRING, 1, b"a\0"), (1001, kind::STRING, 1, b"b\0")]);
+        let mut bytes = header(
+            Part::Immutable,
+            &[
+                (1000, kind::STRING, 1, b"a\0"),
+                (1001, kind::STRING, 1, b"b\0"),
+            ],
+        );
         let second_offset = INTRO_BYTES + 2 * ENTRY_BYTES + 11;
         assert_eq!(bytes[second_offset], 2);
         bytes[second_offset] = 0;
-        assert!(check_header(&bytes, Part::Immutable).unwrap_err().to_string().contains("out of place"));
+        assert!(
+            check_header(&bytes, Part::Immutable)
+                .unwrap_err()
+                .to_string()
+                .contains("out of place")
+        );
     }
 
     #[test]
     fn a_region_that_leaves_something_unsigned_is_refused() {
-        let whole = header(Part::Immutable, &[(1000, kind::STRING, 1, b"a\0"), (1001, kind::STRING, 1, b"b\0")]);
+        let whole = header(
+            Part::Immutable,
+            &[
+                (1000, kind::STRING, 1, b"a\0"),
+                (1001, kind::STRING, 1, b"b\0"),
+            ],
+        );
         assert!(check_header(&whole, Part::Immutable).is_ok());
         assert!(check_header(&whole, Part::Signature).is_err());
         let mut less = whole.clone();
         let back = less.len() - 5;
         less[back] = less[back].wrapping_add(16);
-        assert!(check_header(&less, Part::Immutable).unwrap_err().to_string().contains("region"));
+        assert!(
+            check_header(&less, Part::Immutable)
+                .unwrap_err()
+                .to_string()
+                .contains("region")
+        );
     }
 
     #[test]

@@ -44,7 +44,9 @@ pub fn hold_s(text: &str) -> Result<u32, String> {
     };
     match number.checked_mul(factor) {
         Some(seconds @ HOLD_S_MIN..=HOLD_S_MAX) => Ok(seconds),
-        Some(0..HOLD_S_MIN) => Err(format!("a sandbox is held for {HOLD_S_MIN} s at least: less is over before you are there")),
+        Some(0..HOLD_S_MIN) => Err(format!(
+            "a sandbox is held for {HOLD_S_MIN} s at least: less is over before you are there"
+        )),
         Some(_) | None => Err(format!(
             "a sandbox is held for {} h at most: it keeps its runner's disk. Take it to pieces by then, or fail again",
             HOLD_S_MAX / 3600
@@ -144,7 +146,10 @@ pub struct Size {
 impl Default for Size {
     /// That of a VT100, for whoever does not say.
     fn default() -> Self {
-        Self { columns: 80, rows: 24 }
+        Self {
+            columns: 80,
+            rows: 24,
+        }
     }
 }
 
@@ -220,70 +225,146 @@ const TIME_IS_OVER: &str = "its time was over";
 
 impl Hold {
     /// A sandbox that is held from now on.
-    pub fn new(holding: Holding, runner: RunnerName, now: Timestamp, hold_s: u32, failed: FailedCommand) -> Self {
+    pub fn new(
+        holding: Holding,
+        runner: RunnerName,
+        now: Timestamp,
+        hold_s: u32,
+        failed: FailedCommand,
+    ) -> Self {
         let until = now.plus_ms(u64::from(hold_s.min(HOLD_S_MAX)) * 1000);
-        let failed = FailedCommand { line: cut(&failed.line), cwd: cut(&failed.cwd), ended: cut(&failed.ended) };
-        Self { holding, runner, since: now, until, failed, unwanted_by: None, end: None, sessions: Vec::new() }
+        let failed = FailedCommand {
+            line: cut(&failed.line),
+            cwd: cut(&failed.cwd),
+            ended: cut(&failed.ended),
+        };
+        Self {
+            holding,
+            runner,
+            since: now,
+            until,
+            failed,
+            unwanted_by: None,
+            end: None,
+            sessions: Vec::new(),
+        }
     }
 
     /// When and why it is over; none while it is held.
     pub fn over(&self, now: Timestamp) -> Option<HoldEnd> {
-        let by_time = || (now >= self.until).then(|| HoldEnd { at: self.until, reason: TIME_IS_OVER.to_owned() });
+        let by_time = || {
+            (now >= self.until).then(|| HoldEnd {
+                at: self.until,
+                reason: TIME_IS_OVER.to_owned(),
+            })
+        };
         self.end.clone().or_else(by_time)
     }
 
     /// The session that goes on, where there is one.
     pub fn session(&self) -> Option<&Session> {
-        self.sessions.last().filter(|session| session.ended.is_none())
+        self.sessions
+            .last()
+            .filter(|session| session.ended.is_none())
     }
 
     /// Lets somebody in; answers the session's number. Whoever was there has to go where `take` says so.
-    pub fn let_in(&mut self, by: &str, wants: Wants, take: bool, now: Timestamp) -> Result<u32, HoldRefused> {
+    pub fn let_in(
+        &mut self,
+        by: &str,
+        wants: Wants,
+        take: bool,
+        now: Timestamp,
+    ) -> Result<u32, HoldRefused> {
         check(&wants)?;
         if let Some(HoldEnd { at, reason }) = self.over(now) {
             return Err(HoldRefused::Over { at, reason });
         }
         if let Some(by) = &self.unwanted_by {
-            return Err(HoldRefused::Over { at: now, reason: format!("{by} wants it given up") });
+            return Err(HoldRefused::Over {
+                at: now,
+                reason: format!("{by} wants it given up"),
+            });
         }
         if let Some(there) = self.session().filter(|_| !take) {
-            return Err(HoldRefused::Taken { by: there.by.clone(), since: there.since });
+            return Err(HoldRefused::Taken {
+                by: there.by.clone(),
+                since: there.since,
+            });
         }
-        let number = self.sessions.last().map_or(1, |last| last.number.saturating_add(1));
+        let number = self
+            .sessions
+            .last()
+            .map_or(1, |last| last.number.saturating_add(1));
         self.end_session(SessionEnd::Taken { by: by.to_owned() }, now);
-        self.sessions.push(Session { number, by: by.to_owned(), since: now, wants, ended: None });
+        self.sessions.push(Session {
+            number,
+            by: by.to_owned(),
+            since: now,
+            wants,
+            ended: None,
+        });
         let too_many = self.sessions.len().saturating_sub(SESSIONS_MAX);
         self.sessions.drain(..too_many);
         Ok(number)
     }
 
     fn end_session(&mut self, end: SessionEnd, now: Timestamp) {
-        if let Some(session) = self.sessions.last_mut().filter(|session| session.ended.is_none()) {
+        if let Some(session) = self
+            .sessions
+            .last_mut()
+            .filter(|session| session.ended.is_none())
+        {
             session.ended = Some((now, end));
         }
     }
 
     /// A session has ended; one that is over already stays as it ended.
     pub fn session_ended(&mut self, number: u32, end: SessionEnd, now: Timestamp) {
-        if self.session().is_some_and(|session| session.number == number) {
+        if self
+            .session()
+            .is_some_and(|session| session.number == number)
+        {
             self.end_session(end, now);
         }
     }
 
     /// How a session ended, where it did, or where the hold is over with it.
     pub fn end_of_session(&self, number: u32) -> Option<SessionEnd> {
-        let given_up = || self.end.as_ref().map(|end| SessionEnd::GivenUp { reason: end.reason.clone() });
-        match self.sessions.iter().find(|session| session.number == number) {
-            Some(session) => session.ended.as_ref().map(|(_, end)| end.clone()).or_else(given_up),
-            None => given_up().or(Some(SessionEnd::GivenUp { reason: "there were many sessions since".to_owned() })),
+        let given_up = || {
+            self.end.as_ref().map(|end| SessionEnd::GivenUp {
+                reason: end.reason.clone(),
+            })
+        };
+        match self
+            .sessions
+            .iter()
+            .find(|session| session.number == number)
+        {
+            Some(session) => session
+                .ended
+                .as_ref()
+                .map(|(_, end)| end.clone())
+                .or_else(given_up),
+            None => given_up().or(Some(SessionEnd::GivenUp {
+                reason: "there were many sessions since".to_owned(),
+            })),
         }
     }
 
     /// It is held no more, and nobody is in it. The first word on why stays.
     pub fn give_up(&mut self, reason: &str, now: Timestamp) {
         if self.end.is_none() {
-            self.end_session(SessionEnd::GivenUp { reason: cut(reason) }, now);
-            self.end = Some(HoldEnd { at: now, reason: cut(reason) });
+            self.end_session(
+                SessionEnd::GivenUp {
+                    reason: cut(reason),
+                },
+                now,
+            );
+            self.end = Some(HoldEnd {
+                at: now,
+                reason: cut(reason),
+            });
         }
     }
 }
@@ -295,17 +376,21 @@ fn check(wants: &Wants) -> Result<(), HoldRefused> {
             let plain = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);
             match !term.is_empty() && term.len() <= TERM_BYTES_MAX && term.chars().all(plain) {
                 true => Ok(()),
-                false => odd("the terminal's kind ($TERM) is no name: set it to `xterm`".to_owned()),
+                false => {
+                    odd("the terminal's kind ($TERM) is no name: set it to `xterm`".to_owned())
+                }
             }
         }
         Wants::Command { argv } => {
             let bytes: usize = argv.iter().map(String::len).sum();
             match argv.first() {
                 None => odd("an empty command".to_owned()),
-                Some(_) if bytes > COMMAND_BYTES_MAX => {
-                    odd(format!("the command has {bytes} bytes, at most {COMMAND_BYTES_MAX} fit"))
+                Some(_) if bytes > COMMAND_BYTES_MAX => odd(format!(
+                    "the command has {bytes} bytes, at most {COMMAND_BYTES_MAX} fit"
+                )),
+                Some(_) if argv.iter().any(|word| word.contains('\0')) => {
+                    odd("no command has a zero byte in it".to_owned())
                 }
-                Some(_) if argv.iter().any(|word| word.contains('\0')) => odd("no command has a zero byte in it".to_owned()),
                 Some(_) => Ok(()),
             }
         }

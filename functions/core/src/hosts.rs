@@ -19,11 +19,23 @@ mod tests {
     fn hosts_come_for_each_task_and_go_when_there_is_none() {
         assert_eq!(hosts_wanted(1, 0, 8), Some(1));
         assert_eq!(hosts_wanted(3, 1, 8), Some(3));
-        assert_eq!(hosts_wanted(20, 3, 8), Some(8), "never more than there may be");
+        assert_eq!(
+            hosts_wanted(20, 3, 8),
+            Some(8),
+            "never more than there may be"
+        );
         assert_eq!(hosts_wanted(20, 8, 8), None);
-        assert_eq!(hosts_wanted(1, 3, 8), None, "which of them are idle is not known");
+        assert_eq!(
+            hosts_wanted(1, 3, 8),
+            None,
+            "which of them are idle is not known"
+        );
         assert_eq!(hosts_wanted(0, 3, 8), Some(0));
         assert_eq!(hosts_wanted(0, 0, 8), None);
-        assert_eq!(hosts_wanted(5, 0, 0), None, "a group that may have none has none");
+        assert_eq!(
+            hosts_wanted(5, 0, 0),
+            None,
+            "a group that may have none has none"
+        );
     }
 }

@@ -27,6 +27,6 @@ pub mod task;
 
 pub use digest::{Digest, DigestError};
 pub use names::{
-    Arch, ArchError, BuildId, FeatureName, KeyName, LeaseNumber, NameError, PackageName, PlatformName, PluginName, ProjectName,
-    PushId, RunnerName, StepName, Timestamp,
+    Arch, ArchError, BuildId, FeatureName, KeyName, LeaseNumber, NameError, PackageName,
+    PlatformName, PluginName, ProjectName, PushId, RunnerName, StepName, Timestamp,
 };

@@ -73,11 +73,17 @@ mod tests {
     use super::*;
 
     fn chunk(text: &str) -> Chunk {
-        Chunk { size: text.len() as u64, digest: Digest::of(text.as_bytes()) }
+        Chunk {
+            size: text.len() as u64,
+            digest: Digest::of(text.as_bytes()),
+        }
     }
 
     fn two_chunks() -> LogIndex {
-        LogIndex { chunks: vec![chunk("first"), chunk("second")], ended: false }
+        LogIndex {
+            chunks: vec![chunk("first"), chunk("second")],
+            ended: false,
+        }
     }
 
     #[test]
@@ -105,17 +111,29 @@ mod tests {
     #[test]
     fn a_gap_and_other_bytes_in_the_place_of_known_ones_are_refused() {
         let mut index = two_chunks();
-        for (offset, text) in
-            [(12, "third"), (4, "second"), (0, "first"), (5, "other."), (u64::MAX, "second"), (u64::MAX - 2, "third")]
-        {
-            assert_eq!(index.append(offset, chunk(text)), Err(LogRefused::Gap { end: 11, offset }), "{offset} {text}");
+        for (offset, text) in [
+            (12, "third"),
+            (4, "second"),
+            (0, "first"),
+            (5, "other."),
+            (u64::MAX, "second"),
+            (u64::MAX - 2, "third"),
+        ] {
+            assert_eq!(
+                index.append(offset, chunk(text)),
+                Err(LogRefused::Gap { end: 11, offset }),
+                "{offset} {text}"
+            );
         }
         assert_eq!(index, two_chunks());
     }
 
     #[test]
     fn a_full_log_takes_no_more_but_hears_its_last_chunk_again() {
-        let mut index = LogIndex { chunks: vec![chunk("first"); CHUNKS_MAX], ended: false };
+        let mut index = LogIndex {
+            chunks: vec![chunk("first"); CHUNKS_MAX],
+            ended: false,
+        };
         let end = index.size();
         assert_eq!(index.append(end, chunk("more")), Err(LogRefused::Full));
         assert_eq!(index.append(end - 5, chunk("first")), Ok(false));

@@ -23,11 +23,17 @@ pub struct NameError {
 
 fn checked(what: &'static str, text: &str) -> Result<String, NameError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
-    let begins = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+    let begins = text
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
     if begins && text.len() <= NAME_BYTES_MAX && text.chars().all(plain) {
         Ok(text.to_owned())
     } else {
-        Err(NameError { what, name: text.chars().take(NAME_BYTES_MAX).collect() })
+        Err(NameError {
+            what,
+            name: text.chars().take(NAME_BYTES_MAX).collect(),
+        })
     }
 }
 
@@ -139,9 +145,18 @@ name!(
 impl ProjectName {
     /// The project of a repository where nobody has said: the last folder before its name, or else its host.
     pub fn of_clone_url(url: &str) -> Self {
-        let path = url.split_once("://").map_or(url, |(_, path)| path).trim_end_matches('/');
+        let path = url
+            .split_once("://")
+            .map_or(url, |(_, path)| path)
+            .trim_end_matches('/');
         let above = path.rsplit(['/', ':']).nth(1).unwrap_or_default();
-        let plain = |c: char| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '-' };
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || "._+-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        };
         let name: String = above.chars().map(plain).take(NAME_BYTES_MAX).collect();
         let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
         Self(if name.is_empty() { "default" } else { name }.to_owned())
@@ -155,14 +170,20 @@ const ID_DIGITS: usize = 12;
 impl PushId {
     /// The push that this delivery of this forge announces.
     pub fn of_delivery(forge: &str, delivery: &str) -> Self {
-        Self(Digest::of(format!("push\0{forge}\0{delivery}").as_bytes()).hex()[..ID_DIGITS].to_owned())
+        Self(
+            Digest::of(format!("push\0{forge}\0{delivery}").as_bytes()).hex()[..ID_DIGITS]
+                .to_owned(),
+        )
     }
 }
 
 impl BuildId {
     /// The build that this push wants on this platform.
     pub fn of_push(push: &PushId, platform: &PlatformName) -> Self {
-        Self(Digest::of(format!("build\0{push}\0{platform}").as_bytes()).hex()[..ID_DIGITS].to_owned())
+        Self(
+            Digest::of(format!("build\0{push}\0{platform}").as_bytes()).hex()[..ID_DIGITS]
+                .to_owned(),
+        )
     }
 }
 
@@ -178,7 +199,9 @@ impl fmt::Display for LeaseNumber {
 }
 
 /// A moment, in milliseconds since 1970-01-01 00:00 UTC, read from the line's clock and never from a runner's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 
@@ -208,11 +231,16 @@ impl Timestamp {
 const fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = shifted / 146_097 * 400 + year_of_era + if month <= 2 { 1 } else { 0 };
     (year, month, day)
 }
@@ -273,6 +301,9 @@ impl FromStr for Arch {
     type Err = ArchError;
 
     fn from_str(text: &str) -> Result<Self, ArchError> {
-        Self::ALL.into_iter().find(|arch| arch.as_str() == text).ok_or_else(|| ArchError(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|arch| arch.as_str() == text)
+            .ok_or_else(|| ArchError(text.to_owned()))
     }
 }

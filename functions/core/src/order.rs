@@ -102,12 +102,27 @@ impl SignOrder {
     /// An order that says this.
     pub fn new(build: BuildId, key: KeyName, signed_s: u64, files: Vec<OrderedFile>) -> Self {
         // The id is of all the rest, and none of that is the id: whichever stands there meanwhile does not matter.
-        let order = Self { id: OrderId::of(&"none yet"), build, key, signed_s, files };
-        Self { id: order.name(), ..order }
+        let order = Self {
+            id: OrderId::of(&"none yet"),
+            build,
+            key,
+            signed_s,
+            files,
+        };
+        Self {
+            id: order.name(),
+            ..order
+        }
     }
 
     fn name(&self) -> OrderId {
-        let Self { id: _, build, key, signed_s, files } = self;
+        let Self {
+            id: _,
+            build,
+            key,
+            signed_s,
+            files,
+        } = self;
         OrderId::of(&("sign", build, key, signed_s, files))
     }
 
@@ -188,18 +203,52 @@ impl ReleaseOrder {
     ) -> Self {
         let repositories = repositories_of(&platform.architectures);
         let place = |file: OrderedFile| {
-            let into = repositories.iter().filter(|repository| belongs(&file.rpm, **repository)).copied().collect();
+            let into = repositories
+                .iter()
+                .filter(|repository| belongs(&file.rpm, **repository))
+                .copied()
+                .collect();
             Placement { file, into }
         };
         let placements: Vec<Placement> = files.into_iter().map(place).collect();
         let (platform, key) = (platform.name.clone(), platform.key.clone());
-        let order = Self { id: OrderId::of(&"none yet"), build, package, platform, repositories, key, released_s, placements };
-        Self { id: order.name(), ..order }
+        let order = Self {
+            id: OrderId::of(&"none yet"),
+            build,
+            package,
+            platform,
+            repositories,
+            key,
+            released_s,
+            placements,
+        };
+        Self {
+            id: order.name(),
+            ..order
+        }
     }
 
     fn name(&self) -> OrderId {
-        let Self { id: _, build, package, platform, repositories, key, released_s, placements } = self;
-        OrderId::of(&("release", build, package, platform, repositories, key, released_s, placements))
+        let Self {
+            id: _,
+            build,
+            package,
+            platform,
+            repositories,
+            key,
+            released_s,
+            placements,
+        } = self;
+        OrderId::of(&(
+            "release",
+            build,
+            package,
+            platform,
+            repositories,
+            key,
+            released_s,
+            placements,
+        ))
     }
 
     /// Whether its id is that of what it says, as for [`SignOrder::is_as_named`].
@@ -210,15 +259,25 @@ impl ReleaseOrder {
 
 /// The repositories of a platform with these architectures.
 pub fn repositories_of(architectures: &[Arch]) -> Vec<RepositoryId> {
-    let each = |arch: &Arch| [Kind::Os, Kind::Debug].map(|kind| RepositoryId { kind, arch: Some(*arch) });
+    let each = |arch: &Arch| {
+        [Kind::Os, Kind::Debug].map(|kind| RepositoryId {
+            kind,
+            arch: Some(*arch),
+        })
+    };
     let mut all: Vec<RepositoryId> = architectures.iter().flat_map(each).collect();
-    all.push(RepositoryId { kind: Kind::Source, arch: None });
+    all.push(RepositoryId {
+        kind: Kind::Source,
+        arch: None,
+    });
     all
 }
 
 /// Whether a package belongs in a repository: by kind, and by architecture unless it is noarch. Packages of 32 bits lie in the
 /// repository of the 64-bit architecture that runs them, as on Enterprise Linux.
 pub(crate) fn belongs(rpm: &Rpm, repository: RepositoryId) -> bool {
-    let for_it = |arch: Arch| rpm.is_noarch() || rpm.arch == arch.as_str() || Some(rpm.arch.as_str()) == arch.multilib();
+    let for_it = |arch: Arch| {
+        rpm.is_noarch() || rpm.arch == arch.as_str() || Some(rpm.arch.as_str()) == arch.multilib()
+    };
     rpm.kind() == repository.kind && repository.arch.is_none_or(for_it)
 }

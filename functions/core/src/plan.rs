@@ -33,7 +33,9 @@ pub enum PlanError {
         plugin: PluginName,
     },
     /// `millrace.toml` asks for a platform that the line does not have.
-    #[error("millrace.toml asks for the platform `{0}`, which the line does not have: `millrace platform list` shows those it has")]
+    #[error(
+        "millrace.toml asks for the platform `{0}`, which the line does not have: `millrace platform list` shows those it has"
+    )]
     NoPlatform(PlatformName),
     /// The package was registered for a platform that the line does not have, or not any more.
     #[error(
@@ -74,7 +76,9 @@ pub enum PlanError {
         arch: Arch,
     },
     /// More than a build may consist of; the author of the steps must act.
-    #[error("{tasks} tasks on platform {platform}; a build may have {TASKS_MAX}: put several of the steps into one plugin")]
+    #[error(
+        "{tasks} tasks on platform {platform}; a build may have {TASKS_MAX}: put several of the steps into one plugin"
+    )]
     ManyTasks {
         /// The platform.
         platform: PlatformName,
@@ -95,7 +99,11 @@ pub enum PlanError {
 fn names(platforms: &[PlatformName]) -> String {
     match platforms {
         [] => "none".to_owned(),
-        some => some.iter().map(PlatformName::as_str).collect::<Vec<_>>().join(", "),
+        some => some
+            .iter()
+            .map(PlatformName::as_str)
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 
@@ -118,20 +126,33 @@ pub fn platforms_for<'a>(
         }
         // What is signed with a platform's key, and goes into its repositories, is not for a push to say.
         if !registered.is_empty() && !registered.contains(asked) {
-            return Err(PlanError::NotRegistered { platform: asked.clone(), registered: registered.to_vec() });
+            return Err(PlanError::NotRegistered {
+                platform: asked.clone(),
+                registered: registered.to_vec(),
+            });
         }
     }
-    let wanted = if config.platforms.is_empty() { registered } else { &config.platforms };
+    let wanted = if config.platforms.is_empty() {
+        registered
+    } else {
+        &config.platforms
+    };
     let chosen = |platform: &&Platform| wanted.is_empty() || wanted.contains(&platform.name);
     let builds = |platform: &&Platform| platform.builds_reference(&push.announced.reference);
     let mut built: Vec<&Platform> = all.iter().filter(chosen).filter(builds).collect();
     let wished = &push.announced.wish.platforms;
-    if let Some(platform) = wished.iter().find(|name| !built.iter().any(|platform| platform.name == **name)) {
+    if let Some(platform) = wished
+        .iter()
+        .find(|name| !built.iter().any(|platform| platform.name == **name))
+    {
         return Err(PlanError::NotBuiltOn {
             package: push.announced.package.clone(),
             reference: push.announced.reference.clone(),
             platform: platform.clone(),
-            built: built.into_iter().map(|platform| platform.name.clone()).collect(),
+            built: built
+                .into_iter()
+                .map(|platform| platform.name.clone())
+                .collect(),
         });
     }
     built.retain(|platform| wished.is_empty() || wished.contains(&platform.name));
@@ -152,18 +173,31 @@ pub fn plan(
     for step in &steps {
         let Some(digest) = plugins.get(&step.plugin) else {
             let (step, plugin) = (step.name.to_string(), step.plugin.clone());
-            return Err(PlanError::NoPlugin { step, platform: platform.name.clone(), plugin });
+            return Err(PlanError::NoPlugin {
+                step,
+                platform: platform.name.clone(),
+                plugin,
+            });
         };
         pinned.insert(step.plugin.clone(), *digest);
     }
-    let tasks: Vec<Task> = steps.iter().flat_map(|step| tasks_of(step, platform)).collect();
+    let tasks: Vec<Task> = steps
+        .iter()
+        .flat_map(|step| tasks_of(step, platform))
+        .collect();
     if tasks.len() > TASKS_MAX {
-        return Err(PlanError::ManyTasks { platform: platform.name.clone(), tasks: tasks.len() });
+        return Err(PlanError::ManyTasks {
+            platform: platform.name.clone(),
+            tasks: tasks.len(),
+        });
     }
     let build = Build {
         id: BuildId::of_push(&push.announced.id, &platform.name),
         push: push.clone(),
-        platform: Platform { steps, ..platform.clone() },
+        platform: Platform {
+            steps,
+            ..platform.clone()
+        },
         plugins: pinned,
         tasks,
         stage: Stage::Running,
@@ -173,24 +207,46 @@ pub fn plan(
     };
     // A struct of strings, numbers and lists has a JSON form; the fallback only keeps this total.
     let bytes = serde_json::to_vec(&build).map_or(usize::MAX, |json| json.len());
-    if bytes > BUILD_BYTES_MAX { Err(PlanError::ManyWords { bytes }) } else { Ok(build) }
+    if bytes > BUILD_BYTES_MAX {
+        Err(PlanError::ManyWords { bytes })
+    } else {
+        Ok(build)
+    }
 }
 
 /// A platform with what somebody wants otherwise laid over it.
 fn as_wished(platform: &Platform, wish: &Wish) -> Result<Platform, PlanError> {
-    if let Some(arch) = wish.architectures.iter().find(|arch| !platform.architectures.contains(arch)) {
-        return Err(PlanError::NoArchitecture { platform: platform.name.clone(), arch: *arch });
+    if let Some(arch) = wish
+        .architectures
+        .iter()
+        .find(|arch| !platform.architectures.contains(arch))
+    {
+        return Err(PlanError::NoArchitecture {
+            platform: platform.name.clone(),
+            arch: *arch,
+        });
     }
     let mut platform = platform.clone();
-    platform.architectures.retain(|arch| wish.architectures.is_empty() || wish.architectures.contains(arch));
+    platform
+        .architectures
+        .retain(|arch| wish.architectures.is_empty() || wish.architectures.contains(arch));
     platform.macros.extend(wish.macros.clone());
     Ok(platform)
 }
 
 fn tasks_of(step: &Step, platform: &Platform) -> Vec<Task> {
-    let task = |arch| Task::new(TaskId { step: step.name.clone(), arch });
+    let task = |arch| {
+        Task::new(TaskId {
+            step: step.name.clone(),
+            arch,
+        })
+    };
     match step.on {
         On::Once => vec![task(None)],
-        On::BuildArch | On::EachArch => platform.architectures.iter().map(|arch| task(Some(*arch))).collect(),
+        On::BuildArch | On::EachArch => platform
+            .architectures
+            .iter()
+            .map(|arch| task(Some(*arch)))
+            .collect(),
     }
 }

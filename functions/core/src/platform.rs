@@ -166,7 +166,10 @@ impl Platform {
     /// Reads and checks a platform file; `file` is named in errors.
     pub fn parse(file: &str, text: &str) -> Result<Self, PlatformError> {
         let platform: Self = read::<keys::Platform, Self>(file, text)?;
-        platform.check().map_err(|problem| PlatformError::Sense { file: file.to_owned(), problem })?;
+        platform.check().map_err(|problem| PlatformError::Sense {
+            file: file.to_owned(),
+            problem,
+        })?;
         Ok(platform)
     }
 
@@ -174,12 +177,20 @@ impl Platform {
         if self.architectures.is_empty() {
             return Err("`architectures` is empty: name at least one".to_owned());
         }
-        if let Some(arch) = self.architectures.iter().enumerate().find(|(n, arch)| self.architectures[..*n].contains(arch)) {
+        if let Some(arch) = self
+            .architectures
+            .iter()
+            .enumerate()
+            .find(|(n, arch)| self.architectures[..*n].contains(arch))
+        {
             return Err(format!("`architectures` names {} twice", arch.1));
         }
         for repository in &self.repositories {
             if repository.baseurl.is_some() == repository.mirrorlist.is_some() {
-                return Err(format!("repository `{}` needs either `baseurl` or `mirrorlist`", repository.id));
+                return Err(format!(
+                    "repository `{}` needs either `baseurl` or `mirrorlist`",
+                    repository.id
+                ));
             }
             if repository.id == RELEASED_REPOSITORY {
                 return Err(format!(
@@ -193,13 +204,22 @@ impl Platform {
 
     /// Whether a package would be in one of its repositories.
     pub fn has_repository_for(&self, rpm: &Rpm) -> bool {
-        repositories_of(&self.architectures).into_iter().any(|repository| belongs(rpm, repository))
+        repositories_of(&self.architectures)
+            .into_iter()
+            .any(|repository| belongs(rpm, repository))
     }
 
     /// Whether a push to this reference is built.
     pub fn builds_reference(&self, reference: &str) -> bool {
-        let name = reference.strip_prefix("refs/heads/").or_else(|| reference.strip_prefix("refs/tags/")).unwrap_or(reference);
-        self.branches.is_empty() || self.branches.iter().any(|pattern| matches(pattern, name) || matches(pattern, reference))
+        let name = reference
+            .strip_prefix("refs/heads/")
+            .or_else(|| reference.strip_prefix("refs/tags/"))
+            .unwrap_or(reference);
+        self.branches.is_empty()
+            || self
+                .branches
+                .iter()
+                .any(|pattern| matches(pattern, name) || matches(pattern, reference))
     }
 }
 
@@ -215,23 +235,39 @@ impl PackageConfig {
 
 /// Reads a file of which no key may be misspelt. Records that were kept and messages of other versions may have keys that are not
 /// known yet, so the types themselves pass over those.
-fn read<Keys: DeserializeOwned, T: DeserializeOwned>(file: &str, text: &str) -> Result<T, PlatformError> {
-    let syntax =
-        |error: toml::de::Error| PlatformError::Syntax { file: file.to_owned(), problem: error.to_string().trim_end().to_owned() };
+fn read<Keys: DeserializeOwned, T: DeserializeOwned>(
+    file: &str,
+    text: &str,
+) -> Result<T, PlatformError> {
+    let syntax = |error: toml::de::Error| PlatformError::Syntax {
+        file: file.to_owned(),
+        problem: error.to_string().trim_end().to_owned(),
+    };
     toml::from_str::<Keys>(text).map_err(syntax)?;
     toml::from_str(text).map_err(syntax)
 }
 
 /// The steps of a platform with a package's own laid over them, checked as a whole.
 pub fn steps_of(platform: &Platform, package: &PackageConfig) -> Result<Vec<Step>, PlatformError> {
-    let sense = |problem| PlatformError::Sense { file: "millrace.toml".to_owned(), problem };
+    let sense = |problem| PlatformError::Sense {
+        file: "millrace.toml".to_owned(),
+        problem,
+    };
     let mut steps = platform.steps.clone();
     // A package may bind its own step tighter than the platform does, and no looser.
-    let bound = |step: &Step| Step { limits: step.limits.map(|own| own.at_most(platform.limits)), ..step.clone() };
+    let bound = |step: &Step| Step {
+        limits: step.limits.map(|own| own.at_most(platform.limits)),
+        ..step.clone()
+    };
     steps.extend(package.steps.iter().map(bound));
     for (name, values) in &package.config {
         let Some(step) = steps.iter_mut().find(|step| step.name == *name) else {
-            let known = platform.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ");
+            let known = platform
+                .steps
+                .iter()
+                .map(|step| step.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
             return Err(sense(format!(
                 "`config.{name}` is for a step that platform {} does not have; it has {known}",
                 platform.name
@@ -260,7 +296,10 @@ pub fn steps_of(platform: &Platform, package: &PackageConfig) -> Result<Vec<Step
 
 fn check_steps(steps: &[Step]) -> Result<(), String> {
     if steps.is_empty() || steps.len() > STEPS_MAX {
-        return Err(format!("{} steps; there must be 1 to {STEPS_MAX}", steps.len()));
+        return Err(format!(
+            "{} steps; there must be 1 to {STEPS_MAX}",
+            steps.len()
+        ));
     }
     let names: BTreeSet<&StepName> = steps.iter().map(|step| &step.name).collect();
     if names.len() < steps.len() {
@@ -270,11 +309,17 @@ fn check_steps(steps: &[Step]) -> Result<(), String> {
     for step in steps {
         if step.requires.features.len() > FEATURES_MAX {
             let count = step.requires.features.len();
-            return Err(format!("step `{}` requires {count} features of its machine; it may have {FEATURES_MAX}", step.name));
+            return Err(format!(
+                "step `{}` requires {count} features of its machine; it may have {FEATURES_MAX}",
+                step.name
+            ));
         }
         for need in &step.needs {
             if !names.contains(need) {
-                return Err(format!("step `{}` needs `{need}`, which is no step", step.name));
+                return Err(format!(
+                    "step `{}` needs `{need}`, which is no step",
+                    step.name
+                ));
             }
             if !earlier.contains(need) {
                 return Err(format!(
@@ -292,8 +337,11 @@ fn check_steps(steps: &[Step]) -> Result<(), String> {
 pub fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
-        Some((head, rest)) => text
-            .strip_prefix(head)
-            .is_some_and(|tail| tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| matches(rest, &tail[at..]))),
+        Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {
+            tail.char_indices()
+                .map(|(at, _)| at)
+                .chain([tail.len()])
+                .any(|at| matches(rest, &tail[at..]))
+        }),
     }
 }

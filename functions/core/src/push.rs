@@ -3,7 +3,9 @@
 use crate::queue::{Priority, Rank};
 use crate::sources::SourceFile;
 use crate::task::TaskId;
-use crate::{Arch, Digest, NameError, PackageName, PlatformName, ProjectName, PushId, RunnerName, Timestamp};
+use crate::{
+    Arch, Digest, NameError, PackageName, PlatformName, ProjectName, PushId, RunnerName, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,8 +32,20 @@ pub struct Package {
 
 impl Package {
     /// A package with which nothing is special.
-    pub const fn new(name: PackageName, clone_url: String, platforms: Vec<PlatformName>, registered: Timestamp) -> Self {
-        Self { name, clone_url, platforms, registered, project: None, priority: None }
+    pub const fn new(
+        name: PackageName,
+        clone_url: String,
+        platforms: Vec<PlatformName>,
+        registered: Timestamp,
+    ) -> Self {
+        Self {
+            name,
+            clone_url,
+            platforms,
+            registered,
+            project: None,
+            priority: None,
+        }
     }
 }
 
@@ -77,9 +91,22 @@ impl Wish {
     pub fn of_clone(self, before: &Self, platform: &PlatformName) -> Self {
         Self {
             priority: self.priority.or(before.priority),
-            platforms: if self.platforms.is_empty() { vec![platform.clone()] } else { self.platforms },
-            architectures: if self.architectures.is_empty() { before.architectures.clone() } else { self.architectures },
-            macros: before.macros.clone().into_iter().chain(self.macros).collect(),
+            platforms: if self.platforms.is_empty() {
+                vec![platform.clone()]
+            } else {
+                self.platforms
+            },
+            architectures: if self.architectures.is_empty() {
+                before.architectures.clone()
+            } else {
+                self.architectures
+            },
+            macros: before
+                .macros
+                .clone()
+                .into_iter()
+                .chain(self.macros)
+                .collect(),
             scratch: self.scratch || before.scratch,
             lock: self.lock.or(before.lock),
             not_by: self.not_by,
@@ -97,11 +124,16 @@ pub struct Commit(String);
 impl Commit {
     /// Takes a whole commit id.
     pub fn new(text: &str) -> Result<Self, NameError> {
-        let hexadecimal = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        let hexadecimal = text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         if hexadecimal && matches!(text.len(), 40 | 64) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NameError { what: "commit (40 or 64 hexadecimal digits)", name: text.chars().take(80).collect() })
+            Err(NameError {
+                what: "commit (40 or 64 hexadecimal digits)",
+                name: text.chars().take(80).collect(),
+            })
         }
     }
 
@@ -172,7 +204,10 @@ impl Announced {
     /// Where builds of it stand among others, by what its package is registered with.
     pub fn rank(&self, package: Option<&Package>) -> Rank {
         let project = package.and_then(|package| package.project.clone());
-        let priority = self.wish.priority.or(package.and_then(|package| package.priority));
+        let priority = self
+            .wish
+            .priority
+            .or(package.and_then(|package| package.priority));
         Rank {
             project: project.unwrap_or_else(|| ProjectName::of_clone_url(&self.clone_url)),
             priority: priority.unwrap_or_default(),

@@ -16,7 +16,9 @@ use std::fmt;
 use std::str::FromStr;
 
 /// How much a build should be ahead of others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Priority {
     /// Before everything else: a fix that must be out today.
@@ -57,7 +59,10 @@ impl FromStr for Priority {
     type Err = PriorityError;
 
     fn from_str(text: &str) -> Result<Self, PriorityError> {
-        Self::ALL.into_iter().find(|priority| priority.as_str() == text).ok_or_else(|| PriorityError(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|priority| priority.as_str() == text)
+            .ok_or_else(|| PriorityError(text.to_owned()))
     }
 }
 
@@ -73,7 +78,10 @@ pub struct Rank {
 
 impl Default for Rank {
     fn default() -> Self {
-        Self { project: ProjectName::of_clone_url(""), priority: Priority::default() }
+        Self {
+            project: ProjectName::of_clone_url(""),
+            priority: Priority::default(),
+        }
     }
 }
 
@@ -101,18 +109,28 @@ pub fn sort(queued: &mut [Queued], running: &BTreeMap<ProjectName, usize>) {
 
 /// The first of these tasks that are taken, as many as `count`, where nothing that runs ends meanwhile: each that is taken is one more
 /// that runs of its project.
-pub fn first(mut queued: Vec<Queued>, running: &BTreeMap<ProjectName, usize>, count: usize) -> Vec<Queued> {
+pub fn first(
+    mut queued: Vec<Queued>,
+    running: &BTreeMap<ProjectName, usize>,
+    count: usize,
+) -> Vec<Queued> {
     let mut running = running.clone();
     sort(&mut queued, &BTreeMap::new());
     // Of each project and priority only its oldest can be next.
     let mut lines: BTreeMap<(Priority, ProjectName), VecDeque<Queued>> = BTreeMap::new();
     for task in queued {
-        lines.entry((task.rank.priority, task.rank.project.clone())).or_default().push_back(task);
+        lines
+            .entry((task.rank.priority, task.rank.project.clone()))
+            .or_default()
+            .push_back(task);
     }
     let mut taken = Vec::new();
     while taken.len() < count {
         let heads = lines.values_mut().filter(|line| !line.is_empty());
-        let Some(line) = heads.min_by(|a, b| order(&a[0], &running).cmp(&order(&b[0], &running))) else { break };
+        let Some(line) = heads.min_by(|a, b| order(&a[0], &running).cmp(&order(&b[0], &running)))
+        else {
+            break;
+        };
         let Some(task) = line.pop_front() else { break };
         *running.entry(task.rank.project.clone()).or_default() += 1;
         taken.push(task);
@@ -123,8 +141,17 @@ pub fn first(mut queued: Vec<Queued>, running: &BTreeMap<ProjectName, usize>, co
 type Order<'a> = (Priority, usize, Timestamp, &'a BuildId, &'a TaskId);
 
 fn order<'a>(queued: &'a Queued, running: &BTreeMap<ProjectName, usize>) -> Order<'a> {
-    let runs = running.get(&queued.rank.project).copied().unwrap_or_default();
-    (queued.rank.priority, runs, queued.since, &queued.build, &queued.task)
+    let runs = running
+        .get(&queued.rank.project)
+        .copied()
+        .unwrap_or_default();
+    (
+        queued.rank.priority,
+        runs,
+        queued.since,
+        &queued.build,
+        &queued.task,
+    )
 }
 
 /// What a machine has for one task.
@@ -148,9 +175,14 @@ impl Capacity {
     /// What a task asks for and this machine does not have, in words; none where it has all.
     pub fn lacks(&self, requires: &Requires) -> Option<String> {
         let short = |what: &str, wanted: Option<u64>, has: u64| {
-            wanted.filter(|wanted| *wanted > has).map(|wanted| format!("{} of {what}, and it has {}", mib(wanted), mib(has)))
+            wanted
+                .filter(|wanted| *wanted > has)
+                .map(|wanted| format!("{} of {what}, and it has {}", mib(wanted), mib(has)))
         };
-        let feature = requires.features.iter().find(|feature| !self.features.contains(*feature));
+        let feature = requires
+            .features
+            .iter()
+            .find(|feature| !self.features.contains(*feature));
         short("memory", requires.memory_bytes, self.memory_bytes)
             .or_else(|| short("free disk", requires.disk_bytes, self.disk_bytes))
             .or_else(|| feature.map(|feature| format!("`{feature}`, which it does not have")))
@@ -193,8 +225,16 @@ impl Reserved {
     /// What it is kept for, in words; none where for everything.
     pub fn words(&self) -> Option<String> {
         let own = self.own_arch.then(|| "its own architecture".to_owned());
-        let projects = (!self.projects.is_empty())
-            .then(|| format!("project {}", self.projects.iter().map(ProjectName::as_str).collect::<Vec<_>>().join(", ")));
+        let projects = (!self.projects.is_empty()).then(|| {
+            format!(
+                "project {}",
+                self.projects
+                    .iter()
+                    .map(ProjectName::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
+        });
         let least = self.at_least.map(|least| match least {
             Priority::Urgent => "what is urgent".to_owned(),
             Priority::Normal | Priority::Background => format!("what is at least {least}"),

@@ -16,14 +16,23 @@ pub enum Asked {
 /// One range of bytes of something of this size (14.1.2). Whatever is not understood is no reason to refuse, and several ranges at
 /// once are not worth their trouble: all of it answers them (14.2).
 pub fn read(text: &str, size: u64) -> Asked {
-    let Some((from, to)) = text.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else { return Asked::All };
+    let Some((from, to)) = text
+        .strip_prefix("bytes=")
+        .and_then(|range| range.split_once('-'))
+    else {
+        return Asked::All;
+    };
     let range = match (from.parse::<u64>(), to.parse::<u64>()) {
         (Ok(from), Ok(to)) if from <= to => from..to.saturating_add(1).min(size),
         (Ok(from), Err(_)) if to.is_empty() => from..size,
         (Err(_), Ok(last)) if from.is_empty() => size.saturating_sub(last)..size,
         _ => return Asked::All,
     };
-    if range.start < range.end { Asked::Part(range) } else { Asked::Nothing }
+    if range.start < range.end {
+        Asked::Part(range)
+    } else {
+        Asked::Nothing
+    }
 }
 
 #[cfg(test)]

@@ -89,10 +89,14 @@ pub enum LockError {
     #[error("it is no lock as `millrace lock BUILD` prints it: {0}")]
     Syntax(String),
     /// Written by another version.
-    #[error("it is a lock of version {0}, and this is for version {LOCK_VERSION}: print it again with `millrace lock BUILD`")]
+    #[error(
+        "it is a lock of version {0}, and this is for version {LOCK_VERSION}: print it again with `millrace lock BUILD`"
+    )]
     Version(u32),
     /// Nothing says which file a package was.
-    #[error("{task}: {nevra} has a repository and no digest or no address: nobody could tell whether it is the same")]
+    #[error(
+        "{task}: {nevra} has a repository and no digest or no address: nobody could tell whether it is the same"
+    )]
     Loose {
         /// In a root of this task.
         task: TaskId,
@@ -104,16 +108,22 @@ pub enum LockError {
 impl Lock {
     /// Reads and checks a lock.
     pub fn parse(text: &[u8]) -> Result<Self, LockError> {
-        let lock: Self = serde_json::from_slice(text).map_err(|error| LockError::Syntax(error.to_string()))?;
+        let lock: Self =
+            serde_json::from_slice(text).map_err(|error| LockError::Syntax(error.to_string()))?;
         if lock.version != LOCK_VERSION {
             return Err(LockError::Version(lock.version));
         }
         for TaskRoots { task, roots, .. } in &lock.tasks {
             let mut packages = roots.iter().flat_map(|root| &root.packages);
-            let loose =
-                |package: &&RootPackage| !package.repository.is_empty() && (package.digest.is_none() || package.url.is_none());
+            let loose = |package: &&RootPackage| {
+                !package.repository.is_empty()
+                    && (package.digest.is_none() || package.url.is_none())
+            };
             if let Some(package) = packages.find(loose) {
-                return Err(LockError::Loose { task: task.clone(), nevra: package.nevra.clone() });
+                return Err(LockError::Loose {
+                    task: task.clone(),
+                    nevra: package.nevra.clone(),
+                });
             }
         }
         Ok(lock)
@@ -121,8 +131,15 @@ impl Lock {
 
     /// The root that a task is to have as its `number`th of this kind, counted from 0.
     pub fn root(&self, task: &TaskId, arch: Arch, kind: RootKind, number: usize) -> Option<&Root> {
-        let of_task = self.tasks.iter().find(|roots| roots.task == *task && roots.arch == arch)?;
-        of_task.roots.iter().filter(|root| root.kind == kind).nth(number)
+        let of_task = self
+            .tasks
+            .iter()
+            .find(|roots| roots.task == *task && roots.arch == arch)?;
+        of_task
+            .roots
+            .iter()
+            .filter(|root| root.kind == kind)
+            .nth(number)
     }
 }
 
@@ -141,11 +158,15 @@ mod tests {
     #[test]
     fn the_roots_of_a_task_are_found_in_the_order_in_which_they_were_made() {
         let digest = Digest::of(b"x");
-        let text =
-            lock(&format!(r#"{{"nevra":"gcc-1-1.x86_64","repository":"base","digest":"{digest}","url":"file:///gcc.rpm"}}"#));
+        let text = lock(&format!(
+            r#"{{"nevra":"gcc-1-1.x86_64","repository":"base","digest":"{digest}","url":"file:///gcc.rpm"}}"#
+        ));
         let lock = Lock::parse(text.as_bytes()).unwrap();
         let task: TaskId = "rpm@x86_64".parse().unwrap();
-        let root = |arch, kind, number| lock.root(&task, arch, kind, number).map(|root| root.packages.len());
+        let root = |arch, kind, number| {
+            lock.root(&task, arch, kind, number)
+                .map(|root| root.packages.len())
+        };
         assert_eq!(root(Arch::X86_64, RootKind::Build, 0), Some(1));
         assert_eq!(root(Arch::X86_64, RootKind::Build, 1), Some(0));
         assert_eq!(root(Arch::X86_64, RootKind::Build, 2), None);
@@ -156,8 +177,12 @@ mod tests {
     #[test]
     fn what_nobody_could_tell_from_another_package_is_no_lock() {
         let own = lock(r#"{"nevra":"own-1-1.x86_64"}"#);
-        assert!(Lock::parse(own.as_bytes()).is_ok(), "files of the task's own are not fetched");
-        let loose = lock(r#"{"nevra":"gcc-1-1.x86_64","repository":"base","url":"file:///gcc.rpm"}"#);
+        assert!(
+            Lock::parse(own.as_bytes()).is_ok(),
+            "files of the task's own are not fetched"
+        );
+        let loose =
+            lock(r#"{"nevra":"gcc-1-1.x86_64","repository":"base","url":"file:///gcc.rpm"}"#);
         let problem = Lock::parse(loose.as_bytes()).unwrap_err().to_string();
         assert_eq!(
             problem,

@@ -78,9 +78,17 @@ impl Rpm {
     ///
     /// ExclusiveArch and ExcludeArch as rpmbuild reads them; `noarch` among ExclusiveArch says nothing about build hosts.
     pub fn builds_on(&self, arch: Arch) -> Result<(), String> {
-        let exclusive: Vec<&String> = self.exclusive_arch.iter().filter(|name| *name != "noarch").collect();
+        let exclusive: Vec<&String> = self
+            .exclusive_arch
+            .iter()
+            .filter(|name| *name != "noarch")
+            .collect();
         if !exclusive.is_empty() && !exclusive.iter().any(|name| *name == arch.as_str()) {
-            let list = exclusive.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
+            let list = exclusive
+                .iter()
+                .map(|name| name.as_str())
+                .collect::<Vec<_>>()
+                .join(" ");
             return Err(format!("ExclusiveArch: {list}"));
         }
         if self.exclude_arch.iter().any(|name| name == arch.as_str()) {
@@ -104,8 +112,16 @@ fn is_debug(name: &str) -> bool {
 /// NEVRA: `name-[epoch:]version-release.arch`.
 impl fmt::Display for Rpm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let epoch = if self.epoch == 0 { String::new() } else { format!("{}:", self.epoch) };
-        write!(f, "{}-{epoch}{}-{}.{}", self.name, self.version, self.release, self.arch)
+        let epoch = if self.epoch == 0 {
+            String::new()
+        } else {
+            format!("{}:", self.epoch)
+        };
+        write!(
+            f,
+            "{}-{epoch}{}-{}.{}",
+            self.name, self.version, self.release, self.arch
+        )
     }
 }
 
@@ -116,16 +132,37 @@ mod tests {
     fn kind(name: &str, arch: &str) -> Kind {
         let (version, release) = ("1".to_owned(), "1".to_owned());
         let (exclusive_arch, exclude_arch, build_arch) = (vec![], vec![], vec![]);
-        Rpm { name: name.to_owned(), epoch: 0, version, release, arch: arch.to_owned(), exclusive_arch, exclude_arch, build_arch }
-            .kind()
+        Rpm {
+            name: name.to_owned(),
+            epoch: 0,
+            version,
+            release,
+            arch: arch.to_owned(),
+            exclusive_arch,
+            exclude_arch,
+            build_arch,
+        }
+        .kind()
     }
 
     #[test]
     fn what_debuggers_read_goes_where_debuggers_look() {
-        for name in ["zlib-debuginfo", "zlib-debugsource", "kernel-debuginfo-common-x86_64", "kernel-rt-debuginfo-common-aarch64"] {
+        for name in [
+            "zlib-debuginfo",
+            "zlib-debugsource",
+            "kernel-debuginfo-common-x86_64",
+            "kernel-rt-debuginfo-common-aarch64",
+        ] {
             assert_eq!(kind(name, "x86_64"), Kind::Debug, "{name}");
         }
-        for name in ["zlib", "debuginfo", "debugsource-tools", "debuginfo-install", "kernel-debuginformation", "zlib-debug"] {
+        for name in [
+            "zlib",
+            "debuginfo",
+            "debugsource-tools",
+            "debuginfo-install",
+            "kernel-debuginformation",
+            "zlib-debug",
+        ] {
             assert_eq!(kind(name, "x86_64"), Kind::Os, "{name}");
         }
         assert_eq!(kind("kernel-debuginfo-common-x86_64", "src"), Kind::Source);

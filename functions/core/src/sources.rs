@@ -108,7 +108,9 @@ pub enum TreeError {
         found: String,
     },
     /// A name that the commit's own tree has among what a build is given.
-    #[error("{file}, line {line}: builds are given the commit's tree as `{TREE_ARTIFACT}`: give the source another name")]
+    #[error(
+        "{file}, line {line}: builds are given the commit's tree as `{TREE_ARTIFACT}`: give the source another name"
+    )]
     Reserved {
         /// The file.
         file: String,
@@ -145,7 +147,9 @@ pub fn find_spec<'a>(
     let mut found: Vec<String> = paths.filter(place).map(str::to_owned).collect();
     found.sort();
     match found.len() {
-        0 => Err(TreeError::NoSpec { package: package.to_owned() }),
+        0 => Err(TreeError::NoSpec {
+            package: package.to_owned(),
+        }),
         1 => Ok(found.remove(0)),
         _ => Err(TreeError::ManySpecs { found }),
     }
@@ -176,7 +180,9 @@ pub fn parse_metadata(file: &str, text: &str) -> Result<Vec<Wanted>, TreeError> 
     parse_lines(file, text, EXPECTED, |line| {
         let (digest, path) = line.split_once(char::is_whitespace)?;
         let all = [Algorithm::Sha512, Algorithm::Sha256, Algorithm::Sha1];
-        let algorithm = all.into_iter().find(|algorithm| algorithm.digits() == digest.len())?;
+        let algorithm = all
+            .into_iter()
+            .find(|algorithm| algorithm.digits() == digest.len())?;
         Some((algorithm, digest, path.trim()))
     })
 }
@@ -193,23 +199,43 @@ fn parse_lines<'a>(
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let wrong =
-            || TreeError::Line { file: file.to_owned(), line: number + 1, expected, found: line.chars().take(80).collect() };
+        let wrong = || TreeError::Line {
+            file: file.to_owned(),
+            line: number + 1,
+            expected,
+            found: line.chars().take(80).collect(),
+        };
         let (algorithm, digest, path) = read(line).ok_or_else(wrong)?;
         let digest = digest.to_ascii_lowercase();
-        if digest.len() != algorithm.digits() || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if digest.len() != algorithm.digits()
+            || !digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
             return Err(wrong());
         }
         if !is_inside(path) {
-            return Err(TreeError::Path { file: file.to_owned(), line: number + 1, found: path.to_owned() });
+            return Err(TreeError::Path {
+                file: file.to_owned(),
+                line: number + 1,
+                found: path.to_owned(),
+            });
         }
         if path == TREE_ARTIFACT {
-            return Err(TreeError::Reserved { file: file.to_owned(), line: number + 1 });
+            return Err(TreeError::Reserved {
+                file: file.to_owned(),
+                line: number + 1,
+            });
         }
-        wanted.push(Wanted { path: path.to_owned(), algorithm, digest });
+        wanted.push(Wanted {
+            path: path.to_owned(),
+            algorithm,
+            digest,
+        });
     }
     if wanted.len() > SOURCES_MAX {
-        return Err(TreeError::TooMany { file: file.to_owned(), found: wanted.len() });
+        return Err(TreeError::TooMany {
+            file: file.to_owned(),
+            found: wanted.len(),
+        });
     }
     Ok(wanted)
 }
@@ -217,5 +243,8 @@ fn parse_lines<'a>(
 /// Whether a relative path stays below the folder that it starts from, and has no surprises for a shell or a log.
 pub fn is_inside(path: &str) -> bool {
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
-    !path.is_empty() && path.len() <= 4096 && !path.chars().any(char::is_control) && path.split('/').all(plain)
+    !path.is_empty()
+        && path.len() <= 4096
+        && !path.chars().any(char::is_control)
+        && path.split('/').all(plain)
 }

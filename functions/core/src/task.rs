@@ -57,8 +57,14 @@ impl FromStr for TaskId {
             None => (text, None),
             Some((step, arch)) => (step, Some(arch)),
         };
-        let wrong = |_| NameError { what: "task", name: text.chars().take(80).collect() };
-        Ok(Self { step: StepName::new(step)?, arch: arch.map(|arch| arch.parse().map_err(wrong)).transpose()? })
+        let wrong = |_| NameError {
+            what: "task",
+            name: text.chars().take(80).collect(),
+        };
+        Ok(Self {
+            step: StepName::new(step)?,
+            arch: arch.map(|arch| arch.parse().map_err(wrong)).transpose()?,
+        })
     }
 }
 
@@ -118,7 +124,11 @@ pub struct Failure {
 impl Failure {
     /// A failure of which nothing is known but its reason.
     pub fn new(blame: Blame, reason: impl Into<String>) -> Self {
-        Self { blame, reason: reason.into(), cause: None }
+        Self {
+            blame,
+            reason: reason.into(),
+            cause: None,
+        }
     }
 }
 
@@ -179,14 +189,18 @@ pub struct Machine {
 impl Machine {
     /// One that emulates nothing.
     pub const fn of(arch: Arch) -> Self {
-        Self { arch, emulates: Vec::new() }
+        Self {
+            arch,
+            emulates: Vec::new(),
+        }
     }
 
     /// The architecture of a task's root here: the task's. For one that is done once it is the machine's own, or where the platform is not
     /// for that one, and so may have no packages of it, one that the machine emulates.
     pub fn root_arch(&self, task: Option<Arch>, platform: &[Arch]) -> Arch {
         let own_first = || std::iter::once(self.arch).chain(self.emulates.iter().copied());
-        task.or_else(|| own_first().find(|arch| platform.contains(arch))).unwrap_or(self.arch)
+        task.or_else(|| own_first().find(|arch| platform.contains(arch)))
+            .unwrap_or(self.arch)
     }
 }
 
@@ -307,7 +321,12 @@ pub struct Task {
 impl Task {
     /// A task that nobody has worked on.
     pub const fn new(id: TaskId) -> Self {
-        Self { id, state: TaskState::Waiting, attempts: Vec::new(), retried: Vec::new() }
+        Self {
+            id,
+            state: TaskState::Waiting,
+            attempts: Vec::new(),
+            retried: Vec::new(),
+        }
     }
 
     /// Whether nothing will happen to it any more.
@@ -324,7 +343,10 @@ impl Task {
 
     /// Whether it is settled, and tasks that need it may run.
     pub const fn is_good(&self) -> bool {
-        matches!(self.state, TaskState::Passed { .. } | TaskState::Excluded { .. })
+        matches!(
+            self.state,
+            TaskState::Passed { .. } | TaskState::Excluded { .. }
+        )
     }
 
     /// What it handed over so far.
@@ -351,7 +373,10 @@ impl Task {
 
     /// The number that its next lease gets.
     pub fn next_number(&self) -> LeaseNumber {
-        let last = self.lease().map(|lease| lease.number).or_else(|| self.attempts.last().map(|attempt| attempt.number));
+        let last = self
+            .lease()
+            .map(|lease| lease.number)
+            .or_else(|| self.attempts.last().map(|attempt| attempt.number));
         LeaseNumber(last.map_or(1, |number| number.0.saturating_add(1)))
     }
 
@@ -366,7 +391,9 @@ impl Task {
 
     /// The number of its latest lease, whose log people want to see.
     pub fn latest_number(&self) -> Option<LeaseNumber> {
-        self.lease().map(|lease| lease.number).or_else(|| self.attempts.last().map(|attempt| attempt.number))
+        self.lease()
+            .map(|lease| lease.number)
+            .or_else(|| self.attempts.last().map(|attempt| attempt.number))
     }
 
     /// What kind of trouble it had, where that is known.
@@ -382,7 +409,13 @@ impl Task {
         match &self.state {
             TaskState::Waiting => "waiting",
             TaskState::Paused { .. } => "paused",
-            TaskState::Leased { lease: Lease { silent_since: Some(_), .. } } => "stalled",
+            TaskState::Leased {
+                lease:
+                    Lease {
+                        silent_since: Some(_),
+                        ..
+                    },
+            } => "stalled",
             TaskState::Leased { .. } => "running",
             TaskState::Passed { .. } => "passed",
             TaskState::Excluded { .. } => "excluded",
@@ -412,6 +445,9 @@ pub fn cut(text: &str) -> String {
     if text.len() <= REASON_BYTES_MAX {
         return text.to_owned();
     }
-    let end = (0..=REASON_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=REASON_BYTES_MAX)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
     format!("{} …", &text[..end])
 }

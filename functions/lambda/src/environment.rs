@@ -22,7 +22,9 @@ pub enum EnvironmentError {
     #[error("the environment has no {0}: the function's resource in the template sets it")]
     Unset(String),
     /// A function that this program is not.
-    #[error("this program is not the function `{0}`: the function's resource in the template names its handler")]
+    #[error(
+        "this program is not the function `{0}`: the function's resource in the template names its handler"
+    )]
     Handler(String),
     /// It makes no sense.
     #[error("{name} makes no sense: {problem}")]
@@ -51,14 +53,24 @@ pub fn blobs(config: &SdkConfig) -> Result<S3, EnvironmentError> {
 
 /// A variable that must be there.
 pub fn variable(name: &str) -> Result<String, EnvironmentError> {
-    std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(|| EnvironmentError::Unset(name.to_owned()))
+    std::env::var(name)
+        .ok()
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| EnvironmentError::Unset(name.to_owned()))
 }
 
 /// A list of `name=value`, with spaces between; empty where there is no such variable.
 pub fn pairs(name: &'static str) -> Result<Vec<(String, String)>, EnvironmentError> {
-    let odd = |word: &str| EnvironmentError::Odd { name, problem: format!("`{word}` is not of the form name=value") };
+    let odd = |word: &str| EnvironmentError::Odd {
+        name,
+        problem: format!("`{word}` is not of the form name=value"),
+    };
     let said = std::env::var(name).unwrap_or_default();
-    let pair = |word: &str| word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).ok_or_else(|| odd(word));
+    let pair = |word: &str| {
+        word.split_once('=')
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .ok_or_else(|| odd(word))
+    };
     said.split_whitespace().map(pair).collect()
 }
 
@@ -69,6 +81,8 @@ pub fn handler() -> Result<String, EnvironmentError> {
 
 /// The clock of the machine, which Lambda keeps with the time service of AWS.
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

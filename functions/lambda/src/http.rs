@@ -22,7 +22,9 @@ pub async fn serve(routes: Router) -> Result<(), Error> {
 struct Answer(Response);
 
 impl IntoResponse for Answer {
-    fn into_response(self) -> Pin<Box<dyn Future<Output = lambda_http::http::Response<Body>> + Send>> {
+    fn into_response(
+        self,
+    ) -> Pin<Box<dyn Future<Output = lambda_http::http::Response<Body>> + Send>> {
         Box::pin(whole(self.0))
     }
 }
@@ -59,21 +61,45 @@ mod tests {
     async fn text_is_carried_as_it_is_and_bytes_as_bytes() {
         for (bytes, carried) in [
             (b"".to_vec(), Body::Empty),
-            ("Gr\u{fc}n \u{1f7e2}".into(), Body::Text("Gr\u{fc}n \u{1f7e2}".to_owned())),
+            (
+                "Gr\u{fc}n \u{1f7e2}".into(),
+                Body::Text("Gr\u{fc}n \u{1f7e2}".to_owned()),
+            ),
             (vec![0x1f, 0x8b, 0xff], Body::Binary(vec![0x1f, 0x8b, 0xff])),
         ] {
-            let answer = whole(Response::builder().status(201).header("x-one", "1").body(bytes.into()).unwrap()).await;
-            assert_eq!((answer.status().as_u16(), answer.headers()["x-one"].to_str().unwrap()), (201, "1"));
+            let answer = whole(
+                Response::builder()
+                    .status(201)
+                    .header("x-one", "1")
+                    .body(bytes.into())
+                    .unwrap(),
+            )
+            .await;
+            assert_eq!(
+                (
+                    answer.status().as_u16(),
+                    answer.headers()["x-one"].to_str().unwrap()
+                ),
+                (201, "1")
+            );
             assert_eq!(answer.into_body(), carried);
         }
     }
 
     #[tokio::test]
     async fn an_answer_that_breaks_off_is_no_answer() {
-        let pieces = [Ok("the beginning"), Err(std::io::Error::other("the store is gone"))];
-        let answer = whole(Response::new(axum::body::Body::from_stream(futures_util::stream::iter(pieces)))).await;
+        let pieces = [
+            Ok("the beginning"),
+            Err(std::io::Error::other("the store is gone")),
+        ];
+        let answer = whole(Response::new(axum::body::Body::from_stream(
+            futures_util::stream::iter(pieces),
+        )))
+        .await;
         assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
-        assert!(matches!(answer.into_body(), Body::Text(words) if words.starts_with("the answer broke off")));
+        assert!(
+            matches!(answer.into_body(), Body::Text(words) if words.starts_with("the answer broke off"))
+        );
     }
 
     #[tokio::test]

@@ -44,28 +44,59 @@ impl Functions {
     /// Wakes a function for a letter, and does not wait for what comes of it: Lambda keeps the call, tries it three times, and
     /// puts it with the dead letters then.
     pub async fn wake(&self, function: &str, letter: LetterId) -> Result<(), InvokeError> {
-        self.invoke(function, InvocationType::Event, &Wake { letter: letter.0 }).await.map(drop)
+        self.invoke(function, InvocationType::Event, &Wake { letter: letter.0 })
+            .await
+            .map(drop)
     }
 
     /// Asks a function something and waits for its answer.
-    pub async fn ask<T: DeserializeOwned>(&self, function: &str, question: &impl Serialize) -> Result<T, InvokeError> {
-        let answer = self.invoke(function, InvocationType::RequestResponse, question).await?;
-        serde_json::from_slice(&answer).map_err(|error| failed(function, format!("its answer makes no sense: {error}")))
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        function: &str,
+        question: &impl Serialize,
+    ) -> Result<T, InvokeError> {
+        let answer = self
+            .invoke(function, InvocationType::RequestResponse, question)
+            .await?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| failed(function, format!("its answer makes no sense: {error}")))
     }
 
-    async fn invoke(&self, function: &str, kind: InvocationType, what: &impl Serialize) -> Result<Vec<u8>, InvokeError> {
-        let unreached = |problem| InvokeError::Unreached { function: function.to_owned(), problem };
+    async fn invoke(
+        &self,
+        function: &str,
+        kind: InvocationType,
+        what: &impl Serialize,
+    ) -> Result<Vec<u8>, InvokeError> {
+        let unreached = |problem| InvokeError::Unreached {
+            function: function.to_owned(),
+            problem,
+        };
         let payload = serde_json::to_vec(what).map_err(|error| unreached(error.to_string()))?;
-        let call = self.0.invoke().function_name(function).invocation_type(kind).payload(Blob::new(payload));
-        let answer = call.send().await.map_err(|error| unreached(DisplayErrorContext(error).to_string()))?;
+        let call = self
+            .0
+            .invoke()
+            .function_name(function)
+            .invocation_type(kind)
+            .payload(Blob::new(payload));
+        let answer = call
+            .send()
+            .await
+            .map_err(|error| unreached(DisplayErrorContext(error).to_string()))?;
         let said = answer.payload.map(Blob::into_inner).unwrap_or_default();
         match answer.function_error {
             None => Ok(said),
-            Some(_) => Err(failed(function, String::from_utf8_lossy(&said).into_owned())),
+            Some(_) => Err(failed(
+                function,
+                String::from_utf8_lossy(&said).into_owned(),
+            )),
         }
     }
 }
 
 fn failed(function: &str, problem: String) -> InvokeError {
-    InvokeError::Failed { function: function.to_owned(), problem }
+    InvokeError::Failed {
+        function: function.to_owned(),
+        problem,
+    }
 }

@@ -26,7 +26,11 @@ pub trait Deliver: Clone + Send + Sync + 'static {
     fn act(&self, effect: &Effect) -> impl Future<Output = Result<(), String>> + Send;
 
     /// Tells whoever waits for an effect that it will not happen. An error is passing trouble.
-    fn give_up(&self, effect: &Effect, reason: &str) -> impl Future<Output = Result<(), String>> + Send;
+    fn give_up(
+        &self,
+        effect: &Effect,
+        reason: &str,
+    ) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 impl Wake {
@@ -41,28 +45,42 @@ pub fn not_mine(effect: &Effect) -> String {
     if let Effect::Unreadable(problem) = effect {
         return unreadable(problem);
     }
-    let kind = serde_json::to_value(effect).ok().and_then(|effect| effect["effect"].as_str().map(str::to_owned));
-    format!("`{}` is no effect of this function", kind.unwrap_or_default())
+    let kind = serde_json::to_value(effect)
+        .ok()
+        .and_then(|effect| effect["effect"].as_str().map(str::to_owned));
+    format!(
+        "`{}` is no effect of this function",
+        kind.unwrap_or_default()
+    )
 }
 
 /// What whoever cannot read a letter says of it.
 fn unreadable(problem: &str) -> String {
-    format!("the event cannot be read ({problem}); if it is a newer line's, deploy that and `millrace events retry`")
+    format!(
+        "the event cannot be read ({problem}); if it is a newer line's, deploy that and `millrace events retry`"
+    )
 }
 
 /// Acts on a letter, as long as nobody has settled it, and settles it. Trouble that came as often as it may is given up.
 pub async fn deliver(id: LetterId, state: &DynamoDb, to: &impl Deliver) -> Result<(), String> {
-    let Some(letter) = state.letter(id).await.map_err(|error| error.to_string())? else { return Ok(()) };
+    let Some(letter) = state.letter(id).await.map_err(|error| error.to_string())? else {
+        return Ok(());
+    };
     match to.act(&letter.effect).await {
         Ok(()) => {}
-        Err(problem) if letter.is_last() => to.give_up(&letter.effect, &Letter::given_up(&problem)).await?,
+        Err(problem) if letter.is_last() => {
+            to.give_up(&letter.effect, &Letter::given_up(&problem))
+                .await?
+        }
         Err(problem) => return Err(problem),
     }
     state.settle(id).await.map_err(|error| error.to_string())
 }
 
 /// A function that is called. What it cannot do fails its call; where nobody waits for the answer, Lambda makes the call again.
-pub async fn on_call<Q, A, F>(answer: impl Fn(Q) -> F + Clone + Send + Sync + 'static) -> Result<(), Error>
+pub async fn on_call<Q, A, F>(
+    answer: impl Fn(Q) -> F + Clone + Send + Sync + 'static,
+) -> Result<(), Error>
 where
     Q: DeserializeOwned,
     A: Serialize,
@@ -77,7 +95,9 @@ where
 
 /// A function that reads the table's stream. What it cannot do is named in its answer, and comes again alone or with what is behind
 /// it (AWS Lambda Developer Guide, "Configuring partial batch response with DynamoDB and Lambda").
-pub async fn by_records<F>(act: impl Fn(Letter) -> F + Clone + Send + Sync + 'static) -> Result<(), Error>
+pub async fn by_records<F>(
+    act: impl Fn(Letter) -> F + Clone + Send + Sync + 'static,
+) -> Result<(), Error>
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
 {
@@ -89,13 +109,19 @@ where
 }
 
 /// Acts on every letter of a batch, also on those behind one that failed: they are of other builds.
-async fn answer<F: Future<Output = Result<(), String>> + Send>(batch: &Value, act: &impl Fn(Letter) -> F) -> Value {
+async fn answer<F: Future<Output = Result<(), String>> + Send>(
+    batch: &Value,
+    act: &impl Fn(Letter) -> F,
+) -> Value {
     let mut failures = Vec::new();
     for record in batch["Records"].as_array().into_iter().flatten() {
         let change = &record["dynamodb"];
         let done = match posted(&change["NewImage"]) {
             None => Ok(()),
-            Some(Ok(Letter { effect: Effect::Unreadable(problem), .. })) => Err(unreadable(&problem)),
+            Some(Ok(Letter {
+                effect: Effect::Unreadable(problem),
+                ..
+            })) => Err(unreadable(&problem)),
             Some(Ok(letter)) => {
                 let acting: Boxed<'_, _> = Box::pin(act(letter));
                 acting.await
@@ -142,16 +168,28 @@ mod tests {
             if !fails {
                 done.lock().unwrap().push(letter.id.0);
             }
-            async move { if fails { Err("not now".to_owned()) } else { Ok(()) } }
+            async move {
+                if fails {
+                    Err("not now".to_owned())
+                } else {
+                    Ok(())
+                }
+            }
         };
         let told = answer(&batch, &act).await;
-        assert_eq!(told, json!({ "batchItemFailures": [{ "itemIdentifier": "002" }, { "itemIdentifier": "004" }] }));
+        assert_eq!(
+            told,
+            json!({ "batchItemFailures": [{ "itemIdentifier": "002" }, { "itemIdentifier": "004" }] })
+        );
         assert_eq!(*done.lock().unwrap(), [1, 5]);
     }
 
     #[tokio::test]
     async fn an_empty_batch_has_no_failures() {
         let act = |_: Letter| async { Err("nothing comes here".to_owned()) };
-        assert_eq!(answer(&json!({ "Records": [] }), &act).await, json!({ "batchItemFailures": [] }));
+        assert_eq!(
+            answer(&json!({ "Records": [] }), &act).await,
+            json!({ "batchItemFailures": [] })
+        );
     }
 }

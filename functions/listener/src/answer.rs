@@ -45,22 +45,61 @@ pub struct Answered {
 
 impl Answered {
     pub(crate) fn accepted(announced: &Announced) -> Self {
-        let Announced { id, package, reference, commit, .. } = announced;
-        let message = format!("{package}: {} at {} is being fetched", short_reference(reference), commit.short());
-        Self { code: 202, answer: Answer { status: Status::Accepted, push: Some(id.clone()), message } }
+        let Announced {
+            id,
+            package,
+            reference,
+            commit,
+            ..
+        } = announced;
+        let message = format!(
+            "{package}: {} at {} is being fetched",
+            short_reference(reference),
+            commit.short()
+        );
+        Self {
+            code: 202,
+            answer: Answer {
+                status: Status::Accepted,
+                push: Some(id.clone()),
+                message,
+            },
+        }
     }
 
     pub(crate) fn registered(package: &PackageName, clone_url: &str) -> Self {
-        let message = format!("{package} is a package of the line; pushes to {clone_url} are built");
-        Self { code: 201, answer: Answer { status: Status::Registered, push: None, message } }
+        let message =
+            format!("{package} is a package of the line; pushes to {clone_url} are built");
+        Self {
+            code: 201,
+            answer: Answer {
+                status: Status::Registered,
+                push: None,
+                message,
+            },
+        }
     }
 
     pub(crate) fn ignored(because: impl Into<String>) -> Self {
-        Self { code: 200, answer: Answer { status: Status::Ignored, push: None, message: because.into() } }
+        Self {
+            code: 200,
+            answer: Answer {
+                status: Status::Ignored,
+                push: None,
+                message: because.into(),
+            },
+        }
     }
 
     pub(crate) fn refused(code: StatusCode, message: String) -> Self {
-        Self { code: code.as_u16(), answer: Answer { status: Status::Refused, push: None, message } }
+        Self {
+            code: code.as_u16(),
+            answer: Answer {
+                status: Status::Refused,
+                push: None,
+                message,
+            },
+        }
     }
 }
 
@@ -73,7 +112,10 @@ impl IntoResponse for Answered {
 
 /// `branch main`, `tag v1`.
 fn short_reference(reference: &str) -> String {
-    match (reference.strip_prefix("refs/heads/"), reference.strip_prefix("refs/tags/")) {
+    match (
+        reference.strip_prefix("refs/heads/"),
+        reference.strip_prefix("refs/tags/"),
+    ) {
         (Some(branch), _) => format!("branch {branch}"),
         (_, Some(tag)) => format!("tag {tag}"),
         (None, None) => reference.to_owned(),

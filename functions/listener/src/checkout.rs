@@ -85,7 +85,12 @@ impl Fetcher {
     pub fn new(scratch: impl Into<PathBuf>, lookaside: Vec<Template>) -> Self {
         Self::speak_http();
         let agent = http::agent("millrace", Self::CONNECT_MAX, Self::SILENCE_MAX);
-        Self { scratch: scratch.into(), lookaside, bounds: Bounds::default(), agent }
+        Self {
+            scratch: scratch.into(),
+            lookaside,
+            bounds: Bounds::default(),
+            agent,
+        }
     }
 
     /// Lets git2 speak HTTP and HTTPS in this process, within a fetcher's bounds; without, it knows paths alone.
@@ -96,7 +101,9 @@ impl Fetcher {
     /// A folder of its own that goes away with what is in it.
     pub(crate) fn folder(&self) -> std::io::Result<tempfile::TempDir> {
         std::fs::create_dir_all(&self.scratch)?;
-        tempfile::Builder::new().prefix(Self::FOLDER).tempdir_in(&self.scratch)
+        tempfile::Builder::new()
+            .prefix(Self::FOLDER)
+            .tempdir_in(&self.scratch)
     }
 
     /// Removes what a process that was killed has left in the scratch folder. Nobody else may be fetching into it.
@@ -104,7 +111,11 @@ impl Fetcher {
         std::fs::create_dir_all(&self.scratch)?;
         for entry in std::fs::read_dir(&self.scratch)? {
             let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(Self::FOLDER.as_bytes()) {
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(Self::FOLDER.as_bytes())
+            {
                 std::fs::remove_dir_all(entry.path())?;
             }
         }
@@ -128,15 +139,23 @@ pub async fn fetch(
     match assemble(announced, fetcher, until, state, blobs).await {
         Ok(push) => hand_over(push, state).await,
         Err(Stop::Refused(refusal)) => refuse(&announced.id, refusal.to_string(), state).await,
-        Err(Stop::Passing(error)) if Instant::now() >= until => Err(FetchError::Slow { time, last: Box::new(error) }),
+        Err(Stop::Passing(error)) if Instant::now() >= until => Err(FetchError::Slow {
+            time,
+            last: Box::new(error),
+        }),
         Err(Stop::Passing(error)) => Err(error),
     }
 }
 
 /// Says in the push's record why nothing became of it: for an `Effect::Fetch` that is about to be set aside. It comes too late
 /// for a push that somebody else has fetched since.
-pub async fn give_up(announced: &Announced, reason: &str, state: &impl StateStore) -> Result<(), FetchError> {
-    let reason = format!("not fetched after {DELIVERIES_MAX} tries; push again when this is over: {reason}");
+pub async fn give_up(
+    announced: &Announced,
+    reason: &str,
+    state: &impl StateStore,
+) -> Result<(), FetchError> {
+    let reason =
+        format!("not fetched after {DELIVERIES_MAX} tries; push again when this is over: {reason}");
     refuse(&announced.id, reason, state).await
 }
 
@@ -155,35 +174,82 @@ async fn assemble(
         let source = obtain(wanted, &announced.package, fetcher, until, state, blobs).await?;
         bytes = bytes.saturating_add(source.size);
         if bytes > bounds.sources_bytes {
-            return Err(Refusal::LargeSources { bytes_max: bounds.sources_bytes }.into());
+            return Err(Refusal::LargeSources {
+                bytes_max: bounds.sources_bytes,
+            }
+            .into());
         }
         sources.push(source);
     }
     let (tree, tree_bytes) = blobs.put_file(&checked_out.path).await?;
-    let Archive { committed_s, subject, spec, config, .. } = checked_out;
-    let push = Push { announced: announced.clone(), committed_s, subject, tree, tree_bytes, spec, sources, config };
+    let Archive {
+        committed_s,
+        subject,
+        spec,
+        config,
+        ..
+    } = checked_out;
+    let push = Push {
+        announced: announced.clone(),
+        committed_s,
+        subject,
+        tree,
+        tree_bytes,
+        spec,
+        sources,
+        config,
+    };
     fits(&push)?;
     Ok(push)
 }
 
 /// Everything that blocks, on a thread that may.
-async fn check_out(announced: Announced, bounds: Bounds, until: Instant, folder: PathBuf) -> Result<Archive, Stop> {
-    let limits = Limits { pack_bytes: bounds.pack_bytes, until };
-    let work = move || {
-        let (repository, commit) = fetch_commit(&announced, limits, &folder.join("repository.git"))?;
-        archive(&repository, commit, &announced.package, bounds.tree_bytes, &folder.join("tree.tar"))
+async fn check_out(
+    announced: Announced,
+    bounds: Bounds,
+    until: Instant,
+    folder: PathBuf,
+) -> Result<Archive, Stop> {
+    let limits = Limits {
+        pack_bytes: bounds.pack_bytes,
+        until,
     };
-    tokio::task::spawn_blocking(work).await.map_err(|_| FetchError::Stopped)?
+    let work = move || {
+        let (repository, commit) =
+            fetch_commit(&announced, limits, &folder.join("repository.git"))?;
+        archive(
+            &repository,
+            commit,
+            &announced.package,
+            bounds.tree_bytes,
+            &folder.join("tree.tar"),
+        )
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| FetchError::Stopped)?
 }
 
 fn fits(push: &Push) -> Result<(), Refusal> {
     let bytes = serde_json::to_vec(push).map_or(usize::MAX, |json| json.len());
-    if bytes > PUSH_BYTES_MAX { Err(Refusal::ManyWords { bytes, bytes_max: PUSH_BYTES_MAX }) } else { Ok(()) }
+    if bytes > PUSH_BYTES_MAX {
+        Err(Refusal::ManyWords {
+            bytes,
+            bytes_max: PUSH_BYTES_MAX,
+        })
+    } else {
+        Ok(())
+    }
 }
 
 /// The push's record, where nobody has decided about it yet.
-async fn waiting(state: &impl StateStore, id: &PushId) -> Result<Option<(PushRecord, Version)>, FetchError> {
-    let (record, version) = load_push(state, id).await?.ok_or_else(|| FetchError::Unknown(id.clone()))?;
+async fn waiting(
+    state: &impl StateStore,
+    id: &PushId,
+) -> Result<Option<(PushRecord, Version)>, FetchError> {
+    let (record, version) = load_push(state, id)
+        .await?
+        .ok_or_else(|| FetchError::Unknown(id.clone()))?;
     Ok((record.state == PushState::Fetching).then_some((record, version)))
 }
 
@@ -192,8 +258,22 @@ async fn hand_over(push: Push, state: &impl StateStore) -> Result<(), FetchError
     let id = push.announced.id.clone();
     while let Some((mut record, version)) = waiting(state, &id).await? {
         record.state = PushState::Fetched;
-        let fetched = write(Table::Push, id.as_str(), Expect::Version(version), &record, push_marks(&record))?;
-        if saved(state, Commit { writes: vec![fetched], effects: vec![Effect::Plan(Box::new(push.clone()))] }).await? {
+        let fetched = write(
+            Table::Push,
+            id.as_str(),
+            Expect::Version(version),
+            &record,
+            push_marks(&record),
+        )?;
+        if saved(
+            state,
+            Commit {
+                writes: vec![fetched],
+                effects: vec![Effect::Plan(Box::new(push.clone()))],
+            },
+        )
+        .await?
+        {
             break;
         }
     }
@@ -203,9 +283,25 @@ async fn hand_over(push: Push, state: &impl StateStore) -> Result<(), FetchError
 /// Refuses a push, on the condition that nobody has decided about it yet.
 async fn refuse(id: &PushId, reason: String, state: &impl StateStore) -> Result<(), FetchError> {
     while let Some((mut record, version)) = waiting(state, id).await? {
-        record.state = PushState::Refused { reason: reason.clone() };
-        let refused = write(Table::Push, id.as_str(), Expect::Version(version), &record, push_marks(&record))?;
-        if saved(state, Commit { writes: vec![refused], effects: Vec::new() }).await? {
+        record.state = PushState::Refused {
+            reason: reason.clone(),
+        };
+        let refused = write(
+            Table::Push,
+            id.as_str(),
+            Expect::Version(version),
+            &record,
+            push_marks(&record),
+        )?;
+        if saved(
+            state,
+            Commit {
+                writes: vec![refused],
+                effects: Vec::new(),
+            },
+        )
+        .await?
+        {
             break;
         }
     }

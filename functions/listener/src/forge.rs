@@ -113,7 +113,9 @@ pub enum Notice {
 
 /// The text of the first of these headers that is there.
 fn header(headers: &HeaderMap, names: impl IntoIterator<Item = String>) -> Option<String> {
-    names.into_iter().find_map(|name| Some(headers.get(name)?.to_str().ok()?.trim().to_owned()))
+    names
+        .into_iter()
+        .find_map(|name| Some(headers.get(name)?.to_str().ok()?.trim().to_owned()))
 }
 
 /// The body of a push as all forges send it; they differ in how they name a person.
@@ -129,10 +131,23 @@ struct PushBody<Person> {
 impl<Person> PushBody<Person> {
     fn into_notice(self, name: impl Fn(Person) -> Option<String>) -> Notice {
         if self.after.is_null() {
-            return Notice::Deleted { reference: self.reference };
+            return Notice::Deleted {
+                reference: self.reference,
+            };
         }
-        let pusher = self.pusher.and_then(name).unwrap_or_else(|| "somebody".to_owned()).chars().take(PUSHER_CHARS_MAX).collect();
-        Notice::Push(Pushed { repository: self.repository, reference: self.reference, commit: self.after, pusher })
+        let pusher = self
+            .pusher
+            .and_then(name)
+            .unwrap_or_else(|| "somebody".to_owned())
+            .chars()
+            .take(PUSHER_CHARS_MAX)
+            .collect();
+        Notice::Push(Pushed {
+            repository: self.repository,
+            reference: self.reference,
+            commit: self.after,
+            pusher,
+        })
     }
 }
 
@@ -148,7 +163,9 @@ impl RepositoryBody {
         match self.action.as_str() {
             "created" => Notice::RepositoryCreated(self.repository),
             "deleted" => Notice::RepositoryDeleted(self.repository),
-            other => Notice::Other { event: format!("repository {other}") },
+            other => Notice::Other {
+                event: format!("repository {other}"),
+            },
         }
     }
 }

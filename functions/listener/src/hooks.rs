@@ -46,15 +46,24 @@ pub struct Listener<S> {
 /// The addresses `POST /hooks/gitea`, `/hooks/forgejo` and `/hooks/github`.
 pub fn router<S: StateStore>(listener: Listener<S>) -> Router {
     let on = |forge: Forge| {
-        post(move |State(listener): State<Listener<S>>, headers: HeaderMap, body: Result<Bytes, BytesRejection>| async move {
-            listener.hear(forge, &headers, body).await.unwrap_or_else(|error| Answered::refused(error.code(), error.to_string()))
-        })
+        post(
+            move |State(listener): State<Listener<S>>,
+                  headers: HeaderMap,
+                  body: Result<Bytes, BytesRejection>| async move {
+                listener
+                    .hear(forge, &headers, body)
+                    .await
+                    .unwrap_or_else(|error| Answered::refused(error.code(), error.to_string()))
+            },
+        )
     };
     let mut router = Router::new();
     for forge in Forge::ALL {
         router = router.route(&format!("/hooks/{}", forge.as_str()), on(forge));
     }
-    router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(listener)
+    router
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(listener)
 }
 
 /// A delivery that is refused. Nothing of it is kept: what was mended may be delivered again under the same id.
@@ -96,7 +105,11 @@ enum HookError {
 }
 
 const fn hint(form: bool) -> &'static str {
-    if form { "; set the webhook's content type to application/json" } else { "" }
+    if form {
+        "; set the webhook's content type to application/json"
+    } else {
+        ""
+    }
 }
 
 impl From<RegisterError> for HookError {
@@ -142,14 +155,22 @@ impl HookError {
 /// The push that a delivery leads to: the same for each repeat, so that its record is all that has to be remembered.
 fn push_of(forge: Forge, delivery: Option<String>) -> Result<PushId, HookError> {
     let delivery = delivery.ok_or(HookError::NoHeader("delivery", forge))?;
-    if delivery.is_empty() || delivery.len() > DELIVERY_BYTES_MAX || !delivery.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if delivery.is_empty()
+        || delivery.len() > DELIVERY_BYTES_MAX
+        || !delivery.bytes().all(|byte| byte.is_ascii_graphic())
+    {
         return Err(HookError::OddDelivery);
     }
     Ok(PushId::of_delivery(forge.as_str(), &delivery))
 }
 
 impl<S: StateStore> Listener<S> {
-    async fn hear(&self, forge: Forge, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Answered, HookError> {
+    async fn hear(
+        &self,
+        forge: Forge,
+        headers: &HeaderMap,
+        body: Result<Bytes, BytesRejection>,
+    ) -> Result<Answered, HookError> {
         let body = body.map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => HookError::Oversized,
             _ => HookError::BrokenOff,
@@ -157,11 +178,17 @@ impl<S: StateStore> Listener<S> {
         let envelope = forge.envelope(headers);
         self.check(forge, &envelope, &body)?;
         let event = envelope.event.ok_or(HookError::NoHeader("event", forge))?;
-        let form =
-            headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+        let form = headers.get("content-type").is_some_and(|kind| {
+            kind.as_bytes()
+                .starts_with(b"application/x-www-form-urlencoded")
+        });
         match forge.notice(&event, &body) {
             Ok(notice) => self.act(notice, forge, envelope.delivery).await,
-            Err(source) => Err(HookError::NotJson { event, source, form }),
+            Err(source) => Err(HookError::NotJson {
+                event,
+                source,
+                form,
+            }),
         }
     }
 
@@ -175,32 +202,60 @@ impl<S: StateStore> Listener<S> {
         }
     }
 
-    async fn act(&self, notice: Notice, forge: Forge, delivery: Option<String>) -> Result<Answered, HookError> {
+    async fn act(
+        &self,
+        notice: Notice,
+        forge: Forge,
+        delivery: Option<String>,
+    ) -> Result<Answered, HookError> {
         match notice {
             Notice::Push(pushed) => self.push(pushed, push_of(forge, delivery)?).await,
             Notice::RepositoryCreated(repository) => self.created(repository).await,
-            Notice::RepositoryDeleted(repository) => {
-                Ok(Answered::ignored(format!("{} is gone; what was built from it stays", repository.full_name)))
-            }
-            Notice::Deleted { reference } => Ok(Answered::ignored(format!("{reference} was deleted: nothing to build"))),
-            Notice::Ping => Ok(Answered::ignored("the line hears you: the next push is built")),
-            Notice::Other { event } => Ok(Answered::ignored(format!("the line does not act on `{event}`"))),
+            Notice::RepositoryDeleted(repository) => Ok(Answered::ignored(format!(
+                "{} is gone; what was built from it stays",
+                repository.full_name
+            ))),
+            Notice::Deleted { reference } => Ok(Answered::ignored(format!(
+                "{reference} was deleted: nothing to build"
+            ))),
+            Notice::Ping => Ok(Answered::ignored(
+                "the line hears you: the next push is built",
+            )),
+            Notice::Other { event } => Ok(Answered::ignored(format!(
+                "the line does not act on `{event}`"
+            ))),
         }
     }
 
     async fn push(&self, pushed: Pushed, id: PushId) -> Result<Answered, HookError> {
-        if let Some(answered) = self.accepted(&id, &pushed.reference, &pushed.commit).await? {
+        if let Some(answered) = self
+            .accepted(&id, &pushed.reference, &pushed.commit)
+            .await?
+        {
             return Ok(answered);
         }
-        let Pushed { repository, reference, commit, pusher } = pushed;
+        let Pushed {
+            repository,
+            reference,
+            commit,
+            pusher,
+        } = pushed;
         if !reference.starts_with("refs/heads/") && !reference.starts_with("refs/tags/") {
-            return Ok(Answered::ignored(format!("{reference} is neither branch nor tag")));
+            return Ok(Answered::ignored(format!(
+                "{reference} is neither branch nor tag"
+            )));
         }
         if reference.len() > REFERENCE_BYTES_MAX {
             return Err(HookError::LongReference(reference.len()));
         }
-        let package = of_repository(&self.state, &repository.clone_url).await?.ok_or(HookError::NotRegistered(repository))?;
-        let Package { name: package, clone_url, .. } = package;
+        let package = of_repository(&self.state, &repository.clone_url)
+            .await?
+            .ok_or(HookError::NotRegistered(repository))?;
+        let Package {
+            name: package,
+            clone_url,
+            ..
+        } = package;
         self.accept(Announced {
             id,
             package,
@@ -217,13 +272,27 @@ impl<S: StateStore> Listener<S> {
     /// Writes down a push and the wish to fetch it: both, or, where somebody else was faster, none.
     async fn accept(&self, announced: Announced) -> Result<Answered, HookError> {
         let id = announced.id.clone();
-        let record = PushRecord { announced: announced.clone(), state: PushState::Fetching };
-        let kept = write(Table::Push, id.as_str(), Expect::Absent, &record, push_marks(&record))?;
-        let commit = Commit { writes: vec![kept], effects: vec![Effect::Fetch(announced.clone())] };
+        let record = PushRecord {
+            announced: announced.clone(),
+            state: PushState::Fetching,
+        };
+        let kept = write(
+            Table::Push,
+            id.as_str(),
+            Expect::Absent,
+            &record,
+            push_marks(&record),
+        )?;
+        let commit = Commit {
+            writes: vec![kept],
+            effects: vec![Effect::Fetch(announced.clone())],
+        };
         match self.state.save(commit).await {
             Ok(()) => Ok(Answered::accepted(&announced)),
             Err(conflict @ SaveError::Conflict(_)) => {
-                let faster = self.accepted(&id, &announced.reference, &announced.commit).await?;
+                let faster = self
+                    .accepted(&id, &announced.reference, &announced.commit)
+                    .await?;
                 faster.ok_or(HookError::Save(conflict))
             }
             Err(error) => Err(error.into()),
@@ -232,10 +301,17 @@ impl<S: StateStore> Listener<S> {
 
     /// What was answered when this push was first delivered. Ids are short, so that once in a very long while two deliveries
     /// come to the same; then what they announce is not the same.
-    async fn accepted(&self, id: &PushId, reference: &str, commit: &GitCommit) -> Result<Option<Answered>, HookError> {
+    async fn accepted(
+        &self,
+        id: &PushId,
+        reference: &str,
+        commit: &GitCommit,
+    ) -> Result<Option<Answered>, HookError> {
         match load_push(&self.state, id).await? {
             None => Ok(None),
-            Some((PushRecord { announced, .. }, _)) if announced.reference == reference && announced.commit == *commit => {
+            Some((PushRecord { announced, .. }, _))
+                if announced.reference == reference && announced.commit == *commit =>
+            {
                 Ok(Some(Answered::accepted(&announced)))
             }
             Some(_) => Err(HookError::Taken(id.clone())),

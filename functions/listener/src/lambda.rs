@@ -6,7 +6,8 @@ use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use millrace_core::order::Effect;
 use millrace_lambda::{
-    Deliver, EnvironmentError, Error, Wake, blobs, config, deliver, not_mine, now, on_call, serve, state, variable,
+    Deliver, EnvironmentError, Error, Wake, blobs, config, deliver, not_mine, now, on_call, serve,
+    state, variable,
 };
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
@@ -21,25 +22,48 @@ const LOOKASIDE: &str = "MILLRACE_LOOKASIDE";
 /// Hears webhooks. A new secret is heard of by the processes that start after it.
 pub async fn hooks() -> Result<(), Error> {
     let config = config();
-    let asked = Client::new(&config).get_secret_value().secret_id(variable(SECRET)?);
-    let said = asked.send().await.map_err(|error| format!("the webhook secret: {}", DisplayErrorContext(error)))?;
+    let asked = Client::new(&config)
+        .get_secret_value()
+        .secret_id(variable(SECRET)?);
+    let said = asked
+        .send()
+        .await
+        .map_err(|error| format!("the webhook secret: {}", DisplayErrorContext(error)))?;
     let secret = Secret::new(said.secret_string.unwrap_or_default())?;
-    let secrets = Forge::ALL.into_iter().map(|forge| (forge, secret.clone())).collect();
-    serve(router(Listener { state: state(&config)?, secrets, clock: Arc::new(now) })).await
+    let secrets = Forge::ALL
+        .into_iter()
+        .map(|forge| (forge, secret.clone()))
+        .collect();
+    serve(router(Listener {
+        state: state(&config)?,
+        secrets,
+        clock: Arc::new(now),
+    }))
+    .await
 }
 
 /// Fetches what was announced, when it is woken for it.
 pub async fn fetch() -> Result<(), Error> {
     let config = config();
     let said = std::env::var(LOOKASIDE).unwrap_or_default();
-    let odd = |problem: String| EnvironmentError::Odd { name: LOOKASIDE, problem };
-    let lookaside = said.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+    let odd = |problem: String| EnvironmentError::Odd {
+        name: LOOKASIDE,
+        problem,
+    };
+    let lookaside = said
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>();
     let fetcher = Fetcher::new(
         std::env::temp_dir().join("fetch"),
         lookaside.map_err(|error: crate::lookaside::TemplateError| odd(error.to_string()))?,
     );
     fetcher.sweep()?;
-    let fetching = Fetching { fetcher, state: state(&config)?, blobs: blobs(&config)? };
+    let fetching = Fetching {
+        fetcher,
+        state: state(&config)?,
+        blobs: blobs(&config)?,
+    };
     on_call(move |wake: Wake| {
         let fetching = fetching.clone();
         async move { deliver(wake.id(), &fetching.state, &fetching).await }
@@ -56,12 +80,20 @@ struct Fetching {
 
 impl Deliver for Fetching {
     async fn act(&self, effect: &Effect) -> Result<(), String> {
-        let Effect::Fetch(announced) = effect else { return Err(not_mine(effect)) };
-        crate::fetch(announced, &self.fetcher, &self.state, &self.blobs).await.map_err(|error| error.to_string())
+        let Effect::Fetch(announced) = effect else {
+            return Err(not_mine(effect));
+        };
+        crate::fetch(announced, &self.fetcher, &self.state, &self.blobs)
+            .await
+            .map_err(|error| error.to_string())
     }
 
     async fn give_up(&self, effect: &Effect, reason: &str) -> Result<(), String> {
-        let Effect::Fetch(announced) = effect else { return Err(not_mine(effect)) };
-        give_up(announced, reason, &self.state).await.map_err(|error| error.to_string())
+        let Effect::Fetch(announced) = effect else {
+            return Err(not_mine(effect));
+        };
+        give_up(announced, reason, &self.state)
+            .await
+            .map_err(|error| error.to_string())
     }
 }

@@ -4,7 +4,13 @@
 //! to fetch it, so nothing that was accepted is lost. [`checkout`] acts on that wish: git2 fetches the commit, [`lookaside`]
 //! finds the sources that it names by digest, and the orchestrator is told to plan. [`packages`] knows which repository
 //! belongs to which package.
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests end where something is not as it should be"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "tests end where something is not as it should be"
+    )
+)]
 
 pub mod answer;
 pub mod checkout;

@@ -42,16 +42,31 @@ impl FromStr for Template {
     type Err = TemplateError;
 
     fn from_str(text: &str) -> Result<Self, TemplateError> {
-        let wrong = |problem: String| TemplateError { template: text.to_owned(), problem };
-        if !["http://", "https://", "file:///"].iter().any(|scheme| text.starts_with(scheme)) {
-            return Err(wrong("begin it with https://, http:// or file:///".to_owned()));
+        let wrong = |problem: String| TemplateError {
+            template: text.to_owned(),
+            problem,
+        };
+        if !["http://", "https://", "file:///"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme))
+        {
+            return Err(wrong(
+                "begin it with https://, http:// or file:///".to_owned(),
+            ));
         }
-        let rest = FIELDS.iter().fold(text.to_owned(), |rest, field| rest.replace(field, ""));
+        let rest = FIELDS
+            .iter()
+            .fold(text.to_owned(), |rest, field| rest.replace(field, ""));
         if rest.contains(['{', '}']) {
-            return Err(wrong(format!("it may have the fields {}", FIELDS.join(", "))));
+            return Err(wrong(format!(
+                "it may have the fields {}",
+                FIELDS.join(", ")
+            )));
         }
         if !text.contains("{digest}") && !text.contains("{name}") {
-            return Err(wrong("it needs {digest} or {name}, or every file would be the same".to_owned()));
+            return Err(wrong(
+                "it needs {digest} or {name}, or every file would be the same".to_owned(),
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -74,8 +89,19 @@ impl Template {
     /// The address of a source of a package.
     pub fn url(&self, package: &PackageName, wanted: &Wanted) -> String {
         // A file's path is taken as it stands; in other URLs a blank, for example, is `%20` (RFC 3986, 2.1).
-        let spell = |value: &str| if self.0.starts_with("file:") { value.to_owned() } else { percent_encoded(value) };
-        let values = [package.as_str(), wanted.file_name(), wanted.algorithm.as_str(), &wanted.digest];
+        let spell = |value: &str| {
+            if self.0.starts_with("file:") {
+                value.to_owned()
+            } else {
+                percent_encoded(value)
+            }
+        };
+        let values = [
+            package.as_str(),
+            wanted.file_name(),
+            wanted.algorithm.as_str(),
+            &wanted.digest,
+        ];
         let mut url = self.0.clone();
         // `{` is spelt `%7B` in a value, and a value comes after the fields of its own name, so no value is taken for a field.
         for (field, value) in FIELDS.iter().zip(values.map(spell)) {
@@ -87,7 +113,16 @@ impl Template {
 
 fn percent_encoded(value: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+".contains(&byte);
-    value.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    value
+        .bytes()
+        .map(|byte| {
+            if plain(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 /// What the line holds under a digest that is not SHA-256.
@@ -114,20 +149,41 @@ pub struct Offered {
 
 /// Puts a file into the line's own lookaside store, where packages that name it by SHA-256, SHA-512 or SHA-1 find it. Twice
 /// does no harm; a retry may help.
-pub async fn offer_source(path: &Path, state: &impl StateStore, blobs: &impl BlobStore) -> Result<Offered, FetchError> {
+pub async fn offer_source(
+    path: &Path,
+    state: &impl StateStore,
+    blobs: &impl BlobStore,
+) -> Result<Offered, FetchError> {
     let file = path.to_owned();
     let read = move || digests(&mut File::open(file)?, &mut std::io::sink());
-    let Digests { sha256, sha512, sha1, .. } = tokio::task::spawn_blocking(read).await.map_err(|_| FetchError::Stopped)??;
+    let Digests {
+        sha256,
+        sha512,
+        sha1,
+        ..
+    } = tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|_| FetchError::Stopped)??;
     let (digest, size) = blobs.put_file(path).await?;
     if digest != sha256 {
         return Err(FetchError::Changed(sha256, digest));
     }
     let held = Held { digest, size };
-    replace(state, Table::Setting, &held_key(Algorithm::Sha512, &sha512), &held).await?;
+    replace(
+        state,
+        Table::Setting,
+        &held_key(Algorithm::Sha512, &sha512),
+        &held,
+    )
+    .await?;
     if let Some(sha1) = sha1 {
         pin(&held_key(Algorithm::Sha1, &sha1), &held, state).await?;
     }
-    Ok(Offered { sha256, sha512, size })
+    Ok(Offered {
+        sha256,
+        sha512,
+        size,
+    })
 }
 
 /// Keeps what a SHA-1 digest stands for. The first file stays: SHA-1 does not vouch that a later one is the same.
@@ -151,7 +207,8 @@ struct Digests {
 
 /// Copies and hashes.
 fn digests(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<Digests> {
-    let (mut sha256, mut sha512, mut sha1, mut size) = (Sha256::new(), Sha512::new(), Sha1::new(), 0);
+    let (mut sha256, mut sha512, mut sha1, mut size) =
+        (Sha256::new(), Sha512::new(), Sha1::new(), 0);
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let count = from.read(&mut chunk)?;
@@ -208,17 +265,38 @@ pub(crate) async fn obtain(
     let folder = fetcher.folder()?;
     let file = folder.path().join("source");
     let work = {
-        let (wanted, package, fetcher, file) = (wanted.clone(), package.clone(), fetcher.clone(), file.clone());
+        let (wanted, package, fetcher, file) = (
+            wanted.clone(),
+            package.clone(),
+            fetcher.clone(),
+            file.clone(),
+        );
         move || look_everywhere(&wanted, &package, &fetcher, until, &file)
     };
-    tokio::task::spawn_blocking(work).await.map_err(|_| FetchError::Stopped)??;
-    let Offered { sha256: found, size, .. } = offer_source(&file, state, blobs).await?;
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| FetchError::Stopped)??;
+    let Offered {
+        sha256: found,
+        size,
+        ..
+    } = offer_source(&file, state, blobs).await?;
     match named(wanted, state).await? {
         Some(known) if known != found => {
             let (name, digest) = (wanted.file_name().to_owned(), wanted.digest.clone());
-            Err(Refusal::Pinned { name, digest, known, found }.into())
+            Err(Refusal::Pinned {
+                name,
+                digest,
+                known,
+                found,
+            }
+            .into())
         }
-        Some(_) | None => Ok(SourceFile { path, digest: found, size }),
+        Some(_) | None => Ok(SourceFile {
+            path,
+            digest: found,
+            size,
+        }),
     }
 }
 
@@ -228,13 +306,21 @@ async fn named(wanted: &Wanted, state: &impl StateStore) -> Result<Option<Digest
         Algorithm::Sha256 => Ok(Digest::from_hex(&wanted.digest).ok()),
         Algorithm::Sha512 | Algorithm::Sha1 => {
             let key = held_key(wanted.algorithm, &wanted.digest);
-            Ok(get::<Held>(state, Table::Setting, &key).await?.map(|(held, _)| held.digest))
+            Ok(get::<Held>(state, Table::Setting, &key)
+                .await?
+                .map(|(held, _)| held.digest))
         }
     }
 }
 
-async fn held(wanted: &Wanted, state: &impl StateStore, blobs: &impl BlobStore) -> Result<Option<Held>, Stop> {
-    let Some(digest) = named(wanted, state).await? else { return Ok(None) };
+async fn held(
+    wanted: &Wanted,
+    state: &impl StateStore,
+    blobs: &impl BlobStore,
+) -> Result<Option<Held>, Stop> {
+    let Some(digest) = named(wanted, state).await? else {
+        return Ok(None);
+    };
     Ok(blobs.size(&digest).await?.map(|size| Held { digest, size }))
 }
 
@@ -247,7 +333,13 @@ enum Miss {
 
 /// Looks in one store after the other. Where none has the file, a store that might have it another time counts more than one
 /// that has something else, and that more than all that have nothing.
-fn look_everywhere(wanted: &Wanted, package: &PackageName, fetcher: &Fetcher, until: Instant, to: &Path) -> Result<(), Stop> {
+fn look_everywhere(
+    wanted: &Wanted,
+    package: &PackageName,
+    fetcher: &Fetcher,
+    until: Instant,
+    to: &Path,
+) -> Result<(), Stop> {
     let (mut looked, mut other, mut trouble) = (Vec::new(), None, None);
     for template in &fetcher.lookaside {
         let url = template.url(package, wanted);
@@ -261,29 +353,68 @@ fn look_everywhere(wanted: &Wanted, package: &PackageName, fetcher: &Fetcher, un
     if let Some(error) = trouble {
         return Err(error.into());
     }
-    let Wanted { algorithm, digest, .. } = wanted.clone();
-    Err(other.unwrap_or_else(|| Refusal::NoSource { name: wanted.file_name().to_owned(), algorithm, digest, looked }).into())
+    let Wanted {
+        algorithm, digest, ..
+    } = wanted.clone();
+    Err(other
+        .unwrap_or_else(|| Refusal::NoSource {
+            name: wanted.file_name().to_owned(),
+            algorithm,
+            digest,
+            looked,
+        })
+        .into())
 }
 
-fn look(url: &str, wanted: &Wanted, fetcher: &Fetcher, until: Instant, to: &Path) -> Result<(), Miss> {
-    let trouble = |problem: String| Miss::Trouble(FetchError::Lookaside { url: url.to_owned(), problem });
+fn look(
+    url: &str,
+    wanted: &Wanted,
+    fetcher: &Fetcher,
+    until: Instant,
+    to: &Path,
+) -> Result<(), Miss> {
+    let trouble = |problem: String| {
+        Miss::Trouble(FetchError::Lookaside {
+            url: url.to_owned(),
+            problem,
+        })
+    };
     let bytes_max = fetcher.bounds.source_bytes;
-    let from = open(url, &fetcher.agent, until).map_err(trouble)?.ok_or(Miss::NotThere)?;
+    let from = open(url, &fetcher.agent, until)
+        .map_err(trouble)?
+        .ok_or(Miss::NotThere)?;
     let mut file = File::create(to).map_err(|error| Miss::Trouble(error.into()))?;
-    let mut from = Until { from: from.take(bytes_max + 1), until };
+    let mut from = Until {
+        from: from.take(bytes_max + 1),
+        until,
+    };
     let read = digests(&mut from, &mut file).map_err(|error| trouble(error.to_string()))?;
     if read.size > bytes_max {
-        return Err(Miss::Other(Refusal::LargeSource { url: url.to_owned(), bytes_max }));
+        return Err(Miss::Other(Refusal::LargeSource {
+            url: url.to_owned(),
+            bytes_max,
+        }));
     }
     let name = wanted.file_name().to_owned();
     let found = match wanted.algorithm {
         Algorithm::Sha512 => read.sha512,
         Algorithm::Sha256 => read.sha256.hex(),
-        Algorithm::Sha1 => read.sha1.ok_or_else(|| Miss::Other(Refusal::Collided { name: name.clone(), url: url.to_owned() }))?,
+        Algorithm::Sha1 => read.sha1.ok_or_else(|| {
+            Miss::Other(Refusal::Collided {
+                name: name.clone(),
+                url: url.to_owned(),
+            })
+        })?,
     };
     if found != wanted.digest {
         let (algorithm, expected) = (wanted.algorithm, wanted.digest.clone());
-        return Err(Miss::Other(Refusal::WrongDigest { name, url: url.to_owned(), algorithm, expected, found }));
+        return Err(Miss::Other(Refusal::WrongDigest {
+            name,
+            url: url.to_owned(),
+            algorithm,
+            expected,
+            found,
+        }));
     }
     Ok(())
 }
@@ -316,8 +447,15 @@ mod tests {
     use super::*;
 
     fn url(template: &str, file: &str) -> String {
-        let wanted = Wanted { path: file.to_owned(), algorithm: Algorithm::Sha256, digest: "ab".repeat(32) };
-        template.parse::<Template>().unwrap().url(&"zlib".parse().unwrap(), &wanted)
+        let wanted = Wanted {
+            path: file.to_owned(),
+            algorithm: Algorithm::Sha256,
+            digest: "ab".repeat(32),
+        };
+        template
+            .parse::<Template>()
+            .unwrap()
+            .url(&"zlib".parse().unwrap(), &wanted)
     }
 
     #[test]
@@ -326,16 +464,30 @@ mod tests {
         let fedora = "https://host/pkgs/rpms/{package}/{name}/{algorithm}/{digest}/{name}";
         assert_eq!(
             url(fedora, "SOURCES/a b{digest}.tar"),
-            format!("https://host/pkgs/rpms/zlib/a%20b%7Bdigest%7D.tar/sha256/{digest}/a%20b%7Bdigest%7D.tar")
+            format!(
+                "https://host/pkgs/rpms/zlib/a%20b%7Bdigest%7D.tar/sha256/{digest}/a%20b%7Bdigest%7D.tar"
+            )
         );
-        assert_eq!(url("file:///srv/{name}", "c++ 1.tar"), "file:///srv/c++ 1.tar");
+        assert_eq!(
+            url("file:///srv/{name}", "c++ 1.tar"),
+            "file:///srv/c++ 1.tar"
+        );
     }
 
     #[test]
     fn a_template_that_leads_nowhere_says_what_it_needs() {
         let problem = |text: &str| text.parse::<Template>().unwrap_err().problem;
-        assert_eq!(problem("ftp://host/{digest}"), "begin it with https://, http:// or file:///");
-        assert_eq!(problem("https://host/{branch}/{digest}"), "it may have the fields {package}, {name}, {algorithm}, {digest}");
-        assert_eq!(problem("https://host/{package}"), "it needs {digest} or {name}, or every file would be the same");
+        assert_eq!(
+            problem("ftp://host/{digest}"),
+            "begin it with https://, http:// or file:///"
+        );
+        assert_eq!(
+            problem("https://host/{branch}/{digest}"),
+            "it may have the fields {package}, {name}, {algorithm}, {digest}"
+        );
+        assert_eq!(
+            problem("https://host/{package}"),
+            "it needs {digest} or {name}, or every file would be the same"
+        );
     }
 }

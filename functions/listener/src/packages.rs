@@ -3,7 +3,9 @@
 use millrace_core::PackageName;
 use millrace_core::push::Package;
 use millrace_store::records::{get, write};
-use millrace_store::{Commit, Expect, Mark, SaveError, StateError, StateStore, Table, Version, Write};
+use millrace_store::{
+    Commit, Expect, Mark, SaveError, StateError, StateStore, Table, Version, Write,
+};
 
 /// Longest clone URL, in bytes: it is part of a record's key, and DynamoDB takes keys of at most 2048 bytes.
 pub const URL_BYTES_MAX: usize = 1024;
@@ -15,7 +17,9 @@ const CONFLICTS_MAX: usize = 10;
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// Its name belongs to another repository.
-    #[error("{name} is already the package of {existing}: give {asked} another name with `millrace package add NAME {asked}`")]
+    #[error(
+        "{name} is already the package of {existing}: give {asked} another name with `millrace package add NAME {asked}`"
+    )]
     NameTaken {
         /// The name.
         name: PackageName,
@@ -50,10 +54,14 @@ impl From<StateError> for RegisterError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// Of a kind that the line does not fetch from.
-    #[error("`{0}` is no clone URL for the line: it fetches from https://…, http://…, file:///… and absolute paths")]
+    #[error(
+        "`{0}` is no clone URL for the line: it fetches from https://…, http://…, file:///… and absolute paths"
+    )]
     Kind(String),
     /// It would show a password to everybody who sees a page or a log.
-    #[error("the clone URL on {0} has a password in it, which pages and logs would show: make the repository readable without one")]
+    #[error(
+        "the clone URL on {0} has a password in it, which pages and logs would show: make the repository readable without one"
+    )]
     Password(String),
     /// Longer than the line takes.
     #[error("a clone URL of {0} bytes; the line takes {URL_BYTES_MAX}")]
@@ -74,7 +82,10 @@ pub fn repository_index(clone_url: &str) -> Result<String, UrlError> {
         _ => return Err(UrlError::Kind(without_password(clone_url))),
     };
     let place = place.trim_end_matches('/');
-    Ok(format!("repository/{}", place.strip_suffix(".git").unwrap_or(place)))
+    Ok(format!(
+        "repository/{}",
+        place.strip_suffix(".git").unwrap_or(place)
+    ))
 }
 
 fn on_host(rest: &str, default_port: &str) -> Result<String, UrlError> {
@@ -87,25 +98,41 @@ fn on_host(rest: &str, default_port: &str) -> Result<String, UrlError> {
         return Err(UrlError::Kind(rest.to_owned()));
     }
     let host = host.to_ascii_lowercase();
-    Ok(format!("{}/{path}", host.strip_suffix(default_port).unwrap_or(&host)))
+    Ok(format!(
+        "{}/{path}",
+        host.strip_suffix(default_port).unwrap_or(&host)
+    ))
 }
 
 /// A URL as it may be shown.
 fn without_password(url: &str) -> String {
     match url.rsplit_once('@') {
-        Some((user, rest)) if user.rsplit('/').next().is_some_and(|user| user.contains(':')) => format!("…@{rest}"),
+        Some((user, rest))
+            if user
+                .rsplit('/')
+                .next()
+                .is_some_and(|user| user.contains(':')) =>
+        {
+            format!("…@{rest}")
+        }
         _ => url.to_owned(),
     }
 }
 
 /// Finds the package that a repository belongs to.
-pub async fn of_repository(state: &impl StateStore, clone_url: &str) -> Result<Option<Package>, RegisterError> {
+pub async fn of_repository(
+    state: &impl StateStore,
+    clone_url: &str,
+) -> Result<Option<Package>, RegisterError> {
     Ok(owner(state, &repository_index(clone_url)?).await?.0)
 }
 
 /// The package that has a repository, and whether a record of the repository's own says so; those that were registered before
 /// there were such records are found by their marks alone.
-async fn owner(state: &impl StateStore, index: &str) -> Result<(Option<Package>, bool), StateError> {
+async fn owner(
+    state: &impl StateStore,
+    index: &str,
+) -> Result<(Option<Package>, bool), StateError> {
     let claimed: Option<(PackageName, Version)> = get(state, Table::Setting, index).await?;
     let (name, is_claimed) = match claimed {
         Some((name, _)) => (name.to_string(), true),
@@ -114,7 +141,12 @@ async fn owner(state: &impl StateStore, index: &str) -> Result<(Option<Package>,
             None => return Ok((None, false)),
         },
     };
-    Ok((get(state, Table::Package, &name).await?.map(|(package, _)| package), is_claimed))
+    Ok((
+        get(state, Table::Package, &name)
+            .await?
+            .map(|(package, _)| package),
+        is_claimed,
+    ))
 }
 
 /// Registers a package, or changes the platforms of one that has the same name and repository. Answers what is registered
@@ -124,7 +156,10 @@ pub async fn register(state: &impl StateStore, package: Package) -> Result<Packa
 }
 
 /// Registers a package, or leaves one as it is that has the same name and repository. Answers what is registered now.
-pub(crate) async fn register_new(state: &impl StateStore, package: Package) -> Result<Package, RegisterError> {
+pub(crate) async fn register_new(
+    state: &impl StateStore,
+    package: Package,
+) -> Result<Package, RegisterError> {
     settle(state, package, Again::Leaves).await
 }
 
@@ -137,14 +172,24 @@ enum Again {
     Leaves,
 }
 
-async fn settle(state: &impl StateStore, package: Package, again: Again) -> Result<Package, RegisterError> {
+async fn settle(
+    state: &impl StateStore,
+    package: Package,
+    again: Again,
+) -> Result<Package, RegisterError> {
     let mut tries = 0;
     loop {
         let (registered, writes) = registration(state, package.clone(), again).await?;
         if writes.is_empty() {
             return Ok(registered);
         }
-        match state.save(Commit { writes, effects: Vec::new() }).await {
+        match state
+            .save(Commit {
+                writes,
+                effects: Vec::new(),
+            })
+            .await
+        {
             Ok(()) => return Ok(registered),
             Err(SaveError::Conflict(_)) if tries < CONFLICTS_MAX => tries += 1,
             Err(error) => return Err(error.into()),
@@ -153,22 +198,45 @@ async fn settle(state: &impl StateStore, package: Package, again: Again) -> Resu
 }
 
 /// What registering a package comes to, and the writes that do it; none where there is nothing to do.
-async fn registration(state: &impl StateStore, mut package: Package, again: Again) -> Result<(Package, Vec<Write>), RegisterError> {
+async fn registration(
+    state: &impl StateStore,
+    mut package: Package,
+    again: Again,
+) -> Result<(Package, Vec<Write>), RegisterError> {
     let index = repository_index(&package.clone_url)?;
     let (owner, is_claimed) = owner(state, &index).await?;
     if let Some(other) = owner.filter(|other| other.name != package.name) {
-        return Err(RegisterError::RepositoryTaken { clone_url: package.clone_url, package: other.name });
+        return Err(RegisterError::RepositoryTaken {
+            clone_url: package.clone_url,
+            package: other.name,
+        });
     }
     let mut writes = Vec::new();
     if !is_claimed {
         // Two packages that ask for one repository at once write one record: the later one is told to look again.
-        writes.push(write(Table::Setting, &index, Expect::Absent, &package.name, Vec::new())?);
+        writes.push(write(
+            Table::Setting,
+            &index,
+            Expect::Absent,
+            &package.name,
+            Vec::new(),
+        )?);
     }
     let mut expect = Expect::Absent;
-    if let Some((existing, version)) = get::<Package>(state, Table::Package, package.name.as_str()).await? {
+    if let Some((existing, version)) =
+        get::<Package>(state, Table::Package, package.name.as_str()).await?
+    {
         if repository_index(&existing.clone_url)? != index {
-            let Package { name, clone_url: asked, .. } = package;
-            return Err(RegisterError::NameTaken { name, existing: existing.clone_url, asked });
+            let Package {
+                name,
+                clone_url: asked,
+                ..
+            } = package;
+            return Err(RegisterError::NameTaken {
+                name,
+                existing: existing.clone_url,
+                asked,
+            });
         }
         package.registered = existing.registered;
         if package == existing || matches!(again, Again::Leaves) {
@@ -176,8 +244,17 @@ async fn registration(state: &impl StateStore, mut package: Package, again: Agai
         }
         expect = Expect::Version(version);
     }
-    let mark = Mark { index, sort: package.name.to_string() };
-    writes.push(write(Table::Package, package.name.as_str(), expect, &package, vec![mark])?);
+    let mark = Mark {
+        index,
+        sort: package.name.to_string(),
+    };
+    writes.push(write(
+        Table::Package,
+        package.name.as_str(),
+        expect,
+        &package,
+        vec![mark],
+    )?);
     Ok((package, writes))
 }
 
@@ -187,19 +264,42 @@ mod tests {
 
     #[test]
     fn every_way_to_write_a_url_finds_the_same_repository() {
-        let same =
-            ["https://Forge.example/rpms/zlib.git", "http://forge.example:80/rpms/zlib", "https://forge.example:443/rpms/zlib/"];
+        let same = [
+            "https://Forge.example/rpms/zlib.git",
+            "http://forge.example:80/rpms/zlib",
+            "https://forge.example:443/rpms/zlib/",
+        ];
         for url in same {
-            assert_eq!(repository_index(url).unwrap(), "repository/forge.example/rpms/zlib");
+            assert_eq!(
+                repository_index(url).unwrap(),
+                "repository/forge.example/rpms/zlib"
+            );
         }
-        assert_eq!(repository_index("file:///srv/git/zlib.git").unwrap(), "repository//srv/git/zlib");
-        assert_eq!(repository_index("/srv/git/zlib.git/").unwrap(), "repository//srv/git/zlib");
+        assert_eq!(
+            repository_index("file:///srv/git/zlib.git").unwrap(),
+            "repository//srv/git/zlib"
+        );
+        assert_eq!(
+            repository_index("/srv/git/zlib.git/").unwrap(),
+            "repository//srv/git/zlib"
+        );
     }
 
     #[test]
     fn what_cannot_be_fetched_is_no_clone_url() {
-        for url in ["git@forge:rpms/zlib.git", "ssh://forge/zlib", "zlib", "", "https://forge", "https:///zlib", "file://zlib"] {
-            assert!(matches!(repository_index(url), Err(UrlError::Kind(_))), "{url}");
+        for url in [
+            "git@forge:rpms/zlib.git",
+            "ssh://forge/zlib",
+            "zlib",
+            "",
+            "https://forge",
+            "https:///zlib",
+            "file://zlib",
+        ] {
+            assert!(
+                matches!(repository_index(url), Err(UrlError::Kind(_))),
+                "{url}"
+            );
         }
     }
 
@@ -207,8 +307,18 @@ mod tests {
     fn a_password_in_a_url_is_refused_without_being_repeated() {
         let error = repository_index("https://dana:hunter2@forge/rpms/zlib.git").unwrap_err();
         assert_eq!(error, UrlError::Password("forge".to_owned()));
-        for url in ["https://dana:hunter2@forge/rpms/zlib.git", "ssh://dana:hunter2@forge/rpms/zlib.git", "dana:hunter2@forge"] {
-            assert!(!repository_index(url).unwrap_err().to_string().contains("hunter2"), "{url}");
+        for url in [
+            "https://dana:hunter2@forge/rpms/zlib.git",
+            "ssh://dana:hunter2@forge/rpms/zlib.git",
+            "dana:hunter2@forge",
+        ] {
+            assert!(
+                !repository_index(url)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("hunter2"),
+                "{url}"
+            );
         }
     }
 }

@@ -14,7 +14,9 @@ pub struct Secret(String);
 
 /// A secret that vouches for nothing; a person must choose another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a webhook secret needs at least {SECRET_BYTES_MIN} bytes, this one has {bytes}: `openssl rand -hex 32` makes a good one")]
+#[error(
+    "a webhook secret needs at least {SECRET_BYTES_MIN} bytes, this one has {bytes}: `openssl rand -hex 32` makes a good one"
+)]
 pub struct SecretError {
     /// How many it has.
     pub bytes: usize,
@@ -32,7 +34,12 @@ impl Secret {
 
     /// The signature of a body, as forges send it: HMAC-SHA256 (RFC 2104) in lower-case hexadecimal digits.
     pub fn sign(&self, body: &[u8]) -> String {
-        self.mac(body).finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        self.mac(body)
+            .finalize()
+            .into_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// Whether a signature in hexadecimal digits is that of the body; takes the same time whichever digit is wrong.
@@ -41,7 +48,8 @@ impl Secret {
     }
 
     fn mac(&self, body: &[u8]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes())
+            .expect("HMAC takes keys of any length");
         mac.update(body);
         mac
     }
@@ -55,8 +63,16 @@ impl fmt::Debug for Secret {
 
 /// Reads hexadecimal digits; none where there are others, or an odd number of them.
 fn bytes(digits: &str) -> Option<Vec<u8>> {
-    let nibbles: Vec<u8> = digits.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
-    nibbles.len().is_multiple_of(2).then(|| nibbles.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+    let nibbles: Vec<u8> = digits
+        .chars()
+        .map(|c| c.to_digit(16).map(|digit| digit as u8))
+        .collect::<Option<_>>()?;
+    nibbles.len().is_multiple_of(2).then(|| {
+        nibbles
+            .chunks(2)
+            .map(|pair| pair[0] << 4 | pair[1])
+            .collect()
+    })
 }
 
 #[cfg(test)]

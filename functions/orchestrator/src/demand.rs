@@ -9,13 +9,25 @@ const LOOKED_AT_MAX: usize = 200;
 
 /// Tasks that wait for a runner of this architecture or are being done by one. Those that any runner may do count where `any` says so:
 /// for one architecture, or each would have its host started for them.
-pub(crate) async fn demand(state: &impl StateStore, arch: Arch, any: bool) -> Result<usize, StateError> {
-    let mut tasks = state.marked(&ready_index(Some(arch)), None, LOOKED_AT_MAX).await?.len();
+pub(crate) async fn demand(
+    state: &impl StateStore,
+    arch: Arch,
+    any: bool,
+) -> Result<usize, StateError> {
+    let mut tasks = state
+        .marked(&ready_index(Some(arch)), None, LOOKED_AT_MAX)
+        .await?
+        .len();
     if any {
-        tasks += state.marked(&ready_index(None), None, LOOKED_AT_MAX).await?.len();
+        tasks += state
+            .marked(&ready_index(None), None, LOOKED_AT_MAX)
+            .await?
+            .len();
     }
     for marked in state.marked(LEASED, None, LOOKED_AT_MAX).await? {
-        let Ok(id) = marked.key.id.parse() else { continue };
+        let Ok(id) = marked.key.id.parse() else {
+            continue;
+        };
         let build = match load_build(state, &id).await {
             Ok(build) => build,
             // One that nobody can read keeps the others' hosts from nothing.
@@ -23,8 +35,11 @@ pub(crate) async fn demand(state: &impl StateStore, arch: Arch, any: bool) -> Re
             Err(error) => return Err(error),
         };
         let counts = |of: Option<Arch>| of == Some(arch) || (any && of.is_none());
-        tasks +=
-            build.iter().flat_map(|(build, _)| &build.tasks).filter(|task| task.lease().is_some() && counts(task.id.arch)).count();
+        tasks += build
+            .iter()
+            .flat_map(|(build, _)| &build.tasks)
+            .filter(|task| task.lease().is_some() && counts(task.id.arch))
+            .count();
     }
     Ok(tasks)
 }

@@ -19,7 +19,9 @@ use millrace_core::task::{LEASE_MS, Task};
 use millrace_core::{PlatformName, RunnerName, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::leases::hear;
-use millrace_store::{AdvanceError, BlobError, BlobStore, SaveError, StateError, StateStore, advance};
+use millrace_store::{
+    AdvanceError, BlobError, BlobStore, SaveError, StateError, StateStore, advance,
+};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -72,10 +74,14 @@ pub fn router<S: StateStore, B: BlobStore>(desk: Desk<S, B>) -> Router {
         .route("/runner/v1/typed", post(hold::listen::<S, B>))
         .route("/runner/v1/printed", post(hold::print::<S, B>))
         .layer(DefaultBodyLimit::max(JSON_BYTES_MAX));
-    let bytes =
-        Router::new().route("/runner/v1/log", post(log::append::<S, B>)).layer(DefaultBodyLimit::max(log::CHUNK_BYTES_MAX)).route(
+    let bytes = Router::new()
+        .route("/runner/v1/log", post(log::append::<S, B>))
+        .layer(DefaultBodyLimit::max(log::CHUNK_BYTES_MAX))
+        .route(
             "/runner/v1/blobs/{digest}",
-            get(files::download::<S, B>).put(files::upload::<S, B>).layer(DefaultBodyLimit::disable()),
+            get(files::download::<S, B>)
+                .put(files::upload::<S, B>)
+                .layer(DefaultBodyLimit::disable()),
         );
     json.merge(bytes).with_state(desk)
 }
@@ -113,7 +119,14 @@ impl Denied {
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
         let (status, problem) = self.status();
-        (status, Json(Problem { problem: problem.to_owned(), message: self.to_string() })).into_response()
+        (
+            status,
+            Json(Problem {
+                problem: problem.to_owned(),
+                message: self.to_string(),
+            }),
+        )
+            .into_response()
     }
 }
 
@@ -157,31 +170,56 @@ impl From<AdvanceError> for Denied {
 }
 
 /// The runner that speaks.
-pub(crate) async fn speaker<S: StateStore, B>(desk: &Desk<S, B>, headers: &HeaderMap) -> Result<Runner, Denied> {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = value.and_then(|value| value.strip_prefix("Bearer ")).ok_or(Denied::Unknown)?;
-    runner_of(&desk.state, &Token::presented(token)).await?.ok_or(Denied::Unknown)
+pub(crate) async fn speaker<S: StateStore, B>(
+    desk: &Desk<S, B>,
+    headers: &HeaderMap,
+) -> Result<Runner, Denied> {
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let token = value
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .ok_or(Denied::Unknown)?;
+    runner_of(&desk.state, &Token::presented(token))
+        .await?
+        .ok_or(Denied::Unknown)
 }
 
 /// Makes sure that the runner holds this lease now, and answers the build that it is of.
-pub(crate) async fn holds<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner, holding: &Holding) -> Result<Build, Denied> {
-    let build = load_build(&desk.state, &holding.build).await?.map(|(build, _)| build);
-    let is_held = |build: &Build| build.task(&holding.task).is_some_and(|task| has(task, runner, holding));
+pub(crate) async fn holds<S: StateStore, B>(
+    desk: &Desk<S, B>,
+    runner: &Runner,
+    holding: &Holding,
+) -> Result<Build, Denied> {
+    let build = load_build(&desk.state, &holding.build)
+        .await?
+        .map(|(build, _)| build);
+    let is_held = |build: &Build| {
+        build
+            .task(&holding.task)
+            .is_some_and(|task| has(task, runner, holding))
+    };
     build.filter(is_held).ok_or_else(|| over(holding))
 }
 
 /// Whether the runner has this lease of a task now.
 fn has(task: &Task, runner: &Runner, holding: &Holding) -> bool {
-    task.lease().is_some_and(|lease| lease.number == holding.lease && runner.is(&lease.runner))
+    task.lease()
+        .is_some_and(|lease| lease.number == holding.lease && runner.is(&lease.runner))
 }
 
 /// Whether it once had it.
 fn had(task: &Task, runner: &Runner, holding: &Holding) -> bool {
-    task.attempts.iter().any(|attempt| attempt.number == holding.lease && runner.is(&attempt.runner))
+    task.attempts
+        .iter()
+        .any(|attempt| attempt.number == holding.lease && runner.is(&attempt.runner))
 }
 
 fn over(holding: &Holding) -> Denied {
-    Denied::Gone(format!("lease {} of task {} of build {} is over", holding.lease, holding.task, holding.build))
+    Denied::Gone(format!(
+        "lease {} of task {} of build {} is over",
+        holding.lease, holding.task, holding.build
+    ))
 }
 
 async fn renew<S: StateStore, B: BlobStore>(
@@ -192,14 +230,24 @@ async fn renew<S: StateStore, B: BlobStore>(
     let runner = speaker(&desk, &headers).await?;
     let build = holds(&desk, &runner, &holding).await?;
     let now = (desk.clock)();
-    let heard = Heard { task: holding.task.clone(), lease: holding.lease, at: now };
+    let heard = Heard {
+        task: holding.task.clone(),
+        lease: holding.lease,
+        at: now,
+    };
     let at = hear(&desk.state, &holding.build, &heard).await?;
     let lease = build.task(&holding.task).and_then(Task::lease);
     if lease.is_some_and(|lease| lease.silent_since.is_some() != silent_s.is_some()) {
         silence(&desk, holding, silent_s, now).await?;
     }
-    let hand_back = lease.and_then(|lease| runner.leaving(&lease.runner)).is_some_and(|leaving| leaving.hand_back);
-    Ok(Json(Renewed { until: at.plus_ms(LEASE_MS), now, hand_back }))
+    let hand_back = lease
+        .and_then(|lease| runner.leaving(&lease.runner))
+        .is_some_and(|leaving| leaving.hand_back);
+    Ok(Json(Renewed {
+        until: at.plus_ms(LEASE_MS),
+        now,
+        hand_back,
+    }))
 }
 
 /// Tells a build that one of its tasks has fallen silent, or speaks again.
@@ -210,7 +258,11 @@ async fn silence<S: StateStore, B>(
     now: Timestamp,
 ) -> Result<(), Denied> {
     let since = silent_s.map(|seconds| Timestamp(now.0.saturating_sub(u64::from(seconds) * 1000)));
-    let event = Event::Silent { task: holding.task, lease: holding.lease, since };
+    let event = Event::Silent {
+        task: holding.task,
+        lease: holding.lease,
+        since,
+    };
     match advance(&desk.state, &holding.build, event, now).await {
         // It was told twice at once.
         Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => Ok(()),
@@ -224,15 +276,27 @@ async fn report<S: StateStore, B: BlobStore>(
     Json(report): Json<Report>,
 ) -> Result<StatusCode, Denied> {
     let runner = speaker(&desk, &headers).await?;
-    let Report { holding, outcome, roots } = report;
+    let Report {
+        holding,
+        outcome,
+        roots,
+    } = report;
     let build = load_build(&desk.state, &holding.build).await?;
-    let task = build.as_ref().and_then(|(build, _)| build.task(&holding.task)).ok_or_else(|| over(&holding))?;
+    let task = build
+        .as_ref()
+        .and_then(|(build, _)| build.task(&holding.task))
+        .ok_or_else(|| over(&holding))?;
     if has(task, &runner, &holding) {
         files::are_here(&desk, &outcome, roots).await?;
     } else if !had(task, &runner, &holding) {
         return Err(over(&holding));
     }
-    let event = Event::Report { task: holding.task.clone(), lease: holding.lease, outcome, roots };
+    let event = Event::Report {
+        task: holding.task.clone(),
+        lease: holding.lease,
+        outcome,
+        roots,
+    };
     match advance(&desk.state, &holding.build, event, (desk.clock)()).await {
         // The answer to an earlier telling was lost on the way.
         Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => {}
@@ -251,12 +315,31 @@ mod tests {
     fn what_no_record_can_hold_is_refused_and_what_passes_is_tried_again() {
         let key = || Key::new(Table::Build, "b");
         let status = |error: SaveError| Denied::from(AdvanceError::from(error)).status().0.as_u16();
-        assert_eq!(status(SaveError::TooLarge { what: "b".to_owned(), bytes: 400_000 }), 400);
-        assert_eq!(status(StateError::Unfit("it has 101 writes".to_owned()).into()), 400);
+        assert_eq!(
+            status(SaveError::TooLarge {
+                what: "b".to_owned(),
+                bytes: 400_000
+            }),
+            400
+        );
+        assert_eq!(
+            status(StateError::Unfit("it has 101 writes".to_owned()).into()),
+            400
+        );
         assert_eq!(status(SaveError::Conflict(key())), 503);
-        assert_eq!(status(StateError::Unavailable("it is locked".to_owned()).into()), 503);
-        assert_eq!(status(StateError::Corrupt("build `b`".to_owned()).into()), 503);
-        let words = Denied::from(SaveError::TooLarge { what: "b".to_owned(), bytes: 400_000 }).to_string();
+        assert_eq!(
+            status(StateError::Unavailable("it is locked".to_owned()).into()),
+            503
+        );
+        assert_eq!(
+            status(StateError::Corrupt("build `b`".to_owned()).into()),
+            503
+        );
+        let words = Denied::from(SaveError::TooLarge {
+            what: "b".to_owned(),
+            bytes: 400_000,
+        })
+        .to_string();
         assert_eq!(words, "b is 400000 bytes, at most 389120 fit");
     }
 }

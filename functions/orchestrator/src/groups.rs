@@ -24,11 +24,21 @@ pub(crate) struct Groups {
 impl Groups {
     /// Those that the environment names.
     pub(crate) fn open(config: &SdkConfig) -> Result<Self, EnvironmentError> {
-        let odd = |problem: String| EnvironmentError::Odd { name: RUNNERS, problem };
-        let names = pairs(RUNNERS)?
-            .into_iter()
-            .map(|(arch, name)| Ok((arch.parse().map_err(|error: millrace_core::ArchError| odd(error.to_string()))?, name)));
-        Ok(Self { client: Client::new(config), names: names.collect::<Result<_, _>>()? })
+        let odd = |problem: String| EnvironmentError::Odd {
+            name: RUNNERS,
+            problem,
+        };
+        let names = pairs(RUNNERS)?.into_iter().map(|(arch, name)| {
+            Ok((
+                arch.parse()
+                    .map_err(|error: millrace_core::ArchError| odd(error.to_string()))?,
+                name,
+            ))
+        });
+        Ok(Self {
+            client: Client::new(config),
+            names: names.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Gives each group the hosts that its tasks want now.
@@ -36,7 +46,9 @@ impl Groups {
         for (arch, name) in &self.names {
             // Tasks that any runner may do wake the hosts of one architecture, the first.
             let any = self.names.keys().next() == Some(arch);
-            let tasks = demand(state, *arch, any).await.map_err(|error| error.to_string())?;
+            let tasks = demand(state, *arch, any)
+                .await
+                .map_err(|error| error.to_string())?;
             let (hosts, hosts_max) = self.size(name).await?;
             if let Some(wanted) = hosts_wanted(tasks, hosts, hosts_max) {
                 self.resize(name, wanted).await?;
@@ -48,16 +60,38 @@ impl Groups {
 
     /// Hosts that there should be now, and the most that there may be.
     async fn size(&self, name: &str) -> Result<(u32, u32), String> {
-        let asked = self.client.describe_auto_scaling_groups().auto_scaling_group_names(name).send().await;
-        let groups = asked.map_err(|error| format!("the group {name}: {}", DisplayErrorContext(error)))?.auto_scaling_groups;
-        let group = groups.unwrap_or_default().into_iter().next().ok_or_else(|| format!("there is no group {name}"))?;
-        let count = |count: Option<i32>| count.and_then(|count| u32::try_from(count).ok()).unwrap_or_default();
+        let asked = self
+            .client
+            .describe_auto_scaling_groups()
+            .auto_scaling_group_names(name)
+            .send()
+            .await;
+        let groups = asked
+            .map_err(|error| format!("the group {name}: {}", DisplayErrorContext(error)))?
+            .auto_scaling_groups;
+        let group = groups
+            .unwrap_or_default()
+            .into_iter()
+            .next()
+            .ok_or_else(|| format!("there is no group {name}"))?;
+        let count = |count: Option<i32>| {
+            count
+                .and_then(|count| u32::try_from(count).ok())
+                .unwrap_or_default()
+        };
         Ok((count(group.desired_capacity), count(group.max_size)))
     }
 
     async fn resize(&self, name: &str, hosts: u32) -> Result<(), String> {
         let hosts = i32::try_from(hosts).unwrap_or(i32::MAX);
-        let set = self.client.set_desired_capacity().auto_scaling_group_name(name).desired_capacity(hosts);
-        set.send().await.map(drop).map_err(|error| format!("the group {name}: {}", DisplayErrorContext(error)))
+        let set = self
+            .client
+            .set_desired_capacity()
+            .auto_scaling_group_name(name)
+            .desired_capacity(hosts);
+        set.send()
+            .await
+            .map(drop)
+            .map_err(|error| format!("the group {name}: {}", DisplayErrorContext(error)))
     }
 }

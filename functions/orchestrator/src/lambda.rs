@@ -10,7 +10,8 @@ use aws_config::SdkConfig;
 use millrace_core::PlatformName;
 use millrace_core::order::Effect;
 use millrace_lambda::{
-    Deliver, EnvironmentError, Error, Functions, blobs, by_records, config, deliver, not_mine, now, on_call, serve, state, variable,
+    Deliver, EnvironmentError, Error, Functions, blobs, by_records, config, deliver, not_mine, now,
+    on_call, serve, state, variable,
 };
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::{Letter, StateStore};
@@ -56,7 +57,11 @@ pub async fn desk() -> Result<(), Error> {
         ready: Arc::default(),
         released: Arc::new(move |platform: &PlatformName| released_repository(&url, platform)),
         incoming: std::env::temp_dir(),
-        paces: Some(Paces { ask_again_s: ASK_AGAIN_S, log_pause_s: LOG_PAUSE_S, renew_s: RENEW_S }),
+        paces: Some(Paces {
+            ask_again_s: ASK_AGAIN_S,
+            log_pause_s: LOG_PAUSE_S,
+            renew_s: RENEW_S,
+        }),
     }))
     .await
 }
@@ -65,13 +70,20 @@ pub async fn desk() -> Result<(), Error> {
 pub async fn letters() -> Result<(), Error> {
     let config = config();
     let state = state(&config)?;
-    let planning = Planning { groups: Groups::open(&config)?, state };
+    let planning = Planning {
+        groups: Groups::open(&config)?,
+        state,
+    };
     let others = Others::open(&config)?;
     by_records(move |letter: Letter| {
         let (planning, others) = (planning.clone(), others.clone());
         async move {
             match others.whose(&letter.effect) {
-                Some(function) => others.functions.wake(function, letter.id).await.map_err(|error| error.to_string()),
+                Some(function) => others
+                    .functions
+                    .wake(function, letter.id)
+                    .await
+                    .map_err(|error| error.to_string()),
                 None => deliver(letter.id, &planning.state, &planning).await,
             }
         }
@@ -91,14 +103,25 @@ pub async fn sweep() -> Result<(), Error> {
 }
 
 async fn swept(state: &DynamoDb, groups: &Groups) -> Result<(), String> {
-    tick(state, now()).await.map_err(|error| error.to_string())?;
-    let late = state.take_late(LATE_MAX, now(), LATE_MS).await.map_err(|error| error.to_string())?;
+    tick(state, now())
+        .await
+        .map_err(|error| error.to_string())?;
+    let late = state
+        .take_late(LATE_MAX, now(), LATE_MS)
+        .await
+        .map_err(|error| error.to_string())?;
     if !late.is_empty() {
         eprintln!("millrace: {} letters are late and go out again", late.len());
     }
-    let aside = state.set_aside(ASIDE_MAX).await.map_err(|error| error.to_string())?;
+    let aside = state
+        .set_aside(ASIDE_MAX)
+        .await
+        .map_err(|error| error.to_string())?;
     if !aside.is_empty() {
-        eprintln!("millrace: {} letters are set aside: `millrace events list` shows them", aside.len());
+        eprintln!(
+            "millrace: {} letters are set aside: `millrace events list` shows them",
+            aside.len()
+        );
     }
     groups.fit(state).await
 }
@@ -113,19 +136,27 @@ struct Planning {
 impl Deliver for Planning {
     async fn act(&self, effect: &Effect) -> Result<(), String> {
         match effect {
-            Effect::Plan(push) => plan(push, &self.state, now()).await.map_err(|error| error.to_string()),
+            Effect::Plan(push) => plan(push, &self.state, now())
+                .await
+                .map_err(|error| error.to_string()),
             Effect::Ready { .. } => self.groups.fit(&self.state).await,
             Effect::Ended { .. } => Ok(()),
-            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) | Effect::Unreadable(_) => Err(not_mine(effect)),
+            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) | Effect::Unreadable(_) => {
+                Err(not_mine(effect))
+            }
         }
     }
 
     async fn give_up(&self, effect: &Effect, reason: &str) -> Result<(), String> {
         match effect {
-            Effect::Plan(push) => give_up(push, reason, &self.state, now()).await.map_err(|error| error.to_string()),
+            Effect::Plan(push) => give_up(push, reason, &self.state, now())
+                .await
+                .map_err(|error| error.to_string()),
             // The sweep looks after hosts whether or not this letter ever worked.
             Effect::Ready { .. } | Effect::Ended { .. } => Ok(()),
-            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) | Effect::Unreadable(_) => Err(not_mine(effect)),
+            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) | Effect::Unreadable(_) => {
+                Err(not_mine(effect))
+            }
         }
     }
 }
@@ -142,7 +173,12 @@ struct Others {
 impl Others {
     fn open(config: &SdkConfig) -> Result<Self, EnvironmentError> {
         let functions = Functions::new(config);
-        Ok(Self { functions, fetch: variable(FETCH)?, sign: variable(SIGN)?, release: variable(RELEASE)? })
+        Ok(Self {
+            functions,
+            fetch: variable(FETCH)?,
+            sign: variable(SIGN)?,
+            release: variable(RELEASE)?,
+        })
     }
 
     /// The function that acts on an effect, where it is another one.
@@ -151,7 +187,10 @@ impl Others {
             Effect::Fetch(_) => Some(&self.fetch),
             Effect::Sign(_) => Some(&self.sign),
             Effect::Release(_) => Some(&self.release),
-            Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } | Effect::Unreadable(_) => None,
+            Effect::Plan(_)
+            | Effect::Ready { .. }
+            | Effect::Ended { .. }
+            | Effect::Unreadable(_) => None,
         }
     }
 }

@@ -18,7 +18,7 @@ pub use desk::{Desk, Paces, router};
 pub use plan::{PlanFailure, Registered, give_up, plan};
 pub use released::released_repository;
 pub use runners::{
-    Leaving, Runner, RunnerError, Token, add_runner, add_shared_runner, drain_runner, let_in, remove_runner, reserve_runner,
-    resume_runner,
+    Leaving, Runner, RunnerError, Token, add_runner, add_shared_runner, drain_runner, let_in,
+    remove_runner, reserve_runner, resume_runner,
 };
 pub use tick::{clock_set_back, tick};

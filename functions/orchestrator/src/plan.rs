@@ -46,13 +46,24 @@ pub async fn plan(push: &Push, state: &impl StateStore, now: Timestamp) -> Resul
 
 /// Refuses a push that nobody has planned by now, because it was tried often enough. Records from before there was
 /// [`PushState::Fetched`] are refused from [`PushState::Fetching`].
-pub async fn give_up(push: &Push, reason: &str, state: &impl StateStore, now: Timestamp) -> Result<(), PlanFailure> {
-    let reason = format!("not planned after {DELIVERIES_MAX} tries; push again when this is over: {reason}");
+pub async fn give_up(
+    push: &Push,
+    reason: &str,
+    state: &impl StateStore,
+    now: Timestamp,
+) -> Result<(), PlanFailure> {
+    let reason =
+        format!("not planned after {DELIVERIES_MAX} tries; push again when this is over: {reason}");
     settle(push, Some(reason), state, now).await
 }
 
 /// Decides about a push, or refuses it for this reason; and writes that down, unless somebody else has decided.
-async fn settle(push: &Push, given_up: Option<String>, state: &impl StateStore, now: Timestamp) -> Result<(), PlanFailure> {
+async fn settle(
+    push: &Push,
+    given_up: Option<String>,
+    state: &impl StateStore,
+    now: Timestamp,
+) -> Result<(), PlanFailure> {
     let mut tries = 0;
     while let Some((mut record, version)) = unplanned(push, state).await? {
         let decided = match &given_up {
@@ -61,7 +72,9 @@ async fn settle(push: &Push, given_up: Option<String>, state: &impl StateStore, 
         };
         let builds = match decided {
             Ok(builds) => {
-                record.state = PushState::Planned { builds: builds.iter().map(|build| build.id.clone()).collect() };
+                record.state = PushState::Planned {
+                    builds: builds.iter().map(|build| build.id.clone()).collect(),
+                };
                 builds
             }
             Err(reason) => {
@@ -81,7 +94,10 @@ async fn settle(push: &Push, given_up: Option<String>, state: &impl StateStore, 
 
 /// The push's record, where nobody has decided about it. Pushes are written before anything is fetched for them, so where there
 /// is none there is nobody to tell. Records from before there was [`PushState::Fetched`] say [`PushState::Fetching`].
-async fn unplanned(push: &Push, state: &impl StateStore) -> Result<Option<(PushRecord, Version)>, StateError> {
+async fn unplanned(
+    push: &Push,
+    state: &impl StateStore,
+) -> Result<Option<(PushRecord, Version)>, StateError> {
     let known = load_push(state, &push.announced.id).await?;
     Ok(known.filter(|(record, _)| match record.state {
         PushState::Fetching | PushState::Fetched => true,
@@ -90,11 +106,19 @@ async fn unplanned(push: &Push, state: &impl StateStore) -> Result<Option<(PushR
 }
 
 /// The builds, or why there are none.
-async fn decide(push: &Push, state: &impl StateStore, now: Timestamp) -> Result<Result<Vec<Build>, String>, StateError> {
+async fn decide(
+    push: &Push,
+    state: &impl StateStore,
+    now: Timestamp,
+) -> Result<Result<Vec<Build>, String>, StateError> {
     let platforms: Vec<Platform> = all(state, Table::Platform).await?;
     let plugins: Vec<Registered> = all(state, Table::Plugin).await?;
-    let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin.digest)).collect();
-    let package: Option<(Package, _)> = get(state, Table::Package, push.announced.package.as_str()).await?;
+    let plugins = plugins
+        .into_iter()
+        .map(|plugin| (plugin.name, plugin.digest))
+        .collect();
+    let package: Option<(Package, _)> =
+        get(state, Table::Package, push.announced.package.as_str()).await?;
     let package = package.map(|(package, _)| package);
     Ok(builds_of(push, package.as_ref(), &platforms, &plugins, now))
 }
@@ -107,8 +131,11 @@ fn builds_of(
     now: Timestamp,
 ) -> Result<Vec<Build>, String> {
     let config = PackageConfig::parse(&push.config).map_err(|error| error.to_string())?;
-    let registered = package.map(|package| package.platforms.clone()).unwrap_or_default();
-    let chosen = platforms_for(push, &config, &registered, platforms).map_err(|error| error.to_string())?;
+    let registered = package
+        .map(|package| package.platforms.clone())
+        .unwrap_or_default();
+    let chosen =
+        platforms_for(push, &config, &registered, platforms).map_err(|error| error.to_string())?;
     if chosen.is_empty() {
         return Err(match platforms.is_empty() {
             true => "the line has no platform: `millrace platform add FILE` adds one".to_owned(),
@@ -119,7 +146,12 @@ fn builds_of(
         });
     }
     let rank = push.announced.rank(package);
-    let build = |platform| Ok(Build { rank: rank.clone(), ..plan_build(push, &config, platform, plugins, now)? });
+    let build = |platform| {
+        Ok(Build {
+            rank: rank.clone(),
+            ..plan_build(push, &config, platform, plugins, now)?
+        })
+    };
     let planned: Result<Vec<Build>, PlanError> = chosen.into_iter().map(build).collect();
     planned.map_err(|error| error.to_string())
 }
@@ -152,17 +184,45 @@ mod tests {
         };
         let (subject, spec, config) = ("Update".to_owned(), "zlib.spec".to_owned(), String::new());
         let tree = Digest::of(b"tree");
-        Push { announced, committed_s: 1, subject, tree, tree_bytes: 4, spec, sources: Vec::new(), config }
+        Push {
+            announced,
+            committed_s: 1,
+            subject,
+            tree,
+            tree_bytes: 4,
+            spec,
+            sources: Vec::new(),
+            config,
+        }
     }
 
     async fn keep(store: &MemoryStore, expect: Expect, state: PushState) {
-        let record = PushRecord { announced: push().announced, state };
-        let write = write(Table::Push, record.announced.id.as_str(), expect, &record, push_marks(&record)).unwrap();
-        store.save(Commit { writes: vec![write], effects: Vec::new() }).await.unwrap();
+        let record = PushRecord {
+            announced: push().announced,
+            state,
+        };
+        let write = write(
+            Table::Push,
+            record.announced.id.as_str(),
+            expect,
+            &record,
+            push_marks(&record),
+        )
+        .unwrap();
+        store
+            .save(Commit {
+                writes: vec![write],
+                effects: Vec::new(),
+            })
+            .await
+            .unwrap();
     }
 
     async fn record(store: &MemoryStore) -> (PushRecord, Version) {
-        load_push(store, &push().announced.id).await.unwrap().unwrap()
+        load_push(store, &push().announced.id)
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     #[tokio::test]
@@ -171,14 +231,21 @@ mod tests {
             let store = MemoryStore::new();
             keep(&store, Expect::Absent, state).await;
             plan(&push(), &store, NOW).await.unwrap();
-            let reason = "the line has no platform: `millrace platform add FILE` adds one".to_owned();
+            let reason =
+                "the line has no platform: `millrace platform add FILE` adds one".to_owned();
             assert_eq!(record(&store).await.0.state, PushState::Refused { reason });
         }
         let store = MemoryStore::new();
-        let refused = PushState::Refused { reason: "given up".to_owned() };
+        let refused = PushState::Refused {
+            reason: "given up".to_owned(),
+        };
         keep(&store, Expect::Absent, refused.clone()).await;
         plan(&push(), &store, NOW).await.unwrap();
-        assert_eq!(record(&store).await.0.state, refused, "what was decided stays");
+        assert_eq!(
+            record(&store).await.0.state,
+            refused,
+            "what was decided stays"
+        );
     }
 
     #[tokio::test]
@@ -186,8 +253,12 @@ mod tests {
         for state in [PushState::Fetching, PushState::Fetched] {
             let store = MemoryStore::new();
             keep(&store, Expect::Absent, state).await;
-            give_up(&push(), "the store is full", &store, NOW).await.unwrap();
-            let reason = "not planned after 10 tries; push again when this is over: the store is full".to_owned();
+            give_up(&push(), "the store is full", &store, NOW)
+                .await
+                .unwrap();
+            let reason =
+                "not planned after 10 tries; push again when this is over: the store is full"
+                    .to_owned();
             assert_eq!(record(&store).await.0.state, PushState::Refused { reason });
         }
         let store = MemoryStore::new();
@@ -221,8 +292,14 @@ mod tests {
                 conflicts += 1;
             }
             planning.await.unwrap();
-            assert!(matches!(record(&store).await.0.state, PushState::Refused { .. }), "forgotten after {pauses} pauses");
+            assert!(
+                matches!(record(&store).await.0.state, PushState::Refused { .. }),
+                "forgotten after {pauses} pauses"
+            );
         }
-        assert!(conflicts > 5, "{conflicts} places to come between are too few");
+        assert!(
+            conflicts > 5,
+            "{conflicts} places to come between are too few"
+        );
     }
 }

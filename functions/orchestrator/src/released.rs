@@ -25,7 +25,13 @@ mod tests {
     fn runners_elsewhere_find_what_was_released_by_the_url_that_the_line_was_given() {
         let platform = PlatformName::new("el-9").unwrap();
         let repository = released_repository("https://rpms.example.org", &platform);
-        assert_eq!(repository.mirrorlist.as_deref(), Some("https://rpms.example.org/repo/el-9/$basearch/os/mirrorlist"));
-        assert_eq!(repository.gpgkey.as_deref(), Some("https://rpms.example.org/repo/el-9/RPM-GPG-KEY-millrace"));
+        assert_eq!(
+            repository.mirrorlist.as_deref(),
+            Some("https://rpms.example.org/repo/el-9/$basearch/os/mirrorlist")
+        );
+        assert_eq!(
+            repository.gpgkey.as_deref(),
+            Some("https://rpms.example.org/repo/el-9/RPM-GPG-KEY-millrace")
+        );
     }
 }

@@ -49,7 +49,16 @@ impl Runner {
     /// A runner with this token, which builds for its own architecture alone.
     pub fn new(name: &RunnerName, arch: Arch, token: &Token, added: Timestamp) -> Self {
         let (reserved, leaving, emulates) = (Reserved::default(), Vec::new(), Vec::new());
-        Self { name: name.clone(), arch, token: token.digest(), added, shared: false, reserved, leaving, emulates }
+        Self {
+            name: name.clone(),
+            arch,
+            token: token.digest(),
+            added,
+            shared: false,
+            reserved,
+            leaving,
+            emulates,
+        }
     }
 
     /// Whether whoever has the token may call itself so.
@@ -57,13 +66,18 @@ impl Runner {
         if !self.shared {
             return self.name == *name;
         }
-        let own = name.as_str().strip_prefix(self.name.as_str()).and_then(|rest| rest.strip_prefix('.'));
+        let own = name
+            .as_str()
+            .strip_prefix(self.name.as_str())
+            .and_then(|rest| rest.strip_prefix('.'));
         own.is_some_and(|own| !own.is_empty())
     }
 
     /// Whether whoever calls itself so is to leave, and how.
     pub(crate) fn leaving(&self, name: &RunnerName) -> Option<&Leaving> {
-        self.leaving.iter().find(|leaving| leaving.name == *name || (self.shared && leaving.name == self.name))
+        self.leaving
+            .iter()
+            .find(|leaving| leaving.name == *name || (self.shared && leaving.name == self.name))
     }
 }
 
@@ -132,7 +146,14 @@ pub async fn add_shared_runner(
     token: &Token,
     now: Timestamp,
 ) -> Result<(), RunnerError> {
-    let_in(state, Runner { shared: true, ..Runner::new(name, arch, token, now) }).await
+    let_in(
+        state,
+        Runner {
+            shared: true,
+            ..Runner::new(name, arch, token, now)
+        },
+    )
+    .await
 }
 
 /// Adds a runner as it is described.
@@ -144,18 +165,43 @@ pub async fn let_in(state: &impl StateStore, runner: Runner) -> Result<(), Runne
 }
 
 async fn keep(state: &impl StateStore, runner: &Runner, expect: Expect) -> Result<(), SaveError> {
-    let mark = Mark { index: by_token(&runner.token), sort: runner.name.to_string() };
-    let write = write(Table::Runner, runner.name.as_str(), expect, runner, vec![mark])?;
-    state.save(Commit { writes: vec![write], effects: Vec::new() }).await
+    let mark = Mark {
+        index: by_token(&runner.token),
+        sort: runner.name.to_string(),
+    };
+    let write = write(
+        Table::Runner,
+        runner.name.as_str(),
+        expect,
+        runner,
+        vec![mark],
+    )?;
+    state
+        .save(Commit {
+            writes: vec![write],
+            effects: Vec::new(),
+        })
+        .await
 }
 
 /// Changes the record of the runner that goes by a name, or whose token it shares; false where there is none.
-async fn change(state: &impl StateStore, name: &RunnerName, change: impl Fn(&mut Runner)) -> Result<bool, SaveError> {
+async fn change(
+    state: &impl StateStore,
+    name: &RunnerName,
+    change: impl Fn(&mut Runner),
+) -> Result<bool, SaveError> {
     loop {
         let all: Vec<Runner> = all(state, Table::Runner).await?;
-        let Some(runner) = all.into_iter().find(|runner| runner.name == *name || runner.is(name)) else { return Ok(false) };
+        let Some(runner) = all
+            .into_iter()
+            .find(|runner| runner.name == *name || runner.is(name))
+        else {
+            return Ok(false);
+        };
         let id = runner.name.as_str();
-        let Some((mut runner, version)) = get::<Runner>(state, Table::Runner, id).await? else { continue };
+        let Some((mut runner, version)) = get::<Runner>(state, Table::Runner, id).await? else {
+            continue;
+        };
         change(&mut runner);
         match keep(state, &runner, Expect::Version(version)).await {
             Err(SaveError::Conflict(_)) => continue,
@@ -166,10 +212,17 @@ async fn change(state: &impl StateStore, name: &RunnerName, change: impl Fn(&mut
 
 /// Lets a runner leave: it is given no more work, and is told so when it asks; where it shall hand back what it works on, at its next
 /// renewal. It may be told again; the last word counts. False where nobody is known by this name.
-pub async fn drain_runner(state: &impl StateStore, name: &RunnerName, hand_back: bool) -> Result<bool, SaveError> {
+pub async fn drain_runner(
+    state: &impl StateStore,
+    name: &RunnerName,
+    hand_back: bool,
+) -> Result<bool, SaveError> {
     change(state, name, |runner| {
         runner.leaving.retain(|leaving| leaving.name != *name);
-        runner.leaving.push(Leaving { name: name.clone(), hand_back });
+        runner.leaving.push(Leaving {
+            name: name.clone(),
+            hand_back,
+        });
         let too_many = runner.leaving.len().saturating_sub(LEAVING_MAX);
         runner.leaving.drain(..too_many);
     })
@@ -178,21 +231,42 @@ pub async fn drain_runner(state: &impl StateStore, name: &RunnerName, hand_back:
 
 /// Lets a runner that was to leave stay, or come back. False where nobody is known by this name.
 pub async fn resume_runner(state: &impl StateStore, name: &RunnerName) -> Result<bool, SaveError> {
-    change(state, name, |runner| runner.leaving.retain(|leaving| leaving.name != *name && runner.name != *name)).await
+    change(state, name, |runner| {
+        runner
+            .leaving
+            .retain(|leaving| leaving.name != *name && runner.name != *name)
+    })
+    .await
 }
 
 /// Says what a runner is kept for from its next question on. False where nobody is known by this name.
-pub async fn reserve_runner(state: &impl StateStore, name: &RunnerName, reserved: &Reserved) -> Result<bool, SaveError> {
+pub async fn reserve_runner(
+    state: &impl StateStore,
+    name: &RunnerName,
+    reserved: &Reserved,
+) -> Result<bool, SaveError> {
     change(state, name, |runner| runner.reserved = reserved.clone()).await
 }
 
 /// Takes a runner's token back; true where there was one. What it has leased ends with the lease.
 pub async fn remove_runner(state: &impl StateStore, name: &RunnerName) -> Result<bool, SaveError> {
     loop {
-        let Some((_, version)) = get::<Runner>(state, Table::Runner, name.as_str()).await? else { return Ok(false) };
-        let gone =
-            Write { key: Key::new(Table::Runner, name.as_str()), expect: Expect::Version(version), body: None, marks: Vec::new() };
-        match state.save(Commit { writes: vec![gone], effects: Vec::new() }).await {
+        let Some((_, version)) = get::<Runner>(state, Table::Runner, name.as_str()).await? else {
+            return Ok(false);
+        };
+        let gone = Write {
+            key: Key::new(Table::Runner, name.as_str()),
+            expect: Expect::Version(version),
+            body: None,
+            marks: Vec::new(),
+        };
+        match state
+            .save(Commit {
+                writes: vec![gone],
+                effects: Vec::new(),
+            })
+            .await
+        {
             Err(SaveError::Conflict(_)) => continue,
             other => return other.map(|()| true),
         }
@@ -200,10 +274,17 @@ pub async fn remove_runner(state: &impl StateStore, name: &RunnerName) -> Result
 }
 
 /// The runner that a token belongs to. The token is looked up by its digest, so that the time this takes tells nothing of it.
-pub(crate) async fn runner_of(state: &impl StateStore, token: &Token) -> Result<Option<Runner>, StateError> {
+pub(crate) async fn runner_of(
+    state: &impl StateStore,
+    token: &Token,
+) -> Result<Option<Runner>, StateError> {
     let found = state.marked(&by_token(&token.digest()), None, 1).await?;
-    let Some(marked) = found.first() else { return Ok(None) };
+    let Some(marked) = found.first() else {
+        return Ok(None);
+    };
     let runner: Option<(Runner, _)> = get(state, Table::Runner, &marked.key.id).await?;
     // A mark may be a moment old, and it is the record that counts.
-    Ok(runner.map(|(runner, _)| runner).filter(|runner| runner.token == token.digest()))
+    Ok(runner
+        .map(|(runner, _)| runner)
+        .filter(|runner| runner.token == token.digest()))
 }

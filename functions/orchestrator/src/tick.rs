@@ -21,7 +21,9 @@ pub async fn tick(state: &impl StateStore, now: Timestamp) -> Result<usize, Adva
             if leased_until(&marked.sort).is_none_or(|until| until > now) {
                 return Ok(passed);
             }
-            let Ok(id) = marked.key.id.parse() else { continue };
+            let Ok(id) = marked.key.id.parse() else {
+                continue;
+            };
             debug_assert_eq!(marked.key.table, Table::Build, "only builds carry leases");
             match pass(state, &id, now).await {
                 Ok(_) => passed += 1,
@@ -38,12 +40,16 @@ pub async fn tick(state: &impl StateStore, now: Timestamp) -> Result<usize, Adva
 
 /// Lets no lease and no pause end as late as a clock would have it that was ahead until now: to be called where the line's clock may have been
 /// set back since it was read last. Answers how many builds there were. One that cannot be read or saved is passed over.
-pub async fn clock_set_back(state: &impl StateStore, now: Timestamp) -> Result<usize, AdvanceError> {
+pub async fn clock_set_back(
+    state: &impl StateStore,
+    now: Timestamp,
+) -> Result<usize, AdvanceError> {
     let (mut passed, mut after) = (0, None);
     loop {
         let page = state.marked(LEASED, after.as_deref(), BUILDS_MAX).await?;
         for marked in &page {
-            let ends_too_late = leased_until(&marked.sort).is_some_and(|until| until > now.plus_ms(AHEAD_MS));
+            let ends_too_late =
+                leased_until(&marked.sort).is_some_and(|until| until > now.plus_ms(AHEAD_MS));
             if let (true, Ok(id)) = (ends_too_late, marked.key.id.parse()) {
                 match pass(state, &id, now).await {
                     Ok(()) => passed += 1,
@@ -61,7 +67,9 @@ pub async fn clock_set_back(state: &impl StateStore, now: Timestamp) -> Result<u
 
 /// Tells a build who was heard of, and lets time decide about the others.
 async fn pass(state: &impl StateStore, id: &BuildId, now: Timestamp) -> Result<(), AdvanceError> {
-    let (build, _) = load_build(state, id).await?.ok_or_else(|| AdvanceError::Unknown(id.clone()))?;
+    let (build, _) = load_build(state, id)
+        .await?
+        .ok_or_else(|| AdvanceError::Unknown(id.clone()))?;
     let heard = heard(state, &build).await?;
     if !heard.is_empty() {
         advance(state, id, Event::Renew { heard }, now).await?;

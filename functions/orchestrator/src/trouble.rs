@@ -30,10 +30,18 @@ pub(crate) fn pass_over(build: &BuildId, error: AdvanceError) -> Result<bool, Ad
         AdvanceError::Refused(_) | AdvanceError::Unknown(_) => Ok(false),
         AdvanceError::Save(SaveError::State(StateError::Unavailable(_))) => Err(error),
         AdvanceError::Save(
-            SaveError::Conflict(_) | SaveError::TooLarge { .. } | SaveError::State(StateError::Corrupt(_) | StateError::Unfit(_)),
+            SaveError::Conflict(_)
+            | SaveError::TooLarge { .. }
+            | SaveError::State(StateError::Corrupt(_) | StateError::Unfit(_)),
         ) => {
-            if SAID.lock().unwrap_or_else(PoisonError::into_inner).is_new(build) {
-                eprintln!("millrace-orchestrator: build {build} is passed over until somebody looks at it: {error}");
+            if SAID
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_new(build)
+            {
+                eprintln!(
+                    "millrace-orchestrator: build {build} is passed over until somebody looks at it: {error}"
+                );
             }
             Ok(true)
         }
@@ -46,7 +54,9 @@ mod tests {
 
     #[test]
     fn the_trouble_of_a_build_is_said_once() {
-        let (mut said, build) = (Said(BTreeSet::new()), |n: usize| BuildId::new(&format!("b{n}")).unwrap());
+        let (mut said, build) = (Said(BTreeSet::new()), |n: usize| {
+            BuildId::new(&format!("b{n}")).unwrap()
+        });
         assert!(said.is_new(&build(0)));
         assert!(!said.is_new(&build(0)));
         assert!(said.is_new(&build(1)), "another one is another trouble");

@@ -78,13 +78,19 @@ pub struct Taken {
 
 impl Taken {
     fn words(&self) -> String {
-        let Self { nevra, there, build } = self;
+        let Self {
+            nevra,
+            there,
+            build,
+        } = self;
         if nevra == there {
             return format!(
                 "{nevra} was released before, by build {build}, with other content: raise Release in the spec and push again"
             );
         }
-        format!("{nevra} would have the file name of {there}, released by build {build}: raise Release in the spec and push again")
+        format!(
+            "{nevra} would have the file name of {there}, released by build {build}: raise Release in the spec and push again"
+        )
     }
 }
 
@@ -120,22 +126,40 @@ impl Generation {
     }
 
     /// With an order's packages in their places; older versions stay. `metadata` says in which blob a package's pieces of XML are.
-    pub fn with_order(self, order: &ReleaseOrder, metadata: &BTreeMap<Digest, Digest>) -> Result<Next, Taken> {
-        let (mut next, mut changed) = self.with_repositories(order.repositories.iter().map(ToString::to_string));
+    pub fn with_order(
+        self,
+        order: &ReleaseOrder,
+        metadata: &BTreeMap<Digest, Digest>,
+    ) -> Result<Next, Taken> {
+        let (mut next, mut changed) =
+            self.with_repositories(order.repositories.iter().map(ToString::to_string));
         for (name, file) in placements(order) {
-            let Some(metadata) = metadata.get(&file.digest) else { continue };
+            let Some(metadata) = metadata.get(&file.digest) else {
+                continue;
+            };
             let (nevra, build) = (file.rpm.to_string(), order.build.clone());
             let packages = &mut next.repositories.entry(name.clone()).or_default().packages;
             match packages.entry(file.name.clone()) {
                 Place::Occupied(there) if there.get().file.digest == file.digest => {}
                 Place::Occupied(there) => {
-                    let Entry { nevra: there, build, .. } = there.get().clone();
-                    return Err(Taken { nevra, there, build });
+                    let Entry {
+                        nevra: there,
+                        build,
+                        ..
+                    } = there.get().clone();
+                    return Err(Taken {
+                        nevra,
+                        there,
+                        build,
+                    });
                 }
                 Place::Vacant(place) => {
                     place.insert(Entry {
                         nevra,
-                        file: FileRef { digest: file.digest, size: file.size },
+                        file: FileRef {
+                            digest: file.digest,
+                            size: file.size,
+                        },
                         build,
                         metadata: *metadata,
                     });
@@ -152,7 +176,11 @@ impl Generation {
     pub fn with_packages_of(mut self, earlier: &Self) -> Next {
         let mut changed = BTreeSet::new();
         for (name, repository) in &mut self.repositories {
-            let packages = earlier.repositories.get(name).map(|then| then.packages.clone()).unwrap_or_default();
+            let packages = earlier
+                .repositories
+                .get(name)
+                .map(|then| then.packages.clone())
+                .unwrap_or_default();
             if repository.packages != packages {
                 repository.packages = packages;
                 changed.insert(name.clone());
@@ -164,7 +192,11 @@ impl Generation {
     fn remember(&mut self, order: OrderId) {
         self.orders.insert(order, self.number + 1);
         if self.orders.len() > ORDERS_MAX
-            && let Some(oldest) = self.orders.iter().min_by_key(|(_, number)| **number).map(|(order, _)| *order)
+            && let Some(oldest) = self
+                .orders
+                .iter()
+                .min_by_key(|(_, number)| **number)
+                .map(|(order, _)| *order)
         {
             self.orders.remove(&oldest);
         }
@@ -172,32 +204,54 @@ impl Generation {
 
     /// The file at a path of the platform: `x86_64/os/repodata/repomd.xml`.
     pub fn file(&self, path: &str) -> Option<FileRef> {
-        let below = |(name, repository)| Some((path.strip_prefix(name)?.strip_prefix('/')?, repository));
-        let (rest, repository) = self.repositories.iter().map(|(name, repository)| (name.as_str(), repository)).find_map(below)?;
+        let below =
+            |(name, repository)| Some((path.strip_prefix(name)?.strip_prefix('/')?, repository));
+        let (rest, repository) = self
+            .repositories
+            .iter()
+            .map(|(name, repository)| (name.as_str(), repository))
+            .find_map(below)?;
         if let Some(name) = rest.strip_prefix("repodata/") {
             return repository.repodata.get(name).copied();
         }
         let (_, name) = rest.rsplit_once('/')?;
-        repository.packages.get(name).filter(|_| location(name) == rest).map(|entry| entry.file)
+        repository
+            .packages
+            .get(name)
+            .filter(|_| location(name) == rest)
+            .map(|entry| entry.file)
     }
 
     /// All packages, by repository and file name.
     pub fn packages(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, Entry>)> {
-        self.repositories.iter().map(|(name, repository)| (name.as_str(), &repository.packages))
+        self.repositories
+            .iter()
+            .map(|(name, repository)| (name.as_str(), &repository.packages))
     }
 
     /// Builds that have released something that is here.
     pub fn builds(&self) -> impl Iterator<Item = &BuildId> {
-        self.repositories.values().flat_map(|repository| repository.packages.values()).map(|entry| &entry.build)
+        self.repositories
+            .values()
+            .flat_map(|repository| repository.packages.values())
+            .map(|entry| &entry.build)
     }
 }
 
 fn placements(order: &ReleaseOrder) -> impl Iterator<Item = (String, &OrderedFile)> {
-    order.placements.iter().flat_map(|placement| placement.into.iter().map(|repository| (repository.to_string(), &placement.file)))
+    order.placements.iter().flat_map(|placement| {
+        placement
+            .into
+            .iter()
+            .map(|repository| (repository.to_string(), &placement.file))
+    })
 }
 
 /// Where a package lies in its repository, as distributions have it: by the first letter.
 pub fn location(name: &str) -> String {
-    let first = name.chars().next().map_or('_', |letter| letter.to_ascii_lowercase());
+    let first = name
+        .chars()
+        .next()
+        .map_or('_', |letter| letter.to_ascii_lowercase());
     format!("Packages/{first}/{name}")
 }

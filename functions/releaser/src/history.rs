@@ -24,8 +24,14 @@ pub struct Past {
 
 /// A platform's generations, from the one that is current back to the first, and so many of them at most; none where nobody has
 /// made repositories for it.
-pub async fn history(platform: &PlatformName, limit: usize, blobs: &impl BlobStore) -> Result<Option<Vec<Past>>, ReleaseError> {
-    let Some((mut at, mut digest)) = current(platform, blobs).await? else { return Ok(None) };
+pub async fn history(
+    platform: &PlatformName,
+    limit: usize,
+    blobs: &impl BlobStore,
+) -> Result<Option<Vec<Past>>, ReleaseError> {
+    let Some((mut at, mut digest)) = current(platform, blobs).await? else {
+        return Ok(None);
+    };
     let mut all = Vec::new();
     while all.len() < limit {
         let Some(before) = at.previous else {
@@ -40,10 +46,22 @@ pub async fn history(platform: &PlatformName, limit: usize, blobs: &impl BlobSto
 }
 
 fn in_short(at: &Generation, generation: Digest, earlier: Option<&Generation>) -> Past {
-    let files: BTreeSet<Digest> =
-        at.packages().flat_map(|(_, packages)| packages.values()).map(|entry| entry.file.digest).collect();
+    let files: BTreeSet<Digest> = at
+        .packages()
+        .flat_map(|(_, packages)| packages.values())
+        .map(|entry| entry.file.digest)
+        .collect();
     let before: BTreeSet<&BuildId> = earlier.into_iter().flat_map(Generation::builds).collect();
     let builds: BTreeSet<&BuildId> = at.builds().collect();
-    let added = builds.difference(&before).map(|build| (*build).clone()).collect();
-    Past { number: at.number, generation, released_s: at.released_s, packages: files.len(), added }
+    let added = builds
+        .difference(&before)
+        .map(|build| (*build).clone())
+        .collect();
+    Past {
+        number: at.number,
+        generation,
+        released_s: at.released_s,
+        packages: files.len(),
+        added,
+    }
 }

@@ -18,7 +18,9 @@ mod shelf;
 
 pub use generation::{Entry, FileRef, Generation, Repository};
 pub use history::{Past, history};
-pub use publish::{Changed, ReleaseError, Seal, SealError, give_up, prepare, publish, release, rollback, withdraw};
+pub use publish::{
+    Changed, ReleaseError, Seal, SealError, give_up, prepare, publish, release, rollback, withdraw,
+};
 pub use root::{Released, current};
 pub use serve::router;
 

@@ -31,7 +31,12 @@ pub struct SealError(pub String);
 /// Whoever signs repository metadata: the releaser holds no key.
 pub trait Seal: Send + Sync {
     /// An armored detached OpenPGP signature of a `repomd.xml`, made as of a time in seconds since 1970.
-    fn seal(&self, key: &KeyName, repomd: &[u8], signed_s: u64) -> impl Future<Output = Result<Vec<u8>, SealError>> + Send;
+    fn seal(
+        &self,
+        key: &KeyName,
+        repomd: &[u8],
+        signed_s: u64,
+    ) -> impl Future<Output = Result<Vec<u8>, SealError>> + Send;
 
     /// The key's public certificate, armored.
     fn public_key(&self, key: &KeyName) -> impl Future<Output = Result<Vec<u8>, SealError>> + Send;
@@ -96,8 +101,15 @@ pub async fn release<S: StateStore, B: BlobStore>(
         return Ok(());
     }
     let event = match publish(order, seal, blobs, now).await {
-        Ok(Released { generation, number }) => Event::Released { order: order.id, generation, number },
-        Err(ReleaseError::Refused(reason)) => Event::ReleaseRefused { order: order.id, reason },
+        Ok(Released { generation, number }) => Event::Released {
+            order: order.id,
+            generation,
+            number,
+        },
+        Err(ReleaseError::Refused(reason)) => Event::ReleaseRefused {
+            order: order.id,
+            reason,
+        },
         Err(error) => return Err(error),
     };
     match advance(state, &order.build, event, now).await {
@@ -115,8 +127,15 @@ pub async fn give_up<S: StateStore, B: BlobStore>(
     now: Timestamp,
 ) -> Result<(), ReleaseError> {
     let event = match withdraw(order, blobs).await? {
-        Some(Released { generation, number }) => Event::Released { order: order.id, generation, number },
-        None => Event::ReleaseRefused { order: order.id, reason: reason.to_owned() },
+        Some(Released { generation, number }) => Event::Released {
+            order: order.id,
+            generation,
+            number,
+        },
+        None => Event::ReleaseRefused {
+            order: order.id,
+            reason: reason.to_owned(),
+        },
     };
     match advance(state, &order.build, event, now).await {
         Ok(_) | Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => Ok(()),
@@ -147,7 +166,17 @@ pub async fn publish(
         }
         Ok(Some(current.with_order(order, &metadata)?))
     };
-    match change(&order.platform, Sealing::AsBefore(&order.key), &shelf, seal, blobs, now, add).await? {
+    match change(
+        &order.platform,
+        Sealing::AsBefore(&order.key),
+        &shelf,
+        seal,
+        blobs,
+        now,
+        add,
+    )
+    .await?
+    {
         Changed::To(released) => Ok(released),
         Changed::Not(at) => first_with(order, at, blobs).await,
     }
@@ -157,14 +186,21 @@ pub async fn publish(
 /// answer is the generation that did, and the packages stay.
 ///
 /// Carrying out and taking back are decided by the same swap, so of two that try at once exactly one does it.
-pub async fn withdraw(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<Option<Released>, ReleaseError> {
+pub async fn withdraw(
+    order: &ReleaseOrder,
+    blobs: &impl BlobStore,
+) -> Result<Option<Released>, ReleaseError> {
     for _ in 0..CONFLICTS_MAX {
         // A platform's first generation is made before the platform can be built for: where there is none, nothing can be out.
-        let Some(root) = root(&order.platform, blobs).await? else { return Ok(None) };
+        let Some(root) = root(&order.platform, blobs).await? else {
+            return Ok(None);
+        };
         if let Some(released) = carried_out_by(order, root.released, blobs).await? {
             return Ok(Some(released));
         }
-        if root.has_withdrawn(&order.id) || swap_without(&order.platform, order.id, &root, blobs).await? {
+        if root.has_withdrawn(&order.id)
+            || swap_without(&order.platform, order.id, &root, blobs).await?
+        {
             return Ok(None);
         }
     }
@@ -172,19 +208,36 @@ pub async fn withdraw(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<Op
 }
 
 /// The generation that carried an order out, if one did.
-async fn carried_out(order: &ReleaseOrder, blobs: &impl BlobStore) -> Result<Option<Released>, ReleaseError> {
-    let Some(root) = root(&order.platform, blobs).await? else { return Ok(None) };
+async fn carried_out(
+    order: &ReleaseOrder,
+    blobs: &impl BlobStore,
+) -> Result<Option<Released>, ReleaseError> {
+    let Some(root) = root(&order.platform, blobs).await? else {
+        return Ok(None);
+    };
     carried_out_by(order, root.released, blobs).await
 }
 
 /// The same as of a generation that was read.
-async fn carried_out_by(order: &ReleaseOrder, at: Released, blobs: &impl BlobStore) -> Result<Option<Released>, ReleaseError> {
+async fn carried_out_by(
+    order: &ReleaseOrder,
+    at: Released,
+    blobs: &impl BlobStore,
+) -> Result<Option<Released>, ReleaseError> {
     let now = generation(&order.platform, &at.generation, blobs).await?;
-    if now.orders.contains_key(&order.id) { first_with(order, at, blobs).await.map(Some) } else { Ok(None) }
+    if now.orders.contains_key(&order.id) {
+        first_with(order, at, blobs).await.map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 /// The generation that carried an order out; `at` is one that has it.
-async fn first_with(order: &ReleaseOrder, at: Released, blobs: &impl BlobStore) -> Result<Released, ReleaseError> {
+async fn first_with(
+    order: &ReleaseOrder,
+    at: Released,
+    blobs: &impl BlobStore,
+) -> Result<Released, ReleaseError> {
     let now = generation(&order.platform, &at.generation, blobs).await?;
     let number = now.orders.get(&order.id).copied().unwrap_or(at.number);
     let found = numbered(&order.platform, at.generation, number, blobs).await?;
@@ -193,12 +246,31 @@ async fn first_with(order: &ReleaseOrder, at: Released, blobs: &impl BlobStore) 
 
 /// Makes a platform's repositories where they are not there yet: empty, signed, and good for a `.repo` file. A platform whose
 /// key is another one now has its metadata signed anew.
-pub async fn prepare(platform: &Platform, seal: &impl Seal, blobs: &impl BlobStore, now: Timestamp) -> Result<(), ReleaseError> {
+pub async fn prepare(
+    platform: &Platform,
+    seal: &impl Seal,
+    blobs: &impl BlobStore,
+    now: Timestamp,
+) -> Result<(), ReleaseError> {
     let add = |current: Generation, _: Option<&Root>| {
-        let (next, new) = current.with_repositories(repositories_of(&platform.architectures).iter().map(ToString::to_string));
+        let (next, new) = current.with_repositories(
+            repositories_of(&platform.architectures)
+                .iter()
+                .map(ToString::to_string),
+        );
         Ok((!new.is_empty()).then_some((next, new)))
     };
-    change(&platform.name, Sealing::Anew(&platform.key), &Shelf::default(), seal, blobs, now, add).await.map(drop)
+    change(
+        &platform.name,
+        Sealing::Anew(&platform.key),
+        &Shelf::default(),
+        seal,
+        blobs,
+        now,
+        add,
+    )
+    .await
+    .map(drop)
 }
 
 /// Puts the packages of an earlier generation in place of what is there, by a new generation: numbers only grow, so that
@@ -210,15 +282,33 @@ pub async fn rollback(
     blobs: &impl BlobStore,
     now: Timestamp,
 ) -> Result<Changed, ReleaseError> {
-    let none = || ReleaseError::NoGeneration { platform: platform.clone(), number };
-    let at = root(platform, blobs).await?.ok_or_else(none)?.released.generation;
+    let none = || ReleaseError::NoGeneration {
+        platform: platform.clone(),
+        number,
+    };
+    let at = root(platform, blobs)
+        .await?
+        .ok_or_else(none)?
+        .released
+        .generation;
     let key = generation(platform, &at, blobs).await?.key;
-    let (earlier, _) = numbered(platform, at, number, blobs).await?.ok_or_else(none)?;
+    let (earlier, _) = numbered(platform, at, number, blobs)
+        .await?
+        .ok_or_else(none)?;
     let put_back = |current: Generation, _: Option<&Root>| {
         let (next, changed) = current.with_packages_of(&earlier);
         Ok((!changed.is_empty()).then_some((next, changed)))
     };
-    change(platform, Sealing::AsBefore(&key), &Shelf::default(), seal, blobs, now, put_back).await
+    change(
+        platform,
+        Sealing::AsBefore(&key),
+        &Shelf::default(),
+        seal,
+        blobs,
+        now,
+        put_back,
+    )
+    .await
 }
 
 /// What became of a change.
@@ -260,7 +350,10 @@ async fn change(
         };
         let (keyed, is_rekeyed) = match sealing {
             Sealing::Anew(_) => with_key(current, key, &certificate, blobs).await?,
-            Sealing::AsBefore(_) => (with_certificates(current, key, &certificate, seal, blobs).await?, false),
+            Sealing::AsBefore(_) => (
+                with_certificates(current, key, &certificate, seal, blobs).await?,
+                false,
+            ),
         };
         let (mut next, mut stale) = match (rule(keyed.clone(), found.as_ref())?, &found) {
             (Some(next), _) => next,
@@ -295,7 +388,9 @@ async fn with_key(
     if generation.key == *key && generation.key_certificate == digest {
         return Ok((generation, false));
     }
-    let known = blobs.read_all(&generation.certificate.digest, CERTIFICATE_BYTES_MAX).await?;
+    let known = blobs
+        .read_all(&generation.certificate.digest, CERTIFICATE_BYTES_MAX)
+        .await?;
     if !lists(&known, certificate) {
         generation.certificate = put([certificate, b"\n", &known].concat(), blobs).await?;
     }
@@ -312,14 +407,21 @@ async fn with_certificates(
     blobs: &impl BlobStore,
 ) -> Result<Generation, ReleaseError> {
     // Under its old name, the generation's key may be another one by now.
-    let own = if generation.key == *key { certificate.to_vec() } else { seal.public_key(&generation.key).await? };
+    let own = if generation.key == *key {
+        certificate.to_vec()
+    } else {
+        seal.public_key(&generation.key).await?
+    };
     for certificate in [own.as_slice(), certificate] {
         if Digest::of(certificate) == generation.key_certificate {
             continue;
         }
-        let known = blobs.read_all(&generation.certificate.digest, CERTIFICATE_BYTES_MAX).await?;
+        let known = blobs
+            .read_all(&generation.certificate.digest, CERTIFICATE_BYTES_MAX)
+            .await?;
         if !lists(&known, certificate) {
-            generation.certificate = put([&known, b"\n".as_slice(), certificate].concat(), blobs).await?;
+            generation.certificate =
+                put([&known, b"\n".as_slice(), certificate].concat(), blobs).await?;
         }
     }
     Ok(generation)
@@ -330,7 +432,10 @@ fn lists(known: &[u8], certificate: &[u8]) -> bool {
     let ended = |bytes: &[u8]| [bytes.trim_ascii_end(), b"\n"].concat();
     let (known, certificate) = (ended(known), ended(certificate));
     let begins = |at: usize| at == 0 || known[at - 1] == b'\n';
-    known.windows(certificate.len()).enumerate().any(|(at, lines)| lines == certificate && begins(at))
+    known
+        .windows(certificate.len())
+        .enumerate()
+        .any(|(at, lines)| lines == certificate && begins(at))
 }
 
 /// Writes and signs the metadata of one repository.
@@ -341,11 +446,19 @@ async fn write_repodata(
     seal: &impl Seal,
     blobs: &impl BlobStore,
 ) -> Result<(), ReleaseError> {
-    let Some(repository) = next.repositories.get_mut(name) else { return Ok(()) };
-    let packages: Vec<_> = repository.packages.values().map(|entry| (entry.file.digest, entry.metadata)).collect();
+    let Some(repository) = next.repositories.get_mut(name) else {
+        return Ok(());
+    };
+    let packages: Vec<_> = repository
+        .packages
+        .values()
+        .map(|entry| (entry.file.digest, entry.metadata))
+        .collect();
     let packages = shelf.of(&packages, &next.platform, blobs).await?;
     let mut repodata = BTreeMap::new();
-    for (file, bytes) in repodata::files(&packages, next.number, next.released_s).map_err(BlobError::Io)? {
+    for (file, bytes) in
+        repodata::files(&packages, next.number, next.released_s).map_err(BlobError::Io)?
+    {
         if file == REPOMD {
             let signature = seal.seal(&next.key, &bytes, next.released_s).await?;
             repodata.insert(format!("{REPOMD}.asc"), put(signature, blobs).await?);
@@ -358,5 +471,8 @@ async fn write_repodata(
 
 async fn put(bytes: Vec<u8>, blobs: &impl BlobStore) -> Result<FileRef, ReleaseError> {
     let size = bytes.len() as u64;
-    Ok(FileRef { digest: blobs.put(bytes).await?, size })
+    Ok(FileRef {
+        digest: blobs.put(bytes).await?,
+        size,
+    })
 }

@@ -7,7 +7,8 @@ use crate::generation::FileRef;
 use flate2::{Compression, GzBuilder};
 use millrace_core::Digest;
 use rpmrepo_metadata::{
-    Checksum, FilelistsXml, MetadataError, OtherXml, Package, PackageOptions, PackageSource, PrimaryXml, utils,
+    Checksum, FilelistsXml, MetadataError, OtherXml, Package, PackageOptions, PackageSource,
+    PrimaryXml, utils,
 };
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write as _};
@@ -32,7 +33,11 @@ impl Pieces {
     /// Some of so many bytes.
     #[cfg(test)]
     pub fn of_length(bytes: usize) -> Self {
-        Self { primary: "p".repeat(bytes), filelists: String::new(), other: String::new() }
+        Self {
+            primary: "p".repeat(bytes),
+            filelists: String::new(),
+            other: String::new(),
+        }
     }
 }
 
@@ -41,7 +46,12 @@ const FILELISTS_NAMES: &str = r#"xmlns="http://linux.duke.edu/metadata/filelists
 const OTHER_NAMES: &str = r#"xmlns="http://linux.duke.edu/metadata/other""#;
 
 /// What the metadata says of a package, from its lead and headers; `head` must have been checked.
-pub fn pieces(head: &[u8], file: FileRef, location: &str, time_s: u64) -> Result<Pieces, MetadataError> {
+pub fn pieces(
+    head: &[u8],
+    file: FileRef,
+    location: &str,
+    time_s: u64,
+) -> Result<Pieces, MetadataError> {
     let source = PackageSource {
         checksum: Some(Checksum::Sha256(file.digest.hex())),
         size_package: Some(file.size),
@@ -56,7 +66,11 @@ pub fn pieces(head: &[u8], file: FileRef, location: &str, time_s: u64) -> Result
     filelists.write_package(&package)?;
     let mut other = OtherXml::new_writer(utils::create_xml_writer(Vec::new()));
     other.write_package(&package)?;
-    Ok(Pieces { primary: text(primary.into_inner()), filelists: text(filelists.into_inner()), other: text(other.into_inner()) })
+    Ok(Pieces {
+        primary: text(primary.into_inner()),
+        filelists: text(filelists.into_inner()),
+        other: text(other.into_inner()),
+    })
 }
 
 fn text(bytes: Vec<u8>) -> String {
@@ -72,11 +86,19 @@ pub fn files(packages: &[Pieces], revision: u64, time_s: u64) -> io::Result<Vec<
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<repomd xmlns=\"http://linux.duke.edu/metadata/repo\" \
          xmlns:rpm=\"http://linux.duke.edu/metadata/rpm\">\n  <revision>{revision}</revision>\n"
     );
-    let primary = open(packages, "metadata", PRIMARY_NAMES, |package| &package.primary);
-    let filelists = open(packages, "filelists", FILELISTS_NAMES, |package| &package.filelists);
+    let primary = open(packages, "metadata", PRIMARY_NAMES, |package| {
+        &package.primary
+    });
+    let filelists = open(packages, "filelists", FILELISTS_NAMES, |package| {
+        &package.filelists
+    });
     let other = open(packages, "otherdata", OTHER_NAMES, |package| &package.other);
     let mut all = Vec::new();
-    for (kind, open) in [("primary", primary), ("filelists", filelists), ("other", other)] {
+    for (kind, open) in [
+        ("primary", primary),
+        ("filelists", filelists),
+        ("other", other),
+    ] {
         let packed = pack(open.as_bytes())?;
         let (digest, open_digest) = (Digest::of(&packed).hex(), Digest::of(open.as_bytes()).hex());
         let name = format!("{digest}-{kind}.xml.gz");
@@ -96,7 +118,10 @@ pub fn files(packages: &[Pieces], revision: u64, time_s: u64) -> io::Result<Vec<
 
 /// One of the files, as it is before it is packed.
 fn open(packages: &[Pieces], root: &str, names: &str, piece: impl Fn(&Pieces) -> &str) -> String {
-    let mut xml = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} {names} packages=\"{}\">\n", packages.len());
+    let mut xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} {names} packages=\"{}\">\n",
+        packages.len()
+    );
     for package in packages {
         xml.push_str(piece(package));
         xml.push('\n');
@@ -106,7 +131,9 @@ fn open(packages: &[Pieces], root: &str, names: &str, piece: impl Fn(&Pieces) ->
 
 /// gzip without a time or a name in it.
 fn pack(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut packer = GzBuilder::new().mtime(0).write(Vec::new(), Compression::default());
+    let mut packer = GzBuilder::new()
+        .mtime(0)
+        .write(Vec::new(), Compression::default());
     packer.write_all(bytes)?;
     packer.finish()
 }

@@ -58,14 +58,29 @@ fn made_name(platform: &PlatformName, generation: &Digest) -> String {
 }
 
 fn corrupt(platform: &PlatformName) -> impl FnOnce(serde_json::Error) -> ReleaseError {
-    |error| ReleaseError::Corrupt { platform: platform.clone(), problem: error.to_string() }
+    |error| ReleaseError::Corrupt {
+        platform: platform.clone(),
+        problem: error.to_string(),
+    }
 }
 
 /// Reads the pointer; none where the platform has released nothing.
-pub(crate) async fn root(platform: &PlatformName, blobs: &impl BlobStore) -> Result<Option<Root>, ReleaseError> {
-    let Some((bytes, version)) = blobs.pointer(&pointer_name(platform)).await? else { return Ok(None) };
-    let Pointed { released, withdrawn } = serde_json::from_slice(&bytes).map_err(corrupt(platform))?;
-    Ok(Some(Root { released, withdrawn, version }))
+pub(crate) async fn root(
+    platform: &PlatformName,
+    blobs: &impl BlobStore,
+) -> Result<Option<Root>, ReleaseError> {
+    let Some((bytes, version)) = blobs.pointer(&pointer_name(platform)).await? else {
+        return Ok(None);
+    };
+    let Pointed {
+        released,
+        withdrawn,
+    } = serde_json::from_slice(&bytes).map_err(corrupt(platform))?;
+    Ok(Some(Root {
+        released,
+        withdrawn,
+        version,
+    }))
 }
 
 /// Reads a generation.
@@ -79,15 +94,24 @@ pub(crate) async fn generation(
 }
 
 /// What a platform has released now, and under which digest.
-pub async fn current(platform: &PlatformName, blobs: &impl BlobStore) -> Result<Option<(Generation, Digest)>, ReleaseError> {
-    let Some(root) = root(platform, blobs).await? else { return Ok(None) };
+pub async fn current(
+    platform: &PlatformName,
+    blobs: &impl BlobStore,
+) -> Result<Option<(Generation, Digest)>, ReleaseError> {
+    let Some(root) = root(platform, blobs).await? else {
+        return Ok(None);
+    };
     let digest = root.released.generation;
     Ok(Some((generation(platform, &digest, blobs).await?, digest)))
 }
 
 /// Whether a releaser made this generation of this platform. Asked before a stranger's digest is read as one: anybody who may
 /// hand over an artifact could write such a document.
-pub(crate) async fn was_made(platform: &PlatformName, digest: &Digest, blobs: &impl BlobStore) -> Result<bool, ReleaseError> {
+pub(crate) async fn was_made(
+    platform: &PlatformName,
+    digest: &Digest,
+    blobs: &impl BlobStore,
+) -> Result<bool, ReleaseError> {
     Ok(blobs.pointer(&made_name(platform, digest)).await?.is_some())
 }
 
@@ -115,14 +139,33 @@ pub(crate) async fn swap(
     blobs: &impl BlobStore,
 ) -> Result<Option<Released>, ReleaseError> {
     let document = serde_json::to_vec(next).map_err(corrupt(&next.platform))?;
-    let released = Released { generation: blobs.put(document).await?, number: next.number };
+    let released = Released {
+        generation: blobs.put(document).await?,
+        number: next.number,
+    };
     // First the mark, so that whoever is told of the generation finds it; it may be there from a try that was cut short.
-    match blobs.swap(&made_name(&next.platform, &released.generation), None, next.number.to_string().into_bytes()).await {
+    match blobs
+        .swap(
+            &made_name(&next.platform, &released.generation),
+            None,
+            next.number.to_string().into_bytes(),
+        )
+        .await
+    {
         Ok(_) | Err(SwapError::Conflict(_)) => {}
         Err(SwapError::Blob(error)) => return Err(error.into()),
     }
     let withdrawn = found.map(|root| root.withdrawn.clone()).unwrap_or_default();
-    let moved = point(&next.platform, found, Pointed { released, withdrawn }, blobs).await?;
+    let moved = point(
+        &next.platform,
+        found,
+        Pointed {
+            released,
+            withdrawn,
+        },
+        blobs,
+    )
+    .await?;
     Ok(moved.then_some(released))
 }
 
@@ -136,12 +179,33 @@ pub(crate) async fn swap_without(
     let mut withdrawn = found.withdrawn.clone();
     withdrawn.push(order);
     withdrawn.drain(..withdrawn.len().saturating_sub(WITHDRAWN_MAX));
-    point(platform, Some(found), Pointed { released: found.released, withdrawn }, blobs).await
+    point(
+        platform,
+        Some(found),
+        Pointed {
+            released: found.released,
+            withdrawn,
+        },
+        blobs,
+    )
+    .await
 }
 
-async fn point(platform: &PlatformName, found: Option<&Root>, to: Pointed, blobs: &impl BlobStore) -> Result<bool, ReleaseError> {
+async fn point(
+    platform: &PlatformName,
+    found: Option<&Root>,
+    to: Pointed,
+    blobs: &impl BlobStore,
+) -> Result<bool, ReleaseError> {
     let bytes = serde_json::to_vec(&to).map_err(corrupt(platform))?;
-    match blobs.swap(&pointer_name(platform), found.map(|root| &root.version), bytes).await {
+    match blobs
+        .swap(
+            &pointer_name(platform),
+            found.map(|root| &root.version),
+            bytes,
+        )
+        .await
+    {
         Ok(_) => Ok(true),
         Err(SwapError::Conflict(_)) => Ok(false),
         Err(SwapError::Blob(error)) => Err(error.into()),

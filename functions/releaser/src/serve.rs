@@ -50,7 +50,13 @@ const AT_HAND_MAX: usize = 8;
 /// client is told the one that it came by.
 pub fn router<B: BlobStore>(blobs: B, url: Option<String>) -> Router {
     let base = url.map(|url| format!("{url}{MOUNT}").into());
-    Router::new().route("/{platform}/{*path}", get(serve::<B>)).with_state(Shelf { blobs, base, at_hand: Arc::default() })
+    Router::new()
+        .route("/{platform}/{*path}", get(serve::<B>))
+        .with_state(Shelf {
+            blobs,
+            base,
+            at_hand: Arc::default(),
+        })
 }
 
 /// Generations, read once.
@@ -66,18 +72,35 @@ type AtHand = VecDeque<(Digest, Arc<Generation>)>;
 
 impl<B: BlobStore> Shelf<B> {
     /// What a platform has released now.
-    async fn current(&self, platform: &PlatformName) -> Result<Option<(Digest, Arc<Generation>)>, ReleaseError> {
-        let Some(root) = root(platform, &self.blobs).await? else { return Ok(None) };
+    async fn current(
+        &self,
+        platform: &PlatformName,
+    ) -> Result<Option<(Digest, Arc<Generation>)>, ReleaseError> {
+        let Some(root) = root(platform, &self.blobs).await? else {
+            return Ok(None);
+        };
         let digest = root.released.generation;
         Ok(Some((digest, self.generation(platform, &digest).await?)))
     }
 
     /// What a platform had released once; none where a releaser never made such a generation.
-    async fn made(&self, platform: &PlatformName, digest: &Digest) -> Result<Option<Arc<Generation>>, ReleaseError> {
-        if was_made(platform, digest, &self.blobs).await? { self.generation(platform, digest).await.map(Some) } else { Ok(None) }
+    async fn made(
+        &self,
+        platform: &PlatformName,
+        digest: &Digest,
+    ) -> Result<Option<Arc<Generation>>, ReleaseError> {
+        if was_made(platform, digest, &self.blobs).await? {
+            self.generation(platform, digest).await.map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
-    async fn generation(&self, platform: &PlatformName, digest: &Digest) -> Result<Arc<Generation>, ReleaseError> {
+    async fn generation(
+        &self,
+        platform: &PlatformName,
+        digest: &Digest,
+    ) -> Result<Arc<Generation>, ReleaseError> {
         let taken = self.take(digest);
         let generation = match taken {
             Some(generation) => generation,
@@ -89,7 +112,10 @@ impl<B: BlobStore> Shelf<B> {
 
     fn take(&self, digest: &Digest) -> Option<Arc<Generation>> {
         let at_hand = self.at_hand();
-        at_hand.iter().find(|(there, _)| there == digest).map(|(_, generation)| Arc::clone(generation))
+        at_hand
+            .iter()
+            .find(|(there, _)| there == digest)
+            .map(|(_, generation)| Arc::clone(generation))
     }
 
     fn put(&self, digest: Digest, generation: Arc<Generation>) {
@@ -112,14 +138,26 @@ async fn serve<B: BlobStore>(
     Path((platform, path)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    let base = shelf.base.as_deref().map_or_else(|| base_url(&headers), str::to_owned);
+    let base = shelf
+        .base
+        .as_deref()
+        .map_or_else(|| base_url(&headers), str::to_owned);
     match find(&shelf, &platform, &path, &base).await {
         Ok(Found::Text(text)) => {
-            let kinds = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, FOR_ONE_VISITOR)];
+            let kinds = [
+                (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+                (header::CACHE_CONTROL, FOR_ONE_VISITOR),
+            ];
             (kinds, text).into_response()
         }
-        Ok(Found::File(file, cache)) => file::send(shelf.blobs, &method, &headers, file, &path, cache).await,
-        Ok(Found::Nothing) => (StatusCode::NOT_FOUND, format!("platform {platform} has no {path}\n")).into_response(),
+        Ok(Found::File(file, cache)) => {
+            file::send(shelf.blobs, &method, &headers, file, &path, cache).await
+        }
+        Ok(Found::Nothing) => (
+            StatusCode::NOT_FOUND,
+            format!("platform {platform} has no {path}\n"),
+        )
+            .into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }
 }
@@ -130,24 +168,55 @@ enum Found {
     Nothing,
 }
 
-async fn find<B: BlobStore>(shelf: &Shelf<B>, platform: &str, path: &str, base: &str) -> Result<Found, ReleaseError> {
-    let Ok(name) = platform.parse::<PlatformName>() else { return Ok(Found::Nothing) };
-    if let Some((digest, rest)) = path.strip_prefix("gen/").and_then(|path| path.split_once('/')) {
-        let Ok(digest) = Digest::from_hex(digest) else { return Ok(Found::Nothing) };
+async fn find<B: BlobStore>(
+    shelf: &Shelf<B>,
+    platform: &str,
+    path: &str,
+    base: &str,
+) -> Result<Found, ReleaseError> {
+    let Ok(name) = platform.parse::<PlatformName>() else {
+        return Ok(Found::Nothing);
+    };
+    if let Some((digest, rest)) = path
+        .strip_prefix("gen/")
+        .and_then(|path| path.split_once('/'))
+    {
+        let Ok(digest) = Digest::from_hex(digest) else {
+            return Ok(Found::Nothing);
+        };
         let then = shelf.made(&name, &digest).await?;
-        return Ok(then.and_then(|then| then.file(rest)).map_or(Found::Nothing, |file| Found::File(file, STAYS)));
+        return Ok(then
+            .and_then(|then| then.file(rest))
+            .map_or(Found::Nothing, |file| Found::File(file, STAYS)));
     }
-    let Some((digest, now)) = shelf.current(&name).await? else { return Ok(Found::Nothing) };
+    let Some((digest, now)) = shelf.current(&name).await? else {
+        return Ok(Found::Nothing);
+    };
     if path == KEY_FILE {
         return Ok(Found::File(now.certificate, CHANGES));
     }
     if path == format!("{name}.repo") {
         return Ok(Found::Text(repo_file(&name, base)));
     }
-    if let Some(repository) = path.strip_suffix("/mirrorlist").filter(|repository| now.repositories.contains_key(*repository)) {
-        return Ok(Found::Text(format!("{base}/{name}/gen/{}/{repository}/\n", digest.hex())));
+    if let Some(repository) = path
+        .strip_suffix("/mirrorlist")
+        .filter(|repository| now.repositories.contains_key(*repository))
+    {
+        return Ok(Found::Text(format!(
+            "{base}/{name}/gen/{}/{repository}/\n",
+            digest.hex()
+        )));
     }
-    Ok(now.file(path).map_or(Found::Nothing, |file| Found::File(file, if is_named_by_content(path) { STAYS } else { CHANGES })))
+    Ok(now.file(path).map_or(Found::Nothing, |file| {
+        Found::File(
+            file,
+            if is_named_by_content(path) {
+                STAYS
+            } else {
+                CHANGES
+            },
+        )
+    }))
 }
 
 /// Whether a path of the repository as it is now never means other bytes: only metadata has its digest in its name. A package
@@ -159,9 +228,19 @@ fn is_named_by_content(path: &str) -> bool {
 /// How the client reached us.
 fn base_url(headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let plain = |host: &&str| !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]_".contains(c));
-    let host = text("x-forwarded-host").or_else(|| text("host")).filter(plain).unwrap_or("localhost");
-    let scheme = text("x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or("http");
+    let plain = |host: &&str| {
+        !host.is_empty()
+            && host
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || ".-:[]_".contains(c))
+    };
+    let host = text("x-forwarded-host")
+        .or_else(|| text("host"))
+        .filter(plain)
+        .unwrap_or("localhost");
+    let scheme = text("x-forwarded-proto")
+        .filter(|scheme| *scheme == "https")
+        .unwrap_or("http");
     format!("{scheme}://{host}{MOUNT}")
 }
 

@@ -45,7 +45,9 @@ impl Shelf {
             let next = packages.peek().map(|(_, pieces)| pieces.bytes());
             if next.is_none_or(|next| bytes + next > TOGETHER_BYTES) {
                 let together = std::mem::take(&mut together);
-                let blob = blobs.put(serde_json::to_vec(&together).map_err(std::io::Error::from)?).await?;
+                let blob = blobs
+                    .put(serde_json::to_vec(&together).map_err(std::io::Error::from)?)
+                    .await?;
                 places.extend(together.keys().map(|package| (*package, blob)));
                 self.0.insert(blob, together);
                 bytes = 0;
@@ -64,7 +66,10 @@ impl Shelf {
         let mut read = BTreeMap::new();
         for blob in wanted.into_iter().filter(|blob| !self.0.contains_key(blob)) {
             let bytes = blobs.read_all(&blob, BLOB_BYTES_MAX).await?;
-            let corrupt = |error: serde_json::Error| ReleaseError::Corrupt { platform: of.clone(), problem: error.to_string() };
+            let corrupt = |error: serde_json::Error| ReleaseError::Corrupt {
+                platform: of.clone(),
+                problem: error.to_string(),
+            };
             read.insert(blob, serde_json::from_slice(&bytes).map_err(corrupt)?);
         }
         Ok(read)
@@ -77,14 +82,18 @@ impl Shelf {
         of: &PlatformName,
         blobs: &impl BlobStore,
     ) -> Result<Vec<Pieces>, ReleaseError> {
-        let mut read = self.read(packages.iter().map(|(_, blob)| *blob).collect(), of, blobs).await?;
+        let mut read = self
+            .read(packages.iter().map(|(_, blob)| *blob).collect(), of, blobs)
+            .await?;
         let found = packages.iter().map(|(package, blob)| {
             let pieces = match self.0.get(blob) {
                 Some(together) => together.get(package).cloned(),
                 None => taken(&mut read, package, blob),
             };
-            let lost =
-                || ReleaseError::Corrupt { platform: of.clone(), problem: format!("{blob} says nothing of package {package}") };
+            let lost = || ReleaseError::Corrupt {
+                platform: of.clone(),
+                problem: format!("{blob} says nothing of package {package}"),
+            };
             pieces.ok_or_else(lost)
         });
         found.collect()
@@ -111,23 +120,44 @@ mod tests {
         (Digest::of(&[number]), Pieces::of_length(bytes))
     }
 
-    fn places(kept: &BTreeMap<Digest, Digest>, packages: &[(Digest, Pieces)]) -> Vec<(Digest, Digest)> {
-        packages.iter().map(|(package, _)| (*package, kept[package])).collect()
+    fn places(
+        kept: &BTreeMap<Digest, Digest>,
+        packages: &[(Digest, Pieces)],
+    ) -> Vec<(Digest, Digest)> {
+        packages
+            .iter()
+            .map(|(package, _)| (*package, kept[package]))
+            .collect()
     }
 
     #[tokio::test]
     async fn what_is_kept_together_is_found_one_by_one_and_in_the_order_that_was_asked_for() {
         let (store, platform) = (MemoryStore::new(), "el10".parse().unwrap());
-        let packages =
-            vec![package(1, 10), package(2, 20), package(3, TOGETHER_BYTES), package(4, TOGETHER_BYTES / 2), package(5, 30)];
+        let packages = vec![
+            package(1, 10),
+            package(2, 20),
+            package(3, TOGETHER_BYTES),
+            package(4, TOGETHER_BYTES / 2),
+            package(5, 30),
+        ];
         let mut shelf = Shelf::default();
         let kept = shelf.keep(packages.clone(), &store).await.unwrap();
         let blobs: Vec<Digest> = packages.iter().map(|(package, _)| kept[package]).collect();
-        assert!(blobs[0] == blobs[1] && blobs[1] != blobs[2] && blobs[2] != blobs[3] && blobs[3] == blobs[4], "{blobs:?}");
+        assert!(
+            blobs[0] == blobs[1]
+                && blobs[1] != blobs[2]
+                && blobs[2] != blobs[3]
+                && blobs[3] == blobs[4],
+            "{blobs:?}"
+        );
         let asked: Vec<_> = places(&kept, &packages).into_iter().rev().collect();
         for shelf in [shelf, Shelf::default()] {
             let found = shelf.of(&asked, &platform, &store).await.unwrap();
-            let expected: Vec<Pieces> = packages.iter().rev().map(|(_, pieces)| pieces.clone()).collect();
+            let expected: Vec<Pieces> = packages
+                .iter()
+                .rev()
+                .map(|(_, pieces)| pieces.clone())
+                .collect();
             assert_eq!(found, expected);
         }
     }
@@ -136,16 +166,36 @@ mod tests {
     async fn what_an_earlier_releaser_kept_alone_is_found_too() {
         let (store, platform) = (MemoryStore::new(), "el10".parse().unwrap());
         let (package, pieces) = package(1, 10);
-        let blob = store.put(serde_json::to_vec(&pieces).unwrap()).await.unwrap();
-        assert_eq!(Shelf::default().of(&[(package, blob)], &platform, &store).await.unwrap(), [pieces]);
+        let blob = store
+            .put(serde_json::to_vec(&pieces).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(
+            Shelf::default()
+                .of(&[(package, blob)], &platform, &store)
+                .await
+                .unwrap(),
+            [pieces]
+        );
     }
 
     #[tokio::test]
     async fn what_is_not_where_it_should_be_is_said_to_be_corrupt() {
         let (store, platform) = (MemoryStore::new(), "el10".parse().unwrap());
-        let kept = Shelf::default().keep(vec![package(1, 10)], &store).await.unwrap();
+        let kept = Shelf::default()
+            .keep(vec![package(1, 10)], &store)
+            .await
+            .unwrap();
         let blob = *kept.values().next().unwrap();
-        let error = Shelf::default().of(&[(Digest::of(&[2]), blob)], &platform, &store).await.unwrap_err();
-        assert!(error.to_string().starts_with("what platform el10 has released cannot be read"), "{error}");
+        let error = Shelf::default()
+            .of(&[(Digest::of(&[2]), blob)], &platform, &store)
+            .await
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("what platform el10 has released cannot be read"),
+            "{error}"
+        );
     }
 }

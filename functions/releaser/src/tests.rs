@@ -39,7 +39,12 @@ steps = [{ name = "source", plugin = "source", on = "once", releases = true }]
 struct NamedSeal;
 
 impl Seal for NamedSeal {
-    async fn seal(&self, key: &KeyName, repomd: &[u8], signed_s: u64) -> Result<Vec<u8>, SealError> {
+    async fn seal(
+        &self,
+        key: &KeyName,
+        repomd: &[u8],
+        signed_s: u64,
+    ) -> Result<Vec<u8>, SealError> {
         Ok(format!("{key} at {signed_s} signs {}", Digest::of(repomd)).into_bytes())
     }
 
@@ -63,12 +68,21 @@ fn order_of(build: &str, files: Vec<OrderedFile>) -> ReleaseOrder {
 }
 
 fn order_on(platform: &Platform, build: &str, files: Vec<OrderedFile>) -> ReleaseOrder {
-    ReleaseOrder::new(BuildId::new(build).unwrap(), "tally".parse().unwrap(), platform, COMMITTED_S, files)
+    ReleaseOrder::new(
+        BuildId::new(build).unwrap(),
+        "tally".parse().unwrap(),
+        platform,
+        COMMITTED_S,
+        files,
+    )
 }
 
 /// The platform with another key.
 fn with_key(key: &str) -> Platform {
-    Platform { key: key.parse().unwrap(), ..platform() }
+    Platform {
+        key: key.parse().unwrap(),
+        ..platform()
+    }
 }
 
 /// Keeps a build that waits for this order to be carried out.
@@ -104,11 +118,25 @@ async fn keep_build(store: &MemoryStore, order: &ReleaseOrder) {
         ended: None,
         rank: Default::default(),
     };
-    records::put(store, Table::Build, build.id.as_str(), Expect::Absent, &build, vec![]).await.unwrap();
+    records::put(
+        store,
+        Table::Build,
+        build.id.as_str(),
+        Expect::Absent,
+        &build,
+        vec![],
+    )
+    .await
+    .unwrap();
 }
 
 async fn stage(store: &MemoryStore, order: &ReleaseOrder) -> Stage {
-    load_build(store, &order.build).await.unwrap().unwrap().0.stage
+    load_build(store, &order.build)
+        .await
+        .unwrap()
+        .unwrap()
+        .0
+        .stage
 }
 
 async fn released(store: &MemoryStore) -> Generation {

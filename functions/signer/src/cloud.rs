@@ -29,17 +29,26 @@ impl CloudKeys {
     /// Those that the environment names.
     pub fn open(config: &SdkConfig) -> Result<Self, EnvironmentError> {
         let odd = |name, problem| EnvironmentError::Odd { name, problem };
-        let places = variable(KEYS)?.parse().map_err(|problem| odd(KEYS, problem))?;
-        Self::new(config, places, &variable(USER_ID)?).map_err(|error| odd(USER_ID, error.to_string()))
+        let places = variable(KEYS)?
+            .parse()
+            .map_err(|problem| odd(KEYS, problem))?;
+        Self::new(config, places, &variable(USER_ID)?)
+            .map_err(|error| odd(USER_ID, error.to_string()))
     }
 
     /// Those of these places. Nothing is asked of them yet. To be called in a runtime, which keeps making the calls.
     pub fn new(config: &SdkConfig, places: Places, user_id: &str) -> Result<Self, KeyError> {
-        Ok(Self { places: Arc::new(places), kms: KmsKeys::new(config, user_id)?, secrets: SecretKeys::new(config) })
+        Ok(Self {
+            places: Arc::new(places),
+            kms: KmsKeys::new(config, user_id)?,
+            secrets: SecretKeys::new(config),
+        })
     }
 
     fn place(&self, key: &KeyName) -> Result<&Place, KeyError> {
-        self.places.of(key).ok_or_else(|| KeyError::Unplaced(key.clone()))
+        self.places
+            .of(key)
+            .ok_or_else(|| KeyError::Unplaced(key.clone()))
     }
 }
 
@@ -47,7 +56,10 @@ impl Keys for CloudKeys {
     fn certificate(&self, key: &KeyName) -> Result<Cert, KeyError> {
         match self.place(key)? {
             Place::Kms(arn) => self.kms.certificate(key, arn),
-            Place::Secret(arn) => self.secrets.read(key, arn).map(|private| private.certificate()),
+            Place::Secret(arn) => self
+                .secrets
+                .read(key, arn)
+                .map(|private| private.certificate()),
         }
     }
 

@@ -1,7 +1,8 @@
 //! One package file on its way through the signer: read its head, check all of it, sign, put together, check again.
 
 use crate::header::{
-    PayloadDigest, Unsound, base64, check_header_digests, finish, hasher, hexadecimal, payload_digest, signatures, with_signature,
+    PayloadDigest, Unsound, base64, check_header_digests, finish, hasher, hexadecimal,
+    payload_digest, signatures, with_signature,
 };
 use crate::keys::{KeyError, Keys};
 use crate::sign::{is_signed_by, sign_bytes};
@@ -43,45 +44,98 @@ pub(crate) async fn sign_file(
     keys: &impl Keys,
     blobs: &impl BlobStore,
 ) -> Result<SignedFile, SignError> {
-    let wrong = |problem| SignError::File { file: file.name.clone(), problem };
-    let trouble = |source| SignError::Blob { file: file.name.clone(), source };
+    let wrong = |problem| SignError::File {
+        file: file.name.clone(),
+        problem,
+    };
+    let trouble = |source| SignError::Blob {
+        file: file.name.clone(),
+        source,
+    };
 
-    let stored = blobs.size(&file.digest).await.map_err(trouble)?.ok_or(BlobError::Missing(file.digest)).map_err(trouble)?;
+    let stored = blobs
+        .size(&file.digest)
+        .await
+        .map_err(trouble)?
+        .ok_or(BlobError::Missing(file.digest))
+        .map_err(trouble)?;
     if stored != file.size {
-        return Err(wrong(Problem::Size { expected: file.size, found: stored }));
+        return Err(wrong(Problem::Size {
+            expected: file.size,
+            found: stored,
+        }));
     }
-    let head = package_head(blobs, &file.digest, stored).await.map_err(trouble)?;
+    let head = package_head(blobs, &file.digest, stored)
+        .await
+        .map_err(trouble)?;
     let checked = check_head(&head, &file.rpm).map_err(wrong)?;
-    let (whole, payload) = hash(&file.digest, stored, &checked, blobs).await.map_err(trouble)?;
+    let (whole, payload) = hash(&file.digest, stored, &checked, blobs)
+        .await
+        .map_err(trouble)?;
     check_content(file, &checked, whole, payload).map_err(wrong)?;
 
     let signed = sign_head(keys.clone(), order.key.clone(), order.signed_s, head).await?;
     let size = signed.front.len() as u64 + stored - checked.header_at;
-    let rest = Part::Blob { digest: file.digest, range: checked.header_at..stored };
-    let (digest, written) = blobs.compose(&[Part::Bytes(signed.front), rest]).await.map_err(trouble)?;
+    let rest = Part::Blob {
+        digest: file.digest,
+        range: checked.header_at..stored,
+    };
+    let (digest, written) = blobs
+        .compose(&[Part::Bytes(signed.front), rest])
+        .await
+        .map_err(trouble)?;
 
-    let head = package_head(blobs, &digest, written).await.map_err(trouble)?;
+    let head = package_head(blobs, &digest, written)
+        .await
+        .map_err(trouble)?;
     if written != size || !is_signed_head(&head, &signed.header, &signed.certificate) {
         return Err(wrong(Problem::Written(digest)));
     }
-    Ok(SignedFile { unsigned: file.digest, signed: digest, size })
+    Ok(SignedFile {
+        unsigned: file.digest,
+        signed: digest,
+        size,
+    })
 }
 
 /// The head must be sound, of the package that was ordered, and as it was built.
 fn check_head(bytes: &[u8], ordered: &Rpm) -> Result<Checked, Problem> {
     let head = read_head(bytes)?;
     let found = head.header.rpm()?;
-    let names = |rpm: &Rpm| (rpm.name.clone(), rpm.epoch, rpm.version.clone(), rpm.release.clone(), rpm.arch.clone());
+    let names = |rpm: &Rpm| {
+        (
+            rpm.name.clone(),
+            rpm.epoch,
+            rpm.version.clone(),
+            rpm.release.clone(),
+            rpm.arch.clone(),
+        )
+    };
     if names(&found) != names(ordered) {
-        return Err(Problem::OtherPackage { expected: ordered.to_string(), found: found.to_string() });
+        return Err(Problem::OtherPackage {
+            expected: ordered.to_string(),
+            found: found.to_string(),
+        });
     }
     check_header_digests(&head)?;
-    Ok(Checked { header_at: head.header_at, payload_at: head.payload_at, payload: payload_digest(&head.header)? })
+    Ok(Checked {
+        header_at: head.header_at,
+        payload_at: head.payload_at,
+        payload: payload_digest(&head.header)?,
+    })
 }
 
 /// Digests of the whole file and of its payload, in one reading.
-async fn hash(digest: &Digest, size: u64, checked: &Checked, blobs: &impl BlobStore) -> Result<(Vec<u8>, Vec<u8>), BlobError> {
-    let (mut whole, mut payload) = (hasher(HashAlgorithm::SHA256), hasher(checked.payload.algorithm));
+async fn hash(
+    digest: &Digest,
+    size: u64,
+    checked: &Checked,
+    blobs: &impl BlobStore,
+) -> Result<(Vec<u8>, Vec<u8>), BlobError> {
+    let (mut whole, mut payload) = (
+        hasher(HashAlgorithm::SHA256),
+        hasher(checked.payload.algorithm),
+    );
     let mut at = 0;
     while at < size {
         let chunk = blobs.read(digest, at..size.min(at + CHUNK_BYTES)).await?;
@@ -94,35 +148,71 @@ async fn hash(digest: &Digest, size: u64, checked: &Checked, blobs: &impl BlobSt
 }
 
 /// The bytes must be those that the build vouches for, and their payload the one that was packed.
-fn check_content(file: &OrderedFile, checked: &Checked, whole: Vec<u8>, payload: Vec<u8>) -> Result<(), Problem> {
+fn check_content(
+    file: &OrderedFile,
+    checked: &Checked,
+    whole: Vec<u8>,
+    payload: Vec<u8>,
+) -> Result<(), Problem> {
     let (whole, payload) = (hexadecimal(&whole), hexadecimal(&payload));
     if whole != file.digest.hex() {
-        return Err(Problem::Digest { expected: file.digest.hex(), found: whole });
+        return Err(Problem::Digest {
+            expected: file.digest.hex(),
+            found: whole,
+        });
     }
     if payload != checked.payload.expected {
-        let PayloadDigest { algorithm, expected } = checked.payload.clone();
-        return Err(Unsound::PayloadDigest { algorithm, expected, found: payload }.into());
+        let PayloadDigest {
+            algorithm,
+            expected,
+        } = checked.payload.clone();
+        return Err(Unsound::PayloadDigest {
+            algorithm,
+            expected,
+            found: payload,
+        }
+        .into());
     }
     Ok(())
 }
 
 /// Makes the signature, on a thread where computing or waiting holds up nobody.
-async fn sign_head(keys: impl Keys, key: KeyName, signed_s: u64, bytes: Vec<u8>) -> Result<Signed, SignError> {
+async fn sign_head(
+    keys: impl Keys,
+    key: KeyName,
+    signed_s: u64,
+    bytes: Vec<u8>,
+) -> Result<Signed, SignError> {
     let name = key.clone();
     let work = move || {
         let head = read_head(&bytes).expect("it was checked");
         let made = sign_bytes(&keys, &key, head.header.bytes, signed_s)?;
-        let front = [&bytes[..LEAD_BYTES], &with_signature(&head.signature, &made.packet, made.legacy)].concat();
-        Ok(Signed { front, header: head.header.bytes.to_vec(), certificate: keys.certificate(&key)? })
+        let front = [
+            &bytes[..LEAD_BYTES],
+            &with_signature(&head.signature, &made.packet, made.legacy),
+        ]
+        .concat();
+        Ok(Signed {
+            front,
+            header: head.header.bytes.to_vec(),
+            certificate: keys.certificate(&key)?,
+        })
     };
-    let stopped = |error| KeyError::Unavailable { key: name, source: io::Error::other(error) };
+    let stopped = |error| KeyError::Unavailable {
+        key: name,
+        source: io::Error::other(error),
+    };
     tokio::task::spawn_blocking(work).await.map_err(stopped)?
 }
 
 /// Whether the head that was written says what was signed, with a good signature wherever any rpm looks for one.
 fn is_signed_head(bytes: &[u8], header: &[u8], certificate: &Cert) -> bool {
-    let Ok(head) = read_head(bytes) else { return false };
-    let (Some(packet), listed) = signatures(&head.signature) else { return false };
+    let Ok(head) = read_head(bytes) else {
+        return false;
+    };
+    let (Some(packet), listed) = signatures(&head.signature) else {
+        return false;
+    };
     let same = head.header.bytes == header && listed.iter().all(|text| *text == base64(packet));
     same && is_signed_by(certificate, packet, header)
 }

@@ -28,7 +28,15 @@ mod signature_tag {
 use signature_tag::*;
 
 /// What goes when another signature comes. Everything else stays: digests, sizes, the files' IMA and fsverity signatures.
-const REPLACED: [u32; 7] = [EDDSA, RSA, OPENPGP, RESERVED_V6, V3_RSA, V3_DSA, RESERVED_V4];
+const REPLACED: [u32; 7] = [
+    EDDSA,
+    RSA,
+    OPENPGP,
+    RESERVED_V6,
+    V3_RSA,
+    V3_DSA,
+    RESERVED_V4,
+];
 
 /// A package that is not signed, in words for whoever built it. A retry does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,30 +103,52 @@ impl Legacy {
 
 /// Checks that the header is the one that was built: every digest that the signature header has of it, and at least one.
 pub fn check_header_digests(head: &Head<'_>) -> Result<(), Unsound> {
-    let known = [(SHA1, HashAlgorithm::SHA1), (SHA256, HashAlgorithm::SHA256), (SHA3_256, HashAlgorithm::SHA3_256)];
+    let known = [
+        (SHA1, HashAlgorithm::SHA1),
+        (SHA256, HashAlgorithm::SHA256),
+        (SHA3_256, HashAlgorithm::SHA3_256),
+    ];
     let mut checked = 0;
     for (tag, algorithm) in known {
-        let Some(expected) = head.signature.text(tag) else { continue };
+        let Some(expected) = head.signature.text(tag) else {
+            continue;
+        };
         let found = hexadecimal(&digest(algorithm, head.header.bytes));
         if found != expected {
-            return Err(Unsound::HeaderDigest { algorithm, expected: expected.to_owned(), found });
+            return Err(Unsound::HeaderDigest {
+                algorithm,
+                expected: expected.to_owned(),
+                found,
+            });
         }
         checked += 1;
     }
-    if checked == 0 { Err(Unsound::NoHeaderDigest) } else { Ok(()) }
+    if checked == 0 {
+        Err(Unsound::NoHeaderDigest)
+    } else {
+        Ok(())
+    }
 }
 
 /// What the payload must hash to. A v6 package may leave the algorithm out: it is SHA-256 (OpenPGP's number 8).
 pub fn payload_digest(header: &Header<'_>) -> Result<PayloadDigest, Unsound> {
-    let expected = header.text(tag::PAYLOADDIGEST).ok_or(Unsound::NoPayloadDigest)?.to_owned();
+    let expected = header
+        .text(tag::PAYLOADDIGEST)
+        .ok_or(Unsound::NoPayloadDigest)?
+        .to_owned();
     let number = header.number(tag::PAYLOADDIGESTALGO).unwrap_or(8);
-    let algorithm = u8::try_from(number).map(HashAlgorithm::from).map_err(|_| Unsound::PayloadAlgorithm(number))?;
+    let algorithm = u8::try_from(number)
+        .map(HashAlgorithm::from)
+        .map_err(|_| Unsound::PayloadAlgorithm(number))?;
     match algorithm {
         HashAlgorithm::SHA256
         | HashAlgorithm::SHA384
         | HashAlgorithm::SHA512
         | HashAlgorithm::SHA3_256
-        | HashAlgorithm::SHA3_512 => Ok(PayloadDigest { algorithm, expected }),
+        | HashAlgorithm::SHA3_512 => Ok(PayloadDigest {
+            algorithm,
+            expected,
+        }),
         _ => Err(Unsound::PayloadAlgorithm(number)),
     }
 }
@@ -130,18 +160,40 @@ pub fn payload_digest(header: &Header<'_>) -> Result<PayloadDigest, Unsound> {
 pub fn with_signature(old: &Header<'_>, packet: &[u8], legacy: Legacy) -> Vec<u8> {
     let room = old.bytes.len().next_multiple_of(8);
     let base64 = [base64(packet).as_bytes(), &[0]].concat();
-    let binary = Entry { tag: legacy.tag(), kind: kind::BINARY, count: packet.len() as u32, data: packet };
-    let listed = Entry { tag: OPENPGP, kind: kind::STRINGS, count: 1, data: &base64 };
-    let kept = || old.entries.iter().copied().filter(|entry| !REPLACED.contains(&entry.tag));
+    let binary = Entry {
+        tag: legacy.tag(),
+        kind: kind::BINARY,
+        count: packet.len() as u32,
+        data: packet,
+    };
+    let listed = Entry {
+        tag: OPENPGP,
+        kind: kind::STRINGS,
+        count: 1,
+        data: &base64,
+    };
+    let kept = || {
+        old.entries
+            .iter()
+            .copied()
+            .filter(|entry| !REPLACED.contains(&entry.tag))
+    };
     let both = in_order(kept().chain([binary, listed]));
     let one = in_order(kept().chain([binary]));
-    let entries = if bytes_of(&both) > room && bytes_of(&one) <= room { one } else { both };
+    let entries = if bytes_of(&both) > room && bytes_of(&one) <= room {
+        one
+    } else {
+        both
+    };
     filled(&entries, reserved_tag(old), room)
 }
 
 /// The signature packets of a signature header, binary and, where rpm 6 looks, in base64.
 pub fn signatures<'a>(header: &Header<'a>) -> (Option<&'a [u8]>, Vec<&'a str>) {
-    let binary = header.entry(RSA).or_else(|| header.entry(EDDSA)).map(|entry| entry.data);
+    let binary = header
+        .entry(RSA)
+        .or_else(|| header.entry(EDDSA))
+        .map(|entry| entry.data);
     (binary, header.texts(OPENPGP))
 }
 
@@ -159,7 +211,15 @@ fn filled(entries: &[Entry<'_>], reserved: u32, room: usize) -> Vec<u8> {
     let at = entries.partition_point(|entry| entry.tag < reserved);
     // The reserve's own entry takes 16 bytes, alignment behind it and the padding at the end less than 8 each.
     for count in (spare.saturating_sub(32).max(1)..=spare).rev() {
-        entries.insert(at, Entry { tag: reserved, kind: kind::BINARY, count: count as u32, data: &zeros[..count] });
+        entries.insert(
+            at,
+            Entry {
+                tag: reserved,
+                kind: kind::BINARY,
+                count: count as u32,
+                data: &zeros[..count],
+            },
+        );
         if bytes_of(&entries) == room {
             break;
         }
@@ -177,7 +237,9 @@ fn in_order<'a>(entries: impl Iterator<Item = Entry<'a>>) -> Vec<Entry<'a>> {
 
 /// Size of a header of these entries, padded, in bytes.
 fn bytes_of(entries: &[Entry<'_>]) -> usize {
-    let store = entries.iter().fold(0, |end: usize, entry| end.next_multiple_of(alignment(entry.kind)) + entry.data.len());
+    let store = entries.iter().fold(0, |end: usize, entry| {
+        end.next_multiple_of(alignment(entry.kind)) + entry.data.len()
+    });
     (16 + 16 * (entries.len() + 1) + store + 16).next_multiple_of(8)
 }
 
@@ -186,13 +248,25 @@ fn write(entries: &[Entry<'_>]) -> Vec<u8> {
     let (mut index, mut store) = (Vec::new(), Vec::new());
     for entry in entries {
         store.resize(store.len().next_multiple_of(alignment(entry.kind)), 0);
-        index.extend([entry.tag, entry.kind, store.len() as u32, entry.count].map(u32::to_be_bytes).concat());
+        index.extend(
+            [entry.tag, entry.kind, store.len() as u32, entry.count]
+                .map(u32::to_be_bytes)
+                .concat(),
+        );
         store.extend_from_slice(entry.data);
     }
     let (region, index_bytes) = (Part::Signature.region(), 16 * (entries.len() as u32 + 1));
-    let begins = [region, kind::BINARY, store.len() as u32, 16].map(u32::to_be_bytes).concat();
-    store.extend([region, kind::BINARY, index_bytes.wrapping_neg(), 16].map(u32::to_be_bytes).concat());
-    let counts = [0, index_bytes / 16, store.len() as u32].map(u32::to_be_bytes).concat();
+    let begins = [region, kind::BINARY, store.len() as u32, 16]
+        .map(u32::to_be_bytes)
+        .concat();
+    store.extend(
+        [region, kind::BINARY, index_bytes.wrapping_neg(), 16]
+            .map(u32::to_be_bytes)
+            .concat(),
+    );
+    let counts = [0, index_bytes / 16, store.len() as u32]
+        .map(u32::to_be_bytes)
+        .concat();
     let mut bytes = [&HEADER_MAGIC[..], &counts, &begins, &index, &store].concat();
     bytes.resize(bytes.len().next_multiple_of(8), 0);
     bytes
@@ -207,7 +281,10 @@ pub fn digest(algorithm: HashAlgorithm, bytes: &[u8]) -> Vec<u8> {
 
 /// A hash to feed; only for algorithms named in this file.
 pub fn hasher(algorithm: HashAlgorithm) -> sequoia_openpgp::crypto::hash::Context {
-    algorithm.context().expect("every cryptographic backend has SHA-1, SHA-2 and SHA-3").for_digest()
+    algorithm
+        .context()
+        .expect("every cryptographic backend has SHA-1, SHA-2 and SHA-3")
+        .for_digest()
 }
 
 /// What a hash came to.
@@ -225,10 +302,17 @@ pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        let bits = group
+            .iter()
+            .fold(0u32, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - group.len()));
         for digit in 0..4 {
             let value = (bits >> (18 - 6 * digit) & 63) as usize;
-            text.push(if digit <= group.len() { DIGITS[value] as char } else { '=' });
+            text.push(if digit <= group.len() {
+                DIGITS[value] as char
+            } else {
+                '='
+            });
         }
     }
     text
@@ -243,29 +327,53 @@ mod tests {
 
     fn unsigned(reserve: usize) -> Vec<u8> {
         let zeros = vec![0; reserve];
-        let mut entries = vec![Entry { tag: SHA256, kind: kind::STRING, count: 1, data: SHA256_DATA }];
-        entries.push(Entry { tag: 1000, kind: kind::INT32, count: 1, data: &[0, 0, 1, 0] });
+        let mut entries = vec![Entry {
+            tag: SHA256,
+            kind: kind::STRING,
+            count: 1,
+            data: SHA256_DATA,
+        }];
+        entries.push(Entry {
+            tag: 1000,
+            kind: kind::INT32,
+            count: 1,
+            data: &[0, 0, 1, 0],
+        });
         if reserve > 0 {
-            entries.push(Entry { tag: RESERVED_V4, kind: kind::BINARY, count: reserve as u32, data: &zeros });
+            entries.push(Entry {
+                tag: RESERVED_V4,
+                kind: kind::BINARY,
+                count: reserve as u32,
+                data: &zeros,
+            });
         }
         write(&entries)
     }
 
     fn read(padded: &[u8]) -> Header<'_> {
-        let whole = (0..8).find_map(|cut| check_header(&padded[..padded.len() - cut], Part::Signature).ok());
+        let whole = (0..8)
+            .find_map(|cut| check_header(&padded[..padded.len() - cut], Part::Signature).ok());
         whole.expect("a sound header, padded")
     }
 
     #[test]
     fn base64_is_that_of_rfc_4648() {
-        let pairs = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE=")];
+        let pairs = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+        ];
         for (text, encoded) in pairs {
             assert_eq!(base64(text.as_bytes()), encoded);
         }
     }
 
     #[test]
-    fn whatever_the_reserve_a_signature_is_written_once_and_comes_out_the_same_when_written_again() {
+    fn whatever_the_reserve_a_signature_is_written_once_and_comes_out_the_same_when_written_again()
+    {
         for reserve in 0..300 {
             for packet_bytes in [1, 7, 64, 119] {
                 let packet = vec![0xaa; packet_bytes];
@@ -277,7 +385,11 @@ mod tests {
                 assert!(listed.is_empty() || listed == [base64(&packet)]);
                 assert_eq!(header.text(SHA256), Some("00ff"));
                 assert_eq!(header.number(1000), Some(256));
-                assert_eq!(with_signature(&header, &packet, Legacy::Rsa), new, "reserve {reserve}");
+                assert_eq!(
+                    with_signature(&header, &packet, Legacy::Rsa),
+                    new,
+                    "reserve {reserve}"
+                );
             }
         }
     }

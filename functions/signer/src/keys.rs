@@ -22,10 +22,14 @@ const ENDING: &str = "key";
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Somebody must make it, or bring it.
-    #[error("there is no key `{0}`: make it with `millrace key create {0}`, or bring one with `millrace key import {0} FILE`")]
+    #[error(
+        "there is no key `{0}`: make it with `millrace key create {0}`, or bring one with `millrace key import {0} FILE`"
+    )]
     Missing(KeyName),
     /// A line in the cloud has a place for each of its keys, and none for this one.
-    #[error("the line has no place for a key `{0}`: the template's `KeyName` says which key it has; name that one in the platform")]
+    #[error(
+        "the line has no place for a key `{0}`: the template's `KeyName` says which key it has; name that one in the platform"
+    )]
     Unplaced(KeyName),
     /// Its place in the cloud is a secret, and nobody has put it there.
     #[error(
@@ -128,8 +132,15 @@ impl LocalKeys {
         match DirBuilder::new().mode(0o700).create(folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => {
-                closed_to_others(folder, std::fs::metadata(folder)?.permissions().mode(), 0o700).map_err(io::Error::other)?;
-                Ok(Self { folder: folder.to_owned() })
+                closed_to_others(
+                    folder,
+                    std::fs::metadata(folder)?.permissions().mode(),
+                    0o700,
+                )
+                .map_err(io::Error::other)?;
+                Ok(Self {
+                    folder: folder.to_owned(),
+                })
             }
         }
     }
@@ -137,12 +148,21 @@ impl LocalKeys {
     /// Makes a key for this user id, and answers its certificate in ASCII armor. RSA takes seconds.
     ///
     /// `created_s` are seconds since 1970; they become part of the fingerprint, and no signature is older.
-    pub fn create(&self, key: &KeyName, user_id: &str, algorithm: Algorithm, created_s: u64) -> Result<String, KeyError> {
+    pub fn create(
+        &self,
+        key: &KeyName,
+        user_id: &str,
+        algorithm: Algorithm,
+        created_s: u64,
+    ) -> Result<String, KeyError> {
         // An RSA key takes seconds: whoever cannot have it hears so before.
         if self.path(key).exists() {
             return Err(KeyError::Exists(key.clone()));
         }
-        self.keep(key, &PrivateKey::generate(key, user_id, algorithm, created_s)?)?;
+        self.keep(
+            key,
+            &PrivateKey::generate(key, user_id, algorithm, created_s)?,
+        )?;
         self.public(key)
     }
 
@@ -156,8 +176,10 @@ impl LocalKeys {
         let mut names = Vec::new();
         for file in std::fs::read_dir(&self.folder)? {
             let path = file?.path();
-            let stem =
-                path.file_stem().and_then(|stem| stem.to_str()).filter(|_| path.extension().is_some_and(|ending| ending == ENDING));
+            let stem = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .filter(|_| path.extension().is_some_and(|ending| ending == ENDING));
             names.extend(stem.map(KeyName::new).and_then(Result::<_, NameError>::ok));
         }
         names.sort();
@@ -171,14 +193,25 @@ impl LocalKeys {
     /// Writes a new file all at once. It has mode 0600 from its first moment (`tempfile` opens it so), and takes its name
     /// only where no other file has it.
     fn write(&self, key: &KeyName, bytes: &[u8]) -> Result<(), KeyError> {
-        let unavailable = |source| KeyError::Unavailable { key: key.clone(), source };
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder).map_err(unavailable)?;
-        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(unavailable)?;
-        file.persist_noclobber(self.path(key)).map_err(|error| match error.error.kind() {
-            io::ErrorKind::AlreadyExists => KeyError::Exists(key.clone()),
-            _ => unavailable(error.error),
-        })?;
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(unavailable)
+        let unavailable = |source| KeyError::Unavailable {
+            key: key.clone(),
+            source,
+        };
+        let mut file = tempfile::Builder::new()
+            .prefix(".new-")
+            .tempfile_in(&self.folder)
+            .map_err(unavailable)?;
+        file.write_all(bytes)
+            .and_then(|()| file.as_file().sync_all())
+            .map_err(unavailable)?;
+        file.persist_noclobber(self.path(key))
+            .map_err(|error| match error.error.kind() {
+                io::ErrorKind::AlreadyExists => KeyError::Exists(key.clone()),
+                _ => unavailable(error.error),
+            })?;
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(unavailable)
     }
 
     /// Reads a key with its private parts. The permissions are those of the file that is read, not of one that has its name
@@ -187,12 +220,18 @@ impl LocalKeys {
         let path = self.path(key);
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => KeyError::Missing(key.clone()),
-            _ => KeyError::Unavailable { key: key.clone(), source },
+            _ => KeyError::Unavailable {
+                key: key.clone(),
+                source,
+            },
         };
         let mut file = File::open(&path).map_err(failed)?;
         let about = file.metadata().map_err(failed)?;
         closed_to_others(&path, about.permissions().mode(), 0o600)?;
-        let unfit = |problem| KeyError::Unfit { key: key.clone(), problem };
+        let unfit = |problem| KeyError::Unfit {
+            key: key.clone(),
+            problem,
+        };
         if about.len() > KEY_BYTES_MAX as u64 {
             return Err(unfit("its file is too large for a key"));
         }
@@ -214,11 +253,22 @@ impl Keys for LocalKeys {
 
 fn closed_to_others(path: &Path, mode: u32, want: u32) -> Result<(), KeyError> {
     let mode = mode & 0o777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Open { path: path.to_owned(), mode, want }) }
+    if mode & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(KeyError::Open {
+            path: path.to_owned(),
+            mode,
+            want,
+        })
+    }
 }
 
 /// ASCII armor (RFC 9580, 6) around what is written.
-pub(crate) fn armored(kind: Kind, write: impl FnOnce(&mut dyn io::Write) -> sequoia_openpgp::Result<()>) -> String {
+pub(crate) fn armored(
+    kind: Kind,
+    write: impl FnOnce(&mut dyn io::Write) -> sequoia_openpgp::Result<()>,
+) -> String {
     let armor = || {
         let mut writer = Writer::new(Vec::new(), kind)?;
         write(&mut writer)?;
@@ -245,8 +295,12 @@ mod tests {
 
     fn one_key() -> (tempfile::TempDir, LocalKeys, KeyName) {
         let folder = tempfile::tempdir().unwrap();
-        let (keys, key) = (LocalKeys::open(&folder.path().join("var/keys")).unwrap(), name("release"));
-        keys.create(&key, USER_ID, Algorithm::Ed25519, CREATED_S).unwrap();
+        let (keys, key) = (
+            LocalKeys::open(&folder.path().join("var/keys")).unwrap(),
+            name("release"),
+        );
+        keys.create(&key, USER_ID, Algorithm::Ed25519, CREATED_S)
+            .unwrap();
         (folder, keys, key)
     }
 
@@ -267,8 +321,13 @@ mod tests {
     fn a_key_is_never_overwritten() {
         let (_folder, keys, key) = one_key();
         let before = std::fs::read(keys.path(&key)).unwrap();
-        let error = keys.create(&key, USER_ID, Algorithm::Ed25519, CREATED_S).unwrap_err();
-        assert!(matches!(&error, KeyError::Exists(which) if *which == key), "{error}");
+        let error = keys
+            .create(&key, USER_ID, Algorithm::Ed25519, CREATED_S)
+            .unwrap_err();
+        assert!(
+            matches!(&error, KeyError::Exists(which) if *which == key),
+            "{error}"
+        );
         assert_eq!(std::fs::read(keys.path(&key)).unwrap(), before);
     }
 
@@ -279,7 +338,10 @@ mod tests {
         let make = || keys.create(&name("release"), USER_ID, Algorithm::Ed25519, CREATED_S);
         let results = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect::<Vec<_>>()
         });
         let made: Vec<String> = results.into_iter().filter_map(Result::ok).collect();
         assert_eq!(made, [keys.public(&name("release")).unwrap()]);
@@ -293,11 +355,19 @@ mod tests {
             set_mode(&keys.path(&key), mode);
             let error = keys.sign_digest(&key, &[0; 32]).unwrap_err();
             let words = error.to_string();
-            assert!(words.contains(&format!("mode {mode:03o}")) && words.contains("chmod 600"), "{words}");
+            assert!(
+                words.contains(&format!("mode {mode:03o}")) && words.contains("chmod 600"),
+                "{words}"
+            );
             assert!(!error.is_passing());
         }
         set_mode(&keys.folder, 0o755);
-        assert!(LocalKeys::open(&keys.folder).unwrap_err().to_string().contains("chmod 700"));
+        assert!(
+            LocalKeys::open(&keys.folder)
+                .unwrap_err()
+                .to_string()
+                .contains("chmod 700")
+        );
     }
 
     #[test]
@@ -313,8 +383,16 @@ mod tests {
     #[test]
     fn user_ids_that_no_certificate_can_carry_are_refused() {
         let (_folder, keys, _) = one_key();
-        for user_id in ["", "  ", "two\nlines", "bell\u{7}", &"x".repeat(USER_ID_BYTES_MAX + 1)] {
-            let error = keys.create(&name("other"), user_id, Algorithm::Ed25519, CREATED_S).unwrap_err();
+        for user_id in [
+            "",
+            "  ",
+            "two\nlines",
+            "bell\u{7}",
+            &"x".repeat(USER_ID_BYTES_MAX + 1),
+        ] {
+            let error = keys
+                .create(&name("other"), user_id, Algorithm::Ed25519, CREATED_S)
+                .unwrap_err();
             assert!(matches!(error, KeyError::UserId), "{error}");
         }
         assert_eq!(keys.list().unwrap().len(), 1);
@@ -325,14 +403,28 @@ mod tests {
         let (_folder, keys, key) = one_key();
         let certificate = keys.certificate(&key).unwrap();
         assert!(!certificate.is_tsk());
-        assert_eq!((certificate.keys().count(), certificate.userids().count()), (1, 1));
+        assert_eq!(
+            (certificate.keys().count(), certificate.userids().count()),
+            (1, 1)
+        );
         let user_id = certificate.userids().next().unwrap();
         assert_eq!(user_id.userid().value(), USER_ID.as_bytes());
         let certifications: Vec<_> = user_id.self_signatures().collect();
         assert_eq!(certifications.len(), 1);
-        let known = [SubpacketTag::SignatureCreationTime, SubpacketTag::Issuer, SubpacketTag::KeyFlags];
-        let critical = certifications[0].hashed_area().iter().filter(|subpacket| subpacket.critical());
-        assert!(critical.map(|subpacket| subpacket.tag()).all(|tag| known.contains(&tag)));
+        let known = [
+            SubpacketTag::SignatureCreationTime,
+            SubpacketTag::Issuer,
+            SubpacketTag::KeyFlags,
+        ];
+        let critical = certifications[0]
+            .hashed_area()
+            .iter()
+            .filter(|subpacket| subpacket.critical());
+        assert!(
+            critical
+                .map(|subpacket| subpacket.tag())
+                .all(|tag| known.contains(&tag))
+        );
     }
 
     #[test]
@@ -343,7 +435,10 @@ mod tests {
         assert!(is_signed_by(&certificate, &made.packet, b"header"));
         assert!(!is_signed_by(&certificate, &made.packet, b"Header"));
         assert_eq!(made, sign_bytes(&keys, &key, b"header", CREATED_S).unwrap());
-        assert_ne!(made, sign_bytes(&keys, &key, b"header", CREATED_S + 1).unwrap());
+        assert_ne!(
+            made,
+            sign_bytes(&keys, &key, b"header", CREATED_S + 1).unwrap()
+        );
     }
 
     /// The private key's number as it could stand in a text: nine bytes of it from any place on, in base64 (whatever comes
@@ -351,14 +446,26 @@ mod tests {
     fn secrets(keys: &LocalKeys, key: &KeyName) -> Vec<String> {
         let whole = keys.load(key).unwrap().armored();
         let whole = Cert::from_bytes(&whole).unwrap();
-        let pair = whole.primary_key().key().clone().parts_into_secret().unwrap().into_keypair().unwrap();
+        let pair = whole
+            .primary_key()
+            .key()
+            .clone()
+            .parts_into_secret()
+            .unwrap()
+            .into_keypair()
+            .unwrap();
         let bytes = pair.secret().map(|numbers| match numbers {
             mpi::SecretKeyMaterial::EdDSA { scalar } => scalar.value().to_vec(),
             other => panic!("not what was made: {}", other.algo().unwrap()),
         });
         let forms = |part: &[u8]| {
             let hexadecimal = hexadecimal(part);
-            [base64(part), hexadecimal.to_uppercase(), hexadecimal, format!("{part:?}").trim_matches(['[', ']']).to_owned()]
+            [
+                base64(part),
+                hexadecimal.to_uppercase(),
+                hexadecimal,
+                format!("{part:?}").trim_matches(['[', ']']).to_owned(),
+            ]
         };
         bytes.windows(9).flat_map(forms).collect()
     }
@@ -369,16 +476,31 @@ mod tests {
         let secrets = secrets(&keys, &key);
         let path = keys.path(&key);
         let file = std::fs::read(&path).unwrap();
-        assert!(secrets.iter().any(|secret| String::from_utf8_lossy(&file).contains(secret)), "the search finds what is there");
+        assert!(
+            secrets
+                .iter()
+                .any(|secret| String::from_utf8_lossy(&file).contains(secret)),
+            "the search finds what is there"
+        );
 
-        let mut said = vec![format!("{keys:?} {keys:#?}"), keys.public(&key).unwrap(), format!("{:?}", keys.list())];
+        let mut said = vec![
+            format!("{keys:?} {keys:#?}"),
+            keys.public(&key).unwrap(),
+            format!("{:?}", keys.list()),
+        ];
         let certificate = keys.certificate(&key).unwrap();
         said.push(format!("{certificate:?} {certificate:#?} {certificate}"));
-        said.push(format!("{:?}", sign_bytes(&keys, &key, b"header", CREATED_S).unwrap()));
+        said.push(format!(
+            "{:?}",
+            sign_bytes(&keys, &key, b"header", CREATED_S).unwrap()
+        ));
         let mut errors = vec![
-            keys.create(&key, USER_ID, Algorithm::Ed25519, CREATED_S).unwrap_err(),
-            keys.create(&name("other"), "", Algorithm::Ed25519, CREATED_S).unwrap_err(),
-            keys.create(&name("other"), USER_ID, Algorithm::Ed25519, u64::MAX).unwrap_err(),
+            keys.create(&key, USER_ID, Algorithm::Ed25519, CREATED_S)
+                .unwrap_err(),
+            keys.create(&name("other"), "", Algorithm::Ed25519, CREATED_S)
+                .unwrap_err(),
+            keys.create(&name("other"), USER_ID, Algorithm::Ed25519, u64::MAX)
+                .unwrap_err(),
             keys.certificate(&name("other")).unwrap_err(),
         ];
         for at in (0..file.len()).step_by(3) {
@@ -396,10 +518,16 @@ mod tests {
         for error in errors {
             said.push(format!("{error} {error:?} {error:#?}"));
             let error = SignError::from(error);
-            said.push(format!("{error} {error:?} {:?}", std::error::Error::source(&error)));
+            said.push(format!(
+                "{error} {error:?} {:?}",
+                std::error::Error::source(&error)
+            ));
         }
         for text in said {
-            assert!(!secrets.iter().any(|secret| text.contains(secret)), "tells of the private key: {text}");
+            assert!(
+                !secrets.iter().any(|secret| text.contains(secret)),
+                "tells of the private key: {text}"
+            );
         }
     }
 }

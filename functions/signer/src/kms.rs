@@ -41,35 +41,74 @@ impl KmsKeys {
             return Err(KeyError::UserId);
         }
         let (client, runtime) = (Client::new(config), Handle::current());
-        Ok(Self { client, runtime, user_id: user_id.into(), certificates: Arc::default() })
+        Ok(Self {
+            client,
+            runtime,
+            user_id: user_id.into(),
+            certificates: Arc::default(),
+        })
     }
 
     /// The certificate of a key: see [`crate::Keys::certificate`].
     pub fn certificate(&self, key: &KeyName, arn: &str) -> Result<Cert, KeyError> {
-        if let Some(known) = self.certificates.lock().unwrap_or_else(PoisonError::into_inner).get(arn) {
+        if let Some(known) = self
+            .certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(arn)
+        {
             return Ok(known.clone());
         }
         let public = self.public_key(key, arn)?;
         let algorithm = public.pk_algo();
-        let made = packets::certify(key, public, &self.user_id, |digest| self.ask_to_sign(key, arn, algorithm, digest))?;
-        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).insert(arn.to_owned(), made.clone());
+        let made = packets::certify(key, public, &self.user_id, |digest| {
+            self.ask_to_sign(key, arn, algorithm, digest)
+        })?;
+        self.certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(arn.to_owned(), made.clone());
         Ok(made)
     }
 
     /// Signs a digest: see [`crate::Keys::sign_digest`].
-    pub fn sign_digest(&self, key: &KeyName, arn: &str, digest: &[u8]) -> Result<mpi::Signature, KeyError> {
+    pub fn sign_digest(
+        &self,
+        key: &KeyName,
+        arn: &str,
+        digest: &[u8],
+    ) -> Result<mpi::Signature, KeyError> {
         let algorithm = primary(&self.certificate(key, arn)?).pk_algo();
         self.ask_to_sign(key, arn, algorithm, digest)
     }
 
     /// The public key as KMS has it, and when it was made.
-    fn public_key(&self, key: &KeyName, arn: &str) -> Result<Key<PublicParts, PrimaryRole>, KeyError> {
+    fn public_key(
+        &self,
+        key: &KeyName,
+        arn: &str,
+    ) -> Result<Key<PublicParts, PrimaryRole>, KeyError> {
         let (public, about) = self.runtime.block_on(async {
-            let public = self.client.get_public_key().key_id(arn).send().await.map_err(|error| failed(key, error))?;
-            let about = self.client.describe_key().key_id(arn).send().await.map_err(|error| failed(key, error))?;
+            let public = self
+                .client
+                .get_public_key()
+                .key_id(arn)
+                .send()
+                .await
+                .map_err(|error| failed(key, error))?;
+            let about = self
+                .client
+                .describe_key()
+                .key_id(arn)
+                .send()
+                .await
+                .map_err(|error| failed(key, error))?;
             Ok((public, about))
         })?;
-        let created = about.key_metadata.and_then(|about| about.creation_date).and_then(|date| u32::try_from(date.secs()).ok());
+        let created = about
+            .key_metadata
+            .and_then(|about| about.creation_date)
+            .and_then(|date| u32::try_from(date.secs()).ok());
         let der = public.public_key.map(Blob::into_inner).unwrap_or_default();
         created.and_then(|created| packets::public_key(&der, created)).ok_or_else(|| {
             unfit(
@@ -87,8 +126,17 @@ impl KmsKeys {
         digest: &[u8],
     ) -> Result<mpi::Signature, KeyError> {
         let (kind, specification) = manner(algorithm);
-        let call = self.client.sign().key_id(arn).message(Blob::new(digest)).message_type(kind).signing_algorithm(specification);
-        let signed = self.runtime.block_on(call.send()).map_err(|error| failed(key, error))?;
+        let call = self
+            .client
+            .sign()
+            .key_id(arn)
+            .message(Blob::new(digest))
+            .message_type(kind)
+            .signing_algorithm(specification);
+        let signed = self
+            .runtime
+            .block_on(call.send())
+            .map_err(|error| failed(key, error))?;
         let bytes = signed.signature.map(Blob::into_inner).unwrap_or_default();
         packets::numbers(algorithm, &bytes).ok_or_else(|| unfit(key, "KMS made no signature"))
     }
@@ -99,12 +147,18 @@ impl KmsKeys {
 fn manner(algorithm: PublicKeyAlgorithm) -> (MessageType, SigningAlgorithmSpec) {
     match algorithm {
         PublicKeyAlgorithm::EdDSA => (MessageType::Raw, SigningAlgorithmSpec::Ed25519Sha512),
-        _ => (MessageType::Digest, SigningAlgorithmSpec::RsassaPkcs1V15Sha256),
+        _ => (
+            MessageType::Digest,
+            SigningAlgorithmSpec::RsassaPkcs1V15Sha256,
+        ),
     }
 }
 
 fn unfit(key: &KeyName, problem: &'static str) -> KeyError {
-    KeyError::Unfit { key: key.clone(), problem }
+    KeyError::Unfit {
+        key: key.clone(),
+        problem,
+    }
 }
 
 /// What KMS did not do: trouble that may pass, or a key that nobody can sign with before somebody acts.
@@ -113,12 +167,26 @@ where
     E: std::error::Error + ProvideErrorMetadata + 'static,
     R: std::fmt::Debug,
 {
-    match error.as_service_error().and_then(ProvideErrorMetadata::code) {
+    match error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::code)
+    {
         Some("NotFoundException") => unfit(key, "it is not in KMS any more, or in another region"),
         Some("DisabledException") => unfit(key, "it is disabled in KMS"),
-        Some("KMSInvalidStateException") => unfit(key, "it is about to be deleted in KMS, or pending"),
-        Some("InvalidKeyUsageException") => unfit(key, "it is not for signing: make one with the usage SIGN_VERIFY in KMS"),
-        Some("AccessDeniedException") => unfit(key, "the signer's role may not use it: see the key's policy in KMS"),
-        _ => KeyError::Unavailable { key: key.clone(), source: io::Error::other(DisplayErrorContext(error).to_string()) },
+        Some("KMSInvalidStateException") => {
+            unfit(key, "it is about to be deleted in KMS, or pending")
+        }
+        Some("InvalidKeyUsageException") => unfit(
+            key,
+            "it is not for signing: make one with the usage SIGN_VERIFY in KMS",
+        ),
+        Some("AccessDeniedException") => unfit(
+            key,
+            "the signer's role may not use it: see the key's policy in KMS",
+        ),
+        _ => KeyError::Unavailable {
+            key: key.clone(),
+            source: io::Error::other(DisplayErrorContext(error).to_string()),
+        },
     }
 }

@@ -143,30 +143,52 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
     blobs: &B,
     now: Timestamp,
 ) -> Result<Answer, SignError> {
-    let (build, _) = load_build(state, &order.build).await?.ok_or_else(|| SignError::UnknownBuild(order.build.clone()))?;
+    let (build, _) = load_build(state, &order.build)
+        .await?
+        .ok_or_else(|| SignError::UnknownBuild(order.build.clone()))?;
     if let Err(reason) = build.vouches_for_signing(order) {
         return Ok(Answer::NotWanted(reason));
     }
     let (event, answer) = match sign_files(order, keys, blobs).await {
-        Ok(files) => (Event::Signed { order: order.id, files }, Answer::Signed),
+        Ok(files) => (
+            Event::Signed {
+                order: order.id,
+                files,
+            },
+            Answer::Signed,
+        ),
         Err(error) if error.is_refusal() => {
             let reason = error.to_string();
-            (Event::SignRefused { order: order.id, reason: reason.clone() }, Answer::Refused(reason))
+            (
+                Event::SignRefused {
+                    order: order.id,
+                    reason: reason.clone(),
+                },
+                Answer::Refused(reason),
+            )
         }
         Err(error) => return Err(error),
     };
     match advance(state, &order.build, event, now).await {
         Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => Ok(answer),
-        Err(AdvanceError::Refused(refused @ (Refused::WrongStage(_) | Refused::WrongOrder { .. }))) => {
-            Ok(Answer::NotWanted(refused.to_string()))
-        }
+        Err(AdvanceError::Refused(
+            refused @ (Refused::WrongStage(_) | Refused::WrongOrder { .. }),
+        )) => Ok(Answer::NotWanted(refused.to_string())),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Tells the build that its order is given up; not where it does not want it any more. An error is passing.
-pub async fn give_up(order: &SignOrder, reason: &str, state: &impl StateStore, now: Timestamp) -> Result<(), AdvanceError> {
-    let event = Event::SignRefused { order: order.id, reason: reason.to_owned() };
+pub async fn give_up(
+    order: &SignOrder,
+    reason: &str,
+    state: &impl StateStore,
+    now: Timestamp,
+) -> Result<(), AdvanceError> {
+    let event = Event::SignRefused {
+        order: order.id,
+        reason: reason.to_owned(),
+    };
     match advance(state, &order.build, event, now).await {
         Ok(_) | Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => Ok(()),
         Err(error) => Err(error),
@@ -174,7 +196,11 @@ pub async fn give_up(order: &SignOrder, reason: &str, state: &impl StateStore, n
 }
 
 /// Signs an order's files, in its order, without asking who vouches for it: all of them or none counts.
-pub async fn sign_files(order: &SignOrder, keys: &impl Keys, blobs: &impl BlobStore) -> Result<Vec<SignedFile>, SignError> {
+pub async fn sign_files(
+    order: &SignOrder,
+    keys: &impl Keys,
+    blobs: &impl BlobStore,
+) -> Result<Vec<SignedFile>, SignError> {
     let mut signed = Vec::with_capacity(order.files.len());
     for file in &order.files {
         signed.push(file::sign_file(order, file, keys, blobs).await?);

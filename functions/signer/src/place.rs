@@ -21,7 +21,9 @@ impl FromStr for Place {
         match arn.split(':').collect::<Vec<_>>()[..] {
             ["arn", _, "kms", _, _, _] => Ok(Self::Kms(arn.to_owned())),
             ["arn", _, "secretsmanager", _, _, "secret", _] => Ok(Self::Secret(arn.to_owned())),
-            _ => Err(format!("`{arn}` is no ARN of a key in KMS or of a secret in Secrets Manager")),
+            _ => Err(format!(
+                "`{arn}` is no ARN of a key in KMS or of a secret in Secrets Manager"
+            )),
         }
     }
 }
@@ -47,10 +49,18 @@ impl FromStr for Places {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let place = |word: &str| {
-            let (name, arn) = word.split_once('=').ok_or_else(|| format!("`{word}` is not of the form NAME=ARN"))?;
-            Ok((KeyName::new(name).map_err(|error| error.to_string())?, arn.parse()?))
+            let (name, arn) = word
+                .split_once('=')
+                .ok_or_else(|| format!("`{word}` is not of the form NAME=ARN"))?;
+            Ok((
+                KeyName::new(name).map_err(|error| error.to_string())?,
+                arn.parse()?,
+            ))
         };
-        text.split_whitespace().map(place).collect::<Result<_, String>>().map(Self)
+        text.split_whitespace()
+            .map(place)
+            .collect::<Result<_, String>>()
+            .map(Self)
     }
 }
 
@@ -72,10 +82,19 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_refused_with_what_was_said() {
-        for text in ["default", "a b=c", "default=arn:aws:s3:::bucket", "default=alias/x", "=arn:aws:kms:r:1:key/k"] {
+        for text in [
+            "default",
+            "a b=c",
+            "default=arn:aws:s3:::bucket",
+            "default=alias/x",
+            "=arn:aws:kms:r:1:key/k",
+        ] {
             assert!(text.parse::<Places>().is_err(), "{text}");
         }
         let error = "default=arn:aws:s3:::bucket".parse::<Places>().unwrap_err();
-        assert_eq!(error, "`arn:aws:s3:::bucket` is no ARN of a key in KMS or of a secret in Secrets Manager");
+        assert_eq!(
+            error,
+            "`arn:aws:s3:::bucket` is no ARN of a key in KMS or of a secret in Secrets Manager"
+        );
     }
 }

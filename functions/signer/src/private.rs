@@ -14,7 +14,9 @@ use sequoia_openpgp::packet::{Key, UserID};
 use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::Serialize as _;
-use sequoia_openpgp::types::{Curve, HashAlgorithm, KeyFlags, RevocationStatus, SignatureType, Timestamp};
+use sequoia_openpgp::types::{
+    Curve, HashAlgorithm, KeyFlags, RevocationStatus, SignatureType, Timestamp,
+};
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -44,14 +46,27 @@ impl PrivateKey {
     /// Makes a key for this user id. RSA takes seconds.
     ///
     /// `created_s` are seconds since 1970; they become part of the fingerprint, and no signature is older.
-    pub fn generate(key: &KeyName, user_id: &str, algorithm: Algorithm, created_s: u64) -> Result<Self, KeyError> {
-        if user_id.trim().is_empty() || user_id.len() > USER_ID_BYTES_MAX || user_id.chars().any(char::is_control) {
+    pub fn generate(
+        key: &KeyName,
+        user_id: &str,
+        algorithm: Algorithm,
+        created_s: u64,
+    ) -> Result<Self, KeyError> {
+        if user_id.trim().is_empty()
+            || user_id.len() > USER_ID_BYTES_MAX
+            || user_id.chars().any(char::is_control)
+        {
             return Err(KeyError::UserId);
         }
-        let unfit = |problem| KeyError::Unfit { key: key.clone(), problem };
-        let created = u32::try_from(created_s).map_err(|_| unfit("its time is beyond the year 2106"))?;
+        let unfit = |problem| KeyError::Unfit {
+            key: key.clone(),
+            problem,
+        };
+        let created =
+            u32::try_from(created_s).map_err(|_| unfit("its time is beyond the year 2106"))?;
         let pair = generate(algorithm, created).map_err(|_| unfit("it could not be generated"))?;
-        let whole = certify(pair, user_id, created).map_err(|_| unfit("it could not certify itself"))?;
+        let whole =
+            certify(pair, user_id, created).map_err(|_| unfit("it could not certify itself"))?;
         Ok(Self { whole })
     }
 
@@ -65,18 +80,32 @@ impl PrivateKey {
     ///
     /// Beyond what [`Self::read`] asks of a key, those who check its signatures must take it for good at `now_s`, seconds since
     /// 1970. Private halves of its subkeys are left behind: nothing here needs them.
-    pub fn import(key: &KeyName, bytes: Vec<u8>, password: Option<Vec<u8>>, now_s: u64) -> Result<Self, KeyError> {
-        let unfit = |problem| KeyError::Unfit { key: key.clone(), problem };
+    pub fn import(
+        key: &KeyName,
+        bytes: Vec<u8>,
+        password: Option<Vec<u8>>,
+        now_s: u64,
+    ) -> Result<Self, KeyError> {
+        let unfit = |problem| KeyError::Unfit {
+            key: key.clone(),
+            problem,
+        };
         let mut whole = Self::parse(key, &Protected::from(bytes))?.whole;
         if let Some(password) = password.map(Protected::from) {
-            let line = password.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
-            whole = unlocked(whole, &Password::from(line)).map_err(|_| unfit("its password is another one"))?;
+            let line = password
+                .split(|byte| matches!(byte, b'\n' | b'\r'))
+                .next()
+                .unwrap_or_default();
+            whole = unlocked(whole, &Password::from(line))
+                .map_err(|_| unfit("its password is another one"))?;
         }
         let found = Self { whole }.checked(key)?;
         found.holds_at(key, now_s)?;
         let kept = found.armored();
         if kept.len() > KEY_BYTES_MAX {
-            return Err(unfit("it is too large; without what others signed on it, it is not: --export-options export-minimal"));
+            return Err(unfit(
+                "it is too large; without what others signed on it, it is not: --export-options export-minimal",
+            ));
         }
         Self::read(key, &kept)
     }
@@ -91,16 +120,25 @@ impl PrivateKey {
             sequoia_openpgp::Result::Ok(Self { whole })
         };
         // The parser's words may quote what it read, so they are not passed on.
-        read()
-            .map_err(|_| KeyError::Unfit { key: key.clone(), problem: "what lies there is not one OpenPGP key, or it is damaged" })
+        read().map_err(|_| KeyError::Unfit {
+            key: key.clone(),
+            problem: "what lies there is not one OpenPGP key, or it is damaged",
+        })
     }
 
     /// Makes sure that it can sign, and that every rpm can check what it signs.
     fn checked(self, key: &KeyName) -> Result<Self, KeyError> {
-        let unfit = |problem| Err(KeyError::Unfit { key: key.clone(), problem });
+        let unfit = |problem| {
+            Err(KeyError::Unfit {
+                key: key.clone(),
+                problem,
+            })
+        };
         let own = self.whole.primary_key().key();
         if legacy(primary(&self.whole)).is_none() {
-            return unfit("rpm takes signatures by RSA and Ed25519 keys of version 4; take such a key");
+            return unfit(
+                "rpm takes signatures by RSA and Ed25519 keys of version 4; take such a key",
+            );
         }
         if !own.has_secret() {
             return unfit("only its public half is there; `gpg --export-secret-keys` writes both");
@@ -116,19 +154,35 @@ impl PrivateKey {
 
     /// Whether programs that check signatures take the key for good at this time.
     fn holds_at(&self, key: &KeyName, now_s: u64) -> Result<(), KeyError> {
-        let unfit = |problem| KeyError::Unfit { key: key.clone(), problem };
-        let (policy, now) = (StandardPolicy::new(), UNIX_EPOCH + Duration::from_secs(now_s));
+        let unfit = |problem| KeyError::Unfit {
+            key: key.clone(),
+            problem,
+        };
+        let (policy, now) = (
+            StandardPolicy::new(),
+            UNIX_EPOCH + Duration::from_secs(now_s),
+        );
         let valid = self.whole.with_policy(&policy, now).map_err(|_| {
             unfit("nothing that it says of itself holds: it says it with SHA-1 or later than now, or it is too weak. Newer rpm refuses it")
         })?;
         if matches!(valid.revocation_status(), RevocationStatus::Revoked(_)) {
             return Err(unfit("it is revoked"));
         }
-        valid.alive().map_err(|_| unfit("it has expired: `gpg --quick-set-expire` gives it more time; export it again then"))?;
+        valid.alive().map_err(|_| {
+            unfit(
+                "it has expired: `gpg --quick-set-expire` gives it more time; export it again then",
+            )
+        })?;
         if !valid.primary_key().for_signing() {
-            return Err(unfit("its primary key may not sign, and subkeys are not signed with: older rpm does not look for them"));
+            return Err(unfit(
+                "its primary key may not sign, and subkeys are not signed with: older rpm does not look for them",
+            ));
         }
-        valid.userids().next().map(drop).ok_or_else(|| unfit("it has no user id that holds: nobody could tell whose it is"))
+        valid
+            .userids()
+            .next()
+            .map(drop)
+            .ok_or_else(|| unfit("it has no user id that holds: nobody could tell whose it is"))
     }
 
     /// The certificate, without private parts.
@@ -142,18 +196,33 @@ impl PrivateKey {
     }
 
     /// Signs a SHA-256 digest: see [`crate::Keys::sign_digest`].
-    pub(crate) fn sign_digest(&self, key: &KeyName, digest: &[u8]) -> Result<mpi::Signature, KeyError> {
-        let unfit = |problem| KeyError::Unfit { key: key.clone(), problem };
+    pub(crate) fn sign_digest(
+        &self,
+        key: &KeyName,
+        digest: &[u8],
+    ) -> Result<mpi::Signature, KeyError> {
+        let unfit = |problem| KeyError::Unfit {
+            key: key.clone(),
+            problem,
+        };
         let own = self.whole.primary_key().key().clone();
-        let secret = own.parts_into_secret().map_err(|_| unfit("only its public half is there"))?;
-        let mut pair = secret.into_keypair().map_err(|_| unfit("its private half is damaged"))?;
-        pair.sign(HashAlgorithm::SHA256, digest).map_err(|_| unfit("it made no signature"))
+        let secret = own
+            .parts_into_secret()
+            .map_err(|_| unfit("only its public half is there"))?;
+        let mut pair = secret
+            .into_keypair()
+            .map_err(|_| unfit("its private half is damaged"))?;
+        pair.sign(HashAlgorithm::SHA256, digest)
+            .map_err(|_| unfit("it made no signature"))
     }
 
     /// It as it is kept, in ASCII armor: the certificate, and of private halves the primary key's.
     pub fn armored(&self) -> Protected {
         let own = self.whole.fingerprint();
-        let kept = self.whole.as_tsk().set_filter(move |key| key.fingerprint() == own);
+        let kept = self
+            .whole
+            .as_tsk()
+            .set_filter(move |key| key.fingerprint() == own);
         Protected::from(armored(Kind::SecretKey, |to| kept.serialize(to)).into_bytes())
     }
 }
@@ -169,7 +238,10 @@ fn unlocked(whole: Cert, password: &Password) -> sequoia_openpgp::Result<Cert> {
 }
 
 /// Ed25519 in its older form (algorithm 22): rpm 4 does not know the newer one.
-fn generate(algorithm: Algorithm, created: u32) -> sequoia_openpgp::Result<Key<SecretParts, PrimaryRole>> {
+fn generate(
+    algorithm: Algorithm,
+    created: u32,
+) -> sequoia_openpgp::Result<Key<SecretParts, PrimaryRole>> {
     let mut key = match algorithm {
         Algorithm::Rsa4096 => Key4::generate_rsa(RSA_BITS)?,
         Algorithm::Ed25519 => Key4::generate_ecc(true, Curve::Ed25519)?,
@@ -180,7 +252,11 @@ fn generate(algorithm: Algorithm, created: u32) -> sequoia_openpgp::Result<Key<S
 
 /// One key, one user id, one certification. rpm 4.18 imports no certificate with a critical subpacket beyond creation
 /// time, issuer and key flags, so there is neither an expiry nor a mark of the primary user id.
-fn certify(pair: Key<SecretParts, PrimaryRole>, user_id: &str, created: u32) -> sequoia_openpgp::Result<Cert> {
+fn certify(
+    pair: Key<SecretParts, PrimaryRole>,
+    user_id: &str,
+    created: u32,
+) -> sequoia_openpgp::Result<Cert> {
     let bare = Cert::from_packets(std::iter::once(Packet::from(pair.clone())))?;
     let mut signer = Key::<SecretParts, UnspecifiedRole>::from(pair).into_keypair()?;
     let user_id = UserID::from(user_id);
@@ -190,7 +266,9 @@ fn certify(pair: Key<SecretParts, PrimaryRole>, user_id: &str, created: u32) -> 
         .set_key_flags(KeyFlags::empty().set_certification().set_signing())?
         .set_preferred_hash_algorithms(vec![HashAlgorithm::SHA512, HashAlgorithm::SHA256])?;
     let signature = user_id.bind(&mut signer, &bare, certification)?;
-    Ok(bare.insert_packets([Packet::from(user_id), signature.into()])?.0)
+    Ok(bare
+        .insert_packets([Packet::from(user_id), signature.into()])?
+        .0)
 }
 
 #[cfg(test)]

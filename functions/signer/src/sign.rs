@@ -30,33 +30,64 @@ pub struct Made {
 ///
 /// The signature's time is `signed_s`, in seconds since 1970, or the key's creation where that is later: a signature older than
 /// its key is invalid. There is no salt in it and no clock, so the same bytes get the same signature.
-pub fn sign_bytes(keys: &impl Keys, key: &KeyName, bytes: &[u8], signed_s: u64) -> Result<Made, KeyError> {
+pub fn sign_bytes(
+    keys: &impl Keys,
+    key: &KeyName,
+    bytes: &[u8],
+    signed_s: u64,
+) -> Result<Made, KeyError> {
     let certificate = keys.certificate(key)?;
     let public = primary(&certificate);
-    let unfit = |problem| KeyError::Unfit { key: key.clone(), problem };
-    let legacy =
-        legacy(public).ok_or_else(|| unfit("rpm takes signatures by RSA and Ed25519 keys of version 4; make such a key"))?;
-    let time = signature_time(public, signed_s).ok_or_else(|| unfit("the signature's time is beyond the year 2106"))?;
-    let hashed = subpackets(public, time).map_err(|_| unfit("its signature does not fit a packet"))?;
+    let unfit = |problem| KeyError::Unfit {
+        key: key.clone(),
+        problem,
+    };
+    let legacy = legacy(public).ok_or_else(|| {
+        unfit("rpm takes signatures by RSA and Ed25519 keys of version 4; make such a key")
+    })?;
+    let time = signature_time(public, signed_s)
+        .ok_or_else(|| unfit("the signature's time is beyond the year 2106"))?;
+    let hashed =
+        subpackets(public, time).map_err(|_| unfit("its signature does not fit a packet"))?;
     let frame = |prefix, numbers| {
         let (kind, algorithm) = (SignatureType::Binary, public.pk_algo());
-        Signature4::new(kind, algorithm, HashAlgorithm::SHA256, hashed.clone(), SubpacketArea::default(), prefix, numbers)
+        Signature4::new(
+            kind,
+            algorithm,
+            HashAlgorithm::SHA256,
+            hashed.clone(),
+            SubpacketArea::default(),
+            prefix,
+            numbers,
+        )
     };
     // What is hashed is the bytes and the signature's own fields; its numbers are not among them.
-    let blank = frame([0; 2], mpi::Signature::RSA { s: mpi::MPI::new(&[]) });
+    let blank = frame(
+        [0; 2],
+        mpi::Signature::RSA {
+            s: mpi::MPI::new(&[]),
+        },
+    );
     let digest = digest(&blank, bytes).map_err(|_| unfit("its signature cannot be hashed"))?;
     let numbers = keys.sign_digest(key, &digest)?;
     let signature = Signature::from(frame([digest[0], digest[1]], numbers));
-    let packet = Packet::from(signature).to_vec().map_err(|_| unfit("its signature does not fit a packet"))?;
+    let packet = Packet::from(signature)
+        .to_vec()
+        .map_err(|_| unfit("its signature does not fit a packet"))?;
     Ok(Made { packet, legacy })
 }
 
 /// Whether this packet is a good signature over these bytes by this certificate's key.
 pub fn is_signed_by(certificate: &Cert, packet: &[u8], bytes: &[u8]) -> bool {
-    let Ok(packets) = PacketPile::from_bytes(packet) else { return false };
+    let Ok(packets) = PacketPile::from_bytes(packet) else {
+        return false;
+    };
     match packets.children().collect::<Vec<_>>()[..] {
         [Packet::Signature(signature)] => {
-            signature.typ() == SignatureType::Binary && signature.verify_message(primary(certificate), bytes).is_ok()
+            signature.typ() == SignatureType::Binary
+                && signature
+                    .verify_message(primary(certificate), bytes)
+                    .is_ok()
         }
         _ => false,
     }
@@ -65,10 +96,18 @@ pub fn is_signed_by(certificate: &Cert, packet: &[u8], bytes: &[u8]) -> bool {
 /// A detached signature in ASCII armor, as `repomd.xml.asc` is one; the same bytes every time.
 ///
 /// `signed_s` as for packages. Takes as long as [`Keys::sign_digest`] does.
-pub fn seal(keys: &impl Keys, key: &KeyName, bytes: &[u8], signed_s: u64) -> Result<Vec<u8>, KeyError> {
+pub fn seal(
+    keys: &impl Keys,
+    key: &KeyName,
+    bytes: &[u8],
+    signed_s: u64,
+) -> Result<Vec<u8>, KeyError> {
     let made = sign_bytes(keys, key, bytes, signed_s)?;
     if !is_signed_by(&keys.certificate(key)?, &made.packet, bytes) {
-        return Err(KeyError::Unfit { key: key.clone(), problem: "its signature does not verify with its own certificate" });
+        return Err(KeyError::Unfit {
+            key: key.clone(),
+            problem: "its signature does not verify with its own certificate",
+        });
     }
     Ok(armored(Kind::Signature, |to| Ok(to.write_all(&made.packet)?)).into_bytes())
 }
@@ -81,19 +120,35 @@ pub(crate) fn primary(certificate: &Cert) -> &Key<PublicParts, UnspecifiedRole> 
 pub(crate) fn legacy(key: &Key<PublicParts, UnspecifiedRole>) -> Option<Legacy> {
     match (key.version(), key.pk_algo(), key.mpis()) {
         (4, PublicKeyAlgorithm::RSAEncryptSign, _) => Some(Legacy::Rsa),
-        (4, PublicKeyAlgorithm::EdDSA, mpi::PublicKey::EdDSA { curve: Curve::Ed25519, .. }) => Some(Legacy::EdDsa),
+        (
+            4,
+            PublicKeyAlgorithm::EdDSA,
+            mpi::PublicKey::EdDSA {
+                curve: Curve::Ed25519,
+                ..
+            },
+        ) => Some(Legacy::EdDsa),
         // rpm 4 calls a signature bad that it does not know, where it is written for rpm 4.
         _ => None,
     }
 }
 
 fn signature_time(key: &Key<PublicParts, UnspecifiedRole>, signed_s: u64) -> Option<Timestamp> {
-    let created_s = key.creation_time().duration_since(UNIX_EPOCH).ok()?.as_secs();
-    u32::try_from(signed_s.max(created_s)).ok().map(Timestamp::from)
+    let created_s = key
+        .creation_time()
+        .duration_since(UNIX_EPOCH)
+        .ok()?
+        .as_secs();
+    u32::try_from(signed_s.max(created_s))
+        .ok()
+        .map(Timestamp::from)
 }
 
 /// Time and issuer. rpm 4 reads the issuer's key id, newer ones the fingerprint.
-fn subpackets(key: &Key<PublicParts, UnspecifiedRole>, time: Timestamp) -> sequoia_openpgp::Result<SubpacketArea> {
+fn subpackets(
+    key: &Key<PublicParts, UnspecifiedRole>,
+    time: Timestamp,
+) -> sequoia_openpgp::Result<SubpacketArea> {
     SubpacketArea::new(vec![
         Subpacket::new(SubpacketValue::SignatureCreationTime(time), true)?,
         Subpacket::new(SubpacketValue::Issuer(key.keyid()), false)?,

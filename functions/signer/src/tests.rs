@@ -37,7 +37,10 @@ fn key(name: &str) -> KeyName {
 }
 
 fn build_id() -> BuildId {
-    BuildId::of_push(&PushId::new("push").unwrap(), &PlatformName::new("test").unwrap())
+    BuildId::of_push(
+        &PushId::new("push").unwrap(),
+        &PlatformName::new("test").unwrap(),
+    )
 }
 
 /// A desk with the keys `release` and `other`, both Ed25519 because that takes no time.
@@ -45,9 +48,19 @@ fn desk() -> Desk {
     let folder = tempfile::tempdir().unwrap();
     let keys = LocalKeys::open(&folder.path().join("keys")).unwrap();
     for name in ["release", "other"] {
-        keys.create(&key(name), "Test <test@example.org>", Algorithm::Ed25519, CREATED_S).unwrap();
+        keys.create(
+            &key(name),
+            "Test <test@example.org>",
+            Algorithm::Ed25519,
+            CREATED_S,
+        )
+        .unwrap();
     }
-    Desk { _folder: folder, keys, store: MemoryStore::new() }
+    Desk {
+        _folder: folder,
+        keys,
+        store: MemoryStore::new(),
+    }
 }
 
 impl Desk {
@@ -55,7 +68,12 @@ impl Desk {
     async fn file(&self, bytes: &[u8], like: &[u8]) -> OrderedFile {
         let rpm = read_head(like).unwrap().header.rpm().unwrap();
         let digest = self.store.put(bytes.to_vec()).await.unwrap();
-        OrderedFile { name: format!("{rpm}.rpm"), digest, size: bytes.len() as u64, rpm }
+        OrderedFile {
+            name: format!("{rpm}.rpm"),
+            digest,
+            size: bytes.len() as u64,
+            rpm,
+        }
     }
 
     async fn order(&self, name: &str, files: &[&[u8]]) -> SignOrder {
@@ -78,8 +96,15 @@ impl Desk {
 
     /// What the signer says of a file that it does not sign.
     async fn refusal(&self, bytes: &[u8], like: &[u8]) -> String {
-        let order = SignOrder::new(build_id(), key("release"), COMMITTED_S, vec![self.file(bytes, like).await]);
-        let error = sign_files(&order, &self.keys, &self.store).await.unwrap_err();
+        let order = SignOrder::new(
+            build_id(),
+            key("release"),
+            COMMITTED_S,
+            vec![self.file(bytes, like).await],
+        );
+        let error = sign_files(&order, &self.keys, &self.store)
+            .await
+            .unwrap_err();
         assert!(error.is_refusal(), "{error:?}");
         error.to_string()
     }
@@ -87,7 +112,12 @@ impl Desk {
 
 /// The end of the key id, which every version of rpm prints.
 fn key_id(keys: &LocalKeys, name: &str) -> String {
-    keys.certificate(&key(name)).unwrap().keyid().to_hex().to_lowercase().split_off(8)
+    keys.certificate(&key(name))
+        .unwrap()
+        .keyid()
+        .to_hex()
+        .to_lowercase()
+        .split_off(8)
 }
 
 /// Whether `rpmkeys -Kv` found a good header signature and good digests. Its exit code says nothing: it is 0 for unsigned
@@ -95,26 +125,52 @@ fn key_id(keys: &LocalKeys, name: &str) -> String {
 fn is_well_signed(said: &str, algorithm: &str, key_id: &str) -> bool {
     let said = said.to_lowercase();
     let signature = format!("v4 {}/sha256 signature, ", algorithm.to_lowercase());
-    let good = |line: &str| line.contains(&signature) && line.contains(key_id) && line.ends_with(": ok");
-    let all_ok = said.lines().skip(1).filter(|line| !line.is_empty()).all(|line| line.ends_with(": ok"));
+    let good =
+        |line: &str| line.contains(&signature) && line.contains(key_id) && line.ends_with(": ok");
+    let all_ok = said
+        .lines()
+        .skip(1)
+        .filter(|line| !line.is_empty())
+        .all(|line| line.ends_with(": ok"));
     all_ok && said.lines().any(good) && said.contains("payload sha256 digest: ok")
 }
 
 #[tokio::test]
 async fn rpmkeys_finds_every_kind_of_package_well_signed() {
     let desk = desk();
-    desk.keys.create(&key("rsa"), "Test <test@example.org>", Algorithm::Rsa4096, CREATED_S).unwrap();
+    desk.keys
+        .create(
+            &key("rsa"),
+            "Test <test@example.org>",
+            Algorithm::Rsa4096,
+            CREATED_S,
+        )
+        .unwrap();
     let all = packages();
     for (name, algorithm) in [("rsa", "RSA"), ("release", "EdDSA")] {
-        let order = desk.order(name, &[&all.hello, &all.long, &all.source, &all.tight]).await;
+        let order = desk
+            .order(name, &[&all.hello, &all.long, &all.source, &all.tight])
+            .await;
         for signed in sign_files(&order, &desk.keys, &desk.store).await.unwrap() {
-            let said = rpmkeys(&desk.keys.public(&key(name)).unwrap(), &desk.bytes(&signed).await);
-            assert!(is_well_signed(&said, algorithm, &key_id(&desk.keys, name)), "{said}");
+            let said = rpmkeys(
+                &desk.keys.public(&key(name)).unwrap(),
+                &desk.bytes(&signed).await,
+            );
+            assert!(
+                is_well_signed(&said, algorithm, &key_id(&desk.keys, name)),
+                "{said}"
+            );
         }
     }
     let said = rpmkeys(&desk.keys.public(&key("rsa")).unwrap(), &all.hello);
-    assert!(!said.contains("ignature"), "an unsigned package is told apart: {said}");
-    let said = rpmkeys(&desk.keys.public(&key("other")).unwrap(), &desk.signed("release", &all.hello).await);
+    assert!(
+        !said.contains("ignature"),
+        "an unsigned package is told apart: {said}"
+    );
+    let said = rpmkeys(
+        &desk.keys.public(&key("other")).unwrap(),
+        &desk.signed("release", &all.hello).await,
+    );
     assert!(said.contains("NOKEY"), "{said}");
 }
 
@@ -122,12 +178,25 @@ async fn rpmkeys_finds_every_kind_of_package_well_signed() {
 async fn nothing_but_the_signature_header_is_rewritten() {
     let desk = desk();
     let all = packages();
-    for (package, has_room) in [(&all.hello, true), (&all.long, true), (&all.source, true), (&all.tight, false)] {
+    for (package, has_room) in [
+        (&all.hello, true),
+        (&all.long, true),
+        (&all.source, true),
+        (&all.tight, false),
+    ] {
         let signed = desk.signed("release", package).await;
         let (before, after) = (read_head(package).unwrap(), read_head(&signed).unwrap());
         assert_eq!(before.lead, after.lead);
-        assert_eq!(package[before.header_at as usize..], signed[after.header_at as usize..]);
-        for entry in before.signature.entries.iter().filter(|entry| ![999, 1008].contains(&entry.tag)) {
+        assert_eq!(
+            package[before.header_at as usize..],
+            signed[after.header_at as usize..]
+        );
+        for entry in before
+            .signature
+            .entries
+            .iter()
+            .filter(|entry| ![999, 1008].contains(&entry.tag))
+        {
             assert_eq!(after.signature.entry(entry.tag), Some(entry));
         }
         let (binary, listed) = signatures(&after.signature);
@@ -150,10 +219,22 @@ async fn signing_twice_and_signing_what_is_signed_come_to_the_same_bytes() {
 #[tokio::test]
 async fn a_signature_by_another_key_is_replaced() {
     let desk = desk();
-    desk.keys.create(&key("rsa"), "Test <test@example.org>", Algorithm::Rsa4096, CREATED_S).unwrap();
-    let by_others = desk.signed("other", &desk.signed("rsa", &packages().hello).await).await;
+    desk.keys
+        .create(
+            &key("rsa"),
+            "Test <test@example.org>",
+            Algorithm::Rsa4096,
+            CREATED_S,
+        )
+        .unwrap();
+    let by_others = desk
+        .signed("other", &desk.signed("rsa", &packages().hello).await)
+        .await;
     assert_eq!(by_others, desk.signed("other", &packages().hello).await);
-    assert_eq!(desk.signed("release", &by_others).await, desk.signed("release", &packages().hello).await);
+    assert_eq!(
+        desk.signed("release", &by_others).await,
+        desk.signed("release", &packages().hello).await
+    );
 }
 
 #[tokio::test]
@@ -164,11 +245,16 @@ async fn a_payload_that_was_altered_before_signing_is_refused_with_both_digests(
     *altered.last_mut().unwrap() ^= 1;
     let head = read_head(package).unwrap();
     let payload = &altered[head.payload_at as usize..];
-    let found = header::hexadecimal(&header::digest(sequoia_openpgp::types::HashAlgorithm::SHA256, payload));
+    let found = header::hexadecimal(&header::digest(
+        sequoia_openpgp::types::HashAlgorithm::SHA256,
+        payload,
+    ));
     let expected = head.header.text(tag::PAYLOADDIGEST).unwrap();
     assert_eq!(
         desk.refusal(&altered, package).await,
-        format!("hello-1.0-1.noarch.rpm: its payload was altered: SHA256 is {found}, its header says {expected}")
+        format!(
+            "hello-1.0-1.noarch.rpm: its payload was altered: SHA256 is {found}, its header says {expected}"
+        )
     );
 }
 
@@ -190,7 +276,9 @@ async fn a_package_whose_header_does_not_cover_its_payload_is_refused() {
     let package = &packages().hello;
     let head = read_head(package).unwrap();
     let digest = entry_of(&head.header, tag::PAYLOADDIGEST);
-    let without = with_header(package, |header| header[digest..digest + 4].copy_from_slice(&5090_u32.to_be_bytes()));
+    let without = with_header(package, |header| {
+        header[digest..digest + 4].copy_from_slice(&5090_u32.to_be_bytes())
+    });
     let said = desk.refusal(&without, package).await;
     assert!(said.contains("no PAYLOADDIGEST"), "{said}");
     let algorithm = place_of(&head.header, tag::PAYLOADDIGESTALGO);
@@ -205,18 +293,28 @@ async fn a_package_without_a_digest_of_its_header_is_refused() {
     let package = &packages().hello;
     let head = read_head(package).unwrap();
     let mut without = package.clone();
-    for tag in [269, 273, 279].into_iter().filter(|tag| head.signature.entry(*tag).is_some()) {
+    for tag in [269, 273, 279]
+        .into_iter()
+        .filter(|tag| head.signature.entry(*tag).is_some())
+    {
         let at = LEAD_BYTES + entry_of(&head.signature, tag);
         without[at..at + 4].copy_from_slice(&(tag + 30_000).to_be_bytes());
     }
-    assert!(desk.refusal(&without, package).await.contains("no digest of the header"));
+    assert!(
+        desk.refusal(&without, package)
+            .await
+            .contains("no digest of the header")
+    );
 }
 
 #[tokio::test]
 async fn another_package_than_ordered_is_refused_with_both_names() {
     let desk = desk();
     let said = desk.refusal(&packages().long, &packages().hello).await;
-    assert_eq!(said, "hello-1.0-1.noarch.rpm: it is hello-long-1.0-1.noarch, ordered was hello-1.0-1.noarch");
+    assert_eq!(
+        said,
+        "hello-1.0-1.noarch.rpm: it is hello-long-1.0-1.noarch, ordered was hello-1.0-1.noarch"
+    );
 }
 
 #[tokio::test]
@@ -227,13 +325,32 @@ async fn what_is_cut_or_no_package_is_refused() {
         let said = desk.refusal(&package[..cut], package).await;
         assert!(said.contains("truncated"), "{said}");
     }
-    assert!(desk.refusal(&package[..package.len() - 1], package).await.contains("its payload was altered"));
+    assert!(
+        desk.refusal(&package[..package.len() - 1], package)
+            .await
+            .contains("its payload was altered")
+    );
     assert!(desk.refusal(b"", package).await.contains("truncated"));
-    assert!(desk.refusal(&[b'x'; 500], package).await.contains("no sound RPM"));
+    assert!(
+        desk.refusal(&[b'x'; 500], package)
+            .await
+            .contains("no sound RPM")
+    );
     let mut order = desk.order("release", &[package]).await;
     order.files[0].size += 1;
-    let error = sign_files(&order, &desk.keys, &desk.store).await.unwrap_err();
-    assert!(matches!(error, SignError::File { problem: Problem::Size { .. }, .. }), "{error}");
+    let error = sign_files(&order, &desk.keys, &desk.store)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            SignError::File {
+                problem: Problem::Size { .. },
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -241,13 +358,28 @@ async fn bytes_that_are_not_in_the_store_are_a_refusal() {
     let desk = desk();
     let mut order = desk.order("release", &[&packages().hello]).await;
     order.files[0].digest = Digest::of(b"never kept");
-    let error = sign_files(&order, &desk.keys, &desk.store).await.unwrap_err();
-    assert!(error.is_refusal() && error.to_string().contains("no blob"), "{error}");
+    let error = sign_files(&order, &desk.keys, &desk.store)
+        .await
+        .unwrap_err();
+    assert!(
+        error.is_refusal() && error.to_string().contains("no blob"),
+        "{error}"
+    );
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files_below(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }
 
 #[tokio::test]
@@ -258,17 +390,31 @@ async fn bytes_that_were_altered_on_the_stores_disk_are_refused_with_both_digest
     let order = desk.order("release", &[&packages().hello]).await;
     local.put(packages().hello.clone()).await.unwrap();
     let signed = sign_files(&order, &desk.keys, &local).await.unwrap();
-    assert_eq!(local.read_all(&signed[0].signed, u64::MAX).await.unwrap(), desk.signed("release", &packages().hello).await);
+    assert_eq!(
+        local.read_all(&signed[0].signed, u64::MAX).await.unwrap(),
+        desk.signed("release", &packages().hello).await
+    );
 
     let is_blob = |path: &PathBuf| std::fs::read(path).is_ok_and(|bytes| bytes == packages().hello);
-    let path = files_below(folder.path()).into_iter().find(is_blob).unwrap();
+    let path = files_below(folder.path())
+        .into_iter()
+        .find(is_blob)
+        .unwrap();
     let mut altered = packages().hello.clone();
     *altered.last_mut().unwrap() ^= 1;
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, &altered).unwrap();
-    let said = sign_files(&order, &desk.keys, &local).await.unwrap_err().to_string();
+    let said = sign_files(&order, &desk.keys, &local)
+        .await
+        .unwrap_err()
+        .to_string();
     let (found, expected) = (Digest::of(&altered).hex(), order.files[0].digest.hex());
-    assert_eq!(said, format!("hello-1.0-1.noarch.rpm: its bytes were altered: sha256 is {found}, ordered was {expected}"));
+    assert_eq!(
+        said,
+        format!(
+            "hello-1.0-1.noarch.rpm: its bytes were altered: sha256 is {found}, ordered was {expected}"
+        )
+    );
 }
 
 /// What passes the check must be safe for the `rpm` crate, which allocates what an index claims.
@@ -291,11 +437,21 @@ fn twenty_thousand_flipped_bytes_neither_panic_nor_take_the_process_down() {
         let _ = head.header.rpm();
         let _ = with_signature(&head.signature, &[7; 119], Legacy::EdDsa);
         if let Ok(parsed) = rpm::PackageMetadata::parse(&mut bytes.as_slice()) {
-            let _ = (parsed.get_name().is_ok(), parsed.get_file_entries().is_ok(), parsed.get_requires().is_ok());
-            let _ = (parsed.get_changelog_entries().is_ok(), parsed.get_provides().is_ok());
+            let _ = (
+                parsed.get_name().is_ok(),
+                parsed.get_file_entries().is_ok(),
+                parsed.get_requires().is_ok(),
+            );
+            let _ = (
+                parsed.get_changelog_entries().is_ok(),
+                parsed.get_provides().is_ok(),
+            );
         }
     }
-    assert!(sound > 1000 && refused > 1000, "{sound} sound, {refused} refused");
+    assert!(
+        sound > 1000 && refused > 1000,
+        "{sound} sound, {refused} refused"
+    );
 }
 
 #[tokio::test]
@@ -312,8 +468,17 @@ async fn a_seal_verifies_and_is_the_same_every_time() {
     let certificate = desk.keys.certificate(&key("release")).unwrap();
     assert!(is_signed_by(&certificate, &packet, b"<repomd/>"));
     assert!(!is_signed_by(&certificate, &packet, b"<repomd />"));
-    assert!(!is_signed_by(&desk.keys.certificate(&key("other")).unwrap(), &packet, b"<repomd/>"));
-    assert_eq!(sign_bytes(&desk.keys, &key("release"), b"<repomd/>", COMMITTED_S).unwrap().packet, packet);
+    assert!(!is_signed_by(
+        &desk.keys.certificate(&key("other")).unwrap(),
+        &packet,
+        b"<repomd/>"
+    ));
+    assert_eq!(
+        sign_bytes(&desk.keys, &key("release"), b"<repomd/>", COMMITTED_S)
+            .unwrap()
+            .packet,
+        packet
+    );
 }
 
 const PLATFORM: &str = r#"
@@ -340,7 +505,16 @@ async fn keep_build(desk: &Desk, order: &SignOrder) {
     };
     let tree = Digest::of(b"");
     let (spec, config, subject) = ("hello.spec".to_owned(), String::new(), String::new());
-    let push = Push { announced, committed_s: COMMITTED_S, subject, tree, tree_bytes: 0, spec, sources: vec![], config };
+    let push = Push {
+        announced,
+        committed_s: COMMITTED_S,
+        subject,
+        tree,
+        tree_bytes: 0,
+        spec,
+        sources: vec![],
+        config,
+    };
     let build = Build {
         id: build_id(),
         push,
@@ -352,7 +526,16 @@ async fn keep_build(desk: &Desk, order: &SignOrder) {
         ended: None,
         rank: Default::default(),
     };
-    records::put(&desk.store, Table::Build, build.id.as_str(), Expect::Absent, &build, vec![]).await.unwrap();
+    records::put(
+        &desk.store,
+        Table::Build,
+        build.id.as_str(),
+        Expect::Absent,
+        &build,
+        vec![],
+    )
+    .await
+    .unwrap();
 }
 
 /// The task whose packages an order is about.
@@ -364,17 +547,30 @@ fn handed_over(order: &SignOrder) -> Task {
         rpm: Some(file.rpm.clone()),
     };
     let artifacts = order.files.iter().map(artifact).collect();
-    Task { state: TaskState::Passed { summary: String::new(), artifacts }, ..Task::new("rpm@x86_64".parse().unwrap()) }
+    Task {
+        state: TaskState::Passed {
+            summary: String::new(),
+            artifacts,
+        },
+        ..Task::new("rpm@x86_64".parse().unwrap())
+    }
 }
 
 impl Desk {
     async fn stage(&self) -> Stage {
-        load_build(&self.store, &build_id()).await.unwrap().unwrap().0.stage
+        load_build(&self.store, &build_id())
+            .await
+            .unwrap()
+            .unwrap()
+            .0
+            .stage
     }
 
     /// The order that the build has given to the releaser.
     async fn release_order(&self) -> ReleaseOrder {
-        let Stage::Releasing { order } = self.stage().await else { panic!("{:?}", self.stage().await) };
+        let Stage::Releasing { order } = self.stage().await else {
+            panic!("{:?}", self.stage().await)
+        };
         match load_order(&self.store, &order).await.unwrap() {
             Some(Order::Release(order)) => order,
             other => panic!("{other:?}"),
@@ -389,17 +585,34 @@ impl Desk {
 #[tokio::test]
 async fn an_order_moves_its_build_on_once_however_often_it_is_delivered() {
     let desk = desk();
-    let order = desk.order("release", &[&packages().hello, &packages().source]).await;
+    let order = desk
+        .order("release", &[&packages().hello, &packages().source])
+        .await;
     keep_build(&desk, &order).await;
     assert_eq!(desk.deliver(&order).await.unwrap(), Answer::Signed);
     let stage = desk.stage().await;
     let released = desk.release_order().await;
     let certificate = desk.keys.public(&key("release")).unwrap();
     for placement in &released.placements {
-        let bytes = desk.store.read_all(&placement.file.digest, u64::MAX).await.unwrap();
-        assert!(is_well_signed(&rpmkeys(&certificate, &bytes), "EdDSA", &key_id(&desk.keys, "release")), "{}", placement.file.name);
+        let bytes = desk
+            .store
+            .read_all(&placement.file.digest, u64::MAX)
+            .await
+            .unwrap();
+        assert!(
+            is_well_signed(
+                &rpmkeys(&certificate, &bytes),
+                "EdDSA",
+                &key_id(&desk.keys, "release")
+            ),
+            "{}",
+            placement.file.name
+        );
     }
-    assert!(matches!(desk.deliver(&order).await.unwrap(), Answer::NotWanted(_)));
+    assert!(matches!(
+        desk.deliver(&order).await.unwrap(),
+        Answer::NotWanted(_)
+    ));
     assert_eq!(desk.stage().await, stage);
     let letters = desk.store.take(10, NOW, NOW.plus_ms(1)).await.unwrap();
     let effects: Vec<&Effect> = letters.iter().map(|letter| &letter.effect).collect();
@@ -411,15 +624,25 @@ impl Desk {
     async fn copy_of(&self, order: &SignOrder) -> MemoryStore {
         let copy = MemoryStore::new();
         for file in &order.files {
-            copy.put(self.store.read_all(&file.digest, u64::MAX).await.unwrap()).await.unwrap();
+            copy.put(self.store.read_all(&file.digest, u64::MAX).await.unwrap())
+                .await
+                .unwrap();
         }
         copy
     }
 
     /// Asserts that no file of an order was signed.
     async fn assert_signed_nothing_of(&self, order: &SignOrder) {
-        for signed in sign_files(order, &self.keys, &self.copy_of(order).await).await.unwrap() {
-            assert_eq!(self.store.size(&signed.signed).await.unwrap(), None, "a file was signed with the key {}", order.key);
+        for signed in sign_files(order, &self.keys, &self.copy_of(order).await)
+            .await
+            .unwrap()
+        {
+            assert_eq!(
+                self.store.size(&signed.signed).await.unwrap(),
+                None,
+                "a file was signed with the key {}",
+                order.key
+            );
         }
     }
 }
@@ -428,7 +651,10 @@ impl Desk {
 async fn an_order_that_no_build_gave_signs_nothing() {
     let desk = desk();
     let order = desk.order("release", &[&packages().hello]).await;
-    assert!(matches!(desk.deliver(&order).await.unwrap_err(), SignError::UnknownBuild(_)));
+    assert!(matches!(
+        desk.deliver(&order).await.unwrap_err(),
+        SignError::UnknownBuild(_)
+    ));
     desk.assert_signed_nothing_of(&order).await;
 }
 
@@ -438,13 +664,29 @@ async fn a_forged_order_is_refused_for_not_being_the_builds_before_anything_is_s
     let order = desk.order("release", &[&packages().hello]).await;
     keep_build(&desk, &order).await;
     let other = desk.order("other", &[&packages().hello]).await;
-    let more = desk.order("release", &[&packages().hello, &packages().long]).await;
-    let swapped = SignOrder { files: desk.order("release", &[&packages().long]).await.files, ..order.clone() };
-    let rekeyed = SignOrder { key: key("other"), ..order.clone() };
+    let more = desk
+        .order("release", &[&packages().hello, &packages().long])
+        .await;
+    let swapped = SignOrder {
+        files: desk.order("release", &[&packages().long]).await.files,
+        ..order.clone()
+    };
+    let rekeyed = SignOrder {
+        key: key("other"),
+        ..order.clone()
+    };
     for forged in [other, more, swapped, rekeyed] {
         // Who compares ids alone, or leaves the comparison to the build's answer, has other words for it.
-        let refusal = format!("build {} ordered {}, and not what {} says", build_id(), order.id, forged.id);
-        assert_eq!(desk.deliver(&forged).await.unwrap(), Answer::NotWanted(refusal));
+        let refusal = format!(
+            "build {} ordered {}, and not what {} says",
+            build_id(),
+            order.id,
+            forged.id
+        );
+        assert_eq!(
+            desk.deliver(&forged).await.unwrap(),
+            Answer::NotWanted(refusal)
+        );
         desk.assert_signed_nothing_of(&forged).await;
         assert_eq!(desk.stage().await, Stage::Signing { order: order.id });
     }
@@ -470,22 +712,54 @@ async fn a_signer_that_dies_anywhere_signs_again_to_the_same_bytes_and_its_build
     let Desk { keys, _folder, .. } = desk();
     let (mut steps, mut written_and_not_told) = (0, 0);
     loop {
-        let desk = Desk { _folder: tempfile::tempdir().unwrap(), keys: keys.clone(), store: MemoryStore::with_yields() };
-        let order = desk.order("release", &[&packages().hello, &packages().source]).await;
+        let desk = Desk {
+            _folder: tempfile::tempdir().unwrap(),
+            keys: keys.clone(),
+            store: MemoryStore::with_yields(),
+        };
+        let order = desk
+            .order("release", &[&packages().hello, &packages().source])
+            .await;
         keep_build(&desk, &order).await;
         let finished = run_for(steps, desk.deliver(&order)).await.is_some();
 
-        let expected = sign_files(&order, &keys, &desk.copy_of(&order).await).await.unwrap();
-        let all_written = desk.store.size(&expected[1].signed).await.unwrap().is_some();
-        written_and_not_told += usize::from(all_written && matches!(desk.stage().await, Stage::Signing { .. }));
-        assert!(all_written || matches!(desk.stage().await, Stage::Signing { .. }), "after {steps} steps");
+        let expected = sign_files(&order, &keys, &desk.copy_of(&order).await)
+            .await
+            .unwrap();
+        let all_written = desk
+            .store
+            .size(&expected[1].signed)
+            .await
+            .unwrap()
+            .is_some();
+        written_and_not_told +=
+            usize::from(all_written && matches!(desk.stage().await, Stage::Signing { .. }));
+        assert!(
+            all_written || matches!(desk.stage().await, Stage::Signing { .. }),
+            "after {steps} steps"
+        );
 
         let answer = desk.deliver(&order).await.unwrap();
-        assert!(matches!(answer, Answer::Signed | Answer::NotWanted(_)), "after {steps} steps: {answer:?}");
+        assert!(
+            matches!(answer, Answer::Signed | Answer::NotWanted(_)),
+            "after {steps} steps: {answer:?}"
+        );
         let released = desk.release_order().await;
-        let digests: Vec<Digest> = released.placements.iter().map(|placement| placement.file.digest).collect();
-        assert_eq!(digests, expected.iter().map(|file| file.signed).collect::<Vec<_>>(), "after {steps} steps");
-        assert_eq!(sign_files(&order, &keys, &desk.store).await.unwrap(), expected, "after {steps} steps");
+        let digests: Vec<Digest> = released
+            .placements
+            .iter()
+            .map(|placement| placement.file.digest)
+            .collect();
+        assert_eq!(
+            digests,
+            expected.iter().map(|file| file.signed).collect::<Vec<_>>(),
+            "after {steps} steps"
+        );
+        assert_eq!(
+            sign_files(&order, &keys, &desk.store).await.unwrap(),
+            expected,
+            "after {steps} steps"
+        );
         let letters = desk.store.take(10, NOW, NOW.plus_ms(1)).await.unwrap();
         let effects: Vec<Effect> = letters.into_iter().map(|letter| letter.effect).collect();
         assert_eq!(effects, [Effect::Release(released)], "after {steps} steps");
@@ -495,7 +769,10 @@ async fn a_signer_that_dies_anywhere_signs_again_to_the_same_bytes_and_its_build
         steps += 1;
     }
     // How many steps there are depends on whether the thread that signs is done when it is asked first; those at the store do not.
-    assert!(written_and_not_told > 3, "{steps} steps, {written_and_not_told} of them between signing and telling");
+    assert!(
+        written_and_not_told > 3,
+        "{steps} steps, {written_and_not_told} of them between signing and telling"
+    );
 }
 
 #[tokio::test]
@@ -505,9 +782,20 @@ async fn a_refusal_ends_the_build_with_a_reason_for_its_author() {
     *altered.last_mut().unwrap() ^= 1;
     let order = desk.order("release", &[&packages().source, &altered]).await;
     keep_build(&desk, &order).await;
-    assert!(matches!(desk.deliver(&order).await.unwrap(), Answer::Refused(_)));
-    let Stage::Ended { end: End::Failed { reason } } = desk.stage().await else { panic!("{:?}", desk.stage().await) };
-    assert!(reason.contains("hello-1.0-1.noarch.rpm: its payload was altered"), "{reason}");
+    assert!(matches!(
+        desk.deliver(&order).await.unwrap(),
+        Answer::Refused(_)
+    ));
+    let Stage::Ended {
+        end: End::Failed { reason },
+    } = desk.stage().await
+    else {
+        panic!("{:?}", desk.stage().await)
+    };
+    assert!(
+        reason.contains("hello-1.0-1.noarch.rpm: its payload was altered"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]
@@ -515,7 +803,9 @@ async fn a_key_that_nobody_made_is_named_in_the_builds_reason() {
     let desk = desk();
     let order = desk.order("none", &[&packages().hello]).await;
     keep_build(&desk, &order).await;
-    let Answer::Refused(reason) = desk.deliver(&order).await.unwrap() else { panic!("signed with no key") };
+    let Answer::Refused(reason) = desk.deliver(&order).await.unwrap() else {
+        panic!("signed with no key")
+    };
     assert!(reason.contains("millrace key create none"), "{reason}");
 }
 
@@ -534,10 +824,17 @@ impl Keys for Ailing {
         keys.certificate(key)
     }
 
-    fn sign_digest(&self, name: &KeyName, digest: &[u8]) -> Result<sequoia_openpgp::crypto::mpi::Signature, KeyError> {
+    fn sign_digest(
+        &self,
+        name: &KeyName,
+        digest: &[u8],
+    ) -> Result<sequoia_openpgp::crypto::mpi::Signature, KeyError> {
         match self {
             Self::Confused(keys) => keys.sign_digest(&key("other"), digest),
-            Self::Silent(_) => Err(KeyError::Unavailable { key: name.clone(), source: std::io::ErrorKind::TimedOut.into() }),
+            Self::Silent(_) => Err(KeyError::Unavailable {
+                key: name.clone(),
+                source: std::io::ErrorKind::TimedOut.into(),
+            }),
         }
     }
 }
@@ -547,8 +844,19 @@ async fn a_signature_that_does_not_verify_after_writing_is_not_handed_on() {
     let desk = desk();
     let order = desk.order("release", &[&packages().hello]).await;
     let confused = Ailing::Confused(desk.keys.clone());
-    let error = sign_files(&order, &confused, &desk.store).await.unwrap_err();
-    assert!(matches!(error, SignError::File { problem: Problem::Written(_), .. }), "{error}");
+    let error = sign_files(&order, &confused, &desk.store)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            SignError::File {
+                problem: Problem::Written(_),
+                ..
+            }
+        ),
+        "{error}"
+    );
     let error = seal(&confused, &order.key, b"<repomd/>", COMMITTED_S).unwrap_err();
     assert!(error.to_string().contains("does not verify"), "{error}");
 }
@@ -559,7 +867,9 @@ async fn a_key_service_that_does_not_answer_leaves_the_build_as_it_was() {
     let order = desk.order("release", &[&packages().hello]).await;
     keep_build(&desk, &order).await;
     let silent = Ailing::Silent(desk.keys.clone());
-    let error = sign(&order, &silent, &desk.store, &desk.store, NOW).await.unwrap_err();
+    let error = sign(&order, &silent, &desk.store, &desk.store, NOW)
+        .await
+        .unwrap_err();
     assert!(!error.is_refusal(), "{error}");
     assert_eq!(desk.stage().await, Stage::Signing { order: order.id });
     assert_eq!(desk.deliver(&order).await.unwrap(), Answer::Signed);

@@ -3,7 +3,9 @@
 use crate::builds::{build_marks, load_build};
 use crate::orders::keep;
 use crate::records::write;
-use crate::state::{Commit, Expect, RECORD_BYTES_MAX, SaveError, StateError, StateStore, Table, Version};
+use crate::state::{
+    Commit, Expect, RECORD_BYTES_MAX, SaveError, StateError, StateStore, Table, Version,
+};
 use millrace_core::build::{Build, Event, Refused};
 use millrace_core::order::Effect;
 use millrace_core::{BuildId, Timestamp};
@@ -39,10 +41,17 @@ impl From<StateError> for AdvanceError {
 ///
 /// A build that no store would take any more ends instead, with words that say so: an event that can never be written would come
 /// again and again.
-pub async fn advance(state: &impl StateStore, id: &BuildId, event: Event, now: Timestamp) -> Result<Build, AdvanceError> {
+pub async fn advance(
+    state: &impl StateStore,
+    id: &BuildId,
+    event: Event,
+    now: Timestamp,
+) -> Result<Build, AdvanceError> {
     let (mut event, mut tries) = (event, 0);
     loop {
-        let (mut build, version) = load_build(state, id).await?.ok_or_else(|| AdvanceError::Unknown(id.clone()))?;
+        let (mut build, version) = load_build(state, id)
+            .await?
+            .ok_or_else(|| AdvanceError::Unknown(id.clone()))?;
         let before = build.clone();
         let effects = build.step(event.clone(), now)?;
         if build == before && effects.is_empty() {
@@ -52,18 +61,35 @@ pub async fn advance(state: &impl StateStore, id: &BuildId, event: Event, now: T
             Ok(()) => return Ok(build),
             Err(SaveError::Conflict(_)) if tries < CONFLICTS_MAX => tries += 1,
             Err(SaveError::TooLarge { bytes, .. }) if !matches!(event, Event::Outgrown { .. }) => {
-                event = Event::Outgrown { bytes: bytes as u64, bytes_max: (RECORD_BYTES_MAX - RESERVE_BYTES) as u64 };
+                event = Event::Outgrown {
+                    bytes: bytes as u64,
+                    bytes_max: (RECORD_BYTES_MAX - RESERVE_BYTES) as u64,
+                };
             }
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-async fn save(state: &impl StateStore, build: &Build, version: Version, effects: Vec<Effect>) -> Result<(), SaveError> {
-    let write = write(Table::Build, build.id.as_str(), Expect::Version(version), build, build_marks(build))?;
+async fn save(
+    state: &impl StateStore,
+    build: &Build,
+    version: Version,
+    effects: Vec<Effect>,
+) -> Result<(), SaveError> {
+    let write = write(
+        Table::Build,
+        build.id.as_str(),
+        Expect::Version(version),
+        build,
+        build_marks(build),
+    )?;
     let bytes = write.body.as_ref().map_or(0, String::len);
     if bytes > RECORD_BYTES_MAX - RESERVE_BYTES && !build.is_ended() {
-        return Err(SaveError::TooLarge { what: build.id.to_string(), bytes });
+        return Err(SaveError::TooLarge {
+            what: build.id.to_string(),
+            bytes,
+        });
     }
     let mut writes = vec![write];
     for effect in &effects {

@@ -64,7 +64,9 @@ pub fn function_config() -> SdkConfig {
         .timeout_config(times())
         .service_config(Environment)
         .region(std::env::var("AWS_REGION").ok().map(Region::new))
-        .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()));
+        .credentials_provider(SharedCredentialsProvider::new(
+            EnvironmentVariableCredentialsProvider::new(),
+        ));
     config.set_endpoint_url(std::env::var(ENDPOINT).ok());
     config.build()
 }
@@ -86,14 +88,23 @@ fn client(endpoint: Option<&str>) -> SharedHttpClient {
     let told = std::env::var(ENDPOINT).ok();
     match endpoint.or(told.as_deref()) {
         Some(plain) if plain.starts_with("http://") => client.build_http(),
-        Some(_) | None => client.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https(),
+        Some(_) | None => client
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https(),
     }
 }
 
 fn retries() -> RetryConfig {
-    RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_initial_backoff(PAUSE).with_max_backoff(PAUSE_MAX)
+    RetryConfig::standard()
+        .with_max_attempts(ATTEMPTS_MAX)
+        .with_initial_backoff(PAUSE)
+        .with_max_backoff(PAUSE_MAX)
 }
 
 fn times() -> TimeoutConfig {
-    TimeoutConfig::builder().connect_timeout(CONNECT_MAX).operation_attempt_timeout(ATTEMPT_MAX).operation_timeout(CALL_MAX).build()
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_MAX)
+        .operation_attempt_timeout(ATTEMPT_MAX)
+        .operation_timeout(CALL_MAX)
+        .build()
 }

@@ -42,7 +42,9 @@ pub struct Address {
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.url.split('?').next().unwrap_or_default();
-        f.debug_struct("Address").field("url", &format_args!("{place}?…")).finish_non_exhaustive()
+        f.debug_struct("Address")
+            .field("url", &format_args!("{place}?…"))
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,7 +54,9 @@ pub fn as_download(name: &str) -> String {
     let mut said = "attachment; filename*=UTF-8''".to_owned();
     for byte in name.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => said.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                said.push(char::from(byte))
+            }
             other => said.push_str(&format!("%{other:02X}")),
         }
     }
@@ -108,19 +112,33 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
     fn put(&self, bytes: Vec<u8>) -> impl Future<Output = Result<Digest, BlobError>> + Send;
 
     /// Keeps a file's bytes; the file stays as it is. Answers digest and size.
-    fn put_file(&self, path: &Path) -> impl Future<Output = Result<(Digest, u64), BlobError>> + Send;
+    fn put_file(
+        &self,
+        path: &Path,
+    ) -> impl Future<Output = Result<(Digest, u64), BlobError>> + Send;
 
     /// Puts a blob together from others without their bytes passing through the caller. Answers digest and size.
-    fn compose(&self, parts: &[Part]) -> impl Future<Output = Result<(Digest, u64), BlobError>> + Send;
+    fn compose(
+        &self,
+        parts: &[Part],
+    ) -> impl Future<Output = Result<(Digest, u64), BlobError>> + Send;
 
     /// Size in bytes; none where there is no such blob.
     fn size(&self, digest: &Digest) -> impl Future<Output = Result<Option<u64>, BlobError>> + Send;
 
     /// Reads a range; the whole of it or an error.
-    fn read(&self, digest: &Digest, range: Range<u64>) -> impl Future<Output = Result<Vec<u8>, BlobError>> + Send;
+    fn read(
+        &self,
+        digest: &Digest,
+        range: Range<u64>,
+    ) -> impl Future<Output = Result<Vec<u8>, BlobError>> + Send;
 
     /// Writes a blob into a file that is not there yet, and checks its digest on the way.
-    fn fetch(&self, digest: &Digest, to: &Path) -> impl Future<Output = Result<(), BlobError>> + Send;
+    fn fetch(
+        &self,
+        digest: &Digest,
+        to: &Path,
+    ) -> impl Future<Output = Result<(), BlobError>> + Send;
 
     /// Where whoever knows the address may read a blob with GET for so long, without asking this program; none where a store has
     /// no such addresses. Whether there is such a blob is not looked at. With a name, what is read there is a download of that name.
@@ -145,7 +163,10 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
     }
 
     /// Reads a pointer.
-    fn pointer(&self, name: &str) -> impl Future<Output = Result<Option<(Vec<u8>, PointerVersion)>, BlobError>> + Send;
+    fn pointer(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<(Vec<u8>, PointerVersion)>, BlobError>> + Send;
 
     /// Replaces a pointer that is still as it was read; `None` where there was none. Durable when it returns. At most
     /// [`POINTER_BYTES_MAX`].
@@ -157,11 +178,22 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<PointerVersion, SwapError>> + Send;
 
     /// Reads a whole blob of at most `bytes_max`; a larger one is an error of range.
-    fn read_all(&self, digest: &Digest, bytes_max: u64) -> impl Future<Output = Result<Vec<u8>, BlobError>> + Send {
+    fn read_all(
+        &self,
+        digest: &Digest,
+        bytes_max: u64,
+    ) -> impl Future<Output = Result<Vec<u8>, BlobError>> + Send {
         async move {
-            let size = self.size(digest).await?.ok_or(BlobError::Missing(*digest))?;
+            let size = self
+                .size(digest)
+                .await?
+                .ok_or(BlobError::Missing(*digest))?;
             if size > bytes_max {
-                return Err(BlobError::OutOfRange { digest: *digest, range: 0..size, size: bytes_max });
+                return Err(BlobError::OutOfRange {
+                    digest: *digest,
+                    range: 0..size,
+                    size: bytes_max,
+                });
             }
             self.read(digest, 0..size).await
         }
@@ -170,7 +202,11 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
 
 /// As many of a package's first bytes as its headers take, and perhaps more; where they are no sound head it is for whoever reads them to say
 /// so. `size` is the blob's, in bytes.
-pub async fn package_head(blobs: &impl BlobStore, digest: &Digest, size: u64) -> Result<Vec<u8>, BlobError> {
+pub async fn package_head(
+    blobs: &impl BlobStore,
+    digest: &Digest,
+    size: u64,
+) -> Result<Vec<u8>, BlobError> {
     let mut bytes = blobs.read(digest, 0..size.min(FIRST_READ_BYTES)).await?;
     loop {
         match read_head(&bytes) {
@@ -186,7 +222,11 @@ pub async fn package_head(blobs: &impl BlobStore, digest: &Digest, size: u64) ->
 const PIECE_BYTES: u64 = 1 << 20;
 
 /// A range of a blob, read piece by piece as it is taken.
-pub fn pieces<B: BlobStore>(blobs: B, digest: Digest, range: Range<u64>) -> impl Stream<Item = Result<Vec<u8>, BlobError>> + Send {
+pub fn pieces<B: BlobStore>(
+    blobs: B,
+    digest: Digest,
+    range: Range<u64>,
+) -> impl Stream<Item = Result<Vec<u8>, BlobError>> + Send {
     futures_util::stream::try_unfold(range.start, move |from| {
         let (blobs, end) = (blobs.clone(), range.end);
         async move {
@@ -204,8 +244,15 @@ pub(crate) fn check_pointer(name: &str, bytes: &[u8]) -> Result<(), SwapError> {
     if bytes.len() <= POINTER_BYTES_MAX {
         return Ok(());
     }
-    let problem = format!("the pointer `{name}` would have {} bytes, at most {POINTER_BYTES_MAX} fit", bytes.len());
-    Err(BlobError::Io(std::io::Error::new(std::io::ErrorKind::InvalidInput, problem)).into())
+    let problem = format!(
+        "the pointer `{name}` would have {} bytes, at most {POINTER_BYTES_MAX} fit",
+        bytes.len()
+    );
+    Err(BlobError::Io(std::io::Error::new(
+        std::io::ErrorKind::InvalidInput,
+        problem,
+    ))
+    .into())
 }
 
 #[cfg(test)]
@@ -214,7 +261,13 @@ mod tests {
 
     #[test]
     fn a_download_has_its_name_whatever_is_in_it() {
-        assert_eq!(as_download("gcc-c++-14.rpm"), "attachment; filename*=UTF-8''gcc-c%2B%2B-14.rpm");
-        assert_eq!(as_download("a\"\r\nb.rpm"), "attachment; filename*=UTF-8''a%22%0D%0Ab.rpm");
+        assert_eq!(
+            as_download("gcc-c++-14.rpm"),
+            "attachment; filename*=UTF-8''gcc-c%2B%2B-14.rpm"
+        );
+        assert_eq!(
+            as_download("a\"\r\nb.rpm"),
+            "attachment; filename*=UTF-8''a%22%0D%0Ab.rpm"
+        );
     }
 }

@@ -62,14 +62,37 @@ pub fn build_marks(build: &Build) -> Vec<Mark> {
     let place = newest_first(build.created, build.id.as_str());
     let announced = &build.push.announced;
     let (package, platform) = (&announced.package, &build.platform.name);
-    let indexes =
-        [BUILDS.to_owned(), package_index(package), package_platform_index(package, platform), commit_index(&announced.commit)];
-    let mut marks: Vec<Mark> = indexes.into_iter().map(|index| Mark { index, sort: place.clone() }).collect();
-    marks.extend(build.ready().map(|task| Mark { index: ready_index(task.arch), sort: standing(build, task) }));
-    let holders: BTreeSet<&RunnerName> = build.tasks.iter().filter_map(|task| Some(&task.lease()?.runner)).collect();
-    marks.extend(holders.into_iter().map(|runner| Mark { index: held_index(runner), sort: build.id.to_string() }));
+    let indexes = [
+        BUILDS.to_owned(),
+        package_index(package),
+        package_platform_index(package, platform),
+        commit_index(&announced.commit),
+    ];
+    let mut marks: Vec<Mark> = indexes
+        .into_iter()
+        .map(|index| Mark {
+            index,
+            sort: place.clone(),
+        })
+        .collect();
+    marks.extend(build.ready().map(|task| Mark {
+        index: ready_index(task.arch),
+        sort: standing(build, task),
+    }));
+    let holders: BTreeSet<&RunnerName> = build
+        .tasks
+        .iter()
+        .filter_map(|task| Some(&task.lease()?.runner))
+        .collect();
+    marks.extend(holders.into_iter().map(|runner| Mark {
+        index: held_index(runner),
+        sort: build.id.to_string(),
+    }));
     if let (Some(until), Stage::Running) = (build.next_expiry(), &build.stage) {
-        marks.push(Mark { index: LEASED.to_owned(), sort: format!("{:020}/{}/{}", until.0, build.id, share(build)) });
+        marks.push(Mark {
+            index: LEASED.to_owned(),
+            sort: format!("{:020}/{}/{}", until.0, build.id, share(build)),
+        });
     }
     marks
 }
@@ -78,8 +101,18 @@ pub fn build_marks(build: &Build) -> Vec<Mark> {
 pub fn push_marks(record: &PushRecord) -> Vec<Mark> {
     let announced = &record.announced;
     let place = newest_first(announced.received, announced.id.as_str());
-    let indexes = [PUSHES.to_owned(), package_pushes_index(&announced.package), commit_pushes_index(&announced.commit)];
-    indexes.into_iter().map(|index| Mark { index, sort: place.clone() }).collect()
+    let indexes = [
+        PUSHES.to_owned(),
+        package_pushes_index(&announced.package),
+        commit_pushes_index(&announced.commit),
+    ];
+    indexes
+        .into_iter()
+        .map(|index| Mark {
+            index,
+            sort: place.clone(),
+        })
+        .collect()
 }
 
 /// The moment in a mark of [`LEASED`].
@@ -88,27 +121,60 @@ pub fn leased_until(sort: &str) -> Option<Timestamp> {
 }
 
 /// Reads a build.
-pub async fn load_build(state: &impl StateStore, id: &BuildId) -> Result<Option<(Build, Version)>, StateError> {
+pub async fn load_build(
+    state: &impl StateStore,
+    id: &BuildId,
+) -> Result<Option<(Build, Version)>, StateError> {
     get(state, Table::Build, id.as_str()).await
 }
 
 /// Reads a push.
-pub async fn load_push(state: &impl StateStore, id: &PushId) -> Result<Option<(PushRecord, Version)>, StateError> {
+pub async fn load_push(
+    state: &impl StateStore,
+    id: &PushId,
+) -> Result<Option<(PushRecord, Version)>, StateError> {
     get(state, Table::Push, id.as_str()).await
 }
 
 /// Writes new builds with what each wants done at once, and then what has become of their push. A build that is there already was
 /// written by an earlier try that did not come this far; a conflict is the push's.
-pub async fn create_builds(state: &impl StateStore, push: (&PushRecord, Version), builds: &[Build]) -> Result<(), SaveError> {
+pub async fn create_builds(
+    state: &impl StateStore,
+    push: (&PushRecord, Version),
+    builds: &[Build],
+) -> Result<(), SaveError> {
     for build in builds {
-        let write = write(Table::Build, build.id.as_str(), Expect::Absent, build, build_marks(build))?;
-        match state.save(Commit { writes: vec![write], effects: build.first_effects() }).await {
+        let write = write(
+            Table::Build,
+            build.id.as_str(),
+            Expect::Absent,
+            build,
+            build_marks(build),
+        )?;
+        match state
+            .save(Commit {
+                writes: vec![write],
+                effects: build.first_effects(),
+            })
+            .await
+        {
             Ok(()) | Err(SaveError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
     }
     let (record, version) = push;
     let id = record.announced.id.as_str();
-    let write = write(Table::Push, id, Expect::Version(version), record, push_marks(record))?;
-    state.save(Commit { writes: vec![write], effects: Vec::new() }).await
+    let write = write(
+        Table::Push,
+        id,
+        Expect::Version(version),
+        record,
+        push_marks(record),
+    )?;
+    state
+        .save(Commit {
+            writes: vec![write],
+            effects: Vec::new(),
+        })
+        .await
 }

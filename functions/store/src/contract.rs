@@ -13,7 +13,10 @@
 //! Each law becomes a `#[test]` of its own name. The argument makes an empty store for each, and beside it whatever must
 //! live as long (a temporary folder, a server); it may `.await`.
 
-#![allow(clippy::unwrap_used, reason = "these are tests; they live here so that every adapter's crate can run them")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests; they live here so that every adapter's crate can run them"
+)]
 
 pub mod blob;
 pub mod outbox;
@@ -30,12 +33,23 @@ const LAW_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Runs one law on several threads.
 pub fn run(law: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(LAW_TIME_MAX, law).await.expect("the store answers in time") });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(LAW_TIME_MAX, law)
+            .await
+            .expect("the store answers in time")
+    });
 }
 
 /// Does the same thing many times at once, and answers what came of each.
-async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(racers: usize, each: impl Fn(usize) -> F) -> Vec<T> {
+async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    racers: usize,
+    each: impl Fn(usize) -> F,
+) -> Vec<T> {
     let all: Vec<_> = (0..racers).map(|racer| tokio::spawn(each(racer))).collect();
     let mut came_of = Vec::with_capacity(racers);
     for one in all {
@@ -139,10 +153,17 @@ mod tests {
     #[test]
     fn every_law_is_in_a_list() {
         let lists = include_str!("contract.rs");
-        for laws in [include_str!("contract/blob.rs"), include_str!("contract/outbox.rs"), include_str!("contract/state.rs")] {
+        for laws in [
+            include_str!("contract/blob.rs"),
+            include_str!("contract/outbox.rs"),
+            include_str!("contract/state.rs"),
+        ] {
             for law in laws.split("pub async fn ").skip(1) {
                 let name = law.split('<').next().unwrap();
-                assert!(lists.lines().any(|line| line.trim() == name), "no adapter runs the law {name}");
+                assert!(
+                    lists.lines().any(|line| line.trim() == name),
+                    "no adapter runs the law {name}"
+                );
             }
         }
     }

@@ -14,7 +14,9 @@ mod records;
 mod restore;
 mod table;
 
-use crate::state::{Commit, Key, Letter, LetterId, Marked, Record, SaveError, StateError, StateStore, Table, check};
+use crate::state::{
+    Commit, Key, Letter, LetterId, Marked, Record, SaveError, StateError, StateStore, Table, check,
+};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
@@ -49,7 +51,11 @@ pub struct DynamoDb {
 impl DynamoDb {
     /// The table of this name, which must be there: the cloud template makes it, or [`DynamoDb::create`].
     pub fn open(config: &SdkConfig, table: &str) -> Self {
-        Self { client: Client::new(config), table: table.into(), numbers: Arc::default() }
+        Self {
+            client: Client::new(config),
+            table: table.into(),
+            numbers: Arc::default(),
+        }
     }
 }
 
@@ -62,7 +68,10 @@ fn number(value: impl ToString) -> AttributeValue {
 }
 
 fn item<const N: usize>(attributes: [(&str, AttributeValue); N]) -> Item {
-    attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    attributes
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn place(pk: &str, sk: &str) -> Item {
@@ -71,11 +80,16 @@ fn place(pk: &str, sk: &str) -> Item {
 
 fn get_text<'a>(item: &'a Item, name: &str) -> Result<&'a str, StateError> {
     let found = item.get(name).and_then(|value| value.as_s().ok());
-    found.map(String::as_str).ok_or_else(|| StateError::Corrupt(format!("an item without a text `{name}`")))
+    found
+        .map(String::as_str)
+        .ok_or_else(|| StateError::Corrupt(format!("an item without a text `{name}`")))
 }
 
 fn get_number(item: &Item, name: &str) -> Result<u64, StateError> {
-    let found = item.get(name).and_then(|value| value.as_n().ok()).and_then(|digits| digits.parse().ok());
+    let found = item
+        .get(name)
+        .and_then(|value| value.as_n().ok())
+        .and_then(|digits| digits.parse().ok());
     found.ok_or_else(|| StateError::Corrupt(format!("an item without a number `{name}`")))
 }
 
@@ -98,15 +112,30 @@ impl StateStore for DynamoDb {
         self.save_whole(&commit).await
     }
 
-    async fn list(&self, table: Table, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StateError> {
+    async fn list(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StateError> {
         self.list_records(table, after, limit).await
     }
 
-    async fn marked(&self, index: &str, after: Option<&str>, limit: usize) -> Result<Vec<Marked>, StateError> {
+    async fn marked(
+        &self,
+        index: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Marked>, StateError> {
         self.list_marks(index, after, limit).await
     }
 
-    async fn take(&self, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Result<Vec<Letter>, StateError> {
+    async fn take(
+        &self,
+        limit: usize,
+        now: Timestamp,
+        hidden_until: Timestamp,
+    ) -> Result<Vec<Letter>, StateError> {
         self.take_letters(limit, now, hidden_until).await
     }
 

@@ -30,19 +30,45 @@ fn marks(hold: &Hold) -> Vec<Mark> {
         return Vec::new();
     }
     let id = hold_id(&hold.holding);
-    let by_time = Mark { index: HOLDS.to_owned(), sort: format!("{:020}/{id}", hold.until.0) };
-    vec![by_time, Mark { index: runner_index(&hold.runner), sort: id }]
+    let by_time = Mark {
+        index: HOLDS.to_owned(),
+        sort: format!("{:020}/{id}", hold.until.0),
+    };
+    vec![
+        by_time,
+        Mark {
+            index: runner_index(&hold.runner),
+            sort: id,
+        },
+    ]
 }
 
 /// Reads the hold of an attempt.
-pub async fn load_hold(state: &impl StateStore, holding: &Holding) -> Result<Option<Hold>, StateError> {
-    Ok(get(state, Table::Hold, &hold_id(holding)).await?.map(|(hold, _)| hold))
+pub async fn load_hold(
+    state: &impl StateStore,
+    holding: &Holding,
+) -> Result<Option<Hold>, StateError> {
+    Ok(get(state, Table::Hold, &hold_id(holding))
+        .await?
+        .map(|(hold, _)| hold))
 }
 
 /// Writes a new hold down; one that is there stays as it is.
 pub async fn begin_hold(state: &impl StateStore, hold: &Hold) -> Result<(), SaveError> {
-    let write = write(Table::Hold, &hold_id(&hold.holding), Expect::Absent, hold, marks(hold))?;
-    match state.save(Commit { writes: vec![write], effects: Vec::new() }).await {
+    let write = write(
+        Table::Hold,
+        &hold_id(&hold.holding),
+        Expect::Absent,
+        hold,
+        marks(hold),
+    )?;
+    match state
+        .save(Commit {
+            writes: vec![write],
+            effects: Vec::new(),
+        })
+        .await
+    {
         Err(SaveError::Conflict(_)) => Ok(()),
         other => other,
     }
@@ -56,14 +82,28 @@ pub async fn change_hold<T>(
 ) -> Result<Option<T>, SaveError> {
     let id = hold_id(holding);
     loop {
-        let Some((mut hold, version)) = get::<Hold>(state, Table::Hold, &id).await? else { return Ok(None) };
+        let Some((mut hold, version)) = get::<Hold>(state, Table::Hold, &id).await? else {
+            return Ok(None);
+        };
         let before = hold.clone();
         let answer = change(&mut hold);
         if hold == before {
             return Ok(Some(answer));
         }
-        let write = write(Table::Hold, &id, Expect::Version(version), &hold, marks(&hold))?;
-        match state.save(Commit { writes: vec![write], effects: Vec::new() }).await {
+        let write = write(
+            Table::Hold,
+            &id,
+            Expect::Version(version),
+            &hold,
+            marks(&hold),
+        )?;
+        match state
+            .save(Commit {
+                writes: vec![write],
+                effects: Vec::new(),
+            })
+            .await
+        {
             Ok(()) => return Ok(Some(answer)),
             Err(SaveError::Conflict(_)) => continue,
             Err(error) => return Err(error),
@@ -72,7 +112,11 @@ pub async fn change_hold<T>(
 }
 
 /// Holds of an index, at most so many.
-pub async fn holds_of(state: &impl StateStore, index: &str, limit: usize) -> Result<Vec<Hold>, StateError> {
+pub async fn holds_of(
+    state: &impl StateStore,
+    index: &str,
+    limit: usize,
+) -> Result<Vec<Hold>, StateError> {
     let mut holds = Vec::new();
     for marked in state.marked(index, None, limit).await? {
         // A mark may be a moment older than its record.
@@ -84,7 +128,10 @@ pub async fn holds_of(state: &impl StateStore, index: &str, limit: usize) -> Res
 }
 
 /// The holds of a build: of the latest attempt at each of its tasks. A build that wants none has none, and nothing is read.
-pub async fn holds_of_build(state: &impl StateStore, build: &Build) -> Result<Vec<Hold>, StateError> {
+pub async fn holds_of_build(
+    state: &impl StateStore,
+    build: &Build,
+) -> Result<Vec<Hold>, StateError> {
     let mut holds = Vec::new();
     if build.push.announced.wish.hold_s.is_none() {
         return Ok(holds);
@@ -97,7 +144,11 @@ pub async fn holds_of_build(state: &impl StateStore, build: &Build) -> Result<Ve
 
 fn latest(build: &Build, task: &Task) -> Option<Holding> {
     let lease = task.attempts.last()?.number;
-    Some(Holding { build: build.id.clone(), task: task.id.clone(), lease })
+    Some(Holding {
+        build: build.id.clone(),
+        task: task.id.clone(),
+        lease,
+    })
 }
 
 /// Ids of the two records of a session.
@@ -110,7 +161,11 @@ fn printed_id(holding: &Holding, session: u32) -> String {
 }
 
 /// What is typed in a session.
-pub async fn typed(state: &impl StateStore, holding: &Holding, session: u32) -> Result<Typed, StateError> {
+pub async fn typed(
+    state: &impl StateStore,
+    holding: &Holding,
+    session: u32,
+) -> Result<Typed, StateError> {
     let found = get(state, Table::Session, &typed_id(holding, session)).await?;
     Ok(found.map(|(typed, _)| typed).unwrap_or_default())
 }
@@ -126,8 +181,14 @@ pub async fn change_typed(
 }
 
 /// What is printed in a session; none before its runner has said anything.
-pub async fn printed(state: &impl StateStore, holding: &Holding, session: u32) -> Result<Option<Printed>, StateError> {
-    Ok(get(state, Table::Session, &printed_id(holding, session)).await?.map(|(printed, _)| printed))
+pub async fn printed(
+    state: &impl StateStore,
+    holding: &Holding,
+    session: u32,
+) -> Result<Option<Printed>, StateError> {
+    Ok(get(state, Table::Session, &printed_id(holding, session))
+        .await?
+        .map(|(printed, _)| printed))
 }
 
 /// Changes what is printed; for the runner of the session alone.
@@ -140,7 +201,11 @@ pub async fn change_printed(
     change_one(state, &printed_id(holding, session), change).await
 }
 
-async fn change_one<T>(state: &impl StateStore, id: &str, change: impl Fn(&mut T)) -> Result<T, SaveError>
+async fn change_one<T>(
+    state: &impl StateStore,
+    id: &str,
+    change: impl Fn(&mut T),
+) -> Result<T, SaveError>
 where
     T: Default + Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync,
 {
@@ -167,7 +232,10 @@ where
 /// Forgets what was typed and printed in the sessions of a hold.
 pub async fn forget_sessions(state: &impl StateStore, hold: &Hold) -> Result<(), SaveError> {
     for session in &hold.sessions {
-        for id in [typed_id(&hold.holding, session.number), printed_id(&hold.holding, session.number)] {
+        for id in [
+            typed_id(&hold.holding, session.number),
+            printed_id(&hold.holding, session.number),
+        ] {
             forget(state, &id).await?;
         }
     }
@@ -176,9 +244,22 @@ pub async fn forget_sessions(state: &impl StateStore, hold: &Hold) -> Result<(),
 
 async fn forget(state: &impl StateStore, id: &str) -> Result<(), SaveError> {
     loop {
-        let Some(record) = state.load(&Key::new(Table::Session, id)).await? else { return Ok(()) };
-        let gone = Write { key: record.key, expect: Expect::Version(record.version), body: None, marks: Vec::new() };
-        match state.save(Commit { writes: vec![gone], effects: Vec::new() }).await {
+        let Some(record) = state.load(&Key::new(Table::Session, id)).await? else {
+            return Ok(());
+        };
+        let gone = Write {
+            key: record.key,
+            expect: Expect::Version(record.version),
+            body: None,
+            marks: Vec::new(),
+        };
+        match state
+            .save(Commit {
+                writes: vec![gone],
+                effects: Vec::new(),
+            })
+            .await
+        {
             Err(SaveError::Conflict(_)) => continue,
             other => return other,
         }

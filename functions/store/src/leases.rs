@@ -18,11 +18,17 @@ fn id(build: &BuildId, task: &TaskId, lease: LeaseNumber) -> String {
 
 /// Writes down that the holder of a lease was heard of, and answers when it was by what is written. That it holds it is for the caller to
 /// know.
-pub async fn hear(state: &impl StateStore, build: &BuildId, heard: &Heard) -> Result<Timestamp, SaveError> {
+pub async fn hear(
+    state: &impl StateStore,
+    build: &BuildId,
+    heard: &Heard,
+) -> Result<Timestamp, SaveError> {
     let id = id(build, &heard.task, heard.lease);
     let expect = match get::<Timestamp>(state, Table::Lease, &id).await? {
         // One from a time still to come is of a clock that was ahead, and has to go.
-        Some((at, _)) if heard.at.since_ms(at) < HEARD_MS && at.since_ms(heard.at) < HEARD_MS => return Ok(at),
+        Some((at, _)) if heard.at.since_ms(at) < HEARD_MS && at.since_ms(heard.at) < HEARD_MS => {
+            return Ok(at);
+        }
         Some((_, version)) => Expect::Version(version),
         None => Expect::Absent,
     };
@@ -36,9 +42,17 @@ pub async fn hear(state: &impl StateStore, build: &BuildId, heard: &Heard) -> Re
 /// When the holders of a build's leases were heard of last, where they were since the leases were given.
 pub async fn heard(state: &impl StateStore, build: &Build) -> Result<Vec<Heard>, StateError> {
     let mut heard = Vec::new();
-    for (task, lease) in build.tasks.iter().filter_map(|task| Some((&task.id, task.lease()?))) {
+    for (task, lease) in build
+        .tasks
+        .iter()
+        .filter_map(|task| Some((&task.id, task.lease()?)))
+    {
         if let Some((at, _)) = get(state, Table::Lease, &id(&build.id, task, lease.number)).await? {
-            heard.push(Heard { task: task.clone(), lease: lease.number, at });
+            heard.push(Heard {
+                task: task.clone(),
+                lease: lease.number,
+                at,
+            });
         }
     }
     Ok(heard)

@@ -30,7 +30,11 @@ pub mod s3;
 pub mod state;
 
 pub use advance::{AdvanceError, advance};
-pub use blob::{Address, BlobError, BlobStore, Part, PointerVersion, SwapError, as_download, package_head, pieces};
+pub use blob::{
+    Address, BlobError, BlobStore, Part, PointerVersion, SwapError, as_download, package_head,
+    pieces,
+};
 pub use state::{
-    Commit, Expect, Key, Letter, LetterId, Mark, Marked, Record, SaveError, StateError, StateStore, Table, Version, Write,
+    Commit, Expect, Key, Letter, LetterId, Mark, Marked, Record, SaveError, StateError, StateStore,
+    Table, Version, Write,
 };

@@ -80,23 +80,43 @@ impl LocalStore {
         blobs::prepare(folder)?;
         blobs::sweep(folder);
         let path = folder.join("state.db");
-        let database = connect(&path).map_err(|source| OpenError::Database { path: path.clone(), source })?;
-        let found = layout(&database).map_err(|source| OpenError::Database { path: path.clone(), source })?;
+        let database = connect(&path).map_err(|source| OpenError::Database {
+            path: path.clone(),
+            source,
+        })?;
+        let found = layout(&database).map_err(|source| OpenError::Database {
+            path: path.clone(),
+            source,
+        })?;
         if found > SCHEMA {
             return Err(OpenError::Newer { path, found });
         }
-        Ok(Self { folder: folder.into(), database: Arc::new(Mutex::new(database)) })
+        Ok(Self {
+            folder: folder.into(),
+            database: Arc::new(Mutex::new(database)),
+        })
     }
 
     /// Takes the right to run a line over this folder; `InUse` where another process has it. The kernel takes it back when the
     /// process ends, however it ends.
     pub fn lock(&self) -> Result<Lock, OpenError> {
         let path = self.folder.join("up.lock");
-        let open = || File::options().create(true).truncate(false).write(true).open(&path);
-        let file = open().map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        let open = || {
+            File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)
+        };
+        let file = open().map_err(|source| OpenError::Io {
+            path: path.clone(),
+            source,
+        })?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { _file: file }),
-            Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(self.folder.to_path_buf())),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                Err(OpenError::InUse(self.folder.to_path_buf()))
+            }
             Err(std::fs::TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
         }
     }
@@ -127,7 +147,10 @@ fn wait_while_busy(change: impl Fn() -> rusqlite::Result<()>) -> rusqlite::Resul
     let end = Instant::now() + BUSY;
     loop {
         match change() {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < end => {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < end =>
+            {
                 std::thread::sleep(BUSY_PAUSE);
             }
             done => return done,
@@ -136,12 +159,17 @@ fn wait_while_busy(change: impl Fn() -> rusqlite::Result<()>) -> rusqlite::Resul
 }
 
 fn layout(database: &Connection) -> rusqlite::Result<i64> {
-    Ok(database.pragma_query_value(None, "user_version", |row| row.get(0)).optional()?.unwrap_or(0))
+    Ok(database
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .optional()?
+        .unwrap_or(0))
 }
 
 /// Runs something that waits for the disk where it holds nobody up.
 async fn blocking<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(what).await.map_err(io::Error::other)
+    tokio::task::spawn_blocking(what)
+        .await
+        .map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -153,7 +181,12 @@ mod tests {
     fn a_commit_waits_for_the_disk() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::open(folder.path()).unwrap();
-        let ask = |name| store.database().pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
+        let ask = |name| {
+            store
+                .database()
+                .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+                .unwrap()
+        };
         assert_eq!(ask("journal_mode"), "wal".to_owned().into());
         assert_eq!(ask("synchronous"), 2.into(), "2 is FULL");
     }

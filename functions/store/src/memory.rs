@@ -2,8 +2,8 @@
 
 use crate::blob::{BlobError, BlobStore, Part, PointerVersion, SwapError};
 use crate::state::{
-    Commit, DELIVERIES_MAX, Expect, Key, Letter, LetterId, Mark, Marked, Record, SaveError, StateError, StateStore, Table, Version,
-    Write, check,
+    Commit, DELIVERIES_MAX, Expect, Key, Letter, LetterId, Mark, Marked, Record, SaveError,
+    StateError, StateStore, Table, Version, Write, check,
 };
 use millrace_core::order::Effect;
 use millrace_core::{Digest, Timestamp};
@@ -55,7 +55,11 @@ struct Posted {
 
 impl Posted {
     fn letter(&self, id: LetterId) -> Letter {
-        Letter { id, effect: self.effect.clone(), deliveries: self.deliveries }
+        Letter {
+            id,
+            effect: self.effect.clone(),
+            deliveries: self.deliveries,
+        }
     }
 }
 
@@ -68,12 +72,18 @@ impl MemoryStore {
     /// An empty store whose every operation pauses once before and once after it takes effect: whoever drops a future in
     /// between has killed the caller between two of its writes.
     pub fn with_yields() -> Self {
-        Self { yields: true, ..Self::default() }
+        Self {
+            yields: true,
+            ..Self::default()
+        }
     }
 
     /// The same store for one caller, whose every operation waits at this turnstile.
     pub fn through(&self, turnstile: &Turnstile) -> Self {
-        Self { turnstile: Some(turnstile.clone()), ..self.clone() }
+        Self {
+            turnstile: Some(turnstile.clone()),
+            ..self.clone()
+        }
     }
 
     /// Letters that are not settled, hidden ones and those set aside among them.
@@ -83,12 +93,21 @@ impl MemoryStore {
 
     /// What the letters say that are not settled, the oldest first.
     pub fn effects(&self) -> Vec<Effect> {
-        self.held().letters.values().map(|posted| posted.effect.clone()).collect()
+        self.held()
+            .letters
+            .values()
+            .map(|posted| posted.effect.clone())
+            .collect()
     }
 
     /// Names of the indexes in which something is marked.
     pub fn indexes(&self) -> Vec<String> {
-        self.held().marks.iter().filter(|(_, marked)| !marked.is_empty()).map(|(index, _)| index.clone()).collect()
+        self.held()
+            .marks
+            .iter()
+            .filter(|(_, marked)| !marked.is_empty())
+            .map(|(index, _)| index.clone())
+            .collect()
     }
 
     /// Puts other bytes where those of a digest lie, as a medium that is damaged does, or a thief.
@@ -127,7 +146,9 @@ impl MemoryStore {
         let result = match fare {
             Fare::Pass => what(&mut self.held()),
             Fare::Fail => Err(unavailable(format!("it was not asked to {operation}"))),
-            Fare::Lose => what(&mut self.held()).and(Err(unavailable(format!("the answer to {operation} was lost")))),
+            Fare::Lose => what(&mut self.held()).and(Err(unavailable(format!(
+                "the answer to {operation} was lost"
+            )))),
         };
         self.pause().await;
         result
@@ -141,7 +162,11 @@ impl MemoryStore {
         self.with(operation, StateError::Unavailable, what).await
     }
 
-    async fn blob<T>(&self, operation: &'static str, what: impl FnOnce(&mut Held) -> Result<T, BlobError>) -> Result<T, BlobError> {
+    async fn blob<T>(
+        &self,
+        operation: &'static str,
+        what: impl FnOnce(&mut Held) -> Result<T, BlobError>,
+    ) -> Result<T, BlobError> {
         self.with(operation, away, what).await
     }
 }
@@ -152,7 +177,10 @@ fn away(problem: String) -> BlobError {
 
 impl Held {
     fn stands(&self, write: &Write) -> bool {
-        let found = self.records.get(&write.key).filter(|kept| kept.body.is_some());
+        let found = self
+            .records
+            .get(&write.key)
+            .filter(|kept| kept.body.is_some());
         match write.expect {
             Expect::Absent => found.is_none(),
             Expect::Version(version) => found.is_some_and(|kept| kept.version == version),
@@ -160,7 +188,12 @@ impl Held {
     }
 
     fn apply(&mut self, write: Write) {
-        let Write { key, body, mut marks, .. } = write;
+        let Write {
+            key,
+            body,
+            mut marks,
+            ..
+        } = write;
         let before = self.records.remove(&key);
         for Mark { index, sort } in before.iter().flat_map(|kept| &kept.marks) {
             if let Some(of_index) = self.marks.get_mut(index) {
@@ -171,33 +204,71 @@ impl Held {
             marks.clear();
         }
         for Mark { index, sort } in &marks {
-            self.marks.entry(index.clone()).or_default().insert((sort.clone(), key.clone()));
+            self.marks
+                .entry(index.clone())
+                .or_default()
+                .insert((sort.clone(), key.clone()));
         }
         let version = Version(before.map_or(1, |kept| kept.version.0 + 1));
-        self.records.insert(key, Kept { version, body, marks });
+        self.records.insert(
+            key,
+            Kept {
+                version,
+                body,
+                marks,
+            },
+        );
     }
 
     fn record(&self, key: &Key) -> Option<Record> {
         let kept = self.records.get(key)?;
-        Some(Record { key: key.clone(), version: kept.version, body: kept.body.clone()? })
+        Some(Record {
+            key: key.clone(),
+            version: kept.version,
+            body: kept.body.clone()?,
+        })
     }
 
     fn list(&self, table: Table, after: Option<&str>, limit: usize) -> Vec<Record> {
         let from = Key::new(table, after.unwrap_or_default());
-        let keys = self.records.range(&from..).map(|(key, _)| key).take_while(|key| key.table == table);
-        keys.filter(|key| after.is_none_or(|after| key.id != after)).filter_map(|key| self.record(key)).take(limit).collect()
+        let keys = self
+            .records
+            .range(&from..)
+            .map(|(key, _)| key)
+            .take_while(|key| key.table == table);
+        keys.filter(|key| after.is_none_or(|after| key.id != after))
+            .filter_map(|key| self.record(key))
+            .take(limit)
+            .collect()
     }
 
     fn marked(&self, index: &str, after: Option<&str>, limit: usize) -> Vec<Marked> {
-        let Some(of_index) = self.marks.get(index) else { return Vec::new() };
-        let from = (after.unwrap_or_default().to_owned(), Key::new(Table::ALL[0], ""));
-        let found = of_index.range(from..).filter(|(sort, _)| after.is_none_or(|after| sort != after));
-        found.take(limit).map(|(sort, key)| Marked { sort: sort.clone(), key: key.clone() }).collect()
+        let Some(of_index) = self.marks.get(index) else {
+            return Vec::new();
+        };
+        let from = (
+            after.unwrap_or_default().to_owned(),
+            Key::new(Table::ALL[0], ""),
+        );
+        let found = of_index
+            .range(from..)
+            .filter(|(sort, _)| after.is_none_or(|after| sort != after));
+        found
+            .take(limit)
+            .map(|(sort, key)| Marked {
+                sort: sort.clone(),
+                key: key.clone(),
+            })
+            .collect()
     }
 
     fn take(&mut self, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Vec<Letter> {
         let mut letters = Vec::new();
-        for (id, posted) in self.letters.iter_mut().filter(|(_, posted)| !posted.set_aside && posted.hidden_until <= now) {
+        for (id, posted) in self
+            .letters
+            .iter_mut()
+            .filter(|(_, posted)| !posted.set_aside && posted.hidden_until <= now)
+        {
             if posted.deliveries >= DELIVERIES_MAX {
                 posted.set_aside = true;
             } else if letters.len() < limit {
@@ -211,7 +282,12 @@ impl Held {
 
     fn post(&mut self, effect: Effect) {
         self.letters_ever += 1;
-        let posted = Posted { effect, hidden_until: Timestamp(0), deliveries: 0, set_aside: false };
+        let posted = Posted {
+            effect,
+            hidden_until: Timestamp(0),
+            deliveries: 0,
+            set_aside: false,
+        };
         self.letters.insert(LetterId(self.letters_ever), posted);
     }
 
@@ -221,8 +297,15 @@ impl Held {
 
     fn range(&self, digest: &Digest, range: &Range<u64>) -> Result<&[u8], BlobError> {
         let bytes = self.blob(digest)?;
-        let out = || BlobError::OutOfRange { digest: *digest, range: range.clone(), size: bytes.len() as u64 };
-        let (from, to) = (usize::try_from(range.start).map_err(|_| out())?, usize::try_from(range.end).map_err(|_| out())?);
+        let out = || BlobError::OutOfRange {
+            digest: *digest,
+            range: range.clone(),
+            size: bytes.len() as u64,
+        };
+        let (from, to) = (
+            usize::try_from(range.start).map_err(|_| out())?,
+            usize::try_from(range.end).map_err(|_| out())?,
+        );
         bytes.get(from..to).ok_or_else(out)
     }
 
@@ -244,23 +327,52 @@ impl StateStore for MemoryStore {
             if let Some(write) = commit.writes.iter().find(|write| !held.stands(write)) {
                 return Err(SaveError::Conflict(write.key.clone()));
             }
-            commit.writes.into_iter().for_each(|write| held.apply(write));
-            commit.effects.into_iter().for_each(|effect| held.post(effect));
+            commit
+                .writes
+                .into_iter()
+                .for_each(|write| held.apply(write));
+            commit
+                .effects
+                .into_iter()
+                .for_each(|effect| held.post(effect));
             Ok(())
         };
-        self.with("save", |problem| StateError::Unavailable(problem).into(), write).await
+        self.with(
+            "save",
+            |problem| StateError::Unavailable(problem).into(),
+            write,
+        )
+        .await
     }
 
-    async fn list(&self, table: Table, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StateError> {
-        self.state("list", |held| Ok(held.list(table, after, limit))).await
+    async fn list(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StateError> {
+        self.state("list", |held| Ok(held.list(table, after, limit)))
+            .await
     }
 
-    async fn marked(&self, index: &str, after: Option<&str>, limit: usize) -> Result<Vec<Marked>, StateError> {
-        self.state("marked", |held| Ok(held.marked(index, after, limit))).await
+    async fn marked(
+        &self,
+        index: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Marked>, StateError> {
+        self.state("marked", |held| Ok(held.marked(index, after, limit)))
+            .await
     }
 
-    async fn take(&self, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Result<Vec<Letter>, StateError> {
-        self.state("take", |held| Ok(held.take(limit, now, hidden_until))).await
+    async fn take(
+        &self,
+        limit: usize,
+        now: Timestamp,
+        hidden_until: Timestamp,
+    ) -> Result<Vec<Letter>, StateError> {
+        self.state("take", |held| Ok(held.take(limit, now, hidden_until)))
+            .await
     }
 
     async fn settle(&self, letter: LetterId) -> Result<(), StateError> {
@@ -274,7 +386,10 @@ impl StateStore for MemoryStore {
     async fn set_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
         let read = |held: &mut Held| {
             let aside = held.letters.iter().filter(|(_, posted)| posted.set_aside);
-            Ok(aside.take(limit).map(|(id, posted)| posted.letter(*id)).collect())
+            Ok(aside
+                .take(limit)
+                .map(|(id, posted)| posted.letter(*id))
+                .collect())
         };
         self.state("set_aside", read).await
     }
@@ -282,15 +397,25 @@ impl StateStore for MemoryStore {
     async fn unsettled(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
         let read = |held: &mut Held| {
             let out = held.letters.iter().filter(|(_, posted)| !posted.set_aside);
-            Ok(out.take(limit).map(|(id, posted)| posted.letter(*id)).collect())
+            Ok(out
+                .take(limit)
+                .map(|(id, posted)| posted.letter(*id))
+                .collect())
         };
         self.state("unsettled", read).await
     }
 
     async fn put_back(&self, letter: LetterId, now: Timestamp) -> Result<bool, StateError> {
         let change = |held: &mut Held| {
-            let Some(posted) = held.letters.get_mut(&letter) else { return Ok(false) };
-            *posted = Posted { effect: posted.effect.clone(), hidden_until: now, deliveries: 0, set_aside: false };
+            let Some(posted) = held.letters.get_mut(&letter) else {
+                return Ok(false);
+            };
+            *posted = Posted {
+                effect: posted.effect.clone(),
+                hidden_until: now,
+                deliveries: 0,
+                set_aside: false,
+            };
             Ok(true)
         };
         self.state("put_back", change).await
@@ -313,7 +438,9 @@ impl BlobStore for MemoryStore {
             for part in parts {
                 match part {
                     Part::Bytes(piece) => bytes.extend_from_slice(piece),
-                    Part::Blob { digest, range } => bytes.extend_from_slice(held.range(digest, range)?),
+                    Part::Blob { digest, range } => {
+                        bytes.extend_from_slice(held.range(digest, range)?)
+                    }
                 }
             }
             Ok(held.keep(bytes))
@@ -322,15 +449,23 @@ impl BlobStore for MemoryStore {
     }
 
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
-        self.blob("size", |held| Ok(held.blobs.get(digest).map(|bytes| bytes.len() as u64))).await
+        self.blob("size", |held| {
+            Ok(held.blobs.get(digest).map(|bytes| bytes.len() as u64))
+        })
+        .await
     }
 
     async fn read(&self, digest: &Digest, range: Range<u64>) -> Result<Vec<u8>, BlobError> {
-        self.blob("read", |held| held.range(digest, &range).map(<[u8]>::to_vec)).await
+        self.blob("read", |held| {
+            held.range(digest, &range).map(<[u8]>::to_vec)
+        })
+        .await
     }
 
     async fn fetch(&self, digest: &Digest, to: &Path) -> Result<(), BlobError> {
-        let bytes = self.blob("fetch", |held| held.blob(digest).cloned()).await?;
+        let bytes = self
+            .blob("fetch", |held| held.blob(digest).cloned())
+            .await?;
         let mut file = std::fs::File::create_new(to)?;
         Ok(std::io::Write::write_all(&mut file, &bytes)?)
     }
@@ -343,17 +478,24 @@ impl BlobStore for MemoryStore {
         self.blob("pointer", read).await
     }
 
-    async fn swap(&self, name: &str, expected: Option<&PointerVersion>, bytes: Vec<u8>) -> Result<PointerVersion, SwapError> {
+    async fn swap(
+        &self,
+        name: &str,
+        expected: Option<&PointerVersion>,
+        bytes: Vec<u8>,
+    ) -> Result<PointerVersion, SwapError> {
         crate::blob::check_pointer(name, &bytes)?;
         let swap = |held: &mut Held| {
             let found = held.pointers.get(name).map(|(version, _)| *version);
-            if found.map(|version| version.to_string()) != expected.map(|version| version.0.clone()) {
+            if found.map(|version| version.to_string()) != expected.map(|version| version.0.clone())
+            {
                 return Err(SwapError::Conflict(name.to_owned()));
             }
             let version = found.unwrap_or(0) + 1;
             held.pointers.insert(name.to_owned(), (version, bytes));
             Ok(PointerVersion(version.to_string()))
         };
-        self.with("swap", |problem| away(problem).into(), swap).await
+        self.with("swap", |problem| away(problem).into(), swap)
+            .await
     }
 }

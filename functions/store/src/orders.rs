@@ -17,8 +17,13 @@ pub enum Order {
 }
 
 /// Reads an order.
-pub async fn load_order(state: &impl StateStore, id: &OrderId) -> Result<Option<Order>, StateError> {
-    Ok(get(state, Table::Order, &id.hex()).await?.map(|(order, _)| order))
+pub async fn load_order(
+    state: &impl StateStore,
+    id: &OrderId,
+) -> Result<Option<Order>, StateError> {
+    Ok(get(state, Table::Order, &id.hex())
+        .await?
+        .map(|(order, _)| order))
 }
 
 /// The write that keeps an order, where an effect is one. A build gives each of its orders once.
@@ -26,7 +31,11 @@ pub(crate) fn keep(effect: &Effect) -> Result<Option<Write>, StateError> {
     let (id, order) = match effect {
         Effect::Sign(order) => (order.id, Order::Sign(order.clone())),
         Effect::Release(order) => (order.id, Order::Release(order.clone())),
-        Effect::Fetch(_) | Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } | Effect::Unreadable(_) => {
+        Effect::Fetch(_)
+        | Effect::Plan(_)
+        | Effect::Ready { .. }
+        | Effect::Ended { .. }
+        | Effect::Unreadable(_) => {
             return Ok(None);
         }
     };

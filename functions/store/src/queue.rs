@@ -4,7 +4,9 @@ use crate::builds::{LEASED, load_build, package_platform_index, ready_index};
 use crate::records::{all, get, put};
 use crate::state::{Commit, Expect, Key, SaveError, StateError, StateStore, Table, Write};
 use millrace_core::build::Build;
-use millrace_core::queue::{Capacity, Forecast, Host, Queued, Rank, Reserved, Work, first, forecast};
+use millrace_core::queue::{
+    Capacity, Forecast, Host, Queued, Rank, Reserved, Work, first, forecast,
+};
 use millrace_core::task::{Task, TaskId, TaskState};
 use millrace_core::{Arch, BuildId, PackageName, PlatformName, ProjectName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -38,9 +40,22 @@ const EARLIER: usize = 3;
 /// Where a ready task of a build stands: by its project, and there by its rank and its age.
 pub(crate) fn standing(build: &Build, task: &TaskId) -> String {
     let Rank { project, priority } = &build.rank;
-    let requires = build.step_of(task).map(|step| step.requires.brief()).unwrap_or_default();
-    let not_by = build.push.announced.wish.not_by.get(task).map(|runner| format!("/{runner}")).unwrap_or_default();
-    format!("{project}/{}/{:020}/{}/{task}/{requires}{not_by}", *priority as u8, build.created.0, build.id)
+    let requires = build
+        .step_of(task)
+        .map(|step| step.requires.brief())
+        .unwrap_or_default();
+    let not_by = build
+        .push
+        .announced
+        .wish
+        .not_by
+        .get(task)
+        .map(|runner| format!("/{runner}"))
+        .unwrap_or_default();
+    format!(
+        "{project}/{}/{:020}/{}/{task}/{requires}{not_by}",
+        *priority as u8, build.created.0, build.id
+    )
 }
 
 /// The task that stands at a place; places of versions before there were projects have a time, a build and a task alone.
@@ -48,8 +63,17 @@ pub fn queued(place: &str) -> Option<Queued> {
     let parts: Vec<&str> = place.split('/').collect();
     let (rank, [since, build, task], requires, not_by) = match parts.as_slice() {
         [project, priority, since, build, task, requires, not_by @ ..] => {
-            let priority = *millrace_core::queue::Priority::ALL.get(priority.parse::<usize>().ok()?)?;
-            (Rank { project: project.parse().ok()?, priority }, [since, build, task], *requires, not_by.first())
+            let priority =
+                *millrace_core::queue::Priority::ALL.get(priority.parse::<usize>().ok()?)?;
+            (
+                Rank {
+                    project: project.parse().ok()?,
+                    priority,
+                },
+                [since, build, task],
+                *requires,
+                not_by.first(),
+            )
         }
         [since, build, task] => (Rank::default(), [since, build, task], "", None),
         _ => return None,
@@ -65,12 +89,19 @@ pub fn queued(place: &str) -> Option<Queued> {
 }
 
 /// Ready tasks of these indexes, of each project the first `each` or some more; and whether there are others behind them.
-pub async fn heads(state: &impl StateStore, indexes: &[String], each: usize) -> Result<(Vec<Queued>, bool), StateError> {
+pub async fn heads(
+    state: &impl StateStore,
+    indexes: &[String],
+    each: usize,
+) -> Result<(Vec<Queued>, bool), StateError> {
     let (mut found, mut more) = (Vec::new(), false);
     for index in indexes {
-        let (mut after, mut of_project): (Option<String>, (Option<ProjectName>, usize)) = (None, (None, 0));
+        let (mut after, mut of_project): (Option<String>, (Option<ProjectName>, usize)) =
+            (None, (None, 0));
         while found.len() < LOOKED_AT_MAX {
-            let page = state.marked(index, after.as_deref(), PAGE.min(each)).await?;
+            let page = state
+                .marked(index, after.as_deref(), PAGE.min(each))
+                .await?;
             let Some(last) = page.last() else { break };
             after = Some(last.sort.clone());
             for queued in page.iter().filter_map(|marked| queued(&marked.sort)) {
@@ -95,7 +126,15 @@ pub async fn heads(state: &impl StateStore, indexes: &[String], each: usize) -> 
 
 /// Part of a mark of [`LEASED`]: whose the build is, and how many of its tasks are leased.
 pub(crate) fn share(build: &Build) -> String {
-    format!("{}/{}", build.rank.project, build.tasks.iter().filter(|task| task.lease().is_some()).count())
+    format!(
+        "{}/{}",
+        build.rank.project,
+        build
+            .tasks
+            .iter()
+            .filter(|task| task.lease().is_some())
+            .count()
+    )
 }
 
 /// How many tasks of each project run.
@@ -103,9 +142,10 @@ pub async fn running(state: &impl StateStore) -> Result<BTreeMap<ProjectName, us
     let mut running = BTreeMap::new();
     for marked in state.marked(LEASED, None, RUNNING_MAX).await? {
         let mut parts = marked.sort.split('/').skip(2);
-        if let (Some(Ok(project)), Some(Ok(count))) =
-            (parts.next().map(str::parse::<ProjectName>), parts.next().map(str::parse::<usize>))
-        {
+        if let (Some(Ok(project)), Some(Ok(count))) = (
+            parts.next().map(str::parse::<ProjectName>),
+            parts.next().map(str::parse::<usize>),
+        ) {
             *running.entry(project).or_default() += count;
         }
     }
@@ -132,7 +172,13 @@ pub struct Seen {
 pub async fn see(state: &impl StateStore, seen: &Seen) -> Result<(), SaveError> {
     let id = seen.name.as_str();
     let expect = match get::<Seen>(state, Table::Machine, id).await? {
-        Some((before, _)) if before.at.plus_ms(SEEN_PAUSE_MS) > seen.at && Seen { at: seen.at, ..before.clone() } == *seen => {
+        Some((before, _))
+            if before.at.plus_ms(SEEN_PAUSE_MS) > seen.at
+                && Seen {
+                    at: seen.at,
+                    ..before.clone()
+                } == *seen =>
+        {
             return Ok(());
         }
         Some((_, version)) => Expect::Version(version),
@@ -156,8 +202,19 @@ async fn forget(state: &impl StateStore, now: Timestamp) -> Result<(), SaveError
             continue;
         }
         let key = Key::new(Table::Machine, record.key.id.clone());
-        let gone = Write { key, expect: Expect::Version(record.version), body: None, marks: Vec::new() };
-        match state.save(Commit { writes: vec![gone], effects: Vec::new() }).await {
+        let gone = Write {
+            key,
+            expect: Expect::Version(record.version),
+            body: None,
+            marks: Vec::new(),
+        };
+        match state
+            .save(Commit {
+                writes: vec![gone],
+                effects: Vec::new(),
+            })
+            .await
+        {
             Ok(()) | Err(SaveError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
@@ -191,7 +248,11 @@ pub struct Outlook {
 
 /// The machines that asked for work in the last days.
 pub async fn machines(state: &impl StateStore, now: Timestamp) -> Result<Vec<Machine>, StateError> {
-    Ok(at_work(state, &mut Earlier::default(), now).await?.into_iter().map(|(machine, _)| machine).collect())
+    Ok(at_work(state, &mut Earlier::default(), now)
+        .await?
+        .into_iter()
+        .map(|(machine, _)| machine)
+        .collect())
 }
 
 /// The machines, and of those that work on something what that is to the queue.
@@ -202,52 +263,114 @@ async fn at_work(
 ) -> Result<Vec<(Machine, Option<Work>)>, StateError> {
     let mut working: BTreeMap<RunnerName, (BuildId, TaskId, Work)> = BTreeMap::new();
     for marked in state.marked(LEASED, None, RUNNING_MAX).await? {
-        let Ok(id) = marked.key.id.parse() else { continue };
-        let Some((build, _)) = load_build(state, &id).await? else { continue };
+        let Ok(id) = marked.key.id.parse() else {
+            continue;
+        };
+        let Some((build, _)) = load_build(state, &id).await? else {
+            continue;
+        };
         for task in &build.tasks {
             let Some(lease) = task.lease() else { continue };
-            let takes = earlier.takes_ms(state, &build.push.announced.package, &build.platform.name, &task.id).await?;
-            let work = Work { project: build.rank.project.clone(), until: lease.since.plus_ms(takes) };
-            working.insert(lease.runner.clone(), (build.id.clone(), task.id.clone(), work));
+            let takes = earlier
+                .takes_ms(
+                    state,
+                    &build.push.announced.package,
+                    &build.platform.name,
+                    &task.id,
+                )
+                .await?;
+            let work = Work {
+                project: build.rank.project.clone(),
+                until: lease.since.plus_ms(takes),
+            };
+            working.insert(
+                lease.runner.clone(),
+                (build.id.clone(), task.id.clone(), work),
+            );
         }
     }
     let all: Vec<Seen> = all(state, Table::Machine).await?;
     let machine = |seen: Seen| {
         let working = working.remove(&seen.name);
         let is_there = working.is_some() || seen.at.plus_ms(SEEN_MS) > now;
-        let (at, work) = working.map(|(build, task, work)| ((build, task), work)).unzip();
+        let (at, work) = working
+            .map(|(build, task, work)| ((build, task), work))
+            .unzip();
         (Machine { seen, at, is_there }, work)
     };
     Ok(all.into_iter().map(machine).collect())
 }
 
 /// What the tasks that could be done wait for, at most so many of them, in the order in which they will be taken.
-pub async fn outlook(state: &impl StateStore, limit: usize, now: Timestamp) -> Result<Vec<Outlook>, StateError> {
-    let indexes: Vec<String> = Arch::ALL.into_iter().map(Some).chain([None]).map(ready_index).collect();
+pub async fn outlook(
+    state: &impl StateStore,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Vec<Outlook>, StateError> {
+    let indexes: Vec<String> = Arch::ALL
+        .into_iter()
+        .map(Some)
+        .chain([None])
+        .map(ready_index)
+        .collect();
     let (queued, _) = heads(state, &indexes, limit).await?;
     let mut earlier = Earlier::default();
-    let mut known: BTreeMap<(BuildId, TaskId), (Queued, PackageName, PlatformName, u64)> = BTreeMap::new();
+    let mut known: BTreeMap<(BuildId, TaskId), (Queued, PackageName, PlatformName, u64)> =
+        BTreeMap::new();
     for queued in first(queued, &running(state).await?, limit) {
-        let Some((build, _)) = load_build(state, &queued.build).await? else { continue };
+        let Some((build, _)) = load_build(state, &queued.build).await? else {
+            continue;
+        };
         // A mark may be a moment old.
         if !build.ready().any(|task| *task == queued.task) {
             continue;
         }
         let (package, platform) = (build.push.announced.package, build.platform.name);
-        let takes = earlier.takes_ms(state, &package, &platform, &queued.task).await?;
-        known.insert((queued.build.clone(), queued.task.clone()), (queued, package, platform, takes));
+        let takes = earlier
+            .takes_ms(state, &package, &platform, &queued.task)
+            .await?;
+        known.insert(
+            (queued.build.clone(), queued.task.clone()),
+            (queued, package, platform, takes),
+        );
     }
-    let hosts = at_work(state, &mut earlier, now).await?.into_iter().filter(|(machine, _)| machine.is_there);
+    let hosts = at_work(state, &mut earlier, now)
+        .await?
+        .into_iter()
+        .filter(|(machine, _)| machine.is_there);
     let hosts = hosts.map(|(Machine { seen, .. }, at_work)| {
-        let Seen { name, arches, capacity, reserved, .. } = seen;
-        Host { name, arches, capacity, reserved, at_work }
+        let Seen {
+            name,
+            arches,
+            capacity,
+            reserved,
+            ..
+        } = seen;
+        Host {
+            name,
+            arches,
+            capacity,
+            reserved,
+            at_work,
+        }
     });
     let waiting = known.values().map(|(queued, ..)| queued.clone()).collect();
-    let takes = |queued: &Queued| known.get(&(queued.build.clone(), queued.task.clone())).map_or(TAKES_MS, |(.., takes)| *takes);
+    let takes = |queued: &Queued| {
+        known
+            .get(&(queued.build.clone(), queued.task.clone()))
+            .map_or(TAKES_MS, |(.., takes)| *takes)
+    };
     let told = forecast(waiting, hosts.collect(), takes, now);
     let outlook = |forecast: Forecast| {
-        let (queued, package, platform, _) = known.get(&(forecast.build.clone(), forecast.task.clone()))?.clone();
-        Some(Outlook { queued, package, platform, forecast })
+        let (queued, package, platform, _) = known
+            .get(&(forecast.build.clone(), forecast.task.clone()))?
+            .clone();
+        Some(Outlook {
+            queued,
+            package,
+            platform,
+            forecast,
+        })
     };
     Ok(told.into_iter().filter_map(outlook).collect())
 }
@@ -268,18 +391,30 @@ impl Earlier {
         let key = (package.clone(), platform.clone());
         if !self.0.contains_key(&key) {
             let mut builds = Vec::new();
-            for marked in state.marked(&package_platform_index(package, platform), None, EARLIER).await? {
-                let Ok(id) = marked.key.id.parse() else { continue };
+            for marked in state
+                .marked(&package_platform_index(package, platform), None, EARLIER)
+                .await?
+            {
+                let Ok(id) = marked.key.id.parse() else {
+                    continue;
+                };
                 builds.extend(load_build(state, &id).await?.map(|(build, _)| build));
             }
             self.0.insert(key.clone(), builds);
         }
-        let took = self.0.get(&key).into_iter().flatten().find_map(|build| took_ms(build.task(task)?));
+        let took = self
+            .0
+            .get(&key)
+            .into_iter()
+            .flatten()
+            .find_map(|build| took_ms(build.task(task)?));
         Ok(took.unwrap_or(TAKES_MS))
     }
 }
 
 fn took_ms(task: &Task) -> Option<u64> {
     let passed = matches!(task.state, TaskState::Passed { .. });
-    task.times().filter(|_| passed).and_then(|(began, ended)| Some(ended?.since_ms(began)))
+    task.times()
+        .filter(|_| passed)
+        .and_then(|(began, ended)| Some(ended?.since_ms(began)))
 }

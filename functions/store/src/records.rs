@@ -1,18 +1,29 @@
 //! Typed access to records: which key, which marks, and JSON in between.
 
-use crate::state::{Commit, Expect, Key, Mark, Record, SaveError, StateError, StateStore, Table, Version, Write};
+use crate::state::{
+    Commit, Expect, Key, Mark, Record, SaveError, StateError, StateStore, Table, Version, Write,
+};
 use millrace_core::order::Effect;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Reads a record's body.
 pub fn parse<T: DeserializeOwned>(record: &Record) -> Result<T, StateError> {
-    serde_json::from_str(&record.body)
-        .map_err(|error| StateError::Corrupt(format!("{} `{}`: {error}", record.key.table.as_str(), record.key.id)))
+    serde_json::from_str(&record.body).map_err(|error| {
+        StateError::Corrupt(format!(
+            "{} `{}`: {error}",
+            record.key.table.as_str(),
+            record.key.id
+        ))
+    })
 }
 
 /// Reads a record of a type, with the version that a later write must expect.
-pub async fn get<T: DeserializeOwned>(state: &impl StateStore, table: Table, id: &str) -> Result<Option<(T, Version)>, StateError> {
+pub async fn get<T: DeserializeOwned>(
+    state: &impl StateStore,
+    table: Table,
+    id: &str,
+) -> Result<Option<(T, Version)>, StateError> {
     match state.load(&Key::new(table, id)).await? {
         Some(record) => Ok(Some((parse(&record)?, record.version))),
         None => Ok(None),
@@ -20,9 +31,21 @@ pub async fn get<T: DeserializeOwned>(state: &impl StateStore, table: Table, id:
 }
 
 /// A write of a value as JSON.
-pub fn write<T: Serialize>(table: Table, id: &str, expect: Expect, value: &T, marks: Vec<Mark>) -> Result<Write, StateError> {
-    let body = serde_json::to_string(value).map_err(|error| StateError::Corrupt(format!("{} `{id}`: {error}", table.as_str())))?;
-    Ok(Write { key: Key::new(table, id), expect, body: Some(body), marks })
+pub fn write<T: Serialize>(
+    table: Table,
+    id: &str,
+    expect: Expect,
+    value: &T,
+    marks: Vec<Mark>,
+) -> Result<Write, StateError> {
+    let body = serde_json::to_string(value)
+        .map_err(|error| StateError::Corrupt(format!("{} `{id}`: {error}", table.as_str())))?;
+    Ok(Write {
+        key: Key::new(table, id),
+        expect,
+        body: Some(body),
+        marks,
+    })
 }
 
 /// Writes one value and its effects.
@@ -39,7 +62,12 @@ pub async fn put<T: Serialize>(
 }
 
 /// Writes one value whatever is there now: for settings that the last word wins.
-pub async fn replace<T: Serialize>(state: &impl StateStore, table: Table, id: &str, value: &T) -> Result<(), SaveError> {
+pub async fn replace<T: Serialize>(
+    state: &impl StateStore,
+    table: Table,
+    id: &str,
+    value: &T,
+) -> Result<(), SaveError> {
     loop {
         let expect = match state.load(&Key::new(table, id)).await? {
             Some(record) => Expect::Version(record.version),
@@ -53,7 +81,10 @@ pub async fn replace<T: Serialize>(state: &impl StateStore, table: Table, id: &s
 }
 
 /// All values of a kind, in the order of their ids.
-pub async fn all<T: DeserializeOwned>(state: &impl StateStore, table: Table) -> Result<Vec<T>, StateError> {
+pub async fn all<T: DeserializeOwned>(
+    state: &impl StateStore,
+    table: Table,
+) -> Result<Vec<T>, StateError> {
     const PAGE: usize = 200;
     let mut values = Vec::new();
     let mut after: Option<String> = None;

@@ -19,7 +19,11 @@ pub enum RootsError {
 /// What was in all roots of a build, those of the last attempt at each task that had some; none where nobody has written it down.
 pub async fn lock_of(blobs: &impl BlobStore, build: &Build) -> Result<Option<Lock>, RootsError> {
     let mut tasks = Vec::new();
-    for digest in build.tasks.iter().filter_map(|task| task.attempts.iter().rev().find_map(|attempt| attempt.roots)) {
+    for digest in build
+        .tasks
+        .iter()
+        .filter_map(|task| task.attempts.iter().rev().find_map(|attempt| attempt.roots))
+    {
         tasks.push(roots(blobs, &digest).await?);
     }
     let announced = &build.push.announced;

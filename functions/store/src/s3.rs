@@ -44,15 +44,33 @@ impl S3 {
         let client = aws_sdk_s3::config::Builder::from(config)
             .force_path_style(config.endpoint_url().is_some())
             // Every upload has its own checksum, of which the others that the client could add know nothing more.
-            .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired)
+            .request_checksum_calculation(
+                aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired,
+            )
+            .response_checksum_validation(
+                aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired,
+            )
             .build();
-        Self { client: Client::from_conf(client), bucket: bucket.into() }
+        Self {
+            client: Client::from_conf(client),
+            bucket: bucket.into(),
+        }
     }
 
     async fn size_of(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
-        match self.client.head_object().bucket(&*self.bucket).key(key(digest)).send().await {
-            Ok(head) => Ok(Some(head.content_length.and_then(|size| u64::try_from(size).ok()).unwrap_or_default())),
+        match self
+            .client
+            .head_object()
+            .bucket(&*self.bucket)
+            .key(key(digest))
+            .send()
+            .await
+        {
+            Ok(head) => Ok(Some(
+                head.content_length
+                    .and_then(|size| u64::try_from(size).ok())
+                    .unwrap_or_default(),
+            )),
             Err(error) if status(&error) == Some(404) => Ok(None),
             Err(error) => Err(trouble(error)),
         }
@@ -60,9 +78,16 @@ impl S3 {
 
     /// Size of a blob that must be there, and have this range.
     async fn size_with(&self, digest: &Digest, range: &Range<u64>) -> Result<u64, BlobError> {
-        let size = self.size_of(digest).await?.ok_or(BlobError::Missing(*digest))?;
+        let size = self
+            .size_of(digest)
+            .await?
+            .ok_or(BlobError::Missing(*digest))?;
         if range.start > range.end || range.end > size {
-            return Err(BlobError::OutOfRange { digest: *digest, range: range.clone(), size });
+            return Err(BlobError::OutOfRange {
+                digest: *digest,
+                range: range.clone(),
+                size,
+            });
         }
         Ok(size)
     }
@@ -70,18 +95,35 @@ impl S3 {
     /// A range that is not empty, as it begins to arrive.
     async fn get(&self, digest: &Digest, range: Range<u64>) -> Result<GetObjectOutput, BlobError> {
         let bytes = format!("bytes={}-{}", range.start, range.end - 1);
-        match self.client.get_object().bucket(&*self.bucket).key(key(digest)).range(bytes).send().await {
+        match self
+            .client
+            .get_object()
+            .bucket(&*self.bucket)
+            .key(key(digest))
+            .range(bytes)
+            .send()
+            .await
+        {
             Ok(got) => Ok(got),
             Err(error) if status(&error) == Some(404) => Err(BlobError::Missing(*digest)),
             Err(error) if status(&error) == Some(416) => Err(match self.size_of(digest).await? {
-                Some(size) => BlobError::OutOfRange { digest: *digest, range, size },
+                Some(size) => BlobError::OutOfRange {
+                    digest: *digest,
+                    range,
+                    size,
+                },
                 None => BlobError::Missing(*digest),
             }),
             Err(error) => Err(trouble(error)),
         }
     }
 
-    async fn write_into(&self, mut file: tokio::fs::File, digest: &Digest, size: u64) -> Result<(), BlobError> {
+    async fn write_into(
+        &self,
+        mut file: tokio::fs::File,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<(), BlobError> {
         let (mut hash, mut download) = (Sha256::new(), self.download(*digest, 0..size));
         while let Some(piece) = download.next().await? {
             hash.update(&piece);
@@ -89,12 +131,26 @@ impl S3 {
         }
         file.flush().await?;
         let found = Digest::from_bytes(hash.finalize().into());
-        if found == *digest { Ok(()) } else { Err(BlobError::Damaged { expected: *digest, found }) }
+        if found == *digest {
+            Ok(())
+        } else {
+            Err(BlobError::Damaged {
+                expected: *digest,
+                found,
+            })
+        }
     }
 
     /// A range, piece by piece as it arrives.
     const fn download(&self, digest: Digest, range: Range<u64>) -> Download<'_> {
-        Download { store: self, digest, at: range.start, end: range.end, body: None, resumes: 0 }
+        Download {
+            store: self,
+            digest,
+            at: range.start,
+            end: range.end,
+            body: None,
+            resumes: 0,
+        }
     }
 }
 
@@ -114,15 +170,21 @@ impl Download<'_> {
         while self.at < self.end {
             let body = match &mut self.body {
                 Some(body) => body,
-                None => self.body.insert(self.store.get(&self.digest, self.at..self.end).await?.body),
+                None => self
+                    .body
+                    .insert(self.store.get(&self.digest, self.at..self.end).await?.body),
             };
             match body.try_next().await {
                 Ok(Some(piece)) => {
                     self.at += piece.len() as u64;
                     return Ok(Some(piece));
                 }
-                Err(error) if self.resumes == RESUMES_MAX => return Err(io::Error::other(error).into()),
-                Ok(None) if self.resumes == RESUMES_MAX => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Err(error) if self.resumes == RESUMES_MAX => {
+                    return Err(io::Error::other(error).into());
+                }
+                Ok(None) if self.resumes == RESUMES_MAX => {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                }
                 Ok(None) | Err(_) => {
                     self.body = None;
                     self.resumes += 1;
@@ -140,7 +202,9 @@ fn key(digest: &Digest) -> String {
 
 /// The status of the service's answer, if there was one.
 fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
-    error.raw_response().map(|response| response.status().as_u16())
+    error
+        .raw_response()
+        .map(|response| response.status().as_u16())
 }
 
 /// Trouble of the service or on the way to it, in full.
@@ -178,11 +242,18 @@ impl BlobStore for S3 {
         }
         let got = self.get(digest, range.clone()).await?;
         let wanted = range.end - range.start;
-        if got.content_length.and_then(|length| u64::try_from(length).ok()) != Some(wanted) {
+        if got
+            .content_length
+            .and_then(|length| u64::try_from(length).ok())
+            != Some(wanted)
+        {
             self.size_with(digest, &range).await?;
         }
         let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
-        let mut download = Download { body: Some(got.body), ..self.download(*digest, range) };
+        let mut download = Download {
+            body: Some(got.body),
+            ..self.download(*digest, range)
+        };
         while let Some(piece) = download.next().await? {
             bytes.extend_from_slice(&piece);
         }
@@ -190,7 +261,10 @@ impl BlobStore for S3 {
     }
 
     async fn fetch(&self, digest: &Digest, to: &Path) -> Result<(), BlobError> {
-        let size = self.size_of(digest).await?.ok_or(BlobError::Missing(*digest))?;
+        let size = self
+            .size_of(digest)
+            .await?
+            .ok_or(BlobError::Missing(*digest))?;
         let file = tokio::fs::File::create_new(to).await?;
         let written = self.write_into(file, digest, size).await;
         if written.is_err() {
@@ -200,11 +274,21 @@ impl BlobStore for S3 {
         written
     }
 
-    async fn read_address(&self, digest: &Digest, valid: Duration, name: Option<&str>) -> Result<Option<Address>, BlobError> {
+    async fn read_address(
+        &self,
+        digest: &Digest,
+        valid: Duration,
+        name: Option<&str>,
+    ) -> Result<Option<Address>, BlobError> {
         self.address_to_read(digest, valid, name).await.map(Some)
     }
 
-    async fn write_address(&self, digest: &Digest, size: u64, valid: Duration) -> Result<Option<Address>, BlobError> {
+    async fn write_address(
+        &self,
+        digest: &Digest,
+        size: u64,
+        valid: Duration,
+    ) -> Result<Option<Address>, BlobError> {
         self.address_to_write(digest, size, valid).await.map(Some)
     }
 
@@ -212,7 +296,12 @@ impl BlobStore for S3 {
         self.read_pointer(name).await
     }
 
-    async fn swap(&self, name: &str, expected: Option<&PointerVersion>, bytes: Vec<u8>) -> Result<PointerVersion, SwapError> {
+    async fn swap(
+        &self,
+        name: &str,
+        expected: Option<&PointerVersion>,
+        bytes: Vec<u8>,
+    ) -> Result<PointerVersion, SwapError> {
         self.swap_pointer(name, expected, &bytes).await
     }
 }

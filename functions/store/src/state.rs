@@ -100,7 +100,10 @@ pub struct Key {
 impl Key {
     /// The key of a record.
     pub fn new(table: Table, id: impl Into<String>) -> Self {
-        Self { table, id: id.into() }
+        Self {
+            table,
+            id: id.into(),
+        }
     }
 }
 
@@ -244,8 +247,12 @@ pub trait StateStore: Clone + Send + Sync + 'static {
     fn save(&self, commit: Commit) -> impl Future<Output = Result<(), SaveError>> + Send;
 
     /// Records of a kind in the order of their ids, after `after`.
-    fn list(&self, table: Table, after: Option<&str>, limit: usize)
-    -> impl Future<Output = Result<Vec<Record>, StateError>> + Send;
+    fn list(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Record>, StateError>> + Send;
 
     /// Marks of an index in their order, after `after`. May be a moment old: load the record before deciding on it.
     fn marked(
@@ -269,43 +276,78 @@ pub trait StateStore: Clone + Send + Sync + 'static {
     fn settle(&self, letter: LetterId) -> impl Future<Output = Result<(), StateError>> + Send;
 
     /// Letters that were set aside.
-    fn set_aside(&self, limit: usize) -> impl Future<Output = Result<Vec<Letter>, StateError>> + Send;
+    fn set_aside(
+        &self,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Letter>, StateError>> + Send;
 
     /// Letters that are neither settled nor set aside, whether or not somebody has taken them. May be a moment old.
-    fn unsettled(&self, limit: usize) -> impl Future<Output = Result<Vec<Letter>, StateError>> + Send;
+    fn unsettled(
+        &self,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Letter>, StateError>> + Send;
 
     /// Makes a letter due from `now` on, as if it had never been delivered, wherever it lies; false where it is settled.
-    fn put_back(&self, letter: LetterId, now: Timestamp) -> impl Future<Output = Result<bool, StateError>> + Send;
+    fn put_back(
+        &self,
+        letter: LetterId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<bool, StateError>> + Send;
 }
 
 /// Refuses a commit that not every store takes: too many writes, a record or an effect too large (each effect is an item of the
 /// outbox), or a record written twice
 /// (TransactWriteItems refuses that, and which of the two would win is nobody's guess).
 pub(crate) fn check(commit: &Commit) -> Result<(), SaveError> {
-    let actions = commit.writes.len() + commit.effects.len() + commit.writes.iter().map(|write| write.marks.len()).sum::<usize>();
+    let actions = commit.writes.len()
+        + commit.effects.len()
+        + commit
+            .writes
+            .iter()
+            .map(|write| write.marks.len())
+            .sum::<usize>();
     if actions > COMMIT_WRITES_MAX {
-        return Err(StateError::Unfit(format!("it has {actions} writes, at most {COMMIT_WRITES_MAX} fit")).into());
+        return Err(StateError::Unfit(format!(
+            "it has {actions} writes, at most {COMMIT_WRITES_MAX} fit"
+        ))
+        .into());
     }
     let (mut keys, mut all) = (BTreeSet::new(), 0);
     for write in &commit.writes {
         if !keys.insert(&write.key) {
-            return Err(StateError::Unfit(format!("it writes {} `{}` twice", write.key.table.as_str(), write.key.id)).into());
+            return Err(StateError::Unfit(format!(
+                "it writes {} `{}` twice",
+                write.key.table.as_str(),
+                write.key.id
+            ))
+            .into());
         }
         let bytes = write.body.as_ref().map_or(0, String::len);
         if bytes > RECORD_BYTES_MAX {
-            return Err(SaveError::TooLarge { what: write.key.id.clone(), bytes });
+            return Err(SaveError::TooLarge {
+                what: write.key.id.clone(),
+                bytes,
+            });
         }
         all += bytes;
     }
     for effect in &commit.effects {
-        let bytes = serde_json::to_vec(effect).map_err(|error| StateError::Corrupt(error.to_string()))?.len();
+        let bytes = serde_json::to_vec(effect)
+            .map_err(|error| StateError::Corrupt(error.to_string()))?
+            .len();
         if bytes > RECORD_BYTES_MAX {
-            return Err(SaveError::TooLarge { what: "an effect".to_owned(), bytes });
+            return Err(SaveError::TooLarge {
+                what: "an effect".to_owned(),
+                bytes,
+            });
         }
         all += bytes;
     }
     if all > COMMIT_BYTES_MAX {
-        return Err(StateError::Unfit(format!("it has {all} bytes, at most {COMMIT_BYTES_MAX} fit")).into());
+        return Err(StateError::Unfit(format!(
+            "it has {all} bytes, at most {COMMIT_BYTES_MAX} fit"
+        ))
+        .into());
     }
     Ok(())
 }

@@ -8,13 +8,28 @@ mod world;
 #[tokio::main]
 async fn main() {
     let world = world::World::busy().await;
-    let long: String = (1..40_000).map(|n| format!("[{n}/39999] cc -O2 -c file{n}.c\n")).collect();
+    let long: String = (1..40_000)
+        .map(|n| format!("[{n}/39999] cc -O2 -c file{n}.c\n"))
+        .collect();
     let pigz = world::every_state().remove(1).id;
-    world.keep_log(&format!("{pigz}/rpm@x86_64/1"), &[&long.as_bytes()[..1_000_000]]).await;
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8620".to_owned());
+    world
+        .keep_log(
+            &format!("{pigz}/rpm@x86_64/1"),
+            &[&long.as_bytes()[..1_000_000]],
+        )
+        .await;
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:8620".to_owned());
     let socket = tokio::net::TcpListener::bind(&address).await.unwrap();
     for build in world::every_state() {
-        println!("http://{}/builds/{}  {} {}", socket.local_addr().unwrap(), build.id, build.word(), build.push.announced.package);
+        println!(
+            "http://{}/builds/{}  {} {}",
+            socket.local_addr().unwrap(),
+            build.id,
+            build.word(),
+            build.push.announced.package
+        );
     }
     axum::serve(socket, world.router()).await.unwrap();
 }

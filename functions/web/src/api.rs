@@ -38,7 +38,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Only<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AsJson> {
         let bad = |error: QueryRejection| Problem::Bad(error.body_text());
-        Ok(Query::try_from_uri(&parts.uri).map(|Query(asked)| Self(asked)).map_err(bad)?)
+        Ok(Query::try_from_uri(&parts.uri)
+            .map(|Query(asked)| Self(asked))
+            .map_err(bad)?)
     }
 }
 
@@ -67,14 +69,26 @@ struct Asked {
 impl Asked {
     fn of(&self) -> Result<Of, Problem> {
         let bad = |error: millrace_core::NameError| Problem::Bad(error.to_string());
-        let package = self.package.as_deref().map(str::parse).transpose().map_err(bad)?;
-        let commit = self.commit.as_deref().map(Commit::new).transpose().map_err(bad)?;
+        let package = self
+            .package
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(bad)?;
+        let commit = self
+            .commit
+            .as_deref()
+            .map(Commit::new)
+            .transpose()
+            .map_err(bad)?;
         Ok(Of { package, commit })
     }
 
     fn limit(&self) -> Result<usize, Problem> {
         let bad = |_| Problem::Bad("`limit` is no number.".to_owned());
-        self.limit.as_deref().map_or(Ok(PAGE), |limit| limit.parse().map_err(bad))
+        self.limit
+            .as_deref()
+            .map_or(Ok(PAGE), |limit| limit.parse().map_err(bad))
     }
 }
 
@@ -111,8 +125,18 @@ async fn builds<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Only(asked): Only<Asked>,
 ) -> Result<Json<Builds>, AsJson> {
-    let part = find::builds(&web.state, &asked.of()?, asked.after.as_deref(), asked.limit()?, web.now()).await?;
-    let Part { entries: builds, next } = part;
+    let part = find::builds(
+        &web.state,
+        &asked.of()?,
+        asked.after.as_deref(),
+        asked.limit()?,
+        web.now(),
+    )
+    .await?;
+    let Part {
+        entries: builds,
+        next,
+    } = part;
     Ok(Json(Builds { builds, next }))
 }
 
@@ -133,7 +157,12 @@ async fn lock<S: StateStore, B: BlobStore>(
 ) -> Result<Json<Lock>, AsJson> {
     let build = find::record(&web.state, &id("build", &text)?).await?;
     let lock = lock_of(&web.blobs, &build).await.map_err(Problem::from)?;
-    let unknown = || Problem::Missing(format!("Nothing is known of the roots of build {}.", build.id));
+    let unknown = || {
+        Problem::Missing(format!(
+            "Nothing is known of the roots of build {}.",
+            build.id
+        ))
+    };
     Ok(Json(lock.ok_or_else(unknown)?))
 }
 
@@ -141,7 +170,16 @@ async fn pushes<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Only(asked): Only<Asked>,
 ) -> Result<Json<Pushes>, AsJson> {
-    let Part { entries: pushes, next } = find::pushes(&web.state, &asked.of()?, asked.after.as_deref(), asked.limit()?).await?;
+    let Part {
+        entries: pushes,
+        next,
+    } = find::pushes(
+        &web.state,
+        &asked.of()?,
+        asked.after.as_deref(),
+        asked.limit()?,
+    )
+    .await?;
     Ok(Json(Pushes { pushes, next }))
 }
 
@@ -157,7 +195,10 @@ async fn packages<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Only(asked): Only<After>,
 ) -> Result<Json<Packages>, AsJson> {
-    let Part { entries: packages, next } = find::packages(&web.state, asked.after.as_deref(), web.now()).await?;
+    let Part {
+        entries: packages,
+        next,
+    } = find::packages(&web.state, asked.after.as_deref(), web.now()).await?;
     Ok(Json(Packages { packages, next }))
 }
 
@@ -166,14 +207,18 @@ async fn package<S: StateStore, B: BlobStore>(
     Path(text): Path<String>,
     Only(Nothing {}): Only<Nothing>,
 ) -> Result<Json<PackageView>, AsJson> {
-    Ok(Json(find::package(&web.state, &id("package", &text)?, web.now()).await?))
+    Ok(Json(
+        find::package(&web.state, &id("package", &text)?, web.now()).await?,
+    ))
 }
 
 async fn platforms<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Only(Nothing {}): Only<Nothing>,
 ) -> Result<Json<Platforms>, AsJson> {
-    Ok(Json(Platforms { platforms: find::platforms(&web.state).await? }))
+    Ok(Json(Platforms {
+        platforms: find::platforms(&web.state).await?,
+    }))
 }
 
 async fn platform<S: StateStore, B: BlobStore>(
@@ -181,7 +226,9 @@ async fn platform<S: StateStore, B: BlobStore>(
     Path(text): Path<String>,
     Only(Nothing {}): Only<Nothing>,
 ) -> Result<Json<PlatformView>, AsJson> {
-    Ok(Json(find::platform(&web.state, &id("platform", &text)?).await?))
+    Ok(Json(
+        find::platform(&web.state, &id("platform", &text)?).await?,
+    ))
 }
 
 async fn queue<S: StateStore, B: BlobStore>(
@@ -189,6 +236,9 @@ async fn queue<S: StateStore, B: BlobStore>(
     Only(Nothing {}): Only<Nothing>,
 ) -> Result<Json<Queue>, AsJson> {
     let now = web.now();
-    let (waiting, runners) = (find::waiting(&web.state, now).await?, find::machines(&web.state, now).await?);
+    let (waiting, runners) = (
+        find::waiting(&web.state, now).await?,
+        find::machines(&web.state, now).await?,
+    );
     Ok(Json(Queue { waiting, runners }))
 }

@@ -29,17 +29,39 @@ pub(crate) async fn artifact<S: StateStore, B: BlobStore>(
     let build = find::record(&web.state, &id("build", &build)?).await?;
     let task: Option<TaskId> = from.task.map(|task| id("task", &task)).transpose()?;
     let of_task = |candidate: &&Task| task.as_ref().is_none_or(|task| candidate.id == *task);
-    let found = build.tasks.iter().filter(of_task).flat_map(Task::artifacts).find(|artifact| artifact.name == name);
-    let artifact = found.ok_or_else(|| Problem::Missing(format!("Build {} has no file of that name.", build.id)))?;
-    if let Some(address) = web.blobs.read_address(&artifact.digest, ADDRESS_VALID, Some(&artifact.name)).await? {
-        return Ok((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, address.url)]).into_response());
+    let found = build
+        .tasks
+        .iter()
+        .filter(of_task)
+        .flat_map(Task::artifacts)
+        .find(|artifact| artifact.name == name);
+    let artifact = found
+        .ok_or_else(|| Problem::Missing(format!("Build {} has no file of that name.", build.id)))?;
+    if let Some(address) = web
+        .blobs
+        .read_address(&artifact.digest, ADDRESS_VALID, Some(&artifact.name))
+        .await?
+    {
+        return Ok((
+            StatusCode::TEMPORARY_REDIRECT,
+            [(header::LOCATION, address.url)],
+        )
+            .into_response());
     }
-    let size = web.blobs.size(&artifact.digest).await?.ok_or(BlobError::Missing(artifact.digest))?;
+    let size = web
+        .blobs
+        .size(&artifact.digest)
+        .await?
+        .ok_or(BlobError::Missing(artifact.digest))?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, size.to_string()),
         (header::CONTENT_DISPOSITION, as_download(&artifact.name)),
         (header::ETAG, format!("\"{}\"", artifact.digest.hex())),
     ];
-    Ok((headers, Body::from_stream(pieces(web.blobs, artifact.digest, 0..size))).into_response())
+    Ok((
+        headers,
+        Body::from_stream(pieces(web.blobs, artifact.digest, 0..size)),
+    )
+        .into_response())
 }

@@ -8,8 +8,8 @@ use millrace_core::platform::Platform;
 use millrace_core::push::{Commit, Package};
 use millrace_core::{BuildId, PackageName, PlatformName, PushId, Timestamp};
 use millrace_store::builds::{
-    BUILDS, PUSHES, commit_index, commit_pushes_index, load_build, load_push, package_index, package_platform_index,
-    package_pushes_index,
+    BUILDS, PUSHES, commit_index, commit_pushes_index, load_build, load_push, package_index,
+    package_platform_index, package_pushes_index,
 };
 use millrace_store::holds::holds_of_build;
 use millrace_store::queue::{machines as machines_of, outlook};
@@ -74,36 +74,59 @@ pub(crate) fn id<T: FromStr>(what: &str, text: &str) -> Result<T, Problem> {
 
 fn missing(what: &str, id: &str) -> Problem {
     // Cut, because it is a visitor's text and the sentence shall stay readable.
-    Problem::Missing(format!("There is no {what} “{}”.", id.chars().take(100).collect::<String>()))
+    Problem::Missing(format!(
+        "There is no {what} “{}”.",
+        id.chars().take(100).collect::<String>()
+    ))
 }
 
 pub(crate) async fn record(state: &impl StateStore, id: &BuildId) -> Result<Build, Problem> {
-    Ok(load_build(state, id).await?.ok_or_else(|| missing("build", id.as_str()))?.0)
+    Ok(load_build(state, id)
+        .await?
+        .ok_or_else(|| missing("build", id.as_str()))?
+        .0)
 }
 
 /// All that is shown of one build.
-pub(crate) async fn view(state: &impl StateStore, build: &Build, now: Timestamp) -> Result<BuildView, Problem> {
+pub(crate) async fn view(
+    state: &impl StateStore,
+    build: &Build,
+    now: Timestamp,
+) -> Result<BuildView, Problem> {
     Ok(BuildView::of(build, now).with_holds(&holds_of_build(state, build).await?, now))
 }
 
 pub(crate) async fn push(state: &impl StateStore, id: &PushId) -> Result<PushView, Problem> {
-    let (record, _) = load_push(state, id).await?.ok_or_else(|| missing("push", id.as_str()))?;
+    let (record, _) = load_push(state, id)
+        .await?
+        .ok_or_else(|| missing("push", id.as_str()))?;
     Ok(PushView::of(&record))
 }
 
-pub(crate) async fn platform(state: &impl StateStore, name: &PlatformName) -> Result<PlatformView, Problem> {
+pub(crate) async fn platform(
+    state: &impl StateStore,
+    name: &PlatformName,
+) -> Result<PlatformView, Problem> {
     let found: Option<(Platform, _)> = get(state, Table::Platform, name.as_str()).await?;
-    Ok(PlatformView::of(&found.ok_or_else(|| missing("platform", name.as_str()))?.0))
+    Ok(PlatformView::of(
+        &found.ok_or_else(|| missing("platform", name.as_str()))?.0,
+    ))
 }
 
 pub(crate) async fn platforms(state: &impl StateStore) -> Result<Vec<PlatformView>, Problem> {
-    Ok(every_platform(state).await?.iter().map(PlatformView::of).collect())
+    Ok(every_platform(state)
+        .await?
+        .iter()
+        .map(PlatformView::of)
+        .collect())
 }
 
 async fn every_platform(state: &impl StateStore) -> Result<Vec<Platform>, StateError> {
     let (mut platforms, mut after) = (Vec::new(), None);
     loop {
-        let records = state.list(Table::Platform, after.as_deref(), PAGE_MAX).await?;
+        let records = state
+            .list(Table::Platform, after.as_deref(), PAGE_MAX)
+            .await?;
         platforms.extend(readable(&records)?);
         match records.last() {
             Some(last) if records.len() == PAGE_MAX => after = Some(last.key.id.clone()),
@@ -114,7 +137,10 @@ async fn every_platform(state: &impl StateStore) -> Result<Vec<Platform>, StateE
 
 /// The records of a list that can be read.
 fn readable<T: DeserializeOwned>(records: &[Record]) -> Result<Vec<T>, StateError> {
-    let found: Result<Vec<Option<T>>, StateError> = records.iter().map(|record| passable(parse(record).map(Some))).collect();
+    let found: Result<Vec<Option<T>>, StateError> = records
+        .iter()
+        .map(|record| passable(parse(record).map(Some)))
+        .collect();
     Ok(found?.into_iter().flatten().collect())
 }
 
@@ -129,20 +155,42 @@ fn passable<T>(found: Result<Option<T>, StateError>) -> Result<Option<T>, StateE
     }
 }
 
-pub(crate) async fn package(state: &impl StateStore, name: &PackageName, now: Timestamp) -> Result<PackageView, Problem> {
+pub(crate) async fn package(
+    state: &impl StateStore,
+    name: &PackageName,
+    now: Timestamp,
+) -> Result<PackageView, Problem> {
     let found: Option<(Package, _)> = get(state, Table::Package, name.as_str()).await?;
     let (package, _) = found.ok_or_else(|| missing("package", name.as_str()))?;
     with_latest(state, &package, &every_platform(state).await?, now).await
 }
 
-pub(crate) async fn packages(state: &impl StateStore, after: Option<&str>, now: Timestamp) -> Result<Part<PackageView>, Problem> {
+pub(crate) async fn packages(
+    state: &impl StateStore,
+    after: Option<&str>,
+    now: Timestamp,
+) -> Result<Part<PackageView>, Problem> {
     let after: Option<PackageName> = after.map(|after| id("package", after)).transpose()?;
-    let mut records = state.list(Table::Package, after.as_ref().map(PackageName::as_str), PAGE + 1).await?;
+    let mut records = state
+        .list(
+            Table::Package,
+            after.as_ref().map(PackageName::as_str),
+            PAGE + 1,
+        )
+        .await?;
     let more = records.len() > PAGE;
     records.truncate(PAGE);
-    let next = records.last().filter(|_| more).map(|last| last.key.id.clone());
+    let next = records
+        .last()
+        .filter(|_| more)
+        .map(|last| last.key.id.clone());
     let (packages, platforms) = (readable::<Package>(&records)?, every_platform(state).await?);
-    let entries = try_join_all(packages.iter().map(|package| with_latest(state, package, &platforms, now))).await?;
+    let entries = try_join_all(
+        packages
+            .iter()
+            .map(|package| with_latest(state, package, &platforms, now)),
+    )
+    .await?;
     Ok(Part { entries, next })
 }
 
@@ -156,30 +204,59 @@ async fn with_latest(
         let index = package_platform_index(&package.name, &platform.name);
         async move { state.marked(&index, None, 1).await }
     };
-    let marks: Vec<Marked> = try_join_all(platforms.iter().map(latest_on)).await?.into_iter().flatten().collect();
+    let marks: Vec<Marked> = try_join_all(platforms.iter().map(latest_on))
+        .await?
+        .into_iter()
+        .flatten()
+        .collect();
     Ok(PackageView::of(package, views(state, &marks, now).await?))
 }
 
 /// Builds that marks stand for. A mark may be a moment older than its record, so one whose record is gone is passed over.
-async fn views(state: &impl StateStore, marks: &[Marked], now: Timestamp) -> Result<Vec<BuildView>, Problem> {
+async fn views(
+    state: &impl StateStore,
+    marks: &[Marked],
+    now: Timestamp,
+) -> Result<Vec<BuildView>, Problem> {
     let found = try_join_all(marks.iter().map(|mark| build_at(state, mark, now))).await?;
     Ok(found.into_iter().flatten().collect())
 }
 
-async fn build_at(state: &impl StateStore, mark: &Marked, now: Timestamp) -> Result<Option<BuildView>, Problem> {
-    let Ok(id) = mark.key.id.parse() else { return Ok(None) };
+async fn build_at(
+    state: &impl StateStore,
+    mark: &Marked,
+    now: Timestamp,
+) -> Result<Option<BuildView>, Problem> {
+    let Ok(id) = mark.key.id.parse() else {
+        return Ok(None);
+    };
     Ok(passable(load_build(state, &id).await)?.map(|(build, _)| BuildView::of(&build, now)))
 }
 
 async fn push_at(state: &impl StateStore, mark: &Marked) -> Result<Option<PushView>, Problem> {
-    let Ok(id) = mark.key.id.parse() else { return Ok(None) };
+    let Ok(id) = mark.key.id.parse() else {
+        return Ok(None);
+    };
     Ok(passable(load_push(state, &id).await)?.map(|(record, _)| PushView::of(&record)))
 }
 
 /// The builds of a push, in its order.
-pub(crate) async fn builds_of(state: &impl StateStore, push: &PushView, now: Timestamp) -> Result<Vec<BuildView>, Problem> {
-    let found = try_join_all(push.builds.iter().map(|id| async { passable(load_build(state, id).await) })).await?;
-    Ok(found.into_iter().flatten().map(|(build, _)| BuildView::of(&build, now)).collect())
+pub(crate) async fn builds_of(
+    state: &impl StateStore,
+    push: &PushView,
+    now: Timestamp,
+) -> Result<Vec<BuildView>, Problem> {
+    let found = try_join_all(
+        push.builds
+            .iter()
+            .map(|id| async { passable(load_build(state, id).await) }),
+    )
+    .await?;
+    Ok(found
+        .into_iter()
+        .flatten()
+        .map(|(build, _)| BuildView::of(&build, now))
+        .collect())
 }
 
 pub(crate) async fn builds(
@@ -191,13 +268,31 @@ pub(crate) async fn builds(
 ) -> Result<Part<BuildView>, Problem> {
     let Part { entries, next } = marks(state, &of.builds_index(), place(after)?, limit).await?;
     let builds = views(state, &entries, now).await?;
-    Ok(Part { entries: builds.into_iter().filter(|build| of.has(&build.package)).collect(), next })
+    Ok(Part {
+        entries: builds
+            .into_iter()
+            .filter(|build| of.has(&build.package))
+            .collect(),
+        next,
+    })
 }
 
-pub(crate) async fn pushes(state: &impl StateStore, of: &Of, after: Option<&str>, limit: usize) -> Result<Part<PushView>, Problem> {
+pub(crate) async fn pushes(
+    state: &impl StateStore,
+    of: &Of,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Part<PushView>, Problem> {
     let Part { entries, next } = marks(state, &of.pushes_index(), place(after)?, limit).await?;
     let pushes = try_join_all(entries.iter().map(|mark| push_at(state, mark))).await?;
-    Ok(Part { entries: pushes.into_iter().flatten().filter(|push| of.has(&push.package)).collect(), next })
+    Ok(Part {
+        entries: pushes
+            .into_iter()
+            .flatten()
+            .filter(|push| of.has(&push.package))
+            .collect(),
+        next,
+    })
 }
 
 /// Builds, and between them the pushes that no build came of, by time. Both indexes have places of the same form, so they
@@ -216,18 +311,33 @@ pub(crate) async fn happened(
     marks.sort_by(|one, other| one.sort.cmp(&other.sort));
     let part = cut(marks, PAGE);
     let entries = try_join_all(part.entries.iter().map(|mark| entry(state, mark, now))).await?;
-    Ok(Part { entries: entries.into_iter().flatten().collect(), next: part.next })
+    Ok(Part {
+        entries: entries.into_iter().flatten().collect(),
+        next: part.next,
+    })
 }
 
-async fn entry(state: &impl StateStore, mark: &Marked, now: Timestamp) -> Result<Option<Happened>, Problem> {
+async fn entry(
+    state: &impl StateStore,
+    mark: &Marked,
+    now: Timestamp,
+) -> Result<Option<Happened>, Problem> {
     if mark.key.table == Table::Build {
         return Ok(build_at(state, mark, now).await?.map(Happened::Build));
     }
     // A push that was planned is there as its builds.
-    Ok(push_at(state, mark).await?.filter(|push| push.builds.is_empty()).map(Happened::Push))
+    Ok(push_at(state, mark)
+        .await?
+        .filter(|push| push.builds.is_empty())
+        .map(Happened::Push))
 }
 
-async fn marks(state: &impl StateStore, index: &str, after: Option<&str>, limit: usize) -> Result<Part<Marked>, Problem> {
+async fn marks(
+    state: &impl StateStore,
+    index: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Part<Marked>, Problem> {
     let limit = limit.clamp(1, PAGE_MAX);
     Ok(cut(state.marked(index, after, limit + 1).await?, limit))
 }
@@ -237,7 +347,10 @@ fn cut(mut marks: Vec<Marked>, limit: usize) -> Part<Marked> {
     let more = marks.len() > limit;
     marks.truncate(limit);
     let next = marks.last().filter(|_| more).map(|mark| mark.sort.clone());
-    Part { entries: marks, next }
+    Part {
+        entries: marks,
+        next,
+    }
 }
 
 /// A place in a list as `next` gave it out: twenty digits, a slash and an id.
@@ -248,20 +361,30 @@ fn place(after: Option<&str>) -> Result<Option<&str>, Problem> {
         (digits && BuildId::new(id).is_ok()).then_some(())
     };
     match after {
-        Some(text) if good(text).is_none() => {
-            Err(Problem::Bad("`after` is no place in this list: take it from `next`.".to_owned()))
-        }
+        Some(text) if good(text).is_none() => Err(Problem::Bad(
+            "`after` is no place in this list: take it from `next`.".to_owned(),
+        )),
         after => Ok(after),
     }
 }
 
 /// Tasks that could be done, in the order in which they will be taken: as many as a page takes.
-pub(crate) async fn waiting(state: &impl StateStore, now: Timestamp) -> Result<Vec<WaitingView>, Problem> {
-    Ok(outlook(state, PAGE, now).await?.into_iter().map(WaitingView::of).collect())
+pub(crate) async fn waiting(
+    state: &impl StateStore,
+    now: Timestamp,
+) -> Result<Vec<WaitingView>, Problem> {
+    Ok(outlook(state, PAGE, now)
+        .await?
+        .into_iter()
+        .map(WaitingView::of)
+        .collect())
 }
 
 /// Machines that asked for work in the last days: those that work first, then those that wait.
-pub(crate) async fn machines(state: &impl StateStore, now: Timestamp) -> Result<Vec<MachineView>, Problem> {
+pub(crate) async fn machines(
+    state: &impl StateStore,
+    now: Timestamp,
+) -> Result<Vec<MachineView>, Problem> {
     let mut machines = machines_of(state, now).await?;
     machines.sort_by_key(|machine| (machine.at.is_none(), !machine.is_there));
     Ok(machines.into_iter().map(MachineView::of).collect())

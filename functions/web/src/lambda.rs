@@ -11,5 +11,11 @@ const PART_BYTES: u64 = 4 << 20;
 /// Answers who looks at the line.
 pub async fn web() -> Result<(), Error> {
     let config = config();
-    serve(router(Web { state: state(&config)?, blobs: blobs(&config)?, clock: Arc::new(now), part_bytes: Some(PART_BYTES) })).await
+    serve(router(Web {
+        state: state(&config)?,
+        blobs: blobs(&config)?,
+        clock: Arc::new(now),
+        part_bytes: Some(PART_BYTES),
+    }))
+    .await
 }

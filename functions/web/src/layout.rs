@@ -12,7 +12,8 @@ use std::sync::LazyLock;
 const REFRESH_S: u32 = 4;
 
 /// Where the style lies. The address has its digest, so that it can be kept for good.
-static STYLE_PATH: LazyLock<String> = LazyLock::new(|| format!("/style.css?{}", &Digest::of(STYLE.as_bytes()).hex()[..12]));
+static STYLE_PATH: LazyLock<String> =
+    LazyLock::new(|| format!("/style.css?{}", &Digest::of(STYLE.as_bytes()).hex()[..12]));
 
 /// What the frame of a page needs to know.
 pub(crate) struct Page<'a> {
@@ -25,7 +26,12 @@ pub(crate) struct Page<'a> {
 
 /// A whole page.
 pub(crate) fn page(page: Page<'_>, body: &Markup) -> Html<String> {
-    let parts = [("/", "Builds"), ("/packages", "Packages"), ("/platforms", "Platforms"), ("/queue", "Queue")];
+    let parts = [
+        ("/", "Builds"),
+        ("/packages", "Packages"),
+        ("/platforms", "Platforms"),
+        ("/queue", "Queue"),
+    ];
     let whole = html! {
         (DOCTYPE)
         html lang="en" {
@@ -81,7 +87,10 @@ pub(crate) fn commit(commit: &Commit) -> Markup {
 
 /// A branch or tag by its name.
 pub(crate) fn reference(reference: &str) -> &str {
-    reference.strip_prefix("refs/heads/").or_else(|| reference.strip_prefix("refs/tags/")).unwrap_or(reference)
+    reference
+        .strip_prefix("refs/heads/")
+        .or_else(|| reference.strip_prefix("refs/tags/"))
+        .unwrap_or(reference)
 }
 
 /// A link to what bears a name.

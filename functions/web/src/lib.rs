@@ -65,7 +65,10 @@ pub fn router<S: StateStore, B: BlobStore>(web: Web<S, B>) -> Router {
         .route("/", get(pages::builds::<S, B>))
         .route("/builds/{id}", get(pages::build::<S, B>))
         .route("/builds/{id}/tasks/{task}/log", get(pages::log::<S, B>))
-        .route("/builds/{id}/tasks/{task}/log.txt", get(logs::text::<S, B>).layer(Extension(logs::Followers::default())))
+        .route(
+            "/builds/{id}/tasks/{task}/log.txt",
+            get(logs::text::<S, B>).layer(Extension(logs::Followers::default())),
+        )
         .route("/builds/{id}/tasks/{task}/roots", get(pages::roots::<S, B>))
         .route("/builds/{id}/files/{name}", get(files::artifact::<S, B>))
         .route("/packages", get(pages::packages::<S, B>))
@@ -85,7 +88,13 @@ const STYLE: &str = include_str!("style.css");
 
 async fn style() -> impl IntoResponse {
     // The link to it names its digest, so that a new one is fetched at once.
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=31536000, immutable")], STYLE)
+    (
+        [
+            (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+            (header::CACHE_CONTROL, "max-age=31536000, immutable"),
+        ],
+        STYLE,
+    )
 }
 
 /// Says with every answer what a browser may do with it: show it with our style, and nothing else.
@@ -100,7 +109,10 @@ async fn harden(mut response: Response) -> Response {
         (header::CACHE_CONTROL, "no-cache"),
     ];
     for (name, value) in said {
-        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     response
 }

@@ -31,8 +31,13 @@ impl From<StateError> for Problem {
 impl From<BlobError> for Problem {
     fn from(error: BlobError) -> Self {
         match error {
-            BlobError::Missing(digest) => Self::Missing(format!("The line does not keep {digest} any more.")),
-            error @ (BlobError::OutOfRange { .. } | BlobError::Damaged { .. } | BlobError::Digest(_) | BlobError::Io(_)) => {
+            BlobError::Missing(digest) => {
+                Self::Missing(format!("The line does not keep {digest} any more."))
+            }
+            error @ (BlobError::OutOfRange { .. }
+            | BlobError::Damaged { .. }
+            | BlobError::Digest(_)
+            | BlobError::Io(_)) => {
                 eprintln!("millrace-web: {error}");
                 Self::Trouble
             }
@@ -87,7 +92,18 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, title) = (self.status(), self.title());
         let body = html! { h1 { (title) } p { (self.words()) } p { a href="/" { "All builds" } } };
-        (status, page(Page { title, here: "", refresh: false }, &body)).into_response()
+        (
+            status,
+            page(
+                Page {
+                    title,
+                    here: "",
+                    refresh: false,
+                },
+                &body,
+            ),
+        )
+            .into_response()
     }
 }
 
@@ -102,11 +118,19 @@ impl From<Problem> for AsJson {
 
 impl IntoResponse for AsJson {
     fn into_response(self) -> Response {
-        (self.0.status(), Json(serde_json::json!({"error": self.0.words()}))).into_response()
+        (
+            self.0.status(),
+            Json(serde_json::json!({"error": self.0.words()})),
+        )
+            .into_response()
     }
 }
 
 pub(crate) async fn no_such_page(uri: Uri) -> Response {
     let problem = Problem::Missing("There is no page at this address.".to_owned());
-    if uri.path().starts_with("/api/") { AsJson(problem).into_response() } else { problem.into_response() }
+    if uri.path().starts_with("/api/") {
+        AsJson(problem).into_response()
+    } else {
+        problem.into_response()
+    }
 }

@@ -10,7 +10,10 @@ use millrace_web::view::{BuildView, PackageView, PlatformView, PushView};
 use world::{NOW, announced, every_state, platform};
 
 fn of(package: &str) -> Build {
-    every_state().into_iter().find(|build| build.push.announced.package.as_str() == package).unwrap()
+    every_state()
+        .into_iter()
+        .find(|build| build.push.announced.package.as_str() == package)
+        .unwrap()
 }
 
 fn pretty(view: &impl serde::Serialize) -> String {
@@ -191,9 +194,19 @@ fn the_shape_of_a_build() {
 
 #[test]
 fn the_shape_of_a_push_and_of_a_package() {
-    let refused = PushRecord { announced: announced("zstd", 20), state: PushState::Refused { reason: "no spec".to_owned() } };
+    let refused = PushRecord {
+        announced: announced("zstd", 20),
+        state: PushState::Refused {
+            reason: "no spec".to_owned(),
+        },
+    };
     let clone_url = "https://forge.example/rpms/zstd.git".to_owned();
-    let package = millrace_core::push::Package::new("zstd".parse().unwrap(), clone_url, vec!["almalinux-9".parse().unwrap()], NOW);
+    let package = millrace_core::push::Package::new(
+        "zstd".parse().unwrap(),
+        clone_url,
+        vec!["almalinux-9".parse().unwrap()],
+        NOW,
+    );
     insta::assert_snapshot!(pretty(&(PushView::of(&refused), PackageView::of(&package, Vec::new()))), @r#"
     [
       {

@@ -51,22 +51,44 @@ impl Apt {
             "{} is not on this machine: the lists of {} could not be checked (on Debian and Ubuntu the package {} brings it)",
             archive.keyring,
             archive.suite,
-            if archive.kind == "ubuntu" { "ubuntu-keyring" } else { "debian-archive-keyring" },
+            if archive.kind == "ubuntu" {
+                "ubuntu-keyring"
+            } else {
+                "debian-archive-keyring"
+            },
         );
         let mirror = mirror(&archive.kind)?;
-        for name in ["lists/partial", "archives/partial", "nothing/partial", "log"] {
+        for name in [
+            "lists/partial",
+            "archives/partial",
+            "nothing/partial",
+            "log",
+        ] {
             std::fs::create_dir_all(folder.join(name))?;
         }
-        let word = if kind == Kind::Binary { "deb" } else { "deb-src" };
-        let line = format!("{word} [signed-by={}] {mirror} {} {}\n", archive.keyring, archive.suite, archive.components);
+        let word = if kind == Kind::Binary {
+            "deb"
+        } else {
+            "deb-src"
+        };
+        let line = format!(
+            "{word} [signed-by={}] {mirror} {} {}\n",
+            archive.keyring, archive.suite, archive.components
+        );
         folders::write(&folder.join("sources.list"), line)?;
         folders::write(&folder.join("status"), "")?;
-        Ok(Self { folder: folder.to_owned(), options: options(folder, arch) })
+        Ok(Self {
+            folder: folder.to_owned(),
+            options: options(folder, arch),
+        })
     }
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("apt-get");
-        command.args(&self.options).args(words).current_dir(self.archives());
+        command
+            .args(&self.options)
+            .args(words)
+            .current_dir(self.archives());
         command
     }
 
@@ -94,25 +116,42 @@ impl Apt {
 
     /// Downloads packages and all that they need; gives the files, sorted, and removes what an earlier run left behind.
     pub fn closure(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
-        let nothing = format!("Dir::Cache::archives={}", self.folder.join("nothing").display());
-        let listed = output_of(self.command(&["-o", &nothing, "-y", "--print-uris", "install"]).args(packages))?;
+        let nothing = format!(
+            "Dir::Cache::archives={}",
+            self.folder.join("nothing").display()
+        );
+        let listed = output_of(
+            self.command(&["-o", &nothing, "-y", "--print-uris", "install"])
+                .args(packages),
+        )?;
         let mut names: Vec<&str> = listed.lines().filter_map(file_of_uri_line).collect();
         names.sort_unstable();
         ensure!(!names.is_empty(), "apt names no files for {packages:?}");
-        self.run("download", &[&["-y", "--download-only", "install"], packages].concat())?;
+        self.run(
+            "download",
+            &[&["-y", "--download-only", "install"], packages].concat(),
+        )?;
         for entry in std::fs::read_dir(self.archives())? {
             let entry = entry?;
-            if entry.file_type()?.is_file() && !names.contains(&entry.file_name().to_string_lossy().as_ref()) {
+            if entry.file_type()?.is_file()
+                && !names.contains(&entry.file_name().to_string_lossy().as_ref())
+            {
                 std::fs::remove_file(entry.path())?;
             }
         }
-        Ok(names.iter().map(|name| self.archives().join(name)).collect())
+        Ok(names
+            .iter()
+            .map(|name| self.archives().join(name))
+            .collect())
     }
 
     /// Downloads a package without what it needs.
     pub fn alone(&self, package: &str) -> Result<PathBuf> {
         let listed = output_of(&mut self.command(&["--print-uris", "download", package]))?;
-        let name = listed.lines().find_map(file_of_uri_line).with_context(|| format!("apt knows no package {package}"))?;
+        let name = listed
+            .lines()
+            .find_map(file_of_uri_line)
+            .with_context(|| format!("apt knows no package {package}"))?;
         self.run(package, &["download", package])?;
         Ok(self.archives().join(name))
     }
@@ -123,12 +162,21 @@ impl Apt {
         self.update()?;
         let wanted = ["--only-source", "--download-only", "source", package];
         let listed = output_of(&mut self.command(&[&["--print-uris"], &wanted[..]].concat()))?;
-        let upstreams =
-            |line: &&str| file_of_uri_line(line).is_some_and(|name| name.contains(".orig.tar.") && !name.ends_with(".asc"));
-        let line =
-            listed.lines().find(upstreams).with_context(|| format!("no archive of upstream's in the source package {package}"))?;
-        let file = self.archives().join(file_of_uri_line(line).unwrap_or_default());
-        let got = logged(&mut self.command(&wanted), &self.folder.join("log").join(format!("{package}.log")));
+        let upstreams = |line: &&str| {
+            file_of_uri_line(line)
+                .is_some_and(|name| name.contains(".orig.tar.") && !name.ends_with(".asc"))
+        };
+        let line = listed
+            .lines()
+            .find(upstreams)
+            .with_context(|| format!("no archive of upstream's in the source package {package}"))?;
+        let file = self
+            .archives()
+            .join(file_of_uri_line(line).unwrap_or_default());
+        let got = logged(
+            &mut self.command(&wanted),
+            &self.folder.join("log").join(format!("{package}.log")),
+        );
         if !file.exists() {
             return got.and_then(|()| bail!("apt downloaded no {}", file.display()));
         }
@@ -166,11 +214,17 @@ fn options(folder: &Path, arch: &str) -> Vec<String> {
         ("APT::Sandbox::User", "root".to_owned()), // the folder is the caller's, and apt's own user could not write to it
         ("Acquire::Languages", "none".to_owned()),
         ("Acquire::Retries", "5".to_owned()),
-        ("Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled", "false".to_owned()),
+        (
+            "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled",
+            "false".to_owned(),
+        ),
         ("Debug::NoLocking", "1".to_owned()), // callers have a lock of their own
     ];
     let option = |(key, value): (&str, String)| ["-o".to_owned(), format!("{key}={value}")];
-    ["-q".to_owned()].into_iter().chain(values.into_iter().flat_map(option)).collect()
+    ["-q".to_owned()]
+        .into_iter()
+        .chain(values.into_iter().flat_map(option))
+        .collect()
 }
 
 /// The mirror that this machine's own apt is set up with, of an archive whose address ends in `kind`; `MILLRACE_MIRROR` is
@@ -179,8 +233,14 @@ fn mirror(kind: &str) -> Result<String> {
     if let Ok(mirror) = std::env::var("MILLRACE_MIRROR") {
         return Ok(mirror.trim_end_matches('/').to_owned());
     }
-    let format = ["indextargets", "--format", "$(REPO_URI) $(COMPONENT)", "Created-By: Packages"];
-    let listed = output_of(Command::new("apt-get").args(format)).context("ask apt for its mirror")?;
+    let format = [
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(COMPONENT)",
+        "Created-By: Packages",
+    ];
+    let listed =
+        output_of(Command::new("apt-get").args(format)).context("ask apt for its mirror")?;
     match plain_mirror(&listed, kind) {
         Some(mirror) => Ok(mirror.to_owned()),
         None => bail!(
@@ -190,8 +250,15 @@ fn mirror(kind: &str) -> Result<String> {
 }
 
 fn plain_mirror<'a>(listed: &'a str, kind: &str) -> Option<&'a str> {
-    let uris = listed.lines().filter_map(|line| line.strip_suffix(" main")).map(|uri| uri.trim_end_matches('/'));
-    uris.filter(|uri| !uri.contains("security")).find(|uri| uri.rsplit('/').next().is_some_and(|last| last.starts_with(kind)))
+    let uris = listed
+        .lines()
+        .filter_map(|line| line.strip_suffix(" main"))
+        .map(|uri| uri.trim_end_matches('/'));
+    uris.filter(|uri| !uri.contains("security")).find(|uri| {
+        uri.rsplit('/')
+            .next()
+            .is_some_and(|last| last.starts_with(kind))
+    })
 }
 
 #[cfg(test)]
@@ -200,16 +267,21 @@ mod tests {
 
     #[test]
     fn the_mirror_is_a_plain_archive() {
-        let listed =
-            "http://security.example/debian-security/ main\nhttp://vendor.example/apt main\nhttp://mirror.example/debian/ main\n";
-        assert_eq!(plain_mirror(listed, "debian"), Some("http://mirror.example/debian"));
+        let listed = "http://security.example/debian-security/ main\nhttp://vendor.example/apt main\nhttp://mirror.example/debian/ main\n";
+        assert_eq!(
+            plain_mirror(listed, "debian"),
+            Some("http://mirror.example/debian")
+        );
         assert_eq!(plain_mirror(listed, "ubuntu"), None);
     }
 
     #[test]
     fn apt_tells_the_name_of_a_file() {
         let line = "'http://mirror.example/z/zlib1g_1.2.13.dfsg-1_amd64.deb' zlib1g_1%3a1.2.13.dfsg-1_amd64.deb 86680 SHA256:0a";
-        assert_eq!(file_of_uri_line(line), Some("zlib1g_1%3a1.2.13.dfsg-1_amd64.deb"));
+        assert_eq!(
+            file_of_uri_line(line),
+            Some("zlib1g_1%3a1.2.13.dfsg-1_amd64.deb")
+        );
         assert_eq!(file_of_uri_line("Reading package lists..."), None);
     }
 }

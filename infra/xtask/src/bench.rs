@@ -22,7 +22,10 @@ fn cloud(folders: &Folders, yes: bool) -> Result<()> {
     build::guests(folders)?;
     let programs = deploy::build_programs(folders)?;
     let mut example = build::cargo(folders, "build");
-    example.args(build::SELECTION).args(build::CLOUD).args(["--example", "bench-cloud"]);
+    example
+        .args(build::SELECTION)
+        .args(build::CLOUD)
+        .args(["--example", "bench-cloud"]);
     shown(&mut example)?;
     let services = Services::start(folders)?;
     let mut command = Command::new(folders.target.join("debug/examples/bench-cloud"));
@@ -35,22 +38,38 @@ fn cloud(folders: &Folders, yes: bool) -> Result<()> {
 /// Measures; with `json`, rows for programs are all that is printed on standard output.
 pub fn bench(folders: &Folders, yes: bool, json: bool, names: &[String]) -> Result<()> {
     if names.iter().any(|name| name == CLOUD) {
-        anyhow::ensure!(names.len() == 1 && !json, "`bench cloud` prints its tables for people, and goes alone");
+        anyhow::ensure!(
+            names.len() == 1 && !json,
+            "`bench cloud` prints its tables for people, and goes alone"
+        );
         return cloud(folders, yes);
     }
     let runner = names.is_empty() || names.iter().any(|name| name == RUNNER);
-    setup::set_up(folders, if runner { setup::For::Bench } else { setup::For::Line }, yes)?;
+    setup::set_up(
+        folders,
+        if runner {
+            setup::For::Bench
+        } else {
+            setup::For::Line
+        },
+        yes,
+    )?;
     build::workspace(folders, false)?;
     build::guests(folders)?;
     build::example_guests(folders)?;
     root::ask_once_for_all()?;
     // The program is one of the command's words where sudo runs it, and these variables are among those that go along.
     let mut command = Command::new(folders.xtask());
-    command.arg(root::VERB).arg(folders.target.join("debug/bench"));
+    command
+        .arg(root::VERB)
+        .arg(folders.target.join("debug/bench"));
     test::environment(folders, &mut command)?;
     if runner {
         command.env(PACKAGES, demo::packages(folders)?);
     }
-    command.args(json.then_some("--json")).args(names).stdin(Stdio::null());
+    command
+        .args(json.then_some("--json"))
+        .args(names)
+        .stdin(Stdio::null());
     shown(&mut command).context("the measuring program failed: its output is above")
 }

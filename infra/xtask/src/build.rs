@@ -29,7 +29,13 @@ pub fn workspace(folders: &Folders, cloud: bool) -> Result<()> {
     let mut cargo = self::cargo(folders, "build");
     cargo.args(SELECTION).args(CLOUD.iter().filter(|_| cloud));
     let guess_s = progress::on_all_cores(WORKSPACE_S);
-    progress::timed(folders, "build", "build the workspace", guess_s, |progress| counted(folders, "build", cargo, progress))?;
+    progress::timed(
+        folders,
+        "build",
+        "build the workspace",
+        guess_s,
+        |progress| counted(folders, "build", cargo, progress),
+    )?;
     let millrace = folders.millrace();
     anyhow::ensure!(millrace.exists(), "cargo built no {}", millrace.display());
     Ok(())
@@ -42,17 +48,36 @@ const EXAMPLES: [&str; 2] = ["misbehave", "no-bundled"];
 pub fn example_guests(folders: &Folders) -> Result<()> {
     let environment: Environment = wasm::toolchain(folders)?;
     let mut cargo = cargo(folders, "build");
-    cargo.args(["--profile", "guest", "--target", wasm::TARGET, "-p", "millrace-sdk"]).envs(environment);
+    cargo
+        .args([
+            "--profile",
+            "guest",
+            "--target",
+            wasm::TARGET,
+            "-p",
+            "millrace-sdk",
+        ])
+        .envs(environment);
     cargo.args(EXAMPLES.iter().flat_map(|example| ["--example", example]));
-    progress::timed(folders, "examples", "build the guests for tests", 30, |progress| {
-        counted(folders, "examples", cargo, progress)
-    })?;
+    progress::timed(
+        folders,
+        "examples",
+        "build the guests for tests",
+        30,
+        |progress| counted(folders, "examples", cargo, progress),
+    )?;
     let made = folders.target.join(wasm::TARGET).join("guest/examples");
     for example in EXAMPLES {
         // rustc writes a crate's name with an underscore.
         let made = made.join(format!("{}.wasm", example.replace('-', "_")));
         let made = std::fs::read(&made).with_context(|| format!("read {}", made.display()))?;
-        crate::folders::write(&folders.plugins().join("examples").join(format!("{example}.wasm")), made)?;
+        crate::folders::write(
+            &folders
+                .plugins()
+                .join("examples")
+                .join(format!("{example}.wasm")),
+            made,
+        )?;
     }
     Ok(())
 }
@@ -61,14 +86,22 @@ pub fn example_guests(folders: &Folders) -> Result<()> {
 pub fn guests(folders: &Folders) -> Result<()> {
     let environment: Environment = wasm::toolchain(folders)?;
     let mut cargo = cargo(folders, "build");
-    cargo.args(["--profile", "guest", "--target", wasm::TARGET]).envs(environment);
+    cargo
+        .args(["--profile", "guest", "--target", wasm::TARGET])
+        .envs(environment);
     for guest in GUESTS {
         cargo.args(["-p", &format!("plugin-{guest}")]);
     }
-    progress::timed(folders, "guests", "build the plugins", 60, |progress| counted(folders, "guests", cargo, progress))?;
+    progress::timed(folders, "guests", "build the plugins", 60, |progress| {
+        counted(folders, "guests", cargo, progress)
+    })?;
     std::fs::create_dir_all(folders.plugins())?;
     for guest in GUESTS {
-        let made = folders.target.join(wasm::TARGET).join("guest").join(format!("plugin_{guest}.wasm"));
+        let made = folders
+            .target
+            .join(wasm::TARGET)
+            .join("guest")
+            .join(format!("plugin_{guest}.wasm"));
         let copy = folders.plugins().join(format!("{guest}.wasm"));
         std::fs::copy(&made, &copy).with_context(|| format!("copy {}", made.display()))?;
     }
@@ -78,29 +111,52 @@ pub fn guests(folders: &Folders) -> Result<()> {
 /// cargo, in the workspace and with the build folder.
 pub fn cargo(folders: &Folders, verb: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.arg(verb).current_dir(&folders.workspace).env(TARGET_DIR, &folders.target);
+    command
+        .arg(verb)
+        .current_dir(&folders.workspace)
+        .env(TARGET_DIR, &folders.target);
     command
 }
 
 /// The target that cargo builds for without being told: this machine's.
 pub fn host() -> Result<String> {
     let said = command::output_of(Command::new("rustc").arg("-vV"))?;
-    Ok(said.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?.to_owned())
+    Ok(said
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .context("rustc -vV names no host")?
+        .to_owned())
 }
 
 /// `CARGO_TARGET_WASM32_WASIP2_LINKER`: the variable by which cargo is told something about a target.
 pub fn variable_of_target(target: &str, what: &str) -> String {
-    format!("CARGO_TARGET_{}_{what}", target.replace(['-', '.'], "_").to_uppercase())
+    format!(
+        "CARGO_TARGET_{}_{what}",
+        target.replace(['-', '.'], "_").to_uppercase()
+    )
 }
 
 /// Runs cargo and counts what it has built. How much there is to build it tells to nobody; the last run's count is as good.
-pub fn counted(folders: &Folders, name: &str, mut cargo: Command, progress: &Progress) -> Result<()> {
+pub fn counted(
+    folders: &Folders,
+    name: &str,
+    mut cargo: Command,
+    progress: &Progress,
+) -> Result<()> {
     let log = folders.log(name);
     crate::folders::write(&log, "")?;
-    cargo.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut child = cargo.stderr(std::fs::File::create(&log)?).spawn().context("start cargo")?;
+    cargo
+        .arg("--message-format=json-render-diagnostics")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = cargo
+        .stderr(std::fs::File::create(&log)?)
+        .spawn()
+        .context("start cargo")?;
     let memory = folders.cache.join("times").join(format!("{name}.units"));
-    let expected: Option<u64> = std::fs::read_to_string(&memory).ok().and_then(|text| text.trim().parse().ok());
+    let expected: Option<u64> = std::fs::read_to_string(&memory)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     let mut built = 0;
     for line in BufReader::new(child.stdout.take().context("a pipe was asked for")?).lines() {
         if line?.starts_with("{\"reason\":\"compiler-artifact\"") {
@@ -110,7 +166,11 @@ pub fn counted(folders: &Folders, name: &str, mut cargo: Command, progress: &Pro
     }
     if !child.wait()?.success() {
         let text = std::fs::read_to_string(&log)?;
-        bail!("cargo could not build it:\n{}\n(all of it in {})", command::tail(&text, 40), log.display());
+        bail!(
+            "cargo could not build it:\n{}\n(all of it in {})",
+            command::tail(&text, 40),
+            log.display()
+        );
     }
     let _ = crate::folders::write(&memory, built.to_string()); // a count that is lost costs nothing
     Ok(())
@@ -129,6 +189,9 @@ mod tests {
 
     #[test]
     fn an_expectation_that_was_passed_is_not_shown() {
-        assert_eq!([said(3, Some(10)), said(11, Some(10)), said(3, None)], ["3 of 10 crates", "11 crates", "3 crates"]);
+        assert_eq!(
+            [said(3, Some(10)), said(11, Some(10)), said(3, None)],
+            ["3 of 10 crates", "11 crates", "3 crates"]
+        );
     }
 }

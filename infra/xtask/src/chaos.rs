@@ -52,7 +52,11 @@ pub fn chaos(folders: &Folders, yes: bool, words: &[String]) -> Result<()> {
     build::guests(folders)?;
     root::ask_once_for_all()?;
     let mut command = Command::new(folders.xtask());
-    command.arg(root::VERB).arg(folders.target.join("debug/chaos")).args(words);
+    command
+        .arg(root::VERB)
+        .arg(folders.target.join("debug/chaos"))
+        .args(words);
     test::environment(folders, &mut command)?;
-    shown(command.stdin(Stdio::null())).context("not all was as it should be: what went wrong is above")
+    shown(command.stdin(Stdio::null()))
+        .context("not all was as it should be: what went wrong is above")
 }

@@ -58,18 +58,39 @@ impl Services {
         let strict = Emulator::start(folders, "strict", &[("AUTH", "true")])?;
         let (stack, bringing_stack) = ("line", "bringing");
         let outputs = deploy_to_emulator(folders, &strict.endpoint, stack, &[])?;
-        let bringing_outputs = deploy_to_emulator(folders, &strict.endpoint, bringing_stack, &["KeyKeptIn=secret"])?;
+        let bringing_outputs = deploy_to_emulator(
+            folders,
+            &strict.endpoint,
+            bringing_stack,
+            &["KeyKeptIn=secret"],
+        )?;
         let packages = crate::demo::packages(folders)?;
-        Ok(Self { easy, strict, stack, outputs, bringing_stack, bringing_outputs, packages })
+        Ok(Self {
+            easy,
+            strict,
+            stack,
+            outputs,
+            bringing_stack,
+            bringing_outputs,
+            packages,
+        })
     }
 
     /// Tells tests where they are.
     pub fn environment(&self, folders: &Folders, command: &mut Command) {
-        command.env(SERVICES, &self.easy.endpoint).env(STRICT, &self.strict.endpoint).env(STACK, self.stack);
+        command
+            .env(SERVICES, &self.easy.endpoint)
+            .env(STRICT, &self.strict.endpoint)
+            .env(STACK, self.stack);
         command.env(OUTPUTS, serde_json::json!(self.outputs).to_string());
         command.env(BRINGING_STACK, self.bringing_stack);
-        command.env(BRINGING_OUTPUTS, serde_json::json!(self.bringing_outputs).to_string());
-        command.env(FUNCTIONS, folders.target.join("debug")).env(PACKAGES, &self.packages);
+        command.env(
+            BRINGING_OUTPUTS,
+            serde_json::json!(self.bringing_outputs).to_string(),
+        );
+        command
+            .env(FUNCTIONS, folders.target.join("debug"))
+            .env(PACKAGES, &self.packages);
     }
 }
 
@@ -105,10 +126,22 @@ impl Emulator {
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
-        let server = emulator.spawn().with_context(|| format!("start {}", program.display()))?;
+        let server = emulator
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
         let watchdog = command::watchdog(&server)?;
-        let mut started = Self { endpoint, server, watchdog };
-        command::wait_until_it_listens(&mut started.server, "the emulator of AWS", &address.to_string(), &log, START_MAX)?;
+        let mut started = Self {
+            endpoint,
+            server,
+            watchdog,
+        };
+        command::wait_until_it_listens(
+            &mut started.server,
+            "the emulator of AWS",
+            &address.to_string(),
+            &log,
+            START_MAX,
+        )?;
         Ok(started)
     }
 }
@@ -124,25 +157,47 @@ impl Drop for Emulator {
 
 /// Where the programs of the emulator and of AWS itself lie, installed where another version or none is there.
 pub fn installed(folders: &Folders) -> Result<PathBuf> {
-    from_pypi(folders, "emulator", "install the emulator of AWS", REQUIREMENTS)
+    from_pypi(
+        folders,
+        "emulator",
+        "install the emulator of AWS",
+        REQUIREMENTS,
+    )
 }
 
 /// A folder with programs from PyPI, each file by its digest.
-pub fn from_pypi(folders: &Folders, name: &str, title: &str, requirements: &str) -> Result<PathBuf> {
+pub fn from_pypi(
+    folders: &Folders,
+    name: &str,
+    title: &str,
+    requirements: &str,
+) -> Result<PathBuf> {
     let place = folders.cache.join("cloud").join(name);
     let (programs, stamp) = (place.join("bin"), place.join("installed.txt"));
     let requirements = folders.workspace.join(requirements);
-    let wanted = std::fs::read_to_string(&requirements).with_context(|| requirements.display().to_string())?;
+    let wanted = std::fs::read_to_string(&requirements)
+        .with_context(|| requirements.display().to_string())?;
     if programs.is_dir() && std::fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
         return Ok(programs);
     }
     folders::remove(&place)?;
     progress::timed(folders, name, title, 40, |progress| {
         progress.set("making a place for it");
-        logged(Command::new("python3").args(["-m", "venv"]).arg(&place), &folders.log("venv"))?;
+        logged(
+            Command::new("python3").args(["-m", "venv"]).arg(&place),
+            &folders.log("venv"),
+        )?;
         progress.set("downloading");
         let mut pip = Command::new(programs.join("pip"));
-        pip.args(["--disable-pip-version-check", "install", "--quiet", "--require-hashes", "--only-binary", ":all:", "-r"]);
+        pip.args([
+            "--disable-pip-version-check",
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "-r",
+        ]);
         logged(pip.arg(&requirements), &folders.log("pip"))
     })?;
     folders::write(&stamp, wanted)?;
@@ -151,12 +206,38 @@ pub fn from_pypi(folders: &Folders, name: &str, title: &str, requirements: &str)
 
 /// Checks the cloud's template with the linters of its field. What they are told to pass over stands in the template, with the reason.
 pub fn lint(folders: &Folders) -> Result<()> {
-    let programs = from_pypi(folders, "linters", "install the linters of the template", LINTERS)?;
+    let programs = from_pypi(
+        folders,
+        "linters",
+        "install the linters of the template",
+        LINTERS,
+    )?;
     let template = template_of(folders)?;
     let mut cfn_lint = Command::new(programs.join("cfn-lint"));
-    cfn_lint.args(["--include-checks", "I", "--regions", "us-east-1", "--template"]).arg(&template);
-    progress::timed(folders, "cfn-lint", "the template (cfn-lint)", 5, |_| logged(&mut cfn_lint, &folders.log("cfn-lint")))?;
+    cfn_lint
+        .args([
+            "--include-checks",
+            "I",
+            "--regions",
+            "us-east-1",
+            "--template",
+        ])
+        .arg(&template);
+    progress::timed(folders, "cfn-lint", "the template (cfn-lint)", 5, |_| {
+        logged(&mut cfn_lint, &folders.log("cfn-lint"))
+    })?;
     let mut checkov = Command::new(programs.join("checkov"));
-    checkov.args(["--framework", "cloudformation", "--skip-download", "--compact", "--quiet", "--file"]).arg(&template);
-    progress::timed(folders, "checkov", "the template (checkov)", 10, |_| logged(&mut checkov, &folders.log("checkov")))
+    checkov
+        .args([
+            "--framework",
+            "cloudformation",
+            "--skip-download",
+            "--compact",
+            "--quiet",
+            "--file",
+        ])
+        .arg(&template);
+    progress::timed(folders, "checkov", "the template (checkov)", 10, |_| {
+        logged(&mut checkov, &folders.log("checkov"))
+    })
 }

@@ -17,7 +17,11 @@ const POLL: Duration = Duration::from_millis(50);
 pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
     crate::folders::write(log, "")?;
     let file = std::fs::File::create(log)?;
-    let status = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).status();
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status();
     let status = status.with_context(|| format!("start {}", name_of(command)))?;
     if !status.success() {
         let text = std::fs::read(log)?;
@@ -33,7 +37,9 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
 
 /// Runs to the end with output and input of our own, as a person sees it.
 pub fn shown(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("start {}", name_of(command)))?;
+    let status = command
+        .status()
+        .with_context(|| format!("start {}", name_of(command)))?;
     if !status.success() {
         bail!("{} ended with {status}", name_of(command));
     }
@@ -42,17 +48,32 @@ pub fn shown(command: &mut Command) -> Result<()> {
 
 /// Standard output of a program that must succeed.
 pub fn output_of(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("start {}", name_of(command)))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start {}", name_of(command)))?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
-        bail!("{} ended with {}:\n{}", name_of(command), output.status, tail(&String::from_utf8_lossy(&said), TAIL_LINES));
+        bail!(
+            "{} ended with {}:\n{}",
+            name_of(command),
+            output.status,
+            tail(&String::from_utf8_lossy(&said), TAIL_LINES)
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Whether a program ends well within the time; it is ended when it does not.
 pub fn succeeds_within(command: &mut Command, time: Duration) -> bool {
-    let Ok(mut child) = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() else { return false };
+    let Ok(mut child) = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+    else {
+        return false;
+    };
     let end = Instant::now() + time;
     loop {
         match child.try_wait() {
@@ -73,12 +94,25 @@ const WATCHDOG: &str = r#"read -r word || kill -TERM "$1" 2>/dev/null"#;
 /// Watches over a server that is to end when this process does, however this one comes to its end. A word to it calls it off.
 pub fn watchdog(over: &Child) -> Result<Child> {
     let mut watchdog = Command::new("sh");
-    watchdog.args(["-c", WATCHDOG, "watchdog", &over.id().to_string()]).process_group(0);
-    watchdog.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start sh")
+    watchdog
+        .args(["-c", WATCHDOG, "watchdog", &over.id().to_string()])
+        .process_group(0);
+    watchdog
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("start sh")
 }
 
 /// Waits until a server that was started takes connections; a failure says what it printed.
-pub fn wait_until_it_listens(server: &mut Child, name: &str, address: &str, log: &Path, time: Duration) -> Result<()> {
+pub fn wait_until_it_listens(
+    server: &mut Child,
+    name: &str,
+    address: &str,
+    log: &Path,
+    time: Duration,
+) -> Result<()> {
     let end = Instant::now() + time;
     while TcpStream::connect(address).is_err() {
         if let Some(status) = server.try_wait()? {
@@ -86,7 +120,10 @@ pub fn wait_until_it_listens(server: &mut Child, name: &str, address: &str, log:
             bail!("{name} ended with {status}:\n{}", tail(&said, TAIL_LINES));
         }
         if Instant::now() > end {
-            bail!("{name} does not listen at {address} after {time:?}; it says in {} why", log.display());
+            bail!(
+                "{name} does not listen at {address} after {time:?}; it says in {} why",
+                log.display()
+            );
         }
         std::thread::sleep(POLL);
     }
@@ -103,12 +140,25 @@ pub fn tail(text: &str, lines: usize) -> String {
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
+    folders
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }
 
 fn name_of(command: &Command) -> String {
-    let arguments = command.get_args().take(3).map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    format!("`{} {arguments}`", Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy())
+    let arguments = command
+        .get_args()
+        .take(3)
+        .map(|argument| argument.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ");
+    format!(
+        "`{} {arguments}`",
+        Path::new(command.get_program())
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+    )
 }
 
 #[cfg(test)]
@@ -143,15 +193,25 @@ mod tests {
     #[test]
     fn a_program_over_its_time_is_ended() {
         let begin = Instant::now();
-        assert!(!succeeds_within(Command::new("sleep").arg("60"), Duration::from_millis(100)));
+        assert!(!succeeds_within(
+            Command::new("sleep").arg("60"),
+            Duration::from_millis(100)
+        ));
         assert!(begin.elapsed() < Duration::from_secs(30));
-        assert!(succeeds_within(&mut Command::new("true"), Duration::from_secs(30)));
+        assert!(succeeds_within(
+            &mut Command::new("true"),
+            Duration::from_secs(30)
+        ));
     }
 
     #[test]
     fn a_failure_tells_the_end_of_the_output() {
         let log = std::env::temp_dir().join(format!("xtask-failure-{}.log", std::process::id()));
-        let error = logged(Command::new("sh").args(["-c", "echo before; echo the cause >&2; exit 3"]), &log).unwrap_err();
+        let error = logged(
+            Command::new("sh").args(["-c", "echo before; echo the cause >&2; exit 3"]),
+            &log,
+        )
+        .unwrap_err();
         let _ = std::fs::remove_file(&log);
         assert!(format!("{error}").contains("before\nthe cause"), "{error}");
     }

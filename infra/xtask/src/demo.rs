@@ -42,7 +42,9 @@ impl Places {
 
     /// Empties everything but what the runner keeps: roots and compiled plugins go by what is in them, and stay right.
     fn emptied(folders: &Folders) -> Result<Self> {
-        let places = Self { root: folders.cache.join("demo") };
+        let places = Self {
+            root: folders.cache.join("demo"),
+        };
         let (state, kept) = (places.at("state"), places.at("runner.kept"));
         stop_earlier(&state)?;
         remove(&kept)?;
@@ -51,7 +53,11 @@ impl Places {
         }
         for name in ["state", "forge", "work", "platform.toml"] {
             let path = places.at(name);
-            if path.is_file() { std::fs::remove_file(path)? } else { remove(&path)? }
+            if path.is_file() {
+                std::fs::remove_file(path)?
+            } else {
+                remove(&path)?
+            }
         }
         std::fs::create_dir_all(places.at("forge"))?;
         if kept.exists() {
@@ -64,7 +70,11 @@ impl Places {
 
 fn private_folder(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("make {}", path.display()))
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("make {}", path.display()))
 }
 
 /// The demo, from a fresh machine to an installed package.
@@ -80,28 +90,52 @@ pub fn demo(folders: &Folders, wishes: &Wishes) -> Result<()> {
     // What was made up to here is the user's, and stays so: root finds it made.
     let mut rest = root::command(folders.xtask());
     rest.arg(AS_ROOT_VERB).args(wishes.keep.then_some("--keep"));
-    rest.args(wishes.platform.map(|name| ["--platform", name]).into_iter().flatten());
-    rest.args(wishes.suite.map(|name| ["--suite", name]).into_iter().flatten());
+    rest.args(
+        wishes
+            .platform
+            .map(|name| ["--platform", name])
+            .into_iter()
+            .flatten(),
+    );
+    rest.args(
+        wishes
+            .suite
+            .map(|name| ["--suite", name])
+            .into_iter()
+            .flatten(),
+    );
     shown(&mut rest).context("the demo failed: what went wrong is above")?;
-    println!("✓ two packages from git push to dnf install, after {}", spoken(begin.elapsed().as_secs()));
+    println!(
+        "✓ two packages from git push to dnf install, after {}",
+        spoken(begin.elapsed().as_secs())
+    );
     Ok(())
 }
 
 fn archives(folders: &Folders) -> Result<Vec<sources::Source>> {
-    PACKAGES.iter().map(|package| sources::get(folders, package)).collect()
+    PACKAGES
+        .iter()
+        .map(|package| sources::get(folders, package))
+        .collect()
 }
 
 /// The part of the demo that takes root's rights, over what was built and downloaded before.
 pub fn from_push_to_install(folders: &Folders, wishes: &Wishes) -> Result<()> {
-    ensure!(root::is_root(), "`{AS_ROOT_VERB}` is what `cargo xtask demo` runs as root");
+    ensure!(
+        root::is_root(),
+        "`{AS_ROOT_VERB}` is what `cargo xtask demo` runs as root"
+    );
     let platform_text = platform_for(folders, wishes)?;
     let archives = archives(folders)?;
     headline("2. The line starts");
     let places = Places::emptied(folders)?;
     let line = start(folders, &places, &platform_text)?;
     headline("3. Two packages are pushed");
-    let versions: Vec<(&str, &str)> =
-        PACKAGES.iter().copied().zip(archives.iter().map(|archive| archive.version.as_str())).collect();
+    let versions: Vec<(&str, &str)> = PACKAGES
+        .iter()
+        .copied()
+        .zip(archives.iter().map(|archive| archive.version.as_str()))
+        .collect();
     for (package, archive) in PACKAGES.iter().zip(&archives) {
         build_package(folders, &places, &line, package, archive, &versions)?;
     }
@@ -118,8 +152,15 @@ pub fn from_push_to_install(folders: &Folders, wishes: &Wishes) -> Result<()> {
     .show()?;
     headline("5. Where to look");
     println!("  pages        http://{}/", line.address);
-    println!("  .repo file   http://{}/repo/{name}/{name}.repo", line.address);
-    println!("  state, logs  {} and {}", line.state().display(), line.log.display());
+    println!(
+        "  .repo file   http://{}/repo/{name}/{name}.repo",
+        line.address
+    );
+    println!(
+        "  state, logs  {} and {}",
+        line.state().display(),
+        line.log.display()
+    );
     println!("  proof        {}", places.at("proof").display());
     end(line, wishes.keep)
 }
@@ -139,11 +180,18 @@ fn platform_for(folders: &Folders, wishes: &Wishes) -> Result<String> {
 fn start(folders: &Folders, places: &Places, platform_text: &str) -> Result<Line> {
     let (state, file) = (places.at("state"), places.at("platform.toml"));
     private_folder(&state)?;
-    logged(&mut command_over(&folders.millrace(), &state, &["key", "create", "default"]), &places.at("key.log"))?;
+    logged(
+        &mut command_over(&folders.millrace(), &state, &["key", "create", "default"]),
+        &places.at("key.log"),
+    )?;
     let line = Line::start(folders, &state, places.at("up.log"))?;
     folders::write(&file, platform_text)?;
     line.say(&["platform", "add", &file.display().to_string()])?;
-    println!("  http://{}/  signs with a new key, builds for {}", line.address, platform_name(platform_text)?);
+    println!(
+        "  http://{}/  signs with a new key, builds for {}",
+        line.address,
+        platform_name(platform_text)?
+    );
     Ok(line)
 }
 
@@ -159,7 +207,10 @@ fn build_package(
     let work = places.at("work").join(package);
     write_tree(folders, &work, package, archive, versions)?;
     line.say(&["package", "upload", &archive.file.display().to_string()])?;
-    let listener = Listener { address: line.address.clone(), secret: line.state().join("webhook-secret") };
+    let listener = Listener {
+        address: line.address.clone(),
+        secret: line.state().join("webhook-secret"),
+    };
     let repository = Repository::create(&places.at("forge"), package, &listener)?;
     line.say(&["package", "add", package, &repository.url()])?;
     println!("\n  $ git push {} main", repository.url());
@@ -167,26 +218,45 @@ fn build_package(
     for answer in said.lines().filter_map(|line| line.split_once("webhook: ")) {
         println!("  webhook: {}", answer.1.trim());
     }
-    line.watch(&commit).with_context(|| format!("{package} was not released"))
+    line.watch(&commit)
+        .with_context(|| format!("{package} was not released"))
 }
 
 /// What is pushed of a package.
-fn write_tree(folders: &Folders, work: &Path, package: &str, archive: &sources::Source, versions: &[(&str, &str)]) -> Result<()> {
-    copy_folder(&folders.workspace.join("tests/fixtures/packages").join(package), work)?;
+fn write_tree(
+    folders: &Folders,
+    work: &Path,
+    package: &str,
+    archive: &sources::Source,
+    versions: &[(&str, &str)],
+) -> Result<()> {
+    copy_folder(
+        &folders
+            .workspace
+            .join("tests/fixtures/packages")
+            .join(package),
+        work,
+    )?;
     let spec = work.join(format!("{package}.spec"));
     let text = with_versions(&std::fs::read_to_string(&spec)?, package, versions);
     std::fs::write(&spec, text)?;
     // The lookaside store goes by digest, so that upstream's archive may get the name that the spec has for it.
     let name = format!("{package}-{}.tar.gz", archive.version);
-    folders::write(&work.join("sources"), format!("SHA512 ({name}) = {}\n", sources::sha512(&archive.file)?))
+    folders::write(
+        &work.join("sources"),
+        format!("SHA512 ({name}) = {}\n", sources::sha512(&archive.file)?),
+    )
 }
 
 /// The demo's packages for somebody else who pushes them: a folder with `NAME/`, what is pushed, and `NAME.tar.gz`, upstream's archive.
 pub fn packages(folders: &Folders) -> Result<PathBuf> {
     let (place, archives) = (folders.cache.join("cloud/packages"), archives(folders)?);
     fresh(&place)?;
-    let versions: Vec<(&str, &str)> =
-        PACKAGES.iter().copied().zip(archives.iter().map(|archive| archive.version.as_str())).collect();
+    let versions: Vec<(&str, &str)> = PACKAGES
+        .iter()
+        .copied()
+        .zip(archives.iter().map(|archive| archive.version.as_str()))
+        .collect();
     for (package, archive) in PACKAGES.iter().zip(&archives) {
         write_tree(folders, &place.join(package), package, archive, &versions)?;
         std::fs::copy(&archive.file, place.join(format!("{package}.tar.gz")))?;
@@ -196,17 +266,26 @@ pub fn packages(folders: &Folders) -> Result<PathBuf> {
 
 /// The spec with upstream's versions as they were to be had on this machine, in `Version:` and in BuildRequires.
 fn with_versions(spec: &str, package: &str, versions: &[(&str, &str)]) -> String {
-    let version_of = |name: &str| versions.iter().find(|(known, _)| *known == name).map(|(_, version)| *version);
+    let version_of = |name: &str| {
+        versions
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, version)| *version)
+    };
     let line = |line: &str| {
         let (tag, value) = line.split_once(':').unwrap_or((line, ""));
         let words: Vec<&str> = value.split_whitespace().collect();
         match (tag, words.as_slice()) {
-            ("Version", [_]) => version_of(package).map(|version| format!("Version:        {version}")),
+            ("Version", [_]) => {
+                version_of(package).map(|version| format!("Version:        {version}"))
+            }
             ("BuildRequires", [name, relation, evr]) => {
                 let version = name.strip_suffix("-devel").and_then(version_of);
                 version
                     .zip(evr.split_once('-'))
-                    .map(|(version, (_, release))| format!("BuildRequires:  {name} {relation} {version}-{release}"))
+                    .map(|(version, (_, release))| {
+                        format!("BuildRequires:  {name} {relation} {version}-{release}")
+                    })
             }
             _ => None,
         }
@@ -233,7 +312,10 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 fn end(line: Line, keep: bool) -> Result<()> {
     if keep {
         let process = line.keep()?;
-        println!("  The line goes on; `{}kill {process}` stops it.", if root::for_a_user() { "sudo " } else { "" });
+        println!(
+            "  The line goes on; `{}kill {process}` stops it.",
+            if root::for_a_user() { "sudo " } else { "" }
+        );
         return Ok(());
     }
     println!("  The line stops now; `cargo xtask demo --keep` leaves it running.");
@@ -258,9 +340,17 @@ mod tests {
     fn the_committed_specs_are_for_the_versions_that_debian_has() {
         let folders = Folders::find().unwrap();
         for (package, version) in [("zlib", "1.3.1"), ("pigz", "2.8")] {
-            let spec = folders.workspace.join("tests/fixtures/packages").join(package).join(format!("{package}.spec"));
+            let spec = folders
+                .workspace
+                .join("tests/fixtures/packages")
+                .join(package)
+                .join(format!("{package}.spec"));
             let spec = std::fs::read_to_string(spec).unwrap();
-            assert_eq!(with_versions(&spec, package, &[("zlib", "1.3.1"), ("pigz", "2.8")]), spec, "{version}");
+            assert_eq!(
+                with_versions(&spec, package, &[("zlib", "1.3.1"), ("pigz", "2.8")]),
+                spec,
+                "{version}"
+            );
         }
     }
 }

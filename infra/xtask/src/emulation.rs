@@ -45,9 +45,13 @@ fn ready(folders: &Folders, names: &[String], yes: bool) -> Result<()> {
     let mut register = root::command("sh");
     register.args(["-c", REGISTER, "register"]).args(names);
     root::ask()?;
-    progress::timed(folders, "emulation", "tell the kernel who runs other architectures", 1, |_| {
-        logged(&mut register, &folders.log("emulation"))
-    })?;
+    progress::timed(
+        folders,
+        "emulation",
+        "tell the kernel who runs other architectures",
+        1,
+        |_| logged(&mut register, &folders.log("emulation")),
+    )?;
     let missing = self::missing()?;
     ensure!(
         missing.is_empty(),
@@ -61,8 +65,13 @@ fn ready(folders: &Folders, names: &[String], yes: bool) -> Result<()> {
 /// Names of what is not registered for roots, one for each architecture that is not the machine's own.
 fn missing() -> Result<Vec<String>> {
     let own = output_of(Command::new("uname").arg("-m"))?;
-    let foreign = Arch::all()?.into_iter().filter(|arch| arch.rpm != own.trim());
-    Ok(foreign.map(|arch| arch.emulator.to_owned()).filter(|name| !serves(&Path::new(REGISTERED).join(name))).collect())
+    let foreign = Arch::all()?
+        .into_iter()
+        .filter(|arch| arch.rpm != own.trim());
+    Ok(foreign
+        .map(|arch| arch.emulator.to_owned())
+        .filter(|name| !serves(&Path::new(REGISTERED).join(name)))
+        .collect())
 }
 
 /// Whether what is registered is on, and is there in every root, which is what the flag `F` means.
@@ -83,6 +92,9 @@ mod tests {
     fn what_is_off_or_not_there_in_roots_does_not_serve() {
         let text = "enabled\ninterpreter /usr/bin/qemu-s390x-static\nflags: F\noffset 0\n";
         assert!(is_good(text));
-        assert!(!is_good(&text.replace("enabled", "disabled")) && !is_good(&text.replace("flags: F", "flags: P")));
+        assert!(
+            !is_good(&text.replace("enabled", "disabled"))
+                && !is_good(&text.replace("flags: F", "flags: P"))
+        );
     }
 }

@@ -17,14 +17,30 @@ pub struct Folders {
 impl Folders {
     /// Reads the environment.
     pub fn find() -> Result<Self> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let manifest = variable("CARGO_MANIFEST_DIR").unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
-        let workspace = manifest.ancestors().nth(2).context("xtask lies two folders below the workspace")?.to_owned();
+        let variable = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let manifest = variable("CARGO_MANIFEST_DIR")
+            .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+        let workspace = manifest
+            .ancestors()
+            .nth(2)
+            .context("xtask lies two folders below the workspace")?
+            .to_owned();
         let home = || variable("HOME").map(|home| home.join(".cache"));
-        let cache = variable("XDG_CACHE_HOME").or_else(home).context("neither XDG_CACHE_HOME nor HOME is set")?.join("millrace");
+        let cache = variable("XDG_CACHE_HOME")
+            .or_else(home)
+            .context("neither XDG_CACHE_HOME nor HOME is set")?
+            .join("millrace");
         let target = variable("CARGO_TARGET_DIR").unwrap_or_else(|| cache.join("target"));
         let target = std::path::absolute(target)?;
-        Ok(Self { workspace, cache, target })
+        Ok(Self {
+            workspace,
+            cache,
+            target,
+        })
     }
 
     /// The plugins' components, as `millrace up --plugins` takes them.

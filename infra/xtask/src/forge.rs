@@ -37,9 +37,21 @@ pub struct Repository {
 impl Repository {
     /// Makes an empty one in `forge`, with the hook.
     pub fn create(forge: &Path, name: &str, listener: &Listener) -> Result<Self> {
-        let (bare, log) = (forge.join("rpms").join(format!("{name}.git")), forge.join(format!("{name}.log")));
-        let repository = Self { name: name.to_owned(), bare, log };
-        logged(git().args(["init", "--quiet", "--bare", "--initial-branch=main"]).arg(&repository.bare), &repository.log)?;
+        let (bare, log) = (
+            forge.join("rpms").join(format!("{name}.git")),
+            forge.join(format!("{name}.log")),
+        );
+        let repository = Self {
+            name: name.to_owned(),
+            bare,
+            log,
+        };
+        logged(
+            git()
+                .args(["init", "--quiet", "--bare", "--initial-branch=main"])
+                .arg(&repository.bare),
+            &repository.log,
+        )?;
         // A copy: a build may replace this program while it runs, and the hook is run later.
         let program = forge.join("xtask");
         std::fs::copy("/proc/self/exe", &program)?;
@@ -52,7 +64,13 @@ impl Repository {
             repository.url(),
         ];
         let hook = repository.bare.join("hooks/post-receive");
-        folders::write(&hook, format!("#!/bin/sh\nexec {}\n", words.map(|word| quoted(&word)).join(" ")))?;
+        folders::write(
+            &hook,
+            format!(
+                "#!/bin/sh\nexec {}\n",
+                words.map(|word| quoted(&word)).join(" ")
+            ),
+        )?;
         std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755))?;
         Ok(repository)
     }
@@ -67,7 +85,12 @@ impl Repository {
         let run = |words: &[&str]| logged(git().arg("-C").arg(folder).args(words), &self.log);
         run(&["init", "--quiet", "--initial-branch=main"])?;
         run(&["add", "--all"])?;
-        run(&["commit", "--quiet", "--message", &format!("{}: first package", self.name)])?;
+        run(&[
+            "commit",
+            "--quiet",
+            "--message",
+            &format!("{}: first package", self.name),
+        ])?;
         run(&["push", &self.url(), "main"])?;
         let said = std::fs::read_to_string(&self.log)?;
         let commit = output_of(git().arg("-C").arg(folder).args(["rev-parse", "HEAD"]))?;
@@ -78,8 +101,12 @@ impl Repository {
 /// git without what the person has configured: signatures, templates and hooks of theirs have no place in a demo.
 fn git() -> Command {
     let mut command = Command::new("git");
-    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
-    command.env("GIT_AUTHOR_DATE", COMMIT_TIME).env("GIT_COMMITTER_DATE", COMMIT_TIME);
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
+    command
+        .env("GIT_AUTHOR_DATE", COMMIT_TIME)
+        .env("GIT_COMMITTER_DATE", COMMIT_TIME);
     command.args(["-c", "user.name=demo", "-c", "user.email=demo@localhost"]);
     command
 }
@@ -91,16 +118,26 @@ fn quoted(word: &str) -> String {
 
 /// What the hook does: for every reference that git names on standard input, it sends one signed delivery.
 pub fn hook(words: &[String]) -> Result<()> {
-    let [address, secret, name, url] = words else { bail!("the hook was called with {} words", words.len()) };
-    let secret = std::fs::read_to_string(secret).with_context(|| format!("read the webhook secret {secret}"))?;
+    let [address, secret, name, url] = words else {
+        bail!("the hook was called with {} words", words.len())
+    };
+    let secret = std::fs::read_to_string(secret)
+        .with_context(|| format!("read the webhook secret {secret}"))?;
     let mut input = String::new();
     std::io::stdin().read_to_string(&mut input)?;
     for line in input.lines() {
-        let [before, after, reference] = line.split(' ').collect::<Vec<_>>()[..] else { bail!("git says `{line}`") };
+        let [before, after, reference] = line.split(' ').collect::<Vec<_>>()[..] else {
+            bail!("git says `{line}`")
+        };
         let body = push_body(name, url, before, after, reference);
         let signature = signature(secret.trim(), &body);
-        let delivery = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("ask the kernel for a UUID")?;
-        let headers = [("X-Gitea-Event", "push"), ("X-Gitea-Delivery", delivery.trim()), ("X-Gitea-Signature", &signature)];
+        let delivery = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
+            .context("ask the kernel for a UUID")?;
+        let headers = [
+            ("X-Gitea-Event", "push"),
+            ("X-Gitea-Delivery", delivery.trim()),
+            ("X-Gitea-Signature", &signature),
+        ];
         let answer = http::post(address, "/hooks/gitea", &headers, &body)?;
         println!("webhook: {} {}", answer.code, message(&answer.body));
     }
@@ -109,7 +146,9 @@ pub fn hook(words: &[String]) -> Result<()> {
 
 fn message(body: &[u8]) -> String {
     let answer: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let message = answer.as_ref().and_then(|answer| answer["message"].as_str());
+    let message = answer
+        .as_ref()
+        .and_then(|answer| answer["message"].as_str());
     message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
 }
 
@@ -127,7 +166,8 @@ fn push_body(name: &str, url: &str, before: &str, after: &str, reference: &str) 
 
 /// HMAC-SHA256 in hexadecimal digits, as `X-Gitea-Signature` has it.
 fn signature(secret: &str, body: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
     mac.update(body);
     crate::seed::hex(&mac.finalize().into_bytes())
 }
@@ -144,7 +184,13 @@ mod tests {
 
     #[test]
     fn a_push_says_what_gitea_says() {
-        let body = push_body("zlib", "file:///forge/zlib.git", &"0".repeat(40), &"a".repeat(40), "refs/heads/main");
+        let body = push_body(
+            "zlib",
+            "file:///forge/zlib.git",
+            &"0".repeat(40),
+            &"a".repeat(40),
+            "refs/heads/main",
+        );
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["repository"]["full_name"], "rpms/zlib");
         assert_eq!(body["after"], "a".repeat(40));

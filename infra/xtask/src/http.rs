@@ -22,17 +22,27 @@ pub struct Answer {
 
 /// Fetches what must be there.
 pub fn get(address: &str, path: &str) -> Result<Vec<u8>> {
-    let answer = send(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"), &[])?;
+    let answer = send(
+        address,
+        &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"),
+        &[],
+    )?;
     if answer.code != 200 {
-        bail!("http://{address}{path} answers {}: {}", answer.code, String::from_utf8_lossy(&answer.body).trim());
+        bail!(
+            "http://{address}{path} answers {}: {}",
+            answer.code,
+            String::from_utf8_lossy(&answer.body).trim()
+        );
     }
     Ok(answer.body)
 }
 
 /// Posts JSON with headers besides.
 pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
-    let mut head =
-        format!("POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    let mut head = format!(
+        "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -41,7 +51,8 @@ pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) ->
 
 /// HTTP/1.0, for then the server ends the answer by closing the connection, and does not cut it into chunks.
 fn send(address: &str, head: &str, body: &[u8]) -> Result<Answer> {
-    let mut stream = TcpStream::connect(address).with_context(|| format!("nobody listens at {address}"))?;
+    let mut stream =
+        TcpStream::connect(address).with_context(|| format!("nobody listens at {address}"))?;
     stream.set_read_timeout(Some(TIME))?;
     stream.write_all(&[head.as_bytes(), body].concat())?;
     let mut bytes = Vec::new();
@@ -52,8 +63,16 @@ fn send(address: &str, head: &str, body: &[u8]) -> Result<Answer> {
 fn parsed(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
-    let code = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer { code, body: bytes[end + 4..].to_vec() })
+    let code = head
+        .strip_prefix("HTTP/1.")?
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()?;
+    Some(Answer {
+        code,
+        body: bytes[end + 4..].to_vec(),
+    })
 }
 
 #[cfg(test)]
@@ -63,7 +82,13 @@ mod tests {
     #[test]
     fn an_answer_is_its_code_and_its_body() {
         let answer = parsed(b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}");
-        assert_eq!(answer, Some(Answer { code: 202, body: b"{}".to_vec() }));
+        assert_eq!(
+            answer,
+            Some(Answer {
+                code: 202,
+                body: b"{}".to_vec()
+            })
+        );
         assert_eq!(parsed(b"SSH-2.0-OpenSSH\r\n\r\n"), None);
     }
 }

@@ -42,13 +42,34 @@ impl Line {
         let address = format!("127.0.0.1:{}", free_port()?);
         let file = std::fs::File::create(&log)?;
         let mut up = Command::new(&millrace);
-        up.arg("--state").arg(state).args(["up", "--listen", &address, "--plugins"]).arg(folders.plugins());
+        up.arg("--state")
+            .arg(state)
+            .args(["up", "--listen", &address, "--plugins"])
+            .arg(folders.plugins());
         // A process group of its own: Ctrl-C reaches xtask alone, and the watchdog lets the line stop in good order.
-        let up = up.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0).spawn();
+        let up = up
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0)
+            .spawn();
         let up = up.with_context(|| format!("start {}", millrace.display()))?;
         let watchdog = command::watchdog(&up)?;
-        let mut line = Self { millrace, state: state.to_owned(), address, log, up, watchdog };
-        command::wait_until_it_listens(&mut line.up, "`millrace up`", &line.address, &line.log, START_MAX)?;
+        let mut line = Self {
+            millrace,
+            state: state.to_owned(),
+            address,
+            log,
+            up,
+            watchdog,
+        };
+        command::wait_until_it_listens(
+            &mut line.up,
+            "`millrace up`",
+            &line.address,
+            &line.log,
+            START_MAX,
+        )?;
         Ok(line)
     }
 
@@ -64,7 +85,10 @@ impl Line {
 
     /// Runs a `millrace` command silently.
     pub fn say(&self, words: &[&str]) -> Result<()> {
-        logged(&mut self.command(words), &self.state.with_file_name("millrace.log"))
+        logged(
+            &mut self.command(words),
+            &self.state.with_file_name("millrace.log"),
+        )
     }
 
     /// Follows the builds of a commit, with all that `millrace watch` prints.
@@ -74,7 +98,11 @@ impl Line {
 
     /// Leaves it running; gives its process's number.
     pub fn keep(mut self) -> Result<u32> {
-        let mut stdin = self.watchdog.stdin.take().context("the watchdog reads from us")?;
+        let mut stdin = self
+            .watchdog
+            .stdin
+            .take()
+            .context("the watchdog reads from us")?;
         stdin.write_all(b"keep\n")?;
         drop(stdin);
         self.watchdog.wait()?;
@@ -103,16 +131,27 @@ pub fn stop_earlier(state: &Path) -> Result<()> {
     let wanted = state.display().to_string();
     let is_ours = |process: &Path| {
         let words = std::fs::read(process.join("cmdline")).unwrap_or_default();
-        let words: Vec<_> = words.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
-        words.windows(3).any(|three| three[0] == "--state" && three[1] == wanted && three[2] == "up")
+        let words: Vec<_> = words
+            .split(|byte| *byte == 0)
+            .map(String::from_utf8_lossy)
+            .collect();
+        words
+            .windows(3)
+            .any(|three| three[0] == "--state" && three[1] == wanted && three[2] == "up")
     };
-    for entry in std::fs::read_dir("/proc")?.flatten().filter(|entry| is_ours(&entry.path())) {
+    for entry in std::fs::read_dir("/proc")?
+        .flatten()
+        .filter(|entry| is_ours(&entry.path()))
+    {
         let number = entry.file_name().to_string_lossy().into_owned();
         println!("  stopping the line that an earlier demo left running (process {number})");
         shown(Command::new("kill").arg(&number))?;
         let end = Instant::now() + STOP_MAX;
         while is_ours(&entry.path()) {
-            anyhow::ensure!(Instant::now() < end, "process {number} does not stop: end it, and run this again");
+            anyhow::ensure!(
+                Instant::now() < end,
+                "process {number} does not stop: end it, and run this again"
+            );
             std::thread::sleep(POLL);
         }
     }
@@ -122,12 +161,17 @@ pub fn stop_earlier(state: &Path) -> Result<()> {
 /// A `millrace` command over a state folder.
 pub fn command_over(millrace: &Path, state: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(millrace);
-    command.arg("--state").arg(state).args(words).stdin(Stdio::null());
+    command
+        .arg("--state")
+        .arg(state)
+        .args(words)
+        .stdin(Stdio::null());
     command
 }
 
 /// The port that people know, or else one that is free now.
 fn free_port() -> Result<u16> {
-    let taken = TcpListener::bind(("127.0.0.1", PORT)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)));
+    let taken =
+        TcpListener::bind(("127.0.0.1", PORT)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)));
     Ok(taken.context("no port is free")?.local_addr()?.port())
 }

@@ -106,7 +106,12 @@ impl Options {
         let mut options = Self::default();
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            let mut value = || words.next().cloned().ok_or_else(|| anyhow::anyhow!("{word} needs a value"));
+            let mut value = || {
+                words
+                    .next()
+                    .cloned()
+                    .ok_or_else(|| anyhow::anyhow!("{word} needs a value"))
+            };
             match word.as_str() {
                 "-y" | "--yes" => options.yes = true,
                 "--keep" => options.keep = true,
@@ -121,7 +126,9 @@ impl Options {
                 "--platform" => options.platform = Some(value()?),
                 "--suite" => options.suite = Some(value()?),
                 "--arch" => options.architectures.push(value()?),
-                "--rounds" | "--round" | "--seed" | "--at-once" => options.chaos.extend([word.clone(), value()?]),
+                "--rounds" | "--round" | "--seed" | "--at-once" => {
+                    options.chaos.extend([word.clone(), value()?])
+                }
                 "--short" => options.chaos.push(word.clone()),
                 "--" => options.rest = words.by_ref().cloned().collect(),
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
@@ -135,11 +142,17 @@ impl Options {
         if self.architectures.is_empty() {
             return Ok(vec![host::Arch::native()?]);
         }
-        self.architectures.iter().map(|name| host::Arch::named(name)).collect()
+        self.architectures
+            .iter()
+            .map(|name| host::Arch::named(name))
+            .collect()
     }
 
     fn seeds(&self, folders: &Folders) -> Result<Vec<seed::Seed>> {
-        self.architectures()?.into_iter().map(|arch| seed::make(folders, self.suite.as_deref(), arch, self.again)).collect()
+        self.architectures()?
+            .into_iter()
+            .map(|arch| seed::make(folders, self.suite.as_deref(), arch, self.again))
+            .collect()
     }
 }
 
@@ -147,7 +160,10 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let verb = words.first().map_or("--help", String::as_str);
     if matches!(verb, "-h" | "--help" | "help")
-        || words.iter().take_while(|word| *word != "--").any(|word| word == "-h" || word == "--help")
+        || words
+            .iter()
+            .take_while(|word| *word != "--")
+            .any(|word| word == "-h" || word == "--help")
     {
         print!("{}", if verb == "chaos" { chaos::HELP } else { HELP });
         return ExitCode::SUCCESS;
@@ -160,12 +176,18 @@ fn main() -> ExitCode {
     }
     let options = match Options::parse(&words[1..]) {
         Ok(options) if !options.chaos.is_empty() && verb != "chaos" => {
-            eprintln!("xtask: `{}` is for chaos; `cargo xtask --help` lists what there is", options.chaos[0]);
+            eprintln!(
+                "xtask: `{}` is for chaos; `cargo xtask --help` lists what there is",
+                options.chaos[0]
+            );
             return ExitCode::from(2);
         }
         Ok(options) if options.names.is_empty() || verb == "bench" => options,
         Ok(options) => {
-            eprintln!("xtask: `{verb}` takes no `{}`; `cargo xtask --help` lists what there is", options.names.join(" "));
+            eprintln!(
+                "xtask: `{verb}` takes no `{}`; `cargo xtask --help` lists what there is",
+                options.names.join(" ")
+            );
             return ExitCode::from(2);
         }
         Err(error) => {
@@ -209,8 +231,13 @@ fn run(verb: &str, options: &Options) -> Result<ExitCode> {
         "setup" if options.list => setup::list(),
         "setup" => setup::set_up(&folders, setup::For::Line, options.yes)?,
         "build" => build::workspace(&folders, false).and_then(|()| build::guests(&folders))?,
-        "plugins" => build::guests(&folders).map(|()| println!("{}", folders.plugins().display()))?,
-        "seed" => options.seeds(&folders)?.iter().for_each(|seed| println!("{}", seed.repo.display())),
+        "plugins" => {
+            build::guests(&folders).map(|()| println!("{}", folders.plugins().display()))?
+        }
+        "seed" => options
+            .seeds(&folders)?
+            .iter()
+            .for_each(|seed| println!("{}", seed.repo.display())),
         "platform" => print!("{}", seed::platform(&folders, &options.seeds(&folders)?)?),
         other => {
             eprintln!("xtask: `{other}` is no verb; `cargo xtask --help` lists what there is");
@@ -225,19 +252,33 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Options> {
-        Options::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        Options::parse(
+            &line
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]
     fn options_are_read_and_the_rest_is_left_to_the_test_runner() {
         let options = parse("--yes --suite trixie -- --no-capture zlib").unwrap();
         assert!(options.yes && !options.keep);
-        assert_eq!((options.suite.as_deref(), options.rest.len()), (Some("trixie"), 2));
+        assert_eq!(
+            (options.suite.as_deref(), options.rest.len()),
+            (Some("trixie"), 2)
+        );
     }
 
     #[test]
     fn a_misspelt_option_is_refused() {
-        assert_eq!(parse("--ye").unwrap_err().to_string(), "`--ye` is no option");
-        assert_eq!(parse("--suite").unwrap_err().to_string(), "--suite needs a value");
+        assert_eq!(
+            parse("--ye").unwrap_err().to_string(),
+            "`--ye` is no option"
+        );
+        assert_eq!(
+            parse("--suite").unwrap_err().to_string(),
+            "--suite needs a value"
+        );
     }
 }

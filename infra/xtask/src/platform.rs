@@ -10,7 +10,11 @@ const WITHOUT_APT: &str = "almalinux-9";
 
 /// The platform file of this name for this machine's architecture; without a name the seed distribution's where there is apt to
 /// make it with, and one with public repositories elsewhere.
-pub fn for_this_machine(folders: &Folders, name: Option<&str>, suite: Option<&str>) -> Result<String> {
+pub fn for_this_machine(
+    folders: &Folders,
+    name: Option<&str>,
+    suite: Option<&str>,
+) -> Result<String> {
     for_machine(folders, name, suite, &[Arch::native()?])
 }
 
@@ -22,12 +26,20 @@ pub fn for_all_architectures(folders: &Folders) -> Result<String> {
     for_machine(folders, None, None, &all)
 }
 
-fn for_machine(folders: &Folders, name: Option<&str>, suite: Option<&str>, architectures: &[Arch]) -> Result<String> {
+fn for_machine(
+    folders: &Folders,
+    name: Option<&str>,
+    suite: Option<&str>,
+    architectures: &[Arch],
+) -> Result<String> {
     let without_apt = Host::find()?.family == Family::Fedora;
     match name.or(without_apt.then_some(WITHOUT_APT)) {
         Some(name) if !name.starts_with("seed-") => for_architectures(folders, name, architectures),
         Some(_) | None => {
-            let seeds = architectures.iter().map(|arch| seed::make(folders, suite, *arch, false)).collect::<Result<Vec<_>>>()?;
+            let seeds = architectures
+                .iter()
+                .map(|arch| seed::make(folders, suite, *arch, false))
+                .collect::<Result<Vec<_>>>()?;
             seed::platform(folders, &seeds)
         }
     }
@@ -35,16 +47,26 @@ fn for_machine(folders: &Folders, name: Option<&str>, suite: Option<&str>, archi
 
 /// A platform of infra/platforms for these architectures alone, so that a line waits for no runner that it does not have.
 pub fn for_architectures(folders: &Folders, name: &str, architectures: &[Arch]) -> Result<String> {
-    let file = folders.workspace.join("infra/platforms").join(format!("{name}.toml"));
-    let text = std::fs::read_to_string(&file).with_context(|| format!("no platform {name}: {} is not there", file.display()))?;
+    let file = folders
+        .workspace
+        .join("infra/platforms")
+        .join(format!("{name}.toml"));
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("no platform {name}: {} is not there", file.display()))?;
     let names: Vec<&str> = architectures.iter().map(|arch| arch.rpm).collect();
     narrowed(&text, &names).with_context(|| format!("{}", file.display()))
 }
 
 fn narrowed(text: &str, architectures: &[&str]) -> Result<String> {
-    let all = text.lines().find(|line| line.starts_with("architectures = [")).context("no line `architectures = […]`")?;
+    let all = text
+        .lines()
+        .find(|line| line.starts_with("architectures = ["))
+        .context("no line `architectures = […]`")?;
     for arch in architectures {
-        ensure!(all.contains(&format!("\"{arch}\"")), "it does not build for {arch}: {all}");
+        ensure!(
+            all.contains(&format!("\"{arch}\"")),
+            "it does not build for {arch}: {all}"
+        );
     }
     Ok(text.replacen(all, &format!("architectures = {architectures:?}"), 1))
 }
@@ -56,9 +78,20 @@ mod tests {
     #[test]
     fn a_platform_is_narrowed_to_what_it_has() {
         let text = "name = \"el-9\"\narchitectures = [\"x86_64\", \"s390x\"]\nkey = \"default\"\n";
-        assert_eq!(narrowed(text, &["s390x", "x86_64"]).unwrap().lines().nth(1), Some("architectures = [\"s390x\", \"x86_64\"]"));
-        assert_eq!(narrowed(text, &["s390x"]).unwrap(), "name = \"el-9\"\narchitectures = [\"s390x\"]\nkey = \"default\"\n");
-        let error = narrowed(text, &["x86_64", "aarch64"]).unwrap_err().to_string();
-        assert_eq!(error, "it does not build for aarch64: architectures = [\"x86_64\", \"s390x\"]");
+        assert_eq!(
+            narrowed(text, &["s390x", "x86_64"]).unwrap().lines().nth(1),
+            Some("architectures = [\"s390x\", \"x86_64\"]")
+        );
+        assert_eq!(
+            narrowed(text, &["s390x"]).unwrap(),
+            "name = \"el-9\"\narchitectures = [\"s390x\"]\nkey = \"default\"\n"
+        );
+        let error = narrowed(text, &["x86_64", "aarch64"])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "it does not build for aarch64: architectures = [\"x86_64\", \"s390x\"]"
+        );
     }
 }

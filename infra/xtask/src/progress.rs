@@ -31,13 +31,19 @@ impl Progress {
     }
 
     fn text(&self) -> String {
-        self.0.lock().expect("nobody panics while holding it").clone()
+        self.0
+            .lock()
+            .expect("nobody panics while holding it")
+            .clone()
     }
 }
 
 /// The guess, in seconds, of work that takes `seconds` on two cores and keeps every core busy.
 pub fn on_all_cores(seconds: u64) -> u64 {
-    shared(seconds, std::thread::available_parallelism().map_or(2, |cores| cores.get() as u64))
+    shared(
+        seconds,
+        std::thread::available_parallelism().map_or(2, |cores| cores.get() as u64),
+    )
 }
 
 fn shared(seconds: u64, cores: u64) -> u64 {
@@ -46,10 +52,20 @@ fn shared(seconds: u64, cores: u64) -> u64 {
 
 /// Does `work` under a line with its title and time. The guess is what the same work took here the last time; `first_s` is for
 /// the first time, in seconds, measured on two cores.
-pub fn timed<T>(folders: &Folders, name: &str, title: &str, first_s: u64, work: impl FnOnce(&Progress) -> Result<T>) -> Result<T> {
+pub fn timed<T>(
+    folders: &Folders,
+    name: &str,
+    title: &str,
+    first_s: u64,
+    work: impl FnOnce(&Progress) -> Result<T>,
+) -> Result<T> {
     let memory = folders.cache.join("times").join(name);
     let (guess, known) = remembered(&memory).map_or((first_s, false), |seconds| (seconds, true));
-    let about = if known { format!("{} the last time", spoken(guess)) } else { format!("about {} the first time", spoken(guess)) };
+    let about = if known {
+        format!("{} the last time", spoken(guess))
+    } else {
+        format!("about {} the first time", spoken(guess))
+    };
     let progress = Progress::default();
     let begin = Instant::now();
     let (done, waiting) = channel();
@@ -80,10 +96,21 @@ fn draw(title: &str, about: &str, begin: Instant, progress: &Progress, waiting: 
     while waiting.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
         wait = if terminal { TICK } else { TICK_LOG };
         let said = progress.text();
-        let said = if said.is_empty() { said } else { format!(", {said}") };
-        let line = format!("… {title}{said}, {} ({about})", spoken(begin.elapsed().as_secs()));
+        let said = if said.is_empty() {
+            said
+        } else {
+            format!(", {said}")
+        };
+        let line = format!(
+            "… {title}{said}, {} ({about})",
+            spoken(begin.elapsed().as_secs())
+        );
         let mut out = std::io::stderr().lock();
-        let _ = if terminal { write!(out, "\r\x1b[2K{line}") } else { writeln!(out, "{line}") };
+        let _ = if terminal {
+            write!(out, "\r\x1b[2K{line}")
+        } else {
+            writeln!(out, "{line}")
+        };
         let _ = out.flush();
     }
     // Where the line was drawn: what goes to standard output may be read by a program.
@@ -102,7 +129,11 @@ pub fn spoken(seconds: u64) -> String {
 }
 
 fn spoken_exactly(time: Duration) -> String {
-    if time < Duration::from_secs(10) { format!("{:.1} s", time.as_secs_f64()) } else { spoken(time.as_secs()) }
+    if time < Duration::from_secs(10) {
+        format!("{:.1} s", time.as_secs_f64())
+    } else {
+        spoken(time.as_secs())
+    }
 }
 
 #[cfg(test)]
@@ -111,12 +142,18 @@ mod tests {
 
     #[test]
     fn a_guess_goes_by_the_cores_up_to_a_bound() {
-        assert_eq!([1, 2, 4, 8, 64].map(|cores| shared(640, cores)), [1280, 640, 320, 160, 160]);
+        assert_eq!(
+            [1, 2, 4, 8, 64].map(|cores| shared(640, cores)),
+            [1280, 640, 320, 160, 160]
+        );
     }
 
     #[test]
     fn times_are_said_as_people_say_them() {
-        assert_eq!([0, 45, 60, 125, 725].map(spoken), ["0 s", "45 s", "1 min", "2 min 5 s", "12 min"]);
+        assert_eq!(
+            [0, 45, 60, 125, 725].map(spoken),
+            ["0 s", "45 s", "1 min", "2 min 5 s", "12 min"]
+        );
         assert_eq!(spoken_exactly(Duration::from_millis(1234)), "1.2 s");
     }
 }

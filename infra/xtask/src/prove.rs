@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the demo compresses: 1.3 MB of numbers.
-const ROUND_TRIP: &str =
-    "seq 1 200000 >/tmp/numbers && pigz -k /tmp/numbers && pigz -dc /tmp/numbers.gz | sha256sum && sha256sum </tmp/numbers";
+const ROUND_TRIP: &str = "seq 1 200000 >/tmp/numbers && pigz -k /tmp/numbers && pigz -dc /tmp/numbers.gz | sha256sum && sha256sum </tmp/numbers";
 
 /// What dnf says of an installed package. dnf 4 ends each answer with a line break of its own, dnf 5 does not.
 const FROM: &str = "%{name}-%{version}-%{release} from %{from_repo}\\n";
@@ -47,9 +46,21 @@ impl Proof<'_> {
 
     /// dnf checks repositories by gpg, which leaves an agent behind for each that it has checked.
     fn end_agents(&self) -> Result<()> {
-        let caches = std::fs::read_dir(self.folder.join("cache")).into_iter().flatten().flatten();
-        for keys in caches.map(|cache| cache.path().join("pubring")).filter(|keys| keys.is_dir()) {
-            logged(Command::new("gpgconf").arg("--homedir").arg(&keys).args(["--kill", "all"]), &self.log("gpgconf"))?;
+        let caches = std::fs::read_dir(self.folder.join("cache"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        for keys in caches
+            .map(|cache| cache.path().join("pubring"))
+            .filter(|keys| keys.is_dir())
+        {
+            logged(
+                Command::new("gpgconf")
+                    .arg("--homedir")
+                    .arg(&keys)
+                    .args(["--kill", "all"]),
+                &self.log("gpgconf"),
+            )?;
         }
         Ok(())
     }
@@ -66,11 +77,20 @@ impl Proof<'_> {
         println!("the .repo file that the line serves:");
         indented(&text);
         for wanted in ["gpgcheck=1", "repo_gpgcheck=1"] {
-            ensure!(text.lines().any(|line| line.replace(' ', "") == wanted), "the served .repo file does not say {wanted}");
+            ensure!(
+                text.lines().any(|line| line.replace(' ', "") == wanted),
+                "the served .repo file does not say {wanted}"
+            );
         }
         folders::write(&self.folder.join("repos/millrace.repo"), &text)?;
-        folders::write(&self.folder.join("repos/platform.repo"), others(self.platform_text, self.packages))?;
-        let key = http::get(self.address, &format!("/repo/{platform}/RPM-GPG-KEY-millrace"))?;
+        folders::write(
+            &self.folder.join("repos/platform.repo"),
+            others(self.platform_text, self.packages),
+        )?;
+        let key = http::get(
+            self.address,
+            &format!("/repo/{platform}/RPM-GPG-KEY-millrace"),
+        )?;
         folders::write(&self.folder.join("RPM-GPG-KEY-millrace"), key)
     }
 
@@ -90,8 +110,17 @@ impl Proof<'_> {
         if let Some(module) = value(self.platform_text, "module_platform") {
             command.arg(format!("--setopt=module_platform_id={module}"));
         }
-        command.args([set("reposdir", self.folder.join("repos")), set("cachedir", self.folder.join("cache"))]);
-        command.args(["--setopt=install_weak_deps=0", "--setopt=tsflags=nodocs", "--setopt=metadata_expire=0"]).args(words);
+        command.args([
+            set("reposdir", self.folder.join("repos")),
+            set("cachedir", self.folder.join("cache")),
+        ]);
+        command
+            .args([
+                "--setopt=install_weak_deps=0",
+                "--setopt=tsflags=nodocs",
+                "--setopt=metadata_expire=0",
+            ])
+            .args(words);
         command
     }
 
@@ -100,37 +129,98 @@ impl Proof<'_> {
         fresh(&rpms)?;
         fresh(&database)?;
         let into = rpms.display().to_string();
-        let words = [&["download", "--arch", std::env::consts::ARCH, "--destdir", &into], self.packages].concat();
+        let words = [
+            &[
+                "download",
+                "--arch",
+                std::env::consts::ARCH,
+                "--destdir",
+                &into,
+            ],
+            self.packages,
+        ]
+        .concat();
         let mut dnf = self.dnf(&words);
-        progress::timed(self.folders, "proof-download", "dnf download", 2, |_| logged(&mut dnf, &self.log("download")))?;
+        progress::timed(self.folders, "proof-download", "dnf download", 2, |_| {
+            logged(&mut dnf, &self.log("download"))
+        })?;
         let rpmkeys = || {
             let mut command = Command::new("rpmkeys");
             command.arg("--dbpath").arg(&database);
             command
         };
-        logged(rpmkeys().arg("--import").arg(self.folder.join("RPM-GPG-KEY-millrace")), &self.log("import"))?;
+        logged(
+            rpmkeys()
+                .arg("--import")
+                .arg(self.folder.join("RPM-GPG-KEY-millrace")),
+            &self.log("import"),
+        )?;
         println!("rpmkeys -Kv, with the line's public key alone:");
         let names = files(&rpms)?;
-        let said = output_of(rpmkeys().args(["--define", "_pkgverify_level all", "-Kv"]).args(&names).current_dir(&rpms))?;
+        let said = output_of(
+            rpmkeys()
+                .args(["--define", "_pkgverify_level all", "-Kv"])
+                .args(&names)
+                .current_dir(&rpms),
+        )?;
         indented(&said);
-        ensure!(all_signed(&said, names.len()), "a signature is missing or bad");
+        ensure!(
+            all_signed(&said, names.len()),
+            "a signature is missing or bad"
+        );
         Ok(())
     }
 
     fn install(&self, root: &Path) -> Result<()> {
         let at = format!("--installroot={}", root.display());
         // Debian's dnf has a plugin that keeps all that was installed as a repository: it would answer the next time.
-        let words = [&[at.as_str(), "--setopt=plugins=0", "install", "bash", "coreutils"], self.packages].concat();
-        println!("a fresh root, where {} can come from the line alone:", self.packages.join(" and "));
+        let words = [
+            &[
+                at.as_str(),
+                "--setopt=plugins=0",
+                "install",
+                "bash",
+                "coreutils",
+            ],
+            self.packages,
+        ]
+        .concat();
+        println!(
+            "a fresh root, where {} can come from the line alone:",
+            self.packages.join(" and ")
+        );
         let mut dnf = self.dnf(&words);
-        progress::timed(self.folders, "proof-install", "dnf --installroot", 5, |_| logged(&mut dnf, &self.log("install")))?;
-        let query = [&[at.as_str(), "--quiet", "repoquery", "--installed", "--queryformat", FROM], self.packages].concat();
+        progress::timed(
+            self.folders,
+            "proof-install",
+            "dnf --installroot",
+            5,
+            |_| logged(&mut dnf, &self.log("install")),
+        )?;
+        let query = [
+            &[
+                at.as_str(),
+                "--quiet",
+                "repoquery",
+                "--installed",
+                "--queryformat",
+                FROM,
+            ],
+            self.packages,
+        ]
+        .concat();
         let said = output_of(&mut self.dnf(&query))?;
-        let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+        let lines: Vec<&str> = said
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
         indented(&lines.join("\n"));
         let served = std::fs::read_to_string(self.folder.join("repos/millrace.repo"))?;
         let ours = |line: &&&str| {
-            served.lines().any(|id| id.starts_with('[') && line.ends_with(&format!("from {}", id.trim_matches(['[', ']']))))
+            served.lines().any(|id| {
+                id.starts_with('[')
+                    && line.ends_with(&format!("from {}", id.trim_matches(['[', ']'])))
+            })
         };
         ensure!(
             lines.len() == self.packages.len() && lines.iter().filter(ours).count() == lines.len(),
@@ -143,7 +233,10 @@ impl Proof<'_> {
         println!("the installed program, run inside that root:");
         let inside = |words: &[&str]| {
             let mut command = Command::new("chroot");
-            command.arg(root).args(words).env("PATH", "/usr/sbin:/usr/bin");
+            command
+                .arg(root)
+                .args(words)
+                .env("PATH", "/usr/sbin:/usr/bin");
             output_of(command.env_remove("LD_LIBRARY_PATH"))
         };
         println!("    $ pigz --version");
@@ -151,8 +244,14 @@ impl Proof<'_> {
         println!("    $ {ROUND_TRIP}");
         let said = inside(&["/bin/sh", "-c", ROUND_TRIP])?;
         indented(&said);
-        let digests: Vec<&str> = said.split_whitespace().filter(|word| word.len() == 64).collect();
-        ensure!(digests.len() == 2 && digests[0] == digests[1], "what came out is not what went in");
+        let digests: Vec<&str> = said
+            .split_whitespace()
+            .filter(|word| word.len() == 64)
+            .collect();
+        ensure!(
+            digests.len() == 2 && digests[0] == digests[1],
+            "what came out is not what went in"
+        );
         Ok(())
     }
 }
@@ -160,8 +259,12 @@ impl Proof<'_> {
 /// Whether each of so many packages has a signature in its header that the one key vouches for. rpm 4 says `Header V4 RSA/SHA256
 /// Signature, key ID …: OK`, rpm 6 `Header OpenPGP V4 RSA/SHA256 signature, key fingerprint: …: OK`.
 fn all_signed(said: &str, packages: usize) -> bool {
-    let signatures = said.lines().map(|line| line.trim().to_lowercase()).filter(|line| line.contains("signature, key"));
-    let (good, bad): (Vec<_>, Vec<_>) = signatures.partition(|line| line.starts_with("header") && line.ends_with(": ok"));
+    let signatures = said
+        .lines()
+        .map(|line| line.trim().to_lowercase())
+        .filter(|line| line.contains("signature, key"));
+    let (good, bad): (Vec<_>, Vec<_>) =
+        signatures.partition(|line| line.starts_with("header") && line.ends_with(": ok"));
     good.len() == packages && bad.is_empty()
 }
 
@@ -194,17 +297,33 @@ fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 /// The platform's repositories as dnf reads them, without the packages that must come from the line. Platform files of
 /// infra/platforms have one `key = "value"` a line.
 fn others(platform: &str, packages: &[&str]) -> String {
-    let excluded = packages.iter().map(|name| format!("{name} {name}-*")).collect::<Vec<_>>().join(" ");
+    let excluded = packages
+        .iter()
+        .map(|name| format!("{name} {name}-*"))
+        .collect::<Vec<_>>()
+        .join(" ");
     let mut text = String::new();
     for section in platform.split("\n[[repositories]]\n").skip(1) {
         let own = section.lines().take_while(|line| !line.starts_with('['));
-        let pairs: Vec<(&str, &str)> =
-            own.filter_map(|line| line.split_once(" = ")).map(|(key, value)| (key, value.trim_matches('"'))).collect();
-        let of = |wanted: &str| pairs.iter().find(|(key, _)| *key == wanted).map(|(_, value)| *value);
+        let pairs: Vec<(&str, &str)> = own
+            .filter_map(|line| line.split_once(" = "))
+            .map(|(key, value)| (key, value.trim_matches('"')))
+            .collect();
+        let of = |wanted: &str| {
+            pairs
+                .iter()
+                .find(|(key, _)| *key == wanted)
+                .map(|(_, value)| *value)
+        };
         let id = of("id").unwrap_or_default();
-        text += &format!("[{id}]\nname={id}\nenabled=1\nexcludepkgs={excluded}\ngpgcheck={}\n", u8::from(of("gpgkey").is_some()));
+        text += &format!(
+            "[{id}]\nname={id}\nenabled=1\nexcludepkgs={excluded}\ngpgcheck={}\n",
+            u8::from(of("gpgkey").is_some())
+        );
         for key in ["baseurl", "mirrorlist", "gpgkey"] {
-            text += &of(key).map(|value| format!("{key}={value}\n")).unwrap_or_default();
+            text += &of(key)
+                .map(|value| format!("{key}={value}\n"))
+                .unwrap_or_default();
         }
     }
     text
@@ -222,11 +341,16 @@ mod tests {
     #[test]
     fn every_package_must_be_signed_in_the_words_of_rpm_4_and_rpm_6() {
         let four = "a.rpm:\n    Header V4 RSA/SHA256 Signature, key ID 97a226df: OK\n    Header SHA256 digest: OK\n";
-        let six =
-            "a.rpm:\n    Header OpenPGP V4 RSA/SHA256 signature, key fingerprint: df3a6b18: OK\n    Payload SHA256 digest: OK\n";
+        let six = "a.rpm:\n    Header OpenPGP V4 RSA/SHA256 signature, key fingerprint: df3a6b18: OK\n    Payload SHA256 digest: OK\n";
         let unknown = six.replace(": OK\n    Pay", ": NOKEY\n    Pay");
-        assert!(all_signed(four, 1) && all_signed(six, 1) && all_signed(&format!("{four}{six}"), 2));
-        assert!(!all_signed(six, 2) && !all_signed(&unknown, 1) && !all_signed(&format!("{four}{unknown}"), 1));
+        assert!(
+            all_signed(four, 1) && all_signed(six, 1) && all_signed(&format!("{four}{six}"), 2)
+        );
+        assert!(
+            !all_signed(six, 2)
+                && !all_signed(&unknown, 1)
+                && !all_signed(&format!("{four}{unknown}"), 1)
+        );
         assert!(!all_signed("a.rpm:\n    Header SHA256 digest: OK\n", 1));
     }
 
@@ -239,6 +363,9 @@ mod tests {
             "[baseos]\nname=baseos\nenabled=1\nexcludepkgs=zlib zlib-*\ngpgcheck=1\nmirrorlist=https://m.example/$releasever\n\
              gpgkey=https://m.example/KEY\n[seed]\nname=seed\nenabled=1\nexcludepkgs=zlib zlib-*\ngpgcheck=0\nbaseurl=file:///seed\n"
         );
-        assert_eq!((value(platform, "releasever"), value(platform, "id")), (Some("9"), None));
+        assert_eq!(
+            (value(platform, "releasever"), value(platform, "id")),
+            (Some("9"), None)
+        );
     }
 }

@@ -53,12 +53,16 @@ pub fn ask() -> Result<()> {
     }
     command::find("sudo").context("this takes root's rights: run it as root, or install sudo")?;
     // Not `sudo -v`: that asks where only another rule of this user's wants a password.
-    shown(Command::new("sudo").arg("true")).context("sudo gives no rights to this user: run it as root")
+    shown(Command::new("sudo").arg("true"))
+        .context("sudo gives no rights to this user: run it as root")
 }
 
 fn silently() -> bool {
     let mut sudo = Command::new("sudo");
-    sudo.args(["-n", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    sudo.args(["-n", "true"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     sudo.status().is_ok_and(|status| status.success())
 }
 
@@ -80,23 +84,33 @@ pub fn command(program: impl Into<OsString>) -> Command {
     if is_root() {
         return Command::new(program.into());
     }
-    let names: Vec<String> =
-        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| kept(name)).collect();
+    let names: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| kept(name))
+        .collect();
     let mut path = OsString::from("PATH=");
     path.push(std::env::var_os("PATH").unwrap_or_default());
     let mut sudo = Command::new("sudo");
     // sudo has a PATH of its own for whatever it runs, in which there is no cargo.
-    sudo.args(["-n", &format!("--preserve-env={}", names.join(",")), "env"]).arg(path).arg(program.into());
+    sudo.args(["-n", &format!("--preserve-env={}", names.join(",")), "env"])
+        .arg(path)
+        .arg(program.into());
     sudo
 }
 
 fn kept(name: &str) -> bool {
-    KEPT.iter().any(|known| known.strip_suffix('*').map_or(*known == name, |begin| name.starts_with(begin)))
+    KEPT.iter().any(|known| {
+        known
+            .strip_suffix('*')
+            .map_or(*known == name, |begin| name.starts_with(begin))
+    })
 }
 
 /// What [`VERB`] does: this process becomes the program.
 pub fn become_it(words: &[String]) -> Result<()> {
-    let [program, arguments @ ..] = words else { bail!("{VERB} was given no program") };
+    let [program, arguments @ ..] = words else {
+        bail!("{VERB} was given no program")
+    };
     Err(command(program).args(arguments).exec()).with_context(|| format!("start {program} as root"))
 }
 
@@ -106,8 +120,24 @@ mod tests {
 
     #[test]
     fn root_is_told_where_things_lie_and_no_more() {
-        let known = ["HOME", "XDG_CACHE_HOME", "CARGO_TARGET_DIR", "NEXTEST_RUN_ID", "MILLRACE_TEST_PLATFORM", "LC_ALL"];
+        let known = [
+            "HOME",
+            "XDG_CACHE_HOME",
+            "CARGO_TARGET_DIR",
+            "NEXTEST_RUN_ID",
+            "MILLRACE_TEST_PLATFORM",
+            "LC_ALL",
+        ];
         assert!(known.into_iter().all(kept));
-        assert!(!["SSH_AUTH_SOCK", "LD_PRELOAD", "HOMEWARD", "AWS_SECRET_ACCESS_KEY"].into_iter().any(kept));
+        assert!(
+            ![
+                "SSH_AUTH_SOCK",
+                "LD_PRELOAD",
+                "HOMEWARD",
+                "AWS_SECRET_ACCESS_KEY"
+            ]
+            .into_iter()
+            .any(kept)
+        );
     }
 }

@@ -25,12 +25,27 @@ struct Need {
     fedora: &'static str,
 }
 
-const fn program(name: &'static str, debian: &'static str, fedora: &'static str, why: &'static str) -> Need {
-    Need { there: There::Program(name), why, debian, fedora }
+const fn program(
+    name: &'static str,
+    debian: &'static str,
+    fedora: &'static str,
+    why: &'static str,
+) -> Need {
+    Need {
+        there: There::Program(name),
+        why,
+        debian,
+        fedora,
+    }
 }
 
 const NEEDS: [Need; 18] = [
-    program("gcc", "gcc", "gcc", "compiles the C parts of SQLite, libgit2 and zstd"),
+    program(
+        "gcc",
+        "gcc",
+        "gcc",
+        "compiles the C parts of SQLite, libgit2 and zstd",
+    ),
     Need {
         there: There::Runs(&["sh", "-c", "echo '#include <stdio.h>' | gcc -E -"]),
         why: "the C library's headers",
@@ -38,10 +53,20 @@ const NEEDS: [Need; 18] = [
         fedora: "glibc-devel",
     },
     program("git", "git", "git-core", "pushes to the demo's forge"),
-    program("pkg-config", "pkg-config", "pkgconf-pkg-config", "finds libraries"),
+    program(
+        "pkg-config",
+        "pkg-config",
+        "pkgconf-pkg-config",
+        "finds libraries",
+    ),
     program("rpm", "rpm", "rpm", "reads and checks packages"),
     program("rpmkeys", "rpm", "rpm", "checks signatures"),
-    program("rpmbuild", "rpm", "rpm-build", "makes the seed distribution's packages"),
+    program(
+        "rpmbuild",
+        "rpm",
+        "rpm-build",
+        "makes the seed distribution's packages",
+    ),
     program("dnf", "dnf", "dnf", "makes buildroots"),
     Need {
         there: There::Runs(&["dnf", "download", "--help"]),
@@ -49,15 +74,40 @@ const NEEDS: [Need; 18] = [
         debian: "dnf-plugins-core",
         fedora: "dnf-plugins-core",
     },
-    program("newuidmap", "uidmap", "shadow-utils", "gives an ordinary user's runner the ids that its sandboxes have"),
-    program("createrepo_c", "createrepo-c", "createrepo_c", "writes the seed distribution's repository; the tests compare with it"),
-    program("debugedit", "debugedit", "debugedit", "is what find-debuginfo works with"),
+    program(
+        "newuidmap",
+        "uidmap",
+        "shadow-utils",
+        "gives an ordinary user's runner the ids that its sandboxes have",
+    ),
+    program(
+        "createrepo_c",
+        "createrepo-c",
+        "createrepo_c",
+        "writes the seed distribution's repository; the tests compare with it",
+    ),
+    program(
+        "debugedit",
+        "debugedit",
+        "debugedit",
+        "is what find-debuginfo works with",
+    ),
     program("dwz", "dwz", "dwz", "makes debuginfo small"),
     program("eu-strip", "elfutils", "elfutils", "takes debuginfo apart"),
     program("zstd", "zstd", "zstd", "compresses payloads"),
-    program("gpg", "gnupg", "gnupg2", "signs what the bench compares with"),
+    program(
+        "gpg",
+        "gnupg",
+        "gnupg2",
+        "signs what the bench compares with",
+    ),
     program("rpmsign", "rpm", "rpm-sign", "does it for packages"),
-    program("curl", "curl", "curl", "fetches from repositories as people do"),
+    program(
+        "curl",
+        "curl",
+        "curl",
+        "fetches from repositories as people do",
+    ),
 ];
 
 /// What the tests of the cloud need besides.
@@ -70,16 +120,35 @@ const CLOUD_NEEDS: [Need; 1] = [Need {
 
 /// What the tests of other architectures need.
 const EMULATION_NEEDS: [Need; 1] = [Need {
-    there: There::Runs(&["sh", "-c", "command -v qemu-s390x-static || command -v qemu-s390x"]),
+    there: There::Runs(&[
+        "sh",
+        "-c",
+        "command -v qemu-s390x-static || command -v qemu-s390x",
+    ]),
     why: "runs programs of other architectures, which the tests build for",
     debian: "qemu-user-static",
     fedora: "qemu-user-static",
 }];
 /// What the bench of the sandbox compares it with.
 const BENCH_NEEDS: [Need; 4] = [
-    program("bwrap", "bubblewrap", "bubblewrap", "is what the bench compares sandboxes with"),
-    program("systemd-nspawn", "systemd-container", "systemd-container", "is what the bench compares sandboxes with"),
-    program("podman", "podman", "podman", "is what the bench compares sandboxes with"),
+    program(
+        "bwrap",
+        "bubblewrap",
+        "bubblewrap",
+        "is what the bench compares sandboxes with",
+    ),
+    program(
+        "systemd-nspawn",
+        "systemd-container",
+        "systemd-container",
+        "is what the bench compares sandboxes with",
+    ),
+    program(
+        "podman",
+        "podman",
+        "podman",
+        "is what the bench compares sandboxes with",
+    ),
     Need {
         there: There::Runs(&["sh", "-c", "command -v runc || command -v crun"]),
         why: "runs podman's containers",
@@ -90,9 +159,24 @@ const BENCH_NEEDS: [Need; 4] = [
 
 /// What chaos needs, in tests and by itself.
 const CHAOS_NEEDS: [Need; 3] = [
-    program("ip", "iproute2", "iproute", "gives the runners of chaos networks of their own"),
-    program("faketime", "faketime", "libfaketime", "lets clocks jump in chaos"),
-    program("gpgv", "gpgv", "gnupg2", "checks the signatures of repositories"),
+    program(
+        "ip",
+        "iproute2",
+        "iproute",
+        "gives the runners of chaos networks of their own",
+    ),
+    program(
+        "faketime",
+        "faketime",
+        "libfaketime",
+        "lets clocks jump in chaos",
+    ),
+    program(
+        "gpgv",
+        "gpgv",
+        "gnupg2",
+        "checks the signatures of repositories",
+    ),
 ];
 
 /// For what a machine is set up.
@@ -115,8 +199,11 @@ fn needs(wanted: For) -> impl Iterator<Item = &'static Need> {
     let (emulation, bench) = (wanted == For::Emulation, wanted == For::Bench);
     let chaos = matches!(wanted, For::Chaos | For::Cloud);
     let some = |needs: &'static [Need], wanted: bool| needs.iter().filter(move |_| wanted);
-    let line = some(&NEEDS, line).chain(some(&CLOUD_NEEDS, cloud)).chain(some(&CHAOS_NEEDS, chaos));
-    line.chain(some(&EMULATION_NEEDS, emulation)).chain(some(&BENCH_NEEDS, bench))
+    let line = some(&NEEDS, line)
+        .chain(some(&CLOUD_NEEDS, cloud))
+        .chain(some(&CHAOS_NEEDS, chaos));
+    line.chain(some(&EMULATION_NEEDS, emulation))
+        .chain(some(&BENCH_NEEDS, bench))
 }
 
 impl Need {
@@ -147,7 +234,10 @@ impl Need {
 pub fn list() {
     for need in needs(For::Cloud).chain(needs(For::Emulation)) {
         let mark = if need.is_there() { "✓" } else { "✗" };
-        println!("{mark} {:<18} {:<20} {}", need.debian, need.fedora, need.why);
+        println!(
+            "{mark} {:<18} {:<20} {}",
+            need.debian, need.fedora, need.why
+        );
     }
 }
 
@@ -158,26 +248,44 @@ pub fn set_up(folders: &Folders, wanted: For, yes: bool) -> Result<()> {
         return Ok(());
     }
     let host = Host::find()?;
-    let mut packages: Vec<&str> = missing.iter().map(|need| need.package(host.family)).collect();
+    let mut packages: Vec<&str> = missing
+        .iter()
+        .map(|need| need.package(host.family))
+        .collect();
     packages.sort_unstable();
     packages.dedup();
-    eprintln!("{} lacks what the line needs. These packages of the distribution are to be installed:", host.title);
+    eprintln!(
+        "{} lacks what the line needs. These packages of the distribution are to be installed:",
+        host.title
+    );
     for package in &packages {
-        let whys = missing.iter().filter(|need| need.package(host.family) == *package).map(|need| need.why);
+        let whys = missing
+            .iter()
+            .filter(|need| need.package(host.family) == *package)
+            .map(|need| need.why);
         eprintln!("  {package:<18} {}", whys.collect::<Vec<_>>().join(", "));
     }
     if !yes && !agreed()? {
-        bail!("nothing was installed: install {} yourself, or say yes", packages.join(" "));
+        bail!(
+            "nothing was installed: install {} yourself, or say yes",
+            packages.join(" ")
+        );
     }
     let log = folders.log("setup");
     root::ask()?;
-    progress::timed(folders, "setup", &format!("install {} packages", packages.len()), 60, |progress| {
-        for (what, mut command) in commands(host.family, &packages) {
-            progress.set(what);
-            logged(&mut command, &log)?;
-        }
-        Ok(())
-    })?;
+    progress::timed(
+        folders,
+        "setup",
+        &format!("install {} packages", packages.len()),
+        60,
+        |progress| {
+            for (what, mut command) in commands(host.family, &packages) {
+                progress.set(what);
+                logged(&mut command, &log)?;
+            }
+            Ok(())
+        },
+    )?;
     match missing.into_iter().find(|need| !need.is_there()) {
         None => Ok(()),
         Some(need) => bail!(
@@ -198,21 +306,40 @@ fn agreed() -> Result<bool> {
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes"))
+    Ok(matches!(
+        answer.trim().to_lowercase().as_str(),
+        "" | "y" | "yes"
+    ))
 }
 
 fn commands(family: Family, packages: &[&str]) -> Vec<(&'static str, Command)> {
     let steps: &[(&str, &[&str])] = match family {
         Family::Debian => &[
             ("reading the lists", &["apt-get", "-q", "update"]),
-            ("installing", &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "install", "-y", "--no-install-recommends"]),
+            (
+                "installing",
+                &[
+                    "env",
+                    "DEBIAN_FRONTEND=noninteractive",
+                    "apt-get",
+                    "-q",
+                    "install",
+                    "-y",
+                    "--no-install-recommends",
+                ],
+            ),
         ],
-        Family::Fedora => &[("installing", &["dnf", "-y", "--setopt=install_weak_deps=False", "install"])],
+        Family::Fedora => &[(
+            "installing",
+            &["dnf", "-y", "--setopt=install_weak_deps=False", "install"],
+        )],
     };
     let last = steps.len() - 1;
     let ready = |(number, (what, words)): (usize, &(&'static str, &[&str]))| {
         let mut command = root::command(words[0]);
-        command.args(&words[1..]).args(if number == last { packages } else { &[] });
+        command
+            .args(&words[1..])
+            .args(if number == last { packages } else { &[] });
         (*what, command)
     };
     steps.iter().enumerate().map(ready).collect()
@@ -232,7 +359,12 @@ mod tests {
 
     #[test]
     fn packages_come_after_the_lists() {
-        let words = |command: &Command| command.get_args().last().map(|word| word.to_string_lossy().into_owned());
+        let words = |command: &Command| {
+            command
+                .get_args()
+                .last()
+                .map(|word| word.to_string_lossy().into_owned())
+        };
         let commands = commands(Family::Debian, &["dnf", "rpm"]);
         let last: Vec<_> = commands.iter().map(|(_, command)| words(command)).collect();
         assert_eq!(last, [Some("update".to_owned()), Some("rpm".to_owned())]);

@@ -26,7 +26,15 @@ const WORK: &str = "MILLRACE_TEST_WORK";
 /// The tests of the cloud are among them where they are asked for.
 pub fn test(folders: &Folders, yes: bool, cloud: bool, rest: &[String]) -> Result<()> {
     let begin = Instant::now();
-    setup::set_up(folders, if cloud { setup::For::Cloud } else { setup::For::Chaos }, yes)?;
+    setup::set_up(
+        folders,
+        if cloud {
+            setup::For::Cloud
+        } else {
+            setup::For::Chaos
+        },
+        yes,
+    )?;
     let not_emulated = emulation::set_up(folders, yes)?;
     let skipped = checks(folders)?;
     if cloud {
@@ -40,7 +48,10 @@ pub fn test(folders: &Folders, yes: bool, cloud: bool, rest: &[String]) -> Resul
     }
     let services = cloud.then(|| Services::start(folders)).transpose()?;
     tests(folders, services.as_ref(), not_emulated.is_none(), rest)?;
-    eprintln!("✓ everything holds, after {}", progress::spoken(begin.elapsed().as_secs()));
+    eprintln!(
+        "✓ everything holds, after {}",
+        progress::spoken(begin.elapsed().as_secs())
+    );
     for what in skipped {
         eprintln!("  left out: {what} (this cargo has none; rustup's has)");
     }
@@ -55,21 +66,47 @@ fn checks(folders: &Folders) -> Result<Vec<&'static str>> {
     let mut skipped = Vec::new();
     // A build folder of their own: what they compile is of no use to a build, and would take turns with it.
     let lints = folders.target.with_file_name("clippy");
-    let mut check = |verb: &'static str, title: &str, guess_s, words: &[&str], flags: Option<(&str, &str)>| -> Result<()> {
-        let there = Command::new("cargo").args([verb, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let mut check = |verb: &'static str,
+                     title: &str,
+                     guess_s,
+                     words: &[&str],
+                     flags: Option<(&str, &str)>|
+     -> Result<()> {
+        let there = Command::new("cargo")
+            .args([verb, "--version"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         if verb != "doc" && !there.is_ok_and(|status| status.success()) {
             skipped.push(verb);
             return Ok(());
         }
         let mut command = cargo(folders, verb);
         command.env(TARGET_DIR, &lints).args(words).envs(flags);
-        progress::timed(folders, verb, title, progress::on_all_cores(guess_s), |_| logged(&mut command, &folders.log(verb)))
+        progress::timed(
+            folders,
+            verb,
+            title,
+            progress::on_all_cores(guess_s),
+            |_| logged(&mut command, &folders.log(verb)),
+        )
     };
     check("fmt", "form (cargo fmt)", 2, &["--all", "--check"], None)?;
-    let clippy = [&SELECTION[..], &CLOUD, &["--all-targets", "--", "-D", "warnings"]].concat();
+    let clippy = [
+        &SELECTION[..],
+        &CLOUD,
+        &["--all-targets", "--", "-D", "warnings"],
+    ]
+    .concat();
     check("clippy", "lints (cargo clippy)", 300, &clippy, None)?;
     let doc = [&SELECTION[..], &["--no-deps"]].concat();
-    check("doc", "documentation (cargo doc)", 60, &doc, Some(("RUSTDOCFLAGS", "-D warnings")))?;
+    check(
+        "doc",
+        "documentation (cargo doc)",
+        60,
+        &doc,
+        Some(("RUSTDOCFLAGS", "-D warnings")),
+    )?;
     Ok(skipped)
 }
 
@@ -77,9 +114,14 @@ fn checks(folders: &Folders) -> Result<Vec<&'static str>> {
 /// features.
 fn tests_of_guests(folders: &Folders) -> Result<()> {
     let mut command = runner(folders);
-    command.args(build::GUESTS.iter().flat_map(|guest| ["-p".to_owned(), format!("plugin-{guest}")]));
+    command.args(
+        build::GUESTS
+            .iter()
+            .flat_map(|guest| ["-p".to_owned(), format!("plugin-{guest}")]),
+    );
     eprintln!("tests of the plugins:");
-    shown(command.stdin(Stdio::null())).context("tests of the plugins failed: their output is above")
+    shown(command.stdin(Stdio::null()))
+        .context("tests of the plugins failed: their output is above")
 }
 
 /// cargo nextest, or cargo test where there is none.
@@ -94,7 +136,12 @@ fn has_nextest() -> bool {
     command::find("cargo-nextest").is_some()
 }
 
-fn tests(folders: &Folders, services: Option<&Services>, emulation: bool, rest: &[String]) -> Result<()> {
+fn tests(
+    folders: &Folders,
+    services: Option<&Services>,
+    emulation: bool,
+    rest: &[String],
+) -> Result<()> {
     let mut command = runner(folders);
     command.args(SELECTION).arg("--no-fail-fast");
     environment(folders, &mut command)?;
@@ -102,7 +149,14 @@ fn tests(folders: &Folders, services: Option<&Services>, emulation: bool, rest: 
     if emulation {
         crate::folders::write(&architectures, platform::for_all_architectures(folders)?)?;
     }
-    command.env(ARCHITECTURES, if emulation { architectures } else { PathBuf::new() });
+    command.env(
+        ARCHITECTURES,
+        if emulation {
+            architectures
+        } else {
+            PathBuf::new()
+        },
+    );
     if let Some(services) = services {
         command.args(CLOUD);
         services.environment(folders, &mut command);
@@ -111,15 +165,28 @@ fn tests(folders: &Folders, services: Option<&Services>, emulation: bool, rest: 
     if !root::is_root() {
         // cargo and what it builds stay the user's; only the tests themselves are run as root.
         root::ask_once_for_all()?;
-        command.env(build::variable_of_target(&build::host()?, "RUNNER"), format!("{} {}", folders.xtask().display(), root::VERB));
+        command.env(
+            build::variable_of_target(&build::host()?, "RUNNER"),
+            format!("{} {}", folders.xtask().display(), root::VERB),
+        );
     }
-    eprintln!("tests ({}):", if has_nextest() { "cargo nextest" } else { "cargo test" });
+    eprintln!(
+        "tests ({}):",
+        if has_nextest() {
+            "cargo nextest"
+        } else {
+            "cargo test"
+        }
+    );
     shown(command.stdin(Stdio::null())).context("tests failed: their output is above")
 }
 
 /// Tells a program that uses the line where its parts lie.
 pub fn environment(folders: &Folders, command: &mut Command) -> Result<()> {
-    command.env(PLUGINS, folders.plugins()).env(MILLRACE, folders.millrace()).env(WORK, folders.cache.join("test-work"));
+    command
+        .env(PLUGINS, folders.plugins())
+        .env(MILLRACE, folders.millrace())
+        .env(WORK, folders.cache.join("test-work"));
     let platform = folders.cache.join("test-platform.toml");
     crate::folders::write(&platform, platform::for_this_machine(folders, None, None)?)?;
     command.env(PLATFORM, platform);

@@ -27,33 +27,50 @@ pub type Environment = Vec<(String, String)>;
 
 /// Finds or gets a toolchain.
 pub fn toolchain(folders: &Folders) -> Result<Environment> {
-    let sysroot = PathBuf::from(output_of(Command::new("rustc").args(["--print", "sysroot"]))?.trim());
+    let sysroot =
+        PathBuf::from(output_of(Command::new("rustc").args(["--print", "sysroot"]))?.trim());
     if has_target(&sysroot) {
         return Ok(Vec::new());
     }
-    let private = Private { root: folders.cache.join("wasm-toolchain") };
+    let private = Private {
+        root: folders.cache.join("wasm-toolchain"),
+    };
     if !private.stamp().exists() {
         if command::find("rustup").is_some() && by_rustup(folders) && has_target(&sysroot) {
             return Ok(Vec::new());
         }
         private.check_host()?;
-        progress::timed(folders, "wasm-toolchain", &format!("rustc with {TARGET} from {SUITE}"), 70, |progress| {
-            private.unpack(progress)
-        })?;
+        progress::timed(
+            folders,
+            "wasm-toolchain",
+            &format!("rustc with {TARGET} from {SUITE}"),
+            70,
+            |progress| private.unpack(progress),
+        )?;
     }
     private.environment(&sysroot)
 }
 
 fn has_target(sysroot: &Path) -> bool {
     let libraries = std::fs::read_dir(sysroot.join("lib/rustlib").join(TARGET).join("lib"));
-    libraries.is_ok_and(|all| all.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-")))
+    libraries.is_ok_and(|all| {
+        all.flatten()
+            .any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
+    })
 }
 
 fn by_rustup(folders: &Folders) -> bool {
     let title = format!("rustup target add {TARGET}");
     let added = progress::timed(folders, "rustup", &title, 10, |_| {
-        let added = succeeds_within(Command::new("rustup").args(["target", "add", TARGET]), RUSTUP_TIME);
-        if added { Ok(()) } else { bail!("rustup does not get it here") }
+        let added = succeeds_within(
+            Command::new("rustup").args(["target", "add", TARGET]),
+            RUSTUP_TIME,
+        );
+        if added {
+            Ok(())
+        } else {
+            bail!("rustup does not get it here")
+        }
     });
     added.is_ok()
 }
@@ -90,8 +107,18 @@ impl Private {
 
     fn unpack(&self, progress: &Progress) -> Result<()> {
         let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg".to_owned();
-        let archive = Archive { kind: "debian".to_owned(), suite: SUITE.to_owned(), components: "main".to_owned(), keyring };
-        let apt = Apt::new(&self.root.join("apt"), &archive, Arch::native()?.debian, Kind::Binary)?;
+        let archive = Archive {
+            kind: "debian".to_owned(),
+            suite: SUITE.to_owned(),
+            components: "main".to_owned(),
+            keyring,
+        };
+        let apt = Apt::new(
+            &self.root.join("apt"),
+            &archive,
+            Arch::native()?.debian,
+            Kind::Binary,
+        )?;
         progress.set("reading the lists");
         apt.update()?;
         progress.set("downloading 190 MB");
@@ -113,9 +140,15 @@ impl Private {
         let bin = self.root.join("bin");
         fresh(&bin)?;
         for linker in ["rust-lld", "wasm-component-ld"] {
-            let borrowed = sysroot.join("lib/rustlib").join(&host).join("bin").join(linker);
+            let borrowed = sysroot
+                .join("lib/rustlib")
+                .join(&host)
+                .join("bin")
+                .join(linker);
             if !borrowed.exists() {
-                bail!("the active Rust toolchain has no {linker}: a toolchain by rustup has it, a distribution's has not");
+                bail!(
+                    "the active Rust toolchain has no {linker}: a toolchain by rustup has it, a distribution's has not"
+                );
             }
             symlink(&borrowed, bin.join(linker))?;
         }
@@ -123,10 +156,16 @@ impl Private {
         let wrapper = bin.join("rustc");
         folders::write(&wrapper, self.wrapper(&bin)?)?;
         std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755))?;
-        logged(Command::new(&wrapper).arg("--version"), &self.root.join("version.log"))?;
+        logged(
+            Command::new(&wrapper).arg("--version"),
+            &self.root.join("version.log"),
+        )?;
         let linker = build::variable_of_target(TARGET, "LINKER");
         let text = |path: PathBuf| path.display().to_string();
-        Ok(vec![("RUSTC".to_owned(), text(wrapper)), (linker, text(bin.join("wasm-component-ld")))])
+        Ok(vec![
+            ("RUSTC".to_owned(), text(wrapper)),
+            (linker, text(bin.join("wasm-component-ld"))),
+        ])
     }
 
     /// A script that runs the unpacked rustc by the loader and the libraries that it was built with, which are newer than the
@@ -134,8 +173,15 @@ impl Private {
     fn wrapper(&self, bin: &Path) -> Result<String> {
         let mut found = Found::default();
         search(&self.tree(), &mut found)?;
-        let loader = found.loader.context("no dynamic loader among the unpacked packages")?;
-        let libraries = found.libraries.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(":");
+        let loader = found
+            .loader
+            .context("no dynamic loader among the unpacked packages")?;
+        let libraries = found
+            .libraries
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect::<Vec<_>>()
+            .join(":");
         let usr = self.tree().join("usr");
         Ok(format!(
             "#!/bin/sh\nPATH={}:$PATH exec {} --library-path {libraries} --argv0 rustc {usr}/bin/rustc --sysroot {usr} \"$@\"\n",
@@ -148,13 +194,31 @@ impl Private {
 
 /// No documentation, and of the standard libraries only this target's: a third of the folder.
 fn unpack(deb: &Path, tree: &Path) -> Result<()> {
-    let mut from =
-        Command::new("dpkg-deb").arg("--fsys-tarfile").arg(deb).stdout(Stdio::piped()).spawn().context("start dpkg-deb")?;
-    let left_out = ["./usr/share/*", "*/rustlib/wasm32-unknown-unknown/*", "*/rustlib/wasm32-wasip1/*"]
-        .map(|path| format!("--exclude={path}"));
+    let mut from = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(deb)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start dpkg-deb")?;
+    let left_out = [
+        "./usr/share/*",
+        "*/rustlib/wasm32-unknown-unknown/*",
+        "*/rustlib/wasm32-wasip1/*",
+    ]
+    .map(|path| format!("--exclude={path}"));
     let pipe = from.stdout.take().context("a pipe was asked for")?;
-    let tar = Command::new("tar").args(["-x", "-C"]).arg(tree).args(left_out).stdin(pipe).status().context("start tar")?;
-    anyhow::ensure!(from.wait()?.success() && tar.success(), "cannot unpack {}", deb.display());
+    let tar = Command::new("tar")
+        .args(["-x", "-C"])
+        .arg(tree)
+        .args(left_out)
+        .stdin(pipe)
+        .status()
+        .context("start tar")?;
+    anyhow::ensure!(
+        from.wait()?.success() && tar.success(),
+        "cannot unpack {}",
+        deb.display()
+    );
     Ok(())
 }
 
@@ -167,7 +231,10 @@ struct Found {
 /// Looks for the dynamic loader and for folders with shared libraries; character sets of iconv (gconv) are none.
 fn search(folder: &Path, found: &mut Found) -> Result<()> {
     for entry in std::fs::read_dir(folder)?.flatten() {
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let (path, name) = (
+            entry.path(),
+            entry.file_name().to_string_lossy().into_owned(),
+        );
         if entry.file_type()?.is_dir() {
             if name != "gconv" {
                 search(&path, found)?;

@@ -5,7 +5,10 @@ use millrace_core::hold::hold_s;
 use millrace_core::push::Commit;
 use millrace_core::queue::Priority;
 use millrace_core::task::TaskId;
-use millrace_core::{Arch, BuildId, FeatureName, KeyName, PackageName, PlatformName, PluginName, ProjectName, PushId, RunnerName};
+use millrace_core::{
+    Arch, BuildId, FeatureName, KeyName, PackageName, PlatformName, PluginName, ProjectName,
+    PushId, RunnerName,
+};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -435,7 +438,12 @@ pub enum Runner {
         #[arg(long)]
         arch: Arch,
         /// Where it reaches this line.
-        #[arg(long, default_value = "http://127.0.0.1:8470", env = "MILLRACE_DESK", value_name = "URL")]
+        #[arg(
+            long,
+            default_value = "http://127.0.0.1:8470",
+            env = "MILLRACE_DESK",
+            value_name = "URL"
+        )]
         url: String,
         /// The token is for any number of machines, as hosts that come and go have one between them. Each calls itself by this
         /// name, a dot, and something of its own.
@@ -529,7 +537,10 @@ fn commit(text: &str) -> Result<Commit, String> {
 
 /// A macro's name and its value.
 fn definition(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+    let (name, value) = text
+        .trim()
+        .split_once(char::is_whitespace)
+        .unwrap_or((text.trim(), ""));
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name.len() > 2;
     match plain {
         true => Ok((name.to_owned(), value.trim().to_owned())),
@@ -539,9 +550,13 @@ fn definition(text: &str) -> Result<(String, String), String> {
 
 /// A URL that paths are appended to.
 fn base_url(text: &str) -> Result<String, String> {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
     match rest.map(|rest| rest.trim_end_matches('/')) {
-        Some(host) if !host.is_empty() && !host.contains(['?', '#', ' ']) => Ok(text.trim_end_matches('/').to_owned()),
+        Some(host) if !host.is_empty() && !host.contains(['?', '#', ' ']) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
         Some(_) | None => Err("it begins with http:// or https:// and names a host".to_owned()),
     }
 }
@@ -557,10 +572,23 @@ mod tests {
 
     #[test]
     fn a_url_that_paths_are_appended_to_names_a_host() {
-        assert_eq!(base_url("https://rpms.example.org/").as_deref(), Ok("https://rpms.example.org"));
-        assert_eq!(base_url("http://10.0.0.7:8470").as_deref(), Ok("http://10.0.0.7:8470"));
+        assert_eq!(
+            base_url("https://rpms.example.org/").as_deref(),
+            Ok("https://rpms.example.org")
+        );
+        assert_eq!(
+            base_url("http://10.0.0.7:8470").as_deref(),
+            Ok("http://10.0.0.7:8470")
+        );
         assert!(
-            ["rpms.example.org", "https://", "http:///", "https://x.example/?a"].into_iter().all(|text| base_url(text).is_err())
+            [
+                "rpms.example.org",
+                "https://",
+                "http:///",
+                "https://x.example/?a"
+            ]
+            .into_iter()
+            .all(|text| base_url(text).is_err())
         );
     }
 }

@@ -37,18 +37,30 @@ fn wish(bundled: Digest, last: Option<Digest>, registered: Option<Digest>) -> Wi
 
 /// Registers what is in a folder, or beside this program.
 pub(crate) async fn register(folder: &Folder, store: &Store, named: Option<&Path>) -> Result<()> {
-    let beside = || std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("plugins")));
-    let Some(plugins) = named.map(Path::to_owned).or_else(|| beside().filter(|folder| folder.is_dir())) else {
+    let beside = || {
+        std::env::current_exe()
+            .ok()
+            .and_then(|program| Some(program.parent()?.join("plugins")))
+    };
+    let Some(plugins) = named
+        .map(Path::to_owned)
+        .or_else(|| beside().filter(|folder| folder.is_dir()))
+    else {
         eprintln!(
             "millrace: no plugins found beside this program; --plugins names a folder with source.wasm, rpm.wasm and check.wasm"
         );
         return Ok(());
     };
     let found = components(&plugins)?;
-    ensure!(!found.is_empty(), "no plugin (*.wasm) in {}", plugins.display());
+    ensure!(
+        !found.is_empty(),
+        "no plugin (*.wasm) in {}",
+        plugins.display()
+    );
     let mut memory = remembered(folder)?;
     for (name, path) in found {
-        let bundled = Digest::of(&std::fs::read(&path).with_context(|| path.display().to_string())?);
+        let bundled =
+            Digest::of(&std::fs::read(&path).with_context(|| path.display().to_string())?);
         let registered: Option<(Registered, _)> = get(store, Table::Plugin, name.as_str()).await?;
         let registered = registered.map(|(registered, _)| registered.digest);
         match wish(bundled, memory.get(name.as_str()).copied(), registered) {
@@ -56,7 +68,10 @@ pub(crate) async fn register(folder: &Folder, store: &Store, named: Option<&Path
             Wish::Register => {
                 register_plugin(store, &name, &path).await?;
                 if registered.is_some() {
-                    eprintln!("millrace: the plugin {name} is a new one, from {}", path.display());
+                    eprintln!(
+                        "millrace: the plugin {name} is a new one, from {}",
+                        path.display()
+                    );
                 }
             }
             Wish::LeaveTheOther => {
@@ -75,10 +90,21 @@ pub(crate) async fn register(folder: &Folder, store: &Store, named: Option<&Path
 /// Components by their names.
 fn components(folder: &Path) -> Result<Vec<(PluginName, PathBuf)>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("reading the plugins in {}", folder.display()))? {
+    for entry in std::fs::read_dir(folder)
+        .with_context(|| format!("reading the plugins in {}", folder.display()))?
+    {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "wasm") {
-            found.push((path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().parse()?, path));
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+        {
+            found.push((
+                path.file_stem()
+                    .and_then(|stem| stem.to_str())
+                    .unwrap_or_default()
+                    .parse()?,
+                path,
+            ));
         }
     }
     found.sort();
@@ -87,9 +113,8 @@ fn components(folder: &Path) -> Result<Vec<(PluginName, PathBuf)>> {
 
 fn remembered(folder: &Folder) -> Result<BTreeMap<String, Digest>> {
     match std::fs::read(folder.join(MEMORY)) {
-        Ok(text) => {
-            serde_json::from_slice(&text).with_context(|| format!("{} is damaged: remove it", folder.join(MEMORY).display()))
-        }
+        Ok(text) => serde_json::from_slice(&text)
+            .with_context(|| format!("{} is damaged: remove it", folder.join(MEMORY).display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(error) => Err(error).with_context(|| folder.join(MEMORY).display().to_string()),
     }
@@ -98,7 +123,8 @@ fn remembered(folder: &Folder) -> Result<BTreeMap<String, Digest>> {
 /// Whole or not at all: the line may end while it is written.
 fn remember(folder: &Folder, memory: &BTreeMap<String, Digest>) -> Result<()> {
     let new = folder.join(&format!("{MEMORY}.new"));
-    std::fs::write(&new, serde_json::to_vec(memory)?).and_then(|()| std::fs::rename(&new, folder.join(MEMORY)))?;
+    std::fs::write(&new, serde_json::to_vec(memory)?)
+        .and_then(|()| std::fs::rename(&new, folder.join(MEMORY)))?;
     Ok(())
 }
 
@@ -114,6 +140,10 @@ mod tests {
         assert_eq!(wish(old, Some(old), Some(own)), Wish::LeaveTheOther);
         assert_eq!(wish(new, Some(old), Some(old)), Wish::Register);
         assert_eq!(wish(new, Some(old), Some(own)), Wish::Register);
-        assert_eq!(wish(old, None, Some(own)), Wish::LeaveTheOther, "it was added before the line's first start");
+        assert_eq!(
+            wish(old, None, Some(own)),
+            Wish::LeaveTheOther,
+            "it was added before the line's first start"
+        );
     }
 }

@@ -19,10 +19,22 @@ use millrace_store::s3::S3;
 #[derive(Debug, Clone, Args)]
 pub struct Cloud {
     /// Work on the line whose records are in this DynamoDB table, instead of the state folder.
-    #[arg(long, global = true, env = "MILLRACE_TABLE", requires = "bucket", value_name = "NAME")]
+    #[arg(
+        long,
+        global = true,
+        env = "MILLRACE_TABLE",
+        requires = "bucket",
+        value_name = "NAME"
+    )]
     pub table: Option<String>,
     /// And whose packages are in this bucket.
-    #[arg(long, global = true, env = "MILLRACE_BUCKET", requires = "table", value_name = "NAME")]
+    #[arg(
+        long,
+        global = true,
+        env = "MILLRACE_BUCKET",
+        requires = "table",
+        value_name = "NAME"
+    )]
     pub bucket: Option<String>,
     /// The Lambda function that signs there: `platform add`, `release rollback` and `key show` ask it.
     #[arg(long, global = true, env = "MILLRACE_SIGN", value_name = "NAME")]
@@ -40,19 +52,34 @@ impl Cloud {
     pub(crate) async fn store(&self) -> Option<Store> {
         let (table, bucket) = (self.table.as_ref()?, self.bucket.as_ref()?);
         let config = sdk_config(None).await;
-        Some(Store::Cloud(DynamoDb::open(&config, table), S3::open(&config, bucket)))
+        Some(Store::Cloud(
+            DynamoDb::open(&config, table),
+            S3::open(&config, bucket),
+        ))
     }
 
     /// Empties the queue of its dead letters; so its alarm is over.
     pub(crate) async fn forget_dead_letters(&self) -> Result<()> {
         let Some(queue) = &self.dead_letters else {
-            eprintln!("millrace: the queue of dead letters stays as it is: --dead-letters or MILLRACE_DEAD_LETTERS names it");
+            eprintln!(
+                "millrace: the queue of dead letters stays as it is: --dead-letters or MILLRACE_DEAD_LETTERS names it"
+            );
             return Ok(());
         };
-        let purged = Client::new(&sdk_config(None).await).purge_queue().queue_url(queue).send().await;
+        let purged = Client::new(&sdk_config(None).await)
+            .purge_queue()
+            .queue_url(queue)
+            .send()
+            .await;
         match purged {
             // Somebody else has just emptied it.
-            Err(error) if error.as_service_error().is_some_and(PurgeQueueError::is_purge_queue_in_progress) => Ok(()),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(PurgeQueueError::is_purge_queue_in_progress) =>
+            {
+                Ok(())
+            }
             Err(error) => bail!("the queue of dead letters: {}", DisplayErrorContext(error)),
             Ok(_) => Ok(()),
         }
@@ -60,7 +87,10 @@ impl Cloud {
 
     /// Where its keys lie.
     pub(crate) async fn keys(&self) -> Result<keys::Secrets> {
-        let places = self.keys.clone().context("say where the keys of that line lie with --keys or MILLRACE_KEYS")?;
+        let places = self
+            .keys
+            .clone()
+            .context("say where the keys of that line lie with --keys or MILLRACE_KEYS")?;
         Ok(keys::Secrets::new(places).await)
     }
 
@@ -69,7 +99,13 @@ impl Cloud {
         if self.table.is_none() {
             return Ok(None);
         }
-        let name = self.sign.clone().context("name the function that signs there with --sign or MILLRACE_SIGN")?;
-        Ok(Some(Signer { functions: Functions::new(&sdk_config(None).await), name }))
+        let name = self
+            .sign
+            .clone()
+            .context("name the function that signs there with --sign or MILLRACE_SIGN")?;
+        Ok(Some(Signer {
+            functions: Functions::new(&sdk_config(None).await),
+            name,
+        }))
     }
 }

@@ -48,7 +48,9 @@ impl std::error::Error for NotThere {}
 /// Runs a command. To be called before there are threads.
 pub fn run(arguments: Arguments) -> ExitCode {
     let no_namespace = namespace(&arguments).err();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let result = match runtime {
         Ok(runtime) => {
             let result = runtime.block_on(dispatch(arguments, no_namespace));
@@ -63,7 +65,10 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Ok(Ending::BuildFailed | Ending::Unfit) => ExitCode::from(1),
         Ok(Ending::Status(status)) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("millrace: {}", crate::output::harmless(&format!("{error:#}")));
+            eprintln!(
+                "millrace: {}",
+                crate::output::harmless(&format!("{error:#}"))
+            );
             ExitCode::from(if error.is::<NotThere>() { 3 } else { 4 })
         }
     }
@@ -81,18 +86,30 @@ fn namespace(arguments: &Arguments) -> anyhow::Result<()> {
     }
     // Root's own state folder is another one.
     let folder = Folder::open(arguments.state.as_deref())?;
-    let path = folder.path().to_str().context("the state folder has a path that is no text: name another with --state")?;
+    let path = folder
+        .path()
+        .to_str()
+        .context("the state folder has a path that is no text: name another with --state")?;
     match subordinate::enter(&[("MILLRACE_STATE", path)])? {}
 }
 
-async fn dispatch(arguments: Arguments, no_namespace: Option<anyhow::Error>) -> anyhow::Result<Ending> {
+async fn dispatch(
+    arguments: Arguments,
+    no_namespace: Option<anyhow::Error>,
+) -> anyhow::Result<Ending> {
     let output = Output::new(arguments.json);
     let folder = Folder::open(arguments.state.as_deref())?;
     #[cfg(feature = "cloud")]
     let folder = folder.for_cloud(arguments.cloud);
     if let Command::Runner(Runner::Doctor { url, work }) = &arguments.command {
         let no_namespace = no_namespace.map(|problem| format!("{problem:#}"));
-        return doctor::doctor(&folder, output, url.as_deref(), work.as_deref(), no_namespace.as_deref());
+        return doctor::doctor(
+            &folder,
+            output,
+            url.as_deref(),
+            work.as_deref(),
+            no_namespace.as_deref(),
+        );
     }
     if let Some(problem) = no_namespace {
         return Err(problem
@@ -101,15 +118,25 @@ async fn dispatch(arguments: Arguments, no_namespace: Option<anyhow::Error>) -> 
     match arguments.command {
         Command::Up(options) => crate::up::up(&folder, output, &options).await?,
         Command::Build(options) => return work::build(&folder, output, options).await,
-        Command::Clone { build, wishes, watch } => return work::clone(&folder, output, &build, wishes, watch).await,
+        Command::Clone {
+            build,
+            wishes,
+            watch,
+        } => return work::clone(&folder, output, &build, wishes, watch).await,
         Command::Queue { limit } => queue::queue(&folder, output, limit).await?,
         Command::Watch(options) => return work::watch(&folder, output, &options).await,
         Command::Logs(options) => work::logs(&folder, output, &options).await?,
         Command::Builds(options) => work::builds(&folder, output, &options).await?,
-        Command::Lock { build, output: to } => verify::lock(&folder, output, &build, to.as_deref()).await?,
-        Command::Verify { build, same_runner } => return verify::verify(&folder, output, &build, same_runner).await,
+        Command::Lock { build, output: to } => {
+            verify::lock(&folder, output, &build, to.as_deref()).await?
+        }
+        Command::Verify { build, same_runner } => {
+            return verify::verify(&folder, output, &build, same_runner).await;
+        }
         Command::Cancel { build } => work::cancel(&folder, output, &build).await?,
-        Command::Retry { build, task, hold } => work::retry(&folder, output, &build, task, hold).await?,
+        Command::Retry { build, task, hold } => {
+            work::retry(&folder, output, &build, task, hold).await?
+        }
         Command::Shell(options) => return shell::shell(&folder, output, options).await,
         Command::Package(command) => setup::package(&folder, output, command).await?,
         Command::Platform(command) => setup::platform(&folder, output, command).await?,

@@ -51,8 +51,8 @@ const FOLLOW: [u32; 8] = [63, 1009, 1046, 5009, 5092, 5097, 5112, 5113];
 
 /// Tags with a value a file. They are told file by file.
 const OF_FILES: [u32; 24] = [
-    1027, 1028, 1030, 1033, 1034, 1035, 1036, 1037, 1039, 1040, 1045, 1095, 1096, 1097, 1116, 1117, 1118, 1140, 1141, 1142, 1143,
-    1144, 1145, 5008,
+    1027, 1028, 1030, 1033, 1034, 1035, 1036, 1037, 1039, 1040, 1045, 1095, 1096, 1097, 1116, 1117,
+    1118, 1140, 1141, 1142, 1143, 1144, 1145, 5008,
 ];
 
 /// Longest value that is shown, in characters.
@@ -66,13 +66,27 @@ pub(crate) fn packages(first: &[u8], again: &[u8]) -> Result<Vec<Difference>> {
     let mut told = files(&first, &again)?;
     let (one, other) = (tags(&first)?, tags(&again)?);
     let differing = |tag: &u32| one.get(tag) != other.get(tag) && !FOLLOW.contains(tag);
-    let all: BTreeSet<u32> = one.keys().chain(other.keys()).copied().filter(differing).collect();
+    let all: BTreeSet<u32> = one
+        .keys()
+        .chain(other.keys())
+        .copied()
+        .filter(differing)
+        .collect();
     let no_files = told.is_empty();
-    for tag in all.into_iter().filter(|tag| no_files || !OF_FILES.contains(tag)) {
-        let name =
-            NAMES.iter().find(|(known, _)| *known == tag).map_or_else(|| format!("tag {tag}"), |(_, name)| (*name).to_owned());
+    for tag in all
+        .into_iter()
+        .filter(|tag| no_files || !OF_FILES.contains(tag))
+    {
+        let name = NAMES
+            .iter()
+            .find(|(known, _)| *known == tag)
+            .map_or_else(|| format!("tag {tag}"), |(_, name)| (*name).to_owned());
         let (first, again) = (one.get(&tag), other.get(&tag));
-        told.push(Difference { what: name, first: first.map_or_else(none, shown), again: again.map_or_else(none, shown) });
+        told.push(Difference {
+            what: name,
+            first: first.map_or_else(none, shown),
+            again: again.map_or_else(none, shown),
+        });
     }
     Ok(told)
 }
@@ -100,9 +114,17 @@ fn shown(data: &IndexData) -> String {
 fn files(first: &PackageMetadata, again: &PackageMetadata) -> Result<Vec<Difference>> {
     let (first, again) = (first.get_file_entries()?, again.get_file_entries()?);
     let by_path = |files: &[FileEntry<'static>]| -> BTreeMap<String, FileEntry<'static>> {
-        files.iter().map(|file| (file.path().display().to_string(), file.clone())).collect()
+        files
+            .iter()
+            .map(|file| (file.path().display().to_string(), file.clone()))
+            .collect()
     };
-    let owned = |files: Vec<FileEntry<'_>>| files.into_iter().map(FileEntry::into_owned).collect::<Vec<_>>();
+    let owned = |files: Vec<FileEntry<'_>>| {
+        files
+            .into_iter()
+            .map(FileEntry::into_owned)
+            .collect::<Vec<_>>()
+    };
     let (first, again) = (by_path(&owned(first)), by_path(&owned(again)));
     let paths: BTreeSet<&String> = first.keys().chain(again.keys()).collect();
     let mut told = Vec::new();
@@ -115,30 +137,47 @@ fn files(first: &PackageMetadata, again: &PackageMetadata) -> Result<Vec<Differe
             (Some(one), Some(other)) => words(one, other),
             (one, other) => (there(one), there(other)),
         };
-        told.push(Difference { what: path.clone(), first, again });
+        told.push(Difference {
+            what: path.clone(),
+            first,
+            again,
+        });
     }
     Ok(told)
 }
 
 fn there(file: Option<&FileEntry<'_>>) -> String {
-    if file.is_some() { "there".to_owned() } else { "not there".to_owned() }
+    if file.is_some() {
+        "there".to_owned()
+    } else {
+        "not there".to_owned()
+    }
 }
 
 /// All that differs between two files of a path.
 fn words(one: &FileEntry<'_>, other: &FileEntry<'_>) -> (String, String) {
     type Fact = (&'static str, fn(&FileEntry<'_>) -> String);
     const FACTS: [Fact; 7] = [
-        ("", |file| file.digest().map_or_else(|| "no content".to_owned(), |digest| digest.as_hex().chars().take(16).collect())),
+        ("", |file| {
+            file.digest().map_or_else(
+                || "no content".to_owned(),
+                |digest| digest.as_hex().chars().take(16).collect(),
+            )
+        }),
         (" bytes", |file| file.size().to_string()),
         (" mode", |file| format!("{:o}", file.mode().raw_mode())),
         (" of", |file| format!("{}:{}", file.user(), file.group())),
         (" modified", |file| file.modified_at().0.to_string()),
-        (" leads to", |file| file.linkto().unwrap_or_default().to_owned()),
+        (" leads to", |file| {
+            file.linkto().unwrap_or_default().to_owned()
+        }),
         (" flags", |file| format!("{:?}", file.flags())),
     ];
     let told = |file: &FileEntry<'_>| {
         let differing = FACTS.iter().filter(|(_, fact)| fact(one) != fact(other));
-        let all: Vec<String> = differing.map(|(name, fact)| format!("{} {}", name.trim(), fact(file)).trim().to_owned()).collect();
+        let all: Vec<String> = differing
+            .map(|(name, fact)| format!("{} {}", name.trim(), fact(file)).trim().to_owned())
+            .collect();
         all.join(", ")
     };
     (told(one), told(other))
@@ -153,9 +192,13 @@ mod tests {
         let config = BuildConfig::default().source_date(1_600_000_000);
         let mut builder = PackageBuilder::new("p", "1", "MIT", "noarch", "a package");
         builder.using_config(config).build_host(host);
-        builder.with_file_contents(content, FileOptions::new("/usr/share/p/a")).unwrap();
+        builder
+            .with_file_contents(content, FileOptions::new("/usr/share/p/a"))
+            .unwrap();
         if let Some(path) = extra {
-            builder.with_file_contents("x", FileOptions::new(path)).unwrap();
+            builder
+                .with_file_contents("x", FileOptions::new(path))
+                .unwrap();
         }
         let mut bytes = Vec::new();
         builder.build().unwrap().write(&mut bytes).unwrap();
@@ -164,16 +207,36 @@ mod tests {
 
     #[test]
     fn packages_that_are_the_same_do_not_differ() {
-        assert_eq!(packages(&head("a", "h", None), &head("a", "h", None)).unwrap(), []);
+        assert_eq!(
+            packages(&head("a", "h", None), &head("a", "h", None)).unwrap(),
+            []
+        );
     }
 
     #[test]
     fn what_differs_is_told_by_file_and_by_tag() {
-        let told = packages(&head("a", "one", None), &head("bb", "other", Some("/usr/share/p/b"))).unwrap();
-        let what: Vec<&str> = told.iter().map(|difference| difference.what.as_str()).collect();
+        let told = packages(
+            &head("a", "one", None),
+            &head("bb", "other", Some("/usr/share/p/b")),
+        )
+        .unwrap();
+        let what: Vec<&str> = told
+            .iter()
+            .map(|difference| difference.what.as_str())
+            .collect();
         assert_eq!(what, ["/usr/share/p/a", "/usr/share/p/b", "build host"]);
-        assert!(told[0].first.ends_with("bytes 1") && told[0].again.ends_with("bytes 2"), "{:?}", told[0]);
-        assert_eq!((told[1].first.as_str(), told[1].again.as_str()), ("not there", "there"));
-        assert_eq!((told[2].first.as_str(), told[2].again.as_str()), ("one", "other"));
+        assert!(
+            told[0].first.ends_with("bytes 1") && told[0].again.ends_with("bytes 2"),
+            "{:?}",
+            told[0]
+        );
+        assert_eq!(
+            (told[1].first.as_str(), told[1].again.as_str()),
+            ("not there", "there")
+        );
+        assert_eq!(
+            (told[2].first.as_str(), told[2].again.as_str()),
+            ("one", "other")
+        );
     }
 }

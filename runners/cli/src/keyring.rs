@@ -17,7 +17,9 @@ impl Keyring {
     /// Makes sure that a key may be kept under this name, before anybody makes one. A key is never overwritten.
     pub(crate) async fn takes(&self, key: &KeyName) -> Result<()> {
         match self {
-            Self::Here(keys) if keys.list()?.contains(key) => Err(KeyError::Exists(key.clone()).into()),
+            Self::Here(keys) if keys.list()?.contains(key) => {
+                Err(KeyError::Exists(key.clone()).into())
+            }
             Self::Here(_) => Ok(()),
             #[cfg(feature = "cloud")]
             Self::Cloud(secrets) => secrets.takes(key).await,
@@ -41,7 +43,9 @@ impl Keyring {
             Self::Cloud(secrets) => {
                 use millrace_signer::Place::{Kms, Secret};
                 let all = secrets.places().iter();
-                Ok(all.map(|(key, Kms(arn) | Secret(arn))| (key.clone(), Some(arn.clone()))).collect())
+                Ok(all
+                    .map(|(key, Kms(arn) | Secret(arn))| (key.clone(), Some(arn.clone())))
+                    .collect())
             }
         }
     }

@@ -24,12 +24,21 @@ impl Output {
 
     /// One thing: as a JSON object a line, or as `text` says it.
     pub fn one<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
-        let line = if self.json { serde_json::to_string(value)? } else { text(value) };
+        let line = if self.json {
+            serde_json::to_string(value)?
+        } else {
+            text(value)
+        };
         self.line(&line)
     }
 
     /// Several things; `none` is what people read where there are none.
-    pub fn list<T: Serialize>(self, values: &[T], none: &str, text: impl Fn(&T) -> String) -> Result<()> {
+    pub fn list<T: Serialize>(
+        self,
+        values: &[T],
+        none: &str,
+        text: impl Fn(&T) -> String,
+    ) -> Result<()> {
         if values.is_empty() && !self.json {
             return self.line(none);
         }
@@ -90,6 +99,9 @@ mod tests {
     fn what_a_terminal_would_act_on_is_written_out() {
         let title = "\u{1b}]0;owned\u{7} \u{1b}[31mred\r\u{7f}\u{9b}2J";
         assert_eq!(harmless(title), r"^[]0;owned^G ^[[31mred^M^?\u{9b}2J");
-        assert!(matches!(harmless("gcc: »ünïcödé«\n\tas it is"), Cow::Borrowed(_)));
+        assert!(matches!(
+            harmless("gcc: »ünïcödé«\n\tas it is"),
+            Cow::Borrowed(_)
+        ));
     }
 }

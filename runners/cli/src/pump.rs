@@ -61,7 +61,10 @@ where
     K: Keys,
     L: Seal + 'static,
 {
-    let (out, acting) = (Arc::new(Semaphore::new(OUT_MAX)), Arc::new(Semaphore::new(AT_ONCE_MAX)));
+    let (out, acting) = (
+        Arc::new(Semaphore::new(OUT_MAX)),
+        Arc::new(Semaphore::new(AT_ONCE_MAX)),
+    );
     let (mut taking, mut aside_from) = (Taking::started(functions.now()), Instant::now());
     loop {
         let letters = taking.take(&functions).await;
@@ -72,8 +75,15 @@ where
             let _ = tokio::time::timeout(LOOK, functions.posted.notified()).await;
         }
         for letter in letters {
-            let Ok(is_out) = Arc::clone(&out).acquire_owned().await else { return };
-            tokio::spawn(deliver(Arc::clone(&functions), letter, Arc::clone(&acting), is_out));
+            let Ok(is_out) = Arc::clone(&out).acquire_owned().await else {
+                return;
+            };
+            tokio::spawn(deliver(
+                Arc::clone(&functions),
+                letter,
+                Arc::clone(&acting),
+                is_out,
+            ));
         }
     }
 }
@@ -96,7 +106,11 @@ impl Taking {
             Some(began) => (began.plus_ms(OUT_MS - 1), began.plus_ms(OUT_MS)),
             None => (functions.now(), functions.now().plus_ms(OUT_MS)),
         };
-        match functions.store.take(AT_ONCE_MAX, seen_from, hidden_until).await {
+        match functions
+            .store
+            .take(AT_ONCE_MAX, seen_from, hidden_until)
+            .await
+        {
             Ok(letters) => {
                 self.began = self.began.filter(|_| letters.len() == AT_ONCE_MAX);
                 letters
@@ -115,8 +129,12 @@ impl<S, K, L> Functions<S, K, L> {
     }
 }
 
-async fn deliver<S, K, L>(functions: Arc<Functions<S, K, L>>, letter: Letter, acting: Arc<Semaphore>, _out: OwnedSemaphorePermit)
-where
+async fn deliver<S, K, L>(
+    functions: Arc<Functions<S, K, L>>,
+    letter: Letter,
+    acting: Arc<Semaphore>,
+    _out: OwnedSemaphorePermit,
+) where
     S: StateStore + BlobStore,
     K: Keys,
     L: Seal,
@@ -125,7 +143,9 @@ where
     let mut pauses = PAUSES_MS.into_iter();
     let done = loop {
         // Whoever pauses holds up nobody: a forge that is down keeps no signer waiting.
-        let Ok(place) = acting.acquire().await else { return };
+        let Ok(place) = acting.acquire().await else {
+            return;
+        };
         let acted = carry_out(&functions, &letter).await;
         drop(place);
         let problem = match acted {
@@ -139,21 +159,31 @@ where
         }
     };
     if let Err(problem) = done {
-        eprintln!("millrace: {problem}; it is tried again ({} of {DELIVERIES_MAX})", letter.deliveries);
+        eprintln!(
+            "millrace: {problem}; it is tried again ({} of {DELIVERIES_MAX})",
+            letter.deliveries
+        );
     }
     // Acting on one effect is what most others come from.
     functions.posted.notify_one();
 }
 
 /// Lets an effect happen, and settles its letter. An error is passing trouble; the letter comes again.
-pub async fn carry_out<S, K, L>(functions: &Functions<S, K, L>, letter: &Letter) -> Result<(), String>
+pub async fn carry_out<S, K, L>(
+    functions: &Functions<S, K, L>,
+    letter: &Letter,
+) -> Result<(), String>
 where
     S: StateStore + BlobStore,
     K: Keys,
     L: Seal,
 {
     act(functions, &letter.effect).await?;
-    functions.store.settle(letter.id).await.map_err(|error| error.to_string())
+    functions
+        .store
+        .settle(letter.id)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 async fn act<S, K, L>(functions: &Functions<S, K, L>, effect: &Effect) -> Result<(), String>
@@ -165,18 +195,25 @@ where
     let (store, now) = (&functions.store, functions.now());
     match effect {
         Effect::Fetch(announced) => {
-            millrace_listener::fetch(announced, &functions.fetcher, store, store).await.map_err(|error| error.to_string())
+            millrace_listener::fetch(announced, &functions.fetcher, store, store)
+                .await
+                .map_err(|error| error.to_string())
         }
-        Effect::Plan(push) => millrace_orchestrator::plan(push, store, now).await.map_err(|error| error.to_string()),
+        Effect::Plan(push) => millrace_orchestrator::plan(push, store, now)
+            .await
+            .map_err(|error| error.to_string()),
         Effect::Ready { .. } => {
             functions.ready.notify_waiters();
             Ok(())
         }
-        Effect::Sign(order) => {
-            millrace_signer::sign(order, &functions.keys, store, store, now).await.map(drop).map_err(|error| error.to_string())
-        }
+        Effect::Sign(order) => millrace_signer::sign(order, &functions.keys, store, store, now)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string()),
         Effect::Release(order) => {
-            millrace_releaser::release(order, &functions.seal, store, store, now).await.map_err(|error| error.to_string())
+            millrace_releaser::release(order, &functions.seal, store, store, now)
+                .await
+                .map_err(|error| error.to_string())
         }
         Effect::Ended { .. } => Ok(()),
         Effect::Unreadable(problem) => Err(unreadable(problem)),
@@ -191,10 +228,22 @@ where
     K: Keys,
     L: Seal,
 {
-    let aside = functions.store.set_aside(AT_ONCE_MAX).await.map_err(|error| error.to_string());
+    let aside = functions
+        .store
+        .set_aside(AT_ONCE_MAX)
+        .await
+        .map_err(|error| error.to_string());
     let mut problems: Vec<String> = aside.as_ref().err().cloned().into_iter().collect();
     for letter in aside.unwrap_or_default() {
-        problems.extend(give_up(functions, &letter, "whoever acted on it never came to its end").await.err());
+        problems.extend(
+            give_up(
+                functions,
+                &letter,
+                "whoever acted on it never came to its end",
+            )
+            .await
+            .err(),
+        );
     }
     for problem in &problems {
         eprintln!("millrace: {problem}; it is looked at again in a minute");
@@ -204,7 +253,11 @@ where
 
 /// Passing trouble that did not pass: whoever waits for the effect is told, and its letter is settled. A release is taken back first;
 /// where it is out by now, whoever waits is told that instead.
-pub async fn give_up<S, K, L>(functions: &Functions<S, K, L>, letter: &Letter, problem: &str) -> Result<(), String>
+pub async fn give_up<S, K, L>(
+    functions: &Functions<S, K, L>,
+    letter: &Letter,
+    problem: &str,
+) -> Result<(), String>
 where
     S: StateStore + BlobStore,
     K: Keys,
@@ -213,25 +266,38 @@ where
     let (store, now, reason) = (&functions.store, functions.now(), Letter::given_up(problem));
     match &letter.effect {
         Effect::Fetch(announced) => {
-            millrace_listener::give_up(announced, &reason, store).await.map_err(|error| error.to_string())?;
+            millrace_listener::give_up(announced, &reason, store)
+                .await
+                .map_err(|error| error.to_string())?;
         }
         Effect::Plan(push) => {
-            millrace_orchestrator::give_up(push, &reason, store, now).await.map_err(|error| error.to_string())?;
+            millrace_orchestrator::give_up(push, &reason, store, now)
+                .await
+                .map_err(|error| error.to_string())?;
         }
         Effect::Sign(order) => {
-            millrace_signer::give_up(order, &reason, store, now).await.map_err(|error| error.to_string())?;
+            millrace_signer::give_up(order, &reason, store, now)
+                .await
+                .map_err(|error| error.to_string())?;
         }
         Effect::Release(order) => {
-            millrace_releaser::give_up(order, &reason, store, store, now).await.map_err(|error| error.to_string())?;
+            millrace_releaser::give_up(order, &reason, store, store, now)
+                .await
+                .map_err(|error| error.to_string())?;
         }
         Effect::Ready { .. } | Effect::Ended { .. } => {}
         // Nobody can tell who waits for it.
         Effect::Unreadable(problem) => return Err(unreadable(problem)),
     }
-    store.settle(letter.id).await.map_err(|error| error.to_string())
+    store
+        .settle(letter.id)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// What is said of an event that cannot be read.
 fn unreadable(problem: &str) -> String {
-    format!("an event cannot be read ({problem}) and is kept; if it is a newer millrace's, start that and `millrace events retry`")
+    format!(
+        "an event cannot be read ({problem}) and is kept; if it is a newer millrace's, start that and `millrace events retry`"
+    )
 }

@@ -10,12 +10,21 @@ use millrace_signer::{Keys, LocalKeys};
 pub struct LocalSeal(pub LocalKeys);
 
 impl Seal for LocalSeal {
-    async fn seal(&self, key: &KeyName, repomd: &[u8], signed_s: u64) -> Result<Vec<u8>, SealError> {
-        millrace_signer::seal(&self.0, key, repomd, signed_s).map_err(|error| SealError(error.to_string()))
+    async fn seal(
+        &self,
+        key: &KeyName,
+        repomd: &[u8],
+        signed_s: u64,
+    ) -> Result<Vec<u8>, SealError> {
+        millrace_signer::seal(&self.0, key, repomd, signed_s)
+            .map_err(|error| SealError(error.to_string()))
     }
 
     async fn public_key(&self, key: &KeyName) -> Result<Vec<u8>, SealError> {
-        self.0.public(key).map(String::into_bytes).map_err(|error| SealError(error.to_string()))
+        self.0
+            .public(key)
+            .map(String::into_bytes)
+            .map_err(|error| SealError(error.to_string()))
     }
 }
 
@@ -27,7 +36,12 @@ pub(crate) enum AnySeal {
 }
 
 impl Seal for AnySeal {
-    async fn seal(&self, key: &KeyName, repomd: &[u8], signed_s: u64) -> Result<Vec<u8>, SealError> {
+    async fn seal(
+        &self,
+        key: &KeyName,
+        repomd: &[u8],
+        signed_s: u64,
+    ) -> Result<Vec<u8>, SealError> {
         match self {
             Self::Here(it) => it.seal(key, repomd, signed_s).await,
             #[cfg(feature = "cloud")]

@@ -46,14 +46,19 @@ impl Folder {
     /// The same folder, for commands that work on a line in the cloud.
     #[cfg(feature = "cloud")]
     pub(crate) fn for_cloud(self, cloud: Cloud) -> Self {
-        Self { cloud: Some(cloud).filter(|cloud| cloud.table.is_some()), ..self }
+        Self {
+            cloud: Some(cloud).filter(|cloud| cloud.table.is_some()),
+            ..self
+        }
     }
 
     /// Makes sure that what is about to be done here is not meant for a line in the cloud.
     pub(crate) fn is_meant(&self, what: &str) -> Result<()> {
         #[cfg(feature = "cloud")]
         if let Some(table) = self.cloud.as_ref().and_then(|cloud| cloud.table.as_ref()) {
-            bail!("{what}, and --table or MILLRACE_TABLE names the line in the cloud `{table}`: leave that out");
+            bail!(
+                "{what}, and --table or MILLRACE_TABLE names the line in the cloud `{table}`: leave that out"
+            );
         }
         let _ = what;
         Ok(())
@@ -72,7 +77,11 @@ impl Folder {
     /// A folder in it, made where it is not there.
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.join(name);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).with_context(|| format!("making {}", path.display()))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("making {}", path.display()))?;
         Ok(path)
     }
 
@@ -133,13 +142,21 @@ impl Folder {
         let path = self.webhook_secret_path();
         match fs::read_to_string(&path) {
             Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
-            Ok(_) => bail!("{} is empty: write the webhook secret into it, or remove it and a new one is made", path.display()),
+            Ok(_) => bail!(
+                "{} is empty: write the webhook secret into it, or remove it and a new one is made",
+                path.display()
+            ),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         }
         let secret: String = random()?.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(format!("{secret}\n").as_bytes()).and_then(|()| file.sync_all())?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        file.write_all(format!("{secret}\n").as_bytes())
+            .and_then(|()| file.sync_all())?;
         Ok(secret)
     }
 
@@ -164,12 +181,16 @@ fn default_folder() -> Result<PathBuf> {
 /// 256 bits from the kernel.
 pub(crate) fn random() -> Result<[u8; 32]> {
     let mut bytes = [0; 32];
-    fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("reading /dev/urandom")?;
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("reading /dev/urandom")?;
     Ok(bytes)
 }
 
 /// The line's clock.
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -3,8 +3,8 @@
 use millrace_core::{Digest, Timestamp};
 use millrace_store::local::LocalStore;
 use millrace_store::{
-    Address, BlobError, BlobStore, Commit, Key, Letter, LetterId, Marked, Part, PointerVersion, Record, SaveError, StateError,
-    StateStore, SwapError, Table,
+    Address, BlobError, BlobStore, Commit, Key, Letter, LetterId, Marked, Part, PointerVersion,
+    Record, SaveError, StateError, StateStore, SwapError, Table,
 };
 #[cfg(feature = "cloud")]
 use millrace_store::{dynamodb::DynamoDb, s3::S3};
@@ -70,15 +70,30 @@ impl StateStore for Store {
         state!(self, it => it.save(commit))
     }
 
-    async fn list(&self, table: Table, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StateError> {
+    async fn list(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StateError> {
         state!(self, it => it.list(table, after, limit))
     }
 
-    async fn marked(&self, index: &str, after: Option<&str>, limit: usize) -> Result<Vec<Marked>, StateError> {
+    async fn marked(
+        &self,
+        index: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Marked>, StateError> {
         state!(self, it => it.marked(index, after, limit))
     }
 
-    async fn take(&self, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Result<Vec<Letter>, StateError> {
+    async fn take(
+        &self,
+        limit: usize,
+        now: Timestamp,
+        hidden_until: Timestamp,
+    ) -> Result<Vec<Letter>, StateError> {
         state!(self, it => it.take(limit, now, hidden_until))
     }
 
@@ -124,11 +139,21 @@ impl BlobStore for Store {
         blobs!(self, it => it.fetch(digest, to))
     }
 
-    async fn read_address(&self, digest: &Digest, valid: Duration, name: Option<&str>) -> Result<Option<Address>, BlobError> {
+    async fn read_address(
+        &self,
+        digest: &Digest,
+        valid: Duration,
+        name: Option<&str>,
+    ) -> Result<Option<Address>, BlobError> {
         blobs!(self, it => it.read_address(digest, valid, name))
     }
 
-    async fn write_address(&self, digest: &Digest, size: u64, valid: Duration) -> Result<Option<Address>, BlobError> {
+    async fn write_address(
+        &self,
+        digest: &Digest,
+        size: u64,
+        valid: Duration,
+    ) -> Result<Option<Address>, BlobError> {
         blobs!(self, it => it.write_address(digest, size, valid))
     }
 
@@ -136,7 +161,12 @@ impl BlobStore for Store {
         blobs!(self, it => it.pointer(name))
     }
 
-    async fn swap(&self, name: &str, expect: Option<&PointerVersion>, bytes: Vec<u8>) -> Result<PointerVersion, SwapError> {
+    async fn swap(
+        &self,
+        name: &str,
+        expect: Option<&PointerVersion>,
+        bytes: Vec<u8>,
+    ) -> Result<PointerVersion, SwapError> {
         blobs!(self, it => it.swap(name, expect, bytes))
     }
 }

@@ -42,11 +42,19 @@ pub(crate) fn is_there() -> bool {
 
 /// How large it is.
 pub(crate) fn size() -> Size {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: it takes a pointer to a `winsize` that lives through the call (ioctl_tty(2)).
     let asked = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
     if asked == 0 && size.ws_col > 0 && size.ws_row > 0 {
-        Size { columns: size.ws_col, rows: size.ws_row }
+        Size {
+            columns: size.ws_col,
+            rows: size.ws_row,
+        }
     } else {
         Size::default()
     }
@@ -75,7 +83,10 @@ pub(crate) struct Escapes {
 
 impl Default for Escapes {
     fn default() -> Self {
-        Self { line_begins: true, tilde: false }
+        Self {
+            line_begins: true,
+            tilde: false,
+        }
     }
 }
 
@@ -117,7 +128,10 @@ mod tests {
     #[test]
     fn a_tilde_and_a_dot_leave_at_the_beginning_of_a_line_and_nowhere_else() {
         assert_eq!(typed(&["~."]), (String::new(), true));
-        assert_eq!(typed(&["ls\r", "~", ".", "rest"]), ("ls\r".to_owned(), true));
+        assert_eq!(
+            typed(&["ls\r", "~", ".", "rest"]),
+            ("ls\r".to_owned(), true)
+        );
         assert_eq!(typed(&["cd ~.\r"]), ("cd ~.\r".to_owned(), false));
         assert_eq!(typed(&["~~.\r"]), ("~.\r".to_owned(), false));
         assert_eq!(typed(&["~/bin\r"]), ("~/bin\r".to_owned(), false));

@@ -33,7 +33,10 @@ pub async fn run(store: LocalStore) {
         let (at, time) = (Instant::now(), now());
         let problem = match clocks.read(at, time) {
             Reading::SetBack => set_back(&store, time).await.err(),
-            Reading::Decide => millrace_orchestrator::tick(&store, time).await.err().map(|error| error.to_string()),
+            Reading::Decide => millrace_orchestrator::tick(&store, time)
+                .await
+                .err()
+                .map(|error| error.to_string()),
             Reading::Wait => None,
         };
         if let Some(problem) = problem {
@@ -44,8 +47,14 @@ pub async fn run(store: LocalStore) {
 
 /// What was to end by a clock that was ahead ends as it would if it began now.
 async fn set_back(store: &LocalStore, now: Timestamp) -> Result<(), String> {
-    store.hide_no_longer_than(now.plus_ms(OUT_MS)).await.map_err(|error| error.to_string())?;
-    millrace_orchestrator::clock_set_back(store, now).await.map(drop).map_err(|error| error.to_string())
+    store
+        .hide_no_longer_than(now.plus_ms(OUT_MS))
+        .await
+        .map_err(|error| error.to_string())?;
+    millrace_orchestrator::clock_set_back(store, now)
+        .await
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 /// What a tick is to do.
@@ -69,13 +78,19 @@ struct Clocks {
 impl Clocks {
     /// A line that begins was away before.
     fn new(at: Instant, time: Timestamp) -> Self {
-        Self { last: (at, time), decide_from: at + GRACE }
+        Self {
+            last: (at, time),
+            decide_from: at + GRACE,
+        }
     }
 
     fn read(&mut self, at: Instant, time: Timestamp) -> Reading {
         let (last_at, last_time) = std::mem::replace(&mut self.last, (at, time));
         let passed = at.saturating_duration_since(last_at);
-        let (ahead, behind) = (Duration::from_millis(time.since_ms(last_time)), Duration::from_millis(last_time.since_ms(time)));
+        let (ahead, behind) = (
+            Duration::from_millis(time.since_ms(last_time)),
+            Duration::from_millis(last_time.since_ms(time)),
+        );
         if passed > LATE || ahead > passed + LATE {
             self.decide_from = at + GRACE;
         }
@@ -106,19 +121,31 @@ mod tests {
     #[test]
     fn nobody_loses_a_lease_for_a_time_in_which_the_line_was_away() {
         let at_its_start = [(1, 1); 21];
-        assert_eq!(readings(&at_its_start)[18..], [Reading::Wait, Reading::Decide, Reading::Decide]);
+        assert_eq!(
+            readings(&at_its_start)[18..],
+            [Reading::Wait, Reading::Decide, Reading::Decide]
+        );
         let suspended = [vec![(1, 1); 20], vec![(300, 300), (1, 1)], vec![(1, 1); 20]].concat();
-        assert_eq!(readings(&suspended)[19..22], [Reading::Decide, Reading::Wait, Reading::Wait]);
+        assert_eq!(
+            readings(&suspended)[19..22],
+            [Reading::Decide, Reading::Wait, Reading::Wait]
+        );
         assert_eq!(readings(&suspended).last(), Some(&Reading::Decide));
     }
 
     #[test]
     fn nobody_loses_a_lease_because_the_clock_was_set() {
         let ahead = [vec![(1, 1); 20], vec![(1, 3600), (1, 1)], vec![(1, 1); 20]].concat();
-        assert_eq!(readings(&ahead)[19..22], [Reading::Decide, Reading::Wait, Reading::Wait]);
+        assert_eq!(
+            readings(&ahead)[19..22],
+            [Reading::Decide, Reading::Wait, Reading::Wait]
+        );
         assert_eq!(readings(&ahead).last(), Some(&Reading::Decide));
         let back = [vec![(1, 1); 20], vec![(1, -3600), (1, 1)]].concat();
-        assert_eq!(readings(&back)[19..], [Reading::Decide, Reading::SetBack, Reading::Decide]);
+        assert_eq!(
+            readings(&back)[19..],
+            [Reading::Decide, Reading::SetBack, Reading::Decide]
+        );
     }
 
     #[test]

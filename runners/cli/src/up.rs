@@ -19,7 +19,9 @@ use millrace_host::engine::Code;
 use millrace_host::worker::{WorkerConfig, WorkerError};
 use millrace_listener::forge::Forge;
 use millrace_listener::{Fetcher, Listener, Secret};
-use millrace_orchestrator::{Desk, Runner as RunnerData, Token, let_in, released_repository, remove_runner};
+use millrace_orchestrator::{
+    Desk, Runner as RunnerData, Token, let_in, released_repository, remove_runner,
+};
 use millrace_signer::LocalKeys;
 use millrace_store::Table;
 use millrace_store::local::LocalStore;
@@ -46,24 +48,45 @@ pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
         millrace_host::emulation::check(own_arch()?, &options.manner.emulate)?;
     }
     let store = folder.local()?;
-    let _lock = lock(&store).await.context("is `millrace up` running over this state folder already?")?;
+    let _lock = lock(&store)
+        .await
+        .context("is `millrace up` running over this state folder already?")?;
     // Whoever sees the port open finds the secret, too.
     folder.webhook_secret()?;
     let ready = Arc::new(Notify::new());
-    let socket = TcpListener::bind(options.listen).await.with_context(|| format!("listening on {}", options.listen))?;
+    let socket = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("listening on {}", options.listen))?;
     let address = socket.local_addr()?;
-    bundled::register(folder, &Store::Here(store.clone()), options.plugins.as_deref()).await?;
-    let url = options.url.clone().unwrap_or_else(|| format!("http://{address}"));
+    bundled::register(
+        folder,
+        &Store::Here(store.clone()),
+        options.plugins.as_deref(),
+    )
+    .await?;
+    let url = options
+        .url
+        .clone()
+        .unwrap_or_else(|| format!("http://{address}"));
     if options.url.is_none() && address.ip().is_unspecified() {
-        eprintln!("millrace: runners on other machines cannot read what is released here before --url says where they reach it");
+        eprintln!(
+            "millrace: runners on other machines cannot read what is released here before --url says where they reach it"
+        );
     }
     let functions = functions(folder, &store, &ready, options)?;
-    let routes = routes(folder, &store, &ready, &url)?.layer(from_fn_with_state(Arc::clone(&functions.posted), ring));
+    let routes = routes(folder, &store, &ready, &url)?
+        .layer(from_fn_with_state(Arc::clone(&functions.posted), ring));
     let stop = Arc::new(AtomicBool::new(false));
-    let mut runner = if options.no_runner { None } else { Some(start_runner(folder, &store, address, options, &stop).await?) };
+    let mut runner = if options.no_runner {
+        None
+    } else {
+        Some(start_runner(folder, &store, address, options, &stop).await?)
+    };
     tell(folder, output, &format!("http://{address}"), options)?;
     // The pump takes at once what an earlier process had out; by a clock that was ahead, that would be hidden from it.
-    store.hide_no_longer_than(now().plus_ms(pump::OUT_MS - 1)).await?;
+    store
+        .hide_no_longer_than(now().plus_ms(pump::OUT_MS - 1))
+        .await?;
     tokio::spawn(pump::run(Arc::new(functions)));
     tokio::spawn(ticks::run(store));
     let stopped = Arc::clone(&stop);
@@ -84,7 +107,9 @@ pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
 }
 
 /// The right to be the line of this folder. Commands that wait for a line look whether there is one by taking it for a moment.
-async fn lock(store: &LocalStore) -> Result<millrace_store::local::Lock, millrace_store::local::OpenError> {
+async fn lock(
+    store: &LocalStore,
+) -> Result<millrace_store::local::Lock, millrace_store::local::OpenError> {
     for _ in 0..LOCK_TRIES {
         if let Ok(lock) = store.lock() {
             return Ok(lock);
@@ -97,8 +122,15 @@ async fn lock(store: &LocalStore) -> Result<millrace_store::local::Lock, millrac
 fn routes(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, url: &str) -> Result<Router> {
     let clock: Arc<dyn Fn() -> Timestamp + Send + Sync> = Arc::new(now);
     let secret = Secret::new(folder.webhook_secret()?)?;
-    let secrets = Forge::ALL.into_iter().map(|forge| (forge, secret.clone())).collect();
-    let listener = Listener { state: store.clone(), secrets, clock: Arc::clone(&clock) };
+    let secrets = Forge::ALL
+        .into_iter()
+        .map(|forge| (forge, secret.clone()))
+        .collect();
+    let listener = Listener {
+        state: store.clone(),
+        secrets,
+        clock: Arc::clone(&clock),
+    };
     let url = url.to_owned();
     let released = move |platform: &PlatformName| released_repository(&url, platform);
     let incoming = folder.folder("incoming")?;
@@ -114,7 +146,12 @@ fn routes(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, url: &str) -
         incoming,
         paces: None,
     };
-    let web = Web { state: store.clone(), blobs: store.clone(), clock, part_bytes: None };
+    let web = Web {
+        state: store.clone(),
+        blobs: store.clone(),
+        clock,
+        part_bytes: None,
+    };
     Ok(Router::new()
         .merge(millrace_listener::router(listener))
         .merge(millrace_orchestrator::router(desk))
@@ -139,9 +176,15 @@ fn functions(
     options: &Up,
 ) -> Result<Functions<LocalStore, LocalKeys, LocalSeal>> {
     let keys = LocalKeys::open(&folder.folder("keys")?)?;
-    let lookaside = options.lookaside.iter().map(|url| Ok(url.parse()?)).collect::<Result<_>>()?;
+    let lookaside = options
+        .lookaside
+        .iter()
+        .map(|url| Ok(url.parse()?))
+        .collect::<Result<_>>()?;
     let fetcher = Fetcher::new(folder.folder("git")?, lookaside);
-    fetcher.sweep().context("emptying the folder for what is being fetched")?;
+    fetcher
+        .sweep()
+        .context("emptying the folder for what is being fetched")?;
     Ok(Functions {
         store: store.clone(),
         fetcher,
@@ -170,19 +213,35 @@ async fn start_runner(
     stop: &Arc<AtomicBool>,
 ) -> Result<Runner> {
     let arch = own_arch()?;
-    let (name, manner) = (RunnerName::new(&format!("local-{arch}"))?, options.manner.on(arch));
+    let (name, manner) = (
+        RunnerName::new(&format!("local-{arch}"))?,
+        options.manner.on(arch),
+    );
     // A new token at every start: the old one dies with the process that had it.
     let token = Token::from_random(random()?);
     let before: Option<(RunnerData, _)> = get(store, Table::Runner, name.as_str()).await?;
     remove_runner(store, &name).await?;
-    let reserved = before.map(|(runner, _)| runner.reserved).unwrap_or_default();
-    let runner = RunnerData { emulates: manner.emulate.clone(), reserved, ..RunnerData::new(&name, arch, &token, now()) };
+    let reserved = before
+        .map(|(runner, _)| runner.reserved)
+        .unwrap_or_default();
+    let runner = RunnerData {
+        emulates: manner.emulate.clone(),
+        reserved,
+        ..RunnerData::new(&name, arch, &token, now())
+    };
     let_in(store, runner).await?;
     let work = match &options.work {
         Some(work) => std::path::absolute(work)?,
         None => folder.folder("runner")?,
     };
-    let config = worker_config(&format!("http://{address}"), token.reveal(), name, arch, manner, &work)?;
+    let config = worker_config(
+        &format!("http://{address}"),
+        token.reveal(),
+        name,
+        arch,
+        manner,
+        &work,
+    )?;
     let stop = Arc::clone(stop);
     let (give, failure) = oneshot::channel();
     let run = move || {
@@ -190,7 +249,12 @@ async fn start_runner(
             let _ = give.send(error);
         }
     };
-    Ok((std::thread::Builder::new().name("runner".to_owned()).spawn(run)?, failure))
+    Ok((
+        std::thread::Builder::new()
+            .name("runner".to_owned())
+            .spawn(run)?,
+        failure,
+    ))
 }
 
 /// A runner in a thread, and why it could not go on.
@@ -213,7 +277,10 @@ impl Manner {
         emulate.retain(|other| *other != arch);
         emulate.sort_unstable();
         emulate.dedup();
-        Self { emulate, ..self.clone() }
+        Self {
+            emulate,
+            ..self.clone()
+        }
     }
 }
 
@@ -245,7 +312,9 @@ pub(crate) fn worker_config(
 /// Waits for Ctrl-C or the service manager.
 pub(crate) async fn told_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return;
+    };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
@@ -258,7 +327,11 @@ fn tell(folder: &Folder, output: Output, url: &str, options: &Up) -> Result<()> 
         "url": url, "webhooks": format!("{url}/hooks/gitea"), "webhook_secret": secret, "state": folder.path(),
         "runner_here": !options.no_runner,
     });
-    let runner = if options.no_runner { "none here (--no-runner)" } else { "one, on this machine" };
+    let runner = if options.no_runner {
+        "none here (--no-runner)"
+    } else {
+        "one, on this machine"
+    };
     output.one(&value, |_| {
         format!(
             "millrace is up\n  pages           {url}/\n  \

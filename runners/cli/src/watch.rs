@@ -28,8 +28,9 @@ const TAIL_BYTES: u64 = 64 * 1024;
 
 /// Follows a push until its builds have ended; true where all were released (or had nothing to release).
 pub async fn push(store: &Store, output: Output, id: &PushId) -> Result<bool> {
-    let (record, _) =
-        load_push(store, id).await?.ok_or_else(|| NotThere(format!("no push {id}: `millrace watch` names pushes")))?;
+    let (record, _) = load_push(store, id)
+        .await?
+        .ok_or_else(|| NotThere(format!("no push {id}: `millrace watch` names pushes")))?;
     let mut waiting = Waiting::default();
     output.say(&format!(
         "push {id}  {} at {}  {}",
@@ -38,13 +39,16 @@ pub async fn push(store: &Store, output: Output, id: &PushId) -> Result<bool> {
         record.announced.reference
     ))?;
     loop {
-        let (record, _) = load_push(store, id).await?.with_context(|| format!("no push {id}"))?;
+        let (record, _) = load_push(store, id)
+            .await?
+            .with_context(|| format!("no push {id}"))?;
         match record.state {
             PushState::Fetching | PushState::Fetched => waiting.wait(store, LOOK).await,
             PushState::Refused { reason } => {
-                output.one(&serde_json::json!({"push": id, "state": "refused", "reason": reason}), |_| {
-                    format!("refused: {reason}")
-                })?;
+                output.one(
+                    &serde_json::json!({"push": id, "state": "refused", "reason": reason}),
+                    |_| format!("refused: {reason}"),
+                )?;
                 return Ok(false);
             }
             PushState::Planned { builds } => {
@@ -63,11 +67,18 @@ pub async fn build(store: &Store, output: Output, id: &BuildId) -> Result<bool> 
     let mut shown: BTreeMap<String, String> = BTreeMap::new();
     let (mut began, mut waiting) = (false, Waiting::default());
     loop {
-        let (build, _) = load_build(store, id).await?.with_context(|| format!("no build {id}"))?;
+        let (build, _) = load_build(store, id)
+            .await?
+            .with_context(|| format!("no build {id}"))?;
         if !began {
             began = true;
             let announced = &build.push.announced;
-            output.say(&format!("build {id}  {} at {} on {}", announced.package, announced.commit.short(), build.platform.name))?;
+            output.say(&format!(
+                "build {id}  {} at {} on {}",
+                announced.package,
+                announced.commit.short(),
+                build.platform.name
+            ))?;
         }
         for task in &build.tasks {
             show(store, output, &build, task, &mut shown).await?;
@@ -76,9 +87,13 @@ pub async fn build(store: &Store, output: Output, id: &BuildId) -> Result<bool> 
         if build.is_ended() {
             let good = matches!(build.word(), "released" | "passed");
             let took = span(build.ended.unwrap_or_else(now).since_ms(build.created));
-            let value = serde_json::json!({"build": id, "state": build.word(), "reason": build.reason()});
+            let value =
+                serde_json::json!({"build": id, "state": build.word(), "reason": build.reason()});
             output.one(&value, |_| {
-                let why = build.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+                let why = build
+                    .reason()
+                    .map(|reason| format!(": {reason}"))
+                    .unwrap_or_default();
                 format!("  build {id} {} after {took}{why}", build.word())
             })?;
             return Ok(good);
@@ -97,28 +112,52 @@ impl Waiting {
     /// Until it is time to look again.
     pub async fn wait(&mut self, store: &Store, time: Duration) {
         if !std::mem::replace(&mut self.looked, true) && !store.is_worked_on() {
-            eprintln!("millrace: no `millrace up` works over this state: this waits until one does");
+            eprintln!(
+                "millrace: no `millrace up` works over this state: this waits until one does"
+            );
         }
         tokio::time::sleep(time).await;
     }
 }
 
-async fn show(store: &Store, output: Output, build: &Build, task: &Task, shown: &mut BTreeMap<String, String>) -> Result<()> {
+async fn show(
+    store: &Store,
+    output: Output,
+    build: &Build,
+    task: &Task,
+    shown: &mut BTreeMap<String, String>,
+) -> Result<()> {
     let attempt = task.latest_number().map_or(0, |number| number.0);
     let state = format!("{} {attempt}", task.word());
-    let fresh = shown.insert(task.id.to_string(), state.clone()).is_none_or(|before| before != state);
+    let fresh = shown
+        .insert(task.id.to_string(), state.clone())
+        .is_none_or(|before| before != state);
     if !fresh || matches!(task.state, TaskState::Waiting) && task.attempts.is_empty() {
         return Ok(());
     }
     let (word, name) = (task.word(), task.id.to_string());
-    let took = task.times().and_then(|(began, ended)| Some(span(ended?.since_ms(began)))).unwrap_or_default();
+    let took = task
+        .times()
+        .and_then(|(began, ended)| Some(span(ended?.since_ms(began))))
+        .unwrap_or_default();
     let value = serde_json::json!({"build": build.id, "task": name, "state": word, "attempt": attempt, "reason": task.reason()});
     output.one(&value, |_| {
-        let who = task.lease().map(|lease| format!("on {}", lease.runner)).unwrap_or_default();
-        let rest = task.reason().and_then(|reason| reason.lines().next()).unwrap_or(&who);
-        format!("  {name:<16} {word:<11} {took:>11}  {rest}").trim_end().to_owned()
+        let who = task
+            .lease()
+            .map(|lease| format!("on {}", lease.runner))
+            .unwrap_or_default();
+        let rest = task
+            .reason()
+            .and_then(|reason| reason.lines().next())
+            .unwrap_or(&who);
+        format!("  {name:<16} {word:<11} {took:>11}  {rest}")
+            .trim_end()
+            .to_owned()
     })?;
-    if matches!(task.state, TaskState::Failed { .. } | TaskState::Quarantined { .. }) {
+    if matches!(
+        task.state,
+        TaskState::Failed { .. } | TaskState::Quarantined { .. }
+    ) {
         for line in tail(store, build, task).await?.lines() {
             output.say(&format!("      | {line}"))?;
         }
@@ -129,14 +168,21 @@ async fn show(store: &Store, output: Output, build: &Build, task: &Task, shown: 
 
 /// Where its sandbox is held, how to get into it.
 async fn show_hold(store: &Store, output: Output, build: &Build, task: &Task) -> Result<()> {
-    let held = holds_of_build(store, build).await?.into_iter().find(|hold| hold.holding.task == task.id);
-    let Some(hold) = held.filter(|hold| hold.over(now()).is_none()) else { return Ok(()) };
+    let held = holds_of_build(store, build)
+        .await?
+        .into_iter()
+        .find(|hold| hold.holding.task == task.id);
+    let Some(hold) = held.filter(|hold| hold.over(now()).is_none()) else {
+        return Ok(());
+    };
     let command = format!("millrace shell {} {}", build.id, task.id);
     let until = hold.until.rfc3339();
     let value = serde_json::json!({
         "build": build.id, "task": task.id, "held_until": until, "runner": hold.runner, "command": command,
     });
-    output.one(&value, |_| format!("      its sandbox is held until {until}: `{command}` gives a terminal in it"))
+    output.one(&value, |_| {
+        format!("      its sandbox is held until {until}: `{command}` gives a terminal in it")
+    })
 }
 
 /// Signing and releasing may each be over before anybody looks: what was passed is told all the same.
@@ -157,15 +203,27 @@ fn show_stage(output: Output, build: &Build, shown: &mut BTreeMap<String, String
 
 /// The last lines of a task's latest log.
 async fn tail(store: &Store, build: &Build, task: &Task) -> Result<String> {
-    let Some(number) = task.latest_number() else { return Ok(String::new()) };
-    let index = log_index(store, build, task, number.0).await?.unwrap_or_default();
-    let text = String::from_utf8_lossy(&read_from(store, &index, index.size().saturating_sub(TAIL_BYTES)).await?).into_owned();
+    let Some(number) = task.latest_number() else {
+        return Ok(String::new());
+    };
+    let index = log_index(store, build, task, number.0)
+        .await?
+        .unwrap_or_default();
+    let text = String::from_utf8_lossy(
+        &read_from(store, &index, index.size().saturating_sub(TAIL_BYTES)).await?,
+    )
+    .into_owned();
     let lines: Vec<&str> = text.lines().collect();
     Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"))
 }
 
 /// The index of an attempt's log.
-pub async fn log_index(store: &Store, build: &Build, task: &Task, attempt: u32) -> Result<Option<LogIndex>> {
+pub async fn log_index(
+    store: &Store,
+    build: &Build,
+    task: &Task,
+    attempt: u32,
+) -> Result<Option<LogIndex>> {
     let id = format!("{}/{}/{attempt}", build.id, task.id);
     Ok(get(store, Table::Log, &id).await?.map(|(index, _)| index))
 }

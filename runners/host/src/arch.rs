@@ -59,10 +59,27 @@ impl Facts {
 
     /// How its programs begin: `e_ident`, `e_type` and `e_machine` (System V ABI, "ELF Header").
     pub fn elf_header(&self) -> [u8; 20] {
-        let (big, class) = (self.endianness == Endianness::Big, if self.elf_class == 64 { 2 } else { 1 });
-        let number = |number: u16| if big { number.to_be_bytes() } else { number.to_le_bytes() };
+        let (big, class) = (
+            self.endianness == Endianness::Big,
+            if self.elf_class == 64 { 2 } else { 1 },
+        );
+        let number = |number: u16| {
+            if big {
+                number.to_be_bytes()
+            } else {
+                number.to_le_bytes()
+            }
+        };
         let mut header = [0; 20];
-        header[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, if big { 2 } else { 1 }, EV_CURRENT]);
+        header[..7].copy_from_slice(&[
+            0x7f,
+            b'E',
+            b'L',
+            b'F',
+            class,
+            if big { 2 } else { 1 },
+            EV_CURRENT,
+        ]);
         header[16..18].copy_from_slice(&number(ET_DYN));
         header[18..].copy_from_slice(&number(self.elf_machine));
         header
@@ -77,7 +94,10 @@ mod tests {
     fn each_architecture_is_what_its_file_says_it_is() {
         for arch in Arch::ALL {
             let facts = Facts::of(arch);
-            assert_eq!((facts.rpm.as_str(), facts.multilib_of), (arch.as_str(), None));
+            assert_eq!(
+                (facts.rpm.as_str(), facts.multilib_of),
+                (arch.as_str(), None)
+            );
         }
         let small: Facts = toml::from_str(include_str!("../../arch/i686.toml")).unwrap();
         let above: Arch = small.multilib_of.unwrap().parse().unwrap();
@@ -86,7 +106,11 @@ mod tests {
 
     #[test]
     fn the_program_that_asks_begins_as_its_architecture_says() {
-        let name = if std::env::consts::ARCH == "powerpc64" { "ppc64le" } else { std::env::consts::ARCH };
+        let name = if std::env::consts::ARCH == "powerpc64" {
+            "ppc64le"
+        } else {
+            std::env::consts::ARCH
+        };
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         assert_eq!(Facts::of(name.parse().unwrap()).elf_header(), own[..20]);
     }

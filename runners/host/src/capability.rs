@@ -78,8 +78,14 @@ pub struct Asked {
 impl Grants {
     /// The grants of a task with these inputs.
     pub fn new(inputs: &[Artifact]) -> Self {
-        let inputs = inputs.iter().map(|input| (input.digest, input.clone())).collect();
-        Self { inputs, published: Vec::new() }
+        let inputs = inputs
+            .iter()
+            .map(|input| (input.digest, input.clone()))
+            .collect();
+        Self {
+            inputs,
+            published: Vec::new(),
+        }
     }
 
     /// The input with a digest.
@@ -94,7 +100,11 @@ impl Grants {
         let name = path_inside(path)?.rsplit('/').next().unwrap_or(path);
         let plain = |c: char| c.is_ascii_alphanumeric() || "._+-~^:%@=".contains(c);
         if name.len() > FILE_NAME_BYTES_MAX || !name.chars().all(plain) {
-            return Err(NameError { what: "result", name: shortened(name) }.into());
+            return Err(NameError {
+                what: "result",
+                name: shortened(name),
+            }
+            .into());
         }
         if self.published.iter().any(|other| other == name) {
             return Err(Refusal::Twice(name.to_owned()));
@@ -117,12 +127,19 @@ const FILE_NAME_BYTES_MAX: usize = 255;
 /// A path that stays inside the task's folder as far as its text tells; links are the business of whoever opens it.
 pub fn path_inside(path: &str) -> Result<&str, Refusal> {
     let path_without_slash = path.strip_suffix('/').unwrap_or(path);
-    if is_inside(path_without_slash) { Ok(path_without_slash) } else { Err(Refusal::Path(shortened(path))) }
+    if is_inside(path_without_slash) {
+        Ok(path_without_slash)
+    } else {
+        Err(Refusal::Path(shortened(path)))
+    }
 }
 
 /// Checks a command, and bounds what it asks for: its time by what is left of the task's.
 pub fn command(asked: &Asked, left: Duration) -> Result<Duration, Refusal> {
-    let words = asked.argv.iter().chain(asked.env.iter().flat_map(|(name, value)| [name, value]));
+    let words = asked
+        .argv
+        .iter()
+        .chain(asked.env.iter().flat_map(|(name, value)| [name, value]));
     let bytes: usize = words.clone().map(|word| word.len() + 1).sum();
     if asked.argv.first().is_none_or(String::is_empty) {
         return Err(Refusal::Command("has no program"));
@@ -131,21 +148,39 @@ pub fn command(asked: &Asked, left: Duration) -> Result<Duration, Refusal> {
         return Err(Refusal::Command("has a NUL in it"));
     }
     if bytes > ARGUMENT_BYTES_MAX {
-        return Err(Refusal::Command("is longer than 48 KiB: hand lists over as a file or on standard input"));
+        return Err(Refusal::Command(
+            "is longer than 48 KiB: hand lists over as a file or on standard input",
+        ));
     }
-    if asked.env.iter().any(|(name, _)| name.is_empty() || name.contains('=')) {
-        return Err(Refusal::Command("sets a variable without a name, or with `=` in it"));
+    if asked
+        .env
+        .iter()
+        .any(|(name, _)| name.is_empty() || name.contains('='))
+    {
+        return Err(Refusal::Command(
+            "sets a variable without a name, or with `=` in it",
+        ));
     }
     if !asked.cwd.starts_with('/') || asked.cwd.split('/').any(|part| part == "..") {
-        return Err(Refusal::Command("starts in a folder that is not absolute, or has `..` in it"));
+        return Err(Refusal::Command(
+            "starts in a folder that is not absolute, or has `..` in it",
+        ));
     }
     if asked.stdin.len() > STDIN_BYTES_MAX {
-        return Err(Refusal::Command("gets more than 1 MiB of standard input: write a file"));
+        return Err(Refusal::Command(
+            "gets more than 1 MiB of standard input: write a file",
+        ));
     }
     if asked.capture_bytes_max > CAPTURE_BYTES_MAX {
-        return Err(Refusal::Command("hands back more than 16 MiB of output: have it write a file"));
+        return Err(Refusal::Command(
+            "hands back more than 16 MiB of output: have it write a file",
+        ));
     }
-    let own = if asked.timeout_s == 0 { left } else { Duration::from_secs(u64::from(asked.timeout_s)) };
+    let own = if asked.timeout_s == 0 {
+        left
+    } else {
+        Duration::from_secs(u64::from(asked.timeout_s))
+    };
     Ok(own.min(left))
 }
 
@@ -160,10 +195,19 @@ pub fn check_packages(wanted: &[String]) -> Result<(), Refusal> {
 
 fn check_package(text: &str) -> Result<(), Refusal> {
     let odd = |c: char| c.is_control() || "*?[]\\,;|&`$\"'".contains(c);
-    if text.is_empty() || text.len() > 4096 || text.starts_with('-') || text.contains("://") || text.chars().any(odd) {
+    if text.is_empty()
+        || text.len() > 4096
+        || text.starts_with('-')
+        || text.contains("://")
+        || text.chars().any(odd)
+    {
         return Err(Refusal::Package(shortened(text)));
     }
-    if text.ends_with(".rpm") { path_inside(text).map(drop) } else { Ok(()) }
+    if text.ends_with(".rpm") {
+        path_inside(text).map(drop)
+    } else {
+        Ok(())
+    }
 }
 
 /// The beginning of a text of unknown length.
@@ -176,7 +220,12 @@ mod tests {
     use super::*;
 
     fn artifact(name: &str, bytes: &[u8]) -> Artifact {
-        Artifact { name: name.to_owned(), digest: Digest::of(bytes), size: bytes.len() as u64, rpm: None }
+        Artifact {
+            name: name.to_owned(),
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+            rpm: None,
+        }
     }
 
     fn asked(argv: &[&str]) -> Asked {
@@ -197,7 +246,9 @@ mod tests {
         for inside in ["a", "a/b", "a/b/", "..a", "a..", "tree/.hidden"] {
             assert!(path_inside(inside).is_ok(), "{inside}");
         }
-        for outside in ["", "/", "/etc", "..", "a/..", "a/../b", "./a", "a//b", "a\nb", "a\0"] {
+        for outside in [
+            "", "/", "/etc", "..", "a/..", "a/../b", "./a", "a//b", "a\nb", "a\0",
+        ] {
             assert!(path_inside(outside).is_err(), "{outside:?}");
         }
     }
@@ -205,17 +256,31 @@ mod tests {
     #[test]
     fn only_inputs_of_the_task_may_be_fetched() {
         let grants = Grants::new(&[artifact("tree.tar", b"tree")]);
-        assert_eq!(grants.input(&Digest::of(b"tree").to_string()).unwrap().name, "tree.tar");
-        assert!(matches!(grants.input(&Digest::of(b"other").to_string()), Err(Refusal::NoInput(_))));
+        assert_eq!(
+            grants.input(&Digest::of(b"tree").to_string()).unwrap().name,
+            "tree.tar"
+        );
+        assert!(matches!(
+            grants.input(&Digest::of(b"other").to_string()),
+            Err(Refusal::NoInput(_))
+        ));
         assert!(matches!(grants.input("tree.tar"), Err(Refusal::NoInput(_))));
     }
 
     #[test]
     fn results_have_names_of_their_own_and_there_is_an_end_of_them() {
         let mut grants = Grants::new(&[]);
-        assert_eq!(grants.result_name("out/x86_64/zlib-1.3~rc1-1.el9.x86_64.rpm").unwrap(), "zlib-1.3~rc1-1.el9.x86_64.rpm");
+        assert_eq!(
+            grants
+                .result_name("out/x86_64/zlib-1.3~rc1-1.el9.x86_64.rpm")
+                .unwrap(),
+            "zlib-1.3~rc1-1.el9.x86_64.rpm"
+        );
         grants.publish("a".to_owned());
-        assert_eq!(grants.result_name("b/a"), Err(Refusal::Twice("a".to_owned())));
+        assert_eq!(
+            grants.result_name("b/a"),
+            Err(Refusal::Twice("a".to_owned()))
+        );
         assert!(matches!(grants.result_name("b/a b"), Err(Refusal::Name(_))));
         (1..ARTIFACTS_MAX).for_each(|n| grants.publish(format!("a{n}")));
         assert_eq!(grants.result_name("b"), Err(Refusal::TooMany));
@@ -223,8 +288,14 @@ mod tests {
 
     #[test]
     fn a_command_gets_the_time_that_the_task_has_left_and_no_more() {
-        let five_s = Asked { timeout_s: 5, ..asked(&["true"]) };
-        let long = Asked { timeout_s: 1_000_000, ..asked(&["true"]) };
+        let five_s = Asked {
+            timeout_s: 5,
+            ..asked(&["true"])
+        };
+        let long = Asked {
+            timeout_s: 1_000_000,
+            ..asked(&["true"])
+        };
         assert_eq!(command(&asked(&["true"]), HOUR), Ok(HOUR));
         assert_eq!(command(&five_s, HOUR), Ok(Duration::from_secs(5)));
         assert_eq!(command(&long, HOUR), Ok(HOUR));
@@ -232,8 +303,14 @@ mod tests {
 
     #[test]
     fn a_command_that_cannot_be_run_is_refused() {
-        let env = |name: &str| Asked { env: vec![(name.to_owned(), String::new())], ..asked(&["true"]) };
-        let cwd = |folder: &str| Asked { cwd: folder.to_owned(), ..asked(&["true"]) };
+        let env = |name: &str| Asked {
+            env: vec![(name.to_owned(), String::new())],
+            ..asked(&["true"])
+        };
+        let cwd = |folder: &str| Asked {
+            cwd: folder.to_owned(),
+            ..asked(&["true"])
+        };
         let refused = [
             asked(&[]),
             asked(&[""]),
@@ -243,27 +320,56 @@ mod tests {
             env("A=B"),
             cwd("work"),
             cwd("/work/../etc"),
-            Asked { stdin: vec![0; STDIN_BYTES_MAX + 1], ..asked(&["cat"]) },
-            Asked { capture_bytes_max: CAPTURE_BYTES_MAX + 1, ..asked(&["cat"]) },
+            Asked {
+                stdin: vec![0; STDIN_BYTES_MAX + 1],
+                ..asked(&["cat"])
+            },
+            Asked {
+                capture_bytes_max: CAPTURE_BYTES_MAX + 1,
+                ..asked(&["cat"])
+            },
         ];
         for case in refused {
-            assert!(matches!(command(&case, HOUR), Err(Refusal::Command(_))), "{:?} {:?}", case.argv.first(), case.env);
+            assert!(
+                matches!(command(&case, HOUR), Err(Refusal::Command(_))),
+                "{:?} {:?}",
+                case.argv.first(),
+                case.env
+            );
         }
     }
 
     #[test]
     fn packages_are_names_capabilities_or_files_and_never_options() {
         let check = |text: &str| check_packages(&[text.to_owned()]);
-        for fine in
-            ["zlib-devel", "pkgconfig(zlib) >= 1.3", "@buildsys-build", "/usr/bin/bats", "in/a.rpm", "gcc-c++", "perl(A::B)"]
-        {
+        for fine in [
+            "zlib-devel",
+            "pkgconfig(zlib) >= 1.3",
+            "@buildsys-build",
+            "/usr/bin/bats",
+            "in/a.rpm",
+            "gcc-c++",
+            "perl(A::B)",
+        ] {
             assert_eq!(check(fine), Ok(()), "{fine}");
         }
-        for refused in
-            ["", "-y", "--nogpgcheck", "/etc/a.rpm", "../a.rpm", "http://example.org/a.rpm", "file:///a", "a\nb", "*", "a;b"]
-        {
+        for refused in [
+            "",
+            "-y",
+            "--nogpgcheck",
+            "/etc/a.rpm",
+            "../a.rpm",
+            "http://example.org/a.rpm",
+            "file:///a",
+            "a\nb",
+            "*",
+            "a;b",
+        ] {
             assert!(check(refused).is_err(), "{refused:?}");
         }
-        assert_eq!(check_packages(&vec!["a".to_owned(); PACKAGES_MAX + 1]), Err(Refusal::Packages(PACKAGES_MAX + 1)));
+        assert_eq!(
+            check_packages(&vec!["a".to_owned(); PACKAGES_MAX + 1]),
+            Err(Refusal::Packages(PACKAGES_MAX + 1))
+        );
     }
 }

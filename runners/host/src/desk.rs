@@ -2,7 +2,8 @@
 
 use crate::trust;
 use millrace_core::protocol::{
-    Ask, Attend, Attended, Holding, Listen, Logged, Offer, Place, Print, Problem, Renewal, Renewed, Report, Shown, Typing, Upload,
+    Ask, Attend, Attended, Holding, Listen, Logged, Offer, Place, Print, Problem, Renewal, Renewed,
+    Report, Shown, Typing, Upload,
 };
 use millrace_core::{Digest, DigestError};
 use serde::Serialize;
@@ -124,7 +125,11 @@ impl Desk {
             .tls_config(trust::of_this_machine())
             .user_agent(concat!("millrace-runner/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.new_agent(), url: url.trim_end_matches('/').to_owned(), authorization: format!("Bearer {token}") }
+        Self {
+            agent: config.new_agent(),
+            url: url.trim_end_matches('/').to_owned(),
+            authorization: format!("Bearer {token}"),
+        }
     }
 
     /// Asks for work. A line that keeps nobody waiting says at once that there is none, and when to ask again.
@@ -134,31 +139,40 @@ impl Desk {
         if response.status().as_u16() != 204 {
             return self.json(response).map(Box::new).map(Answer::Work);
         }
-        let said = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-        let pause = said.and_then(|seconds| seconds.parse().ok()).map_or(Duration::ZERO, Duration::from_secs);
+        let said = response
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok());
+        let pause = said
+            .and_then(|seconds| seconds.parse().ok())
+            .map_or(Duration::ZERO, Duration::from_secs);
         Ok(Answer::Nothing(pause.min(ASK_AGAIN_MAX)))
     }
 
     /// Says that the task is being worked on.
     pub fn renew(&self, renewal: &Renewal) -> Result<Renewed> {
-        self.post("renew", renewal, ANSWER).and_then(|response| self.json(response))
+        self.post("renew", renewal, ANSWER)
+            .and_then(|response| self.json(response))
     }
 
     /// Says which sandboxes are held, and hears what somebody wants of them.
     pub fn attend(&self, attend: &Attend) -> Result<Attended> {
         let patience = Duration::from_millis(attend.wait_ms.into()) + ANSWER / 2;
-        self.post("holds", attend, patience).and_then(|response| self.json(response))
+        self.post("holds", attend, patience)
+            .and_then(|response| self.json(response))
     }
 
     /// Hears what is typed in a session.
     pub fn listen(&self, listen: &Listen) -> Result<Typing> {
         let patience = Duration::from_millis(listen.wait_ms.into()) + ANSWER / 2;
-        self.post("typed", listen, patience).and_then(|response| self.json(response))
+        self.post("typed", listen, patience)
+            .and_then(|response| self.json(response))
     }
 
     /// Says what was printed in a session.
     pub fn print(&self, print: &Print) -> Result<Shown> {
-        self.post("printed", print, ANSWER).and_then(|response| self.json(response))
+        self.post("printed", print, ANSWER)
+            .and_then(|response| self.json(response))
     }
 
     /// Hands in the answer.
@@ -168,33 +182,72 @@ impl Desk {
 
     /// Adds to the task's log.
     pub fn log(&self, holding: &Holding, offset: u64, bytes: &[u8]) -> Result<Logged> {
-        let request = self.agent.post(format!("{}/runner/v1/log", self.url)).header("authorization", &self.authorization);
-        let request = request.query_pairs(words(holding)).query("offset", offset.to_string());
-        let response = request.config().timeout_global(Some(ANSWER)).build().send(bytes).map_err(|error| self.away(&error))?;
-        self.heard(response).and_then(|response| self.json(response))
+        let request = self
+            .agent
+            .post(format!("{}/runner/v1/log", self.url))
+            .header("authorization", &self.authorization);
+        let request = request
+            .query_pairs(words(holding))
+            .query("offset", offset.to_string());
+        let response = request
+            .config()
+            .timeout_global(Some(ANSWER))
+            .build()
+            .send(bytes)
+            .map_err(|error| self.away(&error))?;
+        self.heard(response)
+            .and_then(|response| self.json(response))
     }
 
     /// Hands in a file of `size` bytes where the line wants it; whoever gets it checks its digest.
-    pub fn upload(&self, holding: &Holding, digest: &Digest, size: u64, file: &mut impl Read) -> Result<()> {
-        let upload = Upload { holding: holding.clone(), digest: *digest, size };
-        let request = match self.post("upload", &upload, ANSWER).and_then(|response| self.json(response))? {
+    pub fn upload(
+        &self,
+        holding: &Holding,
+        digest: &Digest,
+        size: u64,
+        file: &mut impl Read,
+    ) -> Result<()> {
+        let upload = Upload {
+            holding: holding.clone(),
+            digest: *digest,
+            size,
+        };
+        let request = match self
+            .post("upload", &upload, ANSWER)
+            .and_then(|response| self.json(response))?
+        {
             Place::Kept => return Ok(()),
             Place::Desk => {
-                let own = self.agent.put(self.blob(digest)).header("authorization", &self.authorization);
+                let own = self
+                    .agent
+                    .put(self.blob(digest))
+                    .header("authorization", &self.authorization);
                 own.query_pairs(words(holding))
             }
             Place::Address { url, headers } => {
-                let theirs = headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
-                theirs.fold(self.agent.put(url), |request, (name, value)| request.header(name, value))
+                let theirs = headers
+                    .iter()
+                    .filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
+                theirs.fold(self.agent.put(url), |request, (name, value)| {
+                    request.header(name, value)
+                })
             }
         };
         // A reader tells nobody how much there is, and stores of objects take nothing without knowing.
         let request = request.header("content-length", size.to_string()).config();
-        let request = request.timeout_per_write(Some(SILENCE)).timeout_recv_response(Some(STORED)).build();
-        let response = request.send(SendBody::from_reader(file)).map_err(|error| self.away(&error))?;
+        let request = request
+            .timeout_per_write(Some(SILENCE))
+            .timeout_recv_response(Some(STORED))
+            .build();
+        let response = request
+            .send(SendBody::from_reader(file))
+            .map_err(|error| self.away(&error))?;
         match self.heard(response) {
             // An address that is good no more, or that another file was meant for: the next try gets its own.
-            Err(DeskError::Refused { status: 403, message }) => Err(self.away(&format!("403 {message}"))),
+            Err(DeskError::Refused {
+                status: 403,
+                message,
+            }) => Err(self.away(&format!("403 {message}"))),
             other => other.map(drop),
         }
     }
@@ -211,16 +264,36 @@ impl Desk {
             }
         }
         let found = Digest::from_bytes(hasher.finalize().into());
-        if found == *digest { Ok(size) } else { Err(DeskError::Damaged { expected: *digest, found }) }
+        if found == *digest {
+            Ok(size)
+        } else {
+            Err(DeskError::Damaged {
+                expected: *digest,
+                found,
+            })
+        }
     }
 
     /// Writes what comes after the first `size` bytes, and counts on.
-    fn download_rest(&self, digest: &Digest, size: &mut u64, hasher: &mut Sha256, to: &mut impl Write) -> Result<()> {
-        let mut request = self.agent.get(self.blob(digest)).header("authorization", &self.authorization);
+    fn download_rest(
+        &self,
+        digest: &Digest,
+        size: &mut u64,
+        hasher: &mut Sha256,
+        to: &mut impl Write,
+    ) -> Result<()> {
+        let mut request = self
+            .agent
+            .get(self.blob(digest))
+            .header("authorization", &self.authorization);
         if *size > 0 {
             request = request.header("range", format!("bytes={size}-"));
         }
-        let request = request.config().timeout_recv_response(Some(SILENCE)).timeout_per_read(Some(SILENCE)).build();
+        let request = request
+            .config()
+            .timeout_recv_response(Some(SILENCE))
+            .timeout_per_read(Some(SILENCE))
+            .build();
         let response = self.heard(request.call().map_err(|error| self.away(&error))?)?;
         if *size > 0 && response.status().as_u16() != 206 {
             return Err(self.away(&"it sends a file that broke off from its beginning"));
@@ -241,9 +314,21 @@ impl Desk {
         format!("{}/runner/v1/blobs/{digest}", self.url)
     }
 
-    fn post(&self, what: &str, body: &impl Serialize, patience: Duration) -> Result<Response<Body>> {
-        let request = self.agent.post(format!("{}/runner/v1/{what}", self.url)).header("authorization", &self.authorization);
-        let request = request.header("content-type", "application/json").config().timeout_global(Some(patience)).build();
+    fn post(
+        &self,
+        what: &str,
+        body: &impl Serialize,
+        patience: Duration,
+    ) -> Result<Response<Body>> {
+        let request = self
+            .agent
+            .post(format!("{}/runner/v1/{what}", self.url))
+            .header("authorization", &self.authorization);
+        let request = request
+            .header("content-type", "application/json")
+            .config()
+            .timeout_global(Some(patience))
+            .build();
         let body = serde_json::to_vec(body).expect("the protocol's types become JSON");
         let response = request.send(&body[..]).map_err(|error| self.away(&error))?;
         self.heard(response)
@@ -255,9 +340,16 @@ impl Desk {
         if (200..300).contains(&status) {
             return Ok(response);
         }
-        let text = response.body_mut().with_config().limit(64 << 10).read_to_string().unwrap_or_default();
-        let message =
-            serde_json::from_str(&text).map_or_else(|_| text.chars().take(500).collect(), |problem: Problem| problem.message);
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(64 << 10)
+            .read_to_string()
+            .unwrap_or_default();
+        let message = serde_json::from_str(&text).map_or_else(
+            |_| text.chars().take(500).collect(),
+            |problem: Problem| problem.message,
+        );
         Err(match status {
             401 => DeskError::Unauthorized(message),
             409 => DeskError::LeaseLost(message),
@@ -268,22 +360,37 @@ impl Desk {
     }
 
     fn json<T: DeserializeOwned>(&self, mut response: Response<Body>) -> Result<T> {
-        let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(|error| self.away(&error))?;
-        serde_json::from_slice(&text).map_err(|error| self.away(&format!("its answer makes no sense: {error}")))
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_vec()
+            .map_err(|error| self.away(&error))?;
+        serde_json::from_slice(&text)
+            .map_err(|error| self.away(&format!("its answer makes no sense: {error}")))
     }
 
     fn away(&self, problem: &dyn std::fmt::Display) -> DeskError {
-        DeskError::Away { url: self.url.clone(), problem: problem.to_string() }
+        DeskError::Away {
+            url: self.url.clone(),
+            problem: problem.to_string(),
+        }
     }
 }
 
 fn words(holding: &Holding) -> [(&'static str, String); 3] {
-    [("build", holding.build.to_string()), ("task", holding.task.to_string()), ("lease", holding.lease.to_string())]
+    [
+        ("build", holding.build.to_string()),
+        ("task", holding.task.to_string()),
+        ("lease", holding.lease.to_string()),
+    ]
 }
 
 /// How long to wait before the next try, after so many that failed.
 pub fn pause(failed: u32) -> Duration {
-    PAUSE_FIRST.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(PAUSE_LAST)
+    PAUSE_FIRST
+        .saturating_mul(1 << failed.saturating_sub(1).min(16))
+        .min(PAUSE_LAST)
 }
 
 /// Waits, unless somebody stops it; answers whether it waited to the end.
@@ -302,7 +409,11 @@ pub fn wait(time: Duration, stop: &AtomicBool) -> bool {
 }
 
 /// Tries until it works, is refused, is stopped, or has taken this long.
-pub fn patiently<T>(time: Duration, stop: &AtomicBool, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn patiently<T>(
+    time: Duration,
+    stop: &AtomicBool,
+    mut call: impl FnMut() -> Result<T>,
+) -> Result<T> {
     let until = Instant::now() + time;
     let mut failed = 0;
     loop {
@@ -324,18 +435,27 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_stay_short_enough_to_notice_a_line_that_is_back() {
-        let pauses: Vec<u128> = [1, 2, 3, 6, 7, 8, u32::MAX].map(|failed| pause(failed).as_millis()).to_vec();
+        let pauses: Vec<u128> = [1, 2, 3, 6, 7, 8, u32::MAX]
+            .map(|failed| pause(failed).as_millis())
+            .to_vec();
         assert_eq!(pauses, [250, 500, 1000, 8000, 15_000, 15_000, 15_000]);
     }
 
     #[test]
     fn a_refusal_is_not_tried_again_and_trouble_is() {
         let never = AtomicBool::new(false);
-        let away = || DeskError::Away { url: String::new(), problem: String::new() };
+        let away = || DeskError::Away {
+            url: String::new(),
+            problem: String::new(),
+        };
         let mut tries = 0;
         let refused: Result<()> = patiently(Duration::from_secs(5), &never, || {
             tries += 1;
-            Err(if tries < 3 { away() } else { DeskError::LeaseLost(String::new()) })
+            Err(if tries < 3 {
+                away()
+            } else {
+                DeskError::LeaseLost(String::new())
+            })
         });
         assert!(matches!(refused, Err(DeskError::LeaseLost(_))));
         assert_eq!(tries, 3);
@@ -344,8 +464,12 @@ mod tests {
     #[test]
     fn a_stop_ends_the_waiting() {
         let now = AtomicBool::new(true);
-        let given_up: Result<()> =
-            patiently(Duration::from_secs(60), &now, || Err(DeskError::Away { url: String::new(), problem: String::new() }));
+        let given_up: Result<()> = patiently(Duration::from_secs(60), &now, || {
+            Err(DeskError::Away {
+                url: String::new(),
+                problem: String::new(),
+            })
+        });
         assert!(matches!(given_up, Err(DeskError::GivenUp)));
     }
 
@@ -364,7 +488,10 @@ mod tests {
             connection.write_all(answer.as_bytes()).unwrap();
             String::from_utf8(request).unwrap()
         };
-        (url, std::thread::spawn(move || answers.iter().map(answer).collect()))
+        (
+            url,
+            std::thread::spawn(move || answers.iter().map(answer).collect()),
+        )
     }
 
     #[test]
@@ -375,24 +502,46 @@ mod tests {
             "HTTP/1.1 206 Partial Content\r\ncontent-length: 3\r\ncontent-range: bytes 7-9/10\r\n\r\n789",
         ]);
         let mut got = Vec::new();
-        assert_eq!(Desk::new(&url, "token").download(&Digest::of(b"0123456789"), &mut got).unwrap(), 10);
+        assert_eq!(
+            Desk::new(&url, "token")
+                .download(&Digest::of(b"0123456789"), &mut got)
+                .unwrap(),
+            10
+        );
         assert_eq!(got, b"0123456789");
         let asked: Vec<Option<String>> = line
             .join()
             .unwrap()
             .iter()
-            .map(|request| request.split("range: ").nth(1).map(|rest| rest.lines().next().unwrap().to_owned()))
+            .map(|request| {
+                request
+                    .split("range: ")
+                    .nth(1)
+                    .map(|rest| rest.lines().next().unwrap().to_owned())
+            })
             .collect();
-        assert_eq!(asked, [None, Some("bytes=4-".to_owned()), Some("bytes=7-".to_owned())]);
+        assert_eq!(
+            asked,
+            [
+                None,
+                Some("bytes=4-".to_owned()),
+                Some("bytes=7-".to_owned())
+            ]
+        );
     }
 
     #[test]
     fn a_download_that_would_begin_anew_is_left_to_the_next_try() {
-        let (url, line) =
-            line(&["HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789"]);
+        let (url, line) = line(&[
+            "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123",
+            "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789",
+        ]);
         let mut got = Vec::new();
         let failed = Desk::new(&url, "token").download(&Digest::of(b"0123456789"), &mut got);
-        assert!(failed.as_ref().is_err_and(DeskError::is_passing), "{failed:?}");
+        assert!(
+            failed.as_ref().is_err_and(DeskError::is_passing),
+            "{failed:?}"
+        );
         assert_eq!(got, b"0123");
         assert_eq!(line.join().unwrap().len(), 2);
     }

@@ -66,7 +66,7 @@ pub struct PluginLimits {
 impl Default for PluginLimits {
     fn default() -> Self {
         Self {
-            memory_bytes: 256 << 20,           // four of the largest files that `files.read` hands over
+            memory_bytes: 256 << 20, // four of the largest files that `files.read` hands over
             thinking: Duration::from_secs(60), // a plugin decides: the first-party ones take milliseconds
         }
     }
@@ -145,14 +145,20 @@ pub struct PluginEngine {
 pub(crate) fn wasmtime_engine(code: Code) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     if code == Code::Portable {
-        let order = if cfg!(target_endian = "big") { "be" } else { "" };
+        let order = if cfg!(target_endian = "big") {
+            "be"
+        } else {
+            ""
+        };
         config.target(&format!("pulley{}{order}", usize::BITS))?;
     }
     config.epoch_interruption(true);
     config.max_wasm_stack(STACK_BYTES);
     // The last things that differ between processors.
     config.cranelift_nan_canonicalization(true);
-    config.wasm_relaxed_simd(true).relaxed_simd_deterministic(true);
+    config
+        .wasm_relaxed_simd(true)
+        .relaxed_simd_deterministic(true);
     Engine::new(&config)
 }
 
@@ -164,14 +170,26 @@ impl PluginEngine {
 
     /// The same with what plugins are compiled to.
     pub fn with_code(folder: &Path, limits: PluginLimits, code: Code) -> Result<Self, EngineError> {
-        let engine = wasmtime_engine(code).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
+        let engine =
+            wasmtime_engine(code).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine);
-        Ok(Self { engine, images: Images::open(folder)?, limits, loaded: Mutex::default(), _ticker: ticker })
+        Ok(Self {
+            engine,
+            images: Images::open(folder)?,
+            limits,
+            loaded: Mutex::default(),
+            _ticker: ticker,
+        })
     }
 
     /// A plugin from memory or disk; none where it must be compiled first.
     pub fn loaded(&self, digest: &Digest) -> Option<Plugin> {
-        if let Some(plugin) = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(digest) {
+        if let Some(plugin) = self
+            .loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(digest)
+        {
             return Some(plugin.clone());
         }
         let component = self.images.load(&self.engine, digest)?;
@@ -181,7 +199,10 @@ impl PluginEngine {
     /// Compiles a plugin whose bytes have this digest, which the caller has checked.
     pub fn compile(&self, digest: &Digest, component: &[u8]) -> Result<Plugin, EngineError> {
         let unfit = |error: wasmtime::Error| EngineError::Unfit(format!("{error:#}"));
-        let component = self.images.save(&self.engine, digest, component).map_err(unfit)?;
+        let component = self
+            .images
+            .save(&self.engine, digest, component)
+            .map_err(unfit)?;
         self.link(digest, &component).map_err(unfit)
     }
 
@@ -191,16 +212,25 @@ impl PluginEngine {
         wasi::add_to_linker(&mut linker)?;
         wasi::trap_the_rest(&mut linker, component)?;
         let plugin = Plugin(PluginPre::new(linker.instantiate_pre(component)?)?);
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest, plugin.clone());
+        self.loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(*digest, plugin.clone());
         Ok(plugin)
     }
 
     /// Runs a plugin on a task in this thread, to its end. The job comes back with what was handed over.
     pub fn run(&self, plugin: &Plugin, mut job: Job) -> (End, Job) {
-        job.memory = MemoryLimiter { bytes_max: self.limits.memory_bytes, ..MemoryLimiter::default() };
+        job.memory = MemoryLimiter {
+            bytes_max: self.limits.memory_bytes,
+            ..MemoryLimiter::default()
+        };
         let task = job.task();
         let mut store = self.store(job);
-        let answer = plugin.0.instantiate(&mut store).and_then(|instance| instance.call_run(&mut store, &task));
+        let answer = plugin
+            .0
+            .instantiate(&mut store)
+            .and_then(|instance| instance.call_run(&mut store, &task));
         let end = match answer {
             Ok(answer) => End::Answered(answer),
             Err(error) => end_of(&error, &store.data().memory),
@@ -212,9 +242,13 @@ impl PluginEngine {
 
     /// Makes an instance of a plugin and lets it go: what comes before a plugin's first instruction, to be measured.
     pub fn instantiate(&self, plugin: &Plugin, mut job: Job) -> Result<(), EngineError> {
-        job.memory = MemoryLimiter { bytes_max: self.limits.memory_bytes, ..MemoryLimiter::default() };
+        job.memory = MemoryLimiter {
+            bytes_max: self.limits.memory_bytes,
+            ..MemoryLimiter::default()
+        };
         let made = plugin.0.instantiate(self.store(job));
-        made.map(drop).map_err(|error| EngineError::Unfit(format!("{error:#}")))
+        made.map(drop)
+            .map_err(|error| EngineError::Unfit(format!("{error:#}")))
     }
 
     fn store(&self, job: Job) -> Store<Job> {
@@ -277,7 +311,12 @@ pub struct MemoryLimiter {
 }
 
 impl ResourceLimiter for MemoryLimiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let bytes = self.bytes.saturating_add(desired.saturating_sub(current));
         let fits = bytes <= self.bytes_max;
         if fits {
@@ -292,8 +331,15 @@ impl ResourceLimiter for MemoryLimiter {
         Ok(())
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let elements = self.elements.saturating_add(desired.saturating_sub(current));
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let elements = self
+            .elements
+            .saturating_add(desired.saturating_sub(current));
         let fits = elements <= TABLE_ELEMENTS_MAX;
         if fits {
             self.elements = elements;
@@ -324,7 +370,9 @@ impl Ticker {
         std::thread::spawn(move || {
             while !seen.load(Ordering::Relaxed) {
                 std::thread::sleep(TICK);
-                let Some(engine) = engine.upgrade() else { return };
+                let Some(engine) = engine.upgrade() else {
+                    return;
+                };
                 engine.increment_epoch();
             }
         });
@@ -344,7 +392,10 @@ mod tests {
 
     #[test]
     fn where_there_is_no_compiler_the_interpreter_serves() {
-        assert_eq!(["x86_64", "aarch64", "s390x"].map(Code::on), [Code::Native; 3]);
+        assert_eq!(
+            ["x86_64", "aarch64", "s390x"].map(Code::on),
+            [Code::Native; 3]
+        );
         assert_eq!(Code::on("powerpc64"), Code::Portable);
         let compiles = |code| wasmtime_engine(code).unwrap().is_pulley();
         assert_eq!(
@@ -355,7 +406,10 @@ mod tests {
 
     #[test]
     fn many_small_memories_are_no_way_around_the_bound() {
-        let mut limiter = MemoryLimiter { bytes_max: 100, ..MemoryLimiter::default() };
+        let mut limiter = MemoryLimiter {
+            bytes_max: 100,
+            ..MemoryLimiter::default()
+        };
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(limiter.memory_growing(60, 80, None).unwrap());
         assert!(!limiter.memory_growing(0, 21, None).unwrap() && limiter.refused);
@@ -366,8 +420,16 @@ mod tests {
     #[test]
     fn many_small_tables_are_not_either() {
         let mut limiter = MemoryLimiter::default();
-        assert!(limiter.table_growing(0, TABLE_ELEMENTS_MAX / 2, None).unwrap());
-        assert!(limiter.table_growing(0, TABLE_ELEMENTS_MAX / 2, None).unwrap());
+        assert!(
+            limiter
+                .table_growing(0, TABLE_ELEMENTS_MAX / 2, None)
+                .unwrap()
+        );
+        assert!(
+            limiter
+                .table_growing(0, TABLE_ELEMENTS_MAX / 2, None)
+                .unwrap()
+        );
         assert!(!limiter.table_growing(0, 1, None).unwrap());
         assert!((limiter.instances(), limiter.tables(), limiter.memories()) < (1000, 1000, 100));
     }

@@ -82,7 +82,12 @@ type Result<T> = std::result::Result<T, FolderError>;
 impl Folder {
     /// An existing folder that may grow to this size, in bytes.
     pub fn open(path: &Path, bytes_max: u64) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), handle: File::open(path)?, bytes_max, used: Cell::new(None) })
+        Ok(Self {
+            path: path.to_owned(),
+            handle: File::open(path)?,
+            bytes_max,
+            used: Cell::new(None),
+        })
     }
 
     /// Where it lies on the machine.
@@ -97,8 +102,12 @@ impl Folder {
 
     /// Says that as many bytes are about to be written, which must fit.
     pub fn charge(&self, path: &str, bytes: u64) -> Result<()> {
-        let bytes = bytes.max(1).checked_next_multiple_of(BLOCK_BYTES).unwrap_or(u64::MAX);
-        let fits = |used: u64| Some(used.saturating_add(bytes)).filter(|sum| *sum <= self.bytes_max);
+        let bytes = bytes
+            .max(1)
+            .checked_next_multiple_of(BLOCK_BYTES)
+            .unwrap_or(u64::MAX);
+        let fits =
+            |used: u64| Some(used.saturating_add(bytes)).filter(|sum| *sum <= self.bytes_max);
         // What the account says may be too much: files are written anew and removed. So it is measured before anything is refused.
         let measured = || fits(disk::used(self.path.parent().unwrap_or(&self.path)));
         match self.used.get().and_then(fits).or_else(measured) {
@@ -115,23 +124,43 @@ impl Folder {
         let inside = path_inside(path).map_err(|_| FolderError::Refused(path.to_owned()))?;
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
-            .mode(if flags.contains(OFlag::O_CREAT) { Mode::from_bits_truncate(0o666) } else { Mode::empty() })
+            .mode(if flags.contains(OFlag::O_CREAT) {
+                Mode::from_bits_truncate(0o666)
+            } else {
+                Mode::empty()
+            })
             .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        again(|| openat2(&self.handle, inside, how)).map(File::from).map_err(|error| failed(path, error.into()))
+        again(|| openat2(&self.handle, inside, how))
+            .map(File::from)
+            .map_err(|error| failed(path, error.into()))
     }
 
     /// Opens a plain file for reading.
     pub fn file(&self, path: &str) -> Result<File> {
         let file = self.at(path, OFlag::O_RDONLY)?;
-        let plain = file.metadata().map_err(|error| failed(path, error))?.is_file();
-        if plain { Ok(file) } else { Err(FolderError::NotAFile(path.to_owned())) }
+        let plain = file
+            .metadata()
+            .map_err(|error| failed(path, error))?
+            .is_file();
+        if plain {
+            Ok(file)
+        } else {
+            Err(FolderError::NotAFile(path.to_owned()))
+        }
     }
 
     /// A whole file of at most [`READ_BYTES_MAX`].
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.file(path)?.take(READ_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| failed(path, error))?;
-        if bytes.len() as u64 > READ_BYTES_MAX { Err(FolderError::TooLarge(path.to_owned())) } else { Ok(bytes) }
+        self.file(path)?
+            .take(READ_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| failed(path, error))?;
+        if bytes.len() as u64 > READ_BYTES_MAX {
+            Err(FolderError::TooLarge(path.to_owned()))
+        } else {
+            Ok(bytes)
+        }
     }
 
     /// At most `length` bytes from `offset`.
@@ -143,13 +172,18 @@ impl Folder {
         let size = file.metadata().map_err(|error| failed(path, error))?.len();
         let there = size.saturating_sub(offset).min(u64::from(length));
         let mut bytes = vec![0; usize::try_from(there).unwrap_or(0)];
-        file.read_exact_at(&mut bytes, offset).map_err(|error| failed(path, error))?;
+        file.read_exact_at(&mut bytes, offset)
+            .map_err(|error| failed(path, error))?;
         Ok(bytes)
     }
 
     /// Opens a file for writing: a new one, or the one that is there, emptied unless more is added to it.
     pub fn create(&self, path: &str, append: bool) -> Result<File> {
-        let end = if append { OFlag::O_APPEND } else { OFlag::O_TRUNC };
+        let end = if append {
+            OFlag::O_APPEND
+        } else {
+            OFlag::O_TRUNC
+        };
         let file = self.at(path, OFlag::O_WRONLY | OFlag::O_CREAT | end)?;
         let metadata = file.metadata().map_err(|error| failed(path, error))?;
         if !metadata.is_file() {
@@ -157,7 +191,8 @@ impl Folder {
         }
         // Whoever runs the commands may change what the host wrote, whatever the host's umask is.
         if metadata.uid() == nix::unistd::geteuid().as_raw() {
-            file.set_permissions(fs::Permissions::from_mode(0o666)).map_err(|error| failed(path, error))?;
+            file.set_permissions(fs::Permissions::from_mode(0o666))
+                .map_err(|error| failed(path, error))?;
         }
         Ok(file)
     }
@@ -165,13 +200,18 @@ impl Folder {
     /// Writes a file, or adds to it.
     pub fn write(&self, path: &str, bytes: &[u8], append: bool) -> Result<()> {
         self.charge(path, bytes.len() as u64)?;
-        self.create(path, append)?.write_all(bytes).map_err(|error| failed(path, error))
+        self.create(path, append)?
+            .write_all(bytes)
+            .map_err(|error| failed(path, error))
     }
 
     /// Makes a folder and those above it.
     pub fn make_folder(&self, path: &str) -> Result<()> {
         let inside = path_inside(path).map_err(|_| FolderError::Refused(path.to_owned()))?;
-        let ends = inside.match_indices('/').map(|(at, _)| at).chain([inside.len()]);
+        let ends = inside
+            .match_indices('/')
+            .map(|(at, _)| at)
+            .chain([inside.len()]);
         for end in ends {
             self.make_one(&inside[..end])?;
         }
@@ -186,9 +226,11 @@ impl Folder {
         let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
         let above = self.folder(above)?;
         self.charge(path, 0)?;
-        nix::sys::stat::mkdirat(&above, name, Mode::from_bits_truncate(0o777)).map_err(|error| failed(path, error.into()))?;
+        nix::sys::stat::mkdirat(&above, name, Mode::from_bits_truncate(0o777))
+            .map_err(|error| failed(path, error.into()))?;
         let made = self.at(path, OFlag::O_DIRECTORY | OFlag::O_RDONLY)?;
-        made.set_permissions(fs::Permissions::from_mode(0o777)).map_err(|error| failed(path, error))
+        made.set_permissions(fs::Permissions::from_mode(0o777))
+            .map_err(|error| failed(path, error))
     }
 
     /// A handle on a folder; the task's own where the path is empty.
@@ -223,7 +265,12 @@ impl Folder {
     /// What lies below a folder and matches a pattern, sorted.
     pub fn find(&self, folder: &str, pattern: &str) -> Result<Vec<Entry>> {
         let start = path_inside(folder).map_err(|_| FolderError::Refused(folder.to_owned()))?;
-        let mut search = Search { pattern, below: start.len() + 1, looked_at: 0, found: Vec::new() };
+        let mut search = Search {
+            pattern,
+            below: start.len() + 1,
+            looked_at: 0,
+            found: Vec::new(),
+        };
         self.search(start, 0, &mut search)?;
         search.found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(search.found)
@@ -238,7 +285,9 @@ impl Folder {
             if search.looked_at > ENTRIES_MAX || depth > DEPTH_MAX {
                 return Err(FolderError::TooLarge(folder.to_owned()));
             }
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
             let path = format!("{folder}/{name}");
             let metadata = entry.metadata().map_err(|error| failed(&path, error))?;
             if metadata.is_symlink() || path_inside(&path).is_err() {
@@ -281,7 +330,11 @@ impl Folder {
     }
 
     fn unpack_one<R: Read>(&self, entry: &mut tar::Entry<'_, R>, folder: &str) -> Result<()> {
-        let name = entry.path().map_err(|error| failed(folder, error))?.to_string_lossy().into_owned();
+        let name = entry
+            .path()
+            .map_err(|error| failed(folder, error))?
+            .to_string_lossy()
+            .into_owned();
         let path = format!("{folder}/{}", name.trim_end_matches('/'));
         if let Some((above, _)) = path.rsplit_once('/') {
             self.make_folder(above)?;
@@ -302,12 +355,17 @@ impl Folder {
                     .map_err(|error| failed(&path, error))
             }
             tar::EntryType::Symlink => {
-                let target = entry.link_name().map_err(|error| failed(&path, error))?.unwrap_or_default().into_owned();
+                let target = entry
+                    .link_name()
+                    .map_err(|error| failed(&path, error))?
+                    .unwrap_or_default()
+                    .into_owned();
                 let (above, name) = path.rsplit_once('/').unwrap_or(("", &path));
                 let above = self.folder(above)?;
                 self.charge(&path, 0)?;
                 // Where it points is no matter: whoever opens it here is watched by the kernel.
-                nix::unistd::symlinkat(&target, &above, name).map_err(|error| failed(&path, error.into()))
+                nix::unistd::symlinkat(&target, &above, name)
+                    .map_err(|error| failed(&path, error.into()))
             }
             // Extended headers hold the archive's comment (git writes the commit there).
             tar::EntryType::XGlobalHeader => Ok(()),
@@ -327,10 +385,19 @@ struct Search<'a> {
 impl Search<'_> {
     fn consider(&mut self, path: &str, metadata: &fs::Metadata) {
         let wanted = metadata.is_dir() || metadata.is_file();
-        if wanted && path.get(self.below..).is_some_and(|rest| matches(self.pattern, rest)) {
+        if wanted
+            && path
+                .get(self.below..)
+                .is_some_and(|rest| matches(self.pattern, rest))
+        {
             let size = if metadata.is_dir() { 0 } else { metadata.len() };
             let executable = metadata.is_file() && metadata.mode() & 0o111 != 0;
-            self.found.push(Entry { path: path.to_owned(), size, is_folder: metadata.is_dir(), executable });
+            self.found.push(Entry {
+                path: path.to_owned(),
+                size,
+                is_folder: metadata.is_dir(),
+                executable,
+            });
         }
     }
 }
@@ -347,7 +414,9 @@ fn failed(path: &str, source: io::Error) -> FolderError {
         // A link that leads out, and one that the kernel will not follow.
         Some(libc::EXDEV | libc::ELOOP) => FolderError::Refused(path),
         Some(libc::ENOENT) => FolderError::NotFound(path),
-        Some(libc::ENOTDIR | libc::EISDIR | libc::ENXIO | libc::EEXIST) => FolderError::NotAFile(path),
+        Some(libc::ENOTDIR | libc::EISDIR | libc::ENXIO | libc::EEXIST) => {
+            FolderError::NotAFile(path)
+        }
         Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => FolderError::Full(path),
         Some(libc::ENAMETOOLONG) => FolderError::Refused(path),
         _ => FolderError::Io { path, source },
@@ -377,15 +446,36 @@ mod tests {
         link(&folder, "up", "..");
         link(&folder, "root", "/");
         for path in ["file", "up/secret", "root/etc/passwd"] {
-            assert!(matches!(folder.read(path), Err(FolderError::Refused(_))), "{path}");
-            assert!(matches!(folder.write(path, b"x", false), Err(FolderError::Refused(_))), "{path}");
+            assert!(
+                matches!(folder.read(path), Err(FolderError::Refused(_))),
+                "{path}"
+            );
+            assert!(
+                matches!(
+                    folder.write(path, b"x", false),
+                    Err(FolderError::Refused(_))
+                ),
+                "{path}"
+            );
         }
-        assert!(matches!(folder.make_folder("up/new"), Err(FolderError::Refused(_))));
-        assert!(matches!(folder.remove("up/secret"), Err(FolderError::Refused(_))));
-        assert!(matches!(folder.find("up", "*"), Err(FolderError::Refused(_))));
+        assert!(matches!(
+            folder.make_folder("up/new"),
+            Err(FolderError::Refused(_))
+        ));
+        assert!(matches!(
+            folder.remove("up/secret"),
+            Err(FolderError::Refused(_))
+        ));
+        assert!(matches!(
+            folder.find("up", "*"),
+            Err(FolderError::Refused(_))
+        ));
         folder.remove("file").unwrap();
         folder.remove("up").unwrap();
-        assert_eq!(fs::read_to_string(temporary.path().join("secret")).unwrap(), "secret");
+        assert_eq!(
+            fs::read_to_string(temporary.path().join("secret")).unwrap(),
+            "secret"
+        );
     }
 
     #[test]
@@ -403,7 +493,10 @@ mod tests {
         let (_temporary, folder) = folder();
         nix::unistd::mkfifo(&folder.path().join("pipe"), Mode::from_bits_truncate(0o600)).unwrap();
         assert!(matches!(folder.read("pipe"), Err(FolderError::NotAFile(_))));
-        assert!(matches!(folder.write("pipe", b"x", false), Err(FolderError::NotAFile(_))));
+        assert!(matches!(
+            folder.write("pipe", b"x", false),
+            Err(FolderError::NotAFile(_))
+        ));
     }
 
     #[test]
@@ -424,11 +517,25 @@ mod tests {
         add("../escaped", 0o644, "no");
         let bytes = tar.into_inner().unwrap();
         folder.write("tree.tar", &bytes, false).unwrap();
-        assert!(matches!(folder.unpack("tree.tar", "tree"), Err(FolderError::Refused(_))));
-        let found: Vec<(String, bool)> =
-            folder.find("tree", "*").unwrap().into_iter().map(|entry| (entry.path, entry.executable)).collect();
-        let expected = [("tree/tests", false), ("tree/tests/run", true), ("tree/x.spec", false)];
-        assert_eq!(found, expected.map(|(path, executable)| (path.to_owned(), executable)));
+        assert!(matches!(
+            folder.unpack("tree.tar", "tree"),
+            Err(FolderError::Refused(_))
+        ));
+        let found: Vec<(String, bool)> = folder
+            .find("tree", "*")
+            .unwrap()
+            .into_iter()
+            .map(|entry| (entry.path, entry.executable))
+            .collect();
+        let expected = [
+            ("tree/tests", false),
+            ("tree/tests/run", true),
+            ("tree/x.spec", false),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(path, executable)| (path.to_owned(), executable))
+        );
         assert!(!temporary.path().join("escaped").exists());
     }
 
@@ -442,9 +549,15 @@ mod tests {
         tar.append_link(&mut header, "out", "../..").unwrap();
         let mut header = tar::Header::new_gnu();
         header.set_size(2);
-        tar.append_data(&mut header, "out/escaped", &b"no"[..]).unwrap();
-        folder.write("tree.tar", &tar.into_inner().unwrap(), false).unwrap();
-        assert!(matches!(folder.unpack("tree.tar", "tree"), Err(FolderError::Refused(_))));
+        tar.append_data(&mut header, "out/escaped", &b"no"[..])
+            .unwrap();
+        folder
+            .write("tree.tar", &tar.into_inner().unwrap(), false)
+            .unwrap();
+        assert!(matches!(
+            folder.unpack("tree.tar", "tree"),
+            Err(FolderError::Refused(_))
+        ));
         assert!(!temporary.path().join("escaped").exists());
     }
 
@@ -459,10 +572,20 @@ mod tests {
     #[test]
     fn what_the_host_writes_counts_until_the_folder_is_full() {
         let (_temporary, folder) = folder();
-        let full = (0..).find(|_| folder.write("file", &[1; 65_536], true).is_err()).unwrap();
-        assert!((10..16).contains(&full), "{full} pieces of 64 KiB went into 1 MiB");
-        assert!(matches!(folder.write("another", b"x", false), Ok(())), "there is room for a block");
-        assert!(matches!(folder.write("file", &[1; 65_536], true), Err(FolderError::Full(path)) if path == "file"));
+        let full = (0..)
+            .find(|_| folder.write("file", &[1; 65_536], true).is_err())
+            .unwrap();
+        assert!(
+            (10..16).contains(&full),
+            "{full} pieces of 64 KiB went into 1 MiB"
+        );
+        assert!(
+            matches!(folder.write("another", b"x", false), Ok(())),
+            "there is room for a block"
+        );
+        assert!(
+            matches!(folder.write("file", &[1; 65_536], true), Err(FolderError::Full(path)) if path == "file")
+        );
         folder.remove("file").unwrap();
         folder.write("file", &[1; 524_288], false).unwrap();
         for _ in 0..5 {
@@ -478,7 +601,10 @@ mod tests {
         folder.write("file", &[1; 65_536], false).unwrap();
         fs::write(folder.path().join("big"), vec![1; 1 << 20]).unwrap();
         folder.changed();
-        assert!(matches!(folder.write("file", b"x", true), Err(FolderError::Full(_))));
+        assert!(matches!(
+            folder.write("file", b"x", true),
+            Err(FolderError::Full(_))
+        ));
     }
 
     #[test]
@@ -488,10 +614,14 @@ mod tests {
         for number in 0..300 {
             let mut header = tar::Header::new_gnu();
             header.set_size(10);
-            tar.append_data(&mut header, format!("small-{number}"), &[1; 10][..]).unwrap();
+            tar.append_data(&mut header, format!("small-{number}"), &[1; 10][..])
+                .unwrap();
         }
         fs::write(folder.path().join("small.tar"), tar.into_inner().unwrap()).unwrap();
-        assert!(matches!(folder.unpack("small.tar", "small"), Err(FolderError::Full(_))));
+        assert!(matches!(
+            folder.unpack("small.tar", "small"),
+            Err(FolderError::Full(_))
+        ));
         folder.remove("small").unwrap();
         folder.remove("small.tar").unwrap();
         // Of a file that is larger than its archive not a byte is written.
@@ -500,7 +630,10 @@ mod tests {
         header.set_size(1 << 40);
         header.set_cksum();
         folder.write("large.tar", header.as_bytes(), false).unwrap();
-        assert!(matches!(folder.unpack("large.tar", "large"), Err(FolderError::Full(_))));
+        assert!(matches!(
+            folder.unpack("large.tar", "large"),
+            Err(FolderError::Full(_))
+        ));
         assert_eq!(folder.find("large", "*").unwrap(), []);
     }
 }

@@ -90,7 +90,9 @@ impl Job {
     /// The plugin is done with a root: it goes, unless something failed in it.
     pub(crate) fn root_is_let_go(&mut self, number: u32, root: Root) {
         match &mut self.noted {
-            Some(noted) if noted.failed.root == number && noted.root.is_none() => noted.root = Some(root),
+            Some(noted) if noted.failed.root == number && noted.root.is_none() => {
+                noted.root = Some(root)
+            }
             _ => drop(root),
         }
     }
@@ -100,14 +102,24 @@ impl Job {
         let Noted { failed, root } = self.noted.take()?;
         let root = match root {
             Some(root) => root,
-            None => self.table.delete(Resource::<TaskRoot>::new_own(failed.root)).ok()?.root,
+            None => {
+                self.table
+                    .delete(Resource::<TaskRoot>::new_own(failed.root))
+                    .ok()?
+                    .root
+            }
         };
         let line = format!("sh /work/{AGAIN}\n");
-        for (name, bytes) in
-            [(AGAIN, again(&failed).as_bytes()), (AGAIN_STDIN, failed.stdin.as_slice()), (AGAIN_HISTORY, line.as_bytes())]
-        {
+        for (name, bytes) in [
+            (AGAIN, again(&failed).as_bytes()),
+            (AGAIN_STDIN, failed.stdin.as_slice()),
+            (AGAIN_HISTORY, line.as_bytes()),
+        ] {
             // Whatever a command has left there; and where the disk is full, the rest can be looked at all the same.
-            let _ = self.folder.remove(name).and_then(|()| self.folder.write(name, bytes, false));
+            let _ = self
+                .folder
+                .remove(name)
+                .and_then(|()| self.folder.write(name, bytes, false));
         }
         Some(Kept {
             root,
@@ -127,7 +139,11 @@ impl Job {
 fn again(failed: &Failed) -> String {
     let quoted = |word: &String| format!("'{}'", word.replace('\'', r"'\''"));
     let words: Vec<String> = failed.argv.iter().map(quoted).collect();
-    format!("#!/bin/sh\n# What failed, once more.\ncd {} && exec {} </work/{AGAIN_STDIN}\n", quoted(&failed.cwd), words.join(" "))
+    format!(
+        "#!/bin/sh\n# What failed, once more.\ncd {} && exec {} </work/{AGAIN_STDIN}\n",
+        quoted(&failed.cwd),
+        words.join(" ")
+    )
 }
 
 /// A sandbox in which a task has failed.
@@ -163,12 +179,22 @@ struct Own {
 impl Own {
     fn told(&self) -> Held {
         let failed = &self.kept.failed;
-        let failed = FailedCommand { line: cut(&shown(&failed.argv)), cwd: failed.cwd.clone(), ended: failed.how.clone() };
-        Held { holding: self.kept.holding.clone(), failed, session: self.session }
+        let failed = FailedCommand {
+            line: cut(&shown(&failed.argv)),
+            cwd: failed.cwd.clone(),
+            ended: failed.how.clone(),
+        };
+        Held {
+            holding: self.kept.holding.clone(),
+            failed,
+            session: self.session,
+        }
     }
 
     fn is_busy(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| !running.has_ended())
+        self.running
+            .as_ref()
+            .is_some_and(|running| !running.has_ended())
     }
 }
 
@@ -189,9 +215,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Holds {
     /// Nothing yet; the line is told so, since it may remember what an earlier runner of this name held.
-    pub(crate) fn begin(name: RunnerName, machine: Arc<Machine>, stop: Arc<AtomicBool>) -> Arc<Self> {
+    pub(crate) fn begin(
+        name: RunnerName,
+        machine: Arc<Machine>,
+        stop: Arc<AtomicBool>,
+    ) -> Arc<Self> {
         let (own, given_up, changed) = (Mutex::default(), Mutex::default(), Condvar::new());
-        let holds = Arc::new(Self { name, machine, stop, own, given_up, changed });
+        let holds = Arc::new(Self {
+            name,
+            machine,
+            stop,
+            own,
+            given_up,
+            changed,
+        });
         let attending = holds.clone();
         // A question is out as long as the line likes, so nobody waits for the end of this.
         std::thread::spawn(move || attending.attend());
@@ -208,21 +245,42 @@ impl Holds {
 
     /// Holds a sandbox from now on. The line hears of it before it hears that the task has failed, where it is there.
     pub(crate) fn hold(&self, kept: Kept, log: &TaskLog) {
-        let words = format!("millrace shell {} {}", kept.holding.build, kept.holding.task);
-        log.line(&format!("the sandbox is held for {} s: `{words}` gives a terminal in it", kept.hold.as_secs()));
+        let words = format!(
+            "millrace shell {} {}",
+            kept.holding.build, kept.holding.task
+        );
+        log.line(&format!(
+            "the sandbox is held for {} s: `{words}` gives a terminal in it",
+            kept.hold.as_secs()
+        ));
         self.make_room();
         let until = Instant::now() + kept.hold;
-        lock(&self.own).push(Own { kept: Arc::new(kept), until, session: 0, running: None });
+        lock(&self.own).push(Own {
+            kept: Arc::new(kept),
+            until,
+            session: 0,
+            running: None,
+        });
         self.changed.notify_all();
-        let told = patiently(TELL, &self.stop, || self.machine.desk.attend(&self.ask(0, false)));
+        let told = patiently(TELL, &self.stop, || {
+            self.machine.desk.attend(&self.ask(0, false))
+        });
         if let Err(error) = told {
-            self.say(&format!("the line was not told of a sandbox that is held: {error}; it is told later"));
+            self.say(&format!(
+                "the line was not told of a sandbox that is held: {error}; it is told later"
+            ));
         }
     }
 
     fn ask(&self, wait_ms: u32, started: bool) -> Attend {
         let holds = lock(&self.own).iter().map(Own::told).collect();
-        Attend { runner: self.name.clone(), started, holds, given_up: lock(&self.given_up).clone(), wait_ms }
+        Attend {
+            runner: self.name.clone(),
+            started,
+            holds,
+            given_up: lock(&self.given_up).clone(),
+            wait_ms,
+        }
     }
 
     /// Asks the line again and again, as long as something is held, and does what is wanted.
@@ -243,17 +301,24 @@ impl Holds {
                     lock(&self.given_up).retain(|told| !ask.given_up.contains(told));
                     let pause_ms = attended.pause_ms.unwrap_or_default();
                     self.act(attended);
-                    wait(Duration::from_millis(pause_ms.min(WAIT_MS).into()), &self.stop);
+                    wait(
+                        Duration::from_millis(pause_ms.min(WAIT_MS).into()),
+                        &self.stop,
+                    );
                 }
                 // A line of before there were holds: nobody will want anything.
-                Err(DeskError::Refused { status: 404 | 405, .. }) if lock(&self.own).is_empty() => {
+                Err(DeskError::Refused {
+                    status: 404 | 405, ..
+                }) if lock(&self.own).is_empty() => {
                     started = false;
                     lock(&self.given_up).clear();
                 }
                 Err(error) => {
                     failed += 1;
                     if failed == 1 && !lock(&self.own).is_empty() {
-                        self.say(&format!("nobody can be let into the sandboxes that are held: {error}"));
+                        self.say(&format!(
+                            "nobody can be let into the sandboxes that are held: {error}"
+                        ));
                     }
                     wait(pause(failed), &self.stop);
                 }
@@ -266,7 +331,10 @@ impl Holds {
         if !lock(&self.given_up).is_empty() {
             return 0;
         }
-        let next = lock(&self.own).iter().map(|own| own.until.saturating_duration_since(Instant::now())).min();
+        let next = lock(&self.own)
+            .iter()
+            .map(|own| own.until.saturating_duration_since(Instant::now()))
+            .min();
         let next = next.map_or(0, |next| u32::try_from(next.as_millis()).unwrap_or(WAIT_MS));
         next.min(WAIT_MS)
     }
@@ -277,15 +345,25 @@ impl Holds {
         }
         for Wanted { holding, session } in attended.sessions {
             let mut own = lock(&self.own);
-            let Some(own) = own.iter_mut().find(|own| own.kept.holding == holding && own.session < session.number) else {
+            let Some(own) = own
+                .iter_mut()
+                .find(|own| own.kept.holding == holding && own.session < session.number)
+            else {
                 continue;
             };
             // Two who change one root at once are more than overlayfs takes: the first goes before the second comes.
             if let Some(running) = own.running.take() {
-                running.end(SessionEnd::Taken { by: session.by.clone() });
+                running.end(SessionEnd::Taken {
+                    by: session.by.clone(),
+                });
             }
             own.session = session.number;
-            own.running = Some(session::begin(self.machine.clone(), own.kept.clone(), session, own.until));
+            own.running = Some(session::begin(
+                self.machine.clone(),
+                own.kept.clone(),
+                session,
+                own.until,
+            ));
         }
     }
 
@@ -309,7 +387,10 @@ impl Holds {
     fn end_oldest(&self, reason: &str) {
         let oldest = {
             let own = lock(&self.own);
-            own.iter().find(|own| !own.is_busy()).or_else(|| own.first()).map(|own| own.kept.holding.clone())
+            own.iter()
+                .find(|own| !own.is_busy())
+                .or_else(|| own.first())
+                .map(|own| own.kept.holding.clone())
         };
         if let Some(oldest) = oldest {
             self.end_if(reason, |own| own.kept.holding == oldest);
@@ -317,12 +398,19 @@ impl Holds {
     }
 
     fn end_if(&self, reason: &str, is_meant: impl Fn(&Own) -> bool) {
-        let meant: Vec<Own> = lock(&self.own).extract_if(.., |own| is_meant(own)).collect();
+        let meant: Vec<Own> = lock(&self.own)
+            .extract_if(.., |own| is_meant(own))
+            .collect();
         for own in meant {
             let (name, folder) = (own.kept.name(), own.kept.folder.clone());
-            let given_up = GivenUp { holding: own.kept.holding.clone(), reason: reason.to_owned() };
+            let given_up = GivenUp {
+                holding: own.kept.holding.clone(),
+                reason: reason.to_owned(),
+            };
             if let Some(running) = own.running {
-                running.end(SessionEnd::GivenUp { reason: reason.to_owned() });
+                running.end(SessionEnd::GivenUp {
+                    reason: reason.to_owned(),
+                });
             }
             // The root goes with the last who has it.
             drop(own.kept);
@@ -339,8 +427,12 @@ impl Holds {
         self.end_if(reason, |_| true);
         if !lock(&self.given_up).is_empty() {
             let never = AtomicBool::new(false);
-            if let Err(error) = patiently(time, &never, || self.machine.desk.attend(&self.ask(0, false))) {
-                self.say(&format!("the line was not told that sandboxes are held no more: {error}"));
+            if let Err(error) = patiently(time, &never, || {
+                self.machine.desk.attend(&self.ask(0, false))
+            }) {
+                self.say(&format!(
+                    "the line was not told that sandboxes are held no more: {error}"
+                ));
             }
         }
     }
@@ -353,7 +445,9 @@ mod tests {
     #[test]
     fn the_script_does_what_failed_whatever_its_words_are() {
         let failed = Failed {
-            argv: ["rpmbuild", "--define", "it's 1", "$HOME"].map(str::to_owned).to_vec(),
+            argv: ["rpmbuild", "--define", "it's 1", "$HOME"]
+                .map(str::to_owned)
+                .to_vec(),
             env: Vec::new(),
             cwd: "/work".to_owned(),
             as_root: false,
@@ -362,6 +456,11 @@ mod tests {
             root: 0,
         };
         let script = again(&failed);
-        assert!(script.ends_with("cd '/work' && exec 'rpmbuild' '--define' 'it'\\''s 1' '$HOME' </work/again.stdin\n"), "{script}");
+        assert!(
+            script.ends_with(
+                "cd '/work' && exec 'rpmbuild' '--define' 'it'\\''s 1' '$HOME' </work/again.stdin\n"
+            ),
+            "{script}"
+        );
     }
 }

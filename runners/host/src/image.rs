@@ -38,14 +38,21 @@ impl Images {
             Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(folder)?,
             other => other?,
         };
-        Ok(Self { folder: folder.to_owned(), key })
+        Ok(Self {
+            folder: folder.to_owned(),
+            key,
+        })
     }
 
     /// The component with this digest, if its image is here, whole, and for this very engine.
     pub fn load(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
         let name = name(engine, digest);
         let mut bytes = Vec::new();
-        File::open(self.path(&name)).ok()?.take(IMAGE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        File::open(self.path(&name))
+            .ok()?
+            .take(IMAGE_BYTES_MAX)
+            .read_to_end(&mut bytes)
+            .ok()?;
         let (image, code) = bytes.split_at_checked(bytes.len().checked_sub(CODE_BYTES)?)?;
         self.code(&name, image).verify_slice(code).ok()?;
         // SAFETY: `deserialize` wants bytes that wasmtime made and nobody changed. The code over these very bytes was made with a
@@ -55,7 +62,12 @@ impl Images {
     }
 
     /// Compiles a component and keeps its image.
-    pub fn save(&self, engine: &Engine, digest: &Digest, component: &[u8]) -> wasmtime::Result<Component> {
+    pub fn save(
+        &self,
+        engine: &Engine,
+        digest: &Digest,
+        component: &[u8],
+    ) -> wasmtime::Result<Component> {
         let name = name(engine, digest);
         let image = engine.precompile_component(component)?;
         let code = self.code(&name, &image).finalize().into_bytes();
@@ -68,7 +80,9 @@ impl Images {
     fn replace(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         parts.iter().try_for_each(|part| file.write_all(part))?;
-        file.persist(self.path(name)).map(drop).map_err(|error| error.error)
+        file.persist(self.path(name))
+            .map(drop)
+            .map_err(|error| error.error)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -77,7 +91,8 @@ impl Images {
 
     /// A code over name and image, so that no image can stand in for another.
     fn code(&self, name: &str, image: &[u8]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
         mac.update(name.as_bytes());
         mac.update(&[0]);
         mac.update(image);
@@ -89,7 +104,12 @@ impl Images {
 /// settings of code generation and the processor.
 fn name(engine: &Engine, digest: &Digest) -> String {
     let mut hasher = DefaultHasher::new();
-    (REVISION, std::env::consts::ARCH, engine.precompile_compatibility_hash()).hash(&mut hasher);
+    (
+        REVISION,
+        std::env::consts::ARCH,
+        engine.precompile_compatibility_hash(),
+    )
+        .hash(&mut hasher);
     format!("{}-{:016x}.image", digest.hex(), hasher.finish())
 }
 
@@ -103,9 +123,16 @@ fn read_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
 fn make_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let mut key = [0; KEY_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut key)?;
-    let (new, path) = (folder.join(format!("key.{}", std::process::id())), folder.join("key"));
+    let (new, path) = (
+        folder.join(format!("key.{}", std::process::id())),
+        folder.join("key"),
+    );
     let _ = fs::remove_file(&new);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
     file.write_all(&key)?;
     file.sync_all()?;
     let linked = fs::hard_link(&new, &path);
@@ -127,20 +154,34 @@ mod tests {
 
     fn image_in(folder: &Path) -> PathBuf {
         let is_image = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "image");
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).find(is_image).unwrap()
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(is_image)
+            .unwrap()
     }
 
     #[test]
     fn an_image_is_loaded_only_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
-        let (engine, images, digest) =
-            (engine::wasmtime_engine(Code::of_this_machine()).unwrap(), Images::open(folder.path()).unwrap(), Digest::of(EMPTY));
+        let (engine, images, digest) = (
+            engine::wasmtime_engine(Code::of_this_machine()).unwrap(),
+            Images::open(folder.path()).unwrap(),
+            Digest::of(EMPTY),
+        );
         assert!(images.load(&engine, &digest).is_none());
         images.save(&engine, &digest, EMPTY).unwrap();
         assert!(images.load(&engine, &digest).is_some());
         let path = image_in(folder.path());
         let whole = fs::read(&path).unwrap();
-        for at in [0, 7, 18, whole.len() / 2, whole.len() - CODE_BYTES, whole.len() - 1] {
+        for at in [
+            0,
+            7,
+            18,
+            whole.len() / 2,
+            whole.len() - CODE_BYTES,
+            whole.len() - 1,
+        ] {
             let mut changed = whole.clone();
             changed[at] ^= 1;
             fs::write(&path, changed).unwrap();
@@ -157,18 +198,31 @@ mod tests {
     #[test]
     fn an_image_does_not_stand_in_for_another_component() {
         let folder = tempfile::tempdir().unwrap();
-        let (engine, images) = (engine::wasmtime_engine(Code::of_this_machine()).unwrap(), Images::open(folder.path()).unwrap());
+        let (engine, images) = (
+            engine::wasmtime_engine(Code::of_this_machine()).unwrap(),
+            Images::open(folder.path()).unwrap(),
+        );
         let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
         images.save(&engine, &one, EMPTY).unwrap();
-        fs::rename(image_in(folder.path()), folder.path().join(name(&engine, &other))).unwrap();
+        fs::rename(
+            image_in(folder.path()),
+            folder.path().join(name(&engine, &other)),
+        )
+        .unwrap();
         assert!(images.load(&engine, &other).is_none());
     }
 
     #[test]
     fn an_image_of_another_runner_is_not_loaded() {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (engine, digest) = (engine::wasmtime_engine(Code::of_this_machine()).unwrap(), Digest::of(EMPTY));
-        let (ours, theirs) = (Images::open(here.path()).unwrap(), Images::open(there.path()).unwrap());
+        let (engine, digest) = (
+            engine::wasmtime_engine(Code::of_this_machine()).unwrap(),
+            Digest::of(EMPTY),
+        );
+        let (ours, theirs) = (
+            Images::open(here.path()).unwrap(),
+            Images::open(there.path()).unwrap(),
+        );
         theirs.save(&engine, &digest, EMPTY).unwrap();
         let theirs = image_in(there.path());
         fs::copy(&theirs, here.path().join(theirs.file_name().unwrap())).unwrap();
@@ -180,6 +234,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = Images::open(folder.path()).unwrap().key;
         assert_eq!(Images::open(folder.path()).unwrap().key, first);
-        assert_eq!(fs::metadata(folder.path().join("key")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(folder.path().join("key"))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
     }
 }

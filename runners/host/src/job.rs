@@ -91,7 +91,11 @@ impl Job {
             spec: work.spec.clone(),
             arch: work.arch.unwrap_or(self.machine.arch).to_string(),
             platform: work.platform.to_string(),
-            macros: work.macros.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            macros: work
+                .macros
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             source_date_epoch: work.source_date_epoch_s,
             inputs: work.inputs.iter().map(imports::artifact).collect(),
             config: serde_json::to_string(&work.config).expect("JSON values become JSON"),
@@ -111,7 +115,11 @@ impl Job {
     /// What was handed over, in that order, and what was in its roots, if it had some.
     pub fn into_results(self) -> (Vec<Artifact>, Option<TaskRoots>) {
         let arch = self.work.arch.unwrap_or(self.machine.arch);
-        let roots = TaskRoots { task: self.holding.task, arch, roots: self.had };
+        let roots = TaskRoots {
+            task: self.holding.task,
+            arch,
+            roots: self.had,
+        };
         (self.published, (!roots.roots.is_empty()).then_some(roots))
     }
 }

@@ -26,7 +26,9 @@ const LOG_REST: Duration = Duration::from_secs(120);
 
 /// How long after a renewal the next one is due, by what the line wants, in seconds.
 pub fn beat(told_s: Option<u32>) -> Duration {
-    told_s.map_or(RENEW, |seconds| Duration::from_secs(seconds.into()).clamp(RENEW_MIN, RENEW))
+    told_s.map_or(RENEW, |seconds| {
+        Duration::from_secs(seconds.into()).clamp(RENEW_MIN, RENEW)
+    })
 }
 
 /// What is known of a task while it runs, by whoever keeps its lease.
@@ -57,11 +59,16 @@ impl Keeper<'_> {
         while !done.load(Ordering::SeqCst) {
             self.look();
             // A task whose time is over still has to be answered for.
-            if Instant::now() < due || matches!(self.stop.why(), Some(Why::RunnerStops | Why::LeaseLost(_))) {
+            if Instant::now() < due
+                || matches!(self.stop.why(), Some(Why::RunnerStops | Why::LeaseLost(_)))
+            {
                 std::thread::sleep(LOOK);
                 continue;
             }
-            let renewal = Renewal { holding: self.holding.clone(), silent_s: silent_s(self.log.silent(), self.silence) };
+            let renewal = Renewal {
+                holding: self.holding.clone(),
+                silent_s: silent_s(self.log.silent(), self.silence),
+            };
             match self.desk.renew(&renewal) {
                 Ok(Renewed { hand_back, .. }) => {
                     failed = 0;
@@ -70,11 +77,18 @@ impl Keeper<'_> {
                     }
                 }
                 Err(DeskError::LeaseLost(reason)) => self.stop.raise(Why::LeaseLost(reason)),
-                Err(error @ DeskError::Unauthorized(_)) => self.stop.raise(Why::LeaseLost(error.to_string())),
+                Err(error @ DeskError::Unauthorized(_)) => {
+                    self.stop.raise(Why::LeaseLost(error.to_string()))
+                }
                 // The line is away or in trouble. It may come back before it misses anybody, so the work goes on.
                 Err(_) => failed += 1,
             }
-            due = Instant::now() + if failed == 0 { self.beat } else { pause(failed) };
+            due = Instant::now()
+                + if failed == 0 {
+                    self.beat
+                } else {
+                    pause(failed)
+                };
         }
     }
 
@@ -97,7 +111,13 @@ pub fn silent_s(silent: Duration, silence: Duration) -> Option<u32> {
 }
 
 /// Sends the log in chunks until the plugin has ended, and then its rest.
-pub fn send_log(desk: &Desk, holding: &Holding, log: &TaskLog, stop: &Stop, plugin_ended: &AtomicBool) {
+pub fn send_log(
+    desk: &Desk,
+    holding: &Holding,
+    log: &TaskLog,
+    stop: &Stop,
+    plugin_ended: &AtomicBool,
+) {
     let mut due = Instant::now() + log::pause(0);
     while !plugin_ended.load(Ordering::SeqCst) {
         if Instant::now() < due && !log.is_pressing() {
@@ -133,7 +153,9 @@ fn send_rest(desk: &Desk, holding: &Holding, log: &TaskLog, stop: &Stop) {
 
 /// Sends what is there; how long the line wants to wait for more, in seconds, where it says so.
 fn send_chunk(desk: &Desk, holding: &Holding, log: &TaskLog) -> Result<Option<u32>, DeskError> {
-    let Some((offset, bytes)) = log.next_chunk() else { return Ok(None) };
+    let Some((offset, bytes)) = log.next_chunk() else {
+        return Ok(None);
+    };
     let told = desk.log(holding, offset, &bytes)?.pause_s;
     log.sent(bytes.len());
     Ok(told)

@@ -10,7 +10,13 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 
 /// When chunks are sent: this many of them, this far apart in milliseconds. People watch the first minutes, and what runs for
 /// a day is looked at now and then. All together they last for 24 hours, four times the longest time of a task by default.
-const PACE: [(usize, u64); 5] = [(240, 500), (1_000, 1_000), (1_000, 5_000), (1_000, 30_000), (PACE_LAST, 200_000)];
+const PACE: [(usize, u64); 5] = [
+    (240, 500),
+    (1_000, 1_000),
+    (1_000, 5_000),
+    (1_000, 30_000),
+    (PACE_LAST, 200_000),
+];
 
 /// Chunks at the slowest pace. A few hundred stay in reserve for those that are sent early since they are full.
 const PACE_LAST: usize = CHUNKS_MAX - 3_240 - 360;
@@ -65,11 +71,16 @@ impl TaskLog {
             full: false,
             mid_line: false,
         };
-        Self { bytes_max, inner: Mutex::new(inner) }
+        Self {
+            bytes_max,
+            inner: Mutex::new(inner),
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// For how long nothing was written.
@@ -93,7 +104,10 @@ impl TaskLog {
         if inner.mid_line {
             inner.take(b"\n", self.bytes_max);
         }
-        inner.take(format!("{}\n", text.trim_end_matches('\n')).as_bytes(), self.bytes_max);
+        inner.take(
+            format!("{}\n", text.trim_end_matches('\n')).as_bytes(),
+            self.bytes_max,
+        );
     }
 
     /// The title of what follows, easy to find for people and programs: a line that begins with `==> `.
@@ -134,7 +148,9 @@ impl TaskLog {
 
 /// Size of a full chunk, so that even a log of nothing but full ones stays within the chunks in reserve.
 fn chunk_bytes(log_bytes_max: u64) -> usize {
-    usize::try_from(log_bytes_max / 300).unwrap_or(usize::MAX).clamp(64 << 10, CHUNK_BYTES_MAX)
+    usize::try_from(log_bytes_max / 300)
+        .unwrap_or(usize::MAX)
+        .clamp(64 << 10, CHUNK_BYTES_MAX)
 }
 
 impl Inner {
@@ -183,7 +199,10 @@ mod tests {
         log.line("a line");
         log.bytes(b"whole\n");
         log.section("build\nforged");
-        assert_eq!(text(&log), "==> root\nhalf a li\na line\nwhole\n\n==> build forged\n");
+        assert_eq!(
+            text(&log),
+            "==> root\nhalf a li\na line\nwhole\n\n==> build forged\n"
+        );
     }
 
     #[test]
@@ -193,8 +212,14 @@ mod tests {
         log.bytes(b"89abc");
         log.line("more");
         let cause = log.cause().unwrap();
-        assert_eq!((cause.kind, cause.line), (millrace_core::cause::Kind::TooMuchOutput, 2));
-        assert_eq!(text(&log), "0123456789\n==> the log ends here: it may have 10 bytes\n");
+        assert_eq!(
+            (cause.kind, cause.line),
+            (millrace_core::cause::Kind::TooMuchOutput, 2)
+        );
+        assert_eq!(
+            text(&log),
+            "0123456789\n==> the log ends here: it may have 10 bytes\n"
+        );
     }
 
     #[test]
@@ -218,7 +243,14 @@ mod tests {
             sent += 1;
         }
         let full_ones = |log_bytes: u64| log_bytes as usize / chunk_bytes(log_bytes);
-        let most = [1 << 20, 64 << 20, 300 << 20].map(full_ones).into_iter().max().unwrap();
-        assert!(sent + most + 1 < CHUNKS_MAX, "{sent} by time and {most} by size");
+        let most = [1 << 20, 64 << 20, 300 << 20]
+            .map(full_ones)
+            .into_iter()
+            .max()
+            .unwrap();
+        assert!(
+            sent + most + 1 < CHUNKS_MAX,
+            "{sent} by time and {most} by size"
+        );
     }
 }

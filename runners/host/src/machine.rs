@@ -42,16 +42,34 @@ impl Machine {
         let folder = config.state.join("roots");
         let roots = Buildroots::new(&folder, sandbox.clone());
         let buildroots = roots.map_err(|source| WorkerError::Folder { folder, source })?;
-        let (desk, unbounded) = (Desk::new(&config.desk_url, &config.token), Sandbox::unbounded());
+        let (desk, unbounded) = (
+            Desk::new(&config.desk_url, &config.token),
+            Sandbox::unbounded(),
+        );
         let (features, folder) = (features(&config.features), config.state.clone());
         let (arch, traces) = (config.arch, config.traces.clone());
-        Ok(Self { desk, engine, sandbox, buildroots, arch, features, folder, traces, unbounded })
+        Ok(Self {
+            desk,
+            engine,
+            sandbox,
+            buildroots,
+            arch,
+            features,
+            folder,
+            traces,
+            unbounded,
+        })
     }
 
     /// What it has for one task now.
     pub fn capacity(&self) -> Capacity {
-        let disk = statvfs(&self.folder).map_or(0, |disk| disk.blocks_available() * disk.fragment_size());
-        Capacity { memory_bytes: memory_bytes(), disk_bytes: disk, features: self.features.clone() }
+        let disk =
+            statvfs(&self.folder).map_or(0, |disk| disk.blocks_available() * disk.fragment_size());
+        Capacity {
+            memory_bytes: memory_bytes(),
+            disk_bytes: disk,
+            features: self.features.clone(),
+        }
     }
 }
 
@@ -60,19 +78,32 @@ const KVM: &str = "kvm";
 const SECURE_BOOT: &str = "secure-boot";
 
 /// UEFI's word on it: four bytes of attributes, and 1 where it is on (UEFI Specification, 3.3, "SecureBoot"; Linux, `efivarfs.rst`).
-const SECURE_BOOT_FILE: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+const SECURE_BOOT_FILE: &str =
+    "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
 /// Features that the keeper names, and those that can be seen.
 fn features(named: &BTreeSet<FeatureName>) -> BTreeSet<FeatureName> {
     let secure = || fs::read(SECURE_BOOT_FILE).is_ok_and(|bytes| bytes.get(4) == Some(&1));
-    let seen = [(KVM, Path::new("/dev/kvm").exists()), (SECURE_BOOT, secure())];
-    let seen = seen.into_iter().filter(|(_, has)| *has).filter_map(|(name, _)| name.parse().ok());
+    let seen = [
+        (KVM, Path::new("/dev/kvm").exists()),
+        (SECURE_BOOT, secure()),
+    ];
+    let seen = seen
+        .into_iter()
+        .filter(|(_, has)| *has)
+        .filter_map(|(name, _)| name.parse().ok());
     named.iter().cloned().chain(seen).collect()
 }
 
 /// Memory of the machine, in bytes (proc_meminfo(5)); 0 where it does not say.
 fn memory_bytes() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let total = text.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse::<u64>()
+            .ok()
+    });
     total.unwrap_or_default() * 1024
 }

@@ -61,7 +61,12 @@ fn move_up(folder: &OwnedFd, name: &OsStr, top: &OwnedFd, moved: &mut u64) -> io
             Err(Errno::EACCES) => {
                 // Its entry `..` changes, which its own mode must allow.
                 fchmodat(folder, name, Mode::S_IRWXU, FchmodatFlags::FollowSymlink)?;
-                renameat(folder, name, top, format!(".removed-{moved}-again").as_str())?;
+                renameat(
+                    folder,
+                    name,
+                    top,
+                    format!(".removed-{moved}-again").as_str(),
+                )?;
                 return Ok(());
             }
             other => return Ok(other?),

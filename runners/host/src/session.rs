@@ -69,12 +69,25 @@ impl Running {
 }
 
 /// Begins a session in a sandbox that is held until then.
-pub(crate) fn begin(machine: Arc<Machine>, kept: Arc<Kept>, session: Session, until: Instant) -> Running {
+pub(crate) fn begin(
+    machine: Arc<Machine>,
+    kept: Arc<Kept>,
+    session: Session,
+    until: Instant,
+) -> Running {
     let talk = Arc::new(Talk::new(&session.wants));
     let own = talk.clone();
     // The sandbox dies with the thread that has started it (prctl(2), PR_SET_PDEATHSIG), which goes on to its end.
-    let thread =
-        std::thread::spawn(move || At { machine: &machine, kept: &kept, session: &session, until, talk: &own }.go_through());
+    let thread = std::thread::spawn(move || {
+        At {
+            machine: &machine,
+            kept: &kept,
+            session: &session,
+            until,
+            talk: &own,
+        }
+        .go_through()
+    });
     Running { talk, thread }
 }
 
@@ -102,8 +115,16 @@ impl Talk {
             Wants::Terminal { size, .. } => *size,
             Wants::Command { .. } => Size::default(),
         };
-        let said = Mutex::new(Said { size, ..Said::default() });
-        Self { said, changed: Condvar::new(), cancelled: AtomicBool::new(false), why: OnceLock::new() }
+        let said = Mutex::new(Said {
+            size,
+            ..Said::default()
+        });
+        Self {
+            said,
+            changed: Condvar::new(),
+            cancelled: AtomicBool::new(false),
+            why: OnceLock::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Said> {
@@ -136,7 +157,11 @@ impl Talk {
             bytes = later;
             self.changed.notify_all();
             if !bytes.is_empty() {
-                said = self.changed.wait_timeout(said, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+                said = self
+                    .changed
+                    .wait_timeout(said, LOOK)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
             }
         }
     }
@@ -180,25 +205,45 @@ impl At<'_> {
         });
     }
 
-    fn shell(&self, term: &str, size: Size, opened: &mut dyn FnMut(Terminal)) -> Result<Ended, SandboxError> {
-        let own = [("TERM", term.to_owned()), ("HISTFILE", format!("/work/{AGAIN_HISTORY}"))];
+    fn shell(
+        &self,
+        term: &str,
+        size: Size,
+        opened: &mut dyn FnMut(Terminal),
+    ) -> Result<Ended, SandboxError> {
+        let own = [
+            ("TERM", term.to_owned()),
+            ("HISTFILE", format!("/work/{AGAIN_HISTORY}")),
+        ];
         let mut command = self.prepared(["/bin/sh", "-c", SHELL].map(str::to_owned).to_vec());
-        command.env.retain(|(name, _)| !own.iter().any(|(own, _)| own == name));
-        command.env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        command
+            .env
+            .retain(|(name, _)| !own.iter().any(|(own, _)| own == name));
+        command
+            .env
+            .extend(own.map(|(name, value)| (name.to_owned(), value)));
         let sandbox = &self.machine.sandbox;
-        sandbox.run_at_terminal(&command, size, &self.talk.cancelled, opened, &mut |bytes| self.talk.print(bytes))
+        sandbox.run_at_terminal(&command, size, &self.talk.cancelled, opened, &mut |bytes| {
+            self.talk.print(bytes)
+        })
     }
 
     fn command(&self, argv: &[String]) -> Result<Ended, SandboxError> {
         let command = self.prepared(argv.to_vec());
-        self.machine.sandbox.run(&command, &self.talk.cancelled, &mut |bytes| self.talk.print(bytes))
+        self.machine
+            .sandbox
+            .run(&command, &self.talk.cancelled, &mut |bytes| {
+                self.talk.print(bytes)
+            })
     }
 
     /// What runs where the command failed, as that did.
     fn prepared(&self, argv: Vec<String>) -> Command<'_> {
         let (kept, failed) = (self.kept, &self.kept.failed);
         let mut limits = kept.limits;
-        limits.disk_bytes = limits.disk_bytes.max(used(&kept.folder).saturating_add(SPARE_BYTES));
+        limits.disk_bytes = limits
+            .disk_bytes
+            .max(used(&kept.folder).saturating_add(SPARE_BYTES));
         Command {
             view: kept.root.view(),
             argv,
@@ -242,20 +287,35 @@ impl At<'_> {
             terminal = terminal.or_else(|| opened.try_recv().ok());
             let left = self.until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                self.talk.end(SessionEnd::GivenUp { reason: "its time was over".to_owned() });
+                self.talk.end(SessionEnd::GivenUp {
+                    reason: "its time was over".to_owned(),
+                });
             }
-            if let (Some((before, now_told)), Wants::Terminal { .. }) = (warning(left, told), &self.session.wants) {
+            if let (Some((before, now_told)), Wants::Terminal { .. }) =
+                (warning(left, told), &self.session.wants)
+            {
                 told = now_told;
                 self.warn(before, left);
             }
-            let is_pending = terminal.is_none() && matches!(self.session.wants, Wants::Terminal { .. });
-            let wait_ms = if is_pending { 0 } else { WAIT_MS.min(u32::try_from(left.as_millis()).unwrap_or(WAIT_MS)) };
+            let is_pending =
+                terminal.is_none() && matches!(self.session.wants, Wants::Terminal { .. });
+            let wait_ms = if is_pending {
+                0
+            } else {
+                WAIT_MS.min(u32::try_from(left.as_millis()).unwrap_or(WAIT_MS))
+            };
             let (seen, size) = {
                 let said = self.talk.lock();
                 (said.typed, said.size)
             };
             let (holding, session) = (self.kept.holding.clone(), self.session.number);
-            let answer = self.machine.desk.listen(&Listen { holding, session, seen, size, wait_ms });
+            let answer = self.machine.desk.listen(&Listen {
+                holding,
+                session,
+                seen,
+                size,
+                wait_ms,
+            });
             match answer {
                 Ok(typing) => {
                     heard = Instant::now();
@@ -270,11 +330,15 @@ impl At<'_> {
                         self.talk.end(SessionEnd::Silent);
                     }
                     match &terminal {
-                        Some(terminal) => self.type_in(terminal, typing.typed.keys.after(seen), typing.typed.size),
+                        Some(terminal) => {
+                            self.type_in(terminal, typing.typed.keys.after(seen), typing.typed.size)
+                        }
                         // Nobody reads what is typed: it waits for the terminal, or is not for this command.
                         None => std::thread::sleep(LOOK),
                     }
-                    std::thread::sleep(Duration::from_millis(typing.pause_ms.unwrap_or_default().min(WAIT_MS).into()));
+                    std::thread::sleep(Duration::from_millis(
+                        typing.pause_ms.unwrap_or_default().min(WAIT_MS).into(),
+                    ));
                 }
                 Err(error) => self.bear(&error, heard),
             }
@@ -288,7 +352,9 @@ impl At<'_> {
     /// What to make of a line that does not answer: it may come back, or has nothing to do with this session any more.
     fn bear(&self, error: &DeskError, heard: Instant) {
         if !error.is_passing() || heard.elapsed() > AWAY {
-            self.talk.end(SessionEnd::Stopped { reason: error.to_string() });
+            self.talk.end(SessionEnd::Stopped {
+                reason: error.to_string(),
+            });
         }
         std::thread::sleep(pause(1));
     }
@@ -332,9 +398,16 @@ impl At<'_> {
         let mut ended_since: Option<Instant> = None;
         loop {
             let mut said = self.talk.lock();
-            let is_news = |said: &Said| !said.output.bytes.is_empty() || said.typed != told_typed || said.ended.is_some();
+            let is_news = |said: &Said| {
+                !said.output.bytes.is_empty() || said.typed != told_typed || said.ended.is_some()
+            };
             while beat > 0 && !is_news(&said) && told.elapsed() < BEAT {
-                said = self.talk.changed.wait_timeout(said, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+                said = self
+                    .talk
+                    .changed
+                    .wait_timeout(said, LOOK)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
             }
             if said.ended.is_none() && !said.output.bytes.is_empty() {
                 drop(said);
@@ -344,22 +417,40 @@ impl At<'_> {
             beat += 1;
             let is_over = said.ended.is_some();
             // Who does not read the last words must not be taken to be there for ever.
-            let gives_up = is_over && ended_since.get_or_insert_with(Instant::now).elapsed() > LAST_WORDS;
-            let length = if gives_up { 0 } else { said.output.bytes.len().min(PIECE_BYTES) };
+            let gives_up =
+                is_over && ended_since.get_or_insert_with(Instant::now).elapsed() > LAST_WORDS;
+            let length = if gives_up {
+                0
+            } else {
+                said.output.bytes.len().min(PIECE_BYTES)
+            };
             let piece = &said.output.bytes[..length];
             let is_all = gives_up || length == said.output.bytes.len();
-            let output = Stream { from: said.output.from, bytes: piece.to_vec() };
+            let output = Stream {
+                from: said.output.from,
+                bytes: piece.to_vec(),
+            };
             let ended = said.ended.clone().filter(|_| is_all);
-            let printed = Printed { output, typed: said.typed, beat, ended };
+            let printed = Printed {
+                output,
+                typed: said.typed,
+                beat,
+                ended,
+            };
             drop(said);
-            let print = Print { holding: self.kept.holding.clone(), session: self.session.number, printed };
+            let print = Print {
+                holding: self.kept.holding.clone(),
+                session: self.session.number,
+                printed,
+            };
             match self.machine.desk.print(&print) {
                 Ok(shown) => {
                     (told_typed, told) = (print.printed.typed, Instant::now());
                     let before = print.printed.output.from;
                     self.talk.lock().output.acknowledge(shown.end);
                     self.talk.changed.notify_all();
-                    let has_said_all = print.printed.ended.is_some() && shown.end >= print.printed.output.end();
+                    let has_said_all =
+                        print.printed.ended.is_some() && shown.end >= print.printed.output.end();
                     if has_said_all || gives_up || (shown.over && is_over) {
                         return;
                     }
@@ -379,10 +470,14 @@ impl At<'_> {
 
 /// How a session ended whose command has come to an end of its own.
 fn ended(ended: Result<Ended, SandboxError>) -> SessionEnd {
-    let stopped = |reason: &str| SessionEnd::Stopped { reason: reason.to_owned() };
+    let stopped = |reason: &str| SessionEnd::Stopped {
+        reason: reason.to_owned(),
+    };
     match ended {
         Ok(Ended::Exited { status, .. }) => SessionEnd::Exited { status },
-        Ok(Ended::TimedOut) => SessionEnd::GivenUp { reason: "its time was over".to_owned() },
+        Ok(Ended::TimedOut) => SessionEnd::GivenUp {
+            reason: "its time was over".to_owned(),
+        },
         Ok(Ended::OutOfMemory) => stopped("it needed more memory than the task may have"),
         Ok(Ended::OutOfSpace) => stopped("it filled the disk that the task may use"),
         Ok(Ended::OutputLimit) => stopped("it printed more than the task may"),
@@ -398,7 +493,9 @@ mod tests {
     #[test]
     fn whoever_prints_more_than_there_is_room_for_waits_and_loses_nothing() {
         let talk = Arc::new(Talk::new(&Wants::Command { argv: Vec::new() }));
-        let bytes: Vec<u8> = (0..PRINTED_BYTES_MAX * 3).map(|at| (at % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..PRINTED_BYTES_MAX * 3)
+            .map(|at| (at % 251) as u8)
+            .collect();
         let (printer, all) = (talk.clone(), bytes.clone());
         let printing = std::thread::spawn(move || printer.print(&all));
         let mut read = Vec::new();

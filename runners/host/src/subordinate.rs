@@ -39,7 +39,9 @@ pub enum NoNamespace {
     )]
     Kernel(nix::Error),
     /// What maps ids is not there, or will not.
-    #[error("{program}: {problem} (it is in the package uidmap of Debian and Ubuntu, shadow-utils of Fedora and EL)")]
+    #[error(
+        "{program}: {problem} (it is in the package uidmap of Debian and Ubuntu, shadow-utils of Fedora and EL)"
+    )]
     Helper {
         /// Which of the two.
         program: &'static str,
@@ -69,7 +71,10 @@ pub fn is_needed() -> bool {
 /// Makes this process root of a namespace of its own, and starts the program there once more, with the same arguments and these variables
 /// besides. Comes back only to say why not. To be called before there are threads.
 pub fn enter(variables: &[(&str, &str)]) -> Result<Infallible, NoNamespace> {
-    let user = User::from_uid(geteuid()).ok().flatten().map_or_else(|| geteuid().to_string(), |user| user.name);
+    let user = User::from_uid(geteuid())
+        .ok()
+        .flatten()
+        .map_or_else(|| geteuid().to_string(), |user| user.name);
     let users = Mapping::of("newuidmap", "/etc/subuid", &user, geteuid().as_raw())?;
     let groups = Mapping::of("newgidmap", "/etc/subgid", &user, getegid().as_raw())?;
     become_root(&[users, groups])?;
@@ -78,7 +83,11 @@ pub fn enter(variables: &[(&str, &str)]) -> Result<Infallible, NoNamespace> {
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
-    Err(again.args(arguments).envs(variables.iter().copied()).exec().into())
+    Err(again
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .exec()
+        .into())
 }
 
 /// Ids of the machine for those of the namespace.
@@ -92,21 +101,44 @@ struct Mapping {
 }
 
 impl Mapping {
-    fn of(program: &'static str, file: &'static str, user: &str, own: u32) -> Result<Self, NoNamespace> {
+    fn of(
+        program: &'static str,
+        file: &'static str,
+        user: &str,
+        own: u32,
+    ) -> Result<Self, NoNamespace> {
         let text = fs::read_to_string(file).unwrap_or_default();
         let found = range(&text, user, geteuid().as_raw());
-        let (first, count) = found.ok_or_else(|| NoNamespace::NoIds { file, user: user.to_owned() })?;
-        Ok(Self { program, own, first, count })
+        let (first, count) = found.ok_or_else(|| NoNamespace::NoIds {
+            file,
+            user: user.to_owned(),
+        })?;
+        Ok(Self {
+            program,
+            own,
+            first,
+            count,
+        })
     }
 
     /// Lets the helper, which may, write the map of a process.
     fn write(&self, process: Pid) -> Result<(), NoNamespace> {
-        let failed = |problem: String| NoNamespace::Helper { program: self.program, problem };
+        let failed = |problem: String| NoNamespace::Helper {
+            program: self.program,
+            problem,
+        };
         let numbers = [0, self.own, 1, 1, self.first, self.count].map(|number| number.to_string());
-        let output = Command::new(self.program).arg(process.to_string()).args(numbers).output();
+        let output = Command::new(self.program)
+            .arg(process.to_string())
+            .args(numbers)
+            .output();
         let output = output.map_err(|error| failed(error.to_string()))?;
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        if output.status.success() { Ok(()) } else { Err(failed(said)) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(failed(said))
+        }
     }
 }
 
@@ -116,10 +148,15 @@ fn range(text: &str, name: &str, number: u32) -> Option<(u32, u32)> {
     let ranges = text.lines().filter_map(|line| {
         let mut fields = line.trim().split(':');
         let whose = fields.next()?;
-        let (first, count) = (fields.next()?.parse().ok()?, fields.next()?.parse::<u32>().ok()?);
+        let (first, count) = (
+            fields.next()?.parse().ok()?,
+            fields.next()?.parse::<u32>().ok()?,
+        );
         (whose == name || whose == number).then_some((first, count.min(IDS_MAX)))
     });
-    ranges.filter(|(_, count)| *count >= IDS_MIN).max_by_key(|(_, count)| *count)
+    ranges
+        .filter(|(_, count)| *count >= IDS_MIN)
+        .max_by_key(|(_, count)| *count)
 }
 
 /// The maps of a process in a new namespace are written by a process outside, which is therefore begun before.
@@ -132,10 +169,15 @@ fn become_root(mappings: &[Mapping]) -> Result<(), NoNamespace> {
         ForkResult::Child => {
             drop((say_made, answer));
             let problem = match made.read_exact(&mut [0]) {
-                Ok(()) => mappings.iter().try_for_each(|mapping| mapping.write(process)).err(),
+                Ok(()) => mappings
+                    .iter()
+                    .try_for_each(|mapping| mapping.write(process))
+                    .err(),
                 Err(_) => None,
             };
-            let Some(problem) = problem else { std::process::exit(0) };
+            let Some(problem) = problem else {
+                std::process::exit(0)
+            };
             let _ = write!(say, "{problem}");
             std::process::exit(1)
         }
@@ -150,7 +192,11 @@ fn become_root(mappings: &[Mapping]) -> Result<(), NoNamespace> {
             answer.read_to_string(&mut problem)?;
             let ended = waitpid(child, None).map_err(std::io::Error::from)?;
             unshared?;
-            if ended == WaitStatus::Exited(child, 0) { Ok(()) } else { Err(std::io::Error::other(problem).into()) }
+            if ended == WaitStatus::Exited(child, 0) {
+                Ok(())
+            } else {
+                Err(std::io::Error::other(problem).into())
+            }
         }
     }
 }
@@ -172,13 +218,19 @@ mod tests {
     #[test]
     fn the_machines_own_map_is_told_from_that_of_a_namespace() {
         assert!(is_whole("         0          0 4294967295\n"));
-        assert!(!is_whole("         0       1000          1\n         1     100000      65535\n"));
+        assert!(!is_whole(
+            "         0       1000          1\n         1     100000      65535\n"
+        ));
         assert!(!is_whole(""));
     }
 
     #[test]
     fn whoever_has_no_ids_is_told_how_to_get_some() {
-        let said = NoNamespace::NoIds { file: "/etc/subuid", user: "dana".to_owned() }.to_string();
+        let said = NoNamespace::NoIds {
+            file: "/etc/subuid",
+            user: "dana".to_owned(),
+        }
+        .to_string();
         assert!(said.starts_with("/etc/subuid gives dana no 65534 ids of its own: let root run `usermod --add-subuids"), "{said}");
     }
 }

@@ -22,9 +22,14 @@ pub struct Trace {
 impl Trace {
     /// Begins one of this name, where there is a folder for them.
     pub fn begin(folder: Option<&Path>, name: &str) -> io::Result<Self> {
-        let Some(folder) = folder else { return Ok(Self::default()) };
+        let Some(folder) = folder else {
+            return Ok(Self::default());
+        };
         fs::create_dir_all(folder)?;
-        Ok(Self { file: Some(File::create(folder.join(format!("{name}.calls")))?), bytes: 0 })
+        Ok(Self {
+            file: Some(File::create(folder.join(format!("{name}.calls")))?),
+            bytes: 0,
+        })
     }
 
     /// Adds a line. A trace that cannot be written ends here: the task goes on without it.
@@ -46,7 +51,11 @@ impl Job {
 
     /// An input of the task by its name; what is none stays as the plugin has it.
     pub(crate) fn input_name(&self, digest: &str) -> String {
-        let input = self.work.inputs.iter().find(|input| input.digest.to_string() == digest);
+        let input = self
+            .work
+            .inputs
+            .iter()
+            .find(|input| input.digest.to_string() == digest);
         input.map_or_else(|| digest.to_owned(), |input| input.name.clone())
     }
 }
@@ -61,7 +70,9 @@ mod tests {
         let mut trace = Trace::begin(Some(folder.path()), "b1-rpm@s390x-1").unwrap();
         let long = "x".repeat(TRACE_BYTES_MAX / 2);
         (0..4).for_each(|_| trace.line(format_args!("{long}")));
-        let kept = fs::metadata(folder.path().join("b1-rpm@s390x-1.calls")).unwrap().len();
+        let kept = fs::metadata(folder.path().join("b1-rpm@s390x-1.calls"))
+            .unwrap()
+            .len();
         assert_eq!(kept, long.len() as u64 + 1);
     }
 }

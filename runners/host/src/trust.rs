@@ -4,5 +4,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 
 /// The machine's authorities, and no others.
 pub(crate) fn of_this_machine() -> TlsConfig {
-    TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build()
+    TlsConfig::builder()
+        .root_certs(RootCerts::PlatformVerifier)
+        .build()
 }

@@ -90,7 +90,9 @@ pub enum WorkerError {
         process: String,
     },
     /// A protection that matters is missing.
-    #[error("no task may run on this machine (`millrace runner doctor` says all there is to say; a line takes --no-runner):\n{0}")]
+    #[error(
+        "no task may run on this machine (`millrace runner doctor` says all there is to say; a line takes --no-runner):\n{0}"
+    )]
     Unprotected(String),
     /// It shall emulate what it cannot.
     #[error(transparent)]
@@ -105,8 +107,14 @@ pub enum WorkerError {
 
 /// Whether this process could do any task at all; to be asked before the line is told of a runner. It takes some tenths of a second.
 pub fn may_run(config: &WorkerConfig) -> Result<(), WorkerError> {
-    let candidate = Candidate { folder: &config.state, launcher: &config.launcher, line_url: None, no_namespace: None };
-    doctor::refusal(&doctor::examine(&candidate)).map_or(Ok(()), |words| Err(WorkerError::Unprotected(words)))
+    let candidate = Candidate {
+        folder: &config.state,
+        launcher: &config.launcher,
+        line_url: None,
+        no_namespace: None,
+    };
+    doctor::refusal(&doctor::examine(&candidate))
+        .map_or(Ok(()), |words| Err(WorkerError::Unprotected(words)))
 }
 
 /// Works until `stop` is set, then hands back the task at hand. Answers early only where nothing would ever come of it.
@@ -116,8 +124,17 @@ pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerErro
     let (tasks, left) = fresh_folder(&config.state.join("tasks"))?;
     let machine = Arc::new(Machine::new(&config, PluginLimits::default())?);
     let holds = Holds::begin(config.runner.clone(), machine.clone(), stop.clone());
-    let worker = Arc::new(Worker { name: config.runner, emulates: config.emulates, tasks, machine, stop, holds });
-    left.iter().chain(&worker.machine.unbounded).for_each(|what| worker.say(what));
+    let worker = Arc::new(Worker {
+        name: config.runner,
+        emulates: config.emulates,
+        tasks,
+        machine,
+        stop,
+        holds,
+    });
+    left.iter()
+        .chain(&worker.machine.unbounded)
+        .for_each(|what| worker.say(what));
     let ended = worker.serve();
     worker.holds.end_all("its runner has left", GOODBYE);
     ended
@@ -125,26 +142,43 @@ pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerErro
 
 /// Takes the runner's folder for this process, as long as the answer is kept.
 fn lock(folder: &Path) -> Result<File, WorkerError> {
-    let failed = |source| WorkerError::Folder { folder: folder.to_owned(), source };
+    let failed = |source| WorkerError::Folder {
+        folder: folder.to_owned(),
+        source,
+    };
     fs::create_dir_all(folder).map_err(failed)?;
     let path = folder.join("lock");
-    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let process = io::read_to_string(&file).map_err(failed)?;
-            return Err(WorkerError::Held { folder: folder.to_owned(), process });
+            return Err(WorkerError::Held {
+                folder: folder.to_owned(),
+                process,
+            });
         }
         Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
-    file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
+    file.set_len(0)
+        .and_then(|()| write!(file, "{}", std::process::id()))
+        .map_err(failed)?;
     Ok(file)
 }
 
 /// Makes a folder anew: what a runner left that was killed is of no use to anybody. What cannot be removed is in nobody's way, and is
 /// answered in words.
 fn fresh_folder(folder: &Path) -> Result<(PathBuf, Vec<String>), WorkerError> {
-    let failed = |source| WorkerError::Folder { folder: folder.to_owned(), source };
+    let failed = |source| WorkerError::Folder {
+        folder: folder.to_owned(),
+        source,
+    };
     fs::create_dir_all(folder).map_err(failed)?;
     let mut left = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -179,7 +213,9 @@ impl Worker {
                     failed = 0;
                     wait(ask_again, &self.stop);
                 }
-                Err(error @ DeskError::Unauthorized(_)) => return Err(WorkerError::Unauthorized(error)),
+                Err(error @ DeskError::Unauthorized(_)) => {
+                    return Err(WorkerError::Unauthorized(error));
+                }
                 Err(error @ DeskError::Leave(_)) => {
                     self.say(&error.to_string());
                     return Ok(());
@@ -213,7 +249,13 @@ impl Worker {
         std::thread::spawn(move || {
             let (runner, capacity) = (worker.name.clone(), worker.machine.capacity());
             let (arch, emulates) = (worker.machine.arch, worker.emulates.clone());
-            let ask = Ask { runner, arch, emulates, wait_s: WAIT_S_MAX, capacity };
+            let ask = Ask {
+                runner,
+                arch,
+                emulates,
+                wait_s: WAIT_S_MAX,
+                capacity,
+            };
             if let Err(unheard) = give.send(worker.machine.desk.lease(&ask))
                 && let Ok(Answer::Work(offer)) = unheard.0
             {
@@ -223,7 +265,9 @@ impl Worker {
         loop {
             match take.recv_timeout(LOOK) {
                 Ok(answer) => return answer,
-                Err(RecvTimeoutError::Timeout) if self.stops() => return Ok(Answer::Nothing(Duration::ZERO)),
+                Err(RecvTimeoutError::Timeout) if self.stops() => {
+                    return Ok(Answer::Nothing(Duration::ZERO));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(Answer::Nothing(Duration::ZERO)),
             }
@@ -231,13 +275,20 @@ impl Worker {
     }
 
     fn hand_back(&self, offer: &Offer) {
-        self.report(&holding_of(offer), Done::of(outcome::handed_back()), GOODBYE);
+        self.report(
+            &holding_of(offer),
+            Done::of(outcome::handed_back()),
+            GOODBYE,
+        );
     }
 
     /// Does one task from lease to answer.
     fn work(&self, offer: Offer) {
         let holding = holding_of(&offer);
-        let (name, began) = (format!("{}/{}", offer.work.build, offer.work.task), Instant::now());
+        let (name, began) = (
+            format!("{}/{}", offer.work.build, offer.work.task),
+            Instant::now(),
+        );
         let stop = Arc::new(Stop::default());
         let log = Arc::new(TaskLog::new(offer.work.limits.log_bytes));
         let (ended, reported) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -255,7 +306,16 @@ impl Worker {
         let (desk, beat) = (&self.machine.desk, lease::beat(offer.renew_s));
         let silence = Duration::from_secs(offer.work.limits.silence_s.into());
         let end = began + Duration::from_secs(u64::from(offer.work.limits.time_s)) + GRACE;
-        let keeper = Keeper { desk, holding: &holding, beat, end, silence, log: &log, stop: &stop, runner_stops: &self.stop };
+        let keeper = Keeper {
+            desk,
+            holding: &holding,
+            beat,
+            end,
+            silence,
+            log: &log,
+            stop: &stop,
+            runner_stops: &self.stop,
+        };
         std::thread::scope(|threads| {
             threads.spawn(|| keeper.keep(&reported));
             let sender = threads.spawn(|| lease::send_log(desk, &holding, &log, &stop, &ended));
@@ -264,23 +324,43 @@ impl Worker {
             let _ = sender.join();
             match stop.why() {
                 Some(Why::LeaseLost(reason)) => self.say(&format!("{name} dropped: {reason}")),
-                Some(Why::RunnerStops) => self.report(&holding, Done::of(outcome::handed_back()), GOODBYE),
-                Some(Why::TimedOut | Why::Silent) | None => self.report(&holding, Done { outcome, roots }, ANSWER),
+                Some(Why::RunnerStops) => {
+                    self.report(&holding, Done::of(outcome::handed_back()), GOODBYE)
+                }
+                Some(Why::TimedOut | Why::Silent) | None => {
+                    self.report(&holding, Done { outcome, roots }, ANSWER)
+                }
             }
             reported.store(true, Ordering::SeqCst);
         });
-        self.say(&format!("{name} ended after {:.1} s", began.elapsed().as_secs_f64()));
+        self.say(&format!(
+            "{name} ended after {:.1} s",
+            began.elapsed().as_secs_f64()
+        ));
     }
 
     /// A bug of the host must not take the runner down: the task goes back, and is quarantined after a few of them.
     fn outcome(&self, work: Work, holding: &Holding, log: &Arc<TaskLog>, stop: &Arc<Stop>) -> Done {
-        let folder = self.tasks.join(format!("{}-{}-{}", holding.build, holding.task, holding.lease));
+        let folder = self.tasks.join(format!(
+            "{}-{}-{}",
+            holding.build, holding.task, holding.lease
+        ));
         let perform = AssertUnwindSafe(|| self.perform(work, holding, &folder, log, stop));
-        let done = catch_unwind(perform).unwrap_or_else(|_| Err("the runner made a mistake; its own log has more".to_owned()));
-        let trouble = |reason| (Done::of(Outcome::Failed(Failure::new(Blame::Environment, reason))), None);
+        let done = catch_unwind(perform)
+            .unwrap_or_else(|_| Err("the runner made a mistake; its own log has more".to_owned()));
+        let trouble = |reason| {
+            (
+                Done::of(Outcome::Failed(Failure::new(Blame::Environment, reason))),
+                None,
+            )
+        };
         let (Done { outcome, roots }, kept) = done.unwrap_or_else(trouble);
         // What has come to its end now may have done so since the machine shuts down.
-        let outcome = if self.stops() { outcome::handed_back() } else { outcome };
+        let outcome = if self.stops() {
+            outcome::handed_back()
+        } else {
+            outcome
+        };
         let outcome = explained(outcome, log);
         match kept.filter(|_| !is_gone(stop) && !self.stops()) {
             Some(kept) => self.holds.hold(kept, log),
@@ -305,7 +385,9 @@ impl Worker {
         let (plugin_name, limits) = (work.plugin_name.clone(), work.limits);
         let plugin = match self.plugin(&work.plugin, stop) {
             Ok(plugin) => plugin,
-            Err(PluginError::Desk(error)) => return Err(format!("the plugin `{plugin_name}`: {error}")),
+            Err(PluginError::Desk(error)) => {
+                return Err(format!("the plugin `{plugin_name}`: {error}"));
+            }
             Err(PluginError::Engine(EngineError::Unfit(problem))) => {
                 let reason = format!("the plugin `{plugin_name}` cannot be run: {problem}");
                 let failure = Failure::new(Blame::Plugin, millrace_core::task::cut(&reason));
@@ -313,15 +395,31 @@ impl Worker {
             }
             Err(PluginError::Engine(error)) => return Err(error.to_string()),
         };
-        let lock = match work.lock.map(|digest| self.lock(&digest, stop)).transpose()? {
+        let lock = match work
+            .lock
+            .map(|digest| self.lock(&digest, stop))
+            .transpose()?
+        {
             Some(Err(problem)) => {
-                let failure = Failure::new(Blame::Configuration, format!("the lock that was asked for: {problem}"));
+                let failure = Failure::new(
+                    Blame::Configuration,
+                    format!("the lock that was asked for: {problem}"),
+                );
                 return Ok((Done::of(Outcome::Failed(failure)), None));
             }
             other => other.and_then(Result::ok),
         };
-        let shared = make_task_folder(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let job = Job::new(work, lock, holding.clone(), &shared, log.clone(), stop.clone(), self.machine.clone());
+        let shared =
+            make_task_folder(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let job = Job::new(
+            work,
+            lock,
+            holding.clone(),
+            &shared,
+            log.clone(),
+            stop.clone(),
+            self.machine.clone(),
+        );
         let job = job.map_err(|error| format!("{}: {error}", shared.display()))?;
         let (end, mut job) = self.machine.engine.run(&plugin, job);
         let end = match (end, stop.why()) {
@@ -331,10 +429,19 @@ impl Worker {
         };
         let kept = job.take_kept(folder);
         let (published, roots) = job.into_results();
-        let roots = roots.filter(|_| !is_gone(stop)).map(|roots| self.hand_in(&roots, holding)).transpose()?;
+        let roots = roots
+            .filter(|_| !is_gone(stop))
+            .map(|roots| self.hand_in(&roots, holding))
+            .transpose()?;
         let outcome = outcome::of(end, &plugin_name, &limits, published);
         // Nobody can mend in there what is not the package's doing.
-        let is_its_doing = matches!(&outcome, Outcome::Failed(Failure { blame: Blame::Package, .. }));
+        let is_its_doing = matches!(
+            &outcome,
+            Outcome::Failed(Failure {
+                blame: Blame::Package,
+                ..
+            })
+        );
         Ok((Done { outcome, roots }, kept.filter(|_| is_its_doing)))
     }
 
@@ -342,18 +449,30 @@ impl Worker {
     fn hand_in(&self, roots: &TaskRoots, holding: &Holding) -> Result<Digest, String> {
         let bytes = serde_json::to_vec(roots).map_err(|error| error.to_string())?;
         let digest = Digest::of(&bytes);
-        let send = || self.machine.desk.upload(holding, &digest, bytes.len() as u64, &mut bytes.as_slice());
-        patiently(ANSWER, &self.stop, send).map_err(|error| format!("what was in the roots: {error}"))?;
+        let send = || {
+            self.machine
+                .desk
+                .upload(holding, &digest, bytes.len() as u64, &mut bytes.as_slice())
+        };
+        patiently(ANSWER, &self.stop, send)
+            .map_err(|error| format!("what was in the roots: {error}"))?;
         Ok(digest)
     }
 
     /// What the roots of a task are to have; what is wrong with that is for who has asked for it.
     fn lock(&self, digest: &Digest, stop: &Stop) -> Result<Result<Arc<Lock>, LockError>, String> {
         let fetch = || {
-            let mut bytes = Bounded { bytes: Vec::new(), bytes_max: LOCK_BYTES_MAX };
-            self.machine.desk.download(digest, &mut bytes).map(|_| bytes.bytes)
+            let mut bytes = Bounded {
+                bytes: Vec::new(),
+                bytes_max: LOCK_BYTES_MAX,
+            };
+            self.machine
+                .desk
+                .download(digest, &mut bytes)
+                .map(|_| bytes.bytes)
         };
-        let bytes = patiently(ANSWER, stop.flag(), fetch).map_err(|error| format!("the lock: {error}"))?;
+        let bytes =
+            patiently(ANSWER, stop.flag(), fetch).map_err(|error| format!("the lock: {error}"))?;
         Ok(Lock::parse(&bytes).map(Arc::new))
     }
 
@@ -362,11 +481,20 @@ impl Worker {
             return Ok(plugin);
         }
         let fetch = || {
-            let mut bytes = Bounded { bytes: Vec::new(), bytes_max: PLUGIN_BYTES_MAX };
-            self.machine.desk.download(digest, &mut bytes).map(|_| bytes.bytes)
+            let mut bytes = Bounded {
+                bytes: Vec::new(),
+                bytes_max: PLUGIN_BYTES_MAX,
+            };
+            self.machine
+                .desk
+                .download(digest, &mut bytes)
+                .map(|_| bytes.bytes)
         };
         let component = patiently(ANSWER, stop.flag(), fetch).map_err(PluginError::Desk)?;
-        self.machine.engine.compile(digest, &component).map_err(PluginError::Engine)
+        self.machine
+            .engine
+            .compile(digest, &component)
+            .map_err(PluginError::Engine)
     }
 
     /// Hands in an answer. Where the line refuses it for what it says, the task fails with the line's words instead.
@@ -375,17 +503,25 @@ impl Worker {
         // A runner that is stopped while the line is away does not hang on.
         let stop = if time == GOODBYE { &never } else { &*self.stop };
         let send = |outcome: Outcome| {
-            let report = Report { holding: holding.clone(), outcome, roots };
+            let report = Report {
+                holding: holding.clone(),
+                outcome,
+                roots,
+            };
             patiently(time, stop, || self.machine.desk.report(&report))
         };
         let answer = match send(outcome) {
-            Err(DeskError::Refused { message, .. }) => {
-                send(Outcome::Failed(Failure::new(Blame::Environment, format!("the line refused the answer: {message}"))))
-            }
+            Err(DeskError::Refused { message, .. }) => send(Outcome::Failed(Failure::new(
+                Blame::Environment,
+                format!("the line refused the answer: {message}"),
+            ))),
             other => other,
         };
         if let Err(error) = answer {
-            self.say(&format!("{}/{}: the answer did not arrive: {error}", holding.build, holding.task));
+            self.say(&format!(
+                "{}/{}: the answer did not arrive: {error}",
+                holding.build, holding.task
+            ));
         }
     }
 }
@@ -405,17 +541,24 @@ struct Done {
 impl Done {
     /// An answer of a task that had no roots.
     const fn of(outcome: Outcome) -> Self {
-        Self { outcome, roots: None }
+        Self {
+            outcome,
+            roots: None,
+        }
     }
 }
 
 /// A failure with the last word of its log, and what the log says that it was.
 fn explained(outcome: Outcome, log: &TaskLog) -> Outcome {
-    let Outcome::Failed(failure) = outcome else { return outcome };
+    let Outcome::Failed(failure) = outcome else {
+        return outcome;
+    };
     log.section("failed");
     log.line(&failure.reason);
     // What nobody but the package's author can mend is looked for in what the package has printed.
-    let cause = matches!(failure.blame, Blame::Package).then(|| log.cause()).flatten();
+    let cause = matches!(failure.blame, Blame::Package)
+        .then(|| log.cause())
+        .flatten();
     Outcome::Failed(Failure { cause, ..failure })
 }
 
@@ -433,7 +576,10 @@ struct Bounded {
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if (self.bytes.len() + bytes.len()) as u64 > self.bytes_max {
-            return Err(io::Error::other(format!("it is larger than {} bytes", self.bytes_max)));
+            return Err(io::Error::other(format!(
+                "it is larger than {} bytes",
+                self.bytes_max
+            )));
         }
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -445,7 +591,11 @@ impl Write for Bounded {
 }
 
 fn holding_of(offer: &Offer) -> Holding {
-    Holding { build: offer.work.build.clone(), task: offer.work.task.clone(), lease: offer.lease.number }
+    Holding {
+        build: offer.work.build.clone(),
+        task: offer.work.task.clone(),
+        lease: offer.lease.number,
+    }
 }
 
 /// A folder for a task, and in it the one that commands see as `/work`. Those run as another user, so it is open to all; the

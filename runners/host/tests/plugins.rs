@@ -28,9 +28,19 @@ struct Trial {
 
 impl Trial {
     fn new() -> Self {
-        let limits = PluginLimits { memory_bytes: 64 << 20, thinking: Duration::from_millis(300) };
+        let limits = PluginLimits {
+            memory_bytes: 64 << 20,
+            thinking: Duration::from_millis(300),
+        };
         let (url, _) = world::start(world::line_with(""));
-        Self { folder: tempfile::tempdir().unwrap(), stop: Arc::default(), time_s: 60, limits, url, code: Code::of_this_machine() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            stop: Arc::default(),
+            time_s: 60,
+            limits,
+            url,
+            code: Code::of_this_machine(),
+        }
     }
 
     fn run(&self, what: &str) -> (Outcome, String) {
@@ -42,18 +52,40 @@ impl Trial {
             ..world::config(&self.url, self.folder.path())
         };
         let machine = Arc::new(Machine::new(&config, self.limits).unwrap());
-        let plugin = machine.engine.loaded(&digest).unwrap_or_else(|| machine.engine.compile(&digest, &guest).unwrap());
+        let plugin = machine
+            .engine
+            .loaded(&digest)
+            .unwrap_or_else(|| machine.engine.compile(&digest, &guest).unwrap());
         let mut work = world::work(&digest, what);
         work.limits.time_s = self.time_s;
         let limits = work.limits;
-        let holding = Holding { build: work.build.clone(), task: work.task.clone(), lease: millrace_core::LeaseNumber(1) };
+        let holding = Holding {
+            build: work.build.clone(),
+            task: work.task.clone(),
+            lease: millrace_core::LeaseNumber(1),
+        };
         let place = self.folder.path().join("work");
         std::fs::create_dir_all(&place).unwrap();
         let log = Arc::new(TaskLog::new(1 << 20));
-        let job = Job::new(work, None, holding, &place, log.clone(), self.stop.clone(), machine.clone()).unwrap();
+        let job = Job::new(
+            work,
+            None,
+            holding,
+            &place,
+            log.clone(),
+            self.stop.clone(),
+            machine.clone(),
+        )
+        .unwrap();
         let (end, job) = machine.engine.run(&plugin, job);
-        let logged = log.next_chunk().map(|(_, bytes)| String::from_utf8(bytes).unwrap()).unwrap_or_default();
-        (outcome::of(end, "misbehave", &limits, job.into_results().0), logged)
+        let logged = log
+            .next_chunk()
+            .map(|(_, bytes)| String::from_utf8(bytes).unwrap())
+            .unwrap_or_default();
+        (
+            outcome::of(end, "misbehave", &limits, job.into_results().0),
+            logged,
+        )
     }
 }
 
@@ -82,9 +114,23 @@ fn summary(outcome: Outcome) -> String {
 
 #[test]
 fn an_answer_is_handed_on() {
-    assert_eq!(run("nothing").0, Outcome::Passed { summary: String::new(), artifacts: Vec::new() });
-    assert_eq!(run("excluded").0, Outcome::Excluded { reason: "as asked".to_owned() });
-    assert_eq!(failure(run("fail").0), Failure::new(Blame::Package, "as asked"));
+    assert_eq!(
+        run("nothing").0,
+        Outcome::Passed {
+            summary: String::new(),
+            artifacts: Vec::new()
+        }
+    );
+    assert_eq!(
+        run("excluded").0,
+        Outcome::Excluded {
+            reason: "as asked".to_owned()
+        }
+    );
+    assert_eq!(
+        failure(run("fail").0),
+        Failure::new(Blame::Package, "as asked")
+    );
     assert_eq!(failure(run("what?").0).blame, Blame::Configuration);
 }
 
@@ -92,7 +138,13 @@ fn an_answer_is_handed_on() {
 fn a_plugin_that_loops_is_stopped_and_blamed() {
     let began = Instant::now();
     let failure = failure(run("loop").0);
-    assert_eq!(failure, Failure::new(Blame::Plugin, "the plugin `misbehave` was stopped: it computes without end"));
+    assert_eq!(
+        failure,
+        Failure::new(
+            Blame::Plugin,
+            "the plugin `misbehave` was stopped: it computes without end"
+        )
+    );
     assert!(began.elapsed() < Duration::from_secs(20));
 }
 
@@ -106,7 +158,10 @@ fn a_plugin_that_wants_all_memory_is_stopped_and_blamed() {
 #[test]
 fn a_plugin_that_calls_itself_without_end_is_stopped_and_blamed() {
     let failure = failure(run("stack").0);
-    assert_eq!(failure.reason, "the plugin `misbehave` was stopped: it calls itself without end");
+    assert_eq!(
+        failure.reason,
+        "the plugin `misbehave` was stopped: it calls itself without end"
+    );
 }
 
 #[test]
@@ -114,45 +169,83 @@ fn a_panic_is_the_plugins_fault_and_its_words_are_in_the_log() {
     let (outcome, log) = run("panic");
     let failure = failure(outcome);
     assert_eq!(failure.blame, Blame::Plugin);
-    assert!(failure.reason.contains("broke down") && failure.reason.contains("unreachable"), "{}", failure.reason);
+    assert!(
+        failure.reason.contains("broke down") && failure.reason.contains("unreachable"),
+        "{}",
+        failure.reason
+    );
     assert!(log.contains("as asked"), "{log}");
 }
 
 #[test]
 fn an_exit_is_no_answer() {
-    assert_eq!(failure(run("exit").0).reason, "the plugin `misbehave` ended itself with status 1 where it should have answered");
+    assert_eq!(
+        failure(run("exit").0).reason,
+        "the plugin `misbehave` ended itself with status 1 where it should have answered"
+    );
 }
 
 #[test]
 fn a_task_that_is_given_up_stops_at_once() {
-    let trial = Trial { limits: PluginLimits { thinking: Duration::from_secs(60), ..PluginLimits::default() }, ..Trial::new() };
+    let trial = Trial {
+        limits: PluginLimits {
+            thinking: Duration::from_secs(60),
+            ..PluginLimits::default()
+        },
+        ..Trial::new()
+    };
     let stop = trial.stop.clone();
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(300));
         stop.raise(Why::RunnerStops);
     });
     let began = Instant::now();
-    assert_eq!(trial.run("loop").0, Outcome::HandedBack { reason: "the runner was stopped".to_owned() });
+    assert_eq!(
+        trial.run("loop").0,
+        Outcome::HandedBack {
+            reason: "the runner was stopped".to_owned()
+        }
+    );
     assert!(began.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
 fn a_task_ends_when_its_time_is_over() {
-    let limits = PluginLimits { thinking: Duration::from_secs(60), ..PluginLimits::default() };
-    let failure = failure(Trial { time_s: 1, limits, ..Trial::new() }.run("loop").0);
-    assert_eq!(failure.reason, "stopped: the task was not done after 1 s (`time_s` of the step's limits)");
+    let limits = PluginLimits {
+        thinking: Duration::from_secs(60),
+        ..PluginLimits::default()
+    };
+    let failure = failure(
+        Trial {
+            time_s: 1,
+            limits,
+            ..Trial::new()
+        }
+        .run("loop")
+        .0,
+    );
+    assert_eq!(
+        failure.reason,
+        "stopped: the task was not done after 1 s (`time_s` of the step's limits)"
+    );
 }
 
 #[test]
 fn a_plugin_sees_nothing_of_the_machine_and_the_same_every_time() {
     let first = summary(run("environment").0);
-    assert!(first.starts_with("file false, variables 0, clock 1700000000, order "), "{first}");
+    assert!(
+        first.starts_with("file false, variables 0, clock 1700000000, order "),
+        "{first}"
+    );
     assert_eq!(summary(run("environment").0), first);
 }
 
 #[test]
 fn what_a_plugin_says_and_prints_is_logged() {
-    assert_eq!(run("log").1, "==> a part\na line\ntree/x.spec:12: warning: a finding\n");
+    assert_eq!(
+        run("log").1,
+        "==> a part\na line\ntree/x.spec:12: warning: a finding\n"
+    );
     assert_eq!(run("print").1, "to standard output\nto standard error\n");
 }
 
@@ -167,8 +260,17 @@ fn a_plugin_does_not_get_out_of_its_folder() {
     std::fs::create_dir(trial.folder.path().join("work")).unwrap();
     std::os::unix::fs::symlink("/etc", trial.folder.path().join("work/link")).unwrap();
     let said = summary(trial.run("escape").0);
-    let refused = ["/etc/passwd", "../outside", "a/../../outside", "", "link/passwd", "link"];
-    let expected = refused.map(|path| format!("Error::Refused({path:?})")).join("; ");
+    let refused = [
+        "/etc/passwd",
+        "../outside",
+        "a/../../outside",
+        "",
+        "link/passwd",
+        "link",
+    ];
+    let expected = refused
+        .map(|path| format!("Error::Refused({path:?})"))
+        .join("; ");
     assert_eq!(said, expected);
 }
 
@@ -176,15 +278,26 @@ fn a_plugin_does_not_get_out_of_its_folder() {
 fn inputs_of_the_task_can_be_fetched_and_nothing_else() {
     assert_eq!(summary(run("fetch").0), "an input");
     let unknown = summary(run("fetch-unknown").0);
-    assert_eq!(unknown, format!("Err(Error::Unknown({:?}))", format!("sha256:{}", "0".repeat(64))));
+    assert_eq!(
+        unknown,
+        format!(
+            "Err(Error::Unknown({:?}))",
+            format!("sha256:{}", "0".repeat(64))
+        )
+    );
 }
 
 #[test]
 fn a_result_is_uploaded_and_handed_over() {
     let (outcome, _) = run("publish");
-    let Outcome::Passed { summary, artifacts } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Passed { summary, artifacts } = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!(summary, Digest::of(b"the result").to_string());
-    let handed_over: Vec<(&str, u64)> = artifacts.iter().map(|artifact| (artifact.name.as_str(), artifact.size)).collect();
+    let handed_over: Vec<(&str, u64)> = artifacts
+        .iter()
+        .map(|artifact| (artifact.name.as_str(), artifact.size))
+        .collect();
     assert_eq!(handed_over, [("result.txt", 10)]);
 }
 
@@ -205,7 +318,11 @@ end Answered(Ok(Outcome::Passed("a/b/c.txt 7 \"one two\" \"two\" 0")))
     assert_eq!(asked(&trial), expected);
     let trial = Trial::new();
     trial.run("fetch");
-    assert!(asked(&trial).starts_with("artifacts.fetch \"input\" \"in/here\"\n"), "{}", asked(&trial));
+    assert!(
+        asked(&trial).starts_with("artifacts.fetch \"input\" \"in/here\"\n"),
+        "{}",
+        asked(&trial)
+    );
 }
 
 #[test]
@@ -229,14 +346,25 @@ fn an_interpreted_plugin_comes_to_the_same_as_a_compiled_one() {
         "fail",
         "what else",
     ];
-    let limits = PluginLimits { memory_bytes: 64 << 20, thinking: Duration::from_secs(60) };
-    let [interpreted, compiled] = [Code::Portable, Code::of_this_machine()].map(|code| Trial { code, limits, ..Trial::new() });
+    let limits = PluginLimits {
+        memory_bytes: 64 << 20,
+        thinking: Duration::from_secs(60),
+    };
+    let [interpreted, compiled] = [Code::Portable, Code::of_this_machine()].map(|code| Trial {
+        code,
+        limits,
+        ..Trial::new()
+    });
     let come_to = |trial: &Trial, what| {
         let (outcome, log) = trial.run(what);
         (outcome, log, asked(trial))
     };
     for what in everything {
-        assert_eq!(come_to(&interpreted, what), come_to(&compiled, what), "{what}");
+        assert_eq!(
+            come_to(&interpreted, what),
+            come_to(&compiled, what),
+            "{what}"
+        );
     }
 }
 
@@ -257,7 +385,14 @@ fn what_is_no_plugin_is_said_to_be_none() {
     let folder = tempfile::tempdir().unwrap();
     let engine = PluginEngine::new(folder.path(), PluginLimits::default()).unwrap();
     for bytes in [&b"not wasm"[..], b"\0asm\x01\0\0\0", b"\0asm\x0d\0\x01\0"] {
-        let Err(error) = engine.compile(&Digest::of(bytes), bytes) else { panic!("{bytes:?}") };
-        assert!(error.to_string().starts_with("this is no plugin that this host can run"), "{error}");
+        let Err(error) = engine.compile(&Digest::of(bytes), bytes) else {
+            panic!("{bytes:?}")
+        };
+        assert!(
+            error
+                .to_string()
+                .starts_with("this is no plugin that this host can run"),
+            "{error}"
+        );
     }
 }

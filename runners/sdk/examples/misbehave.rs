@@ -43,7 +43,10 @@ fn run(task: Task) -> Result<Outcome, Failure> {
             fetch(&task.inputs[0], "in/here")?;
             files::read_text("in/here")?
         }
-        "fetch-unknown" => format!("{:?}", artifacts::fetch(&format!("sha256:{}", "0".repeat(64)), "x")),
+        "fetch-unknown" => format!(
+            "{:?}",
+            artifacts::fetch(&format!("sha256:{}", "0".repeat(64)), "x")
+        ),
         "calls" => {
             for _ in 0..10_000 {
                 let _ = files::read_range("x", 0, 0);
@@ -52,7 +55,11 @@ fn run(task: Task) -> Result<Outcome, Failure> {
         }
         "excluded" => return Ok(Outcome::Excluded("as asked".to_owned())),
         "fail" => return Err(Failure::package("as asked")),
-        other => return Err(Failure::configuration(format!("`{other}` is nothing that this plugin does"))),
+        other => {
+            return Err(Failure::configuration(format!(
+                "`{other}` is nothing that this plugin does"
+            )));
+        }
     };
     Ok(Outcome::Passed(said))
 }
@@ -75,9 +82,13 @@ fn deep(n: u64) -> u64 {
 fn outside() -> String {
     let file = std::fs::read("/etc/passwd").is_ok();
     let variables = std::env::vars().count();
-    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let clock = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let hashes: std::collections::HashMap<u32, u32> = (0..1000).map(|n| (n, n)).collect();
-    let order = hashes.keys().fold(0u32, |sum, key| sum.wrapping_mul(31).wrapping_add(*key));
+    let order = hashes
+        .keys()
+        .fold(0u32, |sum, key| sum.wrapping_mul(31).wrapping_add(*key));
     std::thread::sleep(std::time::Duration::from_secs(3600));
     format!("file {file}, variables {variables}, clock {clock}, order {order}")
 }
@@ -91,16 +102,28 @@ fn files_and_folders() -> Result<String, Failure> {
     let text = files::read_text("a/b/c.txt")?;
     files::remove("a/b")?;
     let left = files::find("a", "*")?.len();
-    Ok(format!("{} {} {text:?} {:?} {left}", found[0].path, found[0].size, String::from_utf8_lossy(&range)))
+    Ok(format!(
+        "{} {} {text:?} {:?} {left}",
+        found[0].path,
+        found[0].size,
+        String::from_utf8_lossy(&range)
+    ))
 }
 
 fn escapes() -> String {
-    ["/etc/passwd", "../outside", "a/../../outside", "", "link/passwd", "link"]
-        .map(|path| match files::read(path) {
-            Ok(_) => format!("{path}: read"),
-            Err(error) => format!("{error:?}"),
-        })
-        .join("; ")
+    [
+        "/etc/passwd",
+        "../outside",
+        "a/../../outside",
+        "",
+        "link/passwd",
+        "link",
+    ]
+    .map(|path| match files::read(path) {
+        Ok(_) => format!("{path}: read"),
+        Err(error) => format!("{error:?}"),
+    })
+    .join("; ")
 }
 
 millrace_sdk::plugin!(run);

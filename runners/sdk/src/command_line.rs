@@ -91,7 +91,9 @@ impl Command {
 
     /// Runs it; a status other than 0 is the package's failure, with the last lines that it printed. `what` says what was tried.
     pub fn run_checked(&self, root: &Root, what: &str) -> Result<Exit, Failure> {
-        let exit = self.run(root).map_err(|error| Failure::from(error).while_doing(what))?;
+        let exit = self
+            .run(root)
+            .map_err(|error| Failure::from(error).while_doing(what))?;
         if exit.status == 0 {
             return Ok(exit);
         }
@@ -107,9 +109,12 @@ impl Command {
     pub fn output(self, root: &Root, what: &str) -> Result<String, Failure> {
         let exit = self.capture(OUTPUT_BYTES_MAX).run_checked(root, what)?;
         if exit.cut {
-            return Err(Failure::package(format!("{what}: more than {OUTPUT_BYTES_MAX} bytes of output")));
+            return Err(Failure::package(format!(
+                "{what}: more than {OUTPUT_BYTES_MAX} bytes of output"
+            )));
         }
-        String::from_utf8(exit.stdout).map_err(|_| Failure::package(format!("{what}: its output is not UTF-8")))
+        String::from_utf8(exit.stdout)
+            .map_err(|_| Failure::package(format!("{what}: its output is not UTF-8")))
     }
 
     fn program(&self) -> &str {

@@ -6,42 +6,61 @@ use crate::{Failure, artifacts, buildroot, command, files};
 impl Failure {
     /// The author of the package must act; trying again does not help.
     pub fn package(reason: impl Into<String>) -> Self {
-        Self { blame: Blame::Package, reason: reason.into() }
+        Self {
+            blame: Blame::Package,
+            reason: reason.into(),
+        }
     }
 
     /// Whoever keeps the step's configuration or the platform must act.
     pub fn configuration(reason: impl Into<String>) -> Self {
-        Self { blame: Blame::Configuration, reason: reason.into() }
+        Self {
+            blame: Blame::Configuration,
+            reason: reason.into(),
+        }
     }
 
     /// Nobody must act: another lease may help.
     pub fn environment(reason: impl Into<String>) -> Self {
-        Self { blame: Blame::Environment, reason: reason.into() }
+        Self {
+            blame: Blame::Environment,
+            reason: reason.into(),
+        }
     }
 
     /// The author of the plugin must act.
     pub fn plugin(reason: impl Into<String>) -> Self {
-        Self { blame: Blame::Plugin, reason: reason.into() }
+        Self {
+            blame: Blame::Plugin,
+            reason: reason.into(),
+        }
     }
 
     /// The same failure with a word on what was being done.
     #[must_use]
     pub fn while_doing(self, what: &str) -> Self {
-        Self { reason: format!("{what}: {}", self.reason), ..self }
+        Self {
+            reason: format!("{what}: {}", self.reason),
+            ..self
+        }
     }
 }
 
 impl From<files::Error> for Failure {
     fn from(error: files::Error) -> Self {
         match error {
-            files::Error::Refused(path) => Self::package(format!("`{path}` leads out of the task's folder")),
+            files::Error::Refused(path) => {
+                Self::package(format!("`{path}` leads out of the task's folder"))
+            }
             files::Error::NotFound(path) => Self::package(format!("there is no `{path}`")),
-            files::Error::NotAFile(path) => Self::package(format!("`{path}` is not a plain file or folder")),
+            files::Error::NotAFile(path) => {
+                Self::package(format!("`{path}` is not a plain file or folder"))
+            }
             files::Error::NotText(path) => Self::package(format!("`{path}` is not UTF-8")),
             files::Error::TooLarge(path) => Self::package(format!("`{path}` is too large")),
-            files::Error::Full(path) => {
-                Self::package(format!("no space left for `{path}`: the task has used all that its step may (`disk_bytes`)"))
-            }
+            files::Error::Full(path) => Self::package(format!(
+                "no space left for `{path}`: the task has used all that its step may (`disk_bytes`)"
+            )),
         }
     }
 }
@@ -49,7 +68,9 @@ impl From<files::Error> for Failure {
 impl From<artifacts::Error> for Failure {
     fn from(error: artifacts::Error) -> Self {
         match error {
-            artifacts::Error::Unknown(digest) => Self::plugin(format!("{digest} is no input of this task")),
+            artifacts::Error::Unknown(digest) => {
+                Self::plugin(format!("{digest} is no input of this task"))
+            }
             artifacts::Error::Refused(reason) => Self::package(reason),
         }
     }
@@ -70,18 +91,21 @@ impl From<buildroot::Error> for Failure {
 impl From<command::Error> for Failure {
     fn from(error: command::Error) -> Self {
         match error {
-            command::Error::TimedOut(seconds) => {
-                Self::package(format!("stopped: it was not done after {seconds} s (`time_s` of the step's limits)"))
-            }
-            command::Error::OutOfMemory(bytes) => {
-                Self::package(format!("stopped: it needs more memory than {} (`memory_bytes` of the step's limits)", size(bytes)))
-            }
-            command::Error::OutOfSpace(bytes) => {
-                Self::package(format!("stopped: it fills more disk than {} (`disk_bytes` of the step's limits)", size(bytes)))
-            }
-            command::Error::OutputLimit(bytes) => {
-                Self::package(format!("stopped: it prints more than {} (`log_bytes` of the step's limits)", size(bytes)))
-            }
+            command::Error::TimedOut(seconds) => Self::package(format!(
+                "stopped: it was not done after {seconds} s (`time_s` of the step's limits)"
+            )),
+            command::Error::OutOfMemory(bytes) => Self::package(format!(
+                "stopped: it needs more memory than {} (`memory_bytes` of the step's limits)",
+                size(bytes)
+            )),
+            command::Error::OutOfSpace(bytes) => Self::package(format!(
+                "stopped: it fills more disk than {} (`disk_bytes` of the step's limits)",
+                size(bytes)
+            )),
+            command::Error::OutputLimit(bytes) => Self::package(format!(
+                "stopped: it prints more than {} (`log_bytes` of the step's limits)",
+                size(bytes)
+            )),
             command::Error::Refused(problem) => Self::plugin(problem),
         }
     }
@@ -98,7 +122,11 @@ fn size(bytes: u64) -> String {
 
 /// The last `lines` lines of a text that say anything.
 pub fn tail_of(text: &str, lines: usize) -> String {
-    let said: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
     said[said.len().saturating_sub(lines)..].join("\n")
 }
 
@@ -109,7 +137,10 @@ mod tests {
     #[test]
     fn a_limit_says_which_one_it_was() {
         let failure = Failure::from(command::Error::OutOfMemory(256 << 20)).while_doing("%build");
-        assert_eq!(failure.reason, "%build: stopped: it needs more memory than 256 MiB (`memory_bytes` of the step's limits)");
+        assert_eq!(
+            failure.reason,
+            "%build: stopped: it needs more memory than 256 MiB (`memory_bytes` of the step's limits)"
+        );
         assert!(matches!(failure.blame, Blame::Package));
     }
 

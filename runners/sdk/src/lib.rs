@@ -57,7 +57,10 @@ pub use inputs::{config, fetch, fetch_tree, packages};
 pub mod prelude {
     pub use crate::buildroot::{Kind, Root};
     pub use crate::types::{Artifact, Severity};
-    pub use crate::{Command, Failure, Outcome, Task, artifacts, config, fetch, fetch_tree, files, log, packages, shell};
+    pub use crate::{
+        Command, Failure, Outcome, Task, artifacts, config, fetch, fetch_tree, files, log,
+        packages, shell,
+    };
 }
 
 /// Makes a function `fn(Task) -> Result<Outcome, Failure>` the plugin that this crate is.

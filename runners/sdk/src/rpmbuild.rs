@@ -19,9 +19,16 @@ pub fn rpmbuild(task: &Task) -> Command {
         // The commit's time is the later one: a changelog's day may be older than the files.
         ("source_date_epoch_from_changelog", "0"),
     ];
-    let platform = task.macros.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let defines = platform.chain(fixed).flat_map(|(name, value)| define(name, value));
-    Command::new(["rpmbuild"]).args(defines).env("SOURCE_DATE_EPOCH", task.source_date_epoch.to_string())
+    let platform = task
+        .macros
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    let defines = platform
+        .chain(fixed)
+        .flat_map(|(name, value)| define(name, value));
+    Command::new(["rpmbuild"])
+        .args(defines)
+        .env("SOURCE_DATE_EPOCH", task.source_date_epoch.to_string())
 }
 
 /// The arguments that set a macro.
@@ -35,5 +42,9 @@ pub fn define(name: &str, value: &str) -> [String; 2] {
 pub fn errors(exit: &Exit) -> String {
     let is_error = |line: &&str| line.starts_with("error: ") || line.contains(": error: ");
     let errors: Vec<&str> = exit.tail.lines().filter(is_error).take(8).collect();
-    if errors.is_empty() { crate::tail_of(&exit.tail, 8) } else { errors.join("\n") }
+    if errors.is_empty() {
+        crate::tail_of(&exit.tail, 8)
+    } else {
+        errors.join("\n")
+    }
 }

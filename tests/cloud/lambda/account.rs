@@ -39,37 +39,70 @@ impl Account {
     /// The account whose services are at an address.
     pub fn at(endpoint: &str) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { endpoint: endpoint.trim_end_matches('/').into(), client }
+        Self {
+            endpoint: endpoint.trim_end_matches('/').into(),
+            client,
+        }
     }
 
     /// Reads from a service that is asked by paths: Lambda, API Gateway, Scheduler.
     pub async fn get(&self, service: &str, path: &str) -> io::Result<Value> {
-        parse(&self.call(service, Method::GET, path, &[], String::new()).await?)
+        parse(
+            &self
+                .call(service, Method::GET, path, &[], String::new())
+                .await?,
+        )
     }
 
     /// Asks a service that takes JSON and the name of what it is to do: DynamoDB, SQS, EventBridge.
     pub async fn ask(&self, service: &str, target: &str, question: &Value) -> io::Result<Value> {
-        let headers = [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target)];
-        parse(&self.call(service, Method::POST, "/", &headers, question.to_string()).await?)
+        let headers = [
+            ("content-type", "application/x-amz-json-1.0"),
+            ("x-amz-target", target),
+        ];
+        parse(
+            &self
+                .call(service, Method::POST, "/", &headers, question.to_string())
+                .await?,
+        )
     }
 
     /// Asks a service that takes a form and answers XML: IAM, STS, CloudFormation.
-    pub async fn form(&self, service: &str, version: &str, fields: &[(&str, &str)]) -> io::Result<String> {
+    pub async fn form(
+        &self,
+        service: &str,
+        version: &str,
+        fields: &[(&str, &str)],
+    ) -> io::Result<String> {
         let mut form = format!("Version={version}");
         for (name, value) in fields {
             form.push_str(&format!("&{name}={}", encoded(value)));
         }
         let headers = [("content-type", "application/x-www-form-urlencoded")];
-        let answer = self.call(service, Method::POST, "/", &headers, form).await?;
+        let answer = self
+            .call(service, Method::POST, "/", &headers, form)
+            .await?;
         String::from_utf8(answer.to_vec()).map_err(io::Error::other)
     }
 
     /// Credentials of a role, as Lambda gets them for a function.
     pub async fn assume(&self, role: &str, session: &str) -> io::Result<Credentials> {
-        let fields = [("Action", "AssumeRole"), ("RoleArn", role), ("RoleSessionName", session)];
+        let fields = [
+            ("Action", "AssumeRole"),
+            ("RoleArn", role),
+            ("RoleSessionName", session),
+        ];
         let answer = self.form("sts", "2011-06-15", &fields).await?;
-        let get = |name| element(&answer, name).map(str::to_owned).ok_or_else(|| io::Error::other(answer.clone()));
-        Ok(Credentials { access_key: get("AccessKeyId")?, secret: get("SecretAccessKey")?, session: get("SessionToken")? })
+        let get = |name| {
+            element(&answer, name)
+                .map(str::to_owned)
+                .ok_or_else(|| io::Error::other(answer.clone()))
+        };
+        Ok(Credentials {
+            access_key: get("AccessKeyId")?,
+            secret: get("SecretAccessKey")?,
+            session: get("SessionToken")?,
+        })
     }
 
     /// Whether a role's policies let it do something to a thing.
@@ -87,13 +120,26 @@ impl Account {
     /// Puts a message into a queue.
     pub async fn send(&self, queue_arn: &str, message: &Value) -> io::Result<()> {
         let name = queue_arn.rsplit(':').next().unwrap_or_default();
-        let queue = self.ask("sqs", "AmazonSQS.GetQueueUrl", &json!({ "QueueName": name })).await?;
+        let queue = self
+            .ask(
+                "sqs",
+                "AmazonSQS.GetQueueUrl",
+                &json!({ "QueueName": name }),
+            )
+            .await?;
         let question = json!({ "QueueUrl": queue["QueueUrl"], "MessageBody": message.to_string() });
         self.ask("sqs", "AmazonSQS.SendMessage", &question).await?;
         Ok(())
     }
 
-    async fn call(&self, service: &str, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> io::Result<Bytes> {
+    async fn call(
+        &self,
+        service: &str,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> io::Result<Bytes> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.endpoint))
@@ -102,13 +148,25 @@ impl Account {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body)).map_err(io::Error::other)?;
-        let answer = self.client.request(request).await.map_err(io::Error::other)?;
+        let answer = self
+            .client
+            .request(request)
+            .await
+            .map_err(io::Error::other)?;
         let status = answer.status();
-        let bytes = answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+        let bytes = answer
+            .into_body()
+            .collect()
+            .await
+            .map_err(io::Error::other)?
+            .to_bytes();
         if status.is_success() {
             return Ok(bytes);
         }
-        Err(io::Error::other(format!("{service} {path}: {status} {}", String::from_utf8_lossy(&bytes))))
+        Err(io::Error::other(format!(
+            "{service} {path}: {status} {}",
+            String::from_utf8_lossy(&bytes)
+        )))
     }
 }
 
@@ -132,7 +190,9 @@ fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
 pub fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
             _ => format!("%{byte:02X}"),
         })
         .collect()
@@ -142,7 +202,9 @@ pub fn encoded(text: &str) -> String {
 pub fn decoded(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
     while let [first, others @ ..] = rest {
-        let code = others.get(..2).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        let code = others
+            .get(..2)
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
         match code {
             Some(byte) if *first == b'%' => {
                 bytes.push(byte);

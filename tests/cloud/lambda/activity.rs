@@ -28,7 +28,10 @@ impl Activity {
 
     /// How many things are under way, and how many ever began.
     fn counts(&self) -> (usize, u64) {
-        (self.0.under_way.load(Ordering::SeqCst), self.0.begun.load(Ordering::SeqCst))
+        (
+            self.0.under_way.load(Ordering::SeqCst),
+            self.0.begun.load(Ordering::SeqCst),
+        )
     }
 
     /// Waits until nothing has been under way for a time, and no reader has found anything in it.
@@ -38,7 +41,11 @@ impl Activity {
             let seen: Vec<u64> = readers.iter().map(Reads::count).collect();
             tokio::time::sleep(time).await;
             // Of two reads that ended meanwhile, the second one began meanwhile, and has seen whatever was written before.
-            while readers.iter().zip(&seen).any(|(reader, seen)| reader.count() < seen + 2) {
+            while readers
+                .iter()
+                .zip(&seen)
+                .any(|(reader, seen)| reader.count() < seen + 2)
+            {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             if before.0 == 0 && self.counts() == before {

@@ -67,9 +67,16 @@ pub fn batches(mapping: &Mapping, records: Vec<Record>) -> Vec<Batch> {
         // A comma comes with it.
         let more = record.0.to_string().len() + 1;
         match batches.last_mut() {
-            Some(last) if last.records.len() < mapping.batch_max && bytes + more < RECORDS_BYTES_MAX => last.records.push(record),
+            Some(last)
+                if last.records.len() < mapping.batch_max && bytes + more < RECORDS_BYTES_MAX =>
+            {
+                last.records.push(record)
+            }
             Some(_) | None => {
-                batches.push(Batch { records: vec![record], retries: 0 });
+                batches.push(Batch {
+                    records: vec![record],
+                    retries: 0,
+                });
                 bytes = 0;
             }
         }
@@ -79,7 +86,11 @@ pub fn batches(mapping: &Mapping, records: Vec<Record>) -> Vec<Batch> {
 }
 
 /// Reads an answer to a batch.
-pub fn verdict(mapping: &Mapping, records: &[Record], answer: &Result<impl AsRef<[u8]>, Failure>) -> Verdict {
+pub fn verdict(
+    mapping: &Mapping,
+    records: &[Record],
+    answer: &Result<impl AsRef<[u8]>, Failure>,
+) -> Verdict {
     let answer = match answer {
         Ok(answer) => answer.as_ref(),
         Err(Failure::Throttled) => return Verdict::Throttled,
@@ -100,14 +111,24 @@ fn failed_from(failures: &Value, records: &[Record]) -> Verdict {
         Value::Null => return Verdict::Done,
         Value::Array(failures) if failures.is_empty() => return Verdict::Done,
         Value::Array(failures) => failures,
-        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => return Verdict::FailedFrom(0),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            return Verdict::FailedFrom(0);
+        }
     };
     let place = |failure: &Value| {
-        let named = failure["itemIdentifier"].as_str().filter(|named| !named.is_empty())?;
-        records.iter().position(|(record, _)| sequence_number(record) == named)
+        let named = failure["itemIdentifier"]
+            .as_str()
+            .filter(|named| !named.is_empty())?;
+        records
+            .iter()
+            .position(|(record, _)| sequence_number(record) == named)
     };
     let places: Option<Vec<usize>> = failures.iter().map(place).collect();
-    Verdict::FailedFrom(places.and_then(|places| places.into_iter().min()).unwrap_or(0))
+    Verdict::FailedFrom(
+        places
+            .and_then(|places| places.into_iter().min())
+            .unwrap_or(0),
+    )
 }
 
 /// Decides what comes next. Cutting a batch in two uses up no retry.
@@ -124,33 +145,53 @@ pub fn decide(mapping: &Mapping, mut batch: Batch, verdict: Verdict) -> Next {
     }
     if mapping.bisect && batch.records.len() > 1 {
         let half = batch.records.len() / 2;
-        let second = Batch { records: batch.records.split_off(half), retries };
+        let second = Batch {
+            records: batch.records.split_off(half),
+            retries,
+        };
         return Next::Again(vec![batch, second]);
     }
     if mapping.retries_max.is_some_and(|max| retries >= max) {
         return Next::GiveUp(batch, Reason::Retries);
     }
-    Next::Again(vec![Batch { retries: retries + 1, ..batch }])
+    Next::Again(vec![Batch {
+        retries: retries + 1,
+        ..batch
+    }])
 }
 
 /// Cuts off the records at the front of a batch that are too old to be tried.
 pub fn cut_old(mapping: &Mapping, batch: &mut Batch, now_ms: u64) -> Option<Batch> {
     let age_max = mapping.age_max?.as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "milliseconds of this century are exact"
+    )]
     let oldest = now_ms as f64 / 1000.0 - age_max;
-    let young = batch.records.iter().position(|(record, _)| created(record) >= oldest).unwrap_or(batch.records.len());
+    let young = batch
+        .records
+        .iter()
+        .position(|(record, _)| created(record) >= oldest)
+        .unwrap_or(batch.records.len());
     let old: Vec<Record> = batch.records.drain(..young).collect();
-    (!old.is_empty()).then_some(Batch { records: old, retries: batch.retries })
+    (!old.is_empty()).then_some(Batch {
+        records: old,
+        retries: batch.retries,
+    })
 }
 
 /// The number of a record's change.
 pub fn sequence_number(record: &Value) -> &str {
-    record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default()
+    record["dynamodb"]["SequenceNumber"]
+        .as_str()
+        .unwrap_or_default()
 }
 
 /// When it happened, in seconds since 1970.
 pub fn created(record: &Value) -> f64 {
-    record["dynamodb"]["ApproximateCreationDateTime"].as_f64().unwrap_or_default()
+    record["dynamodb"]["ApproximateCreationDateTime"]
+        .as_f64()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -177,22 +218,35 @@ mod tests {
     }
 
     fn record(number: u32) -> Record {
-        let dynamodb = json!({ "SequenceNumber": number.to_string(), "ApproximateCreationDateTime": number });
+        let dynamodb =
+            json!({ "SequenceNumber": number.to_string(), "ApproximateCreationDateTime": number });
         (json!({ "dynamodb": dynamodb }), Activity::default().begin())
     }
 
     fn batch(numbers: std::ops::Range<u32>) -> Batch {
-        Batch { records: numbers.map(record).collect(), retries: 0 }
+        Batch {
+            records: numbers.map(record).collect(),
+            retries: 0,
+        }
     }
 
     fn numbers(batch: &Batch) -> Vec<u32> {
-        batch.records.iter().map(|(record, _)| sequence_number(record).parse().unwrap()).collect()
+        batch
+            .records
+            .iter()
+            .map(|(record, _)| sequence_number(record).parse().unwrap())
+            .collect()
     }
 
     #[test]
     fn a_batch_is_neither_too_many_records_nor_too_many_bytes() {
         let mapping = mapping(true, None);
-        let lengths = |records| batches(&mapping, records).iter().map(|batch| batch.records.len()).collect::<Vec<_>>();
+        let lengths = |records| {
+            batches(&mapping, records)
+                .iter()
+                .map(|batch| batch.records.len())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(lengths((0..25).map(record).collect()), [10, 10, 5]);
         let mut large = [record(0), record(1), record(2), record(3)];
         for place in [0, 1] {
@@ -207,12 +261,25 @@ mod tests {
 
     #[test]
     fn an_answer_names_what_failed() {
-        for well in ["null", "{}", r#"{"batchItemFailures":null}"#, r#"{"batchItemFailures":[]}"#] {
+        for well in [
+            "null",
+            "{}",
+            r#"{"batchItemFailures":null}"#,
+            r#"{"batchItemFailures":[]}"#,
+        ] {
             assert_eq!(said(well), Verdict::Done, "{well}");
         }
         let failed = |named: &str| said(&format!(r#"{{"batchItemFailures":[{named}]}}"#));
-        assert_eq!(failed(r#"{"itemIdentifier":"4"},{"itemIdentifier":"2"}"#), Verdict::FailedFrom(2));
-        for nothing in [r#"{"itemIdentifier":""}"#, r#"{"itemIdentifier":"9"},{"itemIdentifier":"2"}"#, "{}", "7"] {
+        assert_eq!(
+            failed(r#"{"itemIdentifier":"4"},{"itemIdentifier":"2"}"#),
+            Verdict::FailedFrom(2)
+        );
+        for nothing in [
+            r#"{"itemIdentifier":""}"#,
+            r#"{"itemIdentifier":"9"},{"itemIdentifier":"2"}"#,
+            "{}",
+            "7",
+        ] {
             assert_eq!(failed(nothing), Verdict::FailedFrom(0), "{nothing}");
         }
         assert_eq!(said("no JSON"), Verdict::FailedFrom(0));
@@ -222,10 +289,26 @@ mod tests {
     fn a_function_that_fails_fails_all_and_one_that_is_not_asked_to_tell_fails_none() {
         let records = batch(0..3).records;
         let all = mapping(true, None);
-        assert_eq!(verdict(&all, &records, &Err::<&str, _>(Failure::Error(Value::Null))), Verdict::FailedFrom(0));
-        assert_eq!(verdict(&all, &records, &Err::<&str, _>(Failure::Throttled)), Verdict::Throttled);
-        let untold = Mapping { partial: false, ..mapping(true, None) };
-        assert_eq!(verdict(&untold, &records, &Ok(r#"{"batchItemFailures":[{"itemIdentifier":"1"}]}"#)), Verdict::Done);
+        assert_eq!(
+            verdict(&all, &records, &Err::<&str, _>(Failure::Error(Value::Null))),
+            Verdict::FailedFrom(0)
+        );
+        assert_eq!(
+            verdict(&all, &records, &Err::<&str, _>(Failure::Throttled)),
+            Verdict::Throttled
+        );
+        let untold = Mapping {
+            partial: false,
+            ..mapping(true, None)
+        };
+        assert_eq!(
+            verdict(
+                &untold,
+                &records,
+                &Ok(r#"{"batchItemFailures":[{"itemIdentifier":"1"}]}"#)
+            ),
+            Verdict::Done
+        );
     }
 
     /// Runs a batch to its end for a function that cannot do one of the records: what was given up, and how often it was asked.
@@ -239,7 +322,10 @@ mod tests {
             };
             match decide(mapping, batch, verdict) {
                 Next::Behind => {}
-                Next::Again(batches) => batches.into_iter().rev().for_each(|batch| work.push_front(batch)),
+                Next::Again(batches) => batches
+                    .into_iter()
+                    .rev()
+                    .for_each(|batch| work.push_front(batch)),
                 Next::GiveUp(batch, reason) => {
                     assert_eq!(reason, Reason::Retries);
                     lost.extend(numbers(&batch));
@@ -258,16 +344,23 @@ mod tests {
 
     #[test]
     fn without_halving_its_neighbours_are_lost_with_it() {
-        assert_eq!(run(&mapping(false, Some(2)), 7, false), ((0..10).collect(), 3));
+        assert_eq!(
+            run(&mapping(false, Some(2)), 7, false),
+            ((0..10).collect(), 3)
+        );
         assert_eq!(run(&mapping(false, Some(2)), 7, true), (vec![7, 8, 9], 3));
     }
 
     #[test]
     fn waiting_for_room_uses_up_no_retry() {
-        let Next::Again(again) = decide(&mapping(true, Some(0)), batch(0..4), Verdict::Throttled) else {
+        let Next::Again(again) = decide(&mapping(true, Some(0)), batch(0..4), Verdict::Throttled)
+        else {
             panic!("it was not asked")
         };
-        assert_eq!((again.len(), numbers(&again[0]), again[0].retries), (1, vec![0, 1, 2, 3], 0));
+        assert_eq!(
+            (again.len(), numbers(&again[0]), again[0].retries),
+            (1, vec![0, 1, 2, 3], 0)
+        );
     }
 
     #[test]
@@ -276,6 +369,9 @@ mod tests {
         let old = cut_old(&mapping, &mut rest, 13_000).unwrap();
         assert_eq!((numbers(&old), numbers(&rest)), (vec![0, 1, 2], vec![3, 4]));
         assert!(cut_old(&mapping, &mut rest, 13_000).is_none());
-        assert_eq!(numbers(&cut_old(&mapping, &mut rest, 60_000).unwrap()), [3, 4]);
+        assert_eq!(
+            numbers(&cut_old(&mapping, &mut rest, 60_000).unwrap()),
+            [3, 4]
+        );
     }
 }

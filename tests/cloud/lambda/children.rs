@@ -31,7 +31,10 @@ impl Children {
     #[cfg_attr(test, allow(dead_code, reason = "the bench asks"))]
     pub fn of(&self, function: &str) -> Vec<i32> {
         let families = self.0.lock().unwrap();
-        families.get(function).map(|family| family.alive.iter().map(|pid| pid.as_raw()).collect()).unwrap_or_default()
+        families
+            .get(function)
+            .map(|family| family.alive.iter().map(|pid| pid.as_raw()).collect())
+            .unwrap_or_default()
     }
 
     /// Ends every process.
@@ -52,7 +55,11 @@ impl Children {
 
     /// Whether all of a function's processes were ended since.
     pub(super) fn ended_since(&self, function: &str, birth: u64) -> bool {
-        self.0.lock().unwrap().get(function).is_none_or(|family| family.ended != birth)
+        self.0
+            .lock()
+            .unwrap()
+            .get(function)
+            .is_none_or(|family| family.ended != birth)
     }
 
     /// Ends one with everything that it started, once: later its number may be another's.

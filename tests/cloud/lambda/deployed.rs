@@ -104,8 +104,18 @@ impl Deployed {
                 deployed.functions.push(settings(account, &found).await?);
             }
         }
-        let is_ours = |name: &str| deployed.functions.iter().any(|function| function.name == name);
-        let mappings = pages(account, "/2015-03-31/event-source-mappings/", "EventSourceMappings").await?;
+        let is_ours = |name: &str| {
+            deployed
+                .functions
+                .iter()
+                .any(|function| function.name == name)
+        };
+        let mappings = pages(
+            account,
+            "/2015-03-31/event-source-mappings/",
+            "EventSourceMappings",
+        )
+        .await?;
         deployed.mappings = mappings
             .iter()
             .filter(|found| is_ours(function_of(&text(found, "FunctionArn"))))
@@ -115,23 +125,32 @@ impl Deployed {
             .collect();
         deployed.apis = apis(account, is_ours).await?;
         deployed.schedules = rules(account, is_ours).await?;
-        deployed.schedules.extend(schedules(account, is_ours).await?);
+        deployed
+            .schedules
+            .extend(schedules(account, is_ours).await?);
         Ok(deployed)
     }
 }
 
 /// The name in a function's full name, in the address that an API has of it, or itself.
 pub fn function_of(named: &str) -> &str {
-    let rest = named.rsplit_once("function:").map_or(named, |(_, rest)| rest);
+    let rest = named
+        .rsplit_once("function:")
+        .map_or(named, |(_, rest)| rest);
     rest.split([':', '/']).next().unwrap_or(rest)
 }
 
 async fn pages(account: &Account, path: &str, list: &str) -> io::Result<Vec<Value>> {
     let (mut all, mut from) = (Vec::new(), String::new());
     loop {
-        let page = account.get("lambda", &format!("{path}?MaxItems=50{from}")).await?;
+        let page = account
+            .get("lambda", &format!("{path}?MaxItems=50{from}"))
+            .await?;
         all.extend(page[list].as_array().cloned().unwrap_or_default());
-        match page["NextMarker"].as_str().filter(|marker| !marker.is_empty()) {
+        match page["NextMarker"]
+            .as_str()
+            .filter(|marker| !marker.is_empty())
+        {
             Some(marker) => from = format!("&Marker={}", encoded(marker)),
             None => return Ok(all),
         }
@@ -144,7 +163,9 @@ fn text(value: &Value, name: &str) -> String {
 
 fn texts(value: &Value) -> Vec<(String, String)> {
     let pairs = value.as_object().into_iter().flatten();
-    pairs.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
+    pairs
+        .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
+        .collect()
 }
 
 fn number(value: &Value) -> Option<u32> {
@@ -155,12 +176,22 @@ async fn settings(account: &Account, found: &Value) -> io::Result<Settings> {
     let name = text(found, "FunctionName");
     let of = |version: &str, what: &str| format!("/{version}/functions/{name}/{what}");
     let urls = account.get("lambda", &of("2021-10-31", "urls")).await?;
-    let later = account.get("lambda", &of("2019-09-25", "event-invoke-config/list")).await?;
+    let later = account
+        .get("lambda", &of("2019-09-25", "event-invoke-config/list"))
+        .await?;
     let later = &later["FunctionEventInvokeConfigs"][0];
-    let concurrency = account.get("lambda", &of("2019-09-30", "concurrency")).await?;
+    let concurrency = account
+        .get("lambda", &of("2019-09-30", "concurrency"))
+        .await?;
     // One that lets in nobody may have none.
-    let policy = account.get("lambda", &of("2015-03-31", "policy")).await.unwrap_or_default();
-    let policy = policy["Policy"].as_str().and_then(|policy| serde_json::from_str(policy).ok()).unwrap_or_default();
+    let policy = account
+        .get("lambda", &of("2015-03-31", "policy"))
+        .await
+        .unwrap_or_default();
+    let policy = policy["Policy"]
+        .as_str()
+        .and_then(|policy| serde_json::from_str(policy).ok())
+        .unwrap_or_default();
     Ok(Settings {
         arn: text(found, "FunctionArn"),
         role: text(found, "Role"),
@@ -168,7 +199,8 @@ async fn settings(account: &Account, found: &Value) -> io::Result<Settings> {
         environment: texts(&found["Environment"]["Variables"]),
         timeout: Duration::from_secs(found["Timeout"].as_u64().unwrap_or(3)),
         memory_mb: found["MemorySize"].as_u64().unwrap_or(128),
-        concurrency_max: number(&concurrency["ReservedConcurrentExecutions"]).map(|max| max as usize),
+        concurrency_max: number(&concurrency["ReservedConcurrentExecutions"])
+            .map(|max| max as usize),
         retries_max: number(&later["MaximumRetryAttempts"]).unwrap_or(2),
         on_failure: on_failure(later),
         url: label(&urls["FunctionUrlConfigs"][0]["FunctionUrl"]),
@@ -184,11 +216,16 @@ fn label(url: &Value) -> Option<String> {
 }
 
 fn on_failure(of: &Value) -> Option<String> {
-    of["DestinationConfig"]["OnFailure"]["Destination"].as_str().map(str::to_owned)
+    of["DestinationConfig"]["OnFailure"]["Destination"]
+        .as_str()
+        .map(str::to_owned)
 }
 
 fn mapping(found: &Value) -> Mapping {
-    let filters = found["FilterCriteria"]["Filters"].as_array().into_iter().flatten();
+    let filters = found["FilterCriteria"]["Filters"]
+        .as_array()
+        .into_iter()
+        .flatten();
     Mapping {
         stream: text(found, "EventSourceArn"),
         function: function_of(&text(found, "FunctionArn")).to_owned(),
@@ -196,9 +233,14 @@ fn mapping(found: &Value) -> Mapping {
         batch_max: number(&found["BatchSize"]).unwrap_or(100).max(1) as usize,
         bisect: found["BisectBatchOnFunctionError"] == true,
         retries_max: number(&found["MaximumRetryAttempts"]),
-        age_max: number(&found["MaximumRecordAgeInSeconds"]).map(|seconds| Duration::from_secs(seconds.into())),
-        partial: found["FunctionResponseTypes"].as_array().is_some_and(|all| all.contains(&json!("ReportBatchItemFailures"))),
-        filters: filters.map(|filter| Filter::parse(&text(filter, "Pattern"))).collect(),
+        age_max: number(&found["MaximumRecordAgeInSeconds"])
+            .map(|seconds| Duration::from_secs(seconds.into())),
+        partial: found["FunctionResponseTypes"]
+            .as_array()
+            .is_some_and(|all| all.contains(&json!("ReportBatchItemFailures"))),
+        filters: filters
+            .map(|filter| Filter::parse(&text(filter, "Pattern")))
+            .collect(),
         on_failure: on_failure(found),
     }
 }
@@ -207,15 +249,27 @@ async fn apis(account: &Account, is_ours: impl Fn(&str) -> bool) -> io::Result<V
     let mut apis = Vec::new();
     for api in items(&account.get("apigateway", "/v2/apis").await?) {
         let id = text(&api, "apiId");
-        let behind = items(&account.get("apigateway", &format!("/v2/apis/{id}/integrations")).await?);
+        let behind = items(
+            &account
+                .get("apigateway", &format!("/v2/apis/{id}/integrations"))
+                .await?,
+        );
         let function = |route: &Value| {
             let target = text(route, "target");
             let wanted = target.strip_prefix("integrations/")?;
-            let integration = behind.iter().find(|found| found["integrationId"] == wanted)?;
+            let integration = behind
+                .iter()
+                .find(|found| found["integrationId"] == wanted)?;
             Some(function_of(&text(integration, "integrationUri")).to_owned())
         };
-        let all = items(&account.get("apigateway", &format!("/v2/apis/{id}/routes")).await?);
-        let routes = all.iter().filter_map(|route| Some((text(route, "routeKey"), function(route)?)));
+        let all = items(
+            &account
+                .get("apigateway", &format!("/v2/apis/{id}/routes"))
+                .await?,
+        );
+        let routes = all
+            .iter()
+            .filter_map(|route| Some((text(route, "routeKey"), function(route)?)));
         let routes: Vec<_> = routes.filter(|(_, function)| is_ours(function)).collect();
         if !routes.is_empty() {
             apis.push(Api { id, routes });
@@ -230,13 +284,30 @@ fn items(page: &Value) -> Vec<Value> {
 
 async fn rules(account: &Account, is_ours: impl Fn(&str) -> bool) -> io::Result<Vec<Schedule>> {
     let mut schedules = Vec::new();
-    let all = account.ask("events", "AWSEvents.ListRules", &json!({})).await?;
+    let all = account
+        .ask("events", "AWSEvents.ListRules", &json!({}))
+        .await?;
     for rule in all["Rules"].as_array().into_iter().flatten() {
-        let found = account.ask("events", "AWSEvents.ListTargetsByRule", &json!({ "Rule": rule["Name"] })).await?;
-        let targets = found["Targets"].as_array().into_iter().flatten().filter_map(target);
+        let found = account
+            .ask(
+                "events",
+                "AWSEvents.ListTargetsByRule",
+                &json!({ "Rule": rule["Name"] }),
+            )
+            .await?;
+        let targets = found["Targets"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(target);
         let targets: Vec<_> = targets.filter(|(function, _)| is_ours(function)).collect();
         if !targets.is_empty() {
-            schedules.push(Schedule { name: text(rule, "Name"), arn: text(rule, "Arn"), role: None, targets });
+            schedules.push(Schedule {
+                name: text(rule, "Name"),
+                arn: text(rule, "Arn"),
+                role: None,
+                targets,
+            });
         }
     }
     Ok(schedules)
@@ -247,11 +318,28 @@ async fn schedules(account: &Account, is_ours: impl Fn(&str) -> bool) -> io::Res
     let all = account.get("scheduler", "/schedules").await?;
     for found in all["Schedules"].as_array().into_iter().flatten() {
         let (name, group) = (text(found, "Name"), text(found, "GroupName"));
-        let whole = account.get("scheduler", &format!("/schedules/{}?groupName={}", encoded(&name), encoded(&group))).await?;
-        let targets: Vec<_> = target(&whole["Target"]).into_iter().filter(|(function, _)| is_ours(function)).collect();
+        let whole = account
+            .get(
+                "scheduler",
+                &format!(
+                    "/schedules/{}?groupName={}",
+                    encoded(&name),
+                    encoded(&group)
+                ),
+            )
+            .await?;
+        let targets: Vec<_> = target(&whole["Target"])
+            .into_iter()
+            .filter(|(function, _)| is_ours(function))
+            .collect();
         if !targets.is_empty() {
             let role = Some(text(&whole["Target"], "RoleArn"));
-            schedules.push(Schedule { name, arn: text(found, "Arn"), role, targets });
+            schedules.push(Schedule {
+                name,
+                arn: text(found, "Arn"),
+                role,
+                targets,
+            });
         }
     }
     Ok(schedules)
@@ -260,15 +348,25 @@ async fn schedules(account: &Account, is_ours: impl Fn(&str) -> bool) -> io::Res
 /// A target that is a function.
 fn target(found: &Value) -> Option<(String, Option<Value>)> {
     let arn = text(found, "Arn");
-    let instead = found["Input"].as_str().and_then(|input| serde_json::from_str(input).ok());
-    arn.contains(":function:").then(|| (function_of(&arn).to_owned(), instead))
+    let instead = found["Input"]
+        .as_str()
+        .and_then(|input| serde_json::from_str(input).ok());
+    arn.contains(":function:")
+        .then(|| (function_of(&arn).to_owned(), instead))
 }
 
 #[test]
 fn a_function_is_known_by_each_of_its_names() {
     let arn = "arn:aws:lambda:us-east-1:000000000000:function:mill-web";
-    let uri = format!("arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{arn}/invocations");
-    for named in ["mill-web", arn, &format!("{arn}:$LATEST"), "000000000000:function:mill-web", &uri] {
+    let uri =
+        format!("arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{arn}/invocations");
+    for named in [
+        "mill-web",
+        arn,
+        &format!("{arn}:$LATEST"),
+        "000000000000:function:mill-web",
+        &uri,
+    ] {
         assert_eq!(function_of(named), "mill-web");
     }
 }

@@ -29,7 +29,10 @@ pub struct Entry<'a> {
 
 /// The event of a request.
 pub fn event(entry: &Entry<'_>, request: &Parts, body: &[u8]) -> Value {
-    let (query, path) = (request.uri.query().unwrap_or_default(), path(entry, request.uri.path()));
+    let (query, path) = (
+        request.uri.query().unwrap_or_default(),
+        path(entry, request.uri.path()),
+    );
     let host = get(&request.headers, header::HOST);
     let now = now_ms();
     let mut event = json!({
@@ -58,7 +61,9 @@ pub fn event(entry: &Entry<'_>, request: &Parts, body: &[u8]) -> Value {
         },
         "isBase64Encoded": false,
     });
-    let cookies: Vec<_> = values(&request.headers, header::COOKIE).flat_map(|value| value.split("; ")).collect();
+    let cookies: Vec<_> = values(&request.headers, header::COOKIE)
+        .flat_map(|value| value.split("; "))
+        .collect();
     if !cookies.is_empty() {
         event["cookies"] = json!(cookies);
     }
@@ -66,7 +71,10 @@ pub fn event(entry: &Entry<'_>, request: &Parts, body: &[u8]) -> Value {
         event["queryStringParameters"] = json!(parameters(query));
     }
     if !entry.variables.is_empty() {
-        let variables = entry.variables.iter().map(|(name, value)| ((*name).to_owned(), decoded(value).into()));
+        let variables = entry
+            .variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), decoded(value).into()));
         event["pathParameters"] = Value::Object(variables.collect());
     }
     if !body.is_empty() {
@@ -90,7 +98,10 @@ fn get(headers: &HeaderMap, name: header::HeaderName) -> &str {
 }
 
 fn values(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
-    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
 }
 
 /// Headers with names in small letters, several of a name in one; those of the connection are gone.
@@ -98,19 +109,38 @@ fn headers(entry: &Entry<'_>, sent: &HeaderMap, body_bytes: usize) -> Map<String
     let mut headers = BTreeMap::new();
     for name in sent.keys() {
         let is_cookie = entry.is_api && name == header::COOKIE;
-        if !is_cookie && ![header::CONNECTION, header::TRANSFER_ENCODING, header::EXPECT].contains(name) {
-            headers.insert(name.as_str(), values(sent, name.clone()).collect::<Vec<_>>().join(","));
+        if !is_cookie
+            && ![
+                header::CONNECTION,
+                header::TRANSFER_ENCODING,
+                header::EXPECT,
+            ]
+            .contains(name)
+        {
+            headers.insert(
+                name.as_str(),
+                values(sent, name.clone()).collect::<Vec<_>>().join(","),
+            );
         }
     }
     if body_bytes > 0 {
         headers.insert("content-length", body_bytes.to_string());
     }
-    let before = headers.get("x-forwarded-for").map(|before| format!("{before}, ")).unwrap_or_default();
+    let before = headers
+        .get("x-forwarded-for")
+        .map(|before| format!("{before}, "))
+        .unwrap_or_default();
     headers.insert("x-forwarded-for", format!("{before}127.0.0.1"));
     headers.insert("x-forwarded-port", "443".to_owned());
     headers.insert("x-forwarded-proto", "https".to_owned());
-    headers.insert("x-amzn-trace-id", format!("Root=1-{:08x}-{:024x}", now_ms() / 1000, fastrand::u64(..)));
-    headers.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+    headers.insert(
+        "x-amzn-trace-id",
+        format!("Root=1-{:08x}-{:024x}", now_ms() / 1000, fastrand::u64(..)),
+    );
+    headers
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect()
 }
 
 /// Parameters without their codes, several of a name in one.
@@ -118,8 +148,14 @@ fn parameters(query: &str) -> BTreeMap<String, String> {
     let mut parameters = BTreeMap::<String, String>::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (decoded(&name.replace('+', " ")), decoded(&value.replace('+', " ")));
-        parameters.entry(name).and_modify(|before| *before = format!("{before},{value}")).or_insert(value);
+        let (name, value) = (
+            decoded(&name.replace('+', " ")),
+            decoded(&value.replace('+', " ")),
+        );
+        parameters
+            .entry(name)
+            .and_modify(|before| *before = format!("{before},{value}"))
+            .or_insert(value);
     }
     parameters
 }
@@ -128,7 +164,9 @@ fn parameters(query: &str) -> BTreeMap<String, String> {
 fn add_body(event: &mut Value, headers: &HeaderMap, body: &[u8]) {
     let is_packed = headers.contains_key(header::CONTENT_ENCODING);
     match std::str::from_utf8(body) {
-        Ok(text) if !is_packed && is_text(get(headers, header::CONTENT_TYPE)) => event["body"] = json!(text),
+        Ok(text) if !is_packed && is_text(get(headers, header::CONTENT_TYPE)) => {
+            event["body"] = json!(text)
+        }
         Ok(_) | Err(_) => {
             event["body"] = json!(STANDARD.encode(body));
             event["isBase64Encoded"] = json!(true);
@@ -137,24 +175,47 @@ fn add_body(event: &mut Value, headers: &HeaderMap, body: &[u8]) {
 }
 
 fn is_text(content_type: &str) -> bool {
-    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let known = ["application/json", "application/javascript", "application/xml"];
-    kind.starts_with("text/") || known.contains(&kind.as_str()) || kind.ends_with("+json") || kind.ends_with("+xml")
+    let kind = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let known = [
+        "application/json",
+        "application/javascript",
+        "application/xml",
+    ];
+    kind.starts_with("text/")
+        || known.contains(&kind.as_str())
+        || kind.ends_with("+json")
+        || kind.ends_with("+xml")
 }
 
 /// The response of an answer; none where it is not in the format. What has no status is the body itself.
 pub fn response(answer: &[u8]) -> Option<Response<Body>> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
     if answer.get("statusCode").is_none() {
-        let body = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
-        return Response::builder().header(header::CONTENT_TYPE, "application/json").body(Body::from(body)).ok();
+        let body = answer
+            .as_str()
+            .map_or_else(|| answer.to_string(), str::to_owned);
+        return Response::builder()
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .ok();
     }
     let status = u16::try_from(number(&answer["statusCode"])?).ok()?;
     let mut response = Response::builder().status(status);
     for (name, value) in answer["headers"].as_object().into_iter().flatten() {
-        let is_ours = ["content-length", "connection", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str());
+        let is_ours = ["content-length", "connection", "transfer-encoding"]
+            .contains(&name.to_ascii_lowercase().as_str());
         if !is_ours {
-            response = response.header(name, value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            response = response.header(
+                name,
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned),
+            );
         }
     }
     for cookie in answer["cookies"].as_array().into_iter().flatten() {
@@ -177,7 +238,11 @@ fn body(answer: &Value) -> Option<Vec<u8>> {
         Value::Null => String::new(),
         other => other.to_string(),
     };
-    if answer["isBase64Encoded"] == true { STANDARD.decode(text).ok() } else { Some(text.into_bytes()) }
+    if answer["isBase64Encoded"] == true {
+        STANDARD.decode(text).ok()
+    } else {
+        Some(text.into_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -188,7 +253,17 @@ mod tests {
     fn of(is_api: bool, request: axum::http::request::Builder, body: &[u8]) -> Value {
         let parts = request.body(()).unwrap().into_parts().0;
         let variables = vec![("proxy", "gcc-c%2B%2B")];
-        event(&Entry { id: "abc", account: "000000000000", route: "$default", variables, is_api }, &parts, body)
+        event(
+            &Entry {
+                id: "abc",
+                account: "000000000000",
+                route: "$default",
+                variables,
+                is_api,
+            },
+            &parts,
+            body,
+        )
     }
 
     fn sent() -> axum::http::request::Builder {
@@ -236,10 +311,19 @@ mod tests {
     fn a_body_is_text_where_its_type_says_so() {
         let typed = |kind: &str, body: &[u8]| {
             let event = of(true, Request::post("/").header("Content-Type", kind), body);
-            (event["body"].as_str().unwrap().to_owned(), event["isBase64Encoded"] == true)
+            (
+                event["body"].as_str().unwrap().to_owned(),
+                event["isBase64Encoded"] == true,
+            )
         };
-        assert_eq!(typed("application/json; charset=utf-8", b"{}"), ("{}".to_owned(), false));
-        assert_eq!(typed("application/x-www-form-urlencoded", b"hi"), ("aGk=".to_owned(), true));
+        assert_eq!(
+            typed("application/json; charset=utf-8", b"{}"),
+            ("{}".to_owned(), false)
+        );
+        assert_eq!(
+            typed("application/x-www-form-urlencoded", b"hi"),
+            ("aGk=".to_owned(), true)
+        );
         assert_eq!(typed("text/plain", &[0xff]), ("/w==".to_owned(), true));
         assert_eq!(of(true, Request::get("/"), b"").get("body"), None);
     }
@@ -252,9 +336,16 @@ mod tests {
         });
         let response = response(answer.to_string().as_bytes()).unwrap();
         let cookies: Vec<_> = values(response.headers(), header::SET_COOKIE).collect();
-        assert_eq!((response.status().as_u16(), cookies), (201, vec!["a=1", "b=2"]));
+        assert_eq!(
+            (response.status().as_u16(), cookies),
+            (201, vec!["a=1", "b=2"])
+        );
         assert_eq!(response.headers()["content-type"], "application/json");
-        assert_eq!(response.headers().get("content-length"), None, "that of the body is right");
+        assert_eq!(
+            response.headers().get("content-length"),
+            None,
+            "that of the body is right"
+        );
         assert_eq!(body(&answer).unwrap(), b"hi");
     }
 

@@ -41,7 +41,9 @@ pub type Record = (Value, Busy);
 impl Faults {
     /// Puts records in another order; those of one item stay in theirs.
     pub fn shuffle(&self, records: Vec<Record>) -> Vec<Record> {
-        let Some(seed) = self.shuffled else { return records };
+        let Some(seed) = self.shuffled else {
+            return records;
+        };
         let mut chance = fastrand::Rng::with_seed(seed ^ records.len() as u64);
         let mut places: Vec<String> = records.iter().map(|(record, _)| item(record)).collect();
         let mut items = BTreeMap::<String, std::collections::VecDeque<Record>>::new();
@@ -49,7 +51,10 @@ impl Faults {
             items.entry(item(&record.0)).or_default().push_back(record);
         }
         chance.shuffle(&mut places);
-        places.iter().filter_map(|item| items.get_mut(item)?.pop_front()).collect()
+        places
+            .iter()
+            .filter_map(|item| items.get_mut(item)?.pop_front())
+            .collect()
     }
 
     /// The shard in which an item lies.
@@ -57,13 +62,17 @@ impl Faults {
         // FNV-1a.
         let hash = item(record)
             .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+            });
         usize::try_from(hash >> 32).unwrap_or_default() % self.shards.max(1)
     }
 
     /// What becomes of the next call, which is the one of this number.
     pub fn call(&self, number: usize) -> Call {
-        let Some(seed) = self.calls else { return Call::Pass };
+        let Some(seed) = self.calls else {
+            return Call::Pass;
+        };
         match fastrand::Rng::with_seed(seed ^ (number as u64) << 32).u8(0..12) {
             0 => Call::Throttle,
             1 => Call::Break,
@@ -98,28 +107,55 @@ mod tests {
 
     fn records() -> Vec<Record> {
         let record = |number: usize| json!({ "dynamodb": { "Keys": { "pk": { "N": number % 4 } }, "SequenceNumber": number } });
-        (0..40).map(|number| (record(number), Activity::default().begin())).collect()
+        (0..40)
+            .map(|number| (record(number), Activity::default().begin()))
+            .collect()
     }
 
     fn numbers(records: &[Record]) -> Vec<u64> {
-        records.iter().map(|(record, _)| record["dynamodb"]["SequenceNumber"].as_u64().unwrap()).collect()
+        records
+            .iter()
+            .map(|(record, _)| record["dynamodb"]["SequenceNumber"].as_u64().unwrap())
+            .collect()
     }
 
     #[test]
     fn only_records_of_different_items_change_places() {
-        let shuffled = numbers(&Faults { shuffled: Some(1), ..Faults::default() }.shuffle(records()));
+        let shuffled = numbers(
+            &Faults {
+                shuffled: Some(1),
+                ..Faults::default()
+            }
+            .shuffle(records()),
+        );
         assert_ne!(shuffled, numbers(&records()));
         for item in 0..4 {
-            let of_item: Vec<u64> = shuffled.iter().copied().filter(|number| number % 4 == item).collect();
-            assert_eq!(of_item, (0..10).map(|change| change * 4 + item).collect::<Vec<_>>());
+            let of_item: Vec<u64> = shuffled
+                .iter()
+                .copied()
+                .filter(|number| number % 4 == item)
+                .collect();
+            assert_eq!(
+                of_item,
+                (0..10).map(|change| change * 4 + item).collect::<Vec<_>>()
+            );
         }
     }
 
     #[test]
     fn an_item_lies_in_one_shard() {
-        let faults = Faults { shards: 3, ..Faults::default() };
-        let shards: Vec<usize> = records().iter().map(|(record, _)| faults.shard(record)).collect();
+        let faults = Faults {
+            shards: 3,
+            ..Faults::default()
+        };
+        let shards: Vec<usize> = records()
+            .iter()
+            .map(|(record, _)| faults.shard(record))
+            .collect();
         assert_eq!(shards[..4], shards[36..]);
-        assert!(shards[..4].iter().any(|shard| *shard != shards[0]), "{shards:?}");
+        assert!(
+            shards[..4].iter().any(|shard| *shard != shards[0]),
+            "{shards:?}"
+        );
     }
 }

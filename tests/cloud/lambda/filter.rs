@@ -9,8 +9,12 @@ pub struct Filter(Value);
 impl Filter {
     /// Reads a pattern. One that cannot be read here, or says something that is not known here, ends the test.
     pub fn parse(pattern: &str) -> Self {
-        let pattern: Value = serde_json::from_str(pattern).unwrap_or_else(|error| panic!("filter {pattern}: {error}"));
-        assert!(is_known(&pattern), "this emulator does not know all of the filter {pattern}");
+        let pattern: Value = serde_json::from_str(pattern)
+            .unwrap_or_else(|error| panic!("filter {pattern}: {error}"));
+        assert!(
+            is_known(&pattern),
+            "this emulator does not know all of the filter {pattern}"
+        );
         Self(pattern)
     }
 
@@ -27,7 +31,12 @@ fn is_known(pattern: &Value) -> bool {
     match pattern {
         Value::Object(fields) => fields.values().all(is_known),
         Value::Array(choices) => choices.iter().all(|choice| match choice {
-            Value::Object(operator) => operator.len() == 1 && operator.keys().all(|name| OPERATORS.contains(&name.as_str())),
+            Value::Object(operator) => {
+                operator.len() == 1
+                    && operator
+                        .keys()
+                        .all(|name| OPERATORS.contains(&name.as_str()))
+            }
             Value::Array(_) => false,
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
         }),
@@ -37,7 +46,9 @@ fn is_known(pattern: &Value) -> bool {
 
 fn fits(pattern: &Value, found: Option<&Value>) -> bool {
     match pattern {
-        Value::Object(fields) => fields.iter().all(|(name, pattern)| fits(pattern, found.and_then(|found| found.get(name)))),
+        Value::Object(fields) => fields
+            .iter()
+            .all(|(name, pattern)| fits(pattern, found.and_then(|found| found.get(name)))),
         Value::Array(choices) => choices.iter().any(|choice| is(choice, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
@@ -48,7 +59,9 @@ fn is(choice: &Value, found: Option<&Value>) -> bool {
         return found.is_some() == (*wanted == true);
     }
     if let Some(prefix) = choice.get("prefix").and_then(Value::as_str) {
-        return found.and_then(Value::as_str).is_some_and(|text| text.starts_with(prefix));
+        return found
+            .and_then(Value::as_str)
+            .is_some_and(|text| text.starts_with(prefix));
     }
     found == Some(choice)
 }
@@ -64,10 +77,15 @@ mod tests {
 
     #[test]
     fn all_of_the_fields_and_one_of_the_values() {
-        let filter = Filter::parse(r#"{"eventName":["INSERT","MODIFY"],"dynamodb":{"Keys":{"pk":{"S":["letter"]}}}}"#);
+        let filter = Filter::parse(
+            r#"{"eventName":["INSERT","MODIFY"],"dynamodb":{"Keys":{"pk":{"S":["letter"]}}}}"#,
+        );
         assert!(filter.matches(&record("letter")));
         assert!(!filter.matches(&record("letters")), "a value is whole");
-        assert!(!filter.matches(&json!({ "eventName": "INSERT" })), "what is not there is nothing");
+        assert!(
+            !filter.matches(&json!({ "eventName": "INSERT" })),
+            "what is not there is nothing"
+        );
         let mut removed = record("letter");
         removed["eventName"] = json!("REMOVE");
         assert!(!filter.matches(&removed));
@@ -75,7 +93,9 @@ mod tests {
 
     #[test]
     fn beginnings_and_what_must_not_be_there() {
-        let filter = Filter::parse(r#"{"dynamodb":{"Keys":{"pk":{"S":[{"prefix":"build/"}]}},"OldImage":[{"exists":false}]}}"#);
+        let filter = Filter::parse(
+            r#"{"dynamodb":{"Keys":{"pk":{"S":[{"prefix":"build/"}]}},"OldImage":[{"exists":false}]}}"#,
+        );
         assert!(filter.matches(&record("build/1")));
         assert!(!filter.matches(&record("letter")));
     }

@@ -61,9 +61,27 @@ impl Drop for Slot {
 
 impl Function {
     /// A function none of whose processes runs yet. Their folders are made in a place.
-    pub fn new(settings: Settings, program: Program, place: PathBuf, children: Children, activity: Activity) -> Self {
+    pub fn new(
+        settings: Settings,
+        program: Program,
+        place: PathBuf,
+        children: Children,
+        activity: Activity,
+    ) -> Self {
         let (idle, running, started, invoked, busy_ms, stopped) = Default::default();
-        Self { settings, program, place, children, activity, idle, running, started, invoked, busy_ms, stopped }
+        Self {
+            settings,
+            program,
+            place,
+            children,
+            activity,
+            idle,
+            running,
+            started,
+            invoked,
+            busy_ms,
+            stopped,
+        }
     }
 
     /// How many processes it has started.
@@ -73,7 +91,10 @@ impl Function {
 
     /// How often it was invoked, and for how long together, in milliseconds as AWS counts them: each begun one is one.
     pub fn billed(&self) -> (usize, usize) {
-        (self.invoked.load(Ordering::SeqCst), self.busy_ms.load(Ordering::SeqCst))
+        (
+            self.invoked.load(Ordering::SeqCst),
+            self.busy_ms.load(Ordering::SeqCst),
+        )
     }
 
     /// Invokes it. Whoever waits for the answer may go away: the invocation goes on.
@@ -93,11 +114,19 @@ impl Function {
         let timeout = self.settings.timeout;
         let deadline_ms = now_ms() + u64::try_from(timeout.as_millis()).unwrap_or_default();
         let deadline = Instant::now() + timeout;
-        let job = Job { id, arn: self.settings.arn.clone(), deadline_ms, payload };
+        let job = Job {
+            id,
+            arn: self.settings.arn.clone(),
+            deadline_ms,
+            payload,
+        };
         let began = Instant::now();
         let answer = process.run(job, timeout).await;
         self.invoked.fetch_add(1, Ordering::SeqCst);
-        self.busy_ms.fetch_add(usize::try_from(began.elapsed().as_millis()).unwrap_or_default() + 1, Ordering::SeqCst);
+        self.busy_ms.fetch_add(
+            usize::try_from(began.elapsed().as_millis()).unwrap_or_default() + 1,
+            Ordering::SeqCst,
+        );
         tokio::spawn(async move {
             if process.freeze(deadline).await {
                 slot.0.idle.lock().unwrap().push(process);
@@ -110,8 +139,15 @@ impl Function {
     fn slot(self: &Arc<Self>) -> Result<Slot, Failure> {
         let before = self.running.fetch_add(1, Ordering::SeqCst);
         let slot = Slot(Arc::clone(self));
-        let is_full = self.settings.concurrency_max.is_some_and(|max| before >= max);
-        if is_full || self.stopped.load(Ordering::SeqCst) { Err(Failure::Throttled) } else { Ok(slot) }
+        let is_full = self
+            .settings
+            .concurrency_max
+            .is_some_and(|max| before >= max);
+        if is_full || self.stopped.load(Ordering::SeqCst) {
+            Err(Failure::Throttled)
+        } else {
+            Ok(slot)
+        }
     }
 
     /// A process that has nothing to do.

@@ -37,7 +37,9 @@ pub fn router(front: Front) -> Router {
 
 async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, REQUEST_BYTES_MAX).await else { return front.too_large() };
+    let Ok(body) = axum::body::to_bytes(body, REQUEST_BYTES_MAX).await else {
+        return front.too_large();
+    };
     let keys = front.routes.iter().map(|(key, _)| key.as_str());
     let taken = take(keys, parts.method.as_str(), parts.uri.path());
     let function = taken.as_ref().and_then(|taken| front.function(taken.key));
@@ -47,8 +49,18 @@ async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response<B
     if !front.is_let_in(function, taken.key) {
         return front.shut_out();
     }
-    let account = if front.is_api { function.settings.arn.split(':').nth(4).unwrap_or_default() } else { "anonymous" };
-    let entry = Entry { id: &front.id, account, route: taken.key, variables: taken.variables, is_api: front.is_api };
+    let account = if front.is_api {
+        function.settings.arn.split(':').nth(4).unwrap_or_default()
+    } else {
+        "anonymous"
+    };
+    let entry = Entry {
+        id: &front.id,
+        account,
+        route: taken.key,
+        variables: taken.variables,
+        is_api: front.is_api,
+    };
     let event = event(&entry, &parts, &body).to_string();
     if event.len() > REQUEST_BYTES_MAX {
         return front.too_large();
@@ -63,15 +75,22 @@ impl Front {
     }
 
     async fn invoke(&self, function: &Arc<Function>, event: Bytes) -> Response<Body> {
-        let time_max = if self.is_api { API_TIME_MAX } else { Duration::MAX };
+        let time_max = if self.is_api {
+            API_TIME_MAX
+        } else {
+            Duration::MAX
+        };
         let id = new_id();
         match tokio::time::timeout(time_max, function.invoke(&id, event)).await {
             Ok(Ok(answer)) => response(&answer).unwrap_or_else(|| self.failed()),
             Ok(Err(Failure::Error(_))) => self.failed(),
-            Ok(Err(Failure::Throttled)) if !self.is_api => {
-                Response::builder().status(StatusCode::TOO_MANY_REQUESTS).body(Body::from(throttled().to_string())).unwrap()
+            Ok(Err(Failure::Throttled)) if !self.is_api => Response::builder()
+                .status(StatusCode::TOO_MANY_REQUESTS)
+                .body(Body::from(throttled().to_string()))
+                .unwrap(),
+            Ok(Err(Failure::Throttled)) | Err(_) => {
+                said(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
             }
-            Ok(Err(Failure::Throttled)) | Err(_) => said(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
         }
     }
 
@@ -80,32 +99,53 @@ impl Front {
         if self.is_api {
             return said(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
         }
-        Response::builder().status(StatusCode::BAD_GATEWAY).body(Body::from("Internal Server Error")).unwrap()
+        Response::builder()
+            .status(StatusCode::BAD_GATEWAY)
+            .body(Body::from("Internal Server Error"))
+            .unwrap()
     }
 
     /// Whether the function lets in the API's route, or whoever comes through its address: he needs two rights since October 2025
     /// (AWS Lambda Developer Guide, "Control access to Lambda function URLs").
     fn is_let_in(&self, function: &Function, key: &str) -> bool {
-        let lets = |who, action, thing: &str| self.invoker.policy_lets(function, who, action, thing);
+        let lets =
+            |who, action, thing: &str| self.invoker.policy_lets(function, who, action, thing);
         if !self.is_api {
-            return lets("*", "lambda:InvokeFunctionUrl", "") && lets("*", "lambda:InvokeFunction", "");
+            return lets("*", "lambda:InvokeFunctionUrl", "")
+                && lets("*", "lambda:InvokeFunction", "");
         }
         let account = function.settings.arn.split(':').nth(4).unwrap_or_default();
-        let thing = format!("arn:aws:execute-api:{REGION}:{account}:{}/$default/{}", self.id, key.replacen(" /", "/", 1));
+        let thing = format!(
+            "arn:aws:execute-api:{REGION}:{account}:{}/$default/{}",
+            self.id,
+            key.replacen(" /", "/", 1)
+        );
         lets("apigateway.amazonaws.com", "lambda:InvokeFunction", &thing)
     }
 
     fn shut_out(&self) -> Response<Body> {
-        if self.is_api { self.failed() } else { said(StatusCode::FORBIDDEN, "Forbidden") }
+        if self.is_api {
+            self.failed()
+        } else {
+            said(StatusCode::FORBIDDEN, "Forbidden")
+        }
     }
 
     fn too_large(&self) -> Response<Body> {
-        let words = if self.is_api { "Request Entity Too Large" } else { "Request must be smaller than 6291556 bytes" };
+        let words = if self.is_api {
+            "Request Entity Too Large"
+        } else {
+            "Request must be smaller than 6291556 bytes"
+        };
         said(StatusCode::PAYLOAD_TOO_LARGE, words)
     }
 }
 
 fn said(status: StatusCode, words: &str) -> Response<Body> {
     let body = json!({ "message": words }).to_string();
-    Response::builder().status(status).header("content-type", "application/json").body(Body::from(body)).unwrap()
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Body::from(body))
+        .unwrap()
 }

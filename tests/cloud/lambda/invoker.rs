@@ -64,7 +64,12 @@ impl Invoker {
 
     /// Begins an invocation for which nobody waits; the answer is its id.
     pub fn later(self: &Arc<Self>, function: &Arc<Function>, payload: Bytes) -> String {
-        let (invoker, function, id, busy) = (Arc::clone(self), Arc::clone(function), new_id(), self.activity.begin());
+        let (invoker, function, id, busy) = (
+            Arc::clone(self),
+            Arc::clone(function),
+            new_id(),
+            self.activity.begin(),
+        );
         let told = id.clone();
         let delivery = async move { invoker.deliver(&function, &id, payload, busy).await };
         self.deliveries.lock().unwrap().spawn(delivery);
@@ -83,12 +88,19 @@ impl Invoker {
     }
 
     /// Tries until it works or the retries are used up; having to wait for room uses up none.
-    async fn try_all(&self, function: &Arc<Function>, id: &str, payload: &Bytes) -> Result<(), Value> {
+    async fn try_all(
+        &self,
+        function: &Arc<Function>,
+        id: &str,
+        payload: &Bytes,
+    ) -> Result<(), Value> {
         let mut retries = 0;
         loop {
             match function.invoke(id, payload.clone()).await {
                 Ok(_) => return Ok(()),
-                Err(Failure::Error(words)) if retries == function.settings.retries_max => return Err(words),
+                Err(Failure::Error(words)) if retries == function.settings.retries_max => {
+                    return Err(words);
+                }
                 Err(Failure::Error(_)) => retries += 1,
                 Err(Failure::Throttled) => {}
             }
@@ -97,32 +109,50 @@ impl Invoker {
     }
 
     async fn give_up(&self, function: &Arc<Function>, id: &str, payload: &Bytes, error: Value) {
-        let mut record =
-            destination_record(&function.settings.arn, id, "RetriesExhausted", function.settings.retries_max + 1, true);
+        let mut record = destination_record(
+            &function.settings.arn,
+            id,
+            "RetriesExhausted",
+            function.settings.retries_max + 1,
+            true,
+        );
         record["requestPayload"] = serde_json::from_slice(payload).unwrap_or_default();
         record["responsePayload"] = error;
-        self.tell(function, function.settings.on_failure.as_deref(), &record).await;
+        self.tell(function, function.settings.on_failure.as_deref(), &record)
+            .await;
     }
 
     /// Puts a record into the queue of what failed for good, if there is one and the function's role may.
     pub async fn tell(&self, function: &Function, queue: Option<&str>, record: &Value) {
         let name = &function.settings.name;
         let Some(queue) = queue else {
-            return self.troubles.add(format!("{name} has no queue for {record}"));
+            return self
+                .troubles
+                .add(format!("{name} has no queue for {record}"));
         };
-        match self.role_may(&function.settings.role, "sqs:SendMessage", queue).await {
+        match self
+            .role_may(&function.settings.role, "sqs:SendMessage", queue)
+            .await
+        {
             Ok(true) => {
                 if let Err(error) = self.account.send(queue, record).await {
                     self.troubles.add(format!("{queue}: {error}"));
                 }
             }
-            Ok(false) => self.troubles.add(format!("{name} may not tell {queue} of {record}")),
+            Ok(false) => self
+                .troubles
+                .add(format!("{name} may not tell {queue} of {record}")),
             Err(error) => self.troubles.add(error.to_string()),
         }
     }
 
     /// Whether a role allows something; everything is allowed where nobody looks.
-    pub async fn role_may(&self, role: &str, action: &str, resource: &str) -> std::io::Result<bool> {
+    pub async fn role_may(
+        &self,
+        role: &str,
+        action: &str,
+        resource: &str,
+    ) -> std::io::Result<bool> {
         if !self.auth {
             return Ok(true);
         }
@@ -138,7 +168,10 @@ impl Invoker {
     pub async fn lets_in(&self, schedule: &Schedule, function: &Function) -> bool {
         const INVOKE: &str = "lambda:InvokeFunction";
         match &schedule.role {
-            Some(role) => self.role_may(role, INVOKE, &function.settings.arn).await.unwrap_or(false),
+            Some(role) => self
+                .role_may(role, INVOKE, &function.settings.arn)
+                .await
+                .unwrap_or(false),
             None => self.policy_lets(function, "events.amazonaws.com", INVOKE, &schedule.arn),
         }
     }
@@ -148,8 +181,13 @@ impl Invoker {
         if !self.auth || access_key == Some(ROOT) {
             return true;
         }
-        let Some(role) = access_key.and_then(|key| self.roles.get(key)) else { return false };
-        self.account.allows(role, "lambda:InvokeFunction", &function.settings.arn).await.unwrap_or(false)
+        let Some(role) = access_key.and_then(|key| self.roles.get(key)) else {
+            return false;
+        };
+        self.account
+            .allows(role, "lambda:InvokeFunction", &function.settings.arn)
+            .await
+            .unwrap_or(false)
     }
 }
 
@@ -168,7 +206,13 @@ pub fn new_id() -> String {
 
 /// What a queue is told of an invocation that failed for good (AWS Lambda Developer Guide, "Capturing records of asynchronous
 /// invocations"), but for what the invocation was about.
-pub fn destination_record(arn: &str, id: &str, condition: &str, count: u32, is_error: bool) -> Value {
+pub fn destination_record(
+    arn: &str,
+    id: &str,
+    condition: &str,
+    count: u32,
+    is_error: bool,
+) -> Value {
     let mut record = json!({
         "version": "1.0",
         "timestamp": iso(now_ms()),

@@ -2,7 +2,9 @@
 
 use crate::lambda::account::Account;
 use crate::lambda::activity::Reads;
-use crate::lambda::batch::{Batch, Next, Reason, Verdict, batches, created, cut_old, decide, sequence_number, verdict};
+use crate::lambda::batch::{
+    Batch, Next, Reason, Verdict, batches, created, cut_old, decide, sequence_number, verdict,
+};
 use crate::lambda::clock::{iso, now_ms};
 use crate::lambda::deployed::Mapping;
 use crate::lambda::faults::Record;
@@ -24,7 +26,11 @@ const READ_PAUSE: Duration = Duration::from_millis(100);
 const READ_MAX: usize = 1000;
 
 /// What the function's role needs for it.
-const RIGHTS: [&str; 3] = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"];
+const RIGHTS: [&str; 3] = [
+    "dynamodb:DescribeStream",
+    "dynamodb:GetRecords",
+    "dynamodb:GetShardIterator",
+];
 
 /// A mapping that works as long as its tasks do.
 pub struct Working {
@@ -37,25 +43,68 @@ pub struct Working {
 /// Begins to read a stream, from what was there before on or from now on.
 pub async fn start(invoker: &Arc<Invoker>, mapping: &Mapping) -> io::Result<Working> {
     let Some(function) = invoker.find(&mapping.function) else {
-        return Err(io::Error::other(format!("no function {} for {}", mapping.function, mapping.stream)));
+        return Err(io::Error::other(format!(
+            "no function {} for {}",
+            mapping.function, mapping.stream
+        )));
     };
     for right in RIGHTS {
-        if !invoker.role_may(&function.settings.role, right, &mapping.stream).await? {
-            return Err(io::Error::other(format!("{} lacks {right} on {}", mapping.function, mapping.stream)));
+        if !invoker
+            .role_may(&function.settings.role, right, &mapping.stream)
+            .await?
+        {
+            return Err(io::Error::other(format!(
+                "{} lacks {right} on {}",
+                mapping.function, mapping.stream
+            )));
         }
     }
-    let found = stream(&invoker.account, "DescribeStream", &json!({ "StreamArn": mapping.stream })).await?;
-    let mut working = Working { reads: Vec::new(), tasks: Vec::new() };
-    for shard in found["StreamDescription"]["Shards"].as_array().into_iter().flatten() {
+    let found = stream(
+        &invoker.account,
+        "DescribeStream",
+        &json!({ "StreamArn": mapping.stream }),
+    )
+    .await?;
+    let mut working = Working {
+        reads: Vec::new(),
+        tasks: Vec::new(),
+    };
+    for shard in found["StreamDescription"]["Shards"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         let shard = shard["ShardId"].as_str().unwrap_or_default().to_owned();
         let (reads, mut lanes) = (Reads::default(), Vec::new());
         for _ in 0..invoker.faults.shards.max(1) {
             let (lane, records) = mpsc::unbounded_channel();
-            let (invoker, mapping, function, shard) = (Arc::clone(invoker), mapping.clone(), Arc::clone(function), shard.clone());
-            working.tasks.push(tokio::spawn(Lane { invoker, mapping, function, shard, records, work: VecDeque::new() }.run()));
+            let (invoker, mapping, function, shard) = (
+                Arc::clone(invoker),
+                mapping.clone(),
+                Arc::clone(function),
+                shard.clone(),
+            );
+            working.tasks.push(tokio::spawn(
+                Lane {
+                    invoker,
+                    mapping,
+                    function,
+                    shard,
+                    records,
+                    work: VecDeque::new(),
+                }
+                .run(),
+            ));
             lanes.push(lane);
         }
-        let mut reader = Reader { invoker: Arc::clone(invoker), mapping: mapping.clone(), shard, place: None, last: None, lanes };
+        let mut reader = Reader {
+            invoker: Arc::clone(invoker),
+            mapping: mapping.clone(),
+            shard,
+            place: None,
+            last: None,
+            lanes,
+        };
         reader.place = Some(reader.open().await?);
         working.reads.push(reads.clone());
         working.tasks.push(tokio::spawn(reader.run(reads)));
@@ -64,7 +113,13 @@ pub async fn start(invoker: &Arc<Invoker>, mapping: &Mapping) -> io::Result<Work
 }
 
 async fn stream(account: &Account, what: &str, question: &Value) -> io::Result<Value> {
-    account.ask("dynamodb", &format!("DynamoDBStreams_20120810.{what}"), question).await
+    account
+        .ask(
+            "dynamodb",
+            &format!("DynamoDBStreams_20120810.{what}"),
+            question,
+        )
+        .await
 }
 
 /// Reads one shard.
@@ -81,13 +136,15 @@ struct Reader {
 
 impl Reader {
     async fn open(&self) -> io::Result<Value> {
-        let mut question =
-            json!({ "StreamArn": self.mapping.stream, "ShardId": self.shard, "ShardIteratorType": self.mapping.start });
+        let mut question = json!({ "StreamArn": self.mapping.stream, "ShardId": self.shard, "ShardIteratorType": self.mapping.start });
         if let Some(last) = &self.last {
             question["ShardIteratorType"] = json!("AFTER_SEQUENCE_NUMBER");
             question["SequenceNumber"] = json!(last);
         }
-        Ok(stream(&self.invoker.account, "GetShardIterator", &question).await?["ShardIterator"].take())
+        Ok(
+            stream(&self.invoker.account, "GetShardIterator", &question).await?["ShardIterator"]
+                .take(),
+        )
     }
 
     async fn run(mut self, reads: Reads) {
@@ -99,7 +156,9 @@ impl Reader {
                     tokio::time::sleep(READ_PAUSE).await;
                 }
                 Err(error) => {
-                    self.invoker.troubles.add(format!("{}: {error}", self.mapping.stream));
+                    self.invoker
+                        .troubles
+                        .add(format!("{}: {error}", self.mapping.stream));
                     self.place = None;
                     tokio::time::sleep(READ_PAUSE).await;
                 }
@@ -113,10 +172,19 @@ impl Reader {
             Some(place) => place,
             None => self.open().await?,
         };
-        let mut page = stream(&self.invoker.account, "GetRecords", &json!({ "ShardIterator": place, "Limit": READ_MAX })).await?;
+        let mut page = stream(
+            &self.invoker.account,
+            "GetRecords",
+            &json!({ "ShardIterator": place, "Limit": READ_MAX }),
+        )
+        .await?;
         self.place = Some(page["NextShardIterator"].take()).filter(|place| !place.is_null());
-        let Value::Array(records) = page["Records"].take() else { return Ok(false) };
-        let Some(last) = records.last() else { return Ok(false) };
+        let Value::Array(records) = page["Records"].take() else {
+            return Ok(false);
+        };
+        let Some(last) = records.last() else {
+            return Ok(false);
+        };
         self.last = Some(sequence_number(last).to_owned());
         self.hand_on(records);
         Ok(true)
@@ -124,8 +192,17 @@ impl Reader {
 
     fn hand_on(&self, records: Vec<Value>) {
         let (filters, faults) = (&self.mapping.filters, &self.invoker.faults);
-        let wanted = records.into_iter().filter(|record| filters.is_empty() || filters.iter().any(|filter| filter.matches(record)));
-        let wanted = wanted.map(|record| (whole(record, &self.mapping.stream), self.invoker.activity.begin())).collect();
+        let wanted = records.into_iter().filter(|record| {
+            filters.is_empty() || filters.iter().any(|filter| filter.matches(record))
+        });
+        let wanted = wanted
+            .map(|record| {
+                (
+                    whole(record, &self.mapping.stream),
+                    self.invoker.activity.begin(),
+                )
+            })
+            .collect();
         let mut shards: Vec<Vec<Record>> = self.lanes.iter().map(|_| Vec::new()).collect();
         for record in faults.shuffle(wanted) {
             shards[faults.shard(&record.0)].push(record);
@@ -177,8 +254,14 @@ impl Lane {
         let (id, mut found, mut is_error) = (new_id(), Verdict::Done, false);
         for _ in 0..self.invoker.faults.deliveries() {
             let records: Vec<&Value> = batch.records.iter().map(|(record, _)| record).collect();
-            let answer = self.function.invoke(&id, Bytes::from(json!({ "Records": records }).to_string())).await;
-            (found, is_error) = (verdict(&self.mapping, &batch.records, &answer), answer.is_err());
+            let answer = self
+                .function
+                .invoke(&id, Bytes::from(json!({ "Records": records }).to_string()))
+                .await;
+            (found, is_error) = (
+                verdict(&self.mapping, &batch.records, &answer),
+                answer.is_err(),
+            );
             if found != Verdict::Done {
                 break;
             }
@@ -186,7 +269,10 @@ impl Lane {
         match decide(&self.mapping, batch, found) {
             Next::Behind => {}
             Next::Again(batches) => {
-                batches.into_iter().rev().for_each(|batch| self.work.push_front(batch));
+                batches
+                    .into_iter()
+                    .rev()
+                    .for_each(|batch| self.work.push_front(batch));
                 tokio::time::sleep(self.invoker.pause).await;
             }
             Next::GiveUp(batch, reason) => self.give_up(batch, reason, &id, is_error).await,
@@ -196,15 +282,25 @@ impl Lane {
     /// Tells a queue which records it was; what was in them, whoever wants it reads in the stream, for a day.
     async fn give_up(&self, batch: Batch, reason: Reason, id: &str, is_error: bool) {
         let arn = &self.function.settings.arn;
-        let mut record = destination_record(arn, id, reason.condition(), batch.retries + 1, is_error);
+        let mut record =
+            destination_record(arn, id, reason.condition(), batch.retries + 1, is_error);
         record["DDBStreamBatchInfo"] = batch_info(&self.shard, &self.mapping.stream, &batch);
-        self.invoker.tell(&self.function, self.mapping.on_failure.as_deref(), &record).await;
+        self.invoker
+            .tell(&self.function, self.mapping.on_failure.as_deref(), &record)
+            .await;
     }
 }
 
 fn batch_info(shard: &str, stream: &str, batch: &Batch) -> Value {
-    let (first, last) = (&batch.records[0].0, &batch.records[batch.records.len() - 1].0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time after 1970")]
+    let (first, last) = (
+        &batch.records[0].0,
+        &batch.records[batch.records.len() - 1].0,
+    );
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a time after 1970"
+    )]
     let arrival = |record: &Value| iso((created(record) * 1000.0) as u64);
     json!({
         "shardId": shard,

@@ -91,7 +91,11 @@ pub struct Options {
 
 impl Options {
     /// A stack in an account, without faults and without a look at rights.
-    pub fn new(account: &str, stack: &str, binary: impl Fn(&str, &str) -> PathBuf + Send + Sync + 'static) -> Self {
+    pub fn new(
+        account: &str,
+        stack: &str,
+        binary: impl Fn(&str, &str) -> PathBuf + Send + Sync + 'static,
+    ) -> Self {
         let services = account.to_owned();
         Self {
             account: account.to_owned(),
@@ -140,7 +144,15 @@ impl Lambda {
         let calls = TcpListener::bind("127.0.0.1:0").await?;
         let invokes = format!("http://{}", calls.local_addr()?);
         let activity = Activity::default();
-        let (functions, roles) = functions(&options, &account, deployed.functions, &invokes, &folder, &activity).await?;
+        let (functions, roles) = functions(
+            &options,
+            &account,
+            deployed.functions,
+            &invokes,
+            &folder,
+            &activity,
+        )
+        .await?;
         let invoker = Arc::new(Invoker {
             account,
             functions,
@@ -184,16 +196,39 @@ impl Lambda {
             self.apis.push(url);
         }
         for function in self.invoker.functions.clone().into_values() {
-            let Settings { name, url: Some(id), .. } = &function.settings else { continue };
+            let Settings {
+                name,
+                url: Some(id),
+                ..
+            } = &function.settings
+            else {
+                continue;
+            };
             let (listener, url) = bound().await?;
-            self.front(listener, id.clone(), vec![(DEFAULT.to_owned(), name.clone())], false);
+            self.front(
+                listener,
+                id.clone(),
+                vec![(DEFAULT.to_owned(), name.clone())],
+                false,
+            );
             self.urls.insert(name.clone(), url);
         }
         Ok(())
     }
 
-    fn front(&mut self, listener: TcpListener, id: String, routes: Vec<(String, String)>, is_api: bool) {
-        let front = Front { invoker: Arc::clone(&self.invoker), id, routes, is_api };
+    fn front(
+        &mut self,
+        listener: TcpListener,
+        id: String,
+        routes: Vec<(String, String)>,
+        is_api: bool,
+    ) {
+        let front = Front {
+            invoker: Arc::clone(&self.invoker),
+            id,
+            routes,
+            is_api,
+        };
         self.tasks.push(serve(listener, http::router(front)));
     }
 
@@ -211,14 +246,25 @@ impl Lambda {
     /// The address of a function, which must have one.
     pub fn url(&self, function: &str) -> String {
         let name = &self.function(function).settings.name;
-        self.urls.get(name).unwrap_or_else(|| panic!("{name} has no address")).clone()
+        self.urls
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} has no address"))
+            .clone()
     }
 
     /// A function by its whole name, or by what follows the stack's in it.
     pub fn function(&self, named: &str) -> &Arc<Function> {
         let (functions, inside) = (&self.invoker.functions, format!("{}-{named}", self.stack));
-        let made = || functions.iter().find(|(name, _)| name.starts_with(&format!("{inside}-"))).map(|(_, function)| function);
-        let found = functions.get(named).or_else(|| functions.get(&inside)).or_else(made);
+        let made = || {
+            functions
+                .iter()
+                .find(|(name, _)| name.starts_with(&format!("{inside}-")))
+                .map(|(_, function)| function)
+        };
+        let found = functions
+            .get(named)
+            .or_else(|| functions.get(&inside))
+            .or_else(made);
         found.unwrap_or_else(|| panic!("no function {named} among {:?}", functions.keys()))
     }
 
@@ -229,15 +275,21 @@ impl Lambda {
 
     /// Invokes a function, and waits for its answer.
     pub async fn invoke(&self, function: &str, payload: &Value) -> Result<Value, Failure> {
-        let answer = self.function(function).invoke(&new_id(), Bytes::from(payload.to_string())).await?;
-        Ok(serde_json::from_slice(&answer).unwrap_or_else(|_| json!(String::from_utf8_lossy(&answer))))
+        let answer = self
+            .function(function)
+            .invoke(&new_id(), Bytes::from(payload.to_string()))
+            .await?;
+        Ok(serde_json::from_slice(&answer)
+            .unwrap_or_else(|_| json!(String::from_utf8_lossy(&answer))))
     }
 
     /// Lets a rule, a schedule or whatever invokes a function by the clock do so now; see [`Lambda::quiet`] for the end of it.
     pub async fn fire(&self, named: &str) {
         let is_meant = |schedule: &&Schedule| {
             schedule.name == named
-                || schedule.name.starts_with(&format!("{}-{named}", self.stack))
+                || schedule
+                    .name
+                    .starts_with(&format!("{}-{named}", self.stack))
                 || self.is_target(schedule, named)
         };
         let fired: Vec<_> = self.schedules.iter().filter(is_meant).collect();
@@ -246,10 +298,15 @@ impl Lambda {
             for (function, instead) in &schedule.targets {
                 let function = self.function(function);
                 if !self.invoker.lets_in(schedule, function).await {
-                    self.invoker.troubles.add(format!("{} may not invoke {}", schedule.name, function.settings.name));
+                    self.invoker.troubles.add(format!(
+                        "{} may not invoke {}",
+                        schedule.name, function.settings.name
+                    ));
                     continue;
                 }
-                let event = instead.clone().unwrap_or_else(|| scheduled_event(&schedule.arn));
+                let event = instead
+                    .clone()
+                    .unwrap_or_else(|| scheduled_event(&schedule.arn));
                 self.invoker.later(function, Bytes::from(event.to_string()));
             }
         }
@@ -257,7 +314,10 @@ impl Lambda {
 
     fn is_target(&self, schedule: &Schedule, named: &str) -> bool {
         let inside = format!("{}-{named}", self.stack);
-        schedule.targets.iter().any(|(function, _)| function == named || *function == inside)
+        schedule
+            .targets
+            .iter()
+            .any(|(function, _)| function == named || *function == inside)
     }
 
     /// Waits until nothing is under way, in queue or unread in a stream, and nothing was for a time.
@@ -312,8 +372,21 @@ async fn functions(
         let credentials = account.assume(&settings.role, &settings.name).await?;
         let program = program(options, &settings, &credentials, invokes, folder);
         roles.insert(credentials.access_key, settings.role.clone());
-        let (name, place, children) = (settings.name.clone(), folder.path().to_owned(), options.children.clone());
-        functions.insert(name, Arc::new(Function::new(settings, program, place, children, activity.clone())));
+        let (name, place, children) = (
+            settings.name.clone(),
+            folder.path().to_owned(),
+            options.children.clone(),
+        );
+        functions.insert(
+            name,
+            Arc::new(Function::new(
+                settings,
+                program,
+                place,
+                children,
+                activity.clone(),
+            )),
+        );
     }
     Ok((functions, roles))
 }
@@ -327,7 +400,10 @@ async fn bound() -> io::Result<(TcpListener, String)> {
 /// Functions that are told the address of an API of the account are told where it is here.
 fn tell_where(functions: &mut [Settings], api: &str, url: &str) {
     let told = format!("//{api}.execute-api.");
-    for (_, value) in functions.iter_mut().flat_map(|settings| &mut settings.environment) {
+    for (_, value) in functions
+        .iter_mut()
+        .flat_map(|settings| &mut settings.environment)
+    {
         if value.contains(&told) {
             url.clone_into(value);
         }
@@ -341,15 +417,27 @@ fn serve(listener: TcpListener, router: Router) -> JoinHandle<()> {
 }
 
 /// What the processes of a function are started with (AWS Lambda Developer Guide, "Defined runtime environment variables").
-fn program(options: &Options, settings: &Settings, credentials: &account::Credentials, invokes: &str, folder: &TempDir) -> Program {
+fn program(
+    options: &Options,
+    settings: &Settings,
+    credentials: &account::Credentials,
+    invokes: &str,
+    folder: &TempDir,
+) -> Program {
     let name = &settings.name;
     let own = [
         ("AWS_LAMBDA_FUNCTION_NAME", name.clone()),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
-        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", settings.memory_mb.to_string()),
+        (
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+            settings.memory_mb.to_string(),
+        ),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}")),
-        ("AWS_LAMBDA_LOG_STREAM_NAME", format!("[$LATEST]{:032x}", fastrand::u128(..))),
+        (
+            "AWS_LAMBDA_LOG_STREAM_NAME",
+            format!("[$LATEST]{:032x}", fastrand::u128(..)),
+        ),
         ("_HANDLER", settings.handler.clone()),
         ("AWS_REGION", REGION.to_owned()),
         ("AWS_DEFAULT_REGION", REGION.to_owned()),
@@ -362,7 +450,12 @@ fn program(options: &Options, settings: &Settings, credentials: &account::Creden
     let mut environment = settings.environment.clone();
     environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
     let path = (options.binary)(name, &settings.handler);
-    Program { function: name.clone(), path, environment, log: folder.path().join(format!("{name}.log")) }
+    Program {
+        function: name.clone(),
+        path,
+        environment,
+        log: folder.path().join(format!("{name}.log")),
+    }
 }
 
 /// What a rule sends that nobody told otherwise (Amazon EventBridge User Guide, "Creating a rule that runs on a schedule").

@@ -47,8 +47,14 @@ pub struct Process {
 
 impl Process {
     /// Starts one, and waits until it asks for work.
-    pub async fn start(program: &Program, children: &Children, place: &Path) -> Result<Self, Value> {
-        let mut process = Self::spawn(program, children, place).await.map_err(|error| no_entry(program, &error))?;
+    pub async fn start(
+        program: &Program,
+        children: &Children,
+        place: &Path,
+    ) -> Result<Self, Value> {
+        let mut process = Self::spawn(program, children, place)
+            .await
+            .map_err(|error| no_entry(program, &error))?;
         let deadline = Instant::now() + START_MAX;
         tokio::select! {
             biased;
@@ -64,12 +70,20 @@ impl Process {
 
     async fn spawn(program: &Program, children: &Children, place: &Path) -> io::Result<Self> {
         let (folder, runtime) = (TempDir::new_in(place)?, Runtime::open().await?);
-        let log = File::options().create(true).append(true).open(&program.log)?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&program.log)?;
         let mut command = Command::new(&program.path);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .envs(program.environment.iter().map(|(name, value)| (name, value)))
+            .envs(
+                program
+                    .environment
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            )
             .env("AWS_LAMBDA_RUNTIME_API", runtime.address.to_string())
             .env("TMPDIR", folder.path())
             .current_dir(folder.path())
@@ -89,12 +103,21 @@ impl Process {
         let child = command.spawn()?;
         let pid = Pid::from_raw(i32::try_from(child.id().unwrap_or_default()).unwrap_or_default());
         let birth = children.born(&program.function, pid);
-        Ok(Self { function: program.function.clone(), child, pid, birth, children: children.clone(), runtime, _folder: folder })
+        Ok(Self {
+            function: program.function.clone(),
+            child,
+            pid,
+            birth,
+            children: children.clone(),
+            runtime,
+            _folder: folder,
+        })
     }
 
     /// Whether it can do another invocation.
     pub fn is_alive(&mut self) -> bool {
-        !self.children.ended_since(&self.function, self.birth) && matches!(self.child.try_wait(), Ok(None))
+        !self.children.ended_since(&self.function, self.birth)
+            && matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Does an invocation: its answer, or why there is none. Without an answer in time it is ended.
@@ -152,7 +175,13 @@ fn lambda_error(kind: &str, message: &str) -> Value {
 }
 
 fn timed_out(id: &str, timeout: Duration) -> Value {
-    lambda_error("Sandbox.Timedout", &format!("RequestId: {id} Error: Task timed out after {}", seconds(timeout)))
+    lambda_error(
+        "Sandbox.Timedout",
+        &format!(
+            "RequestId: {id} Error: Task timed out after {}",
+            seconds(timeout)
+        ),
+    )
 }
 
 fn exited(id: &str, status: io::Result<ExitStatus>) -> Value {
@@ -160,12 +189,21 @@ fn exited(id: &str, status: io::Result<ExitStatus>) -> Value {
         Ok((Some(0), _)) => "Runtime exited without providing a reason".to_owned(),
         Ok((Some(code), _)) => format!("Runtime exited with error: exit status {code}"),
         Ok((None, Some(9))) => "Runtime exited with error: signal: killed".to_owned(),
-        Ok((None, signal)) => format!("Runtime exited with error: signal: {}", signal.unwrap_or_default()),
+        Ok((None, signal)) => format!(
+            "Runtime exited with error: signal: {}",
+            signal.unwrap_or_default()
+        ),
         Err(error) => format!("Runtime exited with error: {error}"),
     };
-    lambda_error("Runtime.ExitError", &format!("RequestId: {id} Error: {how}"))
+    lambda_error(
+        "Runtime.ExitError",
+        &format!("RequestId: {id} Error: {how}"),
+    )
 }
 
 fn no_entry(program: &Program, error: &io::Error) -> Value {
-    lambda_error("Runtime.InvalidEntrypoint", &format!("{}: {error}", program.path.display()))
+    lambda_error(
+        "Runtime.InvalidEntrypoint",
+        &format!("{}: {error}", program.path.display()),
+    )
 }

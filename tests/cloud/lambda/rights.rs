@@ -6,19 +6,30 @@ use serde_json::Value;
 pub fn lets(policy: &Value, who: &str, action: &str, thing: &str) -> bool {
     let statements = policy["Statement"].as_array().into_iter().flatten();
     statements.into_iter().any(|statement| {
-        let (whom, source) = (&statement["Principal"], &statement["Condition"]["ArnLike"]["AWS:SourceArn"]);
+        let (whom, source) = (
+            &statement["Principal"],
+            &statement["Condition"]["ArnLike"]["AWS:SourceArn"],
+        );
         statement["Effect"] == "Allow"
             && (whom == "*" || whom["AWS"] == "*" || whom["Service"] == who)
-            && statement["Action"].as_str().is_some_and(|allowed| fits(allowed, action))
+            && statement["Action"]
+                .as_str()
+                .is_some_and(|allowed| fits(allowed, action))
             && source.as_str().is_none_or(|source| fits(source, thing))
     })
 }
 
 /// Whether a text is what a pattern with stars says.
 fn fits(pattern: &str, text: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(text) = text.strip_prefix(start) else { return false };
-    (0..=text.len()).filter(|from| text.is_char_boundary(*from)).any(|from| fits(rest, &text[from..]))
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(text) = text.strip_prefix(start) else {
+        return false;
+    };
+    (0..=text.len())
+        .filter(|from| text.is_char_boundary(*from))
+        .any(|from| fits(rest, &text[from..]))
 }
 
 #[cfg(test)]
@@ -34,9 +45,24 @@ mod tests {
             { "Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl" },
         ] });
         let api = "apigateway.amazonaws.com";
-        assert!(lets(&policy, api, "lambda:InvokeFunction", "arn:api/$default/POST/hook/{proxy+}"));
-        assert!(!lets(&policy, api, "lambda:InvokeFunction", "arn:api/$default/GET/page"));
-        assert!(!lets(&policy, "events.amazonaws.com", "lambda:InvokeFunction", "arn:api/$default/POST/hook/{proxy+}"));
+        assert!(lets(
+            &policy,
+            api,
+            "lambda:InvokeFunction",
+            "arn:api/$default/POST/hook/{proxy+}"
+        ));
+        assert!(!lets(
+            &policy,
+            api,
+            "lambda:InvokeFunction",
+            "arn:api/$default/GET/page"
+        ));
+        assert!(!lets(
+            &policy,
+            "events.amazonaws.com",
+            "lambda:InvokeFunction",
+            "arn:api/$default/POST/hook/{proxy+}"
+        ));
         assert!(lets(&policy, "anybody", "lambda:InvokeFunctionUrl", ""));
         assert!(!lets(&policy, "anybody", "lambda:InvokeFunction", ""));
         assert!(!lets(&Value::Null, api, "lambda:InvokeFunction", ""));

@@ -14,9 +14,14 @@ pub struct Taken<'a> {
 }
 
 /// Finds the route for a request among all of an API.
-pub fn take<'a>(keys: impl Iterator<Item = &'a str>, method: &str, path: &'a str) -> Option<Taken<'a>> {
+pub fn take<'a>(
+    keys: impl Iterator<Item = &'a str>,
+    method: &str,
+    path: &'a str,
+) -> Option<Taken<'a>> {
     let all = keys.filter_map(|key| Some((rank(key, method), fits(key, method, path)?)));
-    all.max_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, taken)| taken)
+    all.max_by(|(one, _), (other, _)| one.cmp(other))
+        .map(|(_, taken)| taken)
 }
 
 /// How specific each part of a path is: a word more than a variable, that more than whatever follows; then the method.
@@ -36,7 +41,10 @@ fn rank(key: &str, method: &str) -> (Vec<u8>, bool) {
 
 fn fits<'a>(key: &'a str, method: &str, path: &'a str) -> Option<Taken<'a>> {
     if key == DEFAULT {
-        return Some(Taken { key, variables: Vec::new() });
+        return Some(Taken {
+            key,
+            variables: Vec::new(),
+        });
     }
     let (of, pattern) = key.split_once(' ')?;
     if of != method && of != "ANY" {
@@ -45,12 +53,18 @@ fn fits<'a>(key: &'a str, method: &str, path: &'a str) -> Option<Taken<'a>> {
     let (mut variables, mut rest) = (Vec::new(), path.strip_prefix('/')?);
     let mut pattern = parts(pattern).peekable();
     while let Some(part) = pattern.next() {
-        if let Some(name) = part.strip_prefix('{').and_then(|part| part.strip_suffix("+}")) {
+        if let Some(name) = part
+            .strip_prefix('{')
+            .and_then(|part| part.strip_suffix("+}"))
+        {
             variables.push((name, rest));
             return (!rest.is_empty()).then_some(Taken { key, variables });
         }
         let (found, after) = rest.split_once('/').unwrap_or((rest, ""));
-        match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+        match part
+            .strip_prefix('{')
+            .and_then(|part| part.strip_suffix('}'))
+        {
             Some(name) if !found.is_empty() => variables.push((name, found)),
             None if part == found => {}
             Some(_) | None => return None,
@@ -83,20 +97,43 @@ mod tests {
 
     fn taken(method: &str, path: &str) -> (String, Vec<(String, String)>) {
         let taken = take(ALL.into_iter(), method, path).unwrap();
-        let variables = taken.variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let variables = taken
+            .variables
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         (taken.key.to_owned(), variables)
     }
 
     #[test]
     fn the_most_specific_route_takes_a_request() {
         let variable = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
-        assert_eq!(taken("POST", "/hook/github"), ("POST /hook/github".to_owned(), vec![]));
-        assert_eq!(taken("PUT", "/hook/github"), ("ANY /hook/github".to_owned(), vec![]));
-        assert_eq!(taken("POST", "/hook/gitea"), ("POST /hook/{forge}".to_owned(), variable("forge", "gitea")));
-        assert_eq!(taken("POST", "/hook/a/b+c"), ("POST /hook/{proxy+}".to_owned(), variable("proxy", "a/b+c")));
-        assert_eq!(taken("GET", "/hook/gitea"), ("ANY /{proxy+}".to_owned(), variable("proxy", "hook/gitea")));
+        assert_eq!(
+            taken("POST", "/hook/github"),
+            ("POST /hook/github".to_owned(), vec![])
+        );
+        assert_eq!(
+            taken("PUT", "/hook/github"),
+            ("ANY /hook/github".to_owned(), vec![])
+        );
+        assert_eq!(
+            taken("POST", "/hook/gitea"),
+            ("POST /hook/{forge}".to_owned(), variable("forge", "gitea"))
+        );
+        assert_eq!(
+            taken("POST", "/hook/a/b+c"),
+            ("POST /hook/{proxy+}".to_owned(), variable("proxy", "a/b+c"))
+        );
+        assert_eq!(
+            taken("GET", "/hook/gitea"),
+            ("ANY /{proxy+}".to_owned(), variable("proxy", "hook/gitea"))
+        );
         assert_eq!(taken("GET", "/"), ("GET /".to_owned(), vec![]));
-        assert_eq!(taken("PUT", "/"), ("$default".to_owned(), vec![]), "whatever follows is something");
+        assert_eq!(
+            taken("PUT", "/"),
+            ("$default".to_owned(), vec![]),
+            "whatever follows is something"
+        );
     }
 
     #[test]

@@ -63,11 +63,22 @@ impl Runtime {
     /// One for a new process.
     pub async fn open() -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (address, (jobs, taken), (told, said)) = (listener.local_addr()?, mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        let desk = Arc::new(Desk { jobs: taken.into(), said: told, current: Mutex::default() });
+        let (address, (jobs, taken), (told, said)) = (
+            listener.local_addr()?,
+            mpsc::unbounded_channel(),
+            mpsc::unbounded_channel(),
+        );
+        let desk = Arc::new(Desk {
+            jobs: taken.into(),
+            said: told,
+            current: Mutex::default(),
+        });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+            .route(
+                "/2018-06-01/runtime/invocation/{id}/response",
+                post(response),
+            )
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
             .route("/2018-06-01/runtime/init/error", post(no_start))
             .layer(DefaultBodyLimit::disable())
@@ -75,7 +86,12 @@ impl Runtime {
         let serving = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self { address, jobs, said, serving })
+        Ok(Self {
+            address,
+            jobs,
+            said,
+            serving,
+        })
     }
 }
 
@@ -88,7 +104,11 @@ impl Drop for Runtime {
 impl Desk {
     /// Whether this is the invocation that the process has; it has it no longer.
     fn finish(&self, id: &str) -> bool {
-        self.current.lock().unwrap().take_if(|current| current == id).is_some()
+        self.current
+            .lock()
+            .unwrap()
+            .take_if(|current| current == id)
+            .is_some()
     }
 
     fn hear(&self, said: Said) -> Response<Body> {
@@ -109,26 +129,47 @@ async fn next(State(desk): State<Arc<Desk>>) -> Response<Body> {
         .header("lambda-runtime-aws-request-id", &job.id)
         .header("lambda-runtime-deadline-ms", job.deadline_ms)
         .header("lambda-runtime-invoked-function-arn", &job.arn)
-        .header("lambda-runtime-trace-id", format!("Root=1-{:08x}-{:024x};Sampled=0", job.deadline_ms / 1000, fastrand::u64(..)))
+        .header(
+            "lambda-runtime-trace-id",
+            format!(
+                "Root=1-{:08x}-{:024x};Sampled=0",
+                job.deadline_ms / 1000,
+                fastrand::u64(..)
+            ),
+        )
         .body(Body::from(job.payload))
         .unwrap()
 }
 
-async fn response(State(desk): State<Arc<Desk>>, Path(id): Path<String>, body: Bytes) -> Response<Body> {
+async fn response(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response<Body> {
     if !desk.finish(&id) {
         return unknown(&id);
     }
     if body.len() <= RESPONSE_BYTES_MAX {
         return desk.hear(Said::Answer(body));
     }
-    let message = format!("Response payload size exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes).");
+    let message = format!(
+        "Response payload size exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes)."
+    );
     let error = json!({ "errorType": "Function.ResponseSizeTooLarge", "errorMessage": message });
     desk.hear(Said::Error(error.clone()));
     reply(StatusCode::PAYLOAD_TOO_LARGE, error)
 }
 
-async fn error(State(desk): State<Arc<Desk>>, Path(id): Path<String>, body: Bytes) -> Response<Body> {
-    if desk.finish(&id) { desk.hear(Said::Error(words(&body))) } else { unknown(&id) }
+async fn error(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response<Body> {
+    if desk.finish(&id) {
+        desk.hear(Said::Error(words(&body)))
+    } else {
+        unknown(&id)
+    }
 }
 
 async fn no_start(State(desk): State<Arc<Desk>>, body: Bytes) -> Response<Body> {
@@ -137,14 +178,22 @@ async fn no_start(State(desk): State<Arc<Desk>>, body: Bytes) -> Response<Body> 
 
 /// An error in the function's own words, whatever they are.
 fn words(body: &[u8]) -> Value {
-    serde_json::from_slice(body).unwrap_or_else(|_| json!({ "errorMessage": String::from_utf8_lossy(body) }))
+    serde_json::from_slice(body)
+        .unwrap_or_else(|_| json!({ "errorMessage": String::from_utf8_lossy(body) }))
 }
 
 fn unknown(id: &str) -> Response<Body> {
     let message = format!("no invocation {id} is under way");
-    reply(StatusCode::BAD_REQUEST, json!({ "errorType": "InvalidRequestID", "errorMessage": message }))
+    reply(
+        StatusCode::BAD_REQUEST,
+        json!({ "errorType": "InvalidRequestID", "errorMessage": message }),
+    )
 }
 
 fn reply(status: StatusCode, body: Value) -> Response<Body> {
-    Response::builder().status(status).header("content-type", "application/json").body(Body::from(body.to_string())).unwrap()
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .unwrap()
 }

@@ -6,7 +6,11 @@ use crate::Timestamp;
 use crate::task::{LEASE_MS, PAUSES_MS, Task, TaskState};
 
 /// No lease and no pause ends later than this after now, in milliseconds, unless it was given by a clock that was ahead.
-pub const AHEAD_MS: u64 = if LEASE_MS > PAUSES_MS[PAUSES_MS.len() - 1] { LEASE_MS } else { PAUSES_MS[PAUSES_MS.len() - 1] };
+pub const AHEAD_MS: u64 = if LEASE_MS > PAUSES_MS[PAUSES_MS.len() - 1] {
+    LEASE_MS
+} else {
+    PAUSES_MS[PAUSES_MS.len() - 1]
+};
 
 impl Build {
     /// Lets no lease and no pause end later than one that begins now.
@@ -29,7 +33,10 @@ impl Build {
     /// Whoever was heard of has its lease for longer. Words from a time that is still to come say nothing: they were written down by a clock
     /// that was ahead, and would keep the lease of a runner that is gone until then. Two machines' clocks are never that far apart.
     pub(super) fn renew(&mut self, heard: &[Heard], now: Timestamp) {
-        for Heard { task, lease, at } in heard.iter().filter(|heard| heard.at <= now.plus_ms(LEASE_MS)) {
+        for Heard { task, lease, at } in heard
+            .iter()
+            .filter(|heard| heard.at <= now.plus_ms(LEASE_MS))
+        {
             if let Ok(lease) = self.task_mut(task).and_then(|task| task.lease_mut(*lease)) {
                 lease.until = lease.until.max(at.plus_ms(LEASE_MS));
             }

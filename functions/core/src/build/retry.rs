@@ -8,27 +8,45 @@ use crate::task::{ATTEMPTS_MAX, Retried, Task, TaskId, TaskState};
 impl Build {
     /// Lets a task be done again, or each that did not come to anything. Whatever passed or was excluded stays so, and so do all
     /// attempts and their logs. A build that had ended goes on: what was dropped with its end waits again, too.
-    pub(super) fn retry(&mut self, wanted: Option<&TaskId>, by: &str, now: Timestamp) -> Result<(), Refused> {
+    pub(super) fn retry(
+        &mut self,
+        wanted: Option<&TaskId>,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
         match self.stage {
-            Stage::Running | Stage::Ended { end: End::Failed { .. } | End::Cancelled { .. } } => {}
+            Stage::Running
+            | Stage::Ended {
+                end: End::Failed { .. } | End::Cancelled { .. },
+            } => {}
             Stage::Signing { .. } | Stage::Releasing { .. } | Stage::Ended { .. } => {
                 return Err(Refused::WrongStage(self.word().to_owned()));
             }
         }
         if let Some(id) = wanted {
-            let task = self.task(id).ok_or_else(|| Refused::UnknownTask(id.clone()))?;
+            let task = self
+                .task(id)
+                .ok_or_else(|| Refused::UnknownTask(id.clone()))?;
             if !task.came_to_nothing() {
-                return Err(Refused::NotFailed { task: id.clone(), word: task.word().to_owned() });
+                return Err(Refused::NotFailed {
+                    task: id.clone(),
+                    word: task.word().to_owned(),
+                });
             }
         }
         let is_meant = |task: &Task| {
-            let is_wanted = matches!(task.state, TaskState::Dropped) || wanted.is_none_or(|id| *id == task.id);
+            let is_wanted =
+                matches!(task.state, TaskState::Dropped) || wanted.is_none_or(|id| *id == task.id);
             is_wanted && task.came_to_nothing()
         };
         if !self.tasks.iter().any(is_meant) {
             return Err(Refused::NothingFailed);
         }
-        if let Some(spent) = self.tasks.iter().find(|task| is_meant(task) && task.attempts.len() >= ATTEMPTS_MAX) {
+        if let Some(spent) = self
+            .tasks
+            .iter()
+            .find(|task| is_meant(task) && task.attempts.len() >= ATTEMPTS_MAX)
+        {
             return Err(Refused::Spent(spent.id.clone()));
         }
         for task in self.tasks.iter_mut().filter(|task| is_meant(task)) {
@@ -51,7 +69,11 @@ impl Task {
         self.state = TaskState::Waiting;
         // Who starts what nobody has tried since changes nothing, however often.
         if self.attempts.len() > self.attempts_before() {
-            self.retried.push(Retried { by: by.to_owned(), at, attempts: self.attempts.len() });
+            self.retried.push(Retried {
+                by: by.to_owned(),
+                at,
+                attempts: self.attempts.len(),
+            });
         }
     }
 

@@ -30,15 +30,21 @@ impl Stream {
 
     /// Forgets what the other end has.
     pub fn acknowledge(&mut self, seen: u64) {
-        let known = usize::try_from(seen.saturating_sub(self.from)).unwrap_or(usize::MAX).min(self.bytes.len());
+        let known = usize::try_from(seen.saturating_sub(self.from))
+            .unwrap_or(usize::MAX)
+            .min(self.bytes.len());
         self.bytes.drain(..known);
         self.from += known as u64;
     }
 
     /// Adds what begins at `from`, as far as it is new and there is room for it. Bytes after a gap are not taken: they come again.
     pub fn add(&mut self, from: u64, bytes: &[u8], bytes_max: usize) {
-        let Some(known) = self.end().checked_sub(from) else { return };
-        let new = bytes.get(usize::try_from(known).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let Some(known) = self.end().checked_sub(from) else {
+            return;
+        };
+        let new = bytes
+            .get(usize::try_from(known).unwrap_or(usize::MAX)..)
+            .unwrap_or_default();
         let room = bytes_max.saturating_sub(self.bytes.len());
         self.bytes.extend_from_slice(&new[..new.len().min(room)]);
     }
@@ -84,19 +90,29 @@ pub struct Printed {
 pub(crate) fn to_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
-    let text: String = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+    let text: String = bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect();
     serializer.serialize_str(&text)
 }
 
 pub(crate) fn from_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|value| u8::try_from(value).ok())
+    };
     let wrong = || serde::de::Error::custom("bytes are an even number of hexadecimal digits");
     let pair = |pair: &[u8]| match pair {
         [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
         _ => None,
     };
-    text.as_bytes().chunks(2).map(|two| pair(two).ok_or_else(wrong)).collect()
+    text.as_bytes()
+        .chunks(2)
+        .map(|two| pair(two).ok_or_else(wrong))
+        .collect()
 }
 
 #[cfg(test)]
@@ -110,7 +126,10 @@ mod tests {
         stream.add(0, b"make", 100);
         stream.add(2, b"ke test", 100);
         stream.add(20, b"after a gap", 100);
-        assert_eq!((stream.after(0), stream.end()), (b"make test".as_slice(), 9));
+        assert_eq!(
+            (stream.after(0), stream.end()),
+            (b"make test".as_slice(), 9)
+        );
     }
 
     #[test]
@@ -118,7 +137,10 @@ mod tests {
         let mut stream = Stream::default();
         stream.add(0, b"0123456789", 100);
         stream.acknowledge(4);
-        assert_eq!((stream.from, stream.after(4), stream.after(7)), (4, b"456789".as_slice(), b"789".as_slice()));
+        assert_eq!(
+            (stream.from, stream.after(4), stream.after(7)),
+            (4, b"456789".as_slice(), b"789".as_slice())
+        );
         stream.acknowledge(2);
         assert_eq!(stream.from, 4);
         stream.acknowledge(1000);
@@ -139,10 +161,16 @@ mod tests {
 
     #[test]
     fn any_bytes_go_through_a_record_of_text() {
-        let mut typed = Typed { beat: 7, ..Typed::default() };
+        let mut typed = Typed {
+            beat: 7,
+            ..Typed::default()
+        };
         typed.keys.add(0, &[0, 0x7f, 0x80, 0xff, b'\n'], 100);
         let json = serde_json::to_string(&typed).unwrap();
-        assert_eq!(json, r#"{"keys":{"from":0,"bytes":"007f80ff0a"},"shown":0,"size":{"columns":80,"rows":24},"beat":7}"#);
+        assert_eq!(
+            json,
+            r#"{"keys":{"from":0,"bytes":"007f80ff0a"},"shown":0,"size":{"columns":80,"rows":24},"beat":7}"#
+        );
         assert_eq!(serde_json::from_str::<Typed>(&json).unwrap(), typed);
         assert!(serde_json::from_str::<Stream>(r#"{"from":0,"bytes":"0"}"#).is_err());
         assert!(serde_json::from_str::<Stream>(r#"{"from":0,"bytes":"zz"}"#).is_err());

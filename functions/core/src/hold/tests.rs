@@ -10,7 +10,11 @@ fn at(minute: u64) -> Timestamp {
 }
 
 fn held() -> Hold {
-    let holding = Holding { build: "b1".parse().unwrap(), task: "rpm@x86_64".parse().unwrap(), lease: LeaseNumber(2) };
+    let holding = Holding {
+        build: "b1".parse().unwrap(),
+        task: "rpm@x86_64".parse().unwrap(),
+        lease: LeaseNumber(2),
+    };
     let failed = FailedCommand {
         line: "rpmbuild --rebuild in/a.src.rpm".to_owned(),
         cwd: "/work".to_owned(),
@@ -20,12 +24,18 @@ fn held() -> Hold {
 }
 
 fn terminal() -> Wants {
-    Wants::Terminal { term: "xterm-256color".to_owned(), size: Size::default() }
+    Wants::Terminal {
+        term: "xterm-256color".to_owned(),
+        size: Size::default(),
+    }
 }
 
 #[test]
 fn times_are_written_as_people_do() {
-    assert_eq!(["30m", "1h", "90s", "600"].map(hold_s), [Ok(1800), Ok(3600), Ok(90), Ok(600)]);
+    assert_eq!(
+        ["30m", "1h", "90s", "600"].map(hold_s),
+        [Ok(1800), Ok(3600), Ok(90), Ok(600)]
+    );
     for (text, words) in [
         ("9h", "8 h at most"),
         ("4000000h", "8 h at most"),
@@ -45,21 +55,42 @@ fn one_at_a_time_is_let_in_and_the_next_when_the_first_has_gone() {
     let mut hold = held();
     assert_eq!(hold.let_in("dana", terminal(), false, at(1)), Ok(1));
     let refused = hold.let_in("erin", terminal(), false, at(2)).unwrap_err();
-    assert!(refused.to_string().starts_with("dana is at it since 2023-11-14T22:14:20Z: --take takes it over"), "{refused}");
+    assert!(
+        refused
+            .to_string()
+            .starts_with("dana is at it since 2023-11-14T22:14:20Z: --take takes it over"),
+        "{refused}"
+    );
     hold.session_ended(1, SessionEnd::Exited { status: 0 }, at(3));
     assert_eq!(hold.let_in("erin", terminal(), false, at(4)), Ok(2));
     // What is still said in the first changes nothing.
     hold.session_ended(1, SessionEnd::Silent, at(5));
     assert_eq!(hold.session().map(|session| session.number), Some(2));
-    assert_eq!(hold.end_of_session(1), Some(SessionEnd::Exited { status: 0 }));
+    assert_eq!(
+        hold.end_of_session(1),
+        Some(SessionEnd::Exited { status: 0 })
+    );
 }
 
 #[test]
 fn whoever_is_taken_over_from_is_told_by_whom() {
     let mut hold = held();
     hold.let_in("dana", terminal(), false, at(1)).unwrap();
-    assert_eq!(hold.let_in("erin", Wants::Command { argv: vec!["ls".to_owned()] }, true, at(2)), Ok(2));
-    assert_eq!(hold.end_of_session(1).unwrap().to_string(), "erin has taken it over");
+    assert_eq!(
+        hold.let_in(
+            "erin",
+            Wants::Command {
+                argv: vec!["ls".to_owned()]
+            },
+            true,
+            at(2)
+        ),
+        Ok(2)
+    );
+    assert_eq!(
+        hold.end_of_session(1).unwrap().to_string(),
+        "erin has taken it over"
+    );
     assert_eq!(hold.end_of_session(2), None);
 }
 
@@ -68,12 +99,24 @@ fn a_hold_ends_by_its_time_or_before_and_the_first_word_on_why_stays() {
     let mut hold = held();
     assert_eq!((hold.until, hold.over(at(29))), (at(30), None));
     let refused = hold.let_in("dana", terminal(), false, at(30)).unwrap_err();
-    assert_eq!(refused.to_string(), "the sandbox is held no more since 2023-11-14T22:43:20Z: its time was over");
+    assert_eq!(
+        refused.to_string(),
+        "the sandbox is held no more since 2023-11-14T22:43:20Z: its time was over"
+    );
     hold.let_in("dana", terminal(), false, at(1)).unwrap();
     hold.give_up("the runner is stopped", at(2));
     hold.give_up("its time was over", at(30));
-    assert_eq!(hold.over(at(40)).unwrap(), HoldEnd { at: at(2), reason: "the runner is stopped".to_owned() });
-    assert_eq!(hold.end_of_session(1).unwrap().to_string(), "the runner is stopped");
+    assert_eq!(
+        hold.over(at(40)).unwrap(),
+        HoldEnd {
+            at: at(2),
+            reason: "the runner is stopped".to_owned()
+        }
+    );
+    assert_eq!(
+        hold.end_of_session(1).unwrap().to_string(),
+        "the runner is stopped"
+    );
     assert!(hold.session().is_none());
 }
 
@@ -82,20 +125,39 @@ fn a_sandbox_that_somebody_wants_given_up_lets_nobody_in() {
     let mut hold = held();
     hold.unwanted_by = Some("dana".to_owned());
     let refused = hold.let_in("erin", terminal(), true, at(1)).unwrap_err();
-    assert!(refused.to_string().ends_with("dana wants it given up"), "{refused}");
+    assert!(
+        refused.to_string().ends_with("dana wants it given up"),
+        "{refused}"
+    );
 }
 
 #[test]
 fn what_makes_no_sense_is_refused_before_a_runner_hears_of_it() {
     let wants = [
-        Wants::Terminal { term: "x;reboot".to_owned(), size: Size::default() },
-        Wants::Terminal { term: String::new(), size: Size::default() },
+        Wants::Terminal {
+            term: "x;reboot".to_owned(),
+            size: Size::default(),
+        },
+        Wants::Terminal {
+            term: String::new(),
+            size: Size::default(),
+        },
         Wants::Command { argv: Vec::new() },
-        Wants::Command { argv: vec!["a\0b".to_owned()] },
-        Wants::Command { argv: vec!["x".repeat(COMMAND_BYTES_MAX + 1)] },
+        Wants::Command {
+            argv: vec!["a\0b".to_owned()],
+        },
+        Wants::Command {
+            argv: vec!["x".repeat(COMMAND_BYTES_MAX + 1)],
+        },
     ];
     for wants in wants {
-        assert!(matches!(held().let_in("dana", wants.clone(), false, at(1)), Err(HoldRefused::Odd(_))), "{wants:?}");
+        assert!(
+            matches!(
+                held().let_in("dana", wants.clone(), false, at(1)),
+                Err(HoldRefused::Odd(_))
+            ),
+            "{wants:?}"
+        );
     }
 }
 
@@ -105,8 +167,16 @@ fn a_hold_remembers_its_last_sessions() {
     for number in 1..=30 {
         assert_eq!(hold.let_in("dana", terminal(), true, at(1)), Ok(number));
     }
-    assert_eq!((hold.sessions.len(), hold.sessions[0].number), (SESSIONS_MAX, 11));
-    assert!(hold.end_of_session(3).unwrap().to_string().contains("many sessions"));
+    assert_eq!(
+        (hold.sessions.len(), hold.sessions[0].number),
+        (SESSIONS_MAX, 11)
+    );
+    assert!(
+        hold.end_of_session(3)
+            .unwrap()
+            .to_string()
+            .contains("many sessions")
+    );
 }
 
 #[test]

@@ -83,14 +83,17 @@ impl Buildroot {
         for (key, provider, given) in own {
             if given && self.provider != provider {
                 let (wanted, is) = (provider.as_str(), self.provider.as_str());
-                return Err(format!("`buildroot.{key}` is for the provider `{wanted}`, and this one is `{is}`"));
+                return Err(format!(
+                    "`buildroot.{key}` is for the provider `{wanted}`, and this one is `{is}`"
+                ));
             }
         }
         match self.provider {
             Provider::Rootfs => self.check_rootfs(architectures),
-            Provider::Mock if self.config.is_none() => {
-                Err("the provider `mock` needs `buildroot.config`: the name of its configuration".to_owned())
-            }
+            Provider::Mock if self.config.is_none() => Err(
+                "the provider `mock` needs `buildroot.config`: the name of its configuration"
+                    .to_owned(),
+            ),
             Provider::Dnf | Provider::Mock | Provider::Host => Ok(()),
         }
     }
@@ -98,17 +101,27 @@ impl Buildroot {
     fn check_rootfs(&self, architectures: &[Arch]) -> Result<(), String> {
         match &self.image {
             Some(_) if !self.archives.is_empty() => {
-                return Err("the provider `rootfs` takes either `buildroot.archives` or `buildroot.image`".to_owned());
+                return Err(
+                    "the provider `rootfs` takes either `buildroot.archives` or `buildroot.image`"
+                        .to_owned(),
+                );
             }
             Some(image) => return Image::from_str(image).map(drop),
             None => {}
         }
         for Archive { arch, url, .. } in &self.archives {
-            if !["https://", "http://", "file://"].iter().any(|scheme| url.starts_with(scheme)) {
-                return Err(format!("the archive for {arch} lies at `{url}`, which is no URL"));
+            if !["https://", "http://", "file://"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme))
+            {
+                return Err(format!(
+                    "the archive for {arch} lies at `{url}`, which is no URL"
+                ));
             }
         }
-        let missing = architectures.iter().find(|arch| !self.archives.iter().any(|archive| archive.arch == **arch));
+        let missing = architectures
+            .iter()
+            .find(|arch| !self.archives.iter().any(|archive| archive.arch == **arch));
         missing.map_or(Ok(()), |arch| {
             Err(format!("the provider `rootfs` has no archive for {arch}: name one in `buildroot.archives`, or an `image`"))
         })
@@ -130,11 +143,16 @@ impl FromStr for Image {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` names no image by digest: write `registry.example.org/name@sha256:…`");
+        let wrong = || {
+            format!("`{text}` names no image by digest: write `registry.example.org/name@sha256:…`")
+        };
         let (place, digest) = text.split_once('@').ok_or_else(wrong)?;
         let (registry, name) = place.split_once('/').ok_or_else(wrong)?;
         let plain = |text: &str, more: &str| {
-            !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || more.contains(c))
+            !text.is_empty()
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || more.contains(c))
         };
         let is_host = registry == "localhost" || registry.contains(['.', ':']);
         if !is_host
@@ -144,7 +162,11 @@ impl FromStr for Image {
         {
             return Err(wrong());
         }
-        Ok(Self { registry: registry.to_owned(), name: name.to_owned(), digest: digest.parse().map_err(|_| wrong())? })
+        Ok(Self {
+            registry: registry.to_owned(),
+            name: name.to_owned(),
+            digest: digest.parse().map_err(|_| wrong())?,
+        })
     }
 }
 
@@ -155,32 +177,79 @@ mod tests {
     const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::S390x];
 
     fn archive(arch: Arch, url: &str) -> Archive {
-        Archive { arch, url: url.to_owned(), digest: Digest::of(b"x") }
+        Archive {
+            arch,
+            url: url.to_owned(),
+            digest: Digest::of(b"x"),
+        }
     }
 
     #[test]
     fn a_root_that_somebody_has_made_is_there_for_every_architecture() {
-        let rootfs = |archives| Buildroot { provider: Provider::Rootfs, archives, ..Buildroot::default() };
+        let rootfs = |archives| Buildroot {
+            provider: Provider::Rootfs,
+            archives,
+            ..Buildroot::default()
+        };
         let one = rootfs(vec![archive(Arch::X86_64, "https://a/b.tar.xz")]);
         assert_eq!(one.check(&ARCHES[..1]), Ok(()));
-        assert!(one.check(&ARCHES).unwrap_err().contains("no archive for s390x"));
-        assert!(rootfs(vec![archive(Arch::X86_64, "/b.tar")]).check(&ARCHES[..1]).unwrap_err().contains("which is no URL"));
+        assert!(
+            one.check(&ARCHES)
+                .unwrap_err()
+                .contains("no archive for s390x")
+        );
+        assert!(
+            rootfs(vec![archive(Arch::X86_64, "/b.tar")])
+                .check(&ARCHES[..1])
+                .unwrap_err()
+                .contains("which is no URL")
+        );
     }
 
     #[test]
     fn what_is_for_another_provider_is_told() {
-        let mock = Buildroot { config: Some("almalinux-9-$basearch".to_owned()), ..Buildroot::default() };
-        assert!(mock.check(&ARCHES).unwrap_err().contains("`buildroot.config` is for the provider `mock`"));
-        assert_eq!(Buildroot { provider: Provider::Mock, ..mock }.check(&ARCHES), Ok(()));
-        let bare = Buildroot { provider: Provider::Mock, ..Buildroot::default() };
-        assert!(bare.check(&ARCHES).unwrap_err().contains("needs `buildroot.config`"));
+        let mock = Buildroot {
+            config: Some("almalinux-9-$basearch".to_owned()),
+            ..Buildroot::default()
+        };
+        assert!(
+            mock.check(&ARCHES)
+                .unwrap_err()
+                .contains("`buildroot.config` is for the provider `mock`")
+        );
+        assert_eq!(
+            Buildroot {
+                provider: Provider::Mock,
+                ..mock
+            }
+            .check(&ARCHES),
+            Ok(())
+        );
+        let bare = Buildroot {
+            provider: Provider::Mock,
+            ..Buildroot::default()
+        };
+        assert!(
+            bare.check(&ARCHES)
+                .unwrap_err()
+                .contains("needs `buildroot.config`")
+        );
     }
 
     #[test]
     fn an_image_is_named_by_its_digest_and_nothing_that_moves() {
         let digest = Digest::of(b"manifest");
-        for good in ["quay.io/almalinuxorg/9-base", "localhost/a", "registry:5000/a/b/c"] {
-            assert_eq!(format!("{good}@{digest}").parse::<Image>().map(|image| image.digest), Ok(digest));
+        for good in [
+            "quay.io/almalinuxorg/9-base",
+            "localhost/a",
+            "registry:5000/a/b/c",
+        ] {
+            assert_eq!(
+                format!("{good}@{digest}")
+                    .parse::<Image>()
+                    .map(|image| image.digest),
+                Ok(digest)
+            );
         }
         for bad in [
             "quay.io/almalinuxorg/9-base:latest",

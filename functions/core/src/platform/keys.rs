@@ -22,11 +22,28 @@ table!(Platform {
     name, title, architectures, branches, releasever, module_platform, key, macros: BTreeMap<String, IgnoredAny>,
     repositories: Vec<Repository>, buildroot: Buildroot, limits: Limits, steps: Vec<Step>,
 });
-table!(Repository { id, baseurl, mirrorlist, gpgkey, priority });
+table!(Repository {
+    id,
+    baseurl,
+    mirrorlist,
+    gpgkey,
+    priority
+});
 table!(Buildroot { packages, minimal, provider, archives: Vec<Archive>, image, config });
 table!(Archive { arch, url, digest });
-table!(Limits { memory_bytes, disk_bytes, processes, time_s, silence_s, log_bytes });
-table!(Requires { memory_bytes, disk_bytes, features });
+table!(Limits {
+    memory_bytes,
+    disk_bytes,
+    processes,
+    time_s,
+    silence_s,
+    log_bytes
+});
+table!(Requires {
+    memory_bytes,
+    disk_bytes,
+    features
+});
 table!(Step {
     name, plugin, on, needs, releases, network, disk_order, config: BTreeMap<String, IgnoredAny>, limits: Limits, requires: Requires,
 });

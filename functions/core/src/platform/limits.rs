@@ -27,8 +27,8 @@ impl Default for Limits {
             disk_bytes: 40 << 30,  // a debug build of a browser takes about 35 GB
             processes: 4096,       // `make -j64` with a shell or two a job
             time_s: 6 * 3600,      // gcc with its test suite on a slow host
-            silence_s: 2 * 3600,   // to link a browser with link-time optimization takes an hour, and prints nothing
-            log_bytes: 64 << 20,   // the longest logs of a distribution's packages have about 50 MB
+            silence_s: 2 * 3600, // to link a browser with link-time optimization takes an hour, and prints nothing
+            log_bytes: 64 << 20, // the longest logs of a distribution's packages have about 50 MB
         }
     }
 }

@@ -34,14 +34,21 @@ impl Requires {
         let memory = self.memory_bytes.map(|bytes| format!("m{bytes}"));
         let disk = self.disk_bytes.map(|bytes| format!("d{bytes}"));
         let features = self.features.iter().map(|feature| format!("f{feature}"));
-        memory.into_iter().chain(disk).chain(features).collect::<Vec<_>>().join(",")
+        memory
+            .into_iter()
+            .chain(disk)
+            .chain(features)
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// What [`brief`](Self::brief) said; what is no such thing is passed over.
     pub fn of_brief(text: &str) -> Self {
         let mut requires = Self::default();
         for part in text.split(',') {
-            let Some((kind, value)) = part.split_at_checked(1) else { continue };
+            let Some((kind, value)) = part.split_at_checked(1) else {
+                continue;
+            };
             match kind {
                 "m" => requires.memory_bytes = value.parse().ok(),
                 "d" => requires.disk_bytes = value.parse().ok(),
@@ -60,9 +67,20 @@ mod tests {
     #[test]
     fn what_was_put_into_a_few_letters_is_read_again() {
         let features = BTreeSet::from(["kvm".parse().unwrap(), "secure-boot".parse().unwrap()]);
-        let all = Requires { memory_bytes: Some(16 << 30), disk_bytes: Some(1), features };
+        let all = Requires {
+            memory_bytes: Some(16 << 30),
+            disk_bytes: Some(1),
+            features,
+        };
         assert_eq!(all.brief(), "m17179869184,d1,fkvm,fsecure-boot");
-        for requires in [all, Requires::default(), Requires { disk_bytes: Some(7), ..Requires::default() }] {
+        for requires in [
+            all,
+            Requires::default(),
+            Requires {
+                disk_bytes: Some(7),
+                ..Requires::default()
+            },
+        ] {
             assert_eq!(Requires::of_brief(&requires.brief()), requires);
         }
         assert_eq!(Requires::of_brief("x1,,mmany,é"), Requires::default());

@@ -67,7 +67,12 @@ pub enum Wait {
 }
 
 /// What each of the tasks that wait will wait for, in the order in which they will be taken. `takes_ms` says how long a task takes.
-pub fn forecast(mut queued: Vec<Queued>, mut hosts: Vec<Host>, takes_ms: impl Fn(&Queued) -> u64, now: Timestamp) -> Vec<Forecast> {
+pub fn forecast(
+    mut queued: Vec<Queued>,
+    mut hosts: Vec<Host>,
+    takes_ms: impl Fn(&Queued) -> u64,
+    now: Timestamp,
+) -> Vec<Forecast> {
     let mut running: BTreeMap<ProjectName, usize> = BTreeMap::new();
     for work in hosts.iter().filter_map(|host| host.at_work.as_ref()) {
         *running.entry(work.project.clone()).or_default() += 1;
@@ -75,8 +80,17 @@ pub fn forecast(mut queued: Vec<Queued>, mut hosts: Vec<Host>, takes_ms: impl Fn
     sort(&mut queued, &running);
     let (mut told, mut behind) = (Vec::new(), Vec::new());
     for task in queued {
-        match hosts.iter().filter(|host| host.refuses(&task).is_none()).count() {
-            0 => told.push(told_of(&task, Wait::Host { reason: nobody(&task, &hosts) })),
+        match hosts
+            .iter()
+            .filter(|host| host.refuses(&task).is_none())
+            .count()
+        {
+            0 => told.push(told_of(
+                &task,
+                Wait::Host {
+                    reason: nobody(&task, &hosts),
+                },
+            )),
             _ => behind.push(task),
         }
     }
@@ -85,16 +99,28 @@ pub fn forecast(mut queued: Vec<Queued>, mut hosts: Vec<Host>, takes_ms: impl Fn
         let task = behind.remove(at);
         let free = hosts[host].at_work.take();
         if let Some(work) = &free {
-            running.entry(work.project.clone()).and_modify(|count| *count -= 1);
+            running
+                .entry(work.project.clone())
+                .and_modify(|count| *count -= 1);
         }
         let from = free.map_or(now, |work| work.until.max(now));
-        let able = hosts.iter().filter(|host| host.refuses(&task).is_none()).count();
+        let able = hosts
+            .iter()
+            .filter(|host| host.refuses(&task).is_none())
+            .count();
         let wait = match from.since_ms(now) {
             0 => Wait::Nothing,
-            ms => Wait::Turn { ms, ahead, hosts: able },
+            ms => Wait::Turn {
+                ms,
+                ahead,
+                hosts: able,
+            },
         };
         *running.entry(task.rank.project.clone()).or_default() += 1;
-        hosts[host].at_work = Some(Work { project: task.rank.project.clone(), until: from.plus_ms(takes_ms(&task)) });
+        hosts[host].at_work = Some(Work {
+            project: task.rank.project.clone(),
+            until: from.plus_ms(takes_ms(&task)),
+        });
         told.push(told_of(&task, wait));
         ahead += 1;
         sort(&mut behind, &running);
@@ -103,15 +129,30 @@ pub fn forecast(mut queued: Vec<Queued>, mut hosts: Vec<Host>, takes_ms: impl Fn
 }
 
 fn told_of(task: &Queued, wait: Wait) -> Forecast {
-    Forecast { build: task.build.clone(), task: task.task.clone(), wait }
+    Forecast {
+        build: task.build.clone(),
+        task: task.task.clone(),
+        wait,
+    }
 }
 
 /// The machine that is free first of those that will do something of what waits, and what it takes.
 fn next(queued: &[Queued], hosts: &[Host]) -> Option<(usize, usize)> {
-    let free_at = |host: &Host| host.at_work.as_ref().map_or(Timestamp(0), |work| work.until);
+    let free_at = |host: &Host| {
+        host.at_work
+            .as_ref()
+            .map_or(Timestamp(0), |work| work.until)
+    };
     let mut order: Vec<usize> = (0..hosts.len()).collect();
     order.sort_by_key(|at| free_at(&hosts[*at]));
-    order.into_iter().find_map(|host| Some((queued.iter().position(|task| hosts[host].refuses(task).is_none())?, host)))
+    order.into_iter().find_map(|host| {
+        Some((
+            queued
+                .iter()
+                .position(|task| hosts[host].refuses(task).is_none())?,
+            host,
+        ))
+    })
 }
 
 impl Host {
@@ -121,22 +162,44 @@ impl Host {
         if let Some(arch) = arch.filter(|arch| !self.arches.contains(arch)) {
             return Some(format!("does not build for {arch}"));
         }
-        if !self.arches.first().is_some_and(|own| self.reserved.admits(*own, arch, &task.rank)) {
-            return Some(format!("is kept for {}", self.reserved.words().unwrap_or_default()));
+        if !self
+            .arches
+            .first()
+            .is_some_and(|own| self.reserved.admits(*own, arch, &task.rank))
+        {
+            return Some(format!(
+                "is kept for {}",
+                self.reserved.words().unwrap_or_default()
+            ));
         }
         if task.not_by.as_ref() == Some(&self.name) {
             return Some("did it the first time: another is to come to the same".to_owned());
         }
-        self.capacity.lacks(&task.requires).map(|lack| format!("is too little: the task wants {lack}"))
+        self.capacity
+            .lacks(&task.requires)
+            .map(|lack| format!("is too little: the task wants {lack}"))
     }
 }
 
 /// Why no machine will do a task: what the one says that comes nearest.
 fn nobody(task: &Queued, hosts: &[Host]) -> String {
-    let builds = |host: &&Host| task.task.arch.is_none_or(|arch| host.arches.contains(&arch));
+    let builds = |host: &&Host| {
+        task.task
+            .arch
+            .is_none_or(|arch| host.arches.contains(&arch))
+    };
     match (hosts.iter().find(builds), task.task.arch) {
-        (Some(host), _) => format!("runner {} {}", host.name, host.refuses(task).unwrap_or_default()),
-        (None, Some(arch)) => format!("no runner for {arch} is there: `millrace runner add --arch {arch}` lets one in"),
-        (None, None) => "no runner is there: `millrace up` brings its own, `millrace runner add` lets others in".to_owned(),
+        (Some(host), _) => format!(
+            "runner {} {}",
+            host.name,
+            host.refuses(task).unwrap_or_default()
+        ),
+        (None, Some(arch)) => format!(
+            "no runner for {arch} is there: `millrace runner add --arch {arch}` lets one in"
+        ),
+        (None, None) => {
+            "no runner is there: `millrace up` brings its own, `millrace runner add` lets others in"
+                .to_owned()
+        }
     }
 }

@@ -7,68 +7,144 @@ const NOW: Timestamp = Timestamp(1_000_000_000);
 const MINUTE: u64 = 60_000;
 
 fn rank(project: &str, priority: Priority) -> Rank {
-    Rank { project: project.parse().unwrap(), priority }
+    Rank {
+        project: project.parse().unwrap(),
+        priority,
+    }
 }
 
 /// A task of a build that has waited for so many minutes.
 fn task(project: &str, build: &str, name: &str, minutes: u64) -> Queued {
     let since = Timestamp(NOW.0 - minutes * MINUTE);
     let (build, task) = (build.parse().unwrap(), name.parse().unwrap());
-    Queued { rank: rank(project, Priority::Normal), since, build, task, requires: Requires::default(), not_by: None }
+    Queued {
+        rank: rank(project, Priority::Normal),
+        since,
+        build,
+        task,
+        requires: Requires::default(),
+        not_by: None,
+    }
 }
 
 fn host(name: &str, arch: Arch) -> Host {
-    let capacity = Capacity { memory_bytes: 8 << 30, disk_bytes: 100 << 30, features: BTreeSet::new() };
-    Host { name: RunnerName::new(name).unwrap(), arches: vec![arch], capacity, reserved: Reserved::default(), at_work: None }
+    let capacity = Capacity {
+        memory_bytes: 8 << 30,
+        disk_bytes: 100 << 30,
+        features: BTreeSet::new(),
+    };
+    Host {
+        name: RunnerName::new(name).unwrap(),
+        arches: vec![arch],
+        capacity,
+        reserved: Reserved::default(),
+        at_work: None,
+    }
 }
 
 fn busy(host: Host, project: &str, minutes: u64) -> Host {
     let project = project.parse().unwrap();
-    Host { at_work: Some(Work { project, until: NOW.plus_ms(minutes * MINUTE) }), ..host }
+    Host {
+        at_work: Some(Work {
+            project,
+            until: NOW.plus_ms(minutes * MINUTE),
+        }),
+        ..host
+    }
 }
 
 /// What is told, a line a task; every task takes ten minutes.
 fn told(queued: Vec<Queued>, hosts: Vec<Host>) -> Vec<String> {
     let wait = |wait: Wait| match wait {
         Wait::Nothing => "now".to_owned(),
-        Wait::Turn { ms, ahead, hosts } => format!("{} min, {ahead} ahead, {hosts} hosts", ms / MINUTE),
+        Wait::Turn { ms, ahead, hosts } => {
+            format!("{} min, {ahead} ahead, {hosts} hosts", ms / MINUTE)
+        }
         Wait::Host { reason } => reason,
     };
     let all = forecast(queued, hosts, |_| 10 * MINUTE, NOW);
-    all.into_iter().map(|told| format!("{}/{}: {}", told.build, told.task, wait(told.wait))).collect()
+    all.into_iter()
+        .map(|told| format!("{}/{}: {}", told.build, told.task, wait(told.wait)))
+        .collect()
 }
 
 fn order(mut queued: Vec<Queued>, running: &[(&str, usize)]) -> Vec<String> {
-    sort(&mut queued, &running.iter().map(|(project, count)| (project.parse().unwrap(), *count)).collect());
-    queued.into_iter().map(|queued| queued.build.to_string()).collect()
+    sort(
+        &mut queued,
+        &running
+            .iter()
+            .map(|(project, count)| (project.parse().unwrap(), *count))
+            .collect(),
+    );
+    queued
+        .into_iter()
+        .map(|queued| queued.build.to_string())
+        .collect()
 }
 
 #[test]
 fn the_most_urgent_is_first_then_who_has_the_least_then_who_has_waited() {
-    let urgent = Queued { rank: rank("big", Priority::Urgent), ..task("big", "urgent", "source", 0) };
-    let mass = Queued { rank: rank("small", Priority::Background), ..task("small", "mass", "source", 999) };
-    let all =
-        vec![mass, task("big", "old", "source", 60), task("big", "older", "source", 70), task("small", "new", "source", 1), urgent];
-    assert_eq!(order(all.clone(), &[("big", 3), ("small", 1)]), ["urgent", "new", "older", "old", "mass"]);
-    assert_eq!(order(all, &[("small", 1)]), ["urgent", "older", "old", "new", "mass"]);
+    let urgent = Queued {
+        rank: rank("big", Priority::Urgent),
+        ..task("big", "urgent", "source", 0)
+    };
+    let mass = Queued {
+        rank: rank("small", Priority::Background),
+        ..task("small", "mass", "source", 999)
+    };
+    let all = vec![
+        mass,
+        task("big", "old", "source", 60),
+        task("big", "older", "source", 70),
+        task("small", "new", "source", 1),
+        urgent,
+    ];
+    assert_eq!(
+        order(all.clone(), &[("big", 3), ("small", 1)]),
+        ["urgent", "new", "older", "old", "mass"]
+    );
+    assert_eq!(
+        order(all, &[("small", 1)]),
+        ["urgent", "older", "old", "new", "mass"]
+    );
 }
 
 #[test]
 fn the_first_of_a_long_queue_are_of_every_project() {
-    let urgent = Queued { rank: rank("z", Priority::Urgent), ..task("z", "fix", "source", 0) };
-    let mut all: Vec<Queued> = (0..200).map(|n| task("a", &format!("a{n:03}"), "source", 500 - n)).collect();
-    all.extend([task("b", "b1", "source", 1), task("b", "b2", "source", 0), urgent]);
+    let urgent = Queued {
+        rank: rank("z", Priority::Urgent),
+        ..task("z", "fix", "source", 0)
+    };
+    let mut all: Vec<Queued> = (0..200)
+        .map(|n| task("a", &format!("a{n:03}"), "source", 500 - n))
+        .collect();
+    all.extend([
+        task("b", "b1", "source", 1),
+        task("b", "b2", "source", 0),
+        urgent,
+    ]);
     let running = [("b".parse().unwrap(), 1)].into();
-    let taken: Vec<String> = first(all, &running, 6).into_iter().map(|queued| queued.build.to_string()).collect();
+    let taken: Vec<String> = first(all, &running, 6)
+        .into_iter()
+        .map(|queued| queued.build.to_string())
+        .collect();
     assert_eq!(taken, ["fix", "a000", "a001", "b1", "a002", "b2"]);
     assert!(first(Vec::new(), &running, 6).is_empty());
 }
 
 #[test]
 fn a_thousand_builds_of_one_project_hold_up_no_other() {
-    let mut all: Vec<Queued> = (0..1000).map(|n| task("mass", &format!("m{n:03}"), "rpm@x86_64", 100)).collect();
+    let mut all: Vec<Queued> = (0..1000)
+        .map(|n| task("mass", &format!("m{n:03}"), "rpm@x86_64", 100))
+        .collect();
     all.push(task("one", "mine", "rpm@x86_64", 0));
-    let lines = told(all, vec![busy(host("r1", Arch::X86_64), "mass", 5), busy(host("r2", Arch::X86_64), "mass", 7)]);
+    let lines = told(
+        all,
+        vec![
+            busy(host("r1", Arch::X86_64), "mass", 5),
+            busy(host("r2", Arch::X86_64), "mass", 7),
+        ],
+    );
     assert_eq!(lines[0], "mine/rpm@x86_64: 5 min, 0 ahead, 2 hosts");
     assert_eq!(lines[1], "m000/rpm@x86_64: 7 min, 1 ahead, 2 hosts");
     assert_eq!(lines[2], "m001/rpm@x86_64: 15 min, 2 ahead, 2 hosts");
@@ -77,7 +153,11 @@ fn a_thousand_builds_of_one_project_hold_up_no_other() {
 
 #[test]
 fn a_machine_that_is_free_takes_what_it_can() {
-    let all = vec![task("p", "a", "rpm@s390x", 9), task("p", "b", "rpm@x86_64", 8), task("p", "c", "source", 7)];
+    let all = vec![
+        task("p", "a", "rpm@s390x", 9),
+        task("p", "b", "rpm@x86_64", 8),
+        task("p", "c", "source", 7),
+    ];
     assert_eq!(
         told(all, vec![host("r1", Arch::X86_64)]),
         [
@@ -86,38 +166,103 @@ fn a_machine_that_is_free_takes_what_it_can() {
             "c/source: 10 min, 1 ahead, 1 hosts",
         ]
     );
-    let nobody = "no runner is there: `millrace up` brings its own, `millrace runner add` lets others in";
-    assert_eq!(told(vec![task("p", "c", "source", 7)], Vec::new()), [format!("c/source: {nobody}")]);
+    let nobody =
+        "no runner is there: `millrace up` brings its own, `millrace runner add` lets others in";
+    assert_eq!(
+        told(vec![task("p", "c", "source", 7)], Vec::new()),
+        [format!("c/source: {nobody}")]
+    );
 }
 
 #[test]
 fn what_a_machine_lacks_is_named() {
     let features = BTreeSet::from(["secure-boot".parse().unwrap()]);
-    let big = Requires { memory_bytes: Some(16 << 30), ..Requires::default() };
-    let wants = |requires: Requires| vec![Queued { requires, ..task("p", "a", "rpm@x86_64", 1) }];
+    let big = Requires {
+        memory_bytes: Some(16 << 30),
+        ..Requires::default()
+    };
+    let wants = |requires: Requires| {
+        vec![Queued {
+            requires,
+            ..task("p", "a", "rpm@x86_64", 1)
+        }]
+    };
     let small = || vec![host("r1", Arch::X86_64)];
     let too_little = "a/rpm@x86_64: runner r1 is too little: the task wants";
-    assert_eq!(told(wants(big), small()), [format!("{too_little} 16384 MiB of memory, and it has 8192 MiB")]);
-    let disk = Requires { disk_bytes: Some(200 << 30), ..Requires::default() };
-    assert_eq!(told(wants(disk), small()), [format!("{too_little} 204800 MiB of free disk, and it has 102400 MiB")]);
-    let boot = Requires { features: features.clone(), ..Requires::default() };
-    assert_eq!(told(wants(boot.clone()), small()), [format!("{too_little} `secure-boot`, which it does not have")]);
+    assert_eq!(
+        told(wants(big), small()),
+        [format!(
+            "{too_little} 16384 MiB of memory, and it has 8192 MiB"
+        )]
+    );
+    let disk = Requires {
+        disk_bytes: Some(200 << 30),
+        ..Requires::default()
+    };
+    assert_eq!(
+        told(wants(disk), small()),
+        [format!(
+            "{too_little} 204800 MiB of free disk, and it has 102400 MiB"
+        )]
+    );
+    let boot = Requires {
+        features: features.clone(),
+        ..Requires::default()
+    };
+    assert_eq!(
+        told(wants(boot.clone()), small()),
+        [format!(
+            "{too_little} `secure-boot`, which it does not have"
+        )]
+    );
     let mut able = host("r2", Arch::X86_64);
     able.capacity.features = features;
-    assert_eq!(told(wants(boot), [small(), vec![able]].concat()), ["a/rpm@x86_64: now"]);
+    assert_eq!(
+        told(wants(boot), [small(), vec![able]].concat()),
+        ["a/rpm@x86_64: now"]
+    );
 }
 
 #[test]
 fn what_is_kept_for_some_is_not_for_others() {
-    let only = |reserved: Reserved| vec![Host { reserved, ..host("z1", Arch::S390x) }];
-    let own = Reserved { own_arch: true, ..Reserved::default() };
+    let only = |reserved: Reserved| {
+        vec![Host {
+            reserved,
+            ..host("z1", Arch::S390x)
+        }]
+    };
+    let own = Reserved {
+        own_arch: true,
+        ..Reserved::default()
+    };
     let both = || vec![task("p", "a", "source", 9), task("p", "b", "rpm@s390x", 1)];
-    assert_eq!(told(both(), only(own)), ["a/source: runner z1 is kept for its own architecture", "b/rpm@s390x: now"]);
-    let ours = Reserved { projects: vec!["ours".parse().unwrap()], ..Reserved::default() };
-    assert_eq!(told(vec![task("p", "a", "source", 9)], only(ours.clone())), ["a/source: runner z1 is kept for project ours"]);
-    assert_eq!(told(vec![task("ours", "a", "source", 9)], only(ours)), ["a/source: now"]);
-    let urgent = Reserved { at_least: Some(Priority::Urgent), ..Reserved::default() };
-    assert_eq!(told(vec![task("p", "a", "source", 9)], only(urgent.clone())), ["a/source: runner z1 is kept for what is urgent"]);
+    assert_eq!(
+        told(both(), only(own)),
+        [
+            "a/source: runner z1 is kept for its own architecture",
+            "b/rpm@s390x: now"
+        ]
+    );
+    let ours = Reserved {
+        projects: vec!["ours".parse().unwrap()],
+        ..Reserved::default()
+    };
+    assert_eq!(
+        told(vec![task("p", "a", "source", 9)], only(ours.clone())),
+        ["a/source: runner z1 is kept for project ours"]
+    );
+    assert_eq!(
+        told(vec![task("ours", "a", "source", 9)], only(ours)),
+        ["a/source: now"]
+    );
+    let urgent = Reserved {
+        at_least: Some(Priority::Urgent),
+        ..Reserved::default()
+    };
+    assert_eq!(
+        told(vec![task("p", "a", "source", 9)], only(urgent.clone())),
+        ["a/source: runner z1 is kept for what is urgent"]
+    );
     assert!(urgent.admits(Arch::S390x, None, &rank("p", Priority::Urgent)));
 }
 

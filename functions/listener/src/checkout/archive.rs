@@ -63,20 +63,35 @@ pub(super) fn archive(
     let odb = repository.odb().map_err(unreadable)?;
     let entries = list(repository, &odb, commit.tree_id(), bytes_max)?;
     let committed_s = date(commit.time().seconds())?;
-    let subject = String::from_utf8_lossy(commit.summary_bytes().unwrap_or_default()).chars().take(SUBJECT_CHARS_MAX).collect();
+    let subject = String::from_utf8_lossy(commit.summary_bytes().unwrap_or_default())
+        .chars()
+        .take(SUBJECT_CHARS_MAX)
+        .collect();
     let (spec, config, wanted) = describe(&odb, &entries, package)?;
-    let paths = entries.iter().map(|entry| entry.path.as_str()).chain(wanted.iter().map(|wanted| wanted.path.as_str()));
+    let paths = entries
+        .iter()
+        .map(|entry| entry.path.as_str())
+        .chain(wanted.iter().map(|wanted| wanted.path.as_str()));
     if let Some(path) = collision(paths) {
         return Err(Refusal::Collision(path.to_owned()).into());
     }
     write(&odb, &entries, committed_s, to)?;
-    Ok(Archive { path: to.to_owned(), committed_s, subject, spec, config, wanted })
+    Ok(Archive {
+        path: to.to_owned(),
+        committed_s,
+        subject,
+        spec,
+        config,
+        wanted,
+    })
 }
 
 /// A date that every package can carry: RPM counts times in 32 bits (RPM V4 format, "Header"), and so does OpenPGP (RFC 9580,
 /// 3.5). What was committed before 1970 is as old as can be.
 fn date(committed_s: i64) -> Result<u64, Refusal> {
-    u32::try_from(committed_s.max(0)).map(u64::from).map_err(|_| Refusal::Date { committed_s })
+    u32::try_from(committed_s.max(0))
+        .map(u64::from)
+        .map_err(|_| Refusal::Date { committed_s })
 }
 
 /// What was just fetched cannot be read: the scratch folder's trouble.
@@ -85,7 +100,12 @@ fn unreadable(error: git2::Error) -> FetchError {
 }
 
 /// All files and links of a tree by their paths, in the order of the paths' bytes.
-fn list(repository: &Repository, odb: &Odb<'_>, root: Oid, bytes_max: u64) -> Result<Vec<Entry>, Stop> {
+fn list(
+    repository: &Repository,
+    odb: &Odb<'_>,
+    root: Oid,
+    bytes_max: u64,
+) -> Result<Vec<Entry>, Stop> {
     let mut entries = Vec::new();
     let mut folders = vec![(String::new(), root)];
     let (mut seen, mut bytes) = (0_usize, 0_u64);
@@ -94,7 +114,11 @@ fn list(repository: &Repository, odb: &Odb<'_>, root: Oid, bytes_max: u64) -> Re
         for entry in &folder {
             seen += 1;
             if seen > ENTRIES_MAX {
-                return Err(Refusal::TooLarge { what: "tree", max: format!("{ENTRIES_MAX} files") }.into());
+                return Err(Refusal::TooLarge {
+                    what: "tree",
+                    max: format!("{ENTRIES_MAX} files"),
+                }
+                .into());
             }
             let path = path_of(&prefix, entry.name_bytes())?;
             let kind = match (entry.kind(), entry.filemode()) {
@@ -103,15 +127,26 @@ fn list(repository: &Repository, odb: &Odb<'_>, root: Oid, bytes_max: u64) -> Re
                     continue;
                 }
                 (Some(ObjectType::Blob), 0o120000) => Kind::Link,
-                (Some(ObjectType::Blob), mode) => Kind::File { executable: mode & 0o100 != 0 },
+                (Some(ObjectType::Blob), mode) => Kind::File {
+                    executable: mode & 0o100 != 0,
+                },
                 _ => return Err(Refusal::Submodule(path).into()),
             };
             let size = odb.read_header(entry.id()).map_err(unreadable)?.0 as u64;
             bytes = bytes.saturating_add(size);
             if bytes > bytes_max {
-                return Err(Refusal::TooLarge { what: "tree", max: format!("{bytes_max} bytes") }.into());
+                return Err(Refusal::TooLarge {
+                    what: "tree",
+                    max: format!("{bytes_max} bytes"),
+                }
+                .into());
             }
-            entries.push(Entry { path, kind, blob: entry.id(), bytes: size });
+            entries.push(Entry {
+                path,
+                kind,
+                blob: entry.id(),
+                bytes: size,
+            });
         }
     }
     entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -121,8 +156,13 @@ fn list(repository: &Repository, odb: &Odb<'_>, root: Oid, bytes_max: u64) -> Re
 /// A path that every root can unpack; `.git` would make git take the tree for a repository of its own.
 fn path_of(prefix: &str, name: &[u8]) -> Result<String, Refusal> {
     let path = format!("{prefix}{}", String::from_utf8_lossy(name));
-    let plain = std::str::from_utf8(name).is_ok_and(|name| !name.contains('/') && !name.eq_ignore_ascii_case(".git"));
-    if plain && is_inside(&path) { Ok(path) } else { Err(Refusal::Path(path.escape_debug().to_string())) }
+    let plain = std::str::from_utf8(name)
+        .is_ok_and(|name| !name.contains('/') && !name.eq_ignore_ascii_case(".git"));
+    if plain && is_inside(&path) {
+        Ok(path)
+    } else {
+        Err(Refusal::Path(path.escape_debug().to_string()))
+    }
 }
 
 /// The first path that stands in another's way: the same twice, or a file where another needs a folder.
@@ -134,26 +174,45 @@ fn collision<'a>(paths: impl Iterator<Item = &'a str>) -> Option<&'a str> {
         }
     }
     let folders = |path: &'a str| path.match_indices('/').map(move |(at, _)| &path[..at]);
-    taken.iter().flat_map(|path| folders(path)).find(|folder| taken.contains(folder))
+    taken
+        .iter()
+        .flat_map(|path| folders(path))
+        .find(|folder| taken.contains(folder))
 }
 
 /// The spec's path, `millrace.toml` and the sources that are named.
-fn describe(odb: &Odb<'_>, entries: &[Entry], package: &PackageName) -> Result<(String, String, Vec<Wanted>), Stop> {
-    let files = entries.iter().filter(|entry| matches!(entry.kind, Kind::File { .. }));
+fn describe(
+    odb: &Odb<'_>,
+    entries: &[Entry],
+    package: &PackageName,
+) -> Result<(String, String, Vec<Wanted>), Stop> {
+    let files = entries
+        .iter()
+        .filter(|entry| matches!(entry.kind, Kind::File { .. }));
     let text = |path: &str| match files.clone().find(|entry| entry.path == path) {
         Some(entry) => read(odb, entry).map(Some),
         None => Ok(None),
     };
     let config = text("millrace.toml")?.unwrap_or_default();
     let named = PackageConfig::parse(&config)?.spec;
-    let spec = find_spec(package.as_str(), named.as_deref(), files.clone().map(|entry| entry.path.as_str()))?;
-    let beside = spec.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    let spec = find_spec(
+        package.as_str(),
+        named.as_deref(),
+        files.clone().map(|entry| entry.path.as_str()),
+    )?;
+    let beside = spec
+        .rsplit_once('/')
+        .map_or(String::new(), |(folder, _)| format!("{folder}/"));
     let mut wanted = Vec::new();
     for file in BTreeSet::from([format!("{beside}sources"), "sources".to_owned()]) {
         let named = parse_sources(&file, &text(&file)?.unwrap_or_default())?;
-        wanted.extend(named.into_iter().map(|wanted| Wanted { path: format!("{beside}{}", wanted.path), ..wanted }));
+        wanted.extend(named.into_iter().map(|wanted| Wanted {
+            path: format!("{beside}{}", wanted.path),
+            ..wanted
+        }));
     }
-    let is_metadata = |path: &str| path.starts_with('.') && path.ends_with(".metadata") && !path.contains('/');
+    let is_metadata =
+        |path: &str| path.starts_with('.') && path.ends_with(".metadata") && !path.contains('/');
     for entry in files.clone().filter(|entry| is_metadata(&entry.path)) {
         wanted.extend(parse_metadata(&entry.path, &read(odb, entry)?)?);
     }
@@ -162,7 +221,11 @@ fn describe(odb: &Odb<'_>, entries: &[Entry], package: &PackageName) -> Result<(
 
 fn read(odb: &Odb<'_>, entry: &Entry) -> Result<String, Stop> {
     if entry.bytes > TEXT_BYTES_MAX {
-        return Err(Refusal::TooLarge { what: "text files", max: format!("{TEXT_BYTES_MAX} bytes ({})", entry.path) }.into());
+        return Err(Refusal::TooLarge {
+            what: "text files",
+            max: format!("{TEXT_BYTES_MAX} bytes ({})", entry.path),
+        }
+        .into());
     }
     let bytes = odb.read(entry.blob).map_err(unreadable)?.data().to_vec();
     Ok(String::from_utf8(bytes).map_err(|_| Refusal::NotText(entry.path.clone()))?)
@@ -214,21 +277,41 @@ mod tests {
         let found = |paths: &[&'static str]| collision(paths.iter().copied());
         assert_eq!(found(&["a", "b", "a-b", "c/d", "c/e"]), None);
         assert_eq!(found(&["a", "b", "a"]), Some("a"));
-        assert_eq!(found(&["SOURCES", "x.spec", "SOURCES/x.tar"]), Some("SOURCES"));
+        assert_eq!(
+            found(&["SOURCES", "x.spec", "SOURCES/x.tar"]),
+            Some("SOURCES")
+        );
     }
 
     #[test]
     fn dates_end_where_32_bits_do() {
         assert_eq!(date(-1).unwrap(), 0);
         assert_eq!(date(4_294_967_295).unwrap(), 4_294_967_295);
-        assert!(matches!(date(4_294_967_296), Err(Refusal::Date { committed_s: 4_294_967_296 })));
+        assert!(matches!(
+            date(4_294_967_296),
+            Err(Refusal::Date {
+                committed_s: 4_294_967_296
+            })
+        ));
     }
 
     #[test]
     fn a_name_that_climbs_hides_or_breaks_lines_is_refused() {
         assert_eq!(path_of("a/", b"b c.patch").unwrap(), "a/b c.patch");
-        for name in [&b".."[..], b".", b"", b"a/b", b".git", b".GIT", b"a\nb", b"\xff"] {
-            assert!(matches!(path_of("a/", name), Err(Refusal::Path(_))), "{name:?}");
+        for name in [
+            &b".."[..],
+            b".",
+            b"",
+            b"a/b",
+            b".git",
+            b".GIT",
+            b"a\nb",
+            b"\xff",
+        ] {
+            assert!(
+                matches!(path_of("a/", name), Err(Refusal::Path(_))),
+                "{name:?}"
+            );
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use super::http::was_silent;
 use super::refusal::{FetchError, Refusal, Stop};
-use git2::{AutotagOption, ErrorCode, FetchOptions, ObjectType, Oid, Reference, RemoteCallbacks, Repository};
+use git2::{
+    AutotagOption, ErrorCode, FetchOptions, ObjectType, Oid, Reference, RemoteCallbacks, Repository,
+};
 use millrace_core::push::Announced;
 use std::cell::Cell;
 use std::path::Path;
@@ -21,25 +23,52 @@ pub(super) struct Limits {
 }
 
 /// Fetches what was announced. Answers the commit; that of an annotated tag is the commit behind it.
-pub(super) fn fetch_commit(announced: &Announced, limits: Limits, into: &Path) -> Result<(Repository, Oid), Stop> {
-    let wanted = Oid::from_str(announced.commit.as_str()).map_err(|_| Refusal::Sha256Repository(announced.commit.clone()))?;
+pub(super) fn fetch_commit(
+    announced: &Announced,
+    limits: Limits,
+    into: &Path,
+) -> Result<(Repository, Oid), Stop> {
+    let wanted = Oid::from_str(announced.commit.as_str())
+        .map_err(|_| Refusal::Sha256Repository(announced.commit.clone()))?;
     if !Reference::is_valid_name(&announced.reference) {
         return Err(Refusal::Reference(announced.reference.clone()).into());
     }
     let trouble = |source| passing(&announced.clone_url, source);
     let repository = Repository::init_bare(into).map_err(trouble)?;
     // libgit2's transport for paths knows no shallow fetches.
-    let depth = if announced.clone_url.starts_with("http") { 1 } else { 0 };
-    let by_id = transfer(&repository, &announced.clone_url, &format!("+{wanted}:{FETCHED}"), depth, limits);
+    let depth = if announced.clone_url.starts_with("http") {
+        1
+    } else {
+        0
+    };
+    let by_id = transfer(
+        &repository,
+        &announced.clone_url,
+        &format!("+{wanted}:{FETCHED}"),
+        depth,
+        limits,
+    );
     // Asking once more helps against a server that minds ids, not against one that is silent or sends without end.
     by_id.or_else(|stop| if minds_ids(&stop) { Ok(()) } else { Err(stop) })?;
     if !has(&repository, wanted) {
         // Servers may refuse ids; then the reference is fetched, with its history, in which the commit must be.
-        transfer(&repository, &announced.clone_url, &format!("+{}:{FETCHED}", announced.reference), 0, limits)?;
+        transfer(
+            &repository,
+            &announced.clone_url,
+            &format!("+{}:{FETCHED}", announced.reference),
+            0,
+            limits,
+        )?;
     }
-    let gone = || Refusal::CommitGone { commit: announced.commit.clone(), reference: announced.reference.clone() };
+    let gone = || Refusal::CommitGone {
+        commit: announced.commit.clone(),
+        reference: announced.reference.clone(),
+    };
     let object = repository.find_object(wanted, None).map_err(|_| gone())?;
-    let commit = object.peel(ObjectType::Commit).map_err(|_| Refusal::NoCommit(announced.commit.clone()))?.id();
+    let commit = object
+        .peel(ObjectType::Commit)
+        .map_err(|_| Refusal::NoCommit(announced.commit.clone()))?
+        .id();
     drop(object);
     Ok((repository, commit))
 }
@@ -47,7 +76,9 @@ pub(super) fn fetch_commit(announced: &Announced, limits: Limits, into: &Path) -
 /// Whether a transfer by id may have ended because it was by id.
 fn minds_ids(stop: &Stop) -> bool {
     match stop {
-        Stop::Passing(FetchError::Git { source, .. }) => !matches!(source.code(), ErrorCode::Timeout | ErrorCode::User),
+        Stop::Passing(FetchError::Git { source, .. }) => {
+            !matches!(source.code(), ErrorCode::Timeout | ErrorCode::User)
+        }
         Stop::Passing(_) | Stop::Refused(_) => false,
     }
 }
@@ -57,12 +88,24 @@ fn has(repository: &Repository, wanted: Oid) -> bool {
 }
 
 fn passing(url: &str, source: git2::Error) -> FetchError {
-    FetchError::Git { url: url.to_owned(), source }
+    FetchError::Git {
+        url: url.to_owned(),
+        source,
+    }
 }
 
 /// One transfer, which ends where the pack becomes too large or takes too long.
-fn transfer(repository: &Repository, url: &str, refspec: &str, depth: i32, limits: Limits) -> Result<(), Stop> {
-    let Limits { pack_bytes: bytes_max, until } = limits;
+fn transfer(
+    repository: &Repository,
+    url: &str,
+    refspec: &str,
+    depth: i32,
+    limits: Limits,
+) -> Result<(), Stop> {
+    let Limits {
+        pack_bytes: bytes_max,
+        until,
+    } = limits;
     let too_large = Cell::new(false);
     let mut callbacks = RemoteCallbacks::new();
     callbacks.transfer_progress(|progress| {
@@ -70,13 +113,25 @@ fn transfer(repository: &Repository, url: &str, refspec: &str, depth: i32, limit
         !too_large.get() && Instant::now() < until
     });
     let mut options = FetchOptions::new();
-    options.remote_callbacks(callbacks).download_tags(AutotagOption::None).update_fetchhead(false).depth(depth);
-    let fetched = repository.remote_anonymous(url).and_then(|mut remote| remote.fetch(&[refspec], Some(&mut options), None));
+    options
+        .remote_callbacks(callbacks)
+        .download_tags(AutotagOption::None)
+        .update_fetchhead(false)
+        .depth(depth);
+    let fetched = repository
+        .remote_anonymous(url)
+        .and_then(|mut remote| remote.fetch(&[refspec], Some(&mut options), None));
     drop(options);
     match fetched {
         Ok(()) => Ok(()),
-        Err(_) if too_large.get() => Err(Refusal::TooLarge { what: "history", max: format!("{bytes_max} bytes") }.into()),
-        Err(error) if error.code() == ErrorCode::Auth => Err(Refusal::Private(url.to_owned()).into()),
+        Err(_) if too_large.get() => Err(Refusal::TooLarge {
+            what: "history",
+            max: format!("{bytes_max} bytes"),
+        }
+        .into()),
+        Err(error) if error.code() == ErrorCode::Auth => {
+            Err(Refusal::Private(url.to_owned()).into())
+        }
         Err(error) if was_silent() => {
             let silent = git2::Error::new(ErrorCode::Timeout, error.class(), error.message());
             Err(passing(url, silent).into())
@@ -98,11 +153,16 @@ mod tests {
     /// Gives references to whoever asks for them, and says nothing more; counts how often it was asked for a pack.
     fn silent_server(tip: &str) -> (String, Arc<AtomicU32>) {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, asked) = (format!("http://{}/zlib.git", socket.local_addr().unwrap()), Arc::new(AtomicU32::new(0)));
+        let (address, asked) = (
+            format!("http://{}/zlib.git", socket.local_addr().unwrap()),
+            Arc::new(AtomicU32::new(0)),
+        );
         let line = |text: String| format!("{:04x}{text}", text.len() + 4);
         let references = line("# service=git-upload-pack\n".to_owned())
             + "0000"
-            + &line(format!("{tip} refs/heads/main\0shallow allow-tip-sha1-in-want allow-reachable-sha1-in-want\n"))
+            + &line(format!(
+                "{tip} refs/heads/main\0shallow allow-tip-sha1-in-want allow-reachable-sha1-in-want\n"
+            ))
             + "0000";
         let counted = asked.clone();
         std::thread::spawn(move || {
@@ -113,9 +173,12 @@ mod tests {
                 if question[..bytes].starts_with(b"GET") {
                     let kind = "application/x-git-upload-pack-advertisement";
                     let length = references.len();
-                    let head =
-                        format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-                    connection.write_all((head + &references).as_bytes()).unwrap();
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                    );
+                    connection
+                        .write_all((head + &references).as_bytes())
+                        .unwrap();
                 } else {
                     counted.fetch_add(1, Ordering::Relaxed);
                     kept.push(connection);
@@ -141,9 +204,14 @@ mod tests {
             received: millrace_core::Timestamp(0),
             wish: millrace_core::push::Wish::default(),
         };
-        let limits = Limits { pack_bytes: 1 << 20, until: Instant::now() + Duration::from_secs(60) };
+        let limits = Limits {
+            pack_bytes: 1 << 20,
+            until: Instant::now() + Duration::from_secs(60),
+        };
         match fetch_commit(&announced, limits, folder.path()).err() {
-            Some(Stop::Passing(FetchError::Git { source, .. })) => assert_eq!(source.code(), ErrorCode::Timeout, "{source}"),
+            Some(Stop::Passing(FetchError::Git { source, .. })) => {
+                assert_eq!(source.code(), ErrorCode::Timeout, "{source}")
+            }
             other => panic!("{other:?}"),
         }
         assert_eq!(asked.load(Ordering::Relaxed), 1);

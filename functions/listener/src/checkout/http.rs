@@ -36,7 +36,11 @@ pub(super) fn agent(name: &str, connect: Duration, silence: Duration) -> Agent {
         .user_agent(name)
         .timeout_connect(Some(connect))
         .timeout_per_read(Some(silence))
-        .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+        .tls_config(
+            TlsConfig::builder()
+                .root_certs(RootCerts::PlatformVerifier)
+                .build(),
+        )
         .build()
         .into()
 }
@@ -57,7 +61,14 @@ pub(super) fn speak_http(connect: Duration, silence: Duration) {
             // has passed through here before, and this is done once, before anybody is let through.
             let registered = unsafe {
                 register(scheme, move |remote| {
-                    Transport::smart(remote, true, Http { agent: agent.clone(), moved: RefCell::default() })
+                    Transport::smart(
+                        remote,
+                        true,
+                        Http {
+                            agent: agent.clone(),
+                            moved: RefCell::default(),
+                        },
+                    )
                 })
             };
             registered.expect("libgit2 takes transports of any name");
@@ -73,7 +84,11 @@ struct Http {
 }
 
 impl SmartSubtransport for Http {
-    fn action(&self, url: &str, action: Service) -> Result<Box<dyn SmartSubtransportStream>, Error> {
+    fn action(
+        &self,
+        url: &str,
+        action: Service,
+    ) -> Result<Box<dyn SmartSubtransportStream>, Error> {
         match action {
             Service::UploadPackLs => {
                 let (answer, address) = references(&self.agent, url.trim_end_matches('/'))?;
@@ -81,10 +96,22 @@ impl SmartSubtransport for Http {
                 Ok(Box::new(Exchange::Answer(answer)))
             }
             Service::UploadPack => {
-                let address = self.moved.borrow().as_deref().unwrap_or(url).trim_end_matches('/').to_owned();
-                Ok(Box::new(Exchange::Request { agent: self.agent.clone(), address, request: Vec::new() }))
+                let address = self
+                    .moved
+                    .borrow()
+                    .as_deref()
+                    .unwrap_or(url)
+                    .trim_end_matches('/')
+                    .to_owned();
+                Ok(Box::new(Exchange::Request {
+                    agent: self.agent.clone(),
+                    address,
+                    request: Vec::new(),
+                }))
             }
-            Service::ReceivePackLs | Service::ReceivePack => Err(error(ErrorCode::GenericError, "the line pushes nowhere")),
+            Service::ReceivePackLs | Service::ReceivePack => {
+                Err(error(ErrorCode::GenericError, "the line pushes nowhere"))
+            }
         }
     }
 
@@ -98,7 +125,8 @@ type Answer = Box<dyn Read + Send>;
 /// Asks a repository for its references; answers where it is, too, which may be elsewhere.
 fn references(agent: &Agent, url: &str) -> Result<(Answer, String), Error> {
     let asked = agent.get(format!("{url}{REFERENCES}")).call();
-    let answer = checked(asked, "application/x-git-upload-pack-advertisement").map_err(Trouble::into_git)?;
+    let answer =
+        checked(asked, "application/x-git-upload-pack-advertisement").map_err(Trouble::into_git)?;
     let there = answer.get_uri().to_string();
     let address = there.strip_suffix(REFERENCES).unwrap_or(url).to_owned();
     Ok((Box::new(answer.into_body().into_reader()), address))
@@ -106,15 +134,23 @@ fn references(agent: &Agent, url: &str) -> Result<(Answer, String), Error> {
 
 /// One question and its answer. What is written is asked when the first of the answer is read.
 enum Exchange {
-    Request { agent: Agent, address: String, request: Vec<u8> },
+    Request {
+        agent: Agent,
+        address: String,
+        request: Vec<u8>,
+    },
     Answer(Answer),
 }
 
 impl Write for Exchange {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Request { request, .. } if request.len() + bytes.len() <= REQUEST_BYTES_MAX => request.write(bytes),
-            Self::Request { .. } => Err(io::Error::other(format!("a request of more than {REQUEST_BYTES_MAX} bytes"))),
+            Self::Request { request, .. } if request.len() + bytes.len() <= REQUEST_BYTES_MAX => {
+                request.write(bytes)
+            }
+            Self::Request { .. } => Err(io::Error::other(format!(
+                "a request of more than {REQUEST_BYTES_MAX} bytes"
+            ))),
             Self::Answer(_) => Err(io::Error::other("the question was asked already")),
         }
     }
@@ -126,17 +162,28 @@ impl Write for Exchange {
 
 impl Read for Exchange {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if let Self::Request { agent, address, request } = self {
+        if let Self::Request {
+            agent,
+            address,
+            request,
+        } = self
+        {
             let asked = agent
                 .post(format!("{address}{PACK}"))
-                .header(header::CONTENT_TYPE, "application/x-git-upload-pack-request")
+                .header(
+                    header::CONTENT_TYPE,
+                    "application/x-git-upload-pack-request",
+                )
                 .header(header::ACCEPT, "application/x-git-upload-pack-result")
                 .send(&request[..]);
-            let answer = checked(asked, "application/x-git-upload-pack-result").map_err(Trouble::into_io)?;
+            let answer =
+                checked(asked, "application/x-git-upload-pack-result").map_err(Trouble::into_io)?;
             *self = Self::Answer(Box::new(answer.into_body().into_reader()));
         }
         match self {
-            Self::Answer(answer) => answer.read(into).map_err(|error| Trouble::of(error.into()).into_io()),
+            Self::Answer(answer) => answer
+                .read(into)
+                .map_err(|error| Trouble::of(error.into()).into_io()),
             Self::Request { .. } => Ok(0),
         }
     }
@@ -152,7 +199,14 @@ impl Trouble {
     fn of(error: ureq::Error) -> Self {
         let silent = matches!(error, ureq::Error::Timeout(_));
         SILENT.set(SILENT.get() || silent);
-        Self { code: if silent { ErrorCode::Timeout } else { ErrorCode::GenericError }, words: error.to_string() }
+        Self {
+            code: if silent {
+                ErrorCode::Timeout
+            } else {
+                ErrorCode::GenericError
+            },
+            words: error.to_string(),
+        }
     }
 
     fn into_git(self) -> Error {
@@ -169,7 +223,10 @@ fn error(code: ErrorCode, words: &str) -> Error {
 }
 
 /// An answer of this kind, and no other.
-fn checked(asked: Result<Response<Body>, ureq::Error>, kind: &str) -> Result<Response<Body>, Trouble> {
+fn checked(
+    asked: Result<Response<Body>, ureq::Error>,
+    kind: &str,
+) -> Result<Response<Body>, Trouble> {
     let answer = asked.map_err(Trouble::of)?;
     let trouble = |code, words| Err(Trouble { code, words });
     match answer.status().as_u16() {
@@ -177,10 +234,17 @@ fn checked(asked: Result<Response<Body>, ureq::Error>, kind: &str) -> Result<Res
         401 => return trouble(ErrorCode::Auth, "it wants a password".to_owned()),
         status => return trouble(ErrorCode::GenericError, format!("HTTP status {status}")),
     }
-    let said = answer.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let said = answer
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
     if said == kind.as_bytes() {
         return Ok(answer);
     }
     let said = String::from_utf8_lossy(said).into_owned();
-    trouble(ErrorCode::GenericError, format!("it answers with `{said}` instead of `{kind}`: is a git repository there?"))
+    trouble(
+        ErrorCode::GenericError,
+        format!("it answers with `{said}` instead of `{kind}`: is a git repository there?"),
+    )
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Pushed over or removed since.
-    #[error("commit {commit} is gone: {reference} no longer leads to it; push again if it shall be built")]
+    #[error(
+        "commit {commit} is gone: {reference} no longer leads to it; push again if it shall be built"
+    )]
     CommitGone {
         /// The commit.
         commit: Commit,
@@ -28,19 +30,27 @@ pub enum Refusal {
     #[error("`{0}` is no reference")]
     Reference(String),
     /// The repository is not for everybody.
-    #[error("{0} cannot be read without a password: make it readable, or register the package with a URL that is")]
+    #[error(
+        "{0} cannot be read without a password: make it readable, or register the package with a URL that is"
+    )]
     Private(String),
     /// A repository in the repository.
-    #[error("`{0}` is a submodule; the line builds from one repository: put the files in it, or name them in `sources`")]
+    #[error(
+        "`{0}` is a submodule; the line builds from one repository: put the files in it, or name them in `sources`"
+    )]
     Submodule(String),
     /// A path that would land elsewhere, or that no log could show.
     #[error("the repository has the path `{0}`, which cannot be unpacked everywhere: rename it")]
     Path(String),
     /// Two things in one place.
-    #[error("`{0}` is in the way of another file of the repository or its sources: keep one of the two")]
+    #[error(
+        "`{0}` is in the way of another file of the repository or its sources: keep one of the two"
+    )]
     Collision(String),
     /// More than the line takes.
-    #[error("the repository's {what} has more than {max}: keep large files in a lookaside store and name them in `sources`")]
+    #[error(
+        "the repository's {what} has more than {max}: keep large files in a lookaside store and name them in `sources`"
+    )]
     TooLarge {
         /// What has.
         what: &'static str,
@@ -118,7 +128,9 @@ pub enum Refusal {
         found: String,
     },
     /// A source larger than the line takes.
-    #[error("{url} has more than {bytes_max} bytes, which is the most that the line takes of one source")]
+    #[error(
+        "{url} has more than {bytes_max} bytes, which is the most that the line takes of one source"
+    )]
     LargeSource {
         /// Where it is.
         url: String,
@@ -126,13 +138,17 @@ pub enum Refusal {
         bytes_max: u64,
     },
     /// Sources that are too much together.
-    #[error("the package's sources have more than {bytes_max} bytes together, which is the most that the line takes of one push")]
+    #[error(
+        "the package's sources have more than {bytes_max} bytes together, which is the most that the line takes of one push"
+    )]
     LargeSources {
         /// The bound.
         bytes_max: u64,
     },
     /// Hundreds of sources with long names, or a long `millrace.toml`.
-    #[error("sources and millrace.toml together take {bytes} bytes to describe; the line takes {bytes_max}")]
+    #[error(
+        "sources and millrace.toml together take {bytes} bytes to describe; the line takes {bytes_max}"
+    )]
     ManyWords {
         /// How many.
         bytes: usize,
@@ -142,7 +158,11 @@ pub enum Refusal {
 }
 
 fn looked_at(urls: &[String]) -> String {
-    if urls.is_empty() { String::new() } else { format!(", looked at {}", urls.join(", ")) }
+    if urls.is_empty() {
+        String::new()
+    } else {
+        format!(", looked at {}", urls.join(", "))
+    }
 }
 
 /// Passing trouble; a retry may help.

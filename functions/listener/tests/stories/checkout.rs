@@ -1,6 +1,8 @@
 //! From a push to the bytes that a build starts from.
 
-use crate::forge::{COMMITTED_S, LINK, Line, PLAIN, PROGRAM, Repo, SPEC, SUBMODULE, TREE, push_body};
+use crate::forge::{
+    COMMITTED_S, LINK, Line, PLAIN, PROGRAM, Repo, SPEC, SUBMODULE, TREE, push_body,
+};
 use millrace_core::push::PushState;
 use millrace_listener::{FetchError, fetch, give_up};
 use std::io::Read;
@@ -20,7 +22,13 @@ fn unpacked(archive: &[u8]) -> Vec<(String, u32, u64, u64, String)> {
         if let Some(target) = entry.link_name().unwrap() {
             content = format!("-> {}", target.display());
         }
-        (path, header.mode().unwrap(), header.uid().unwrap() + header.gid().unwrap(), header.mtime().unwrap(), content)
+        (
+            path,
+            header.mode().unwrap(),
+            header.uid().unwrap() + header.gid().unwrap(),
+            header.mtime().unwrap(),
+            content,
+        )
     };
     archive.entries().unwrap().map(read).collect()
 }
@@ -43,7 +51,13 @@ async fn a_push_is_fetched_and_kept_as_one_archive() {
 
     let s = COMMITTED_S as u64;
     assert_eq!(
-        (push.announced, push.committed_s, &push.subject[..], &push.spec[..], &push.config[..]),
+        (
+            push.announced,
+            push.committed_s,
+            &push.subject[..],
+            &push.spec[..],
+            &push.config[..]
+        ),
         (announced, s, "Update to 1.3.1", "zlib.spec", "")
     );
     assert_eq!(push.sources, []);
@@ -67,11 +81,16 @@ async fn fetched_twice_it_is_planned_once_from_the_same_bytes() {
     let commit = repo.commit("main", &[SPEC]);
     let announced = line.announced(&repo, MAIN, &commit).await;
     let push = line.fetched(&announced, &line.fetcher(&[])).await;
-    fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap();
+    fetch(&announced, &line.fetcher(&[]), &line.store, &line.store)
+        .await
+        .unwrap();
     assert_eq!(line.effects().await, []);
 
     let elsewhere = other.announced(&repo, MAIN, &commit).await;
-    assert_eq!(other.fetched(&elsewhere, &other.fetcher(&[])).await.tree, push.tree);
+    assert_eq!(
+        other.fetched(&elsewhere, &other.fetcher(&[])).await.tree,
+        push.tree
+    );
     assert_eq!(std::fs::read_dir(line.scratch.path()).unwrap().count(), 0);
 }
 
@@ -79,7 +98,9 @@ async fn fetched_twice_it_is_planned_once_from_the_same_bytes() {
 async fn two_at_once_plan_once() {
     let line = Line::with(millrace_store::memory::MemoryStore::with_yields()).await;
     let repo = Repo::new();
-    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
+    let announced = line
+        .announced(&repo, MAIN, &repo.commit("main", &[SPEC]))
+        .await;
     let fetcher = line.fetcher(&[]);
     let one = || fetch(&announced, &fetcher, &line.store, &line.store);
     let (a, b) = tokio::join!(one(), one());
@@ -105,7 +126,10 @@ async fn an_annotated_tag_leads_to_its_commit() {
     let tag = repo.tag("v1", &repo.commit("main", &[SPEC]));
     let announced = line.announced(&repo, "refs/tags/v1", &tag).await;
     let push = line.fetched(&announced, &line.fetcher(&[])).await;
-    assert_eq!((push.announced.commit.as_str(), &push.subject[..]), (&tag[..], "Update to 1.3.1"));
+    assert_eq!(
+        (push.announced.commit.as_str(), &push.subject[..]),
+        (&tag[..], "Update to 1.3.1")
+    );
 }
 
 #[tokio::test]
@@ -116,7 +140,9 @@ async fn a_commit_that_is_gone_is_refused() {
     for (reference, digit) in [(MAIN, "1"), ("refs/heads/never", "2")] {
         let commit = digit.repeat(40);
         let announced = line.announced(&repo, reference, &commit).await;
-        let words = format!("commit {commit} is gone: {reference} no longer leads to it; push again if it shall be built");
+        let words = format!(
+            "commit {commit} is gone: {reference} no longer leads to it; push again if it shall be built"
+        );
         assert_eq!(line.refused(&announced, &line.fetcher(&[])).await, words);
     }
 }
@@ -126,10 +152,24 @@ async fn no_spec_and_two_specs_are_refused() {
     let line = Line::new().await;
     let words = "no spec file: put `zlib.spec` at the top of the repository or in SPECS/";
     // A link is no spec: what it leads to is another matter in every root.
-    assert_eq!(line.refusal_of(&[("README", PLAIN, b""), ("zlib.spec", LINK, b"README")], &line.fetcher(&[])).await, words);
+    assert_eq!(
+        line.refusal_of(
+            &[("README", PLAIN, b""), ("zlib.spec", LINK, b"README")],
+            &line.fetcher(&[])
+        )
+        .await,
+        words
+    );
     let line = Line::new().await;
     let words = "2 spec files (SPECS/zlib.spec, b.spec): keep one, or name it in millrace.toml as `spec = \"…\"`";
-    assert_eq!(line.refusal_of(&[("SPECS/zlib.spec", PLAIN, b""), ("b.spec", PLAIN, b"")], &line.fetcher(&[])).await, words);
+    assert_eq!(
+        line.refusal_of(
+            &[("SPECS/zlib.spec", PLAIN, b""), ("b.spec", PLAIN, b"")],
+            &line.fetcher(&[])
+        )
+        .await,
+        words
+    );
 }
 
 #[tokio::test]
@@ -137,27 +177,56 @@ async fn millrace_toml_names_the_spec_and_goes_with_the_push() {
     let line = Line::new().await;
     let repo = Repo::new();
     let config = b"spec = \"rpm/zlib.spec\"\n";
-    let commit = repo.commit("main", &[("rpm/zlib.spec", PLAIN, b""), SPEC, ("millrace.toml", PLAIN, config)]);
+    let commit = repo.commit(
+        "main",
+        &[
+            ("rpm/zlib.spec", PLAIN, b""),
+            SPEC,
+            ("millrace.toml", PLAIN, config),
+        ],
+    );
     let announced = line.announced(&repo, MAIN, &commit).await;
     let push = line.fetched(&announced, &line.fetcher(&[])).await;
-    assert_eq!((push.spec.as_str(), push.config.as_bytes()), ("rpm/zlib.spec", &config[..]));
+    assert_eq!(
+        (push.spec.as_str(), push.config.as_bytes()),
+        ("rpm/zlib.spec", &config[..])
+    );
 }
 
 #[tokio::test]
 async fn a_misspelt_millrace_toml_is_refused_with_the_place() {
     let line = Line::new().await;
-    let reason = line.refusal_of(&[SPEC, ("millrace.toml", PLAIN, b"\nspce = \"zlib.spec\"\n")], &line.fetcher(&[])).await;
-    assert!(reason.starts_with("millrace.toml: TOML parse error at line 2, column 1"), "{reason}");
-    assert!(reason.contains("unknown field `spce`, expected one of `spec`"), "{reason}");
+    let reason = line
+        .refusal_of(
+            &[SPEC, ("millrace.toml", PLAIN, b"\nspce = \"zlib.spec\"\n")],
+            &line.fetcher(&[]),
+        )
+        .await;
+    assert!(
+        reason.starts_with("millrace.toml: TOML parse error at line 2, column 1"),
+        "{reason}"
+    );
+    assert!(
+        reason.contains("unknown field `spce`, expected one of `spec`"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]
 async fn submodules_and_what_is_no_text_are_refused() {
     let line = Line::new().await;
     let words = "`lib/zlib` is a submodule; the line builds from one repository: put the files in it, or name them in `sources`";
-    assert_eq!(line.refusal_of(&[SPEC, ("lib/zlib", SUBMODULE, b"")], &line.fetcher(&[])).await, words);
+    assert_eq!(
+        line.refusal_of(&[SPEC, ("lib/zlib", SUBMODULE, b"")], &line.fetcher(&[]))
+            .await,
+        words
+    );
     let line = Line::new().await;
-    assert_eq!(line.refusal_of(&[SPEC, ("sources", PLAIN, b"\xff")], &line.fetcher(&[])).await, "sources is no UTF-8 text");
+    assert_eq!(
+        line.refusal_of(&[SPEC, ("sources", PLAIN, b"\xff")], &line.fetcher(&[]))
+            .await,
+        "sources is no UTF-8 text"
+    );
 }
 
 #[tokio::test]
@@ -167,13 +236,20 @@ async fn a_tree_and_a_history_that_are_too_large_are_refused() {
     fetcher.bounds.tree_bytes = 1000;
     let large = noise(1001);
     let words = "the repository's tree has more than 1000 bytes: keep large files in a lookaside store and name them in `sources`";
-    assert_eq!(line.refusal_of(&[SPEC, ("large", PLAIN, &large)], &fetcher).await, words);
+    assert_eq!(
+        line.refusal_of(&[SPEC, ("large", PLAIN, &large)], &fetcher)
+            .await,
+        words
+    );
 
     let line = Line::new().await;
     fetcher.bounds.pack_bytes = 1000;
-    let words =
-        "the repository's history has more than 1000 bytes: keep large files in a lookaside store and name them in `sources`";
-    assert_eq!(line.refusal_of(&[SPEC, ("large", PLAIN, &large)], &fetcher).await, words);
+    let words = "the repository's history has more than 1000 bytes: keep large files in a lookaside store and name them in `sources`";
+    assert_eq!(
+        line.refusal_of(&[SPEC, ("large", PLAIN, &large)], &fetcher)
+            .await,
+        words
+    );
 }
 
 #[tokio::test]
@@ -188,9 +264,10 @@ async fn a_tree_that_holds_itself_a_million_times_is_refused() {
         }
         tree = folder.write().unwrap();
     }
-    let announced = line.announced(&repo, MAIN, &repo.commit_tree("main", tree)).await;
-    let words =
-        "the repository's tree has more than 200000 files: keep large files in a lookaside store and name them in `sources`";
+    let announced = line
+        .announced(&repo, MAIN, &repo.commit_tree("main", tree))
+        .await;
+    let words = "the repository's tree has more than 200000 files: keep large files in a lookaside store and name them in `sources`";
     assert_eq!(line.refused(&announced, &line.fetcher(&[])).await, words);
 }
 
@@ -208,20 +285,32 @@ fn noise(count: usize) -> Vec<u8> {
 async fn a_forge_that_is_away_is_passing_trouble_until_the_line_gives_up() {
     let line = Line::new().await;
     let repo = Repo::new();
-    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
+    let announced = line
+        .announced(&repo, MAIN, &repo.commit("main", &[SPEC]))
+        .await;
     let away = repo.path.with_extension("away");
     std::fs::rename(&repo.path, &away).unwrap();
-    let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap_err();
+    let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store)
+        .await
+        .unwrap_err();
     assert!(matches!(error, FetchError::Git { .. }), "{error}");
     assert_eq!(line.record(&announced).await.state, PushState::Fetching);
 
-    give_up(&announced, "the forge is away", &line.store).await.unwrap();
-    let reason = "not fetched after 10 tries; push again when this is over: the forge is away".to_owned();
-    assert_eq!(line.record(&announced).await.state, PushState::Refused { reason });
+    give_up(&announced, "the forge is away", &line.store)
+        .await
+        .unwrap();
+    let reason =
+        "not fetched after 10 tries; push again when this is over: the forge is away".to_owned();
+    assert_eq!(
+        line.record(&announced).await.state,
+        PushState::Refused { reason }
+    );
 
     // A late repeat of the effect does not bring it back.
     std::fs::rename(&away, &repo.path).unwrap();
-    fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap();
+    fetch(&announced, &line.fetcher(&[]), &line.store, &line.store)
+        .await
+        .unwrap();
     assert_eq!(line.effects().await, []);
 }
 
@@ -229,7 +318,9 @@ async fn a_forge_that_is_away_is_passing_trouble_until_the_line_gives_up() {
 async fn giving_up_to_fetch_comes_too_late_for_a_push_that_was_fetched() {
     let line = Line::new().await;
     let repo = Repo::new();
-    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
+    let announced = line
+        .announced(&repo, MAIN, &repo.commit("main", &[SPEC]))
+        .await;
     line.fetched(&announced, &line.fetcher(&[])).await;
     give_up(&announced, "too slow", &line.store).await.unwrap();
     assert_eq!(line.record(&announced).await.state, PushState::Fetched);
@@ -239,12 +330,21 @@ async fn giving_up_to_fetch_comes_too_late_for_a_push_that_was_fetched() {
 async fn a_push_that_takes_longer_than_one_try_may_goes_on_with_the_next() {
     let line = Line::new().await;
     let repo = Repo::new();
-    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
+    let announced = line
+        .announced(&repo, MAIN, &repo.commit("main", &[SPEC]))
+        .await;
     let mut fetcher = line.fetcher(&[]);
     fetcher.bounds.time = Duration::ZERO;
-    let error = fetch(&announced, &fetcher, &line.store, &line.store).await.unwrap_err();
+    let error = fetch(&announced, &fetcher, &line.store, &line.store)
+        .await
+        .unwrap_err();
     assert!(matches!(error, FetchError::Slow { .. }), "{error}");
-    assert!(error.to_string().starts_with("not all was fetched within 0 s, and the next try goes on from what was: "), "{error}");
+    assert!(
+        error.to_string().starts_with(
+            "not all was fetched within 0 s, and the next try goes on from what was: "
+        ),
+        "{error}"
+    );
     assert_eq!(line.record(&announced).await.state, PushState::Fetching);
     line.fetched(&announced, &line.fetcher(&[])).await;
 }
@@ -257,7 +357,9 @@ async fn what_was_left_by_a_fetcher_that_was_killed_is_swept_away_and_nothing_el
     std::fs::write(left.join("pack"), "half").unwrap();
     std::fs::write(line.scratch.path().join("notes"), "mine").unwrap();
     line.fetcher(&[]).sweep().unwrap();
-    let names = std::fs::read_dir(line.scratch.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = std::fs::read_dir(line.scratch.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
     assert_eq!(names.collect::<Vec<_>>(), ["notes"]);
 }
 
@@ -266,10 +368,19 @@ async fn a_commit_from_before_1970_is_as_old_as_can_be_and_one_past_2106_is_refu
     let line = Line::new().await;
     let repo = Repo::new();
     let tree = repo.tree(&[SPEC]);
-    let announced = line.announced(&repo, MAIN, &repo.commit_at("main", tree, -86_400)).await;
-    assert_eq!(line.fetched(&announced, &line.fetcher(&[])).await.committed_s, 0);
+    let announced = line
+        .announced(&repo, MAIN, &repo.commit_at("main", tree, -86_400))
+        .await;
+    assert_eq!(
+        line.fetched(&announced, &line.fetcher(&[]))
+            .await
+            .committed_s,
+        0
+    );
 
-    let announced = line.announced(&repo, MAIN, &repo.commit_at("main", tree, 1 << 32)).await;
+    let announced = line
+        .announced(&repo, MAIN, &repo.commit_at("main", tree, 1 << 32))
+        .await;
     let words = "the commit's date, 4294967296 seconds after 1970, is past 2106, which is as far as RPM can count: \
         set the clock right, then `git commit --amend` and push again";
     assert_eq!(line.refused(&announced, &line.fetcher(&[])).await, words);
@@ -284,11 +395,21 @@ async fn whoever_dies_while_fetching_has_done_nothing_by_half() {
         let line = Line::with(millrace_store::memory::MemoryStore::with_yields()).await;
         let announced = line.announced(&repo, MAIN, &commit).await;
         let fetcher = line.fetcher(&[]);
-        let ended = poll_times(fetch(&announced, &fetcher, &line.store, &line.store), pauses).await;
+        let ended = poll_times(
+            fetch(&announced, &fetcher, &line.store, &line.store),
+            pauses,
+        )
+        .await;
         died += usize::from(!ended);
         let planned = line.effects().await.len();
-        fetch(&announced, &fetcher, &line.store, &line.store).await.unwrap();
-        assert_eq!(planned + line.effects().await.len(), 1, "after {pauses} pauses");
+        fetch(&announced, &fetcher, &line.store, &line.store)
+            .await
+            .unwrap();
+        assert_eq!(
+            planned + line.effects().await.len(),
+            1,
+            "after {pauses} pauses"
+        );
         assert_eq!(line.record(&announced).await.state, PushState::Fetched);
         if ended {
             break;
@@ -315,9 +436,13 @@ async fn poll_times<T>(future: impl Future<Output = T>, times: usize) -> bool {
 async fn a_push_that_nobody_wrote_down_is_nobodys() {
     let line = Line::new().await;
     let repo = Repo::new();
-    let mut announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC])).await;
+    let mut announced = line
+        .announced(&repo, MAIN, &repo.commit("main", &[SPEC]))
+        .await;
     announced.id = "nobody".parse().unwrap();
-    let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap_err();
+    let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store)
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string(), "there is no push nobody");
 }
 
@@ -327,8 +452,18 @@ async fn a_reference_that_git_would_not_take_is_refused() {
     let repo = Repo::new();
     let commit = repo.commit("main", &[SPEC]);
     line.register(&repo.url()).await;
-    line.gitea("push", "d", &push_body(&repo.url(), "refs/heads/*", &commit)).await;
+    line.gitea(
+        "push",
+        "d",
+        &push_body(&repo.url(), "refs/heads/*", &commit),
+    )
+    .await;
     let effects = line.effects().await;
-    let [millrace_core::order::Effect::Fetch(announced)] = &effects[..] else { panic!("{effects:?}") };
-    assert_eq!(line.refused(announced, &line.fetcher(&[])).await, "`refs/heads/*` is no reference");
+    let [millrace_core::order::Effect::Fetch(announced)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(
+        line.refused(announced, &line.fetcher(&[])).await,
+        "`refs/heads/*` is no reference"
+    );
 }

@@ -54,7 +54,11 @@ impl Repo {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("zlib.git");
         let git = Repository::init_bare(&path).unwrap();
-        Self { _folder: folder, path, git }
+        Self {
+            _folder: folder,
+            path,
+            git,
+        }
     }
 
     pub fn url(&self) -> String {
@@ -68,19 +72,41 @@ impl Repo {
 
     pub fn commit_tree(&self, branch: &str, tree: Oid) -> String {
         let tree = self.git.find_tree(tree).unwrap();
-        let dana = Signature::new("Dana", "dana@example.com", &Time::new(COMMITTED_S, 120)).unwrap();
+        let dana =
+            Signature::new("Dana", "dana@example.com", &Time::new(COMMITTED_S, 120)).unwrap();
         let reference = format!("refs/heads/{branch}");
-        let parent = self.git.find_reference(&reference).ok().map(|found| found.peel_to_commit().unwrap());
+        let parent = self
+            .git
+            .find_reference(&reference)
+            .ok()
+            .map(|found| found.peel_to_commit().unwrap());
         let parents: Vec<&Commit<'_>> = parent.iter().collect();
-        self.git.commit(Some(&reference), &dana, &dana, "Update to 1.3.1\n\nAt last.\n", &tree, &parents).unwrap().to_string()
+        self.git
+            .commit(
+                Some(&reference),
+                &dana,
+                &dana,
+                "Update to 1.3.1\n\nAt last.\n",
+                &tree,
+                &parents,
+            )
+            .unwrap()
+            .to_string()
     }
 
     /// Commits a tree at any time in seconds since 1970: git writes dates that libgit2 only reads.
     pub fn commit_at(&self, branch: &str, tree: Oid, committed_s: i64) -> String {
         let dana = format!("Dana <dana@example.com> {committed_s} +0200");
         let commit = format!("tree {tree}\nauthor {dana}\ncommitter {dana}\n\nUpdate to 1.3.1\n");
-        let id = self.git.odb().unwrap().write(ObjectType::Commit, commit.as_bytes()).unwrap();
-        self.git.reference(&format!("refs/heads/{branch}"), id, true, "").unwrap();
+        let id = self
+            .git
+            .odb()
+            .unwrap()
+            .write(ObjectType::Commit, commit.as_bytes())
+            .unwrap();
+        self.git
+            .reference(&format!("refs/heads/{branch}"), id, true, "")
+            .unwrap();
         id.to_string()
     }
 
@@ -89,9 +115,19 @@ impl Repo {
         let mut folders: BTreeMap<&str, Vec<File<'_>>> = BTreeMap::new();
         for &(path, mode, bytes) in files {
             match path.split_once('/') {
-                Some((folder, rest)) => folders.entry(folder).or_default().push((rest, mode, bytes)),
-                None if mode == SUBMODULE => drop(builder.insert(path, Oid::from_str(&"1".repeat(40)).unwrap(), mode).unwrap()),
-                None => drop(builder.insert(path, self.git.blob(bytes).unwrap(), mode).unwrap()),
+                Some((folder, rest)) => {
+                    folders.entry(folder).or_default().push((rest, mode, bytes))
+                }
+                None if mode == SUBMODULE => drop(
+                    builder
+                        .insert(path, Oid::from_str(&"1".repeat(40)).unwrap(), mode)
+                        .unwrap(),
+                ),
+                None => drop(
+                    builder
+                        .insert(path, self.git.blob(bytes).unwrap(), mode)
+                        .unwrap(),
+                ),
             }
         }
         for (folder, files) in folders {
@@ -102,9 +138,15 @@ impl Repo {
 
     /// Tags a commit with an object of its own and answers that object's id.
     pub fn tag(&self, name: &str, commit: &str) -> String {
-        let object = self.git.find_object(Oid::from_str(commit).unwrap(), Some(ObjectType::Commit)).unwrap();
+        let object = self
+            .git
+            .find_object(Oid::from_str(commit).unwrap(), Some(ObjectType::Commit))
+            .unwrap();
         let dana = Signature::new("Dana", "dana@example.com", &Time::new(COMMITTED_S, 0)).unwrap();
-        self.git.tag(name, &object, &dana, "released", false).unwrap().to_string()
+        self.git
+            .tag(name, &object, &dana, "released", false)
+            .unwrap()
+            .to_string()
     }
 }
 
@@ -134,26 +176,45 @@ impl Line {
 
     pub async fn with(store: MemoryStore) -> Self {
         let secrets = Forge::ALL.map(|forge| (forge, Secret::new(SECRET).unwrap()));
-        let listener = Listener { state: store.clone(), secrets: BTreeMap::from(secrets), clock: Arc::new(|| NOW) };
-        Self { store, address: serve(router(listener)).await, scratch: tempfile::tempdir().unwrap() }
+        let listener = Listener {
+            state: store.clone(),
+            secrets: BTreeMap::from(secrets),
+            clock: Arc::new(|| NOW),
+        };
+        Self {
+            store,
+            address: serve(router(listener)).await,
+            scratch: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub async fn register(&self, clone_url: &str) {
-        let package = Package::new("zlib".parse().unwrap(), clone_url.to_owned(), Vec::new(), NOW);
+        let package = Package::new(
+            "zlib".parse().unwrap(),
+            clone_url.to_owned(),
+            Vec::new(),
+            NOW,
+        );
         register(&self.store, package).await.unwrap();
     }
 
     /// Delivers a body with these headers; answers the status code and the body.
     pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Value) {
-        let mut request =
-            ureq::Agent::config_builder().http_status_as_error(false).build().new_agent().post(format!("{}{path}", self.address));
+        let mut request = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .new_agent()
+            .post(format!("{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let body = body.to_owned();
         tokio::task::spawn_blocking(move || {
             let mut response = request.send(&body[..]).unwrap();
-            (response.status().as_u16(), serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap())
+            (
+                response.status().as_u16(),
+                serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap(),
+            )
         })
         .await
         .unwrap()
@@ -163,7 +224,11 @@ impl Line {
     pub async fn gitea(&self, event: &str, delivery: &str, body: &Value) -> (u16, Value) {
         let body = body.to_string().into_bytes();
         let signature = Secret::new(SECRET).unwrap().sign(&body);
-        let headers = [("X-Gitea-Event", event), ("X-Gitea-Delivery", delivery), ("X-Gitea-Signature", &signature)];
+        let headers = [
+            ("X-Gitea-Event", event),
+            ("X-Gitea-Delivery", delivery),
+            ("X-Gitea-Signature", &signature),
+        ];
         self.post("/hooks/gitea", &headers, &body).await
     }
 
@@ -181,9 +246,16 @@ impl Line {
         self.announced_from(&repo.url(), reference, commit).await
     }
 
-    pub async fn announced_from(&self, clone_url: &str, reference: &str, commit: &str) -> Announced {
+    pub async fn announced_from(
+        &self,
+        clone_url: &str,
+        reference: &str,
+        commit: &str,
+    ) -> Announced {
         self.register(clone_url).await;
-        let (code, answer) = self.gitea("push", commit, &push_body(clone_url, reference, commit)).await;
+        let (code, answer) = self
+            .gitea("push", commit, &push_body(clone_url, reference, commit))
+            .await;
         assert_eq!(code, 202, "{answer}");
         match <[Effect; 1]>::try_from(self.effects().await).unwrap() {
             [Effect::Fetch(announced)] => announced,
@@ -192,13 +264,17 @@ impl Line {
     }
 
     pub fn fetcher(&self, lookaside: &[&str]) -> Fetcher {
-        let templates = lookaside.iter().map(|text| text.parse::<Template>().unwrap());
+        let templates = lookaside
+            .iter()
+            .map(|text| text.parse::<Template>().unwrap());
         Fetcher::new(self.scratch.path(), templates.collect())
     }
 
     /// Fetches a push that comes out well.
     pub async fn fetched(&self, announced: &Announced, fetcher: &Fetcher) -> Push {
-        millrace_listener::fetch(announced, fetcher, &self.store, &self.store).await.unwrap();
+        millrace_listener::fetch(announced, fetcher, &self.store, &self.store)
+            .await
+            .unwrap();
         let record = self.record(announced).await;
         assert_eq!(record.state, PushState::Fetched);
         match <[Effect; 1]>::try_from(self.effects().await).unwrap() {
@@ -209,9 +285,15 @@ impl Line {
 
     /// Fetches a push that its author must mend; answers what they read.
     pub async fn refused(&self, announced: &Announced, fetcher: &Fetcher) -> String {
-        millrace_listener::fetch(announced, fetcher, &self.store, &self.store).await.unwrap();
+        millrace_listener::fetch(announced, fetcher, &self.store, &self.store)
+            .await
+            .unwrap();
         assert_eq!(self.effects().await, []);
-        assert_eq!(std::fs::read_dir(self.scratch.path()).unwrap().count(), 0, "something was left in the scratch folder");
+        assert_eq!(
+            std::fs::read_dir(self.scratch.path()).unwrap().count(),
+            0,
+            "something was left in the scratch folder"
+        );
         match self.record(announced).await.state {
             PushState::Refused { reason } => reason,
             other => panic!("{other:?}"),
@@ -227,7 +309,11 @@ impl Line {
     }
 
     pub async fn record(&self, announced: &Announced) -> PushRecord {
-        load_push(&self.store, &announced.id).await.unwrap().unwrap().0
+        load_push(&self.store, &announced.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .0
     }
 
     pub async fn blob(&self, digest: &millrace_core::Digest) -> Vec<u8> {

@@ -23,7 +23,10 @@ const TARBALL: &[u8] = b"the sources of zlib";
 const SHA1: &str = "0bd2b6bd935d46fd953cfeaa16eaabcc32ba9a74";
 
 fn sha512(bytes: &[u8]) -> String {
-    Sha512::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha512::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn sources() -> String {
@@ -31,7 +34,11 @@ fn sources() -> String {
 }
 
 fn source(path: &str) -> SourceFile {
-    SourceFile { path: path.to_owned(), digest: Digest::of(TARBALL), size: TARBALL.len() as u64 }
+    SourceFile {
+        path: path.to_owned(),
+        digest: Digest::of(TARBALL),
+        size: TARBALL.len() as u64,
+    }
 }
 
 /// A lookaside store that has these bytes for `zlib` under every name, and counts who asks.
@@ -40,7 +47,11 @@ async fn lookaside(code: StatusCode, bytes: &'static [u8]) -> (String, Arc<Atomi
     let counted = asked.clone();
     let answer = move |Segments((package, _, _)): Segments<(String, String, String)>| async move {
         counted.fetch_add(1, Ordering::SeqCst);
-        if package == "zlib" { (code, bytes) } else { (StatusCode::NOT_FOUND, &b""[..]) }
+        if package == "zlib" {
+            (code, bytes)
+        } else {
+            (StatusCode::NOT_FOUND, &b""[..])
+        }
     };
     let address = serve(Router::new().route("/{package}/{digest}/{name}", get(answer))).await;
     (format!("{address}/{{package}}/{{digest}}/{{name}}"), asked)
@@ -54,17 +65,34 @@ async fn sources_come_from_a_lookaside_store_once_and_lie_beside_the_spec() {
     let repo = Repo::new();
     let text = sources();
     let commit = repo.commit("main", &[SPEC, ("sources", PLAIN, text.as_bytes())]);
-    let push = line.fetched(&line.announced(&repo, MAIN, &commit).await, &fetcher).await;
+    let push = line
+        .fetched(&line.announced(&repo, MAIN, &commit).await, &fetcher)
+        .await;
     assert_eq!(push.sources, [source("zlib-1.tar.xz")]);
     assert_eq!(line.blob(&push.sources[0].digest).await, TARBALL);
 
     let metadata = format!("{} SOURCES/zlib-1.tar.xz\n", Digest::of(TARBALL).hex());
-    let files =
-        [("SPECS/zlib.spec", PLAIN, &b""[..]), ("sources", PLAIN, text.as_bytes()), (".zlib.metadata", PLAIN, metadata.as_bytes())];
+    let files = [
+        ("SPECS/zlib.spec", PLAIN, &b""[..]),
+        ("sources", PLAIN, text.as_bytes()),
+        (".zlib.metadata", PLAIN, metadata.as_bytes()),
+    ];
     let commit = repo.commit("main", &files);
-    let push = line.fetched(&line.announced(&repo, MAIN, &commit).await, &fetcher).await;
-    assert_eq!(push.sources, [source("SPECS/zlib-1.tar.xz"), source("SOURCES/zlib-1.tar.xz")]);
-    assert_eq!(asked.load(Ordering::SeqCst), 1, "what the line holds is not fetched again");
+    let push = line
+        .fetched(&line.announced(&repo, MAIN, &commit).await, &fetcher)
+        .await;
+    assert_eq!(
+        push.sources,
+        [
+            source("SPECS/zlib-1.tar.xz"),
+            source("SOURCES/zlib-1.tar.xz")
+        ]
+    );
+    assert_eq!(
+        asked.load(Ordering::SeqCst),
+        1,
+        "what the line holds is not fetched again"
+    );
 }
 
 #[tokio::test]
@@ -73,16 +101,37 @@ async fn a_source_that_was_offered_is_found_by_each_of_its_digests() {
     let file = line.scratch.path().join("zlib-1.tar.xz");
     std::fs::write(&file, TARBALL).unwrap();
     let offered = offer_source(&file, &line.store, &line.store).await.unwrap();
-    assert_eq!((offered.sha256, offered.sha512, offered.size), (Digest::of(TARBALL), sha512(TARBALL), TARBALL.len() as u64));
+    assert_eq!(
+        (offered.sha256, offered.sha512, offered.size),
+        (Digest::of(TARBALL), sha512(TARBALL), TARBALL.len() as u64)
+    );
     offer_source(&file, &line.store, &line.store).await.unwrap();
     std::fs::remove_file(&file).unwrap();
 
     let repo = Repo::new();
-    let metadata =
-        format!("{} SOURCES/a.tar\n{} SOURCES/b.tar\n{SHA1} SOURCES/c.tar\n", Digest::of(TARBALL).hex(), sha512(TARBALL));
-    let commit = repo.commit("main", &[SPEC, (".zlib.metadata", PLAIN, metadata.as_bytes())]);
-    let push = line.fetched(&line.announced(&repo, MAIN, &commit).await, &line.fetcher(&[])).await;
-    assert_eq!(push.sources, [source("SOURCES/a.tar"), source("SOURCES/b.tar"), source("SOURCES/c.tar")]);
+    let metadata = format!(
+        "{} SOURCES/a.tar\n{} SOURCES/b.tar\n{SHA1} SOURCES/c.tar\n",
+        Digest::of(TARBALL).hex(),
+        sha512(TARBALL)
+    );
+    let commit = repo.commit(
+        "main",
+        &[SPEC, (".zlib.metadata", PLAIN, metadata.as_bytes())],
+    );
+    let push = line
+        .fetched(
+            &line.announced(&repo, MAIN, &commit).await,
+            &line.fetcher(&[]),
+        )
+        .await;
+    assert_eq!(
+        push.sources,
+        [
+            source("SOURCES/a.tar"),
+            source("SOURCES/b.tar"),
+            source("SOURCES/c.tar")
+        ]
+    );
 }
 
 #[tokio::test]
@@ -91,14 +140,39 @@ async fn a_package_of_the_centos_layout_that_has_nothing_but_sha1_is_fetched() {
     let (url, asked) = lookaside(StatusCode::OK, TARBALL).await;
     let metadata = format!("{SHA1} SOURCES/zlib-1.tar.xz\n");
     let repo = Repo::new();
-    let files = [("SPECS/zlib.spec", PLAIN, &b"Name: zlib\n"[..]), (".zlib.metadata", PLAIN, metadata.as_bytes())];
-    let announced = line.announced(&repo, MAIN, &repo.commit("main", &files)).await;
-    assert_eq!(line.fetched(&announced, &line.fetcher(&[&url])).await.sources, [source("SOURCES/zlib-1.tar.xz")]);
+    let files = [
+        ("SPECS/zlib.spec", PLAIN, &b"Name: zlib\n"[..]),
+        (".zlib.metadata", PLAIN, metadata.as_bytes()),
+    ];
+    let announced = line
+        .announced(&repo, MAIN, &repo.commit("main", &files))
+        .await;
+    assert_eq!(
+        line.fetched(&announced, &line.fetcher(&[&url]))
+            .await
+            .sources,
+        [source("SOURCES/zlib-1.tar.xz")]
+    );
 
     let text = format!("SHA1 (zlib-1.tar.xz) = {SHA1}\n");
-    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC, ("sources", PLAIN, text.as_bytes())])).await;
-    assert_eq!(line.fetched(&announced, &line.fetcher(&[&url])).await.sources, [source("zlib-1.tar.xz")]);
-    assert_eq!(asked.load(Ordering::SeqCst), 1, "what the line holds is not fetched again");
+    let announced = line
+        .announced(
+            &repo,
+            MAIN,
+            &repo.commit("main", &[SPEC, ("sources", PLAIN, text.as_bytes())]),
+        )
+        .await;
+    assert_eq!(
+        line.fetched(&announced, &line.fetcher(&[&url]))
+            .await
+            .sources,
+        [source("zlib-1.tar.xz")]
+    );
+    assert_eq!(
+        asked.load(Ordering::SeqCst),
+        1,
+        "what the line holds is not fetched again"
+    );
 }
 
 #[tokio::test]
@@ -106,10 +180,17 @@ async fn a_wrong_sha1_is_refused_with_both_digests() {
     let line = Line::new().await;
     let (url, _) = lookaside(StatusCode::OK, b"something else").await;
     let metadata = format!("{SHA1} SOURCES/zlib-1.tar.xz\n");
-    let reason = line.refusal_of(&[SPEC, (".zlib.metadata", PLAIN, metadata.as_bytes())], &line.fetcher(&[&url])).await;
+    let reason = line
+        .refusal_of(
+            &[SPEC, (".zlib.metadata", PLAIN, metadata.as_bytes())],
+            &line.fetcher(&[&url]),
+        )
+        .await;
     let found = "637828c03aae38af639cc721200f2584864e8797";
     assert!(
-        reason.ends_with(&format!("is not the `zlib-1.tar.xz` that the package names: expected sha1 {SHA1}, found {found}")),
+        reason.ends_with(&format!(
+            "is not the `zlib-1.tar.xz` that the package names: expected sha1 {SHA1}, found {found}"
+        )),
         "{reason}"
     );
 }
@@ -130,7 +211,10 @@ fn shattered(which: usize) -> Vec<u8> {
     3f98cda8044629a1",
     ];
     let digits = [SAME, OTHER[which]].concat();
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 const SHATTERED_SHA1: &str = "f92d74e3874587aaf443d1db961d4e26dde13e9c";
@@ -154,14 +238,31 @@ async fn a_file_that_was_made_to_have_another_ones_sha1_is_refused_and_has_no_na
     let line = Line::new().await;
     offer_source(&file, &line.store, &line.store).await.unwrap();
     let reason = line.refusal_of(&files, &line.fetcher(&[])).await;
-    assert!(reason.starts_with(&format!("no lookaside store has `zlib-1.tar.xz` (sha1 {SHATTERED_SHA1})")), "{reason}");
+    assert!(
+        reason.starts_with(&format!(
+            "no lookaside store has `zlib-1.tar.xz` (sha1 {SHATTERED_SHA1})"
+        )),
+        "{reason}"
+    );
 
     // By SHA-512 it is what its author has seen, whoever made it.
     let text = format!("SHA512 (zlib-1.tar.xz) = {}\n", sha512(&shattered(0)));
     let line = Line::new().await;
     let repo = Repo::new();
-    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC, ("sources", PLAIN, text.as_bytes())])).await;
-    assert_eq!(line.fetched(&announced, &line.fetcher(&[&url])).await.sources[0].digest, Digest::of(&shattered(0)));
+    let announced = line
+        .announced(
+            &repo,
+            MAIN,
+            &repo.commit("main", &[SPEC, ("sources", PLAIN, text.as_bytes())]),
+        )
+        .await;
+    assert_eq!(
+        line.fetched(&announced, &line.fetcher(&[&url]))
+            .await
+            .sources[0]
+            .digest,
+        Digest::of(&shattered(0))
+    );
 }
 
 #[tokio::test]
@@ -171,7 +272,16 @@ async fn a_name_by_sha1_stays_with_the_file_that_was_found_first() {
     let other = line.store.put(b"another file".to_vec()).await.unwrap();
     let key = format!("lookaside/sha1/{SHA1}");
     let held = json!({"digest": other, "size": 12});
-    put(&line.store, Table::Setting, &key, Expect::Absent, &held, Vec::new()).await.unwrap();
+    put(
+        &line.store,
+        Table::Setting,
+        &key,
+        Expect::Absent,
+        &held,
+        Vec::new(),
+    )
+    .await
+    .unwrap();
     let metadata = format!("{SHA1} SOURCES/zlib-1.tar.xz\n");
     let repo = Repo::new();
     let files = [SPEC, (".zlib.metadata", PLAIN, metadata.as_bytes())];
@@ -179,8 +289,16 @@ async fn a_name_by_sha1_stays_with_the_file_that_was_found_first() {
     std::fs::write(&file, TARBALL).unwrap();
     offer_source(&file, &line.store, &line.store).await.unwrap();
     std::fs::remove_file(&file).unwrap();
-    let announced = line.announced(&repo, MAIN, &repo.commit("main", &files)).await;
-    assert_eq!(line.fetched(&announced, &line.fetcher(&[&url])).await.sources[0].digest, other);
+    let announced = line
+        .announced(&repo, MAIN, &repo.commit("main", &files))
+        .await;
+    assert_eq!(
+        line.fetched(&announced, &line.fetcher(&[&url]))
+            .await
+            .sources[0]
+            .digest,
+        other
+    );
     assert_eq!(asked.load(Ordering::SeqCst), 0);
 }
 
@@ -190,9 +308,23 @@ async fn a_file_with_the_sha1_of_one_that_the_line_knew_and_no_longer_holds_is_r
     let (url, _) = lookaside(StatusCode::OK, TARBALL).await;
     let gone = Digest::of(b"another file");
     let key = format!("lookaside/sha1/{SHA1}");
-    put(&line.store, Table::Setting, &key, Expect::Absent, &json!({"digest": gone, "size": 12}), Vec::new()).await.unwrap();
+    put(
+        &line.store,
+        Table::Setting,
+        &key,
+        Expect::Absent,
+        &json!({"digest": gone, "size": 12}),
+        Vec::new(),
+    )
+    .await
+    .unwrap();
     let metadata = format!("{SHA1} SOURCES/zlib-1.tar.xz\n");
-    let reason = line.refusal_of(&[SPEC, (".zlib.metadata", PLAIN, metadata.as_bytes())], &line.fetcher(&[&url])).await;
+    let reason = line
+        .refusal_of(
+            &[SPEC, (".zlib.metadata", PLAIN, metadata.as_bytes())],
+            &line.fetcher(&[&url]),
+        )
+        .await;
     let found = Digest::of(TARBALL);
     let words = format!(
         "`zlib-1.tar.xz` is named by SHA-1 {SHA1}, under which the line knows {gone} and found {found}: name it by SHA-512 (`sha512sum`)"
@@ -215,7 +347,9 @@ async fn sources_that_are_too_much_together_are_refused() {
     let line = Line::new().await;
     fetcher.bounds.sources_bytes += 1;
     let repo = Repo::new();
-    let announced = line.announced(&repo, MAIN, &repo.commit("main", &files)).await;
+    let announced = line
+        .announced(&repo, MAIN, &repo.commit("main", &files))
+        .await;
     assert_eq!(line.fetched(&announced, &fetcher).await.sources.len(), 2);
 }
 
@@ -227,11 +361,22 @@ async fn a_store_that_never_answers_is_waited_for_until_the_time_is_over() {
     fetcher.bounds.time = Duration::from_millis(300);
     let text = sources();
     let repo = Repo::new();
-    let announced = line.announced(&repo, MAIN, &repo.commit("main", &[SPEC, ("sources", PLAIN, text.as_bytes())])).await;
+    let announced = line
+        .announced(
+            &repo,
+            MAIN,
+            &repo.commit("main", &[SPEC, ("sources", PLAIN, text.as_bytes())]),
+        )
+        .await;
     let began = Instant::now();
-    let error = fetch(&announced, &fetcher, &line.store, &line.store).await.unwrap_err();
+    let error = fetch(&announced, &fetcher, &line.store, &line.store)
+        .await
+        .unwrap_err();
     assert!(matches!(error, FetchError::Slow { .. }), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(30), "that was the minute in which a silent server is given up");
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "that was the minute in which a silent server is given up"
+    );
 }
 
 #[tokio::test]
@@ -239,12 +384,22 @@ async fn a_wrong_digest_is_refused_with_both_digests_and_the_address() {
     let line = Line::new().await;
     let (url, _) = lookaside(StatusCode::OK, b"something else").await;
     let text = sources();
-    let reason = line.refusal_of(&[SPEC, ("sources", PLAIN, text.as_bytes())], &line.fetcher(&[&url])).await;
+    let reason = line
+        .refusal_of(
+            &[SPEC, ("sources", PLAIN, text.as_bytes())],
+            &line.fetcher(&[&url]),
+        )
+        .await;
     let (expected, found) = (sha512(TARBALL), sha512(b"something else"));
-    let at = url.replace("{package}", "zlib").replace("{digest}", &expected).replace("{name}", "zlib-1.tar.xz");
+    let at = url
+        .replace("{package}", "zlib")
+        .replace("{digest}", &expected)
+        .replace("{name}", "zlib-1.tar.xz");
     assert_eq!(
         reason,
-        format!("{at} is not the `zlib-1.tar.xz` that the package names: expected sha512 {expected}, found {found}")
+        format!(
+            "{at} is not the `zlib-1.tar.xz` that the package names: expected sha512 {expected}, found {found}"
+        )
     );
 }
 
@@ -255,9 +410,17 @@ async fn a_source_that_nobody_has_is_refused_with_where_the_line_looked() {
     let text = sources();
     let nowhere = line.scratch.path().parent().unwrap().join("nowhere");
     let file = format!("file://{}/{{name}}", nowhere.display());
-    let reason = line.refusal_of(&[SPEC, ("sources", PLAIN, text.as_bytes())], &line.fetcher(&[&url, &file])).await;
+    let reason = line
+        .refusal_of(
+            &[SPEC, ("sources", PLAIN, text.as_bytes())],
+            &line.fetcher(&[&url, &file]),
+        )
+        .await;
     let digest = sha512(TARBALL);
-    let at = url.replace("{package}", "zlib").replace("{digest}", &digest).replace("{name}", "zlib-1.tar.xz");
+    let at = url
+        .replace("{package}", "zlib")
+        .replace("{digest}", &digest)
+        .replace("{name}", "zlib-1.tar.xz");
     let words = format!(
         "no lookaside store has `zlib-1.tar.xz` (sha512 {digest}), looked at {at}, file://{}/zlib-1.tar.xz; \
         put it there with `millrace package upload zlib-1.tar.xz`",
@@ -281,22 +444,35 @@ async fn the_next_store_is_asked_where_one_has_nothing_something_else_or_trouble
     let announced = line.announced(&repo, MAIN, &commit).await;
 
     let without = line.fetcher(&[&none, &other, &trouble]);
-    let error = fetch(&announced, &without, &line.store, &line.store).await.unwrap_err();
-    assert!(matches!(&error, FetchError::Lookaside { problem, .. } if problem == "HTTP status 502"), "{error}");
-    let push = line.fetched(&announced, &line.fetcher(&[&none, &other, &trouble, &file])).await;
+    let error = fetch(&announced, &without, &line.store, &line.store)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, FetchError::Lookaside { problem, .. } if problem == "HTTP status 502"),
+        "{error}"
+    );
+    let push = line
+        .fetched(&announced, &line.fetcher(&[&none, &other, &trouble, &file]))
+        .await;
     assert_eq!(push.sources, [source("zlib-1.tar.xz")]);
 }
 
 #[tokio::test]
 async fn a_store_that_nobody_keeps_is_passing_trouble() {
     let line = Line::new().await;
-    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let text = sources();
     let repo = Repo::new();
     let commit = repo.commit("main", &[SPEC, ("sources", PLAIN, text.as_bytes())]);
     let announced = line.announced(&repo, MAIN, &commit).await;
     let fetcher = line.fetcher(&[&format!("http://{free}/{{digest}}")]);
-    let error = fetch(&announced, &fetcher, &line.store, &line.store).await.unwrap_err();
+    let error = fetch(&announced, &fetcher, &line.store, &line.store)
+        .await
+        .unwrap_err();
     assert!(matches!(&error, FetchError::Lookaside { .. }), "{error}");
 }
 
@@ -307,8 +483,15 @@ async fn a_source_that_is_too_large_is_refused() {
     let mut fetcher = line.fetcher(&[&url]);
     fetcher.bounds.source_bytes = TARBALL.len() as u64 - 1;
     let text = sources();
-    let reason = line.refusal_of(&[SPEC, ("sources", PLAIN, text.as_bytes())], &fetcher).await;
-    assert!(reason.ends_with("has more than 18 bytes, which is the most that the line takes of one source"), "{reason}");
+    let reason = line
+        .refusal_of(&[SPEC, ("sources", PLAIN, text.as_bytes())], &fetcher)
+        .await;
+    assert!(
+        reason.ends_with(
+            "has more than 18 bytes, which is the most that the line takes of one source"
+        ),
+        "{reason}"
+    );
 }
 
 #[tokio::test]
@@ -332,7 +515,14 @@ async fn a_source_line_that_says_nothing_climbs_or_stands_in_the_way_is_refused(
     ];
     for (text, words) in cases {
         let line = Line::new().await;
-        assert_eq!(line.refusal_of(&[SPEC, ("sources", PLAIN, text.as_bytes())], &line.fetcher(&[])).await, words);
+        assert_eq!(
+            line.refusal_of(
+                &[SPEC, ("sources", PLAIN, text.as_bytes())],
+                &line.fetcher(&[])
+            )
+            .await,
+            words
+        );
     }
 }
 
@@ -344,7 +534,17 @@ async fn a_package_that_takes_too_many_words_is_refused() {
     offer_source(&file, &line.store, &line.store).await.unwrap();
     std::fs::remove_file(&file).unwrap();
     let digest = sha512(TARBALL);
-    let text: String = (0..850).map(|number| format!("SHA512 ({number}-{}) = {digest}\n", "long".repeat(36))).collect();
-    let reason = line.refusal_of(&[SPEC, ("sources", PLAIN, text.as_bytes())], &line.fetcher(&[])).await;
-    assert!(reason.starts_with("sources and millrace.toml together take 2"), "{reason}");
+    let text: String = (0..850)
+        .map(|number| format!("SHA512 ({number}-{}) = {digest}\n", "long".repeat(36)))
+        .collect();
+    let reason = line
+        .refusal_of(
+            &[SPEC, ("sources", PLAIN, text.as_bytes())],
+            &line.fetcher(&[]),
+        )
+        .await;
+    assert!(
+        reason.starts_with("sources and millrace.toml together take 2"),
+        "{reason}"
+    );
 }

@@ -18,7 +18,9 @@ const MAIN: &str = "refs/heads/main";
 async fn serve_git(repo: &Repo) -> (String, Arc<Mutex<Vec<String>>>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let folder = repo.path.parent().unwrap().to_owned();
-    let router = Router::new().fallback(backend).with_state((folder, asked.clone()));
+    let router = Router::new()
+        .fallback(backend)
+        .with_state((folder, asked.clone()));
     (format!("{}/zlib.git", serve(router).await), asked)
 }
 
@@ -30,7 +32,10 @@ async fn backend(
     headers: axum::http::HeaderMap,
     body: Bytes,
 ) -> Response {
-    asked.lock().unwrap().extend(String::from_utf8_lossy(&body).lines().map(str::to_owned));
+    asked
+        .lock()
+        .unwrap()
+        .extend(String::from_utf8_lossy(&body).lines().map(str::to_owned));
     let mut child = tokio::process::Command::new("git")
         .arg("http-backend")
         .env("GIT_PROJECT_ROOT", folder)
@@ -38,14 +43,22 @@ async fn backend(
         .env("REQUEST_METHOD", method.as_str())
         .env("PATH_INFO", uri.path())
         .env("QUERY_STRING", uri.query().unwrap_or_default())
-        .env("CONTENT_TYPE", headers.get(header::CONTENT_TYPE).map_or("", |kind| kind.to_str().unwrap()))
+        .env(
+            "CONTENT_TYPE",
+            headers
+                .get(header::CONTENT_TYPE)
+                .map_or("", |kind| kind.to_str().unwrap()),
+        )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(&body).await.unwrap();
     let output = child.wait_with_output().await.unwrap().stdout;
-    let end = output.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let end = output
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .unwrap();
     let mut response = Response::builder();
     for line in std::str::from_utf8(&output[..end]).unwrap().lines() {
         let (name, value) = line.split_once(": ").unwrap();
@@ -54,7 +67,9 @@ async fn backend(
             _ => response.header(name, value),
         };
     }
-    response.body(Body::from(output[end + 4..].to_owned())).unwrap()
+    response
+        .body(Body::from(output[end + 4..].to_owned()))
+        .unwrap()
 }
 
 /// A repository with two commits, of which the first was pushed and the second came since.
@@ -70,13 +85,23 @@ fn pushed_over() -> (Repo, String) {
 async fn exactly_the_commit_is_fetched_where_the_server_gives_commits_by_id() {
     let line = Line::new().await;
     let (repo, pushed) = pushed_over();
-    repo.git.config().unwrap().set_bool("uploadpack.allowReachableSHA1InWant", true).unwrap();
+    repo.git
+        .config()
+        .unwrap()
+        .set_bool("uploadpack.allowReachableSHA1InWant", true)
+        .unwrap();
     let (url, asked) = serve_git(&repo).await;
     let announced = line.announced_from(&url, MAIN, &pushed).await;
     line.fetched(&announced, &line.fetcher(&[])).await;
     let asked = asked.lock().unwrap().join("\n");
-    assert!(asked.contains(&format!("want {pushed}")) && asked.contains("deepen 1"), "{asked}");
-    assert!(asked.matches("want ").count() == asked.matches(&format!("want {pushed}")).count(), "{asked}");
+    assert!(
+        asked.contains(&format!("want {pushed}")) && asked.contains("deepen 1"),
+        "{asked}"
+    );
+    assert!(
+        asked.matches("want ").count() == asked.matches(&format!("want {pushed}")).count(),
+        "{asked}"
+    );
 }
 
 #[tokio::test]
@@ -88,39 +113,64 @@ async fn the_reference_is_fetched_where_the_server_gives_only_references() {
     let push = line.fetched(&announced, &line.fetcher(&[])).await;
     assert!(String::from_utf8_lossy(&line.blob(&push.tree).await).contains("Version: 1"));
     let tip = repo.git.find_reference(MAIN).unwrap().target().unwrap();
-    assert!(asked.lock().unwrap().join("\n").contains(&format!("want {tip}")));
+    assert!(
+        asked
+            .lock()
+            .unwrap()
+            .join("\n")
+            .contains(&format!("want {tip}"))
+    );
 }
 
 #[tokio::test]
 async fn a_commit_that_is_gone_is_gone_over_http_too() {
     let (repo, _) = pushed_over();
     for allowed in [false, true] {
-        repo.git.config().unwrap().set_bool("uploadpack.allowAnySHA1InWant", allowed).unwrap();
+        repo.git
+            .config()
+            .unwrap()
+            .set_bool("uploadpack.allowAnySHA1InWant", allowed)
+            .unwrap();
         let (url, _) = serve_git(&repo).await;
         let line = Line::new().await;
         let gone = "3".repeat(40);
         let announced = line.announced_from(&url, MAIN, &gone).await;
         let reason = line.refused(&announced, &line.fetcher(&[])).await;
-        assert!(reason.starts_with(&format!("commit {gone} is gone")), "{reason}");
+        assert!(
+            reason.starts_with(&format!("commit {gone} is gone")),
+            "{reason}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_repository_that_wants_a_password_is_refused() {
     let line = Line::new().await;
-    let deny = || async { (axum::http::StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"forge\"")]) };
+    let deny = || async {
+        (
+            axum::http::StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, "Basic realm=\"forge\"")],
+        )
+    };
     let url = format!("{}/zlib.git", serve(Router::new().fallback(deny)).await);
     let announced = line.announced_from(&url, MAIN, &"4".repeat(40)).await;
-    let words = format!("{url} cannot be read without a password: make it readable, or register the package with a URL that is");
+    let words = format!(
+        "{url} cannot be read without a password: make it readable, or register the package with a URL that is"
+    );
     assert_eq!(line.refused(&announced, &line.fetcher(&[])).await, words);
 }
 
 #[tokio::test]
 async fn a_server_that_has_trouble_is_passing_trouble() {
     let line = Line::new().await;
-    let url = format!("{}/zlib.git", serve(Router::new().fallback(async || axum::http::StatusCode::BAD_GATEWAY)).await);
+    let url = format!(
+        "{}/zlib.git",
+        serve(Router::new().fallback(async || axum::http::StatusCode::BAD_GATEWAY)).await
+    );
     let announced = line.announced_from(&url, MAIN, &"5".repeat(40)).await;
-    let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap_err();
+    let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store)
+        .await
+        .unwrap_err();
     assert!(matches!(&error, FetchError::Git { .. }), "{error}");
     assert!(error.to_string().contains("502"), "{error}");
 }
@@ -132,9 +182,17 @@ async fn a_repository_that_has_moved_is_fetched_where_it_is() {
     let (there, asked) = serve_git(&repo).await;
     let moved = move |uri: Uri| {
         let to = there.replace("/zlib.git", "") + &uri.to_string().replace("/old/", "/");
-        async move { (axum::http::StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, to)]) }
+        async move {
+            (
+                axum::http::StatusCode::MOVED_PERMANENTLY,
+                [(header::LOCATION, to)],
+            )
+        }
     };
-    let url = format!("{}/old/zlib.git", serve(Router::new().fallback(moved)).await);
+    let url = format!(
+        "{}/old/zlib.git",
+        serve(Router::new().fallback(moved)).await
+    );
     let announced = line.announced_from(&url, MAIN, &pushed).await;
     let push = line.fetched(&announced, &line.fetcher(&[])).await;
     assert!(String::from_utf8_lossy(&line.blob(&push.tree).await).contains("Version: 1"));
@@ -147,9 +205,19 @@ async fn a_page_that_is_no_repository_is_said_to_be_none() {
     let page = || async { axum::response::Html("<title>zlib</title>") };
     let url = format!("{}/zlib", serve(Router::new().fallback(page)).await);
     let announced = line.announced_from(&url, MAIN, &"6".repeat(40)).await;
-    let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap_err();
-    assert!(error.to_string().contains("answers with `text/html; charset=utf-8`"), "{error}");
-    assert!(error.to_string().contains("is a git repository there?"), "{error}");
+    let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store)
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("answers with `text/html; charset=utf-8`"),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("is a git repository there?"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -162,7 +230,9 @@ async fn a_pack_that_breaks_off_is_passing_trouble() {
         let broken = move |method: Method, uri: Uri, body: Bytes| {
             let there = there.clone();
             async move {
-                let asked = tokio::task::spawn_blocking(move || ask(&there, &method, &uri, &body)).await.unwrap();
+                let asked = tokio::task::spawn_blocking(move || ask(&there, &method, &uri, &body))
+                    .await
+                    .unwrap();
                 let (kind, mut bytes) = asked;
                 if kind.ends_with("-result") && !whole {
                     bytes.truncate(bytes.len() / 2);
@@ -175,7 +245,9 @@ async fn a_pack_that_breaks_off_is_passing_trouble() {
         if whole {
             line.fetched(&announced, &line.fetcher(&[])).await;
         } else {
-            let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store).await.unwrap_err();
+            let error = fetch(&announced, &line.fetcher(&[]), &line.store, &line.store)
+                .await
+                .unwrap_err();
             assert!(matches!(&error, FetchError::Git { .. }), "{error}");
         }
     }
@@ -185,10 +257,16 @@ async fn a_pack_that_breaks_off_is_passing_trouble() {
 fn ask(there: &str, method: &Method, uri: &Uri, body: &Bytes) -> (String, Vec<u8>) {
     let url = format!("{there}{uri}");
     let mut answer = if method == Method::POST {
-        ureq::post(url).content_type("application/x-git-upload-pack-request").send(&body[..]).unwrap()
+        ureq::post(url)
+            .content_type("application/x-git-upload-pack-request")
+            .send(&body[..])
+            .unwrap()
     } else {
         ureq::get(url).call().unwrap()
     };
-    let kind = answer.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+    let kind = answer.headers()[header::CONTENT_TYPE]
+        .to_str()
+        .unwrap()
+        .to_owned();
     (kind, answer.body_mut().read_to_vec().unwrap())
 }

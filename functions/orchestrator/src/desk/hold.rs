@@ -8,10 +8,15 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use millrace_core::RunnerName;
 use millrace_core::hold::{Hold, PRINTED_BYTES_MAX, Printed, SessionEnd};
-use millrace_core::protocol::{Attend, Attended, GivenUp, Held, Holding, Listen, Print, Shown, Typing, WAIT_S_MAX, Wanted};
+use millrace_core::protocol::{
+    Attend, Attended, GivenUp, Held, Holding, Listen, Print, Shown, Typing, WAIT_S_MAX, Wanted,
+};
 use millrace_core::task::Lease;
 use millrace_store::builds::load_build;
-use millrace_store::holds::{begin_hold, change_hold, change_printed, forget_sessions, holds_of, load_hold, runner_index, typed};
+use millrace_store::holds::{
+    begin_hold, change_hold, change_printed, forget_sessions, holds_of, load_hold, runner_index,
+    typed,
+};
 use millrace_store::{BlobStore, StateStore};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -53,7 +58,10 @@ pub(crate) async fn attend<S: StateStore, B: BlobStore>(
 ) -> Result<Json<Attended>, Denied> {
     let runner = speaker(&desk, &headers).await?;
     if !runner.is(&ask.runner) {
-        return Err(Denied::Bad(format!("the token is not that of runner {}", ask.runner)));
+        return Err(Denied::Bad(format!(
+            "the token is not that of runner {}",
+            ask.runner
+        )));
     }
     if ask.started {
         for hold in holds_of(&desk.state, &runner_index(&ask.runner), HOLDS_MAX).await? {
@@ -75,7 +83,8 @@ pub(crate) async fn attend<S: StateStore, B: BlobStore>(
             attended.pause_ms = Some(ATTEND_PAUSE_MS);
             return Ok(Json(attended));
         }
-        if !attended.sessions.is_empty() || !attended.unwanted.is_empty() || Instant::now() >= until {
+        if !attended.sessions.is_empty() || !attended.unwanted.is_empty() || Instant::now() >= until
+        {
             return Ok(Json(attended));
         }
         sleep(LOOK.min(until.saturating_duration_since(Instant::now()))).await;
@@ -83,7 +92,12 @@ pub(crate) async fn attend<S: StateStore, B: BlobStore>(
 }
 
 /// Writes down that a hold is over, where it is this runner's; what went to and fro is forgotten with it.
-async fn end<S: StateStore, B>(desk: &Desk<S, B>, runner: &RunnerName, holding: &Holding, reason: &str) -> Result<(), Denied> {
+async fn end<S: StateStore, B>(
+    desk: &Desk<S, B>,
+    runner: &RunnerName,
+    holding: &Holding,
+    reason: &str,
+) -> Result<(), Denied> {
     let now = (desk.clock)();
     let ended = change_hold(&desk.state, holding, |hold| {
         if hold.runner == *runner {
@@ -99,18 +113,39 @@ async fn end<S: StateStore, B>(desk: &Desk<S, B>, runner: &RunnerName, holding: 
 }
 
 /// Writes down a hold that the line has not heard of, where its build wants it. What is nobody's wish is answered with the others.
-async fn begin<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner, name: &RunnerName, held: &Held) -> Result<(), Denied> {
-    let Held { holding, failed, .. } = held;
+async fn begin<S: StateStore, B>(
+    desk: &Desk<S, B>,
+    runner: &Runner,
+    name: &RunnerName,
+    held: &Held,
+) -> Result<(), Denied> {
+    let Held {
+        holding, failed, ..
+    } = held;
     if load_hold(&desk.state, holding).await?.is_some() {
         return Ok(());
     }
-    let Some((build, _)) = load_build(&desk.state, &holding.build).await? else { return Ok(()) };
-    let Some(task) = build.task(&holding.task) else { return Ok(()) };
+    let Some((build, _)) = load_build(&desk.state, &holding.build).await? else {
+        return Ok(());
+    };
+    let Some(task) = build.task(&holding.task) else {
+        return Ok(());
+    };
     let by_lease = |lease: &Lease| lease.runner == *name;
     let own = (has(task, runner, holding) && task.lease().is_some_and(by_lease))
-        || (had(task, runner, holding) && task.attempts.iter().any(|one| one.number == holding.lease && one.runner == *name));
+        || (had(task, runner, holding)
+            && task
+                .attempts
+                .iter()
+                .any(|one| one.number == holding.lease && one.runner == *name));
     if let Some(hold_s) = build.push.announced.wish.hold_s.filter(|_| own) {
-        let hold = Hold::new(holding.clone(), name.clone(), (desk.clock)(), hold_s, failed.clone());
+        let hold = Hold::new(
+            holding.clone(),
+            name.clone(),
+            (desk.clock)(),
+            hold_s,
+            failed.clone(),
+        );
         begin_hold(&desk.state, &hold).await?;
     }
     Ok(())
@@ -120,15 +155,27 @@ async fn begin<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner, name: &Runn
 async fn wanted<S: StateStore, B>(desk: &Desk<S, B>, ask: &Attend) -> Result<Attended, Denied> {
     let mut attended = Attended::default();
     for held in &ask.holds {
-        let hold = load_hold(&desk.state, &held.holding).await?.filter(|hold| hold.runner == ask.runner);
+        let hold = load_hold(&desk.state, &held.holding)
+            .await?
+            .filter(|hold| hold.runner == ask.runner);
         let unwanted = match &hold {
             None => Some("its build wants no sandbox held".to_owned()),
             Some(hold) => gone(hold),
         };
         if let Some(reason) = unwanted {
-            attended.unwanted.push(GivenUp { holding: held.holding.clone(), reason });
-        } else if let Some(session) = hold.as_ref().and_then(Hold::session).filter(|session| session.number > held.session) {
-            attended.sessions.push(Wanted { holding: held.holding.clone(), session: session.clone() });
+            attended.unwanted.push(GivenUp {
+                holding: held.holding.clone(),
+                reason,
+            });
+        } else if let Some(session) = hold
+            .as_ref()
+            .and_then(Hold::session)
+            .filter(|session| session.number > held.session)
+        {
+            attended.sessions.push(Wanted {
+                holding: held.holding.clone(),
+                session: session.clone(),
+            });
         }
     }
     Ok(attended)
@@ -136,21 +183,38 @@ async fn wanted<S: StateStore, B>(desk: &Desk<S, B>, ask: &Attend) -> Result<Att
 
 /// Why a hold is to be given up, where it is.
 fn gone(hold: &Hold) -> Option<String> {
-    let unwanted = || hold.unwanted_by.as_ref().map(|by| format!("{by} has given it up"));
-    hold.end.as_ref().map(|end| end.reason.clone()).or_else(unwanted)
+    let unwanted = || {
+        hold.unwanted_by
+            .as_ref()
+            .map(|by| format!("{by} has given it up"))
+    };
+    hold.end
+        .as_ref()
+        .map(|end| end.reason.clone())
+        .or_else(unwanted)
 }
 
 /// The hold of a session, which must be this runner's.
-async fn held<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner, holding: &Holding) -> Result<Hold, Denied> {
-    let hold = load_hold(&desk.state, holding).await?.filter(|hold| runner.is(&hold.runner));
+async fn held<S: StateStore, B>(
+    desk: &Desk<S, B>,
+    runner: &Runner,
+    holding: &Holding,
+) -> Result<Hold, Denied> {
+    let hold = load_hold(&desk.state, holding)
+        .await?
+        .filter(|hold| runner.is(&hold.runner));
     hold.ok_or_else(|| {
-        Denied::Gone(format!("no sandbox of task {} of build {} is held by this runner", holding.task, holding.build))
+        Denied::Gone(format!(
+            "no sandbox of task {} of build {} is held by this runner",
+            holding.task, holding.build
+        ))
     })
 }
 
 /// How a session is over, whatever happens in it.
 fn over(hold: &Hold, session: u32) -> Option<SessionEnd> {
-    hold.end_of_session(session).or_else(|| gone(hold).map(|reason| SessionEnd::GivenUp { reason }))
+    hold.end_of_session(session)
+        .or_else(|| gone(hold).map(|reason| SessionEnd::GivenUp { reason }))
 }
 
 pub(crate) async fn listen<S: StateStore, B: BlobStore>(
@@ -169,9 +233,16 @@ pub(crate) async fn listen<S: StateStore, B: BlobStore>(
         }
         looks += 1;
         let typed = typed(&desk.state, &ask.holding, ask.session).await?;
-        let is_news = typed.keys.end() > ask.seen || typed.size != ask.size || typed.left || over_now.is_some();
+        let is_news = typed.keys.end() > ask.seen
+            || typed.size != ask.size
+            || typed.left
+            || over_now.is_some();
         if is_news || pause_ms.is_some() || Instant::now() >= until {
-            return Ok(Json(Typing { typed, over: over_now, pause_ms }));
+            return Ok(Json(Typing {
+                typed,
+                over: over_now,
+                pause_ms,
+            }));
         }
         sleep(KEYS_LOOK).await;
     }
@@ -180,32 +251,54 @@ pub(crate) async fn listen<S: StateStore, B: BlobStore>(
 pub(crate) async fn print<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
     headers: HeaderMap,
-    Json(Print { holding, session, printed }): Json<Print>,
+    Json(Print {
+        holding,
+        session,
+        printed,
+    }): Json<Print>,
 ) -> Result<Json<Shown>, Denied> {
     let runner = speaker(&desk, &headers).await?;
     let hold = held(&desk, &runner, &holding).await?;
     let over = over(&hold, session);
     if hold.end.is_some() {
-        return Ok(Json(Shown { end: printed.output.end(), over: true, pause_ms: None }));
+        return Ok(Json(Shown {
+            end: printed.output.end(),
+            over: true,
+            pause_ms: None,
+        }));
     }
     let shown = typed(&desk.state, &holding, session).await?.shown;
-    let kept = change_printed(&desk.state, &holding, session, |kept| merge(kept, &printed, shown, over.as_ref())).await?;
+    let kept = change_printed(&desk.state, &holding, session, |kept| {
+        merge(kept, &printed, shown, over.as_ref())
+    })
+    .await?;
     if let Some(end) = &kept.ended {
         let now = (desk.clock)();
-        change_hold(&desk.state, &holding, |hold| hold.session_ended(session, end.clone(), now)).await?;
+        change_hold(&desk.state, &holding, |hold| {
+            hold.session_ended(session, end.clone(), now)
+        })
+        .await?;
     }
     let pause_ms = desk.paces.map(|_| PRINT_PAUSE_MS);
-    Ok(Json(Shown { end: kept.output.end(), over: over.is_some() || kept.ended.is_some(), pause_ms }))
+    Ok(Json(Shown {
+        end: kept.output.end(),
+        over: over.is_some() || kept.ended.is_some(),
+        pause_ms,
+    }))
 }
 
 /// Adds what a runner says to what is kept. That the session has ended is said when all that was printed before is there.
 fn merge(kept: &mut Printed, said: &Printed, shown: u64, over: Option<&SessionEnd>) {
     kept.output.acknowledge(shown);
-    kept.output.add(said.output.from, &said.output.bytes, PRINTED_BYTES_MAX);
+    kept.output
+        .add(said.output.from, &said.output.bytes, PRINTED_BYTES_MAX);
     kept.typed = kept.typed.max(said.typed);
     kept.beat = kept.beat.max(said.beat);
     if kept.ended.is_none() {
-        let all = said.ended.as_ref().filter(|_| kept.output.end() >= said.output.end());
+        let all = said
+            .ended
+            .as_ref()
+            .filter(|_| kept.output.end() >= said.output.end());
         kept.ended = over.or(all).cloned();
     }
 }
@@ -219,24 +312,53 @@ mod tests {
     fn a_session_ends_when_its_last_word_has_room() {
         let word = vec![b'x'; PRINTED_BYTES_MAX];
         let said = |from, bytes: &[u8]| Printed {
-            output: Stream { from, bytes: bytes.to_vec() },
+            output: Stream {
+                from,
+                bytes: bytes.to_vec(),
+            },
             ended: Some(SessionEnd::Exited { status: 3 }),
             ..Printed::default()
         };
         let mut kept = Printed::default();
-        merge(&mut kept, &Printed { ended: None, ..said(0, &word) }, 0, None);
+        merge(
+            &mut kept,
+            &Printed {
+                ended: None,
+                ..said(0, &word)
+            },
+            0,
+            None,
+        );
         let end = word.len() as u64;
         merge(&mut kept, &said(end, b"bye"), 0, None);
         assert_eq!((kept.output.end(), &kept.ended), (end, &None));
         merge(&mut kept, &said(end, b"bye"), end, None);
-        assert_eq!((kept.output.after(end), &kept.ended), (b"bye".as_slice(), &Some(SessionEnd::Exited { status: 3 })));
+        assert_eq!(
+            (kept.output.after(end), &kept.ended),
+            (b"bye".as_slice(), &Some(SessionEnd::Exited { status: 3 }))
+        );
     }
 
     #[test]
     fn the_first_word_on_how_a_session_ended_stays() {
         let mut kept = Printed::default();
-        merge(&mut kept, &Printed { ended: Some(SessionEnd::Exited { status: 3 }), ..Printed::default() }, 0, None);
-        merge(&mut kept, &Printed::default(), 0, Some(&SessionEnd::Taken { by: "erin".to_owned() }));
+        merge(
+            &mut kept,
+            &Printed {
+                ended: Some(SessionEnd::Exited { status: 3 }),
+                ..Printed::default()
+            },
+            0,
+            None,
+        );
+        merge(
+            &mut kept,
+            &Printed::default(),
+            0,
+            Some(&SessionEnd::Taken {
+                by: "erin".to_owned(),
+            }),
+        );
         assert_eq!(kept.ended, Some(SessionEnd::Exited { status: 3 }));
     }
 }

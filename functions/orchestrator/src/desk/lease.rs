@@ -38,11 +38,22 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
     let runner = speaker(&desk, &headers).await?;
     if !runner.is(&ask.runner) || runner.arch != ask.arch {
         let (name, arch) = (&runner.name, runner.arch);
-        let whom = if runner.shared { format!("runners {name}.SOMETHING") } else { format!("runner {name}") };
-        return Err(Denied::Bad(format!("the token is for {whom} on {arch}, not for {} on {}", ask.runner, ask.arch)));
+        let whom = if runner.shared {
+            format!("runners {name}.SOMETHING")
+        } else {
+            format!("runner {name}")
+        };
+        return Err(Denied::Bad(format!(
+            "the token is for {whom} on {arch}, not for {} on {}",
+            ask.runner, ask.arch
+        )));
     }
     let leaves = runner.leaving(&ask.runner).is_some();
-    if let Some(other) = ask.emulates.iter().find(|arch| !runner.emulates.contains(arch)) {
+    if let Some(other) = ask
+        .emulates
+        .iter()
+        .find(|arch| !runner.emulates.contains(arch))
+    {
         let (name, arch) = (&runner.name, runner.arch);
         return Err(Denied::Bad(format!(
             "the token of {name} is not for {other} by emulation: remove it, and make one with \
@@ -50,20 +61,40 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
         )));
     }
     // From here on it is the one machine that speaks, whoever else has the token.
-    let runner = Runner { name: ask.runner.clone(), emulates: ask.emulates.clone(), ..runner };
+    let runner = Runner {
+        name: ask.runner.clone(),
+        emulates: ask.emulates.clone(),
+        ..runner
+    };
     forget_what_it_had(&desk, &runner).await?;
     if leaves {
         return Err(Denied::Leave(runner.name));
     }
     let (name, reserved) = (runner.name.clone(), runner.reserved.clone());
-    let arches = std::iter::once(runner.arch).chain(runner.emulates.iter().copied()).collect();
-    see(&desk.state, &Seen { name, arches, capacity: ask.capacity.clone(), reserved, at: (desk.clock)() }).await?;
+    let arches = std::iter::once(runner.arch)
+        .chain(runner.emulates.iter().copied())
+        .collect();
+    see(
+        &desk.state,
+        &Seen {
+            name,
+            arches,
+            capacity: ask.capacity.clone(),
+            reserved,
+            at: (desk.clock)(),
+        },
+    )
+    .await?;
     if let Some(Paces { ask_again_s, .. }) = desk.paces {
         // Nothing else runs here every second: whoever asks is the clock.
         tick(&desk.state, (desk.clock)()).await?;
         return Ok(match take_one(&desk, &runner, &ask).await? {
             Some(offer) => Json(offer).into_response(),
-            None => (StatusCode::NO_CONTENT, [(header::RETRY_AFTER, ask_again_s.to_string())]).into_response(),
+            None => (
+                StatusCode::NO_CONTENT,
+                [(header::RETRY_AFTER, ask_again_s.to_string())],
+            )
+                .into_response(),
         });
     }
     let until = Instant::now() + Duration::from_secs(u64::from(ask.wait_s.min(WAIT_S_MAX)));
@@ -75,7 +106,11 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
         if known.leaving(&runner.name).is_some() {
             return Err(Denied::Leave(runner.name));
         }
-        let runner = Runner { name: runner.name.clone(), emulates: runner.emulates.clone(), ..known };
+        let runner = Runner {
+            name: runner.name.clone(),
+            emulates: runner.emulates.clone(),
+            ..known
+        };
         if let Some(offer) = take_one(&desk, &runner, &ask).await? {
             return Ok(Json(offer).into_response());
         }
@@ -87,10 +122,28 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
 }
 
 /// A runner that asks has nothing: what it had leased goes back at once, not when the lease runs out.
-async fn forget_what_it_had<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner) -> Result<(), Denied> {
-    for marked in desk.state.marked(&held_index(&runner.name), None, CANDIDATES).await? {
-        let Ok(build) = marked.key.id.parse() else { continue };
-        if let Err(error) = advance(&desk.state, &build, Event::Return { runner: runner.name.clone() }, (desk.clock)()).await {
+async fn forget_what_it_had<S: StateStore, B>(
+    desk: &Desk<S, B>,
+    runner: &Runner,
+) -> Result<(), Denied> {
+    for marked in desk
+        .state
+        .marked(&held_index(&runner.name), None, CANDIDATES)
+        .await?
+    {
+        let Ok(build) = marked.key.id.parse() else {
+            continue;
+        };
+        if let Err(error) = advance(
+            &desk.state,
+            &build,
+            Event::Return {
+                runner: runner.name.clone(),
+            },
+            (desk.clock)(),
+        )
+        .await
+        {
             pass_over(&build, error)?;
         }
     }
@@ -98,12 +151,20 @@ async fn forget_what_it_had<S: StateStore, B>(desk: &Desk<S, B>, runner: &Runner
 }
 
 /// Leases the task that is next of those that this runner may do; one that it would have to emulate only where there is no other.
-async fn take_one<S: StateStore, B: BlobStore>(desk: &Desk<S, B>, runner: &Runner, ask: &Ask) -> Result<Option<Offer>, Denied> {
+async fn take_one<S: StateStore, B: BlobStore>(
+    desk: &Desk<S, B>,
+    runner: &Runner,
+    ask: &Ask,
+) -> Result<Option<Offer>, Denied> {
     let native = [ready_index(Some(runner.arch)), ready_index(None)];
     if let Some(offer) = take_from(desk, runner, ask, &native).await? {
         return Ok(Some(offer));
     }
-    let emulated: Vec<String> = runner.emulates.iter().map(|arch| ready_index(Some(*arch))).collect();
+    let emulated: Vec<String> = runner
+        .emulates
+        .iter()
+        .map(|arch| ready_index(Some(*arch)))
+        .collect();
     take_from(desk, runner, ask, &emulated).await
 }
 
@@ -118,7 +179,9 @@ async fn take_from<S: StateStore, B: BlobStore>(
     loop {
         let (mut queued, more) = heads(&desk.state, indexes, each).await?;
         let fits = |queued: &Queued| {
-            runner.reserved.admits(runner.arch, queued.task.arch, &queued.rank)
+            runner
+                .reserved
+                .admits(runner.arch, queued.task.arch, &queued.rank)
                 && ask.capacity.lacks(&queued.requires).is_none()
                 && queued.not_by.as_ref() != Some(&runner.name)
         };
@@ -130,8 +193,15 @@ async fn take_from<S: StateStore, B: BlobStore>(
         }
         for Queued { build, task, .. } in queued {
             let now = (desk.clock)();
-            let machine = Machine { arch: runner.arch, emulates: runner.emulates.clone() };
-            let take = Event::Take { task: task.clone(), runner: runner.name.clone(), machine: machine.clone() };
+            let machine = Machine {
+                arch: runner.arch,
+                emulates: runner.emulates.clone(),
+            };
+            let take = Event::Take {
+                task: task.clone(),
+                runner: runner.name.clone(),
+                machine: machine.clone(),
+            };
             match advance(&desk.state, &build, take, now).await {
                 Ok(build) => return Ok(offer(desk, &build, &task, &machine, now)),
                 Err(error) => pass_over(&build, error)?,
@@ -147,10 +217,18 @@ async fn take_from<S: StateStore, B: BlobStore>(
 
 /// Whether tasks are of more than one project, so that it matters what each has running.
 fn is_mixed(queued: &[Queued]) -> bool {
-    queued.iter().any(|other| other.rank.project != queued[0].rank.project)
+    queued
+        .iter()
+        .any(|other| other.rank.project != queued[0].rank.project)
 }
 
-fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, machine: &Machine, now: Timestamp) -> Option<Offer> {
+fn offer<S, B>(
+    desk: &Desk<S, B>,
+    build: &Build,
+    id: &TaskId,
+    machine: &Machine,
+    now: Timestamp,
+) -> Option<Offer> {
     let lease = build.task(id)?.lease()?.clone();
     let step = build.step_of(id)?;
     let (platform, push) = (&build.platform, &build.push);
@@ -181,5 +259,10 @@ fn offer<S, B>(desk: &Desk<S, B>, build: &Build, id: &TaskId, machine: &Machine,
         hold_s: push.announced.wish.hold_s,
     };
     let renew_s = Some(desk.paces.map_or(RENEW_S, |paces| paces.renew_s));
-    Some(Offer { lease, now, work, renew_s })
+    Some(Offer {
+        lease,
+        now,
+        work,
+        renew_s,
+    })
 }

@@ -41,19 +41,35 @@ pub(crate) async fn append<S: StateStore, B: BlobStore>(
     bytes: Bytes,
 ) -> Result<Json<Logged>, Denied> {
     let runner = speaker(&desk, &headers).await?;
-    let holding = Holding { build: place.build, task: place.task, lease: place.lease };
+    let holding = Holding {
+        build: place.build,
+        task: place.task,
+        lease: place.lease,
+    };
     let build = holds(&desk, &runner, &holding).await?;
-    let bytes_max = build.limits_of(&holding.task).log_bytes.saturating_add(LOG_BYTES_SPARE);
-    let chunk = Chunk { size: bytes.len() as u64, digest: Digest::of(&bytes) };
+    let bytes_max = build
+        .limits_of(&holding.task)
+        .log_bytes
+        .saturating_add(LOG_BYTES_SPARE);
+    let chunk = Chunk {
+        size: bytes.len() as u64,
+        digest: Digest::of(&bytes),
+    };
     let id = log_id(&holding);
     let mut bytes = Some(bytes);
     loop {
         let (mut index, expect) = read(&desk, &id).await?;
-        if !index.append(place.offset, chunk.clone()).map_err(|error| Denied::Bad(error.to_string()))? {
+        if !index
+            .append(place.offset, chunk.clone())
+            .map_err(|error| Denied::Bad(error.to_string()))?
+        {
             return Ok(Json(logged(&desk, &index)));
         }
         if index.size() > bytes_max {
-            return Err(Denied::Bad(format!("the log would have {} bytes; a log of this task may have {bytes_max}", index.size())));
+            return Err(Denied::Bad(format!(
+                "the log would have {} bytes; a log of this task may have {bytes_max}",
+                index.size()
+            )));
         }
         // Only what has its place in the log is kept, and before the log says so.
         if let Some(bytes) = bytes.take() {
@@ -68,11 +84,17 @@ pub(crate) async fn append<S: StateStore, B: BlobStore>(
 }
 
 fn logged<S, B>(desk: &Desk<S, B>, index: &LogIndex) -> Logged {
-    Logged { end: index.size(), pause_s: desk.paces.map(|paces| paces.log_pause_s) }
+    Logged {
+        end: index.size(),
+        pause_s: desk.paces.map(|paces| paces.log_pause_s),
+    }
 }
 
 /// Marks the log as whole.
-pub(super) async fn end<S: StateStore, B: BlobStore>(desk: &Desk<S, B>, holding: &Holding) -> Result<(), Denied> {
+pub(super) async fn end<S: StateStore, B: BlobStore>(
+    desk: &Desk<S, B>,
+    holding: &Holding,
+) -> Result<(), Denied> {
     let id = log_id(holding);
     loop {
         let (mut index, expect) = read(desk, &id).await?;
@@ -102,8 +124,14 @@ mod tests {
 
     #[test]
     fn the_index_of_a_log_of_the_largest_chunks_fits_into_a_record() {
-        let largest = Chunk { size: CHUNK_BYTES_MAX as u64, digest: Digest::of(b"largest") };
-        let index = LogIndex { chunks: vec![largest; CHUNKS_MAX], ended: false };
+        let largest = Chunk {
+            size: CHUNK_BYTES_MAX as u64,
+            digest: Digest::of(b"largest"),
+        };
+        let index = LogIndex {
+            chunks: vec![largest; CHUNKS_MAX],
+            ended: false,
+        };
         let bytes = serde_json::to_string(&index).unwrap().len();
         assert!(bytes <= RECORD_BYTES_MAX, "{bytes} bytes");
     }

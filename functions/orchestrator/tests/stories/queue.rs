@@ -33,7 +33,10 @@ async fn wanting(world: &World, package: &str, requires: Requires) -> Build {
 }
 
 async fn package_of(offer: Option<Offer>) -> String {
-    offer.map_or_else(|| "nothing".to_owned(), |offer| offer.work.package.to_string())
+    offer.map_or_else(
+        || "nothing".to_owned(),
+        |offer| offer.work.package.to_string(),
+    )
 }
 
 async fn takes(runner: &Runner) -> String {
@@ -56,7 +59,10 @@ async fn a_mass_rebuild_holds_up_nobody() {
     }
     assert_eq!(taken, ["fix", "b000", "mine", "b001", "b002"]);
     let running = running(&world.store).await.unwrap();
-    let running: Vec<String> = running.into_iter().map(|(project, count)| format!("{project} {count}")).collect();
+    let running: Vec<String> = running
+        .into_iter()
+        .map(|(project, count)| format!("{project} {count}"))
+        .collect();
     assert_eq!(running, ["big 3", "mass 1", "small 1"]);
 }
 
@@ -72,12 +78,20 @@ async fn of_each_project_the_first_are_found_however_many_there_are_and_however_
     let (found, more) = heads(&world.store, &[ready_index(None)], 16).await.unwrap();
     assert!(more);
     for project in projects {
-        let first: Vec<Timestamp> =
-            found.iter().filter(|queued| queued.rank.project.as_str() == project).map(|queued| queued.since).collect();
-        assert!(first.len() >= 16 && first.len() < 40 && first.is_sorted(), "{project}: {first:?}");
+        let first: Vec<Timestamp> = found
+            .iter()
+            .filter(|queued| queued.rank.project.as_str() == project)
+            .map(|queued| queued.since)
+            .collect();
+        assert!(
+            first.len() >= 16 && first.len() < 40 && first.is_sorted(),
+            "{project}: {first:?}"
+        );
     }
     assert_eq!(found[0].rank.project.as_str(), "0");
-    let (all, more) = heads(&world.store, &[ready_index(None)], 1000).await.unwrap();
+    let (all, more) = heads(&world.store, &[ready_index(None)], 1000)
+        .await
+        .unwrap();
     assert_eq!((all.len(), more), (7 * 70, false));
 }
 
@@ -85,18 +99,37 @@ async fn of_each_project_the_first_are_found_however_many_there_are_and_however_
 async fn a_task_goes_to_a_machine_that_has_what_it_wants() {
     let world = World::new();
     let features = std::collections::BTreeSet::from(["secure-boot".parse().unwrap()]);
-    let boot = Requires { features: features.clone(), ..Requires::default() };
+    let boot = Requires {
+        features: features.clone(),
+        ..Requires::default()
+    };
     // More of them than are looked at at first.
     for n in 0..40 {
         wanting(&world, &format!("boot-{n:02}"), boot.clone()).await;
     }
-    wanting(&world, "large", Requires { memory_bytes: Some(32 << 30), ..Requires::default() }).await;
+    wanting(
+        &world,
+        "large",
+        Requires {
+            memory_bytes: Some(32 << 30),
+            ..Requires::default()
+        },
+    )
+    .await;
     normal(&world, "rpms", "small").await;
     let plain = world.runner("intel-1", Arch::X86_64).await;
     assert_eq!(takes(&plain).await, "small");
-    assert_eq!(takes(&plain).await, "small", "it asks again, so it has come back without it");
+    assert_eq!(
+        takes(&plain).await,
+        "small",
+        "it asks again, so it has come back without it"
+    );
     let mut able = world.runner("intel-2", Arch::X86_64).await;
-    able.capacity = Capacity { memory_bytes: 64 << 30, disk_bytes: 0, features };
+    able.capacity = Capacity {
+        memory_bytes: 64 << 30,
+        disk_bytes: 0,
+        features,
+    };
     assert_eq!(takes(&able).await, "boot-00");
     let mut large = world.runner("intel-3", Arch::X86_64).await;
     large.capacity.memory_bytes = 64 << 30;
@@ -107,20 +140,43 @@ async fn a_task_goes_to_a_machine_that_has_what_it_wants() {
 async fn what_is_kept_for_some_is_not_given_to_others() {
     let world = World::new();
     let build = normal(&world, "theirs", "zlib").await;
-    let (runner, name) = (world.runner("arm-1", Arch::Aarch64).await, "arm-1".parse().unwrap());
+    let (runner, name) = (
+        world.runner("arm-1", Arch::Aarch64).await,
+        "arm-1".parse().unwrap(),
+    );
     let kept = |reserved: Reserved| {
         let (store, name) = (world.store.clone(), &name);
         async move { assert!(reserve_runner(&store, name, &reserved).await.unwrap()) }
     };
-    kept(Reserved { own_arch: true, ..Reserved::default() }).await;
+    kept(Reserved {
+        own_arch: true,
+        ..Reserved::default()
+    })
+    .await;
     assert_eq!(takes(&runner).await, "nothing", "any runner may do it");
-    kept(Reserved { projects: vec!["ours".parse().unwrap()], ..Reserved::default() }).await;
+    kept(Reserved {
+        projects: vec!["ours".parse().unwrap()],
+        ..Reserved::default()
+    })
+    .await;
     assert_eq!(takes(&runner).await, "nothing");
-    kept(Reserved { at_least: Some(Priority::Urgent), ..Reserved::default() }).await;
+    kept(Reserved {
+        at_least: Some(Priority::Urgent),
+        ..Reserved::default()
+    })
+    .await;
     assert_eq!(takes(&runner).await, "nothing");
     kept(Reserved::default()).await;
     assert_eq!(holding(&runner.takes().await.unwrap()).build, build.id);
-    assert!(!reserve_runner(&world.store, &"nobody".parse().unwrap(), &Reserved::default()).await.unwrap());
+    assert!(
+        !reserve_runner(
+            &world.store,
+            &"nobody".parse().unwrap(),
+            &Reserved::default()
+        )
+        .await
+        .unwrap()
+    );
 }
 
 #[tokio::test]
@@ -128,13 +184,34 @@ async fn a_runner_that_is_to_leave_finishes_and_is_given_no_more() {
     let world = World::new();
     normal(&world, "p", "zlib").await;
     let build = normal(&world, "p", "pigz").await;
-    let (runner, name) = (world.runner("intel-1", Arch::X86_64).await, "intel-1".parse().unwrap());
+    let (runner, name) = (
+        world.runner("intel-1", Arch::X86_64).await,
+        "intel-1".parse().unwrap(),
+    );
     let lease = runner.leases().await;
     assert!(drain_runner(&world.store, &name, false).await.unwrap());
     assert!(!runner.is_told_to_hand_back(&lease).await, "it finishes");
-    assert_eq!(runner.report(&lease, Outcome::Excluded { reason: "nothing".to_owned() }).await.status, 200);
+    assert_eq!(
+        runner
+            .report(
+                &lease,
+                Outcome::Excluded {
+                    reason: "nothing".to_owned()
+                }
+            )
+            .await
+            .status,
+        200
+    );
     let told = runner.ask(20).await.told();
-    assert_eq!(told, (410, "leave: runner intel-1 is to leave: `millrace runner resume intel-1` lets it stay".to_owned()));
+    assert_eq!(
+        told,
+        (
+            410,
+            "leave: runner intel-1 is to leave: `millrace runner resume intel-1` lets it stay"
+                .to_owned()
+        )
+    );
     assert!(resume_runner(&world.store, &name).await.unwrap());
     assert_eq!(holding(&runner.takes().await.unwrap()).build, build.id);
 }
@@ -145,15 +222,46 @@ async fn a_runner_that_is_to_leave_at_once_hands_back_and_who_waits_hears_of_it(
     let build = normal(&world, "p", "zlib").await;
     let [first, second] = world.shared("pool", Arch::X86_64, ["i-1", "i-2"]).await;
     let lease = first.leases().await;
-    assert!(drain_runner(&world.store, &"pool.i-1".parse().unwrap(), true).await.unwrap());
+    assert!(
+        drain_runner(&world.store, &"pool.i-1".parse().unwrap(), true)
+            .await
+            .unwrap()
+    );
     assert!(first.is_told_to_hand_back(&lease).await);
-    assert_eq!(first.report(&lease, Outcome::HandedBack { reason: "it leaves".to_owned() }).await.status, 200);
+    assert_eq!(
+        first
+            .report(
+                &lease,
+                Outcome::HandedBack {
+                    reason: "it leaves".to_owned()
+                }
+            )
+            .await
+            .status,
+        200
+    );
     let waiting = tokio::spawn(async move { first.ask(20).await });
     assert_eq!(waiting.await.unwrap().status, 410);
-    assert_eq!(holding(&second.takes().await.unwrap()).build, build.id, "the other of its kind goes on");
-    assert!(drain_runner(&world.store, &"pool".parse().unwrap(), false).await.unwrap());
-    assert_eq!(second.ask(0).await.status, 410, "all that share the token are to leave");
-    assert!(!drain_runner(&world.store, &"pool2.i-1".parse().unwrap(), true).await.unwrap());
+    assert_eq!(
+        holding(&second.takes().await.unwrap()).build,
+        build.id,
+        "the other of its kind goes on"
+    );
+    assert!(
+        drain_runner(&world.store, &"pool".parse().unwrap(), false)
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        second.ask(0).await.status,
+        410,
+        "all that share the token are to leave"
+    );
+    assert!(
+        !drain_runner(&world.store, &"pool2.i-1".parse().unwrap(), true)
+            .await
+            .unwrap()
+    );
 }
 
 #[tokio::test]
@@ -166,13 +274,22 @@ async fn a_task_that_says_nothing_is_told_of_and_so_is_one_that_speaks_again() {
     world.pass_ms(50_000);
     assert_eq!(runner.renew_after(&lease, Some(40)).await.status, 200);
     assert_eq!(source().await.word(), "stalled");
-    assert_eq!(source().await.lease().unwrap().silent_since, Some(Timestamp(world.now().0 - 40_000)));
+    assert_eq!(
+        source().await.lease().unwrap().silent_since,
+        Some(Timestamp(world.now().0 - 40_000))
+    );
     world.pass_ms(10_000);
     assert_eq!(runner.renew_after(&lease, Some(51)).await.status, 200);
-    assert_eq!(source().await.lease().unwrap().silent_since, Some(Timestamp(world.now().0 - 50_000)), "when it began stays");
+    assert_eq!(
+        source().await.lease().unwrap().silent_since,
+        Some(Timestamp(world.now().0 - 50_000)),
+        "when it began stays"
+    );
     assert_eq!(runner.renew(&lease).await.status, 200);
     assert_eq!(source().await.word(), "running");
-    runner.upload(&lease, &millrace_core::Digest::of(b""), b"").await;
+    runner
+        .upload(&lease, &millrace_core::Digest::of(b""), b"")
+        .await;
     assert_eq!(runner.report(&lease, passed("a", b"")).await.status, 200);
     assert!(matches!(source().await.state, TaskState::Passed { .. }));
 }
@@ -184,36 +301,79 @@ async fn what_waits_is_told_how_long_and_for_what() {
         let all = outlook(&world.store, 100, world.now()).await.unwrap();
         let words = |wait: Wait| match wait {
             Wait::Nothing => "now".to_owned(),
-            Wait::Turn { ms, ahead, hosts } => format!("{} s, {ahead} ahead, {hosts} hosts", ms / 1000),
+            Wait::Turn { ms, ahead, hosts } => {
+                format!("{} s, {ahead} ahead, {hosts} hosts", ms / 1000)
+            }
             Wait::Host { reason } => reason,
         };
-        all.into_iter().map(|one| format!("{} {}: {}", one.package, one.queued.task, words(one.forecast.wait))).collect::<Vec<_>>()
+        all.into_iter()
+            .map(|one| {
+                format!(
+                    "{} {}: {}",
+                    one.package,
+                    one.queued.task,
+                    words(one.forecast.wait)
+                )
+            })
+            .collect::<Vec<_>>()
     };
     normal(&world, "p", "zlib").await;
     normal(&world, "p", "pigz").await;
-    let nobody = "no runner is there: `millrace up` brings its own, `millrace runner add` lets others in";
-    assert_eq!(told().await, [format!("zlib source: {nobody}"), format!("pigz source: {nobody}")]);
+    let nobody =
+        "no runner is there: `millrace up` brings its own, `millrace runner add` lets others in";
+    assert_eq!(
+        told().await,
+        [
+            format!("zlib source: {nobody}"),
+            format!("pigz source: {nobody}")
+        ]
+    );
     let runner = world.runner("intel-1", Arch::X86_64).await;
     let lease = runner.leases().await;
-    assert_eq!(told().await, ["pigz source: 180 s, 0 ahead, 1 hosts"], "of which nothing is known takes three minutes");
+    assert_eq!(
+        told().await,
+        ["pigz source: 180 s, 0 ahead, 1 hosts"],
+        "of which nothing is known takes three minutes"
+    );
     world.pass_ms(20_000);
-    runner.upload(&lease, &millrace_core::Digest::of(b""), b"").await;
+    runner
+        .upload(&lease, &millrace_core::Digest::of(b""), b"")
+        .await;
     assert_eq!(runner.report(&lease, passed("a", b"")).await.status, 200);
     let arm = "no runner for aarch64 is there: `millrace runner add --arch aarch64` lets one in";
     assert_eq!(
         told().await,
-        [format!("zlib rpm@aarch64: {arm}"), "zlib rpm@x86_64: now".to_owned(), "pigz source: 180 s, 1 ahead, 1 hosts".to_owned()]
+        [
+            format!("zlib rpm@aarch64: {arm}"),
+            "zlib rpm@x86_64: now".to_owned(),
+            "pigz source: 180 s, 1 ahead, 1 hosts".to_owned()
+        ]
     );
     // The next build of it is known to take as long as the last; its project has nothing running, so it is before what is older.
     let mut again = world.planned("zlib");
     again.id = "zlib-again".parse().unwrap();
     world.keep(&again).await;
-    assert_eq!(holding(&runner.takes().await.unwrap()).task.to_string(), "rpm@x86_64");
-    assert_eq!(told().await[1..], ["zlib source: 180 s, 0 ahead, 1 hosts", "pigz source: 200 s, 1 ahead, 1 hosts"]);
-    assert_eq!(push("zlib", "").announced.rank(None).project.as_str(), "rpms");
+    assert_eq!(
+        holding(&runner.takes().await.unwrap()).task.to_string(),
+        "rpm@x86_64"
+    );
+    assert_eq!(
+        told().await[1..],
+        [
+            "zlib source: 180 s, 0 ahead, 1 hosts",
+            "pigz source: 200 s, 1 ahead, 1 hosts"
+        ]
+    );
+    assert_eq!(
+        push("zlib", "").announced.rank(None).project.as_str(),
+        "rpms"
+    );
     world.pass_ms(SEEN_MS + 1);
     let machine = machines(&world.store, world.now()).await.unwrap();
-    assert!(machine[0].is_there && machine[0].at.is_some(), "it works, so it is there");
+    assert!(
+        machine[0].is_there && machine[0].at.is_some(),
+        "it works, so it is there"
+    );
 }
 
 #[tokio::test]
@@ -224,9 +384,19 @@ async fn a_part_of_a_long_queue_is_its_front_and_not_one_project() {
     }
     normal(&world, "y", "mine").await;
     build(&world, "z", "fix", Priority::Urgent).await;
-    assert!(world.runner("intel-1", Arch::X86_64).await.takes().await.is_some());
+    assert!(
+        world
+            .runner("intel-1", Arch::X86_64)
+            .await
+            .takes()
+            .await
+            .is_some()
+    );
     let told = outlook(&world.store, 3, world.now()).await.unwrap();
-    let packages: Vec<String> = told.into_iter().map(|one| one.package.to_string()).collect();
+    let packages: Vec<String> = told
+        .into_iter()
+        .map(|one| one.package.to_string())
+        .collect();
     assert_eq!(packages, ["a00", "mine", "a01"], "the fix runs");
 }
 
@@ -240,7 +410,18 @@ async fn a_machine_that_was_not_heard_of_for_minutes_is_away_and_after_a_week_fo
     world.pass_ms(SEEN_MS + 1);
     assert!(!seen().await[0].is_there);
     world.pass_ms(8 * 24 * 3_600_000);
-    assert!(world.runner("intel-2", Arch::X86_64).await.takes().await.is_none());
-    let names: Vec<String> = seen().await.into_iter().map(|machine| machine.seen.name.to_string()).collect();
+    assert!(
+        world
+            .runner("intel-2", Arch::X86_64)
+            .await
+            .takes()
+            .await
+            .is_none()
+    );
+    let names: Vec<String> = seen()
+        .await
+        .into_iter()
+        .map(|machine| machine.seen.name.to_string())
+        .collect();
     assert_eq!(names, ["intel-2"]);
 }

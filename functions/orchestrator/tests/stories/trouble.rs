@@ -7,7 +7,9 @@ use millrace_core::{Arch, Timestamp};
 use millrace_orchestrator::tick;
 use millrace_store::memory::MemoryStore;
 use millrace_store::state::RECORD_BYTES_MAX;
-use millrace_store::{Commit, Key, Letter, LetterId, Marked, Record, SaveError, StateError, StateStore, Table};
+use millrace_store::{
+    Commit, Key, Letter, LetterId, Marked, Record, SaveError, StateError, StateStore, Table,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,14 +17,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 fn full(world: &World, package: &str) -> Build {
     let mut build = world.planned(package);
     let bytes = serde_json::to_string(&build).unwrap().len();
-    build.push.subject.push_str(&"x".repeat(RECORD_BYTES_MAX - bytes - 10));
+    build
+        .push
+        .subject
+        .push_str(&"x".repeat(RECORD_BYTES_MAX - bytes - 10));
     build
 }
 
 /// The build, with its source leased to somebody.
 fn leased(world: &World, mut build: Build, runner: &str) -> Build {
     let machine = Machine::of(Arch::X86_64);
-    build.step(Event::Take { task: "source".parse().unwrap(), runner: runner.parse().unwrap(), machine }, world.now()).unwrap();
+    build
+        .step(
+            Event::Take {
+                task: "source".parse().unwrap(),
+                runner: runner.parse().unwrap(),
+                machine,
+            },
+            world.now(),
+        )
+        .unwrap();
     build
 }
 
@@ -72,7 +86,11 @@ async fn a_runner_that_had_what_cannot_be_read_gets_other_work() {
     world.spoil(&bad).await;
     let behind = leased(&world, world.planned("zlib"), "intel-1");
     world.keep(&behind).await;
-    assert_eq!(runner.leases().await.build, behind.id, "what it had besides was given back, and is ready again");
+    assert_eq!(
+        runner.leases().await.build,
+        behind.id,
+        "what it had besides was given back, and is ready again"
+    );
 }
 
 /// A store that can be away.
@@ -94,18 +112,37 @@ impl Shaky {
 impl StateStore for Shaky {
     async fn load(&self, key: &Key) -> Result<Option<Record>, StateError> {
         // Who asks is still known; builds are not to be had.
-        if key.table == Table::Build { self.here()?.load(key).await } else { self.store.load(key).await }
+        if key.table == Table::Build {
+            self.here()?.load(key).await
+        } else {
+            self.store.load(key).await
+        }
     }
     async fn save(&self, commit: Commit) -> Result<(), SaveError> {
         self.here()?.save(commit).await
     }
-    async fn list(&self, table: Table, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StateError> {
+    async fn list(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StateError> {
         self.here()?.list(table, after, limit).await
     }
-    async fn marked(&self, index: &str, after: Option<&str>, limit: usize) -> Result<Vec<Marked>, StateError> {
+    async fn marked(
+        &self,
+        index: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Marked>, StateError> {
         self.store.marked(index, after, limit).await
     }
-    async fn take(&self, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Result<Vec<Letter>, StateError> {
+    async fn take(
+        &self,
+        limit: usize,
+        now: Timestamp,
+        hidden_until: Timestamp,
+    ) -> Result<Vec<Letter>, StateError> {
         self.here()?.take(limit, now, hidden_until).await
     }
     async fn settle(&self, letter: LetterId) -> Result<(), StateError> {
@@ -127,11 +164,26 @@ async fn a_store_that_does_not_answer_is_nobodys_own_trouble_and_passes() {
     let world = World::new();
     let good = world.build("zlib").await;
     let runner = world.runner("intel-1", Arch::X86_64).await;
-    let shaky = Shaky { store: world.store.clone(), away: Arc::new(AtomicBool::new(true)) };
+    let shaky = Shaky {
+        store: world.store.clone(),
+        away: Arc::new(AtomicBool::new(true)),
+    };
     let clock = Arc::new(world.now().0.into());
-    let runner =
-        Runner { router: desk(shaky.clone(), world.store.clone(), clock, world.ready.clone(), None, &world.incoming), ..runner };
-    let away = (503, "unavailable: the state store does not answer: it is locked".to_owned());
+    let runner = Runner {
+        router: desk(
+            shaky.clone(),
+            world.store.clone(),
+            clock,
+            world.ready.clone(),
+            None,
+            &world.incoming,
+        ),
+        ..runner
+    };
+    let away = (
+        503,
+        "unavailable: the state store does not answer: it is locked".to_owned(),
+    );
     assert_eq!(runner.ask(0).await.told(), away);
     shaky.away.store(false, Ordering::Relaxed);
     let offer = runner.takes().await.unwrap();
@@ -140,5 +192,8 @@ async fn a_store_that_does_not_answer_is_nobodys_own_trouble_and_passes() {
     assert_eq!(runner.renew(&holding(&offer)).await.told(), away);
     assert!(tick(&shaky, world.now().plus_ms(LEASE_MS)).await.is_err());
     shaky.away.store(false, Ordering::Relaxed);
-    assert_eq!(tick(&shaky, world.now().plus_ms(LEASE_MS)).await.unwrap(), 1);
+    assert_eq!(
+        tick(&shaky, world.now().plus_ms(LEASE_MS)).await.unwrap(),
+        1
+    );
 }

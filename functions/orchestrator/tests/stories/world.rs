@@ -6,12 +6,16 @@ use axum::http::{HeaderMap, Method, Request};
 use millrace_core::build::Build;
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform, RELEASED_REPOSITORY, Repository};
-use millrace_core::protocol::{Ask, Attend, Attended, Holding, Offer, Problem, Renewal, Renewed, Report};
+use millrace_core::protocol::{
+    Ask, Attend, Attended, Holding, Offer, Problem, Renewal, Renewed, Report,
+};
 use millrace_core::push::{Announced, Commit, Push, Wish};
 use millrace_core::queue::Capacity;
 use millrace_core::task::{Artifact, Outcome, TaskId};
 use millrace_core::{Arch, Digest, LeaseNumber, PlatformName, PushId, Timestamp};
-use millrace_orchestrator::{self as runners, Desk, Paces, Token, add_runner, add_shared_runner, let_in, router};
+use millrace_orchestrator::{
+    self as runners, Desk, Paces, Token, add_runner, add_shared_runner, let_in, router,
+};
 use millrace_store::builds::{build_marks, load_build};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::write;
@@ -103,7 +107,11 @@ pub fn desk<S: StateStore>(
         ready,
         released: Arc::new(released),
         incoming: incoming.path().to_owned(),
-        paces: ask_again_s.map(|ask_again_s| Paces { ask_again_s, log_pause_s: 30, renew_s: 7 }),
+        paces: ask_again_s.map(|ask_again_s| Paces {
+            ask_again_s,
+            log_pause_s: 30,
+            renew_s: 7,
+        }),
     })
 }
 
@@ -117,10 +125,27 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let (store, clock, ready) = (MemoryStore::new(), Arc::new(AtomicU64::new(BEGIN.0)), Arc::new(Notify::new()));
+        let (store, clock, ready) = (
+            MemoryStore::new(),
+            Arc::new(AtomicU64::new(BEGIN.0)),
+            Arc::new(Notify::new()),
+        );
         let incoming = tempfile::tempdir().unwrap();
-        let router = desk(store.clone(), store.clone(), clock.clone(), ready.clone(), None, &incoming);
-        Self { store, ready, incoming, clock, router }
+        let router = desk(
+            store.clone(),
+            store.clone(),
+            clock.clone(),
+            ready.clone(),
+            None,
+            &incoming,
+        );
+        Self {
+            store,
+            ready,
+            incoming,
+            clock,
+            router,
+        }
     }
 
     /// The same line with a desk that answers at once.
@@ -140,28 +165,77 @@ impl World {
 
     /// A runner that was added, and how it speaks.
     pub async fn runner(&self, name: &str, arch: Arch) -> Runner {
-        let token = Token::from_random(*Digest::of(name.as_bytes()).hex().as_bytes().first_chunk().unwrap());
-        add_runner(&self.store, &name.parse().unwrap(), arch, &token, self.now()).await.unwrap();
+        let token = Token::from_random(
+            *Digest::of(name.as_bytes())
+                .hex()
+                .as_bytes()
+                .first_chunk()
+                .unwrap(),
+        );
+        add_runner(
+            &self.store,
+            &name.parse().unwrap(),
+            arch,
+            &token,
+            self.now(),
+        )
+        .await
+        .unwrap();
         self.speaking(name, arch, &[], &token)
     }
 
     /// A runner that emulates other architectures, and may.
     pub async fn emulating(&self, name: &str, arch: Arch, emulates: &[Arch]) -> Runner {
-        let token = Token::from_random(*Digest::of(name.as_bytes()).hex().as_bytes().first_chunk().unwrap());
+        let token = Token::from_random(
+            *Digest::of(name.as_bytes())
+                .hex()
+                .as_bytes()
+                .first_chunk()
+                .unwrap(),
+        );
         let runner = runners::Runner::new(&name.parse().unwrap(), arch, &token, self.now());
-        let_in(&self.store, runners::Runner { emulates: emulates.to_vec(), ..runner }).await.unwrap();
+        let_in(
+            &self.store,
+            runners::Runner {
+                emulates: emulates.to_vec(),
+                ..runner
+            },
+        )
+        .await
+        .unwrap();
         self.speaking(name, arch, emulates, &token)
     }
 
     fn speaking(&self, name: &str, arch: Arch, emulates: &[Arch], token: &Token) -> Runner {
         let (name, token) = (name.to_owned(), token.reveal().to_owned());
-        Runner { name, arch, emulates: emulates.to_vec(), token, router: self.router.clone(), capacity: Capacity::default() }
+        Runner {
+            name,
+            arch,
+            emulates: emulates.to_vec(),
+            token,
+            router: self.router.clone(),
+            capacity: Capacity::default(),
+        }
     }
 
     /// Machines that share a token, and how each of them speaks.
     pub async fn shared(&self, name: &str, arch: Arch, own: [&str; 2]) -> [Runner; 2] {
-        let token = Token::from_random(*Digest::of(name.as_bytes()).hex().as_bytes().first_chunk().unwrap());
-        add_shared_runner(&self.store, &name.parse().unwrap(), arch, &token, self.now()).await.unwrap();
+        let token = Token::from_random(
+            *Digest::of(name.as_bytes())
+                .hex()
+                .as_bytes()
+                .first_chunk()
+                .unwrap(),
+        );
+        add_shared_runner(
+            &self.store,
+            &name.parse().unwrap(),
+            arch,
+            &token,
+            self.now(),
+        )
+        .await
+        .unwrap();
         own.map(|own| self.speaking(&format!("{name}.{own}"), arch, &[], &token))
     }
 
@@ -174,13 +248,35 @@ impl World {
 
     pub fn planned(&self, package: &str) -> Build {
         self.pass_ms(1);
-        let plugins = ["source", "rpm"].map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes()))).into();
-        plan(&push(package, ""), &PackageConfig::default(), &platform(), &plugins, self.now()).unwrap()
+        let plugins = ["source", "rpm"]
+            .map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes())))
+            .into();
+        plan(
+            &push(package, ""),
+            &PackageConfig::default(),
+            &platform(),
+            &plugins,
+            self.now(),
+        )
+        .unwrap()
     }
 
     pub async fn keep(&self, build: &Build) {
-        let kept = write(Table::Build, build.id.as_str(), Expect::Absent, build, build_marks(build)).unwrap();
-        self.store.save(Save { writes: vec![kept], effects: Vec::new() }).await.unwrap();
+        let kept = write(
+            Table::Build,
+            build.id.as_str(),
+            Expect::Absent,
+            build,
+            build_marks(build),
+        )
+        .unwrap();
+        self.store
+            .save(Save {
+                writes: vec![kept],
+                effects: Vec::new(),
+            })
+            .await
+            .unwrap();
     }
 
     /// The record of a build, kept already or not, becomes one that nobody can read; it is found as before.
@@ -188,8 +284,19 @@ impl World {
         let key = Key::new(Table::Build, build.id.as_str());
         let found = self.store.load(&key).await.unwrap();
         let expect = found.map_or(Expect::Absent, |record| Expect::Version(record.version));
-        let spoilt = Write { key, expect, body: Some("{\"id\":".to_owned()), marks: build_marks(build) };
-        self.store.save(Save { writes: vec![spoilt], effects: Vec::new() }).await.unwrap();
+        let spoilt = Write {
+            key,
+            expect,
+            body: Some("{\"id\":".to_owned()),
+            marks: build_marks(build),
+        };
+        self.store
+            .save(Save {
+                writes: vec![spoilt],
+                effects: Vec::new(),
+            })
+            .await
+            .unwrap();
     }
 
     pub async fn now_is(&self, build: &Build) -> Build {
@@ -212,7 +319,12 @@ impl Answer {
     /// The status, and of a refusal its word and its sentence.
     pub fn told(&self) -> (u16, String) {
         let problem: Option<Problem> = serde_json::from_slice(&self.body).ok();
-        (self.status, problem.map_or_else(String::new, |problem| format!("{}: {}", problem.problem, problem.message)))
+        (
+            self.status,
+            problem.map_or_else(String::new, |problem| {
+                format!("{}: {}", problem.problem, problem.message)
+            }),
+        )
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -232,15 +344,33 @@ pub struct Runner {
 }
 
 impl Runner {
-    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
-        let mut request = Request::builder().method(method).uri(format!("/runner/v1/{path}"));
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/runner/v1/{path}"));
         request = request.header("authorization", format!("Bearer {}", self.token));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let (parts, body) = self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap().into_parts();
+        let (parts, body) = self
+            .router
+            .clone()
+            .oneshot(request.body(Body::from(body)).unwrap())
+            .await
+            .unwrap()
+            .into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+        }
     }
 
     /// Asks what somebody wants of the sandboxes that it holds.
@@ -251,12 +381,28 @@ impl Runner {
     }
 
     pub async fn post(&self, what: &str, body: &impl serde::Serialize) -> Answer {
-        self.send(Method::POST, what, &[("content-type", "application/json")], serde_json::to_vec(body).unwrap()).await
+        self.send(
+            Method::POST,
+            what,
+            &[("content-type", "application/json")],
+            serde_json::to_vec(body).unwrap(),
+        )
+        .await
     }
 
     pub async fn ask(&self, wait_s: u32) -> Answer {
         let (runner, emulates) = (self.name.parse().unwrap(), self.emulates.clone());
-        self.post("lease", &Ask { runner, arch: self.arch, emulates, wait_s, capacity: self.capacity.clone() }).await
+        self.post(
+            "lease",
+            &Ask {
+                runner,
+                arch: self.arch,
+                emulates,
+                wait_s,
+                capacity: self.capacity.clone(),
+            },
+        )
+        .await
     }
 
     /// The offer that is there now, if there is one.
@@ -280,7 +426,14 @@ impl Runner {
 
     /// Renews the lease of a task that has said nothing for so many seconds.
     pub async fn renew_after(&self, holding: &Holding, silent_s: Option<u32>) -> Answer {
-        self.post("renew", &Renewal { holding: holding.clone(), silent_s }).await
+        self.post(
+            "renew",
+            &Renewal {
+                holding: holding.clone(),
+                silent_s,
+            },
+        )
+        .await
     }
 
     /// Whether it learns when it renews that it is to hand the task back.
@@ -290,19 +443,40 @@ impl Runner {
     }
 
     pub async fn report(&self, holding: &Holding, outcome: Outcome) -> Answer {
-        self.post("report", &Report { holding: holding.clone(), outcome, roots: None }).await
+        self.post(
+            "report",
+            &Report {
+                holding: holding.clone(),
+                outcome,
+                roots: None,
+            },
+        )
+        .await
     }
 
     pub async fn log(&self, holding: &Holding, offset: u64, bytes: &[u8]) -> Answer {
-        self.send(Method::POST, &format!("log?{}&offset={offset}", words(holding)), &[], bytes.to_vec()).await
+        self.send(
+            Method::POST,
+            &format!("log?{}&offset={offset}", words(holding)),
+            &[],
+            bytes.to_vec(),
+        )
+        .await
     }
 
     pub async fn upload(&self, holding: &Holding, digest: &Digest, bytes: &[u8]) -> Answer {
-        self.send(Method::PUT, &format!("blobs/{digest}?{}", words(holding)), &[], bytes.to_vec()).await
+        self.send(
+            Method::PUT,
+            &format!("blobs/{digest}?{}", words(holding)),
+            &[],
+            bytes.to_vec(),
+        )
+        .await
     }
 
     pub async fn download(&self, digest: &Digest, headers: &[(&str, &str)]) -> Answer {
-        self.send(Method::GET, &format!("blobs/{digest}"), headers, Vec::new()).await
+        self.send(Method::GET, &format!("blobs/{digest}"), headers, Vec::new())
+            .await
     }
 }
 
@@ -311,11 +485,18 @@ fn words(Holding { build, task, lease }: &Holding) -> String {
 }
 
 pub fn holding(offer: &Offer) -> Holding {
-    Holding { build: offer.work.build.clone(), task: offer.work.task.clone(), lease: offer.lease.number }
+    Holding {
+        build: offer.work.build.clone(),
+        task: offer.work.task.clone(),
+        lease: offer.lease.number,
+    }
 }
 
 pub fn under(holding: &Holding, number: u32) -> Holding {
-    Holding { lease: LeaseNumber(number), ..holding.clone() }
+    Holding {
+        lease: LeaseNumber(number),
+        ..holding.clone()
+    }
 }
 
 pub fn source() -> TaskId {
@@ -324,6 +505,14 @@ pub fn source() -> TaskId {
 
 /// An answer that hands over a file of these bytes.
 pub fn passed(name: &str, bytes: &[u8]) -> Outcome {
-    let artifact = Artifact { name: name.to_owned(), digest: Digest::of(bytes), size: bytes.len() as u64, rpm: None };
-    Outcome::Passed { summary: "done".to_owned(), artifacts: vec![artifact] }
+    let artifact = Artifact {
+        name: name.to_owned(),
+        digest: Digest::of(bytes),
+        size: bytes.len() as u64,
+        rpm: None,
+    };
+    Outcome::Passed {
+        summary: "done".to_owned(),
+        artifacts: vec![artifact],
+    }
 }

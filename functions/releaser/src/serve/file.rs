@@ -30,7 +30,10 @@ pub async fn send<B: BlobStore>(
 ) -> Response {
     let tag = format!("\"{}\"", file.digest.hex());
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let about = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, cache.to_owned())];
+    let about = [
+        (header::ETAG, tag.clone()),
+        (header::CACHE_CONTROL, cache.to_owned()),
+    ];
     if text(header::IF_NONE_MATCH).is_some_and(|known| is_among(&tag, known)) {
         return (StatusCode::NOT_MODIFIED, about).into_response();
     }
@@ -38,29 +41,65 @@ pub async fn send<B: BlobStore>(
         match blobs.read_address(&file.digest, ADDRESS_VALID, None).await {
             Ok(None) => {}
             Ok(Some(address)) => {
-                let there = [(header::LOCATION, address.url), (header::CACHE_CONTROL, ADDRESS_STAYS.to_owned())];
+                let there = [
+                    (header::LOCATION, address.url),
+                    (header::CACHE_CONTROL, ADDRESS_STAYS.to_owned()),
+                ];
                 return (StatusCode::TEMPORARY_REDIRECT, there).into_response();
             }
-            Err(error) => return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+            Err(error) => {
+                return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
+            }
         }
     }
     // A range of something that has changed since is answered with all of it (13.1.5).
     let same = text(header::IF_RANGE).is_none_or(|known| known == tag);
-    let asked =
-        text(header::RANGE).filter(|_| same && *method == Method::GET).map_or(Asked::All, |range| range::read(range, file.size));
-    let content = [(header::CONTENT_TYPE, content_type(path)), (header::ACCEPT_RANGES, "bytes")];
+    let asked = text(header::RANGE)
+        .filter(|_| same && *method == Method::GET)
+        .map_or(Asked::All, |range| range::read(range, file.size));
+    let content = [
+        (header::CONTENT_TYPE, content_type(path)),
+        (header::ACCEPT_RANGES, "bytes"),
+    ];
     let body = |range: Range<u64>| {
-        let length = [(header::CONTENT_LENGTH, (range.end - range.start).to_string())];
-        (length, if *method == Method::HEAD { Body::empty() } else { Body::from_stream(pieces(blobs, file.digest, range)) })
+        let length = [(
+            header::CONTENT_LENGTH,
+            (range.end - range.start).to_string(),
+        )];
+        (
+            length,
+            if *method == Method::HEAD {
+                Body::empty()
+            } else {
+                Body::from_stream(pieces(blobs, file.digest, range))
+            },
+        )
     };
-    let place = |place: String| [(header::CONTENT_RANGE, format!("bytes {place}/{}", file.size))];
+    let place = |place: String| {
+        [(
+            header::CONTENT_RANGE,
+            format!("bytes {place}/{}", file.size),
+        )]
+    };
     match asked {
         Asked::All => (about, content, body(0..file.size)).into_response(),
         Asked::Part(range) => {
             let place = place(format!("{}-{}", range.start, range.end - 1));
-            (StatusCode::PARTIAL_CONTENT, about, content, place, body(range)).into_response()
+            (
+                StatusCode::PARTIAL_CONTENT,
+                about,
+                content,
+                place,
+                body(range),
+            )
+                .into_response()
         }
-        Asked::Nothing => (StatusCode::RANGE_NOT_SATISFIABLE, about, place("*".to_owned())).into_response(),
+        Asked::Nothing => (
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            about,
+            place("*".to_owned()),
+        )
+            .into_response(),
     }
 }
 

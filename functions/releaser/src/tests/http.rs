@@ -22,7 +22,9 @@ struct Answer {
 
 impl Answer {
     fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     fn text(&self) -> String {
@@ -35,13 +37,28 @@ fn routes(store: &MemoryStore) -> Router {
 }
 
 async fn ask(store: &MemoryStore, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-    let mut request = Request::builder().method(method).uri(path).header("host", "line.example:8080");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "line.example:8080");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = routes(store).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-    let (http::response::Parts { status, headers, .. }, body) = response.into_parts();
-    Answer { status, headers, body: to_bytes(body, usize::MAX).await.unwrap().to_vec() }
+    let response = routes(store)
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    let (
+        http::response::Parts {
+            status, headers, ..
+        },
+        body,
+    ) = response.into_parts();
+    Answer {
+        status,
+        headers,
+        body: to_bytes(body, usize::MAX).await.unwrap().to_vec(),
+    }
 }
 
 async fn get(store: &MemoryStore, path: &str) -> Answer {
@@ -53,7 +70,12 @@ const PACKAGE: &str = "/repo/el-9/x86_64/os/Packages/t/tally-1.0~rc1-1.el9.x86_6
 /// A store in which one build is released.
 async fn store() -> MemoryStore {
     let store = MemoryStore::new();
-    let order = order(&store, "first", &packages(Variant::First).iter().collect::<Vec<_>>()).await;
+    let order = order(
+        &store,
+        "first",
+        &packages(Variant::First).iter().collect::<Vec<_>>(),
+    )
+    .await;
     publish(&order, &NamedSeal, &store, NOW).await.unwrap();
     store
 }
@@ -62,97 +84,231 @@ async fn store() -> MemoryStore {
 async fn a_package_is_served_with_what_caches_need() {
     let (store, wanted) = (store().await, package(Variant::First, "tally"));
     let answer = get(&store, PACKAGE).await;
-    assert_eq!((answer.status, &answer.body), (StatusCode::OK, &wanted.bytes));
+    assert_eq!(
+        (answer.status, &answer.body),
+        (StatusCode::OK, &wanted.bytes)
+    );
     let tag = format!("\"{}\"", Digest::of(&wanted.bytes).hex());
     assert_eq!(answer.header("etag"), tag);
     assert_eq!(answer.header("content-type"), "application/x-rpm");
-    assert_eq!(answer.header("cache-control"), "max-age=60, must-revalidate");
-    assert_eq!(answer.header("content-length"), wanted.bytes.len().to_string());
+    assert_eq!(
+        answer.header("cache-control"),
+        "max-age=60, must-revalidate"
+    );
+    assert_eq!(
+        answer.header("content-length"),
+        wanted.bytes.len().to_string()
+    );
     let known = ask(&store, "GET", PACKAGE, &[("if-none-match", &tag)]).await;
-    assert_eq!((known.status, known.body.len(), known.header("etag")), (StatusCode::NOT_MODIFIED, 0, &tag[..]));
+    assert_eq!(
+        (known.status, known.body.len(), known.header("etag")),
+        (StatusCode::NOT_MODIFIED, 0, &tag[..])
+    );
     let head = ask(&store, "HEAD", PACKAGE, &[]).await;
-    assert_eq!((head.status, head.body.len(), head.header("content-length")), (StatusCode::OK, 0, answer.header("content-length")));
+    assert_eq!(
+        (head.status, head.body.len(), head.header("content-length")),
+        (StatusCode::OK, 0, answer.header("content-length"))
+    );
 }
 
 #[tokio::test]
 async fn a_download_that_broke_off_goes_on_where_it_was() {
     let (store, wanted) = (store().await, &package(Variant::First, "tally").bytes);
     let part = ask(&store, "GET", PACKAGE, &[("range", "bytes=100-199")]).await;
-    assert_eq!((part.status, &part.body[..]), (StatusCode::PARTIAL_CONTENT, &wanted[100..200]));
-    assert_eq!(part.header("content-range"), format!("bytes 100-199/{}", wanted.len()));
+    assert_eq!(
+        (part.status, &part.body[..]),
+        (StatusCode::PARTIAL_CONTENT, &wanted[100..200])
+    );
+    assert_eq!(
+        part.header("content-range"),
+        format!("bytes 100-199/{}", wanted.len())
+    );
     let (tag, other) = (part.header("etag").to_owned(), "\"another\"");
-    let rest = ask(&store, "GET", PACKAGE, &[("range", "bytes=200-"), ("if-range", &tag)]).await;
-    assert_eq!((rest.status, &rest.body[..]), (StatusCode::PARTIAL_CONTENT, &wanted[200..]));
-    let changed = ask(&store, "GET", PACKAGE, &[("range", "bytes=200-"), ("if-range", other)]).await;
+    let rest = ask(
+        &store,
+        "GET",
+        PACKAGE,
+        &[("range", "bytes=200-"), ("if-range", &tag)],
+    )
+    .await;
+    assert_eq!(
+        (rest.status, &rest.body[..]),
+        (StatusCode::PARTIAL_CONTENT, &wanted[200..])
+    );
+    let changed = ask(
+        &store,
+        "GET",
+        PACKAGE,
+        &[("range", "bytes=200-"), ("if-range", other)],
+    )
+    .await;
     assert_eq!((changed.status, &changed.body), (StatusCode::OK, wanted));
-    let beyond = ask(&store, "GET", PACKAGE, &[("range", &format!("bytes={}-", wanted.len()))]).await;
+    let beyond = ask(
+        &store,
+        "GET",
+        PACKAGE,
+        &[("range", &format!("bytes={}-", wanted.len()))],
+    )
+    .await;
     assert_eq!(beyond.status, StatusCode::RANGE_NOT_SATISFIABLE);
-    assert_eq!(beyond.header("content-range"), format!("bytes */{}", wanted.len()));
+    assert_eq!(
+        beyond.header("content-range"),
+        format!("bytes */{}", wanted.len())
+    );
 }
 
 #[tokio::test]
 async fn a_line_that_knows_its_address_tells_that_one_whatever_a_client_came_by() {
     let store = store().await;
-    let routes = Router::new().nest("/repo", router(store.clone(), Some("https://rpms.example.org".to_owned())));
-    let request = Request::get("/repo/el-9/el-9.repo").header("host", "evil.example").header("x-forwarded-host", "evil.example");
-    let answer = routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-    let text = String::from_utf8(to_bytes(answer.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap();
-    assert!(text.contains("mirrorlist=https://rpms.example.org/repo/el-9/$basearch/os/mirrorlist\n"), "{text}");
+    let routes = Router::new().nest(
+        "/repo",
+        router(store.clone(), Some("https://rpms.example.org".to_owned())),
+    );
+    let request = Request::get("/repo/el-9/el-9.repo")
+        .header("host", "evil.example")
+        .header("x-forwarded-host", "evil.example");
+    let answer = routes
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    let text = String::from_utf8(
+        to_bytes(answer.into_body(), usize::MAX)
+            .await
+            .unwrap()
+            .to_vec(),
+    )
+    .unwrap();
+    assert!(
+        text.contains("mirrorlist=https://rpms.example.org/repo/el-9/$basearch/os/mirrorlist\n"),
+        "{text}"
+    );
     assert!(!text.contains("evil"), "{text}");
 }
 
 #[tokio::test]
 async fn a_plus_in_a_name_may_be_written_either_way() {
     let (store, wanted) = (store().await, &package(Variant::First, "tally-c++").bytes);
-    for name in
-        ["tally-c++-1.0~rc1-1.el9.x86_64.rpm", "tally-c%2B%2B-1.0%7Erc1-1.el9.x86_64.rpm", "tally-c%2b%2b-1.0~rc1-1.el9.x86_64.rpm"]
-    {
+    for name in [
+        "tally-c++-1.0~rc1-1.el9.x86_64.rpm",
+        "tally-c%2B%2B-1.0%7Erc1-1.el9.x86_64.rpm",
+        "tally-c%2b%2b-1.0~rc1-1.el9.x86_64.rpm",
+    ] {
         let answer = get(&store, &format!("/repo/el-9/x86_64/os/Packages/t/{name}")).await;
-        assert_eq!((answer.status, &answer.body), (StatusCode::OK, wanted), "{name}");
+        assert_eq!(
+            (answer.status, &answer.body),
+            (StatusCode::OK, wanted),
+            "{name}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_tilde_and_a_caret_in_a_name_may_be_written_either_way_under_every_address() {
     let (store, wanted) = (MemoryStore::new(), packages(Variant::Caret));
-    publish(&order(&store, "build", &wanted.iter().collect::<Vec<_>>()).await, &NamedSeal, &store, NOW).await.unwrap();
-    publish(&order(&store, "other", &[package(Variant::First, "tally-c++")]).await, &NamedSeal, &store, NOW).await.unwrap();
-    let (_, generation) = crate::current(&platform().name, &store).await.unwrap().unwrap();
-    let (caret, plus) = (&package(Variant::Caret, "tally-c++").bytes, &package(Variant::First, "tally-c++").bytes);
+    publish(
+        &order(&store, "build", &wanted.iter().collect::<Vec<_>>()).await,
+        &NamedSeal,
+        &store,
+        NOW,
+    )
+    .await
+    .unwrap();
+    publish(
+        &order(&store, "other", &[package(Variant::First, "tally-c++")]).await,
+        &NamedSeal,
+        &store,
+        NOW,
+    )
+    .await
+    .unwrap();
+    let (_, generation) = crate::current(&platform().name, &store)
+        .await
+        .unwrap()
+        .unwrap();
+    let (caret, plus) = (
+        &package(Variant::Caret, "tally-c++").bytes,
+        &package(Variant::First, "tally-c++").bytes,
+    );
     let source = &super::rpms::source(Variant::Caret).bytes;
-    for top in ["/repo/el-9".to_owned(), format!("/repo/el-9/gen/{}", generation.hex())] {
+    for top in [
+        "/repo/el-9".to_owned(),
+        format!("/repo/el-9/gen/{}", generation.hex()),
+    ] {
         for (path, wanted) in [
-            ("x86_64/os/Packages/t/tally-c++-1.0^git1-1.el9.x86_64.rpm", caret),
-            ("x86_64/os/Packages/t/tally-c++-1.0%5Egit1-1.el9.x86_64.rpm", caret),
-            ("x86_64/os/Packages/t/tally-c%2b%2b-1.0%5egit1-1.el9.x86_64.rpm", caret),
-            ("x86_64/os/Packages/t/tally-c++-1.0~rc1-1.el9.x86_64.rpm", plus),
-            ("x86_64/os/Packages/t/tally-c%2B%2B-1.0%7Erc1-1.el9.x86_64.rpm", plus),
+            (
+                "x86_64/os/Packages/t/tally-c++-1.0^git1-1.el9.x86_64.rpm",
+                caret,
+            ),
+            (
+                "x86_64/os/Packages/t/tally-c++-1.0%5Egit1-1.el9.x86_64.rpm",
+                caret,
+            ),
+            (
+                "x86_64/os/Packages/t/tally-c%2b%2b-1.0%5egit1-1.el9.x86_64.rpm",
+                caret,
+            ),
+            (
+                "x86_64/os/Packages/t/tally-c++-1.0~rc1-1.el9.x86_64.rpm",
+                plus,
+            ),
+            (
+                "x86_64/os/Packages/t/tally-c%2B%2B-1.0%7Erc1-1.el9.x86_64.rpm",
+                plus,
+            ),
             ("source/Packages/t/tally-1.0^git1-1.el9.src.rpm", source),
             ("source/Packages/t/tally-1.0%5Egit1-1.el9.src.rpm", source),
         ] {
             let answer = get(&store, &format!("{top}/{path}")).await;
-            assert_eq!((answer.status, &answer.body), (StatusCode::OK, wanted), "{top}/{path}");
+            assert_eq!(
+                (answer.status, &answer.body),
+                (StatusCode::OK, wanted),
+                "{top}/{path}"
+            );
         }
     }
     let primary = &super::metadata::served(&store, "x86_64/os").await["primary.xml"];
-    assert!(primary.contains("href=\"Packages/t/tally-c++-1.0^git1-1.el9.x86_64.rpm\""), "{primary}");
+    assert!(
+        primary.contains("href=\"Packages/t/tally-c++-1.0^git1-1.el9.x86_64.rpm\""),
+        "{primary}"
+    );
 }
 
 #[tokio::test]
 async fn no_cache_keeps_what_repeats_the_address_that_a_visitor_claims_to_have_come_by() {
     let store = store().await;
     for path in ["/repo/el-9/el-9.repo", "/repo/el-9/x86_64/os/mirrorlist"] {
-        let claimed = ask(&store, "GET", path, &[("x-forwarded-host", "elsewhere.example")]).await;
-        assert!(claimed.text().contains("elsewhere.example"), "{}", claimed.text());
+        let claimed = ask(
+            &store,
+            "GET",
+            path,
+            &[("x-forwarded-host", "elsewhere.example")],
+        )
+        .await;
+        assert!(
+            claimed.text().contains("elsewhere.example"),
+            "{}",
+            claimed.text()
+        );
         assert_eq!(claimed.header("cache-control"), "no-store", "{path}");
     }
 }
 
 #[tokio::test]
 async fn only_what_never_means_other_bytes_is_called_immutable() {
-    let (store, forever, minute) = (store().await, "max-age=31536000, immutable", "max-age=60, must-revalidate");
-    let (then, digest) = crate::current(&platform().name, &store).await.unwrap().unwrap();
-    let primary = then.repositories["x86_64/os"].repodata.keys().find(|name| name.ends_with("-primary.xml.gz")).unwrap();
+    let (store, forever, minute) = (
+        store().await,
+        "max-age=31536000, immutable",
+        "max-age=60, must-revalidate",
+    );
+    let (then, digest) = crate::current(&platform().name, &store)
+        .await
+        .unwrap()
+        .unwrap();
+    let primary = then.repositories["x86_64/os"]
+        .repodata
+        .keys()
+        .find(|name| name.ends_with("-primary.xml.gz"))
+        .unwrap();
     let pinned = PACKAGE.replace("/el-9/", &format!("/el-9/gen/{}/", digest.hex()));
     let metadata = "/repo/el-9/x86_64/os/repodata";
     for (path, cache) in [
@@ -163,17 +319,37 @@ async fn only_what_never_means_other_bytes_is_called_immutable() {
         (format!("{metadata}/repomd.xml.asc"), minute),
         ("/repo/el-9/RPM-GPG-KEY-millrace".to_owned(), minute),
     ] {
-        assert_eq!(get(&store, &path).await.header("cache-control"), cache, "{path}");
+        assert_eq!(
+            get(&store, &path).await.header("cache-control"),
+            cache,
+            "{path}"
+        );
     }
     // The same name and version come back with other bytes, once the first were taken away.
     let only = MemoryStore::new();
     prepare(&platform(), &NamedSeal, &only, NOW).await.unwrap();
     for variant in [Variant::First, Variant::Again] {
-        let build = if matches!(variant, Variant::First) { "first" } else { "again" };
-        publish(&order(&only, build, &[package(variant, "tally")]).await, &NamedSeal, &only, NOW).await.unwrap();
+        let build = if matches!(variant, Variant::First) {
+            "first"
+        } else {
+            "again"
+        };
+        publish(
+            &order(&only, build, &[package(variant, "tally")]).await,
+            &NamedSeal,
+            &only,
+            NOW,
+        )
+        .await
+        .unwrap();
         let answer = get(&only, PACKAGE).await;
-        assert_eq!((&answer.body, answer.header("cache-control")), (&package(variant, "tally").bytes, minute));
-        rollback(&platform().name, 1, &NamedSeal, &only, NOW).await.unwrap();
+        assert_eq!(
+            (&answer.body, answer.header("cache-control")),
+            (&package(variant, "tally").bytes, minute)
+        );
+        rollback(&platform().name, 1, &NamedSeal, &only, NOW)
+            .await
+            .unwrap();
     }
 }
 
@@ -213,31 +389,79 @@ gpgkey=http://line.example:8080/repo/el-9/RPM-GPG-KEY-millrace
 metadata_expire=60
 ";
     assert_eq!(plain, expected);
-    let behind = [("x-forwarded-proto", "https"), ("x-forwarded-host", "rpms.example")];
-    let proxied = ask(&store, "GET", "/repo/el-9/el-9.repo", &behind).await.text();
-    assert!(proxied.contains("gpgkey=https://rpms.example/repo/el-9/"), "{proxied}");
-    let forged = ask(&store, "GET", "/repo/el-9/el-9.repo", &[("x-forwarded-host", "evil\" x=\"y")]).await.text();
+    let behind = [
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "rpms.example"),
+    ];
+    let proxied = ask(&store, "GET", "/repo/el-9/el-9.repo", &behind)
+        .await
+        .text();
+    assert!(
+        proxied.contains("gpgkey=https://rpms.example/repo/el-9/"),
+        "{proxied}"
+    );
+    let forged = ask(
+        &store,
+        "GET",
+        "/repo/el-9/el-9.repo",
+        &[("x-forwarded-host", "evil\" x=\"y")],
+    )
+    .await
+    .text();
     assert!(!forged.contains("evil"), "{forged}");
-    assert_eq!(get(&store, "/repo/el-9/RPM-GPG-KEY-millrace").await.text(), "key default");
+    assert_eq!(
+        get(&store, "/repo/el-9/RPM-GPG-KEY-millrace").await.text(),
+        "key default"
+    );
 }
 
 #[tokio::test]
 async fn whoever_began_to_read_before_a_release_reads_on_in_the_same_state() {
     let store = store().await;
     let pinned = get(&store, "/repo/el-9/x86_64/os/mirrorlist").await;
-    let base = pinned.text().trim_end().trim_start_matches("http://line.example:8080").to_owned();
+    let base = pinned
+        .text()
+        .trim_end()
+        .trim_start_matches("http://line.example:8080")
+        .to_owned();
     let repomd = get(&store, &format!("{base}repodata/repomd.xml")).await;
-    assert_eq!(repomd.header("cache-control"), "max-age=31536000, immutable");
-    publish(&order(&store, "second", &[package(Variant::Second, "tally")]).await, &NamedSeal, &store, NOW).await.unwrap();
-    let signature = get(&store, &format!("{base}repodata/repomd.xml.asc")).await.text();
-    assert!(signature.ends_with(&Digest::of(&repomd.body).to_string()), "{signature}");
+    assert_eq!(
+        repomd.header("cache-control"),
+        "max-age=31536000, immutable"
+    );
+    publish(
+        &order(&store, "second", &[package(Variant::Second, "tally")]).await,
+        &NamedSeal,
+        &store,
+        NOW,
+    )
+    .await
+    .unwrap();
+    let signature = get(&store, &format!("{base}repodata/repomd.xml.asc"))
+        .await
+        .text();
+    assert!(
+        signature.ends_with(&Digest::of(&repomd.body).to_string()),
+        "{signature}"
+    );
     let now = get(&store, "/repo/el-9/x86_64/os/repodata/repomd.xml").await;
     assert_eq!(now.header("cache-control"), "max-age=60, must-revalidate");
     assert_ne!(now.body, repomd.body);
-    assert_ne!(get(&store, "/repo/el-9/x86_64/os/mirrorlist").await.text(), pinned.text());
+    assert_ne!(
+        get(&store, "/repo/el-9/x86_64/os/mirrorlist").await.text(),
+        pinned.text()
+    );
     let new = "Packages/t/tally-1.0~rc1-2.el9.x86_64.rpm";
-    assert_eq!(get(&store, &format!("/repo/el-9/x86_64/os/{new}")).await.status, StatusCode::OK);
-    assert_eq!(get(&store, &format!("{base}{new}")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        get(&store, &format!("/repo/el-9/x86_64/os/{new}"))
+            .await
+            .status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        get(&store, &format!("{base}{new}")).await.status,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
@@ -255,7 +479,13 @@ async fn what_is_not_there_is_said_in_words() {
     ] {
         let answer = get(&store, &format!("/repo/{path}")).await;
         let (platform, rest) = path.split_once('/').unwrap();
-        assert_eq!((answer.status, answer.text()), (StatusCode::NOT_FOUND, format!("platform {platform} has no {rest}\n")));
+        assert_eq!(
+            (answer.status, answer.text()),
+            (
+                StatusCode::NOT_FOUND,
+                format!("platform {platform} has no {rest}\n")
+            )
+        );
     }
 }
 
@@ -265,9 +495,24 @@ async fn a_generation_that_no_releaser_made_is_not_served() {
     let secret = store.put(b"not for everybody".to_vec()).await.unwrap();
     let mut forged = released(&store).await;
     let repository = forged.repositories.get_mut("source").unwrap();
-    repository.packages.values_mut().for_each(|entry| entry.file = crate::FileRef { digest: secret, size: 17 });
-    let digest = store.put(serde_json::to_vec(&forged).unwrap()).await.unwrap();
-    let answer = get(&store, &format!("/repo/el-9/gen/{}/source/Packages/t/tally-1.0~rc1-1.el9.src.rpm", digest.hex())).await;
+    repository.packages.values_mut().for_each(|entry| {
+        entry.file = crate::FileRef {
+            digest: secret,
+            size: 17,
+        }
+    });
+    let digest = store
+        .put(serde_json::to_vec(&forged).unwrap())
+        .await
+        .unwrap();
+    let answer = get(
+        &store,
+        &format!(
+            "/repo/el-9/gen/{}/source/Packages/t/tally-1.0~rc1-1.el9.src.rpm",
+            digest.hex()
+        ),
+    )
+    .await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
 }
 
@@ -277,27 +522,57 @@ struct Gpg(tempfile::TempDir);
 impl Gpg {
     fn new() -> Self {
         let gpg = Self(tempfile::tempdir().unwrap());
-        gpg.run(&["--passphrase", "", "--quick-generate-key", "tests@tally.example", "rsa2048", "sign"], b"");
+        gpg.run(
+            &[
+                "--passphrase",
+                "",
+                "--quick-generate-key",
+                "tests@tally.example",
+                "rsa2048",
+                "sign",
+            ],
+            b"",
+        );
         gpg
     }
 
     fn run(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
         let mut command = Command::new("gpg");
         command
-            .args(["--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback", "--homedir"])
+            .args([
+                "--batch",
+                "--quiet",
+                "--no-tty",
+                "--pinentry-mode",
+                "loopback",
+                "--homedir",
+            ])
             .arg(self.0.path())
             .args(arguments);
-        let mut running = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut running = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         std::io::Write::write_all(&mut running.stdin.take().unwrap(), input).unwrap();
         let output = running.wait_with_output().unwrap();
-        assert!(output.status.success(), "gpg: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "gpg: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         output.stdout
     }
 }
 
 impl Drop for Gpg {
     fn drop(&mut self) {
-        let _ = Command::new("gpgconf").arg("--homedir").arg(self.0.path()).args(["--kill", "all"]).status();
+        let _ = Command::new("gpgconf")
+            .arg("--homedir")
+            .arg(self.0.path())
+            .args(["--kill", "all"])
+            .status();
     }
 }
 
@@ -314,13 +589,33 @@ impl Seal for Gpg {
 /// What the real dnf says, with a state of its own.
 fn dnf(folder: &Path, arguments: &[&str]) -> Result<String, String> {
     let of = |name: &str| folder.join(name).display().to_string();
-    let settings = ["cachedir", "persistdir", "logdir", "reposdir", "varsdir"].map(|name| format!("--setopt={name}={}", of(name)));
+    let settings = ["cachedir", "persistdir", "logdir", "reposdir", "varsdir"]
+        .map(|name| format!("--setopt={name}={}", of(name)));
     let mut command = Command::new("dnf");
-    command.args(["-y", "--quiet", "--setopt=plugins=0", "--forcearch=x86_64", "--releasever=9", "--config", &of("dnf.conf")]);
-    command.arg(format!("--installroot={}", of("root"))).args(settings).args(arguments);
-    let output = command.env("LC_ALL", "C.UTF-8").env("HOME", folder).output().unwrap();
+    command.args([
+        "-y",
+        "--quiet",
+        "--setopt=plugins=0",
+        "--forcearch=x86_64",
+        "--releasever=9",
+        "--config",
+        &of("dnf.conf"),
+    ]);
+    command
+        .arg(format!("--installroot={}", of("root")))
+        .args(settings)
+        .args(arguments);
+    let output = command
+        .env("LC_ALL", "C.UTF-8")
+        .env("HOME", folder)
+        .output()
+        .unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stdout) + &said(&output.stderr)) }
+    if output.status.success() {
+        Ok(said(&output.stdout))
+    } else {
+        Err(said(&output.stdout) + &said(&output.stderr))
+    }
 }
 
 /// A folder in which dnf knows these repositories.
@@ -346,7 +641,11 @@ async fn serve(store: &MemoryStore) -> String {
 async fn fetch(url: String) -> String {
     let curl = move || Command::new("curl").args(["-sSf", &url]).output().unwrap();
     let output = tokio::task::spawn_blocking(curl).await.unwrap();
-    assert!(output.status.success(), "curl: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "curl: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -356,15 +655,31 @@ async fn dnf_checks_the_signature_and_sees_what_it_sees_of_createrepo() {
     prepare(&platform(), &gpg, &store, NOW).await.unwrap();
     let base = serve(&store).await;
     let folder = dnf_folder(&fetch(format!("{base}/el-9/el-9.repo")).await);
-    let query = ["repoquery", "--qf", "%{name} %{evr} %{arch} %{size} %{location} %{sourcerpm} %{summary}\\n"];
-    assert_eq!(dnf(folder.path(), &query).unwrap().trim(), "", "an empty repository is a good one");
+    let query = [
+        "repoquery",
+        "--qf",
+        "%{name} %{evr} %{arch} %{size} %{location} %{sourcerpm} %{summary}\\n",
+    ];
+    assert_eq!(
+        dnf(folder.path(), &query).unwrap().trim(),
+        "",
+        "an empty repository is a good one"
+    );
     let all: Vec<&Package> = packages(Variant::First).iter().collect();
-    publish(&order(&store, "first", &all).await, &gpg, &store, NOW).await.unwrap();
+    publish(&order(&store, "first", &all).await, &gpg, &store, NOW)
+        .await
+        .unwrap();
     let theirs = tempfile::tempdir().unwrap();
-    let os: Vec<&Package> =
-        all.iter().copied().filter(|package| !package.name.contains("debuginfo") && !package.name.contains(".src.")).collect();
+    let os: Vec<&Package> = all
+        .iter()
+        .copied()
+        .filter(|package| !package.name.contains("debuginfo") && !package.name.contains(".src."))
+        .collect();
     createrepo(theirs.path(), &os);
-    let plain = dnf_folder(&format!("[plain]\nname=plain\nbaseurl=file://{}\ngpgcheck=0\n", theirs.path().display()));
+    let plain = dnf_folder(&format!(
+        "[plain]\nname=plain\nbaseurl=file://{}\ngpgcheck=0\n",
+        theirs.path().display()
+    ));
     let queries: [&[&str]; 8] = [
         &query,
         &["repoquery", "--requires"],
@@ -386,13 +701,23 @@ async fn dnf_checks_the_signature_and_sees_what_it_sees_of_createrepo() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dnf_refuses_metadata_that_was_altered_on_the_way() {
     let (store, gpg) = (MemoryStore::new(), Gpg::new());
-    publish(&order(&store, "first", &[package(Variant::First, "tally")]).await, &gpg, &store, NOW).await.unwrap();
+    publish(
+        &order(&store, "first", &[package(Variant::First, "tally")]).await,
+        &gpg,
+        &store,
+        NOW,
+    )
+    .await
+    .unwrap();
     // Somebody in between: the same signature under another repomd.xml.
     let altered = Router::new()
         .route(
             "/repo/el-9/x86_64/os/mirrorlist",
             axum::routing::get(|headers: HeaderMap| async move {
-                format!("http://{}/repo/el-9/x86_64/os/\n", headers["host"].to_str().unwrap())
+                format!(
+                    "http://{}/repo/el-9/x86_64/os/\n",
+                    headers["host"].to_str().unwrap()
+                )
             }),
         )
         .route(
@@ -400,7 +725,10 @@ async fn dnf_refuses_metadata_that_was_altered_on_the_way() {
             axum::routing::get({
                 let store = store.clone();
                 move || async move {
-                    get(&store, "/repo/el-9/x86_64/os/repodata/repomd.xml").await.text().replace("<revision>1<", "<revision>2<")
+                    get(&store, "/repo/el-9/x86_64/os/repodata/repomd.xml")
+                        .await
+                        .text()
+                        .replace("<revision>1<", "<revision>2<")
                 }
             }),
         )
@@ -409,6 +737,10 @@ async fn dnf_refuses_metadata_that_was_altered_on_the_way() {
     let base = format!("http://{}/repo", socket.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(socket, altered).await.unwrap() });
     let folder = dnf_folder(&fetch(format!("{base}/el-9/el-9.repo")).await);
-    let refused = dnf(folder.path(), &["repoquery", "--disablerepo=*", "--enablerepo=millrace-el-9"]).unwrap_err();
+    let refused = dnf(
+        folder.path(),
+        &["repoquery", "--disablerepo=*", "--enablerepo=millrace-el-9"],
+    )
+    .unwrap_err();
     assert!(refused.contains("GPG signature verification"), "{refused}");
 }

@@ -98,7 +98,12 @@ pub struct Package {
 impl Package {
     pub fn ordered(&self) -> OrderedFile {
         let rpm = read_head(&self.bytes).unwrap().header.rpm().unwrap();
-        OrderedFile { name: self.name.clone(), digest: Digest::of(&self.bytes), size: self.bytes.len() as u64, rpm }
+        OrderedFile {
+            name: self.name.clone(),
+            digest: Digest::of(&self.bytes),
+            size: self.bytes.len() as u64,
+            rpm,
+        }
     }
 }
 
@@ -132,13 +137,18 @@ pub fn packages(variant: Variant) -> &'static [Package] {
 
 /// One of them.
 pub fn package(variant: Variant, name: &str) -> &'static Package {
-    let of_name = |package: &&Package| package.ordered().rpm.name == name && !package.ordered().rpm.is_source();
+    let of_name = |package: &&Package| {
+        package.ordered().rpm.name == name && !package.ordered().rpm.is_source()
+    };
     packages(variant).iter().find(of_name).unwrap()
 }
 
 /// The source package.
 pub fn source(variant: Variant) -> &'static Package {
-    packages(variant).iter().find(|package| package.ordered().rpm.is_source()).unwrap()
+    packages(variant)
+        .iter()
+        .find(|package| package.ordered().rpm.is_source())
+        .unwrap()
 }
 
 fn build(defines: &[&str]) -> Vec<Package> {
@@ -147,18 +157,41 @@ fn build(defines: &[&str]) -> Vec<Package> {
     std::fs::write(&spec, SPEC).unwrap();
     let topdir = format!("_topdir {}", folder.path().display());
     let mut command = Command::new("rpmbuild");
-    command.args(["--quiet", "-ba", "--target", "x86_64-linux", "--define", &topdir, "--define", "_buildhost tests.example"]);
+    command.args([
+        "--quiet",
+        "-ba",
+        "--target",
+        "x86_64-linux",
+        "--define",
+        &topdir,
+        "--define",
+        "_buildhost tests.example",
+    ]);
     for define in defines {
         command.args(["--define", define]);
     }
     let output = command.arg(spec).output().unwrap();
-    assert!(output.status.success(), "rpmbuild: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "rpmbuild: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let mut found: Vec<PathBuf> = Vec::new();
     for place in ["RPMS/x86_64", "RPMS/noarch", "SRPMS"] {
-        found.extend(std::fs::read_dir(folder.path().join(place)).unwrap().map(|entry| entry.unwrap().path()));
+        found.extend(
+            std::fs::read_dir(folder.path().join(place))
+                .unwrap()
+                .map(|entry| entry.unwrap().path()),
+        );
     }
     found.sort_by_key(|path| name_of(path));
-    found.iter().map(|path| Package { name: name_of(path), bytes: std::fs::read(path).unwrap() }).collect()
+    found
+        .iter()
+        .map(|path| Package {
+            name: name_of(path),
+            bytes: std::fs::read(path).unwrap(),
+        })
+        .collect()
 }
 
 fn name_of(path: &Path) -> String {

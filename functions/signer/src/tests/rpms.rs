@@ -53,7 +53,12 @@ pub fn packages() -> &'static Packages {
         let tight = read("RPMS/noarch/hello-1.0-1.noarch.rpm");
         rpmbuild(folder.path(), "4096");
         let hello = read("RPMS/noarch/hello-1.0-1.noarch.rpm");
-        Packages { hello, long: read("RPMS/noarch/hello-long-1.0-1.noarch.rpm"), source: read("SRPMS/hello-1.0-1.src.rpm"), tight }
+        Packages {
+            hello,
+            long: read("RPMS/noarch/hello-long-1.0-1.noarch.rpm"),
+            source: read("SRPMS/hello-1.0-1.src.rpm"),
+            tight,
+        }
     })
 }
 
@@ -62,21 +67,42 @@ fn rpmbuild(folder: &Path, reserve: &str) {
     std::fs::write(&spec, SPEC).unwrap();
     let topdir = format!("_topdir {}", folder.display());
     let mut command = Command::new("rpmbuild");
-    command.args(["--quiet", "-ba", "--define", &topdir, "--define", &format!("__gpg_reserved_space {reserve}")]).arg(spec);
+    command
+        .args([
+            "--quiet",
+            "-ba",
+            "--define",
+            &topdir,
+            "--define",
+            &format!("__gpg_reserved_space {reserve}"),
+        ])
+        .arg(spec);
     let output = command.output().unwrap();
-    assert!(output.status.success(), "rpmbuild: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "rpmbuild: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// What `rpmkeys -Kv` says of a package to somebody who trusts one certificate.
 pub fn rpmkeys(certificate: &str, package: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let (key, file) = (folder.path().join("key.asc"), folder.path().join("package.rpm"));
+    let (key, file) = (
+        folder.path().join("key.asc"),
+        folder.path().join("package.rpm"),
+    );
     std::fs::write(&key, certificate).unwrap();
     std::fs::write(&file, package).unwrap();
     let database = format!("_dbpath {}", folder.path().join("db").display());
     let run = |arguments: &[&str], path: &Path| {
-        let output =
-            Command::new("rpmkeys").args(["--define", &database]).args(arguments).arg(path).env("LC_ALL", "C").output().unwrap();
+        let output = Command::new("rpmkeys")
+            .args(["--define", &database])
+            .args(arguments)
+            .arg(path)
+            .env("LC_ALL", "C")
+            .output()
+            .unwrap();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
     let imported = run(&["--import"], &key);
@@ -91,8 +117,15 @@ pub fn with_header(package: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let head = read_head(package).unwrap();
     let (at, end) = (head.header_at as usize, head.payload_at as usize);
     change(&mut bytes[at..end]);
-    let digests = [(269, HashAlgorithm::SHA1), (273, HashAlgorithm::SHA256), (279, HashAlgorithm::SHA3_256)];
-    for (tag, algorithm) in digests.into_iter().filter(|(tag, _)| head.signature.entry(*tag).is_some()) {
+    let digests = [
+        (269, HashAlgorithm::SHA1),
+        (273, HashAlgorithm::SHA256),
+        (279, HashAlgorithm::SHA3_256),
+    ];
+    for (tag, algorithm) in digests
+        .into_iter()
+        .filter(|(tag, _)| head.signature.entry(*tag).is_some())
+    {
         let digest = crate::header::hexadecimal(&crate::header::digest(algorithm, &bytes[at..end]));
         let place = place_of(&head.signature, tag);
         bytes[LEAD_BYTES + place..][..digest.len()].copy_from_slice(digest.as_bytes());
@@ -107,5 +140,10 @@ pub fn place_of(header: &Header<'_>, tag: u32) -> usize {
 
 /// Where the entry of a tag stands in its header.
 pub fn entry_of(header: &Header<'_>, tag: u32) -> usize {
-    16 + 16 * (1 + header.entries.iter().position(|entry| entry.tag == tag).unwrap())
+    16 + 16
+        * (1 + header
+            .entries
+            .iter()
+            .position(|entry| entry.tag == tag)
+            .unwrap())
 }

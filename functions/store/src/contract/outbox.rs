@@ -13,7 +13,10 @@ const LATER_STILL: Timestamp = Timestamp(3_000_000);
 
 async fn post<S: StateStore>(store: &S, builds: &[&str]) {
     for build in builds {
-        store.save(commit(Vec::new(), vec![ended(build)])).await.unwrap();
+        store
+            .save(commit(Vec::new(), vec![ended(build)]))
+            .await
+            .unwrap();
     }
 }
 
@@ -24,13 +27,22 @@ fn effects(letters: &[Letter]) -> Vec<Effect> {
 /// And no more of them than asked for; the rest comes with the next asking.
 pub async fn letters_come_oldest_first<S: StateStore>(store: S) {
     post(&store, &["one", "two"]).await;
-    store.save(commit(Vec::new(), vec![ended("three"), ended("four"), ended("five")])).await.unwrap();
+    store
+        .save(commit(
+            Vec::new(),
+            vec![ended("three"), ended("four"), ended("five")],
+        ))
+        .await
+        .unwrap();
     let first = store.take(3, NOW, LATER).await.unwrap();
     assert_eq!(effects(&first), ["one", "two", "three"].map(ended));
     let rest = store.take(3, NOW, LATER).await.unwrap();
     assert_eq!(effects(&rest), ["four", "five"].map(ended));
     let ids: Vec<LetterId> = first.iter().chain(&rest).map(|letter| letter.id).collect();
-    assert!(ids.is_sorted() && ids.iter().collect::<BTreeSet<_>>().len() == 5, "{ids:?}");
+    assert!(
+        ids.is_sorted() && ids.iter().collect::<BTreeSet<_>>().len() == 5,
+        "{ids:?}"
+    );
 }
 
 /// It comes again from the named moment on, under its id, counted.
@@ -39,9 +51,18 @@ pub async fn a_letter_is_hidden_until_its_time_and_then_comes_again<S: StateStor
     let first = store.take(10, NOW, LATER).await.unwrap();
     assert_eq!(first[0].deliveries, 1);
     assert_eq!(store.take(10, NOW, LATER).await.unwrap(), []);
-    assert_eq!(store.take(10, Timestamp(LATER.0 - 1), LATER).await.unwrap(), []);
+    assert_eq!(
+        store.take(10, Timestamp(LATER.0 - 1), LATER).await.unwrap(),
+        []
+    );
     let again = store.take(10, LATER, LATER_STILL).await.unwrap();
-    assert_eq!(again, [Letter { deliveries: 2, ..first[0].clone() }]);
+    assert_eq!(
+        again,
+        [Letter {
+            deliveries: 2,
+            ..first[0].clone()
+        }]
+    );
 }
 
 /// And no other letter with it.
@@ -59,8 +80,14 @@ pub async fn settling_twice_does_no_harm<S: StateStore>(store: S) {
     let letters = store.take(1, NOW, LATER).await.unwrap();
     store.settle(letters[0].id).await.unwrap();
     store.settle(letters[0].id).await.unwrap();
-    store.settle(LetterId(letters[0].id.0 + 1_000_000)).await.unwrap();
-    assert_eq!(effects(&store.take(10, LATER, LATER_STILL).await.unwrap()), [ended("two")]);
+    store
+        .settle(LetterId(letters[0].id.0 + 1_000_000))
+        .await
+        .unwrap();
+    assert_eq!(
+        effects(&store.take(10, LATER, LATER_STILL).await.unwrap()),
+        [ended("two")]
+    );
 }
 
 /// Whoever was slow has still done it.
@@ -69,7 +96,13 @@ pub async fn a_letter_may_be_settled_after_it_came_again<S: StateStore>(store: S
     let first = store.take(10, NOW, LATER).await.unwrap();
     let again = store.take(10, LATER, LATER_STILL).await.unwrap();
     store.settle(first[0].id).await.unwrap();
-    assert_eq!(store.take(10, LATER_STILL, Timestamp(LATER_STILL.0 + 1)).await.unwrap(), []);
+    assert_eq!(
+        store
+            .take(10, LATER_STILL, Timestamp(LATER_STILL.0 + 1))
+            .await
+            .unwrap(),
+        []
+    );
     store.settle(again[0].id).await.unwrap();
 }
 
@@ -78,17 +111,42 @@ pub async fn a_letter_that_nobody_settles_is_set_aside<S: StateStore>(store: S) 
     post(&store, &["poison"]).await;
     for delivery in 1..=DELIVERIES_MAX {
         let at = u64::from(delivery);
-        let letters = store.take(10, Timestamp(at), Timestamp(at + 1)).await.unwrap();
-        assert_eq!(letters.iter().map(|letter| letter.deliveries).collect::<Vec<_>>(), [delivery]);
-        assert_eq!(store.set_aside(10).await.unwrap(), [], "not before it was tried for the last time");
+        let letters = store
+            .take(10, Timestamp(at), Timestamp(at + 1))
+            .await
+            .unwrap();
+        assert_eq!(
+            letters
+                .iter()
+                .map(|letter| letter.deliveries)
+                .collect::<Vec<_>>(),
+            [delivery]
+        );
+        assert_eq!(
+            store.set_aside(10).await.unwrap(),
+            [],
+            "not before it was tried for the last time"
+        );
     }
     post(&store, &["good"]).await;
-    assert_eq!(effects(&store.take(1, NOW, LATER).await.unwrap()), [ended("good")], "it takes nobody's place");
-    assert_eq!(store.take(10, NOW, LATER).await.unwrap(), [], "nothing else is due: it was come to by now");
+    assert_eq!(
+        effects(&store.take(1, NOW, LATER).await.unwrap()),
+        [ended("good")],
+        "it takes nobody's place"
+    );
+    assert_eq!(
+        store.take(10, NOW, LATER).await.unwrap(),
+        [],
+        "nothing else is due: it was come to by now"
+    );
     let aside = store.set_aside(10).await.unwrap();
     assert_eq!(effects(&aside), [ended("poison")]);
     assert_eq!(aside[0].deliveries, DELIVERIES_MAX);
-    assert_eq!(effects(&store.take(10, LATER, LATER_STILL).await.unwrap()), [ended("good")], "it does not come again");
+    assert_eq!(
+        effects(&store.take(10, LATER, LATER_STILL).await.unwrap()),
+        [ended("good")],
+        "it does not come again"
+    );
     store.settle(aside[0].id).await.unwrap();
     assert_eq!(store.set_aside(10).await.unwrap(), []);
 }
@@ -97,28 +155,59 @@ pub async fn a_letter_that_nobody_settles_is_set_aside<S: StateStore>(store: S) 
 pub async fn a_letter_that_was_put_back_is_delivered_as_if_it_never_was<S: StateStore>(store: S) {
     post(&store, &["poison", "good"]).await;
     for delivery in 1..=u64::from(DELIVERIES_MAX) {
-        store.take(10, Timestamp(delivery), Timestamp(delivery + 1)).await.unwrap();
+        store
+            .take(10, Timestamp(delivery), Timestamp(delivery + 1))
+            .await
+            .unwrap();
     }
     assert_eq!(store.take(10, NOW, LATER).await.unwrap(), []);
     let aside = store.set_aside(10).await.unwrap();
-    assert_eq!((effects(&aside), store.unsettled(10).await.unwrap()), (["poison", "good"].map(ended).to_vec(), vec![]));
+    assert_eq!(
+        (effects(&aside), store.unsettled(10).await.unwrap()),
+        (["poison", "good"].map(ended).to_vec(), vec![])
+    );
     assert!(store.put_back(aside[0].id, NOW).await.unwrap());
-    assert_eq!(effects(&store.unsettled(10).await.unwrap()), [ended("poison")]);
-    assert_eq!(effects(&store.set_aside(10).await.unwrap()), [ended("good")]);
+    assert_eq!(
+        effects(&store.unsettled(10).await.unwrap()),
+        [ended("poison")]
+    );
+    assert_eq!(
+        effects(&store.set_aside(10).await.unwrap()),
+        [ended("good")]
+    );
     let taken = store.take(10, NOW, LATER).await.unwrap();
-    assert_eq!(taken, [Letter { deliveries: 1, ..aside[0].clone() }]);
-    assert_eq!(store.take(10, NOW, LATER).await.unwrap(), [], "it is hidden");
+    assert_eq!(
+        taken,
+        [Letter {
+            deliveries: 1,
+            ..aside[0].clone()
+        }]
+    );
+    assert_eq!(
+        store.take(10, NOW, LATER).await.unwrap(),
+        [],
+        "it is hidden"
+    );
     assert!(store.put_back(aside[0].id, NOW).await.unwrap());
-    assert_eq!(store.take(10, NOW, LATER).await.unwrap(), taken, "and not any more");
+    assert_eq!(
+        store.take(10, NOW, LATER).await.unwrap(),
+        taken,
+        "and not any more"
+    );
     store.settle(aside[0].id).await.unwrap();
-    assert!(!store.put_back(aside[0].id, NOW).await.unwrap(), "what is settled is forgotten");
+    assert!(
+        !store.put_back(aside[0].id, NOW).await.unwrap(),
+        "what is settled is forgotten"
+    );
     assert_eq!(store.unsettled(10).await.unwrap(), []);
 }
 
 /// Many take at once: every letter is delivered, none of them to two.
 pub async fn a_letter_is_taken_by_one<S: StateStore>(store: S) {
     const LETTERS: usize = 40;
-    let all = (0..LETTERS).map(|number| ended(&format!("b{number}"))).collect();
+    let all = (0..LETTERS)
+        .map(|number| ended(&format!("b{number}")))
+        .collect();
     store.save(commit(Vec::new(), all)).await.unwrap();
     let taken = race(8, |_| {
         let store = store.clone();
@@ -131,7 +220,10 @@ pub async fn a_letter_is_taken_by_one<S: StateStore>(store: S) {
         }
     });
     let taken: Vec<LetterId> = taken.await.into_iter().flatten().collect();
-    assert_eq!((taken.len(), taken.iter().collect::<BTreeSet<_>>().len()), (LETTERS, LETTERS));
+    assert_eq!(
+        (taken.len(), taken.iter().collect::<BTreeSet<_>>().len()),
+        (LETTERS, LETTERS)
+    );
 }
 
 /// The number of a settled letter is not given to another.
@@ -140,7 +232,11 @@ pub async fn letters_are_numbered_anew_for_ever<S: StateStore>(store: S) {
     for _ in 0..3 {
         post(&store, &["again"]).await;
         let letters = store.take(10, NOW, LATER).await.unwrap();
-        assert!(Some(letters[0].id) > last, "{:?} after {last:?}", letters[0].id);
+        assert!(
+            Some(letters[0].id) > last,
+            "{:?} after {last:?}",
+            letters[0].id
+        );
         last = Some(letters[0].id);
         store.settle(letters[0].id).await.unwrap();
     }

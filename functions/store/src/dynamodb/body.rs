@@ -23,7 +23,10 @@ pub(super) fn packed(body: &str) -> AttributeValue {
         return text(body);
     }
     let mut packer = ZlibEncoder::new(Vec::new(), Compression::default());
-    match packer.write_all(body.as_bytes()).and_then(|()| packer.finish()) {
+    match packer
+        .write_all(body.as_bytes())
+        .and_then(|()| packer.finish())
+    {
         Ok(bytes) => AttributeValue::B(Blob::new(bytes)),
         // What is in memory can be packed into memory.
         Err(_) => text(body),
@@ -39,8 +42,12 @@ pub(super) fn unpacked(found: &Item) -> Result<String, StateError> {
             let mut unpacker = ZlibDecoder::new(bytes.as_ref()).take(RECORD_BYTES_MAX as u64 + 1);
             match unpacker.read_to_string(&mut body) {
                 Ok(_) if body.len() <= RECORD_BYTES_MAX => Ok(body),
-                Ok(_) => Err(StateError::Corrupt(format!("a body of more than {RECORD_BYTES_MAX} bytes"))),
-                Err(error) => Err(StateError::Corrupt(format!("a body that cannot be unpacked: {error}"))),
+                Ok(_) => Err(StateError::Corrupt(format!(
+                    "a body of more than {RECORD_BYTES_MAX} bytes"
+                ))),
+                Err(error) => Err(StateError::Corrupt(format!(
+                    "a body that cannot be unpacked: {error}"
+                ))),
             }
         }
         _ => Err(StateError::Corrupt("an item without a body".to_owned())),
@@ -58,9 +65,17 @@ mod tests {
 
     #[test]
     fn every_body_comes_back_and_long_ones_are_packed() {
-        for body in [String::new(), "{}".to_owned(), "x".repeat(TEXT_BYTES_MAX), "\u{1f7e2} ".repeat(RECORD_BYTES_MAX / 5)] {
+        for body in [
+            String::new(),
+            "{}".to_owned(),
+            "x".repeat(TEXT_BYTES_MAX),
+            "\u{1f7e2} ".repeat(RECORD_BYTES_MAX / 5),
+        ] {
             let kept = packed(&body);
-            assert_eq!(matches!(kept, AttributeValue::S(_)), body.len() <= TEXT_BYTES_MAX);
+            assert_eq!(
+                matches!(kept, AttributeValue::S(_)),
+                body.len() <= TEXT_BYTES_MAX
+            );
             assert_eq!(back(kept).unwrap(), body);
         }
     }
@@ -73,10 +88,19 @@ mod tests {
 
     #[test]
     fn what_is_no_body_is_corrupt() {
-        let AttributeValue::B(whole) = packed(&"z".repeat(10_000)) else { panic!("not packed") };
+        let AttributeValue::B(whole) = packed(&"z".repeat(10_000)) else {
+            panic!("not packed")
+        };
         let cut = AttributeValue::B(Blob::new(&whole.as_ref()[..whole.as_ref().len() / 2]));
-        let AttributeValue::B(bomb) = packed(&"b".repeat(RECORD_BYTES_MAX + 1)) else { panic!("not packed") };
-        for odd in [cut, AttributeValue::B(bomb), AttributeValue::B(Blob::new(b"no zlib")), AttributeValue::Bool(true)] {
+        let AttributeValue::B(bomb) = packed(&"b".repeat(RECORD_BYTES_MAX + 1)) else {
+            panic!("not packed")
+        };
+        for odd in [
+            cut,
+            AttributeValue::B(bomb),
+            AttributeValue::B(Blob::new(b"no zlib")),
+            AttributeValue::Bool(true),
+        ] {
             assert!(matches!(back(odd), Err(StateError::Corrupt(_))));
         }
     }

@@ -54,7 +54,11 @@ fn behind(at: Timestamp) -> String {
 
 fn read(found: &Item, id: LetterId) -> Result<Letter, StateError> {
     let deliveries = u32::try_from(get_number(found, DELIVERIES)?).unwrap_or(u32::MAX);
-    Ok(Letter { id, effect: Effect::read(get_text(found, "effect")?), deliveries })
+    Ok(Letter {
+        id,
+        effect: Effect::read(get_text(found, "effect")?),
+        deliveries,
+    })
 }
 
 /// The letter in an item as the table's stream shows it: each attribute in an object that names its type (Amazon DynamoDB Developer
@@ -64,10 +68,17 @@ pub fn posted(image: &serde_json::Value) -> Option<Result<Letter, StateError>> {
     if get("pk", "S") != Some(PLACE) {
         return None;
     }
-    let found = ["pk", "sk", "effect"].into_iter().filter_map(|name| Some((name.to_owned(), text(get(name, "S")?))));
-    let found: Item = found.chain(get(DELIVERIES, "N").map(|count| (DELIVERIES.to_owned(), number(count)))).collect();
+    let found = ["pk", "sk", "effect"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), text(get(name, "S")?))));
+    let found: Item = found
+        .chain(get(DELIVERIES, "N").map(|count| (DELIVERIES.to_owned(), number(count))))
+        .collect();
     let id = get_text(&found, "sk").and_then(|digits| {
-        digits.parse().map(LetterId).map_err(|_| StateError::Corrupt(format!("a letter without a number: `{digits}`")))
+        digits
+            .parse()
+            .map(LetterId)
+            .map_err(|_| StateError::Corrupt(format!("a letter without a number: `{digits}`")))
     });
     Some(id.and_then(|id| read(&found, id)))
 }
@@ -83,12 +94,17 @@ impl DynamoDb {
     /// Numbers for so many letters. They grow with the time and, within a process, always; that no two processes have given the
     /// same one is a condition of the write.
     pub(super) fn numbers(&self, count: usize) -> Range<u64> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX / IN_A_MICROSECOND);
         let now = micros.saturating_mul(IN_A_MICROSECOND) + fastrand::u64(..IN_A_MICROSECOND);
         let count = count as u64;
         let next = |last: u64| Some(last.max(now) + count);
-        let last = self.numbers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_else(|last| last);
+        let last = self
+            .numbers
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .unwrap_or_else(|last| last);
         let first = last.max(now);
         first..first + count
     }
@@ -96,7 +112,8 @@ impl DynamoDb {
     /// A letter that nobody has had.
     pub(super) fn new_letter(number_of_it: u64, effect: &Effect) -> Result<Item, StateError> {
         let id = LetterId(number_of_it);
-        let json = serde_json::to_value(effect).map_err(|error| StateError::Corrupt(error.to_string()))?;
+        let json =
+            serde_json::to_value(effect).map_err(|error| StateError::Corrupt(error.to_string()))?;
         let kind = json["effect"].as_str().unwrap_or_default().to_owned();
         let mut made = place(PLACE, &sk(id));
         made.extend(item([
@@ -115,23 +132,45 @@ impl DynamoDb {
         now: Timestamp,
         hidden_until: Timestamp,
     ) -> Result<Vec<Letter>, StateError> {
-        self.take_between(limit, FIRST, &behind(now), hidden_until).await
+        self.take_between(limit, FIRST, &behind(now), hidden_until)
+            .await
     }
 
     /// Takes letters as [`StateStore::take`](crate::StateStore::take) does, but of those that were never taken only the ones posted
     /// `late_ms` ago or earlier: whoever the table's stream has woken is at the others. Hides them for `late_ms`. The change that
     /// this is comes through the stream, too.
-    pub async fn take_late(&self, limit: usize, now: Timestamp, late_ms: u64) -> Result<Vec<Letter>, StateError> {
+    pub async fn take_late(
+        &self,
+        limit: usize,
+        now: Timestamp,
+        late_ms: u64,
+    ) -> Result<Vec<Letter>, StateError> {
         let (hidden_until, untaken) = (now.plus_ms(late_ms), Timestamp(0));
-        let posted = LetterId(now.0.saturating_sub(late_ms).saturating_mul(1000).saturating_mul(IN_A_MICROSECOND));
-        let mut letters = self.take_between(limit, FIRST, &due(untaken, posted), hidden_until).await?;
+        let posted = LetterId(
+            now.0
+                .saturating_sub(late_ms)
+                .saturating_mul(1000)
+                .saturating_mul(IN_A_MICROSECOND),
+        );
+        let mut letters = self
+            .take_between(limit, FIRST, &due(untaken, posted), hidden_until)
+            .await?;
         let rest = limit - letters.len();
-        letters.extend(self.take_between(rest, &behind(untaken), &behind(now), hidden_until).await?);
+        letters.extend(
+            self.take_between(rest, &behind(untaken), &behind(now), hidden_until)
+                .await?,
+        );
         Ok(letters)
     }
 
     /// Takes letters that are due between two places.
-    async fn take_between(&self, limit: usize, from: &str, to: &str, hidden_until: Timestamp) -> Result<Vec<Letter>, StateError> {
+    async fn take_between(
+        &self,
+        limit: usize,
+        from: &str,
+        to: &str,
+        hidden_until: Timestamp,
+    ) -> Result<Vec<Letter>, StateError> {
         let mut letters = Vec::new();
         for _ in 0..LOOKS_MAX {
             let wanted = (limit - letters.len()).min(PAGE);
@@ -151,7 +190,11 @@ impl DynamoDb {
     }
 
     /// Takes a letter that is still as it was seen; none where somebody else was faster, or where it was delivered often enough.
-    async fn take_one(&self, seen: &Seen, hidden_until: Timestamp) -> Result<Option<Letter>, StateError> {
+    async fn take_one(
+        &self,
+        seen: &Seen,
+        hidden_until: Timestamp,
+    ) -> Result<Option<Letter>, StateError> {
         if seen.deliveries >= u64::from(DELIVERIES_MAX) {
             self.put_aside(seen).await?;
             return Ok(None);
@@ -163,25 +206,38 @@ impl DynamoDb {
             .expression_attribute_values(":next", text(due(hidden_until, seen.id)))
             .expression_attribute_values(":one", number(1))
             .return_values(ReturnValue::AllNew);
-        let Some(taken) = changed(update.send().await)? else { return Ok(None) };
+        let Some(taken) = changed(update.send().await)? else {
+            return Ok(None);
+        };
         let taken = taken.attributes.unwrap_or_default();
         match read(&taken, seen.id) {
             Ok(letter) if letter.is_readable() => Ok(Some(letter)),
             // It must not hold up those behind it.
             Ok(_) | Err(_) => {
-                self.put_aside(&Seen { due: due(hidden_until, seen.id), deliveries: seen.deliveries + 1, ..*seen }).await?;
+                self.put_aside(&Seen {
+                    due: due(hidden_until, seen.id),
+                    deliveries: seen.deliveries + 1,
+                    ..*seen
+                })
+                .await?;
                 Ok(None)
             }
         }
     }
 
     async fn put_aside(&self, seen: &Seen) -> Result<(), StateError> {
-        let update = self.update(seen).update_expression("SET #tray = :aside").expression_attribute_values(":aside", text(ASIDE));
+        let update = self
+            .update(seen)
+            .update_expression("SET #tray = :aside")
+            .expression_attribute_values(":aside", text(ASIDE));
         changed(update.send().await).map(drop)
     }
 
     /// A change of a letter that is still as it was seen.
-    fn update(&self, seen: &Seen) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+    fn update(
+        &self,
+        seen: &Seen,
+    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
         self.client
             .update_item()
             .table_name(&*self.table)
@@ -194,7 +250,11 @@ impl DynamoDb {
     }
 
     pub(super) async fn settle_letter(&self, letter: LetterId) -> Result<(), StateError> {
-        let forget = self.client.delete_item().table_name(&*self.table).set_key(Some(place(PLACE, &sk(letter))));
+        let forget = self
+            .client
+            .delete_item()
+            .table_name(&*self.table)
+            .set_key(Some(place(PLACE, &sk(letter))));
         forget.send().await.map(drop).map_err(unavailable)
     }
 
@@ -216,7 +276,11 @@ impl DynamoDb {
     }
 
     /// The change is one that the table's stream shows, so whoever acts on the letter is woken.
-    pub(super) async fn put_letter_back(&self, id: LetterId, now: Timestamp) -> Result<bool, StateError> {
+    pub(super) async fn put_letter_back(
+        &self,
+        id: LetterId,
+        now: Timestamp,
+    ) -> Result<bool, StateError> {
         let update = self
             .client
             .update_item()
@@ -234,12 +298,27 @@ impl DynamoDb {
     }
 
     pub(super) async fn load_letter(&self, id: LetterId) -> Result<Option<Letter>, StateError> {
-        let get = self.client.get_item().table_name(&*self.table).set_key(Some(place(PLACE, &sk(id)))).consistent_read(true);
-        get.send().await.map_err(unavailable)?.item.map(|found| read(&found, id)).transpose()
+        let get = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .set_key(Some(place(PLACE, &sk(id))))
+            .consistent_read(true);
+        get.send()
+            .await
+            .map_err(unavailable)?
+            .item
+            .map(|found| read(&found, id))
+            .transpose()
     }
 
     /// Letters of a tray that are due between two places, in the order in which they are.
-    async fn seen(&self, tray: &str, (from, to): (&str, &str), limit: usize) -> Result<Vec<Seen>, StateError> {
+    async fn seen(
+        &self,
+        tray: &str,
+        (from, to): (&str, &str),
+        limit: usize,
+    ) -> Result<Vec<Seen>, StateError> {
         let query = self
             .client
             .query()
@@ -252,8 +331,14 @@ impl DynamoDb {
             .expression_attribute_values(":to", text(to));
         let found = self.pages(query, limit).await?;
         let seen = |found: &Item| {
-            let id = get_text(found, "sk")?.parse().map_err(|_| StateError::Corrupt("a letter without a number".to_owned()))?;
-            Ok(Seen { id: LetterId(id), due: get_text(found, DUE)?.to_owned(), deliveries: get_number(found, DELIVERIES)? })
+            let id = get_text(found, "sk")?
+                .parse()
+                .map_err(|_| StateError::Corrupt("a letter without a number".to_owned()))?;
+            Ok(Seen {
+                id: LetterId(id),
+                due: get_text(found, DUE)?.to_owned(),
+                deliveries: get_number(found, DELIVERIES)?,
+            })
         };
         found.iter().map(seen).collect()
     }
@@ -265,7 +350,13 @@ fn changed<T, R: std::fmt::Debug>(
 ) -> Result<Option<T>, StateError> {
     match result {
         Ok(done) => Ok(Some(done)),
-        Err(error) if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) => Ok(None),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(unavailable(error)),
     }
 }

@@ -2,13 +2,17 @@
 
 use super::body::{BODY, packed, unpacked};
 use super::{DynamoDb, Item, get_number, get_text, item, number, place, text, unavailable};
-use crate::state::{COMMIT_WRITES_MAX, Commit, Expect, Key, Mark, Marked, Record, SaveError, StateError, Table, Version, Write};
+use crate::state::{
+    COMMIT_WRITES_MAX, Commit, Expect, Key, Mark, Marked, Record, SaveError, StateError, Table,
+    Version, Write,
+};
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem,
 };
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -40,14 +44,24 @@ struct Placed {
 
 impl Placed {
     fn place(&self) -> Item {
-        let Self { mark: Mark { index, sort }, key } = self;
-        place(&index_partition(index), &format!("{sort}\0{}\0{}", key.table.as_str(), key.id))
+        let Self {
+            mark: Mark { index, sort },
+            key,
+        } = self;
+        place(
+            &index_partition(index),
+            &format!("{sort}\0{}\0{}", key.table.as_str(), key.id),
+        )
     }
 
     fn item(&self) -> Item {
         let mut made = self.place();
         let Self { mark, key } = self;
-        made.extend(item([("kind", text(key.table.as_str())), ("id", text(&key.id)), ("sort", text(&mark.sort))]));
+        made.extend(item([
+            ("kind", text(key.table.as_str())),
+            ("id", text(&key.id)),
+            ("sort", text(&mark.sort)),
+        ]));
         made
     }
 }
@@ -67,7 +81,9 @@ struct There {
 
 impl There {
     fn read(found: Option<Item>) -> Result<Self, StateError> {
-        let Some(found) = found else { return Ok(Self::default()) };
+        let Some(found) = found else {
+            return Ok(Self::default());
+        };
         Ok(Self {
             version: Some(get_number(&found, "version")?),
             stands: found.contains_key(BODY),
@@ -86,11 +102,21 @@ impl There {
 
 fn get_marks(found: &Item, name: &str) -> Result<BTreeSet<Mark>, StateError> {
     let mut marks = BTreeSet::new();
-    for pair in found.get(name).and_then(|marks| marks.as_l().ok()).into_iter().flatten() {
-        let Some([AttributeValue::S(index), AttributeValue::S(sort)]) = pair.as_l().ok().map(Vec::as_slice) else {
+    for pair in found
+        .get(name)
+        .and_then(|marks| marks.as_l().ok())
+        .into_iter()
+        .flatten()
+    {
+        let Some([AttributeValue::S(index), AttributeValue::S(sort)]) =
+            pair.as_l().ok().map(Vec::as_slice)
+        else {
             return Err(StateError::Corrupt("a record with odd marks".to_owned()));
         };
-        marks.insert(Mark { index: index.clone(), sort: sort.clone() });
+        marks.insert(Mark {
+            index: index.clone(),
+            sort: sort.clone(),
+        });
     }
     Ok(marks)
 }
@@ -99,7 +125,10 @@ fn get_marks(found: &Item, name: &str) -> Result<BTreeSet<Mark>, StateError> {
 fn set_marks(made: &mut Item, name: &str, marks: &BTreeSet<Mark>) {
     if !marks.is_empty() {
         let pair = |mark: &Mark| AttributeValue::L(vec![text(&mark.index), text(&mark.sort)]);
-        made.insert(name.to_owned(), AttributeValue::L(marks.iter().map(pair).collect()));
+        made.insert(
+            name.to_owned(),
+            AttributeValue::L(marks.iter().map(pair).collect()),
+        );
     }
 }
 
@@ -130,49 +159,99 @@ impl From<BuildError> for SaveError {
 
 impl DynamoDb {
     pub(super) async fn load_record(&self, key: &Key) -> Result<Option<Record>, StateError> {
-        self.get(key).await?.filter(|found| found.contains_key(BODY)).map(|found| record(key.table, &found)).transpose()
+        self.get(key)
+            .await?
+            .filter(|found| found.contains_key(BODY))
+            .map(|found| record(key.table, &found))
+            .transpose()
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Item>, StateError> {
-        let get = self.client.get_item().table_name(&*self.table).consistent_read(true);
-        let found = get.set_key(Some(place(&partition(key.table), &key.id))).send().await.map_err(unavailable)?;
+        let get = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .consistent_read(true);
+        let found = get
+            .set_key(Some(place(&partition(key.table), &key.id)))
+            .send()
+            .await
+            .map_err(unavailable)?;
         Ok(found.item)
     }
 
-    pub(super) async fn list_records(&self, table: Table, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StateError> {
-        let query = self.after(&partition(table), after).filter_expression(format!("attribute_exists({BODY})"));
-        self.pages(query, limit).await?.iter().map(|found| record(table, found)).collect()
+    pub(super) async fn list_records(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StateError> {
+        let query = self
+            .after(&partition(table), after)
+            .filter_expression(format!("attribute_exists({BODY})"));
+        self.pages(query, limit)
+            .await?
+            .iter()
+            .map(|found| record(table, found))
+            .collect()
     }
 
-    pub(super) async fn list_marks(&self, index: &str, after: Option<&str>, limit: usize) -> Result<Vec<Marked>, StateError> {
+    pub(super) async fn list_marks(
+        &self,
+        index: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Marked>, StateError> {
         let after = after.map(|after| format!("{after}{BEHIND}"));
-        let found = self.pages(self.after(&index_partition(index), after.as_deref()), limit).await?;
+        let found = self
+            .pages(self.after(&index_partition(index), after.as_deref()), limit)
+            .await?;
         let marked = |found: &Item| {
             let kind = get_text(found, "kind")?;
             let table = Table::ALL.into_iter().find(|table| table.as_str() == kind);
-            let table = table.ok_or_else(|| StateError::Corrupt(format!("a mark of the unknown table `{kind}`")))?;
-            Ok(Marked { sort: get_text(found, "sort")?.to_owned(), key: Key::new(table, get_text(found, "id")?) })
+            let table = table.ok_or_else(|| {
+                StateError::Corrupt(format!("a mark of the unknown table `{kind}`"))
+            })?;
+            Ok(Marked {
+                sort: get_text(found, "sort")?.to_owned(),
+                key: Key::new(table, get_text(found, "id")?),
+            })
         };
         found.iter().map(marked).collect()
     }
 
     /// What lies in a partition after a place.
     fn after(&self, partition: &str, after: Option<&str>) -> QueryFluentBuilder {
-        let query = self.client.query().consistent_read(true).expression_attribute_values(":pk", text(partition));
+        let query = self
+            .client
+            .query()
+            .consistent_read(true)
+            .expression_attribute_values(":pk", text(partition));
         match after {
             None => query.key_condition_expression("pk = :pk"),
-            Some(after) => {
-                query.key_condition_expression("pk = :pk AND sk > :after").expression_attribute_values(":after", text(after))
-            }
+            Some(after) => query
+                .key_condition_expression("pk = :pk AND sk > :after")
+                .expression_attribute_values(":after", text(after)),
         }
     }
 
     /// The first of what a query finds, through as many of its pages as that takes.
-    pub(super) async fn pages(&self, query: QueryFluentBuilder, limit: usize) -> Result<Vec<Item>, StateError> {
+    pub(super) async fn pages(
+        &self,
+        query: QueryFluentBuilder,
+        limit: usize,
+    ) -> Result<Vec<Item>, StateError> {
         let (mut found, mut from) = (Vec::new(), None);
         while found.len() < limit {
-            let query = query.clone().table_name(&*self.table).set_exclusive_start_key(from);
-            let page = query.set_limit(i32::try_from(limit - found.len()).ok()).send().await.map_err(unavailable)?;
+            let query = query
+                .clone()
+                .table_name(&*self.table)
+                .set_exclusive_start_key(from);
+            let page = query
+                .set_limit(i32::try_from(limit - found.len()).ok())
+                .send()
+                .await
+                .map_err(unavailable)?;
             found.extend(page.items.unwrap_or_default());
             from = page.last_evaluated_key;
             if from.is_none() {
@@ -197,7 +276,10 @@ impl DynamoDb {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Save(error)) => return Err(error),
                 Err(Trouble::Crossed) if began.elapsed() > CROSSING_MAX => {
-                    return Err(StateError::Unavailable("others write the same, again and again".to_owned()).into());
+                    return Err(StateError::Unavailable(
+                        "others write the same, again and again".to_owned(),
+                    )
+                    .into());
                 }
                 Err(Trouble::Crossed) => {
                     tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
@@ -210,7 +292,9 @@ impl DynamoDb {
     /// Writes a record without marks over one without marks, and does not read it before: of those its version says all. Answers
     /// whether it was so; where it was not, nothing was written. What is written most often is of this kind, leases and logs.
     async fn save_unseen(&self, write: &Write) -> Result<bool, SaveError> {
-        let Some(body) = write.body.as_ref().filter(|_| write.marks.is_empty()) else { return Ok(false) };
+        let Some(body) = write.body.as_ref().filter(|_| write.marks.is_empty()) else {
+            return Ok(false);
+        };
         let put = self.put();
         let (put, version) = match write.expect {
             Expect::Absent => (put.condition_expression("attribute_not_exists(pk)"), 0),
@@ -218,11 +302,18 @@ impl DynamoDb {
                 let same = format!(
                     "version = :version AND attribute_exists({BODY}) AND attribute_not_exists(marks) AND attribute_not_exists(late)"
                 );
-                (put.condition_expression(same).expression_attribute_values(":version", number(version)), version)
+                (
+                    put.condition_expression(same)
+                        .expression_attribute_values(":version", number(version)),
+                    version,
+                )
             }
         };
         let mut made = place(&partition(write.key.table), &write.key.id);
-        made.extend(item([("version", number(version + 1)), (BODY, packed(body))]));
+        made.extend(item([
+            ("version", number(version + 1)),
+            (BODY, packed(body)),
+        ]));
         match self.put_alone(&put.set_item(Some(made)).build()?).await {
             Ok(()) => Ok(true),
             Err(Trouble::Crossed) => Ok(false),
@@ -241,14 +332,22 @@ impl DynamoDb {
             }
             there.push(found);
         }
-        let puts = commit.writes.len() + commit.effects.len() + commit.writes.iter().map(|write| write.marks.len()).sum::<usize>();
+        let puts = commit.writes.len()
+            + commit.effects.len()
+            + commit
+                .writes
+                .iter()
+                .map(|write| write.marks.len())
+                .sum::<usize>();
         let mut room = COMMIT_WRITES_MAX.saturating_sub(puts);
         for (write, there) in commit.writes.iter().zip(there) {
             self.write(write, there, &mut room, &mut actions)?;
         }
         for (number, effect) in self.numbers(commit.effects.len()).zip(&commit.effects) {
             actions.put(
-                self.put().set_item(Some(Self::new_letter(number, effect)?)).condition_expression("attribute_not_exists(pk)"),
+                self.put()
+                    .set_item(Some(Self::new_letter(number, effect)?))
+                    .condition_expression("attribute_not_exists(pk)"),
             )?;
         }
         if let [action] = &actions.all[..]
@@ -257,15 +356,26 @@ impl DynamoDb {
             // The half of what a transaction costs, and leases are renewed often.
             return self.put_alone(put).await;
         }
-        match self.client.transact_write_items().set_transact_items(Some(actions.all)).send().await {
+        match self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(actions.all))
+            .send()
+            .await
+        {
             Ok(_) => {}
             Err(error) => match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled))
-                    if cancelled.cancellation_reasons().iter().all(|reason| is_passing(reason.code())) =>
+                    if cancelled
+                        .cancellation_reasons()
+                        .iter()
+                        .all(|reason| is_passing(reason.code())) =>
                 {
                     return Err(Trouble::Crossed);
                 }
-                Some(TransactWriteItemsError::TransactionInProgressException(_)) => return Err(Trouble::Crossed),
+                Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
+                    return Err(Trouble::Crossed);
+                }
                 Some(_) | None => return Err(unavailable(error).into()),
             },
         }
@@ -294,17 +404,29 @@ impl DynamoDb {
             Err(error) => error,
         };
         match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(failed)) if failed.item() == Some(&item) => Ok(()),
-            Some(PutItemError::ConditionalCheckFailedException(_) | PutItemError::TransactionConflictException(_)) => {
-                Err(Trouble::Crossed)
+            Some(PutItemError::ConditionalCheckFailedException(failed))
+                if failed.item() == Some(&item) =>
+            {
+                Ok(())
             }
+            Some(
+                PutItemError::ConditionalCheckFailedException(_)
+                | PutItemError::TransactionConflictException(_),
+            ) => Err(Trouble::Crossed),
             Some(_) | None => Err(unavailable(error).into()),
         }
     }
 
     /// Removes items of marks that a record no longer has, as long as it is as it was written: whoever writes it next may want them
     /// back.
-    async fn remove_late(&self, Late { key, version, marks }: Late) -> Result<(), StateError> {
+    async fn remove_late(
+        &self,
+        Late {
+            key,
+            version,
+            marks,
+        }: Late,
+    ) -> Result<(), StateError> {
         for some in marks.chunks(COMMIT_WRITES_MAX - 1) {
             let same = ConditionCheck::builder()
                 .table_name(&*self.table)
@@ -316,25 +438,50 @@ impl DynamoDb {
             for placed in some {
                 all.push(self.removal(placed)?);
             }
-            self.client.transact_write_items().set_transact_items(Some(all)).send().await.map_err(unavailable)?;
+            self.client
+                .transact_write_items()
+                .set_transact_items(Some(all))
+                .send()
+                .await
+                .map_err(unavailable)?;
         }
         Ok(())
     }
 
     fn removal(&self, placed: &Placed) -> Result<TransactWriteItem, StateError> {
-        let delete = Delete::builder().table_name(&*self.table).set_key(Some(placed.place())).build()?;
+        let delete = Delete::builder()
+            .table_name(&*self.table)
+            .set_key(Some(placed.place()))
+            .build()?;
         Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
     /// One write's actions. Marks that it no longer has are removed with it as far as a transaction has room for that.
-    fn write(&self, write: &Write, there: There, room: &mut usize, actions: &mut Actions) -> Result<(), StateError> {
+    fn write(
+        &self,
+        write: &Write,
+        there: There,
+        room: &mut usize,
+        actions: &mut Actions,
+    ) -> Result<(), StateError> {
         // A record that is gone has no marks.
-        let wanted: BTreeSet<Mark> = if write.body.is_some() { write.marks.iter().cloned().collect() } else { BTreeSet::new() };
-        let placed = |mark: &Mark| Placed { mark: mark.clone(), key: write.key.clone() };
+        let wanted: BTreeSet<Mark> = if write.body.is_some() {
+            write.marks.iter().cloned().collect()
+        } else {
+            BTreeSet::new()
+        };
+        let placed = |mark: &Mark| Placed {
+            mark: mark.clone(),
+            key: write.key.clone(),
+        };
         for mark in wanted.difference(&there.marks) {
             actions.put(self.put().set_item(Some(placed(mark).item())))?;
         }
-        let unwanted: Vec<&Mark> = there.marks.union(&there.late).filter(|mark| !wanted.contains(mark)).collect();
+        let unwanted: Vec<&Mark> = there
+            .marks
+            .union(&there.late)
+            .filter(|mark| !wanted.contains(mark))
+            .collect();
         let (now, late) = unwanted.split_at(unwanted.len().min(*room));
         *room -= now.len();
         for mark in now {
@@ -343,17 +490,30 @@ impl DynamoDb {
         let version = there.version.unwrap_or_default() + 1;
         let mut made = place(&partition(write.key.table), &write.key.id);
         made.insert("version".to_owned(), number(version));
-        made.extend(write.body.as_ref().map(|body| (BODY.to_owned(), packed(body))));
+        made.extend(
+            write
+                .body
+                .as_ref()
+                .map(|body| (BODY.to_owned(), packed(body))),
+        );
         set_marks(&mut made, "marks", &wanted);
-        set_marks(&mut made, "late", &late.iter().map(|mark| (*mark).clone()).collect());
+        set_marks(
+            &mut made,
+            "late",
+            &late.iter().map(|mark| (*mark).clone()).collect(),
+        );
         let marks: Vec<Placed> = late.iter().map(|mark| placed(mark)).collect();
-        actions.late.push(Late { key: write.key.clone(), version, marks });
+        actions.late.push(Late {
+            key: write.key.clone(),
+            version,
+            marks,
+        });
         let put = self.put().set_item(Some(made));
         let put = match there.version {
             None => put.condition_expression("attribute_not_exists(pk)"),
-            Some(version) => {
-                put.condition_expression("version = :version").expression_attribute_values(":version", number(version))
-            }
+            Some(version) => put
+                .condition_expression("version = :version")
+                .expression_attribute_values(":version", number(version)),
         };
         actions.put(put)
     }
@@ -378,8 +538,12 @@ struct Late {
 }
 
 impl Actions {
-    fn put(&mut self, put: aws_sdk_dynamodb::types::builders::PutBuilder) -> Result<(), StateError> {
-        self.all.push(TransactWriteItem::builder().put(put.build()?).build());
+    fn put(
+        &mut self,
+        put: aws_sdk_dynamodb::types::builders::PutBuilder,
+    ) -> Result<(), StateError> {
+        self.all
+            .push(TransactWriteItem::builder().put(put.build()?).build());
         Ok(())
     }
 }
@@ -390,7 +554,11 @@ fn is_passing(code: Option<&str>) -> bool {
     matches!(
         code,
         None | Some(
-            "None" | "ConditionalCheckFailed" | "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded"
+            "None"
+                | "ConditionalCheckFailed"
+                | "TransactionConflict"
+                | "ThrottlingError"
+                | "ProvisionedThroughputExceeded"
         )
     )
 }

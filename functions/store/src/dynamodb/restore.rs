@@ -21,7 +21,14 @@ impl DynamoDb {
     pub async fn restore_from(&self, other: &str) -> Result<u64, StateError> {
         let (mut count, mut after) = (0, None);
         loop {
-            let page = self.client.scan().table_name(other).consistent_read(true).set_exclusive_start_key(after).send().await;
+            let page = self
+                .client
+                .scan()
+                .table_name(other)
+                .consistent_read(true)
+                .set_exclusive_start_key(after)
+                .send()
+                .await;
             let page = page.map_err(unavailable)?;
             for items in page.items().chunks(ITEMS_MAX) {
                 self.put_all(items).await?;
@@ -37,17 +44,34 @@ impl DynamoDb {
     async fn put_all(&self, items: &[Item]) -> Result<(), StateError> {
         let put = |item: &Item| PutRequest::builder().set_item(Some(item.clone())).build();
         let put = |item: &Item| Ok(WriteRequest::builder().put_request(put(item)?).build());
-        let odd = |error: aws_sdk_dynamodb::error::BuildError| StateError::Corrupt(error.to_string());
-        let mut left: Vec<WriteRequest> = items.iter().map(put).collect::<Result<_, _>>().map_err(odd)?;
+        let odd =
+            |error: aws_sdk_dynamodb::error::BuildError| StateError::Corrupt(error.to_string());
+        let mut left: Vec<WriteRequest> = items
+            .iter()
+            .map(put)
+            .collect::<Result<_, _>>()
+            .map_err(odd)?;
         for _ in 0..TRIES_MAX {
-            let write = self.client.batch_write_item().set_request_items(Some(HashMap::from([(self.table.to_string(), left)])));
+            let write = self
+                .client
+                .batch_write_item()
+                .set_request_items(Some(HashMap::from([(self.table.to_string(), left)])));
             let done = write.send().await.map_err(unavailable)?;
-            left = done.unprocessed_items.unwrap_or_default().into_values().flatten().collect();
+            left = done
+                .unprocessed_items
+                .unwrap_or_default()
+                .into_values()
+                .flatten()
+                .collect();
             if left.is_empty() {
                 return Ok(());
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Err(StateError::Unavailable(format!("the table {} had no room for {} items", self.table, left.len())))
+        Err(StateError::Unavailable(format!(
+            "the table {} had no room for {} items",
+            self.table,
+            left.len()
+        )))
     }
 }

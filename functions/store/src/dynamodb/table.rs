@@ -5,8 +5,8 @@ use aws_sdk_dynamodb::error::{BuildError, DisplayErrorContext, SdkError};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
-    ScalarAttributeType, StreamSpecification, StreamViewType, TableStatus,
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType, TableStatus,
 };
 use std::time::Duration;
 
@@ -37,24 +37,40 @@ impl DynamoDb {
     /// Makes the table where it is not there, and waits until it is ready.
     pub async fn create(&self) -> Result<(), CreateError> {
         let texts = ["pk", "sk", letters::TRAY, letters::DUE];
-        let attribute =
-            |name: &str| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
-        let part = |name: &str, kind: KeyType| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
+        let attribute = |name: &str| {
+            AttributeDefinition::builder()
+                .attribute_name(name)
+                .attribute_type(ScalarAttributeType::S)
+                .build()
+        };
+        let part = |name: &str, kind: KeyType| {
+            KeySchemaElement::builder()
+                .attribute_name(name)
+                .key_type(kind)
+                .build()
+        };
         // The numbers are what taking letters needs; their effects may be large, and are read from the table.
-        let projection = Projection::builder().projection_type(ProjectionType::Include).non_key_attributes(letters::DELIVERIES);
+        let projection = Projection::builder()
+            .projection_type(ProjectionType::Include)
+            .non_key_attributes(letters::DELIVERIES);
         let due = GlobalSecondaryIndex::builder()
             .index_name(letters::DUE_INDEX)
             .key_schema(part(letters::TRAY, KeyType::Hash)?)
             .key_schema(part(letters::DUE, KeyType::Range)?)
             .projection(projection.build())
             .build()?;
-        let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewImage).build()?;
+        let stream = StreamSpecification::builder()
+            .stream_enabled(true)
+            .stream_view_type(StreamViewType::NewImage)
+            .build()?;
         let made = self
             .client
             .create_table()
             .table_name(&*self.table)
             .billing_mode(BillingMode::PayPerRequest)
-            .set_attribute_definitions(Some(texts.map(attribute).into_iter().collect::<Result<_, _>>()?))
+            .set_attribute_definitions(Some(
+                texts.map(attribute).into_iter().collect::<Result<_, _>>()?,
+            ))
             .key_schema(part("pk", KeyType::Hash)?)
             .key_schema(part("sk", KeyType::Range)?)
             .global_secondary_indexes(due)
@@ -63,12 +79,21 @@ impl DynamoDb {
             .await;
         match made {
             Ok(_) => {}
-            Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => {}
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(CreateTableError::is_resource_in_use_exception) => {}
             Err(error) => return Err(Box::new(error).into()),
         }
         let ready = tokio::time::timeout(READY_MAX, async {
             loop {
-                let said = self.client.describe_table().table_name(&*self.table).send().await.map_err(Box::new)?;
+                let said = self
+                    .client
+                    .describe_table()
+                    .table_name(&*self.table)
+                    .send()
+                    .await
+                    .map_err(Box::new)?;
                 if said.table.and_then(|table| table.table_status) == Some(TableStatus::Active) {
                     return Ok(());
                 }

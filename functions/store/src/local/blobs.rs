@@ -22,12 +22,14 @@ const STALE: Duration = Duration::from_secs(3600);
 
 const POINTER: &str = "SELECT version, body FROM pointer WHERE name = ?1";
 const POINTER_VERSION: &str = "SELECT version FROM pointer WHERE name = ?1";
-const SWAP: &str =
-    "INSERT INTO pointer VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body";
+const SWAP: &str = "INSERT INTO pointer VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body";
 
 /// Makes the folders.
 pub(super) fn prepare(folder: &Path) -> Result<(), OpenError> {
-    let trouble = |path: &Path, source| OpenError::Io { path: path.to_owned(), source };
+    let trouble = |path: &Path, source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    };
     fs::create_dir_all(folder).map_err(|source| trouble(folder, source))?;
     for path in [folder.join("blobs"), folder.join("blobs/new")] {
         make_durable(&path).map_err(|source| trouble(&path, source))?;
@@ -38,8 +40,14 @@ pub(super) fn prepare(folder: &Path) -> Result<(), OpenError> {
 /// Removes what a process was writing when it died. What stays behind costs space and nothing else, so trouble is no reason
 /// to refuse the folder.
 pub(super) fn sweep(folder: &Path) {
-    for unfinished in fs::read_dir(folder.join("blobs/new")).into_iter().flatten().flatten() {
-        let written = unfinished.metadata().and_then(|metadata| metadata.modified());
+    for unfinished in fs::read_dir(folder.join("blobs/new"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let written = unfinished
+            .metadata()
+            .and_then(|metadata| metadata.modified());
         if written.is_ok_and(|at| at.elapsed().is_ok_and(|silent| silent > STALE)) {
             let _ = fs::remove_file(unfinished.path());
         }
@@ -60,7 +68,11 @@ struct Growing {
 
 impl Growing {
     fn new(folder: &Path) -> io::Result<Self> {
-        Ok(Self { file: NamedTempFile::new_in(folder.join("blobs/new"))?, hash: Sha256::new(), size: 0 })
+        Ok(Self {
+            file: NamedTempFile::new_in(folder.join("blobs/new"))?,
+            hash: Sha256::new(),
+            size: 0,
+        })
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -127,7 +139,11 @@ fn open(folder: &Path, digest: &Digest) -> Result<(File, u64), BlobError> {
 fn open_range(folder: &Path, digest: &Digest, range: &Range<u64>) -> Result<File, BlobError> {
     let (file, size) = open(folder, digest)?;
     if range.start > range.end || range.end > size {
-        return Err(BlobError::OutOfRange { digest: *digest, range: range.clone(), size });
+        return Err(BlobError::OutOfRange {
+            digest: *digest,
+            range: range.clone(),
+            size,
+        });
     }
     Ok(file)
 }
@@ -172,7 +188,14 @@ fn copy_checked(from: File, mut to: File, digest: &Digest) -> Result<(), BlobErr
         to.write_all(piece)
     })?;
     let found = Digest::from_bytes(hash.finalize().into());
-    if found == *digest { Ok(()) } else { Err(BlobError::Damaged { expected: *digest, found }) }
+    if found == *digest {
+        Ok(())
+    } else {
+        Err(BlobError::Damaged {
+            expected: *digest,
+            found,
+        })
+    }
 }
 
 impl LocalStore {
@@ -226,26 +249,35 @@ impl BlobStore for LocalStore {
 
     async fn read(&self, digest: &Digest, range: Range<u64>) -> Result<Vec<u8>, BlobError> {
         let digest = *digest;
-        self.in_folder(move |folder| read(folder, &digest, &range)).await
+        self.in_folder(move |folder| read(folder, &digest, &range))
+            .await
     }
 
     async fn fetch(&self, digest: &Digest, to: &Path) -> Result<(), BlobError> {
         let (digest, to) = (*digest, to.to_owned());
-        self.in_folder(move |folder| fetch(folder, &digest, &to)).await
+        self.in_folder(move |folder| fetch(folder, &digest, &to))
+            .await
     }
 
     async fn pointer(&self, name: &str) -> Result<Option<(Vec<u8>, PointerVersion)>, BlobError> {
         let (store, name) = (self.clone(), name.to_owned());
         let read = move || {
             let database = store.database();
-            let found = database.prepare_cached(POINTER)?.query_row([name], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));
+            let found = database
+                .prepare_cached(POINTER)?
+                .query_row([name], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));
             found.optional()
         };
         let found = blocking(read).await?.map_err(database_error)?;
         Ok(found.map(|(version, bytes)| (bytes, PointerVersion(version.to_string()))))
     }
 
-    async fn swap(&self, name: &str, expected: Option<&PointerVersion>, bytes: Vec<u8>) -> Result<PointerVersion, SwapError> {
+    async fn swap(
+        &self,
+        name: &str,
+        expected: Option<&PointerVersion>,
+        bytes: Vec<u8>,
+    ) -> Result<PointerVersion, SwapError> {
         check_pointer(name, &bytes)?;
         let (store, name, expected) = (self.clone(), name.to_owned(), expected.cloned());
         let swapped = blocking(move || swap(&store, &name, expected.as_ref(), &bytes)).await;
@@ -253,16 +285,28 @@ impl BlobStore for LocalStore {
     }
 }
 
-fn swap(store: &LocalStore, name: &str, expected: Option<&PointerVersion>, bytes: &[u8]) -> Result<PointerVersion, SwapError> {
+fn swap(
+    store: &LocalStore,
+    name: &str,
+    expected: Option<&PointerVersion>,
+    bytes: &[u8],
+) -> Result<PointerVersion, SwapError> {
     let trouble = |error| SwapError::Blob(database_error(error));
     let mut database = store.database();
-    let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate).map_err(trouble)?;
-    let version = transaction.query_row(POINTER_VERSION, [name], |row| row.get::<_, i64>(0)).optional().map_err(trouble)?;
+    let transaction = database
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(trouble)?;
+    let version = transaction
+        .query_row(POINTER_VERSION, [name], |row| row.get::<_, i64>(0))
+        .optional()
+        .map_err(trouble)?;
     if version.map(|version| version.to_string()) != expected.map(|version| version.0.clone()) {
         return Err(SwapError::Conflict(name.to_owned()));
     }
     let next = version.unwrap_or(0) + 1;
-    transaction.execute(SWAP, params![name, next, bytes]).map_err(trouble)?;
+    transaction
+        .execute(SWAP, params![name, next, bytes])
+        .map_err(trouble)?;
     transaction.commit().map_err(trouble)?;
     Ok(PointerVersion(next.to_string()))
 }

@@ -2,40 +2,60 @@
 
 use super::{LocalStore, blocking};
 use crate::state::{
-    Commit, DELIVERIES_MAX, Expect, Key, Letter, LetterId, Mark, Marked, Record, SaveError, StateError, StateStore, Table, Version,
-    Write, check,
+    Commit, DELIVERIES_MAX, Expect, Key, Letter, LetterId, Mark, Marked, Record, SaveError,
+    StateError, StateStore, Table, Version, Write, check,
 };
 use millrace_core::Timestamp;
 use millrace_core::order::Effect;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params,
+};
 
-const LOAD: &str = "SELECT id, version, body FROM record WHERE tbl = ?1 AND id = ?2 AND body IS NOT NULL";
+const LOAD: &str =
+    "SELECT id, version, body FROM record WHERE tbl = ?1 AND id = ?2 AND body IS NOT NULL";
 const LIST: &str = "SELECT id, version, body FROM record WHERE tbl = ?1 AND id > ?2 AND body IS NOT NULL ORDER BY id LIMIT ?3";
-const PUT: &str =
-    "INSERT INTO record VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body";
+const PUT: &str = "INSERT INTO record VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body";
 // The row stays without a body, so that a record of the same name goes on with its versions.
-const REMOVE: &str = "UPDATE record SET version = version + 1, body = NULL WHERE tbl = ?1 AND id = ?2";
+const REMOVE: &str =
+    "UPDATE record SET version = version + 1, body = NULL WHERE tbl = ?1 AND id = ?2";
 const VERSION: &str = "SELECT version, body IS NOT NULL FROM record WHERE tbl = ?1 AND id = ?2";
 const UNMARK: &str = "DELETE FROM mark WHERE tbl = ?1 AND id = ?2";
 const MARK: &str = "INSERT OR IGNORE INTO mark VALUES (?1, ?2, ?3, ?4)";
-const MARKED: &str = "SELECT sort, tbl, id FROM mark WHERE idx = ?1 AND sort > ?2 ORDER BY sort, tbl, id LIMIT ?3";
+const MARKED: &str =
+    "SELECT sort, tbl, id FROM mark WHERE idx = ?1 AND sort > ?2 ORDER BY sort, tbl, id LIMIT ?3";
 const POST: &str = "INSERT INTO letter (effect) VALUES (?1)";
 const SET_ASIDE: &str = "UPDATE letter SET set_aside = 1 WHERE set_aside = 0 AND hidden_until <= ?1 AND deliveries >= ?2";
 const DUE: &str = "SELECT id, effect, deliveries FROM letter WHERE set_aside = 0 AND hidden_until <= ?1 ORDER BY id LIMIT ?2";
-const DELIVER: &str = "UPDATE letter SET deliveries = deliveries + 1, hidden_until = ?2 WHERE id = ?1";
-const HIDE_NO_LONGER: &str = "UPDATE letter SET hidden_until = ?1 WHERE hidden_until > ?1 AND set_aside = 0";
+const DELIVER: &str =
+    "UPDATE letter SET deliveries = deliveries + 1, hidden_until = ?2 WHERE id = ?1";
+const HIDE_NO_LONGER: &str =
+    "UPDATE letter SET hidden_until = ?1 WHERE hidden_until > ?1 AND set_aside = 0";
 const SET_ONE_ASIDE: &str = "UPDATE letter SET set_aside = 1 WHERE id = ?1";
 const SETTLE: &str = "DELETE FROM letter WHERE id = ?1";
-const ASIDE: &str = "SELECT id, effect, deliveries FROM letter WHERE set_aside = 1 ORDER BY id LIMIT ?1";
-const OUT: &str = "SELECT id, effect, deliveries FROM letter WHERE set_aside = 0 ORDER BY id LIMIT ?1";
-const PUT_BACK: &str = "UPDATE letter SET set_aside = 0, deliveries = 0, hidden_until = ?2 WHERE id = ?1";
+const ASIDE: &str =
+    "SELECT id, effect, deliveries FROM letter WHERE set_aside = 1 ORDER BY id LIMIT ?1";
+const OUT: &str =
+    "SELECT id, effect, deliveries FROM letter WHERE set_aside = 0 ORDER BY id LIMIT ?1";
+const PUT_BACK: &str =
+    "UPDATE letter SET set_aside = 0, deliveries = 0, hidden_until = ?2 WHERE id = ?1";
 
 impl From<rusqlite::Error> for StateError {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
-        let damaged = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-            || matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..));
-        if damaged { Self::Corrupt(error.to_string()) } else { Self::Unavailable(error.to_string()) }
+        use rusqlite::Error::{
+            FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType,
+        };
+        let damaged = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        ) || matches!(
+            error,
+            FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..)
+        );
+        if damaged {
+            Self::Corrupt(error.to_string())
+        } else {
+            Self::Unavailable(error.to_string())
+        }
     }
 }
 
@@ -47,7 +67,11 @@ impl From<rusqlite::Error> for SaveError {
 
 impl LocalStore {
     /// Letters that a question finds.
-    async fn letters(&self, question: &'static str, limit: usize) -> Result<Vec<Letter>, StateError> {
+    async fn letters(
+        &self,
+        question: &'static str,
+        limit: usize,
+    ) -> Result<Vec<Letter>, StateError> {
         self.with(move |database| {
             let mut query = database.prepare_cached(question)?;
             let rows = query.query_map([bounded(limit as u64)], letter)?;
@@ -63,12 +87,15 @@ impl LocalStore {
     ) -> Result<T, E> {
         let store = self.clone();
         let lost = |error: std::io::Error| E::from(StateError::Unavailable(error.to_string()));
-        blocking(move || what(&mut store.database())).await.map_err(lost)?
+        blocking(move || what(&mut store.database()))
+            .await
+            .map_err(lost)?
     }
 }
 
 fn number(value: u64) -> Result<i64, StateError> {
-    i64::try_from(value).map_err(|_| StateError::Unavailable(format!("{value} is larger than the database takes")))
+    i64::try_from(value)
+        .map_err(|_| StateError::Unavailable(format!("{value} is larger than the database takes")))
 }
 
 /// A time or a limit; what is larger than the database takes means the same as the largest that it does.
@@ -78,7 +105,14 @@ fn bounded(value: u64) -> i64 {
 
 fn record(table: Table, row: &Row<'_>) -> rusqlite::Result<Record> {
     let version: i64 = row.get(1)?;
-    Ok(Record { key: Key { table, id: row.get(0)? }, version: Version(version.unsigned_abs()), body: row.get(2)? })
+    Ok(Record {
+        key: Key {
+            table,
+            id: row.get(0)?,
+        },
+        version: Version(version.unsigned_abs()),
+        body: row.get(2)?,
+    })
 }
 
 fn letter(row: &Row<'_>) -> rusqlite::Result<(i64, String, u32)> {
@@ -86,12 +120,19 @@ fn letter(row: &Row<'_>) -> rusqlite::Result<(i64, String, u32)> {
 }
 
 fn read_letter((id, effect, deliveries): (i64, String, u32)) -> Letter {
-    Letter { id: LetterId(id.unsigned_abs()), effect: Effect::read(&effect), deliveries }
+    Letter {
+        id: LetterId(id.unsigned_abs()),
+        effect: Effect::read(&effect),
+        deliveries,
+    }
 }
 
 fn apply(commit: &Transaction<'_>, write: &Write) -> Result<(), SaveError> {
     let (table, id) = (write.key.table.as_str(), write.key.id.as_str());
-    let row: Option<(i64, bool)> = commit.prepare_cached(VERSION)?.query_row([table, id], |row| row.try_into()).optional()?;
+    let row: Option<(i64, bool)> = commit
+        .prepare_cached(VERSION)?
+        .query_row([table, id], |row| row.try_into())
+        .optional()?;
     let stands = match (write.expect, row) {
         (Expect::Absent, None | Some((_, false))) => true,
         (Expect::Version(version), Some((found, true))) => found == number(version.0)?,
@@ -106,9 +147,13 @@ fn apply(commit: &Transaction<'_>, write: &Write) -> Result<(), SaveError> {
         return Ok(());
     };
     let version = row.map_or(1, |(found, _)| found + 1);
-    commit.prepare_cached(PUT)?.execute(params![table, id, version, body])?;
+    commit
+        .prepare_cached(PUT)?
+        .execute(params![table, id, version, body])?;
     for Mark { index, sort } in &write.marks {
-        commit.prepare_cached(MARK)?.execute([index, sort, table, id])?;
+        commit
+            .prepare_cached(MARK)?
+            .execute([index, sort, table, id])?;
     }
     Ok(())
 }
@@ -119,25 +164,38 @@ fn save(database: &mut Connection, commit: &Commit) -> Result<(), SaveError> {
         apply(&transaction, write)?;
     }
     for effect in &commit.effects {
-        let body = serde_json::to_string(effect).map_err(|error| StateError::Corrupt(error.to_string()))?;
+        let body = serde_json::to_string(effect)
+            .map_err(|error| StateError::Corrupt(error.to_string()))?;
         transaction.prepare_cached(POST)?.execute([body])?;
     }
     Ok(transaction.commit()?)
 }
 
-fn take(database: &mut Connection, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Result<Vec<Letter>, StateError> {
+fn take(
+    database: &mut Connection,
+    limit: usize,
+    now: Timestamp,
+    hidden_until: Timestamp,
+) -> Result<Vec<Letter>, StateError> {
     // Most of the time nothing is due, and looking needs no write.
-    let first: Option<i64> = database.prepare_cached(DUE)?.query_row([bounded(now.0), 1], |row| row.get(0)).optional()?;
+    let first: Option<i64> = database
+        .prepare_cached(DUE)?
+        .query_row([bounded(now.0), 1], |row| row.get(0))
+        .optional()?;
     if first.is_none() {
         return Ok(Vec::new());
     }
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.prepare_cached(SET_ASIDE)?.execute(params![bounded(now.0), DELIVERIES_MAX])?;
+    transaction
+        .prepare_cached(SET_ASIDE)?
+        .execute(params![bounded(now.0), DELIVERIES_MAX])?;
     let mut letters = Vec::new();
     for (id, effect, deliveries) in due(&transaction, limit, now)? {
         let letter = read_letter((id, effect, deliveries + 1));
         if letter.is_readable() {
-            transaction.prepare_cached(DELIVER)?.execute([id, bounded(hidden_until.0)])?;
+            transaction
+                .prepare_cached(DELIVER)?
+                .execute([id, bounded(hidden_until.0)])?;
             letters.push(letter);
         } else {
             // It must not hold up those behind it.
@@ -149,14 +207,26 @@ fn take(database: &mut Connection, limit: usize, now: Timestamp, hidden_until: T
 }
 
 /// Read to the end before the first of them is changed: SQLite does not say what a query sees of changes made beside it.
-fn due(transaction: &Transaction<'_>, limit: usize, now: Timestamp) -> rusqlite::Result<Vec<(i64, String, u32)>> {
-    transaction.prepare_cached(DUE)?.query_map([bounded(now.0), bounded(limit as u64)], letter)?.collect()
+fn due(
+    transaction: &Transaction<'_>,
+    limit: usize,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<(i64, String, u32)>> {
+    transaction
+        .prepare_cached(DUE)?
+        .query_map([bounded(now.0), bounded(limit as u64)], letter)?
+        .collect()
 }
 
 impl LocalStore {
     /// Lets no letter be hidden for longer than this: those that are were taken by a clock that was ahead. Answers how many there were.
     pub async fn hide_no_longer_than(&self, until: Timestamp) -> Result<usize, StateError> {
-        self.with(move |database| Ok(database.prepare_cached(HIDE_NO_LONGER)?.execute([bounded(until.0)])?)).await
+        self.with(move |database| {
+            Ok(database
+                .prepare_cached(HIDE_NO_LONGER)?
+                .execute([bounded(until.0)])?)
+        })
+        .await
     }
 }
 
@@ -164,7 +234,9 @@ impl StateStore for LocalStore {
     async fn load(&self, key: &Key) -> Result<Option<Record>, StateError> {
         let key = key.clone();
         self.with(move |database| {
-            let found = database.prepare_cached(LOAD)?.query_row([key.table.as_str(), &key.id], |row| record(key.table, row));
+            let found = database
+                .prepare_cached(LOAD)?
+                .query_row([key.table.as_str(), &key.id], |row| record(key.table, row));
             Ok(found.optional()?)
         })
         .await
@@ -175,40 +247,70 @@ impl StateStore for LocalStore {
         self.with(move |database| save(database, &commit)).await
     }
 
-    async fn list(&self, table: Table, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StateError> {
+    async fn list(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StateError> {
         let after = after.unwrap_or_default().to_owned();
         self.with(move |database| {
             let mut query = database.prepare_cached(LIST)?;
-            let rows = query.query_map(params![table.as_str(), after, bounded(limit as u64)], |row| record(table, row))?;
+            let rows = query.query_map(
+                params![table.as_str(), after, bounded(limit as u64)],
+                |row| record(table, row),
+            )?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
         .await
     }
 
-    async fn marked(&self, index: &str, after: Option<&str>, limit: usize) -> Result<Vec<Marked>, StateError> {
+    async fn marked(
+        &self,
+        index: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Marked>, StateError> {
         let (index, after) = (index.to_owned(), after.unwrap_or_default().to_owned());
         self.with(move |database| {
             let mut query = database.prepare_cached(MARKED)?;
             let rows = query.query_map(params![index, after, bounded(limit as u64)], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, String>(2)?,
+                ))
             })?;
             let marked = |(sort, table, id): (String, String, String)| {
                 let known = Table::ALL.into_iter().find(|known| known.as_str() == table);
-                let table = known.ok_or_else(|| StateError::Corrupt(format!("a mark of the unknown table `{table}`")))?;
-                Ok(Marked { sort, key: Key { table, id } })
+                let table = known.ok_or_else(|| {
+                    StateError::Corrupt(format!("a mark of the unknown table `{table}`"))
+                })?;
+                Ok(Marked {
+                    sort,
+                    key: Key { table, id },
+                })
             };
             rows.map(|row| marked(row?)).collect()
         })
         .await
     }
 
-    async fn take(&self, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Result<Vec<Letter>, StateError> {
-        self.with(move |database| take(database, limit, now, hidden_until)).await
+    async fn take(
+        &self,
+        limit: usize,
+        now: Timestamp,
+        hidden_until: Timestamp,
+    ) -> Result<Vec<Letter>, StateError> {
+        self.with(move |database| take(database, limit, now, hidden_until))
+            .await
     }
 
     async fn settle(&self, letter: LetterId) -> Result<(), StateError> {
         self.with(move |database| {
-            database.prepare_cached(SETTLE)?.execute([number(letter.0)?])?;
+            database
+                .prepare_cached(SETTLE)?
+                .execute([number(letter.0)?])?;
             Ok(())
         })
         .await
@@ -224,6 +326,7 @@ impl StateStore for LocalStore {
 
     async fn put_back(&self, letter: LetterId, now: Timestamp) -> Result<bool, StateError> {
         let (id, now) = (bounded(letter.0), bounded(now.0));
-        self.with(move |database| Ok(database.prepare_cached(PUT_BACK)?.execute([id, now])? > 0)).await
+        self.with(move |database| Ok(database.prepare_cached(PUT_BACK)?.execute([id, now])? > 0))
+            .await
     }
 }

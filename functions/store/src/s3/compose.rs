@@ -65,7 +65,11 @@ impl S3 {
                 Part::Blob { digest, range } => {
                     let mut range = range.clone();
                     // What waits must be as long as a part itself before anything is copied behind it.
-                    let lacking = if small.is_empty() { 0 } else { PART_BYTES_MIN.saturating_sub(small.len() as u64) };
+                    let lacking = if small.is_empty() {
+                        0
+                    } else {
+                        PART_BYTES_MIN.saturating_sub(small.len() as u64)
+                    };
                     let head = range.start..range.end.min(range.start + lacking);
                     range.start = head.end;
                     self.append(digest, head, &mut small).await?;
@@ -86,7 +90,12 @@ impl S3 {
         send(&mut small, upload).await
     }
 
-    async fn append(&self, digest: &Digest, range: Range<u64>, to: &mut Vec<u8>) -> Result<(), BlobError> {
+    async fn append(
+        &self,
+        digest: &Digest,
+        range: Range<u64>,
+        to: &mut Vec<u8>,
+    ) -> Result<(), BlobError> {
         let mut download = self.download(*digest, range);
         while let Some(piece) = download.next().await? {
             to.extend_from_slice(&piece);
@@ -96,14 +105,20 @@ impl S3 {
 }
 
 async fn send(small: &mut Vec<u8>, upload: &mut Upload<'_>) -> Result<(), BlobError> {
-    if small.is_empty() { Ok(()) } else { upload.bytes(std::mem::take(small)).await }
+    if small.is_empty() {
+        Ok(())
+    } else {
+        upload.bytes(std::mem::take(small)).await
+    }
 }
 
 /// A range of at least [`PART_BYTES_MIN`] in pieces that may each be a part.
 fn split(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let size = range.end - range.start;
     let count = size.div_ceil(COPY_BYTES_MAX);
-    (0..count).map(move |number| range.start + size * number / count..range.start + size * (number + 1) / count)
+    (0..count).map(move |number| {
+        range.start + size * number / count..range.start + size * (number + 1) / count
+    })
 }
 
 #[cfg(test)]
@@ -116,7 +131,13 @@ mod tests {
         assert_eq!(split(7..7 + PART_BYTES_MIN), vec![7..7 + PART_BYTES_MIN; 1]);
         assert_eq!(split(7..7 + COPY_BYTES_MAX), vec![7..7 + COPY_BYTES_MAX; 1]);
         let two = split(7..7 + COPY_BYTES_MAX + 1);
-        assert_eq!((two.len(), two[0].start, two[0].end, two[1].end), (2, 7, two[1].start, 7 + COPY_BYTES_MAX + 1));
-        assert!(two.iter().all(|range| range.end - range.start >= PART_BYTES_MIN));
+        assert_eq!(
+            (two.len(), two[0].start, two[0].end, two[1].end),
+            (2, 7, two[1].start, 7 + COPY_BYTES_MAX + 1)
+        );
+        assert!(
+            two.iter()
+                .all(|range| range.end - range.start >= PART_BYTES_MIN)
+        );
     }
 }

@@ -37,13 +37,24 @@ pub(super) struct Upload<'a> {
 
 impl S3 {
     /// Puts a blob where it is not there yet. Whoever else puts it at the same time puts the same.
-    pub(super) async fn upload_whole(&self, digest: &Digest, bytes: Vec<u8>) -> Result<(), BlobError> {
+    pub(super) async fn upload_whole(
+        &self,
+        digest: &Digest,
+        bytes: Vec<u8>,
+    ) -> Result<(), BlobError> {
         let bytes = Bytes::from(bytes);
         let checksum = base64::encode(digest.as_bytes());
         let mut tries = 0;
         loop {
-            let put = self.client.put_object().bucket(&*self.bucket).key(key(digest)).if_none_match("*");
-            let put = put.checksum_sha256(&checksum).body(ByteStream::from(bytes.clone()));
+            let put = self
+                .client
+                .put_object()
+                .bucket(&*self.bucket)
+                .key(key(digest))
+                .if_none_match("*");
+            let put = put
+                .checksum_sha256(&checksum)
+                .body(ByteStream::from(bytes.clone()));
             match put.send().await {
                 Ok(_) => return Ok(()),
                 Err(error) if status(&error) == Some(412) => return Ok(()),
@@ -77,9 +88,23 @@ impl S3 {
     }
 
     pub(super) async fn begin(&self, digest: &Digest) -> Result<Upload<'_>, BlobError> {
-        let begun = self.client.create_multipart_upload().bucket(&*self.bucket).key(key(digest)).send().await.map_err(trouble)?;
-        let id = begun.upload_id.ok_or_else(|| io::Error::other("an upload without an id"))?;
-        Ok(Upload { store: self, digest: *digest, id, parts: Vec::new() })
+        let begun = self
+            .client
+            .create_multipart_upload()
+            .bucket(&*self.bucket)
+            .key(key(digest))
+            .send()
+            .await
+            .map_err(trouble)?;
+        let id = begun
+            .upload_id
+            .ok_or_else(|| io::Error::other("an upload without an id"))?;
+        Ok(Upload {
+            store: self,
+            digest: *digest,
+            id,
+            parts: Vec::new(),
+        })
     }
 }
 
@@ -89,7 +114,13 @@ fn hashed(path: &Path) -> io::Result<(Arc<File>, Digest, u64)> {
     let (mut hash, mut size, mut piece) = (Sha256::new(), 0, vec![0; PIECE_BYTES]);
     loop {
         match file.read(&mut piece) {
-            Ok(0) => return Ok((Arc::new(file), Digest::from_bytes(hash.finalize().into()), size)),
+            Ok(0) => {
+                return Ok((
+                    Arc::new(file),
+                    Digest::from_bytes(hash.finalize().into()),
+                    size,
+                ));
+            }
             Ok(read) => {
                 hash.update(&piece[..read]);
                 size += read as u64;
@@ -101,17 +132,26 @@ fn hashed(path: &Path) -> io::Result<(Arc<File>, Digest, u64)> {
 }
 
 fn changed() -> BlobError {
-    io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was read").into()
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the file changed while it was read",
+    )
+    .into()
 }
 
-async fn blocking<T: Send + 'static>(what: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(what).await.map_err(io::Error::other)?
+async fn blocking<T: Send + 'static>(
+    what: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(what)
+        .await
+        .map_err(io::Error::other)?
 }
 
 async fn piece(file: &Arc<File>, range: Range<u64>) -> io::Result<Vec<u8>> {
     let file = Arc::clone(file);
     blocking(move || {
-        let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?];
+        let mut bytes =
+            vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?];
         file.read_exact_at(&mut bytes, range.start)?;
         Ok(bytes)
     })
@@ -133,42 +173,96 @@ impl Upload<'_> {
             self.bytes(bytes).await?;
             at = to;
         }
-        if Digest::from_bytes(hash.finalize().into()) == self.digest { Ok(()) } else { Err(changed()) }
+        if Digest::from_bytes(hash.finalize().into()) == self.digest {
+            Ok(())
+        } else {
+            Err(changed())
+        }
     }
 
     pub(super) async fn bytes(&mut self, bytes: Vec<u8>) -> Result<(), BlobError> {
         let store = self.store;
-        let part = store.client.upload_part().bucket(&*store.bucket).key(key(&self.digest)).upload_id(&self.id);
-        let sent = part.part_number(self.next()).body(ByteStream::from(bytes)).send().await.map_err(trouble)?;
-        self.parts.push(CompletedPart::builder().part_number(self.next()).set_e_tag(sent.e_tag).build());
+        let part = store
+            .client
+            .upload_part()
+            .bucket(&*store.bucket)
+            .key(key(&self.digest))
+            .upload_id(&self.id);
+        let sent = part
+            .part_number(self.next())
+            .body(ByteStream::from(bytes))
+            .send()
+            .await
+            .map_err(trouble)?;
+        self.parts.push(
+            CompletedPart::builder()
+                .part_number(self.next())
+                .set_e_tag(sent.e_tag)
+                .build(),
+        );
         Ok(())
     }
 
     /// A range of a blob as the next part, without its bytes coming here.
     pub(super) async fn copy(&mut self, of: &Digest, range: Range<u64>) -> Result<(), BlobError> {
         let store = self.store;
-        let part = store.client.upload_part_copy().bucket(&*store.bucket).key(key(&self.digest)).upload_id(&self.id);
+        let part = store
+            .client
+            .upload_part_copy()
+            .bucket(&*store.bucket)
+            .key(key(&self.digest))
+            .upload_id(&self.id);
         let part = part.copy_source(format!("{}/{}", store.bucket, key(of)));
         let part = part.copy_source_range(format!("bytes={}-{}", range.start, range.end - 1));
-        let copied = part.part_number(self.next()).send().await.map_err(trouble)?;
+        let copied = part
+            .part_number(self.next())
+            .send()
+            .await
+            .map_err(trouble)?;
         let tag = copied.copy_part_result.and_then(|result| result.e_tag);
-        self.parts.push(CompletedPart::builder().part_number(self.next()).set_e_tag(tag).build());
+        self.parts.push(
+            CompletedPart::builder()
+                .part_number(self.next())
+                .set_e_tag(tag)
+                .build(),
+        );
         Ok(())
     }
 
     /// The blob is there from now on.
     pub(super) async fn complete(self) -> Result<(), BlobError> {
-        let Self { store, digest, id, parts } = &self;
-        let all = CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build();
-        let complete = store.client.complete_multipart_upload().bucket(&*store.bucket).key(key(digest)).upload_id(id);
-        match complete.if_none_match("*").multipart_upload(all).send().await {
+        let Self {
+            store,
+            digest,
+            id,
+            parts,
+        } = &self;
+        let all = CompletedMultipartUpload::builder()
+            .set_parts(Some(parts.clone()))
+            .build();
+        let complete = store
+            .client
+            .complete_multipart_upload()
+            .bucket(&*store.bucket)
+            .key(key(digest))
+            .upload_id(id);
+        match complete
+            .if_none_match("*")
+            .multipart_upload(all)
+            .send()
+            .await
+        {
             Ok(_) => Ok(()),
             // Somebody else was faster, with the same bytes.
             Err(error) if status(&error) == Some(412) => self.forget().await,
             Err(error) => {
                 let error = trouble(error);
                 // The answer to an earlier try may have been lost. A blob has its name when all of it is there, and not before.
-                if store.size_of(digest).await.is_ok_and(|size| size.is_some()) { Ok(()) } else { self.abort(error).await }
+                if store.size_of(digest).await.is_ok_and(|size| size.is_some()) {
+                    Ok(())
+                } else {
+                    self.abort(error).await
+                }
             }
         }
     }
@@ -181,8 +275,15 @@ impl Upload<'_> {
     }
 
     async fn forget(&self) -> Result<(), BlobError> {
-        let Self { store, digest, id, .. } = self;
-        let abort = store.client.abort_multipart_upload().bucket(&*store.bucket).key(key(digest)).upload_id(id);
+        let Self {
+            store, digest, id, ..
+        } = self;
+        let abort = store
+            .client
+            .abort_multipart_upload()
+            .bucket(&*store.bucket)
+            .key(key(digest))
+            .upload_id(id);
         match abort.send().await {
             Ok(_) => Ok(()),
             Err(error) if status(&error) == Some(404) => Ok(()),

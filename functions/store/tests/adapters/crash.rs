@@ -28,7 +28,9 @@ const ACKNOWLEDGED: &str = "acknowledged ";
 
 /// A blob that takes several writes, so that a kill may fall between them.
 fn bytes(number: u64) -> Vec<u8> {
-    (0..40_000).flat_map(|word: u64| (word.wrapping_mul(number + 0x9e37_79b9)).to_le_bytes()).collect()
+    (0..40_000)
+        .flat_map(|word: u64| (word.wrapping_mul(number + 0x9e37_79b9)).to_le_bytes())
+        .collect()
 }
 
 async fn write(store: &LocalStore, number: u64) {
@@ -37,16 +39,29 @@ async fn write(store: &LocalStore, number: u64) {
         key: Key::new(Table::Setting, format!("{number:06}/{part}")),
         expect: Expect::Absent,
         body: Some(digest.to_string()),
-        marks: vec![Mark { index: "all".into(), sort: format!("{number:06}/{part}") }],
+        marks: vec![Mark {
+            index: "all".into(),
+            sort: format!("{number:06}/{part}"),
+        }],
     };
-    let effects = vec![Effect::Ended { build: BuildId::new(&format!("b{number}")).unwrap() }];
-    store.save(Commit { writes: (0..RECORDS).map(record).collect(), effects }).await.unwrap();
+    let effects = vec![Effect::Ended {
+        build: BuildId::new(&format!("b{number}")).unwrap(),
+    }];
+    store
+        .save(Commit {
+            writes: (0..RECORDS).map(record).collect(),
+            effects,
+        })
+        .await
+        .unwrap();
 }
 
 /// No test of its own: what the test below starts and kills. Run without a folder, there is nothing to do.
 #[test]
 fn the_writer_that_is_killed() {
-    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let Ok(folder) = std::env::var(FOLDER) else {
+        return;
+    };
     let from: u64 = std::env::var(FROM).unwrap().parse().unwrap();
     let store = LocalStore::open(Path::new(&folder)).unwrap();
     let _lock = store.lock().unwrap();
@@ -60,7 +75,12 @@ fn the_writer_that_is_killed() {
 
 fn start(folder: &Path, from: u64) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::the_writer_that_is_killed", "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            "crash::the_writer_that_is_killed",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(FOLDER, folder)
         .env(FROM, from.to_string())
         .stdout(Stdio::piped())
@@ -72,9 +92,14 @@ fn start(folder: &Path, from: u64) -> Child {
 /// Lets a writer work for a while and kills it; answers what it said was done.
 fn kill_at_random(folder: &Path, from: u64, chance: &mut fastrand::Rng) -> Vec<u64> {
     let mut writer = start(folder, from);
-    let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = BufReader::new(writer.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
     let mut said = Vec::new();
-    let number = |line: String| line.strip_prefix(ACKNOWLEDGED).map(|number| number.parse::<u64>().unwrap());
+    let number = |line: String| {
+        line.strip_prefix(ACKNOWLEDGED)
+            .map(|number| number.parse::<u64>().unwrap())
+    };
     // One time in four while it opens the folder, else while it writes.
     if chance.u8(..4) > 0 {
         said.extend(lines.by_ref().find_map(number));
@@ -98,7 +123,10 @@ async fn whole(store: &LocalStore) -> BTreeMap<u64, Digest> {
     let mut commits: BTreeMap<u64, Vec<Digest>> = BTreeMap::new();
     for record in records {
         let number = record.key.id.split('/').next().unwrap().parse().unwrap();
-        commits.entry(number).or_default().push(record.body.parse().unwrap());
+        commits
+            .entry(number)
+            .or_default()
+            .push(record.body.parse().unwrap());
     }
     let one = |(number, digests): (u64, Vec<Digest>)| {
         assert_eq!(digests.len() as u64, RECORDS, "commit {number} is torn");
@@ -110,9 +138,18 @@ async fn whole(store: &LocalStore) -> BTreeMap<u64, Digest> {
 /// Effects that are waiting; they are settled on the way, so that no kill sets them aside.
 async fn effects(store: &LocalStore) -> BTreeSet<u64> {
     let mut found = BTreeSet::new();
-    for letter in store.take(usize::MAX, Timestamp(1), Timestamp(2)).await.unwrap() {
-        let Effect::Ended { build } = letter.effect else { panic!("{letter:?}") };
-        assert!(found.insert(build.as_str()[1..].parse().unwrap()), "{build} has two effects");
+    for letter in store
+        .take(usize::MAX, Timestamp(1), Timestamp(2))
+        .await
+        .unwrap()
+    {
+        let Effect::Ended { build } = letter.effect else {
+            panic!("{letter:?}")
+        };
+        assert!(
+            found.insert(build.as_str()[1..].parse().unwrap()),
+            "{build} has two effects"
+        );
         store.settle(letter.id).await.unwrap();
     }
     found
@@ -121,9 +158,17 @@ async fn effects(store: &LocalStore) -> BTreeSet<u64> {
 /// Every blob that has a name has its bytes; answers how many there are.
 fn check_blobs(folder: &Path) -> usize {
     let mut blobs = 0;
-    for two in fs::read_dir(folder.join("blobs")).unwrap().map(Result::unwrap).filter(|two| two.file_name() != "new") {
+    for two in fs::read_dir(folder.join("blobs"))
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|two| two.file_name() != "new")
+    {
         for blob in fs::read_dir(two.path()).unwrap().map(Result::unwrap) {
-            let hex = [two.file_name().to_str().unwrap(), blob.file_name().to_str().unwrap()].concat();
+            let hex = [
+                two.file_name().to_str().unwrap(),
+                blob.file_name().to_str().unwrap(),
+            ]
+            .concat();
             assert_eq!(Digest::of(&fs::read(blob.path()).unwrap()).hex(), hex);
             blobs += 1;
         }
@@ -133,7 +178,9 @@ fn check_blobs(folder: &Path) -> usize {
 
 fn check_database(folder: &Path) {
     let database = rusqlite::Connection::open(folder.join("state.db")).unwrap();
-    let told: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    let told: String = database
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(told, "ok");
 }
 
@@ -152,16 +199,30 @@ fn nothing_acknowledged_is_lost_and_nothing_is_torn() {
         run(async {
             let commits = whole(&store).await;
             let present: BTreeSet<u64> = commits.keys().copied().collect();
-            assert!(acknowledged.is_subset(&present), "lost: {:?}", acknowledged.difference(&present));
+            assert!(
+                acknowledged.is_subset(&present),
+                "lost: {:?}",
+                acknowledged.difference(&present)
+            );
             settled.extend(effects(&store).await);
-            assert_eq!(settled, present, "effects are there for the commits that are, and for no other");
+            assert_eq!(
+                settled, present,
+                "effects are there for the commits that are, and for no other"
+            );
             for (number, digest) in commits {
-                assert_eq!(store.size(&digest).await.unwrap(), Some(bytes(number).len() as u64));
+                assert_eq!(
+                    store.size(&digest).await.unwrap(),
+                    Some(bytes(number).len() as u64)
+                );
             }
         });
         assert!(check_blobs(folder.path()) >= settled.len());
         check_database(folder.path());
     }
-    eprintln!("{} commits acknowledged, {} made", acknowledged.len(), settled.len());
+    eprintln!(
+        "{} commits acknowledged, {} made",
+        acknowledged.len(),
+        settled.len()
+    );
     assert!(acknowledged.len() > 5, "the writer did not get to write");
 }

@@ -1,5 +1,8 @@
 //! Every adapter under the same laws, and what each promises beside them.
-#![allow(clippy::unwrap_used, reason = "tests end where something is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests end where something is not as it should be"
+)]
 
 mod builds;
 mod crash;

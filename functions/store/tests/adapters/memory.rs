@@ -24,18 +24,32 @@ mod blobs_with_yields {
 /// Polls so many times, then drops; tells whether it came to its end.
 fn polled(what: impl Future, times: usize) -> bool {
     let mut what = pin!(what);
-    (0..times).any(|_| what.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready())
+    (0..times).any(|_| {
+        what.as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    })
 }
 
 fn two_records() -> Commit {
-    let make = |id| Write { key: Key::new(Table::Setting, id), expect: Expect::Absent, body: Some("1".into()), marks: Vec::new() };
-    Commit { writes: vec![make("a"), make("b")], effects: Vec::new() }
+    let make = |id| Write {
+        key: Key::new(Table::Setting, id),
+        expect: Expect::Absent,
+        body: Some("1".into()),
+        marks: Vec::new(),
+    };
+    Commit {
+        writes: vec![make("a"), make("b")],
+        effects: Vec::new(),
+    }
 }
 
 fn held(store: &MemoryStore) -> usize {
     let (mut list, mut found) = (pin!(store.list(Table::Setting, None, 10)), None);
     while found.is_none() {
-        if let std::task::Poll::Ready(records) = list.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if let std::task::Poll::Ready(records) =
+            list.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        {
             found = Some(records.unwrap().len());
         }
     }
@@ -54,7 +68,11 @@ fn without_yields_everything_is_ready_at_once() {
 fn a_caller_dies_before_its_write_or_after_it_and_never_within() {
     for (polls, written, finished) in [(0, 0, false), (1, 0, false), (2, 2, false), (3, 2, true)] {
         let store = MemoryStore::with_yields();
-        assert_eq!((polled(store.save(two_records()), polls), held(&store)), (finished, written), "after {polls} polls");
+        assert_eq!(
+            (polled(store.save(two_records()), polls), held(&store)),
+            (finished, written),
+            "after {polls} polls"
+        );
     }
 }
 

@@ -23,8 +23,12 @@ pub(super) fn whole(build: &BuildView, base: &str, now: Timestamp) -> Markup {
 
 /// How far it is, in a sentence.
 fn sentence(build: &BuildView) -> Markup {
-    let running: Vec<String> =
-        build.pipeline.iter().filter(|task| matches!(task.state, "running" | "stalled")).map(|task| task.task.clone()).collect();
+    let running: Vec<String> = build
+        .pipeline
+        .iter()
+        .filter(|task| matches!(task.state, "running" | "stalled"))
+        .map(|task| task.task.clone())
+        .collect();
     html! {
         @match build.state {
             "running" => {
@@ -53,10 +57,18 @@ fn facts(build: &BuildView, now: Timestamp) -> Markup {
 }
 
 fn install(build: &BuildView, base: &str) -> Markup {
-    let names: BTreeSet<&str> = build.artifacts.iter().filter_map(|artifact| artifact.installs.as_deref()).collect();
+    let names: BTreeSet<&str> = build
+        .artifacts
+        .iter()
+        .filter_map(|artifact| artifact.installs.as_deref())
+        .collect();
     let names = names.into_iter().collect::<Vec<_>>().join(" ");
     let path = format!("/repo/{0}/{0}.repo", build.platform);
-    let names = if names.is_empty() { build.package.to_string() } else { names };
+    let names = if names.is_empty() {
+        build.package.to_string()
+    } else {
+        names
+    };
     html! {
         section.install aria-label="How to install it" {
             p { strong { "Install" } }

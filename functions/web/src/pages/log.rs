@@ -29,22 +29,45 @@ pub(super) async fn end(blobs: &impl BlobStore, index: &LogIndex) -> Result<End,
     let numbered = size <= NUMBERED_BYTES;
     let from = if numbered { 0 } else { size - SHOWN_BYTES };
     let read = read_all(blobs, part(index, from..size)).await?;
-    let begin = if size <= SHOWN_BYTES { 0 } else { next_line(&read, read.len() - SHOWN_BYTES.min(read.len() as u64) as usize) };
+    let begin = if size <= SHOWN_BYTES {
+        0
+    } else {
+        next_line(
+            &read,
+            read.len() - SHOWN_BYTES.min(read.len() as u64) as usize,
+        )
+    };
     let first = numbered.then(|| 1 + read[..begin].iter().filter(|byte| **byte == b'\n').count());
-    Ok(End { text: readable(&read[begin..]), first })
+    Ok(End {
+        text: readable(&read[begin..]),
+        first,
+    })
 }
 
 /// Where the first line begins that begins after `at`; `at` itself in a line without an end.
 fn next_line(bytes: &[u8], at: usize) -> usize {
-    bytes[at..].iter().position(|byte| *byte == b'\n').map_or(at, |end| at + end + 1)
+    bytes[at..]
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(at, |end| at + end + 1)
 }
 
 pub(super) fn whole(build: &BuildView, log: &Log, end: &End) -> Markup {
     let name = log.task.id.to_string();
     let task = build.pipeline.iter().find(|task| task.task == name);
-    let attempt = task.and_then(|task| task.attempts.iter().find(|attempt| attempt.number.0 == log.attempt));
+    let attempt = task.and_then(|task| {
+        task.attempts
+            .iter()
+            .find(|attempt| attempt.number.0 == log.attempt)
+    });
     let how = attempt.map_or("waiting", |attempt| attempt.how);
-    let (size, path) = (log.index.size(), format!("/builds/{}/tasks/{name}/log.txt?attempt={}", build.id, log.attempt));
+    let (size, path) = (
+        log.index.size(),
+        format!(
+            "/builds/{}/tasks/{name}/log.txt?attempt={}",
+            build.id, log.attempt
+        ),
+    );
     html! {
         h1 { "Log of " (name) " " (state(how)) }
         p {
@@ -69,7 +92,9 @@ pub(super) fn whole(build: &BuildView, log: &Log, end: &End) -> Markup {
 
 /// Lines to be linked to. Their links are left out of the round of the tabulator key: there are thousands.
 fn lines(end: &End) -> Markup {
-    let Some(first) = end.first else { return html! { (end.text) } };
+    let Some(first) = end.first else {
+        return html! { (end.text) };
+    };
     html! {
         @for (n, line) in (first..).zip(end.text.split_inclusive('\n')) {
             span id={ "L" (n) } { a href={ "#L" (n) } tabindex="-1" { (n) } (line) }

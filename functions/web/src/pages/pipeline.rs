@@ -95,7 +95,10 @@ pub(super) fn emulated(attempt: Option<&AttemptView>) -> Markup {
 }
 
 fn log_page(build: &BuildView, task: &TaskView, attempt: &AttemptView) -> String {
-    format!("/builds/{}/tasks/{}/log?attempt={}", build.id, task.task, attempt.number)
+    format!(
+        "/builds/{}/tasks/{}/log?attempt={}",
+        build.id, task.task, attempt.number
+    )
 }
 
 fn ended_how(attempt: &AttemptView) -> &'static str {
@@ -112,7 +115,11 @@ fn ended_how(attempt: &AttemptView) -> &'static str {
 /// What went wrong, as soon as it did: for each task in trouble why, who must act and where to look. Then why a build ended
 /// as it did, where neither that nor its state says it.
 pub(super) fn reason(build: &BuildView) -> Markup {
-    let trouble: Vec<&TaskView> = build.pipeline.iter().filter(|task| task.is_trouble()).collect();
+    let trouble: Vec<&TaskView> = build
+        .pipeline
+        .iter()
+        .filter(|task| task.is_trouble())
+        .collect();
     let said = build.state == "failed" && !trouble.is_empty();
     html! {
         @if !trouble.is_empty() { section.reason aria-label="What went wrong" { @for task in trouble { (one_trouble(build, task)) } } }
@@ -170,7 +177,9 @@ fn why(state: &str) -> &'static str {
 fn who(blame: Blame) -> &'static str {
     match blame {
         Blame::Package => "For the package's author to mend.",
-        Blame::Configuration => "For whoever keeps the platform or the step's configuration to mend.",
+        Blame::Configuration => {
+            "For whoever keeps the platform or the step's configuration to mend."
+        }
         Blame::Environment => "Trouble of a machine or a network.",
         Blame::Plugin => "For the plugin's author to mend.",
     }

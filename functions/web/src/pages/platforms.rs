@@ -27,7 +27,10 @@ pub(super) fn all(platforms: &[PlatformView]) -> Markup {
 }
 
 fn joined<T: ToString>(all: &[T]) -> String {
-    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    all.iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 pub(super) fn one(platform: &PlatformView) -> Markup {
@@ -81,8 +84,12 @@ fn steps(steps: &[StepView]) -> Markup {
 
 /// What a step's machine must have, in words; none where any machine will do.
 fn wants(requires: &Requires) -> Option<String> {
-    let memory = requires.memory_bytes.map(|size| format!("{} of memory", bytes(size)));
-    let disk = requires.disk_bytes.map(|size| format!("{} of free disk", bytes(size)));
+    let memory = requires
+        .memory_bytes
+        .map(|size| format!("{} of memory", bytes(size)));
+    let disk = requires
+        .disk_bytes
+        .map(|size| format!("{} of free disk", bytes(size)));
     let features = requires.features.iter().map(ToString::to_string);
     let all: Vec<String> = memory.into_iter().chain(disk).chain(features).collect();
     (!all.is_empty()).then(|| all.join(", "))

@@ -46,8 +46,16 @@ fn waiting_row(task: &WaitingView, now: Timestamp) -> Markup {
 }
 
 fn machine_row(machine: &MachineView, now: Timestamp) -> Markup {
-    let arches: Vec<&str> = machine.architectures.iter().map(|arch| arch.as_str()).collect();
-    let features: Vec<&str> = machine.features.iter().map(|feature| feature.as_str()).collect();
+    let arches: Vec<&str> = machine
+        .architectures
+        .iter()
+        .map(|arch| arch.as_str())
+        .collect();
+    let features: Vec<&str> = machine
+        .features
+        .iter()
+        .map(|feature| feature.as_str())
+        .collect();
     html! {
         tr {
             th scope="row" { (machine.runner) }

@@ -81,8 +81,13 @@ impl BuildView {
     pub fn of(build: &Build, now: Timestamp) -> Self {
         let announced = build.push.announced.clone();
         let generation = match &build.stage {
-            Stage::Ended { end: End::Released { number, .. } } => Some(*number),
-            Stage::Running | Stage::Signing { .. } | Stage::Releasing { .. } | Stage::Ended { .. } => None,
+            Stage::Ended {
+                end: End::Released { number, .. },
+            } => Some(*number),
+            Stage::Running
+            | Stage::Signing { .. }
+            | Stage::Releasing { .. }
+            | Stage::Ended { .. } => None,
         };
         Self {
             id: build.id.clone(),
@@ -110,7 +115,9 @@ impl BuildView {
     /// The same with its sandboxes that are held.
     #[must_use]
     pub fn with_holds(mut self, holds: &[Hold], now: Timestamp) -> Self {
-        self.pipeline.iter_mut().for_each(|task| task.see_hold(holds, now));
+        self.pipeline
+            .iter_mut()
+            .for_each(|task| task.see_hold(holds, now));
         self
     }
 
@@ -122,13 +129,23 @@ impl BuildView {
 
 fn reason(build: &Build) -> Option<String> {
     match &build.stage {
-        Stage::Ended { end: End::Cancelled { by } } => Some(format!("stopped by {by}")),
-        Stage::Running | Stage::Signing { .. } | Stage::Releasing { .. } | Stage::Ended { .. } => build.reason().map(str::to_owned),
+        Stage::Ended {
+            end: End::Cancelled { by },
+        } => Some(format!("stopped by {by}")),
+        Stage::Running | Stage::Signing { .. } | Stage::Releasing { .. } | Stage::Ended { .. } => {
+            build.reason().map(str::to_owned)
+        }
     }
 }
 
 fn artifacts(build: &Build) -> Vec<ArtifactView> {
-    let all = || build.tasks.iter().flat_map(|task| task.artifacts().iter().map(move |artifact| (&task.id, artifact)));
+    let all = || {
+        build.tasks.iter().flat_map(|task| {
+            task.artifacts()
+                .iter()
+                .map(move |artifact| (&task.id, artifact))
+        })
+    };
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, artifact) in all() {
         *seen.entry(&artifact.name).or_default() += 1;
@@ -136,7 +153,11 @@ fn artifacts(build: &Build) -> Vec<ArtifactView> {
     let view = |(task, artifact): (&TaskId, &Artifact)| {
         // Two architectures may hand over files of one name; then the address says which.
         let alone = seen.get(artifact.name.as_str()) == Some(&1);
-        let which = if alone { String::new() } else { format!("?task={}", segment(&task.to_string())) };
+        let which = if alone {
+            String::new()
+        } else {
+            format!("?task={}", segment(&task.to_string()))
+        };
         let rpm = artifact.rpm.as_ref();
         ArtifactView {
             task: task.clone(),
@@ -145,9 +166,15 @@ fn artifacts(build: &Build) -> Vec<ArtifactView> {
             digest: artifact.digest,
             nevra: rpm.map(ToString::to_string),
             installs: rpm
-                .filter(|rpm| rpm.kind() == Kind::Os && build.step_of(task).is_some_and(|step| step.releases))
+                .filter(|rpm| {
+                    rpm.kind() == Kind::Os && build.step_of(task).is_some_and(|step| step.releases)
+                })
                 .map(|rpm| rpm.name.clone()),
-            href: format!("/builds/{}/files/{}{which}", build.id, segment(&artifact.name)),
+            href: format!(
+                "/builds/{}/files/{}{which}",
+                build.id,
+                segment(&artifact.name)
+            ),
         }
     };
     all().map(view).collect()

@@ -74,7 +74,10 @@ impl HeldView {
             runner: hold.runner.clone(),
             by: hold.session().map(|session| session.by.clone()),
             sessions: hold.sessions.len(),
-            command: format!("millrace shell {} {}", hold.holding.build, hold.holding.task),
+            command: format!(
+                "millrace shell {} {}",
+                hold.holding.build, hold.holding.task
+            ),
         };
         hold.over(now).is_none().then(held)
     }
@@ -134,14 +137,19 @@ pub struct AttemptView {
 
 /// All of it, in the order in which it is done.
 pub(super) fn pipeline(build: &Build, now: Timestamp) -> Vec<TaskView> {
-    let tasks = build.tasks.iter().map(|task| TaskView::of_task(build, task, now));
+    let tasks = build
+        .tasks
+        .iter()
+        .map(|task| TaskView::of_task(build, task, now));
     tasks.chain(orders(build)).collect()
 }
 
 impl TaskView {
     /// Adds the sandbox of it that is held, where one is.
     pub(super) fn see_hold(&mut self, holds: &[Hold], now: Timestamp) {
-        let own = holds.iter().find(|hold| hold.holding.task.to_string() == self.task);
+        let own = holds
+            .iter()
+            .find(|hold| hold.holding.task.to_string() == self.task);
         self.held = own.and_then(|hold| HeldView::of(hold, now));
     }
 
@@ -165,7 +173,14 @@ impl TaskView {
             blame: blame(task),
             cause: task.cause().cloned(),
             silent_since: task.lease().and_then(|lease| lease.silent_since),
-            retried: task.retried.iter().map(|retried| RetriedView { by: retried.by.clone(), at: retried.at }).collect(),
+            retried: task
+                .retried
+                .iter()
+                .map(|retried| RetriedView {
+                    by: retried.by.clone(),
+                    at: retried.at,
+                })
+                .collect(),
             order: None,
             attempt: latest.map(|attempt| attempt.number),
             runner: latest.map(|attempt| attempt.runner.clone()),
@@ -175,7 +190,13 @@ impl TaskView {
         }
     }
 
-    fn of_order(name: &str, kind: TaskKind, state: &'static str, order: Option<OrderId>, reason: Option<String>) -> Self {
+    fn of_order(
+        name: &str,
+        kind: TaskKind,
+        state: &'static str,
+        order: Option<OrderId>,
+        reason: Option<String>,
+    ) -> Self {
         Self {
             task: name.to_owned(),
             kind,
@@ -213,7 +234,12 @@ const fn blame(task: &Task) -> Option<Blame> {
 }
 
 fn attempts(build: &Build, task: &Task, now: Timestamp) -> Vec<AttemptView> {
-    let log = |number| format!("/builds/{}/tasks/{}/log.txt?attempt={number}", build.id, task.id);
+    let log = |number| {
+        format!(
+            "/builds/{}/tasks/{}/log.txt?attempt={number}",
+            build.id, task.id
+        )
+    };
     let past = |attempt: &Attempt| {
         let (how, reason) = ending(attempt, task);
         AttemptView {
@@ -226,7 +252,12 @@ fn attempts(build: &Build, task: &Task, now: Timestamp) -> Vec<AttemptView> {
             how,
             reason,
             log: log(attempt.number),
-            roots: attempt.roots.map(|_| format!("/builds/{}/tasks/{}/roots?attempt={}", build.id, task.id, attempt.number)),
+            roots: attempt.roots.map(|_| {
+                format!(
+                    "/builds/{}/tasks/{}/roots?attempt={}",
+                    build.id, task.id, attempt.number
+                )
+            }),
         }
     };
     let present = task.lease().map(|lease| AttemptView {
@@ -261,49 +292,84 @@ fn ending(attempt: &Attempt, task: &Task) -> (&'static str, Option<String>) {
 
 /// How far signing and releasing are.
 fn orders(build: &Build) -> [TaskView; 2] {
-    let sign = |state, order, reason| TaskView::of_order("sign", TaskKind::Sign, state, order, reason);
-    let release = |state, order, reason| TaskView::of_order("release", TaskKind::Release, state, order, reason);
+    let sign =
+        |state, order, reason| TaskView::of_order("sign", TaskKind::Sign, state, order, reason);
+    let release = |state, order, reason| {
+        TaskView::of_order("release", TaskKind::Release, state, order, reason)
+    };
     let key = &build.platform.key;
     match &build.stage {
         Stage::Running => [sign("waiting", None, None), release("waiting", None, None)],
         Stage::Signing { order } => {
             let what = format!("{} with the key {key}", packages(build.releasable().len()));
-            [sign("running", Some(*order), Some(what)), release("waiting", None, None)]
+            [
+                sign("running", Some(*order), Some(what)),
+                release("waiting", None, None),
+            ]
         }
         Stage::Releasing { order } => {
             let files = packages(build.releasable().len());
             let signed = format!("{files} with the key {key}");
             let what = format!("{files} into the repositories of {}", build.platform.name);
-            [sign("passed", None, Some(signed)), release("running", Some(*order), Some(what))]
+            [
+                sign("passed", None, Some(signed)),
+                release("running", Some(*order), Some(what)),
+            ]
         }
-        Stage::Ended { end: End::Released { order, number, .. } } => {
-            let where_to = format!("in the repositories of {} since generation {number}", build.platform.name);
-            [sign("passed", None, Some(format!("with the key {key}"))), release("passed", Some(*order), Some(where_to))]
+        Stage::Ended {
+            end: End::Released { order, number, .. },
+        } => {
+            let where_to = format!(
+                "in the repositories of {} since generation {number}",
+                build.platform.name
+            );
+            [
+                sign("passed", None, Some(format!("with the key {key}"))),
+                release("passed", Some(*order), Some(where_to)),
+            ]
         }
         Stage::Ended { end: End::Passed } => {
             let why = || Some("no step handed over packages to release".to_owned());
-            [sign("excluded", None, why()), release("excluded", None, why())]
+            [
+                sign("excluded", None, why()),
+                release("excluded", None, why()),
+            ]
         }
-        Stage::Ended { end: End::Excluded { .. } } => {
+        Stage::Ended {
+            end: End::Excluded { .. },
+        } => {
             let why = || Some("nothing was built".to_owned());
-            [sign("excluded", None, why()), release("excluded", None, why())]
+            [
+                sign("excluded", None, why()),
+                release("excluded", None, why()),
+            ]
         }
         // A build whose tasks are all good can only have failed at one of the two, and its reason begins with which.
-        Stage::Ended { end: End::Failed { reason } } if build.tasks.iter().all(Task::is_good) => {
-            match reason.strip_prefix("release: ") {
-                Some(why) => [sign("passed", None, None), release("failed", None, Some(why.to_owned()))],
-                None => {
-                    let why = reason.strip_prefix("signing: ").unwrap_or(reason);
-                    [sign("failed", None, Some(why.to_owned())), release("dropped", None, None)]
-                }
+        Stage::Ended {
+            end: End::Failed { reason },
+        } if build.tasks.iter().all(Task::is_good) => match reason.strip_prefix("release: ") {
+            Some(why) => [
+                sign("passed", None, None),
+                release("failed", None, Some(why.to_owned())),
+            ],
+            None => {
+                let why = reason.strip_prefix("signing: ").unwrap_or(reason);
+                [
+                    sign("failed", None, Some(why.to_owned())),
+                    release("dropped", None, None),
+                ]
             }
-        }
-        Stage::Ended { end: End::Failed { .. } | End::Cancelled { .. } } => {
-            [sign("dropped", None, None), release("dropped", None, None)]
-        }
+        },
+        Stage::Ended {
+            end: End::Failed { .. } | End::Cancelled { .. },
+        } => [sign("dropped", None, None), release("dropped", None, None)],
     }
 }
 
 fn packages(count: usize) -> String {
-    if count == 1 { "1 package".to_owned() } else { format!("{count} packages") }
+    if count == 1 {
+        "1 package".to_owned()
+    } else {
+        format!("{count} packages")
+    }
 }

@@ -73,7 +73,16 @@ pub struct StepView {
 impl PlatformView {
     /// What is shown of a platform.
     pub fn of(platform: &Platform) -> Self {
-        let Platform { name, title, architectures, branches, releasever, key, macros, .. } = platform.clone();
+        let Platform {
+            name,
+            title,
+            architectures,
+            branches,
+            releasever,
+            key,
+            macros,
+            ..
+        } = platform.clone();
         Self {
             repo_file: format!("/repo/{name}/{name}.repo"),
             key_file: format!("/repo/{name}/RPM-GPG-KEY-millrace"),
@@ -92,19 +101,51 @@ impl PlatformView {
 }
 
 fn repository(repository: &Repository) -> RepositoryView {
-    let url = repository.baseurl.as_deref().or(repository.mirrorlist.as_deref()).unwrap_or_default();
+    let url = repository
+        .baseurl
+        .as_deref()
+        .or(repository.mirrorlist.as_deref())
+        .unwrap_or_default();
     let (id, checked) = (repository.id.clone(), repository.gpgkey.is_some());
-    RepositoryView { id, url: without_password(url), checked, priority: repository.priority }
+    RepositoryView {
+        id,
+        url: without_password(url),
+        checked,
+        priority: repository.priority,
+    }
 }
 
 fn step(step: &Step) -> StepView {
-    let Step { name, plugin, on, needs, releases, network, disk_order, requires, config, .. } = step.clone();
-    StepView { name, plugin, on, needs, releases, network, disk_order, requires, config }
+    let Step {
+        name,
+        plugin,
+        on,
+        needs,
+        releases,
+        network,
+        disk_order,
+        requires,
+        config,
+        ..
+    } = step.clone();
+    StepView {
+        name,
+        plugin,
+        on,
+        needs,
+        releases,
+        network,
+        disk_order,
+        requires,
+        config,
+    }
 }
 
 /// A URL without the user and password that it may have: everybody may read the pages.
 pub(super) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
     let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     match host.rsplit_once('@') {
         Some((_, host)) => format!("{scheme}://{host}{path}"),
@@ -118,8 +159,14 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_not_shown() {
-        assert_eq!(without_password("https://dana:hunter2@repo.example:8443/el9/@x"), "https://repo.example:8443/el9/@x");
-        assert_eq!(without_password("https://repo.example/el9/a@b/"), "https://repo.example/el9/a@b/");
+        assert_eq!(
+            without_password("https://dana:hunter2@repo.example:8443/el9/@x"),
+            "https://repo.example:8443/el9/@x"
+        );
+        assert_eq!(
+            without_password("https://repo.example/el9/a@b/"),
+            "https://repo.example/el9/a@b/"
+        );
         assert_eq!(without_password("/srv/git/a@b"), "/srv/git/a@b");
     }
 }

@@ -84,7 +84,14 @@ impl PackageView {
             }
         }
         latest.sort_by(|one, other| one.platform.cmp(&other.platform));
-        let Package { name, clone_url, platforms, registered, project, priority } = package.clone();
+        let Package {
+            name,
+            clone_url,
+            platforms,
+            registered,
+            project,
+            priority,
+        } = package.clone();
         Self {
             name,
             project: project.unwrap_or_else(|| ProjectName::of_clone_url(&clone_url)),

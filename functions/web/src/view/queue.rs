@@ -3,7 +3,9 @@
 use super::{rfc3339, span};
 use millrace_core::queue::{Priority, Wait};
 use millrace_core::task::TaskId;
-use millrace_core::{Arch, BuildId, FeatureName, PackageName, PlatformName, ProjectName, RunnerName, Timestamp};
+use millrace_core::{
+    Arch, BuildId, FeatureName, PackageName, PlatformName, ProjectName, RunnerName, Timestamp,
+};
 use millrace_store::queue::{Machine, Outlook};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -35,7 +37,12 @@ pub struct WaitingView {
 impl WaitingView {
     /// What is shown of a task.
     pub fn of(outlook: Outlook) -> Self {
-        let Outlook { queued, package, platform, forecast } = outlook;
+        let Outlook {
+            queued,
+            package,
+            platform,
+            forecast,
+        } = outlook;
         Self {
             words: words(&forecast.wait),
             build: queued.build,
@@ -59,7 +66,11 @@ fn words(wait: &Wait) -> String {
                 1 => "1 task is ahead".to_owned(),
                 more => format!("{more} tasks are ahead"),
             };
-            let hosts = if *hosts == 1 { "1 runner".to_owned() } else { format!("{hosts} runners") };
+            let hosts = if *hosts == 1 {
+                "1 runner".to_owned()
+            } else {
+                format!("{hosts} runners")
+            };
             format!("about {}: {ahead}, for {hosts}", span(*ms))
         }
         Wait::Host { reason } => reason.clone(),
@@ -123,9 +134,21 @@ mod tests {
 
     #[test]
     fn a_turn_is_told_in_words() {
-        let turn = |ahead, hosts| words(&Wait::Turn { ms: 178_000, ahead, hosts });
+        let turn = |ahead, hosts| {
+            words(&Wait::Turn {
+                ms: 178_000,
+                ahead,
+                hosts,
+            })
+        };
         assert_eq!(turn(0, 1), "about 2 min 58 s: it is next, for 1 runner");
-        assert_eq!(turn(1, 3), "about 2 min 58 s: 1 task is ahead, for 3 runners");
-        assert_eq!(turn(7, 3), "about 2 min 58 s: 7 tasks are ahead, for 3 runners");
+        assert_eq!(
+            turn(1, 3),
+            "about 2 min 58 s: 1 task is ahead, for 3 runners"
+        );
+        assert_eq!(
+            turn(7, 3),
+            "about 2 min 58 s: 7 tasks are ahead, for 3 runners"
+        );
     }
 }

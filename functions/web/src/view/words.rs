@@ -4,7 +4,11 @@
 pub fn span(ms: u64) -> String {
     let s = ms / 1000;
     let two = |large: u64, of: &str, small: u64, unit: &str| {
-        if small == 0 { format!("{large} {of}") } else { format!("{large} {of} {small} {unit}") }
+        if small == 0 {
+            format!("{large} {of}")
+        } else {
+            format!("{large} {of} {small} {unit}")
+        }
     };
     match s {
         0 => format!("{ms} ms"),
@@ -45,7 +49,15 @@ pub fn bytes(size: u64) -> String {
 /// A text as one segment of a path or one value of a query (RFC 3986, "unreserved"; everything else as `%XX`).
 pub fn segment(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| {
+            if plain(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -54,20 +66,54 @@ mod tests {
 
     #[test]
     fn spans_are_told_in_their_two_largest_units() {
-        let told: Vec<String> =
-            [0, 999, 1000, 59_999, 60_000, 200_000, 7_500_000, 86_400_000, 100_000_000].into_iter().map(span).collect();
-        assert_eq!(told, ["0 ms", "999 ms", "1 s", "59 s", "1 min", "3 min 20 s", "2 h 5 min", "1 d", "1 d 3 h"]);
+        let told: Vec<String> = [
+            0,
+            999,
+            1000,
+            59_999,
+            60_000,
+            200_000,
+            7_500_000,
+            86_400_000,
+            100_000_000,
+        ]
+        .into_iter()
+        .map(span)
+        .collect();
+        assert_eq!(
+            told,
+            [
+                "0 ms",
+                "999 ms",
+                "1 s",
+                "59 s",
+                "1 min",
+                "3 min 20 s",
+                "2 h 5 min",
+                "1 d",
+                "1 d 3 h"
+            ]
+        );
     }
 
     #[test]
     fn sizes_have_a_tenth_and_no_surprise_at_their_ends() {
-        let told: Vec<String> = [0, 999, 1000, 1_450_000, 999_999, u64::MAX].into_iter().map(bytes).collect();
-        assert_eq!(told, ["0 B", "999 B", "1.0 kB", "1.4 MB", "999.9 kB", "18446.7 PB"]);
+        let told: Vec<String> = [0, 999, 1000, 1_450_000, 999_999, u64::MAX]
+            .into_iter()
+            .map(bytes)
+            .collect();
+        assert_eq!(
+            told,
+            ["0 B", "999 B", "1.0 kB", "1.4 MB", "999.9 kB", "18446.7 PB"]
+        );
     }
 
     #[test]
     fn nothing_in_a_segment_ends_it() {
-        assert_eq!(segment("zlib-1.3~rc1^git+x.rpm"), "zlib-1.3~rc1%5Egit%2Bx.rpm");
+        assert_eq!(
+            segment("zlib-1.3~rc1^git+x.rpm"),
+            "zlib-1.3~rc1%5Egit%2Bx.rpm"
+        );
         assert_eq!(segment("../a?b#c\"é"), "..%2Fa%3Fb%23c%22%C3%A9");
     }
 }

@@ -77,7 +77,8 @@ pub fn announced(package: &str, minutes_ago: u64) -> Announced {
         package: package.parse().unwrap(),
         clone_url: format!("https://forge.example/rpms/{package}.git"),
         reference: "refs/heads/c9s".to_owned(),
-        commit: Commit::new(&Digest::of(format!("{package}{minutes_ago}").as_bytes()).hex()[..40]).unwrap(),
+        commit: Commit::new(&Digest::of(format!("{package}{minutes_ago}").as_bytes()).hex()[..40])
+            .unwrap(),
         pusher: "dana".to_owned(),
         received,
         wish: Wish::default(),
@@ -95,9 +96,14 @@ pub fn told(package: &str, subject: &str, minutes_ago: u64) -> Told {
         sources: Vec::new(),
         config: String::new(),
     };
-    let plugins = ["source", "rpm", "check"].map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes()))).into();
+    let plugins = ["source", "rpm", "check"]
+        .map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes())))
+        .into();
     let now = push.announced.received.plus_ms(2000);
-    Told { build: plan(&push, &PackageConfig::default(), &platform(), &plugins, now).unwrap(), now }
+    Told {
+        build: plan(&push, &PackageConfig::default(), &platform(), &plugins, now).unwrap(),
+        now,
+    }
 }
 
 pub fn file(package: &str, name: &str, arch: &str) -> Artifact {
@@ -113,12 +119,19 @@ pub fn file(package: &str, name: &str, arch: &str) -> Artifact {
     };
     let name = format!("{name}-1.3.1-3.el9.{arch}.rpm");
     let bytes = format!("{package} {name} {arch}").repeat(900);
-    Artifact { name, digest: Digest::of(bytes.as_bytes()), size: bytes.len() as u64, rpm: Some(rpm) }
+    Artifact {
+        name,
+        digest: Digest::of(bytes.as_bytes()),
+        size: bytes.len() as u64,
+        rpm: Some(rpm),
+    }
 }
 
 fn bytes_of(package: &str, artifact: &Artifact) -> Vec<u8> {
     let rpm = artifact.rpm.as_ref().unwrap();
-    format!("{package} {} {}", artifact.name, rpm.arch).repeat(900).into_bytes()
+    format!("{package} {} {}", artifact.name, rpm.arch)
+        .repeat(900)
+        .into_bytes()
 }
 
 impl Told {
@@ -140,28 +153,62 @@ impl Told {
     }
 
     pub fn take(self, task: &str, runner: &str) -> Self {
-        let arch = task.split_once('@').map_or(Arch::X86_64, |(_, arch)| arch.parse().unwrap());
+        let arch = task
+            .split_once('@')
+            .map_or(Arch::X86_64, |(_, arch)| arch.parse().unwrap());
         self.take_on(task, runner, Machine::of(arch))
     }
 
     pub fn take_on(self, task: &str, runner: &str, machine: Machine) -> Self {
-        self.event(Event::Take { task: task.parse().unwrap(), runner: RunnerName::new(runner).unwrap(), machine })
+        self.event(Event::Take {
+            task: task.parse().unwrap(),
+            runner: RunnerName::new(runner).unwrap(),
+            machine,
+        })
     }
 
     pub fn report(self, task: &str, lease: u32, outcome: Outcome) -> Self {
-        self.event(Event::Report { task: task.parse().unwrap(), lease: LeaseNumber(lease), outcome, roots: None })
+        self.event(Event::Report {
+            task: task.parse().unwrap(),
+            lease: LeaseNumber(lease),
+            outcome,
+            roots: None,
+        })
     }
 
     pub fn passes(self, task: &str, ms: u64, summary: &str, artifacts: Vec<Artifact>) -> Self {
-        let runner = if task.ends_with("aarch64") { "arm-1" } else { "intel-1" };
-        let lease = self.build.task(&task.parse().unwrap()).unwrap().next_number().0;
-        self.take(task, runner).after(ms).report(task, lease, Outcome::Passed { summary: summary.to_owned(), artifacts })
+        let runner = if task.ends_with("aarch64") {
+            "arm-1"
+        } else {
+            "intel-1"
+        };
+        let lease = self
+            .build
+            .task(&task.parse().unwrap())
+            .unwrap()
+            .next_number()
+            .0;
+        self.take(task, runner).after(ms).report(
+            task,
+            lease,
+            Outcome::Passed {
+                summary: summary.to_owned(),
+                artifacts,
+            },
+        )
     }
 
     pub fn fails(self, task: &str, ms: u64, blame: Blame, reason: &str) -> Self {
-        let lease = self.build.task(&task.parse().unwrap()).unwrap().next_number().0;
+        let lease = self
+            .build
+            .task(&task.parse().unwrap())
+            .unwrap()
+            .next_number()
+            .0;
         let outcome = Outcome::Failed(Failure::new(blame, reason));
-        self.take(task, "intel-1").after(ms).report(task, lease, outcome)
+        self.take(task, "intel-1")
+            .after(ms)
+            .report(task, lease, outcome)
     }
 
     fn package(&self) -> String {
@@ -170,43 +217,62 @@ impl Told {
 
     pub fn sourced(self) -> Self {
         let package = self.package();
-        self.passes("source", 1400, &format!("{package}-1.3.1-3.el9.src.rpm"), vec![file(&package, &package, "src")])
+        self.passes(
+            "source",
+            1400,
+            &format!("{package}-1.3.1-3.el9.src.rpm"),
+            vec![file(&package, &package, "src")],
+        )
     }
 
     pub fn built(self) -> Self {
         let package = self.package();
         let files = |arch| {
-            [package.clone(), format!("{package}-devel"), format!("{package}-debuginfo")]
-                .map(|name| file(&package, &name, arch))
-                .to_vec()
+            [
+                package.clone(),
+                format!("{package}-devel"),
+                format!("{package}-debuginfo"),
+            ]
+            .map(|name| file(&package, &name, arch))
+            .to_vec()
         };
-        self.sourced().passes("rpm@x86_64", 48_200, "3 packages", files("x86_64")).passes(
-            "rpm@aarch64",
-            71_000,
-            "3 packages",
-            files("aarch64"),
-        )
+        self.sourced()
+            .passes("rpm@x86_64", 48_200, "3 packages", files("x86_64"))
+            .passes("rpm@aarch64", 71_000, "3 packages", files("aarch64"))
     }
 
     pub fn checked(self) -> Self {
         let said = "installs, 212 files verify, 4 tests pass, removes";
-        self.built().passes("check@x86_64", 9100, said, Vec::new()).passes("check@aarch64", 12_300, said, Vec::new())
+        self.built()
+            .passes("check@x86_64", 9100, said, Vec::new())
+            .passes("check@aarch64", 12_300, said, Vec::new())
     }
 
     pub fn signed(self) -> Self {
-        let millrace_core::build::Stage::Signing { order } = &self.build.stage else { panic!("it is {}", self.build.word()) };
+        let millrace_core::build::Stage::Signing { order } = &self.build.stage else {
+            panic!("it is {}", self.build.word())
+        };
         let signed = |file: &millrace_core::order::OrderedFile| SignedFile {
             unsigned: file.digest,
             signed: Digest::of(file.name.as_bytes()),
             size: file.size,
         };
-        let event = Event::Signed { order: *order, files: self.build.releasable().iter().map(signed).collect() };
+        let event = Event::Signed {
+            order: *order,
+            files: self.build.releasable().iter().map(signed).collect(),
+        };
         self.after(600).event(event)
     }
 
     pub fn released(self) -> Self {
-        let millrace_core::build::Stage::Releasing { order } = &self.build.stage else { panic!("it is {}", self.build.word()) };
-        let event = Event::Released { order: *order, generation: Digest::of(b"generation"), number: 42 };
+        let millrace_core::build::Stage::Releasing { order } = &self.build.stage else {
+            panic!("it is {}", self.build.word())
+        };
+        let event = Event::Released {
+            order: *order,
+            generation: Digest::of(b"generation"),
+            number: 42,
+        };
         self.after(800).event(event)
     }
 }
@@ -216,14 +282,16 @@ pub fn every_state() -> Vec<Build> {
     let refusal = |told: Told| match &told.build.stage {
         millrace_core::build::Stage::Signing { order } => Event::SignRefused {
             order: *order,
-            reason: "there is no key `almalinux-9`: `millrace key add almalinux-9` makes one".to_owned(),
+            reason: "there is no key `almalinux-9`: `millrace key add almalinux-9` makes one"
+                .to_owned(),
         },
         _ => panic!("it is {}", told.build.word()),
     };
     let release_refusal = |told: Told| match &told.build.stage {
         millrace_core::build::Stage::Releasing { order } => Event::ReleaseRefused {
             order: *order,
-            reason: "zlib-1.3.1-3.el9.x86_64 is there already with other bytes: raise its release".to_owned(),
+            reason: "zlib-1.3.1-3.el9.x86_64 is there already with other bytes: raise its release"
+                .to_owned(),
         },
         _ => panic!("it is {}", told.build.word()),
     };
@@ -260,93 +328,218 @@ pub fn every_state() -> Vec<Build> {
 
 impl Told {
     fn event_with(self, make: impl FnOnce(Self) -> Event) -> Self {
-        let event = make(Self { build: self.build.clone(), now: self.now });
+        let event = make(Self {
+            build: self.build.clone(),
+            now: self.now,
+        });
         self.after(500).event(event)
     }
 
     fn excluded(self) -> Self {
         let mut source = file("sbsigntools", "sbsigntools", "src");
         source.rpm.as_mut().unwrap().exclusive_arch = vec!["riscv64".to_owned()];
-        self.passes("source", 1200, "sbsigntools-1.3.1-3.el9.src.rpm", vec![source])
+        self.passes(
+            "source",
+            1200,
+            "sbsigntools-1.3.1-3.el9.src.rpm",
+            vec![source],
+        )
     }
 
     fn quiet(self) -> Self {
         let said = "no packages";
-        let done = self.passes("rpm@x86_64", 400, said, Vec::new()).passes("rpm@aarch64", 500, said, Vec::new());
-        done.passes("check@x86_64", 100, said, Vec::new()).passes("check@aarch64", 100, said, Vec::new())
+        let done = self.passes("rpm@x86_64", 400, said, Vec::new()).passes(
+            "rpm@aarch64",
+            500,
+            said,
+            Vec::new(),
+        );
+        done.passes("check@x86_64", 100, said, Vec::new()).passes(
+            "check@aarch64",
+            100,
+            said,
+            Vec::new(),
+        )
     }
 }
 
 impl World {
     pub fn empty() -> Self {
-        Self { store: MemoryStore::new() }
+        Self {
+            store: MemoryStore::new(),
+        }
     }
 
     /// A line with a platform, a build in every state, a push that is being fetched and one that was refused.
     pub async fn busy() -> Self {
         let world = Self::empty();
-        put(&world.store, Table::Platform, "almalinux-9", Expect::Absent, &platform(), Vec::new()).await.unwrap();
+        put(
+            &world.store,
+            Table::Platform,
+            "almalinux-9",
+            Expect::Absent,
+            &platform(),
+            Vec::new(),
+        )
+        .await
+        .unwrap();
         for build in every_state() {
             world.keep(&build).await;
         }
-        world.keep_push(&PushRecord { announced: announced("perl", 0), state: PushState::Fetching }).await;
+        world
+            .keep_push(&PushRecord {
+                announced: announced("perl", 0),
+                state: PushState::Fetching,
+            })
+            .await;
         let reason = "sources: zstd-1.5.7.tar.gz has the digest sha512:9a31…, and `sources` says sha512:77c0….\nUpload it again with `fedpkg new-sources`, or mend the line in `sources`.";
-        let refused = PushRecord { announced: announced("zstd", 20), state: PushState::Refused { reason: reason.to_owned() } };
+        let refused = PushRecord {
+            announced: announced("zstd", 20),
+            state: PushState::Refused {
+                reason: reason.to_owned(),
+            },
+        };
         world.keep_push(&refused).await;
         world
     }
 
     pub async fn keep(&self, build: &Build) {
         let announced = &build.push.announced;
-        let kept = write(Table::Build, build.id.as_str(), Expect::Absent, build, build_marks(build)).unwrap();
-        self.store.save(Save { writes: vec![kept], effects: Vec::<Effect>::new() }).await.unwrap();
-        self.keep_push(&PushRecord { announced: announced.clone(), state: PushState::Planned { builds: vec![build.id.clone()] } })
-            .await;
+        let kept = write(
+            Table::Build,
+            build.id.as_str(),
+            Expect::Absent,
+            build,
+            build_marks(build),
+        )
+        .unwrap();
+        self.store
+            .save(Save {
+                writes: vec![kept],
+                effects: Vec::<Effect>::new(),
+            })
+            .await
+            .unwrap();
+        self.keep_push(&PushRecord {
+            announced: announced.clone(),
+            state: PushState::Planned {
+                builds: vec![build.id.clone()],
+            },
+        })
+        .await;
         for artifact in build.tasks.iter().flat_map(|task| task.artifacts()) {
-            self.store.put(bytes_of(announced.package.as_str(), artifact)).await.unwrap();
+            self.store
+                .put(bytes_of(announced.package.as_str(), artifact))
+                .await
+                .unwrap();
         }
         for task in &build.tasks {
-            for number in task.attempts.iter().map(|attempt| attempt.number).chain(task.lease().map(|lease| lease.number)) {
+            for number in task
+                .attempts
+                .iter()
+                .map(|attempt| attempt.number)
+                .chain(task.lease().map(|lease| lease.number))
+            {
                 let text = format!(
                     "+ rpmbuild --rebuild {}.src.rpm\n\u{1b}[32mchecking for gcc... gcc\u{1b}[0m\n<b>not bold</b>\n",
                     announced.package
                 );
-                self.keep_log(&format!("{}/{}/{number}", build.id, task.id), &[text.as_bytes(), b"the end\n"]).await;
+                self.keep_log(
+                    &format!("{}/{}/{number}", build.id, task.id),
+                    &[text.as_bytes(), b"the end\n"],
+                )
+                .await;
             }
         }
     }
 
     pub async fn keep_push(&self, record: &PushRecord) {
         let announced = &record.announced;
-        let kept = write(Table::Push, announced.id.as_str(), Expect::Absent, record, push_marks(record)).unwrap();
-        self.store.save(Save { writes: vec![kept], effects: Vec::new() }).await.unwrap();
-        let Announced { package: name, clone_url, received: registered, .. } = announced.clone();
+        let kept = write(
+            Table::Push,
+            announced.id.as_str(),
+            Expect::Absent,
+            record,
+            push_marks(record),
+        )
+        .unwrap();
+        self.store
+            .save(Save {
+                writes: vec![kept],
+                effects: Vec::new(),
+            })
+            .await
+            .unwrap();
+        let Announced {
+            package: name,
+            clone_url,
+            received: registered,
+            ..
+        } = announced.clone();
         let package = Package::new(name, clone_url, Vec::new(), registered);
         // A package that was pushed to before is registered already.
-        let _ = put(&self.store, Table::Package, package.name.as_str(), Expect::Absent, &package, Vec::new()).await;
+        let _ = put(
+            &self.store,
+            Table::Package,
+            package.name.as_str(),
+            Expect::Absent,
+            &package,
+            Vec::new(),
+        )
+        .await;
     }
 
     /// A record becomes one that cannot be read, and is found as before.
     pub async fn spoil(&self, table: Table, id: &str, marks: Vec<Mark>) {
         let key = Key::new(table, id);
-        let expect = self.store.load(&key).await.unwrap().map_or(Expect::Absent, |record| Expect::Version(record.version));
-        let spoilt = Write { key, expect, body: Some("\"secret\"".to_owned()), marks };
-        self.store.save(Save { writes: vec![spoilt], effects: Vec::new() }).await.unwrap();
+        let expect = self
+            .store
+            .load(&key)
+            .await
+            .unwrap()
+            .map_or(Expect::Absent, |record| Expect::Version(record.version));
+        let spoilt = Write {
+            key,
+            expect,
+            body: Some("\"secret\"".to_owned()),
+            marks,
+        };
+        self.store
+            .save(Save {
+                writes: vec![spoilt],
+                effects: Vec::new(),
+            })
+            .await
+            .unwrap();
     }
 
     pub async fn keep_log(&self, id: &str, chunks: &[&[u8]]) {
         let mut index = LogIndex::default();
         for chunk in chunks {
-            index.chunks.push(Chunk { size: chunk.len() as u64, digest: self.store.put(chunk.to_vec()).await.unwrap() });
+            index.chunks.push(Chunk {
+                size: chunk.len() as u64,
+                digest: self.store.put(chunk.to_vec()).await.unwrap(),
+            });
         }
-        millrace_store::records::replace(&self.store, Table::Log, id, &index).await.unwrap();
+        millrace_store::records::replace(&self.store, Table::Log, id, &index)
+            .await
+            .unwrap();
     }
 
     pub async fn append_to_log(&self, id: &str, bytes: &[u8]) {
-        let (mut index, _): (LogIndex, _) = millrace_store::records::get(&self.store, Table::Log, id).await.unwrap().unwrap();
-        let chunk = Chunk { size: bytes.len() as u64, digest: self.store.put(bytes.to_vec()).await.unwrap() };
+        let (mut index, _): (LogIndex, _) =
+            millrace_store::records::get(&self.store, Table::Log, id)
+                .await
+                .unwrap()
+                .unwrap();
+        let chunk = Chunk {
+            size: bytes.len() as u64,
+            digest: self.store.put(bytes.to_vec()).await.unwrap(),
+        };
         assert!(index.append(index.size(), chunk).unwrap());
-        millrace_store::records::replace(&self.store, Table::Log, id, &index).await.unwrap();
+        millrace_store::records::replace(&self.store, Table::Log, id, &index)
+            .await
+            .unwrap();
     }
 
     pub fn router(&self) -> Router {
@@ -355,6 +548,11 @@ impl World {
 
     /// The routes where a log comes in parts of so many bytes.
     pub fn router_of(&self, part_bytes: Option<u64>) -> Router {
-        router(Web { state: self.store.clone(), blobs: self.store.clone(), clock: Arc::new(|| NOW), part_bytes })
+        router(Web {
+            state: self.store.clone(),
+            blobs: self.store.clone(),
+            clock: Arc::new(|| NOW),
+            part_bytes,
+        })
     }
 }

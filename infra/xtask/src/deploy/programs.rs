@@ -66,14 +66,20 @@ impl Architecture {
         match host.trim() {
             "x86_64" => Ok(Self::X86_64),
             "aarch64" => Ok(Self::Arm64),
-            other => bail!("AWS Lambda has no {other}: say --parameter FunctionArchitecture=x86_64, or arm64"),
+            other => bail!(
+                "AWS Lambda has no {other}: say --parameter FunctionArchitecture=x86_64, or arm64"
+            ),
         }
     }
 
     /// By the name that Lambda has for it.
     pub fn named(name: &str) -> Result<Self> {
-        let named = [Self::X86_64, Self::Arm64].into_iter().find(|known| known.as_str() == name);
-        named.with_context(|| format!("AWS Lambda has no architecture `{name}`: it has x86_64 and arm64"))
+        let named = [Self::X86_64, Self::Arm64]
+            .into_iter()
+            .find(|known| known.as_str() == name);
+        named.with_context(|| {
+            format!("AWS Lambda has no architecture `{name}`: it has x86_64 and arm64")
+        })
     }
 
     /// The name that Lambda has for it.
@@ -112,12 +118,24 @@ const GLIBC: &str = "2.34";
 fn cross(folders: &Folders, architecture: Architecture) -> Result<Command> {
     let target = architecture.target();
     let add = command::output_of(Command::new("rustup").args(["target", "add", target]));
-    add.with_context(|| format!("`rustup target add {target}` is what building for {} needs", architecture.as_str()))?;
-    let tools = from_pypi(folders, "cross", "install a compiler for the other architecture", CROSS)?;
+    add.with_context(|| {
+        format!(
+            "`rustup target add {target}` is what building for {} needs",
+            architecture.as_str()
+        )
+    })?;
+    let tools = from_pypi(
+        folders,
+        "cross",
+        "install a compiler for the other architecture",
+        CROSS,
+    )?;
     let mut build = cargo(folders, "zigbuild");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::iter::once(tools).chain(std::env::split_paths(&path).collect::<Vec<_>>());
-    build.env("PATH", std::env::join_paths(path)?).args(["--target", &format!("{target}.{GLIBC}")]);
+    build
+        .env("PATH", std::env::join_paths(path)?)
+        .args(["--target", &format!("{target}.{GLIBC}")]);
     Ok(build)
 }
 
@@ -132,23 +150,39 @@ pub fn build(folders: &Folders, architecture: Architecture) -> Result<PathBuf> {
     } else {
         cross(folders, architecture)?
     };
-    build.args(["--profile", PROFILE]).env(variable_of_target(target, "RUSTFLAGS"), flags(architecture, is_here));
+    build.args(["--profile", PROFILE]).env(
+        variable_of_target(target, "RUSTFLAGS"),
+        flags(architecture, is_here),
+    );
     for program in PROGRAMS {
-        build.args(["-p", &format!("millrace-{program}"), "--features", &format!("millrace-{program}/lambda")]);
+        build.args([
+            "-p",
+            &format!("millrace-{program}"),
+            "--features",
+            &format!("millrace-{program}/lambda"),
+        ]);
     }
     // Lambda's machines have no libgit2.
     build.args(["--features", "millrace-listener/vendored"]);
     let guess_s = progress::on_all_cores(BUILD_S);
-    let (name, title) =
-        (format!("functions-{}", architecture.as_str()), format!("build the functions for {}", architecture.as_str()));
-    progress::timed(folders, &name, &title, guess_s, |progress| counted(folders, &name, build, progress))?;
+    let (name, title) = (
+        format!("functions-{}", architecture.as_str()),
+        format!("build the functions for {}", architecture.as_str()),
+    );
+    progress::timed(folders, &name, &title, guess_s, |progress| {
+        counted(folders, &name, build, progress)
+    })?;
     Ok(folders.target.join(target).join(PROFILE))
 }
 
 /// Builds and packs them.
 pub fn make(folders: &Folders, architecture: Architecture) -> Result<Programs> {
     let built = build(folders, architecture)?;
-    let (place, mut packed, mut state) = (folders.cache.join("cloud/programs"), Vec::new(), Sha256::new());
+    let (place, mut packed, mut state) = (
+        folders.cache.join("cloud/programs"),
+        Vec::new(),
+        Sha256::new(),
+    );
     folders::fresh(&place)?;
     for program in PROGRAMS {
         let made = built.join(format!("millrace-{program}"));
@@ -157,13 +191,25 @@ pub fn make(folders: &Folders, architecture: Architecture) -> Result<Programs> {
         // Lambda runs what is called `bootstrap` (AWS Lambda Developer Guide, "Building a custom runtime").
         let (folder, file) = (place.join(program), place.join(format!("{program}.zip")));
         folders::write(&folder.join("bootstrap"), bytes)?;
-        std::fs::set_permissions(folder.join("bootstrap"), std::fs::metadata(&made)?.permissions())?;
+        std::fs::set_permissions(
+            folder.join("bootstrap"),
+            std::fs::metadata(&made)?.permissions(),
+        )?;
         let mut zip = Command::new("python3");
-        zip.args(["-m", "zipfile", "-c"]).arg(&file).arg("bootstrap").current_dir(&folder);
+        zip.args(["-m", "zipfile", "-c"])
+            .arg(&file)
+            .arg("bootstrap")
+            .current_dir(&folder);
         logged(&mut zip, &folders.log("zip"))?;
-        packed.push(Packed { name: format!("{program}.zip"), file });
+        packed.push(Packed {
+            name: format!("{program}.zip"),
+            file,
+        });
     }
-    Ok(Programs { packed, state: hexadecimal(&state.finalize()) })
+    Ok(Programs {
+        packed,
+        state: hexadecimal(&state.finalize()),
+    })
 }
 
 /// Programs that do nothing, for where nobody runs them.
@@ -171,17 +217,33 @@ pub fn none(folders: &Folders) -> Result<Programs> {
     let place = folders.cache.join("cloud/no-programs");
     folders::fresh(&place)?;
     folders::write(&place.join("bootstrap"), NOTHING)?;
-    std::fs::set_permissions(place.join("bootstrap"), std::fs::Permissions::from_mode(0o755))?;
+    std::fs::set_permissions(
+        place.join("bootstrap"),
+        std::fs::Permissions::from_mode(0o755),
+    )?;
     let pack = |program: &str| {
         let file = place.join(format!("{program}.zip"));
         let mut zip = Command::new("python3");
-        zip.args(["-m", "zipfile", "-c"]).arg(&file).arg("bootstrap").current_dir(&place);
+        zip.args(["-m", "zipfile", "-c"])
+            .arg(&file)
+            .arg("bootstrap")
+            .current_dir(&place);
         logged(&mut zip, &folders.log("zip"))?;
-        Ok(Packed { name: format!("{program}.zip"), file })
+        Ok(Packed {
+            name: format!("{program}.zip"),
+            file,
+        })
     };
-    Ok(Programs { packed: PROGRAMS.into_iter().map(pack).collect::<Result<_>>()?, state: "none".to_owned() })
+    Ok(Programs {
+        packed: PROGRAMS.into_iter().map(pack).collect::<Result<_>>()?,
+        state: "none".to_owned(),
+    })
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

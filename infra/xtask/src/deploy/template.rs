@@ -18,7 +18,10 @@ pub fn join(folder: &Path) -> Result<String> {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .with_context(|| folder.display().to_string())?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
         .collect();
     files.sort();
     let texts = files.iter().map(|path| {
@@ -43,12 +46,20 @@ fn joined(files: &[(String, String)]) -> Result<String> {
                     bodies[at].push('\n');
                 }
             } else {
-                ensure!(line.starts_with('#'), "{name}: `{line}` is no part of a template that this joins");
+                ensure!(
+                    line.starts_with('#'),
+                    "{name}: `{line}` is no part of a template that this joins"
+                );
             }
         }
     }
-    let parts = PARTS.iter().zip(&bodies).filter(|(_, body)| !body.trim().is_empty());
-    Ok(parts.fold(HEAD.to_owned(), |text, (part, body)| format!("{text}{part}\n{body}")))
+    let parts = PARTS
+        .iter()
+        .zip(&bodies)
+        .filter(|(_, body)| !body.trim().is_empty());
+    Ok(parts.fold(HEAD.to_owned(), |text, (part, body)| {
+        format!("{text}{part}\n{body}")
+    }))
 }
 
 #[cfg(test)]
@@ -64,17 +75,39 @@ mod tests {
         ];
         assert_eq!(
             joined(&files).unwrap(),
-            format!("{HEAD}Parameters:\n  A:\n    Type: String\nResources:\n  B: 1\n  C: |\n    #!/bin/sh\n\n    d\n")
+            format!(
+                "{HEAD}Parameters:\n  A:\n    Type: String\nResources:\n  B: 1\n  C: |\n    #!/bin/sh\n\n    d\n"
+            )
         );
-        assert!(joined(&[file("Mappings:\n  A: 1\n")]).unwrap_err().to_string().contains("Mappings"));
+        assert!(
+            joined(&[file("Mappings:\n  A: 1\n")])
+                .unwrap_err()
+                .to_string()
+                .contains("Mappings")
+        );
     }
 
     #[test]
     fn the_template_of_the_line_has_every_function() {
         let folders = crate::folders::Folders::find().unwrap();
         let text = join(&folders.workspace.join("infra/cloud")).unwrap();
-        for function in ["hooks", "fetch", "desk", "letters", "sweep", "sign", "release", "repository", "web"] {
-            assert!(text.contains(&format!("FunctionName: !Sub ${{AWS::StackName}}-{function}\n")), "{function}");
+        for function in [
+            "hooks",
+            "fetch",
+            "desk",
+            "letters",
+            "sweep",
+            "sign",
+            "release",
+            "repository",
+            "web",
+        ] {
+            assert!(
+                text.contains(&format!(
+                    "FunctionName: !Sub ${{AWS::StackName}}-{function}\n"
+                )),
+                "{function}"
+            );
         }
     }
 }

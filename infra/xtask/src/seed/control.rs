@@ -14,7 +14,10 @@ impl Control {
         let mut last = String::new();
         for line in text.lines() {
             if line.starts_with([' ', '\t']) {
-                fields.entry(last.clone()).or_default().push_str(&format!("\n{line}"));
+                fields
+                    .entry(last.clone())
+                    .or_default()
+                    .push_str(&format!("\n{line}"));
             } else if let Some((name, value)) = line.split_once(':') {
                 name.clone_into(&mut last);
                 fields.insert(last.clone(), value.trim().to_owned());
@@ -30,7 +33,10 @@ impl Control {
 
     /// A field that every package has.
     pub fn must(&self, name: &str) -> Result<&str> {
-        self.0.get(name).map(String::as_str).with_context(|| format!("a package without the field {name}"))
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .with_context(|| format!("a package without the field {name}"))
     }
 
     /// Whether it is for every architecture.
@@ -45,10 +51,15 @@ mod tests {
 
     #[test]
     fn a_long_field_is_one_field() {
-        let control = Control::parse("Package: zlib1g\nDepends: libc6 (>= 2.14),\n dpkg\nDescription: compression\n more: words\n");
+        let control = Control::parse(
+            "Package: zlib1g\nDepends: libc6 (>= 2.14),\n dpkg\nDescription: compression\n more: words\n",
+        );
         assert_eq!(control.field("Package"), "zlib1g");
         assert_eq!(control.field("Depends"), "libc6 (>= 2.14),\n dpkg");
-        assert_eq!(control.field("Description").lines().next(), Some("compression"));
+        assert_eq!(
+            control.field("Description").lines().next(),
+            Some("compression")
+        );
         assert!(control.must("Version").is_err());
     }
 }

@@ -42,10 +42,18 @@ pub fn convert(deb: &Path, place: &Place, tables: &Tables) -> Result<Option<Made
     }
     let row = tables.of(&debian);
     let identity = Identity::of(&control, &row, place.arch.rpm)?;
-    let made = Made { name: identity.file_name(), debian };
-    let key = format!("{RECIPE} {} {row:?}", deb.file_name().unwrap_or_default().to_string_lossy());
+    let made = Made {
+        name: identity.file_name(),
+        debian,
+    };
+    let key = format!(
+        "{RECIPE} {} {row:?}",
+        deb.file_name().unwrap_or_default().to_string_lossy()
+    );
     let key_file = place.folder("keys").join(&made.debian);
-    if std::fs::read_to_string(&key_file).is_ok_and(|old| old == key) && place.rpm(&made.name).exists() {
+    if std::fs::read_to_string(&key_file).is_ok_and(|old| old == key)
+        && place.rpm(&made.name).exists()
+    {
         return Ok(Some(made));
     }
     let tree = place.folder("trees").join(&made.debian);
@@ -57,9 +65,16 @@ pub fn convert(deb: &Path, place: &Place, tables: &Tables) -> Result<Option<Made
     if made.debian == "dash" {
         let _ = std::fs::remove_file(tree.join("usr/bin/sh")); // bash is sh, as on EL
     }
-    let contents =
-        Contents { files: files::listed(&tree, place.arch.triplet, &configuration(deb)?)?, perl: perl::provided(&tree)? };
-    rpmbuild(place, &made, &tree, &spec::of_debian(&control, &identity, tables, &contents)?)?;
+    let contents = Contents {
+        files: files::listed(&tree, place.arch.triplet, &configuration(deb)?)?,
+        perl: perl::provided(&tree)?,
+    };
+    rpmbuild(
+        place,
+        &made,
+        &tree,
+        &spec::of_debian(&control, &identity, tables, &contents)?,
+    )?;
     remove(&tree)?;
     folders::write(&key_file, key)?;
     Ok(Some(made))
@@ -72,17 +87,31 @@ pub fn rpmbuild(place: &Place, made: &Made, tree: &Path, text: &str) -> Result<(
     // rpmbuild would write into the file that the published repository has under another name.
     let _ = std::fs::remove_file(place.rpm(&made.name));
     let mut command = Command::new("rpmbuild");
-    command.args(["-bb", "--quiet", "--nodeps", "--target", &format!("{}-linux", place.arch.rpm)]);
+    command.args([
+        "-bb",
+        "--quiet",
+        "--nodeps",
+        "--target",
+        &format!("{}-linux", place.arch.rpm),
+    ]);
     let definitions = [
         ("_topdir", place.folder("top")),
         ("_rpmdir", place.folder("rpms")),
-        ("_rpmfilename", PathBuf::from("%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm")),
+        (
+            "_rpmfilename",
+            PathBuf::from("%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"),
+        ),
         ("tree", tree.to_owned()),
     ];
     for (name, value) in definitions {
-        command.arg("--define").arg(format!("{name} {}", value.display()));
+        command
+            .arg("--define")
+            .arg(format!("{name} {}", value.display()));
     }
-    logged(command.arg(&file), &place.folder("logs").join(format!("{}.log", made.debian)))?;
+    logged(
+        command.arg(&file),
+        &place.folder("logs").join(format!("{}.log", made.debian)),
+    )?;
     if !place.rpm(&made.name).exists() {
         bail!("rpmbuild made no {}", made.name);
     }
@@ -90,18 +119,31 @@ pub fn rpmbuild(place: &Place, made: &Made, tree: &Path, text: &str) -> Result<(
 }
 
 fn unpack(deb: &Path, tree: &Path, base_files: bool) -> Result<()> {
-    let mut from =
-        Command::new("dpkg-deb").arg("--fsys-tarfile").arg(deb).stdout(Stdio::piped()).spawn().context("start dpkg-deb")?;
+    let mut from = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(deb)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start dpkg-deb")?;
     let mut tar = Command::new("tar");
-    tar.args(["-x", "-p", "--numeric-owner", "-C"]).arg(tree).arg(format!("--transform={MERGE}"));
+    tar.args(["-x", "-p", "--numeric-owner", "-C"])
+        .arg(tree)
+        .arg(format!("--transform={MERGE}"));
     tar.args(LEFT_OUT.map(|path| format!("--exclude=./{path}*")));
     if base_files {
         // Debian 13's has the links of the merged system itself; here they are filesystem's.
         tar.args(["bin", "sbin", "lib", "lib64"].map(|link| format!("--exclude=./{link}")));
     }
-    let tar = tar.stdin(from.stdout.take().context("a pipe was asked for")?).output().context("start tar")?;
+    let tar = tar
+        .stdin(from.stdout.take().context("a pipe was asked for")?)
+        .output()
+        .context("start tar")?;
     if !from.wait()?.success() || !tar.status.success() {
-        bail!("cannot unpack {}: {}", deb.display(), String::from_utf8_lossy(&tar.stderr));
+        bail!(
+            "cannot unpack {}: {}",
+            deb.display(),
+            String::from_utf8_lossy(&tar.stderr)
+        );
     }
     Ok(())
 }
@@ -116,7 +158,15 @@ fn link_where_missing(tree: &Path, link: &str, target: &str) -> Result<()> {
 }
 
 fn configuration(deb: &Path) -> Result<BTreeSet<String>> {
-    let shown = Command::new("dpkg-deb").arg("-I").arg(deb).arg("conffiles").output().context("start dpkg-deb")?;
+    let shown = Command::new("dpkg-deb")
+        .arg("-I")
+        .arg(deb)
+        .arg("conffiles")
+        .output()
+        .context("start dpkg-deb")?;
     let text = String::from_utf8_lossy(&shown.stdout).into_owned(); // it fails, silently, where there are none
-    Ok(text.lines().map(|line| line.trim().trim_start_matches('/').to_owned()).collect())
+    Ok(text
+        .lines()
+        .map(|line| line.trim().trim_start_matches('/').to_owned())
+        .collect())
 }

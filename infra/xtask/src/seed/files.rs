@@ -13,21 +13,31 @@ const SHARED: &str = "usr usr/bin usr/sbin usr/lib usr/lib64 usr/lib32 usr/libx3
 pub fn listed(root: &Path, triplet: &str, configuration: &BTreeSet<String>) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let libraries = format!("usr/lib/{triplet}");
-    let shared = |path: &str| path == libraries || SHARED.split_whitespace().any(|folder| folder == path);
+    let shared =
+        |path: &str| path == libraries || SHARED.split_whitespace().any(|folder| folder == path);
     let mut waiting = vec![String::new()];
     while let Some(folder) = waiting.pop() {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(root.join(&folder))? {
             let entry = entry?;
-            names.push((entry.file_name().to_string_lossy().into_owned(), entry.file_type()?.is_dir()));
+            names.push((
+                entry.file_name().to_string_lossy().into_owned(),
+                entry.file_type()?.is_dir(),
+            ));
         }
         names.sort();
         for (name, is_folder) in names {
-            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            let path = if folder.is_empty() {
+                name
+            } else {
+                format!("{folder}/{name}")
+            };
             match is_folder {
                 true if shared(&path) => {}
                 true => lines.push(format!("%dir {}", quoted(&path))),
-                false if configuration.contains(&path) => lines.push(format!("%config(noreplace) {}", quoted(&path))),
+                false if configuration.contains(&path) => {
+                    lines.push(format!("%config(noreplace) {}", quoted(&path)))
+                }
                 false => lines.push(quoted(&path)),
             }
             if is_folder {
@@ -43,9 +53,22 @@ fn quoted(path: &str) -> String {
     let mut text = format!("/{}", path.replace('%', "%%"));
     let pair = |open, close| text.find(open).is_some_and(|at| text[at..].contains(close));
     if text.contains(['*', '?']) || pair('[', ']') || pair('{', '}') {
-        text = text.chars().flat_map(|c| r"[]*?{}\".contains(c).then_some('\\').into_iter().chain([c])).collect();
+        text = text
+            .chars()
+            .flat_map(|c| {
+                r"[]*?{}\"
+                    .contains(c)
+                    .then_some('\\')
+                    .into_iter()
+                    .chain([c])
+            })
+            .collect();
     }
-    if text.contains(' ') { format!("\"{text}\"") } else { text }
+    if text.contains(' ') {
+        format!("\"{text}\"")
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
@@ -65,8 +88,20 @@ mod tests {
         let root = std::env::temp_dir().join(format!("xtask-files-{}", std::process::id()));
         crate::folders::write(&root.join("usr/share/demo/data"), "").unwrap();
         crate::folders::write(&root.join("etc/demo.conf"), "").unwrap();
-        let lines = listed(&root, "x86_64-linux-gnu", &BTreeSet::from(["etc/demo.conf".to_owned()])).unwrap();
+        let lines = listed(
+            &root,
+            "x86_64-linux-gnu",
+            &BTreeSet::from(["etc/demo.conf".to_owned()]),
+        )
+        .unwrap();
         std::fs::remove_dir_all(&root).unwrap();
-        assert_eq!(lines, ["%dir /usr/share/demo", "/usr/share/demo/data", "%config(noreplace) /etc/demo.conf"]);
+        assert_eq!(
+            lines,
+            [
+                "%dir /usr/share/demo",
+                "/usr/share/demo/data",
+                "%config(noreplace) /etc/demo.conf"
+            ]
+        );
     }
 }

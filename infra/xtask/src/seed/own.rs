@@ -48,40 +48,80 @@ pub fn make(place: &Place, debs: &[std::path::PathBuf], macros: &str) -> Result<
 }
 
 fn filesystem(place: &Place, debs: &[std::path::PathBuf]) -> Result<Draft> {
-    let base = debs.iter().find(|deb| deb.file_name().is_some_and(|name| name.to_string_lossy().starts_with("base-passwd_")));
+    let base = debs.iter().find(|deb| {
+        deb.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("base-passwd_"))
+    });
     let base = base.context("the set has no base-passwd, which brings the users and groups")?;
     let master = |name: &str| {
-        Ok::<_, anyhow::Error>(file_of(base, &format!("./usr/share/base-passwd/{name}.master"))?.replace(":*:", ":x:"))
+        Ok::<_, anyhow::Error>(
+            file_of(base, &format!("./usr/share/base-passwd/{name}.master"))?.replace(":*:", ":x:"),
+        )
     };
-    let mut folders: Vec<(String, &str)> = FOLDERS.split_whitespace().map(|folder| (folder.to_owned(), "0755")).collect();
+    let mut folders: Vec<(String, &str)> = FOLDERS
+        .split_whitespace()
+        .map(|folder| (folder.to_owned(), "0755"))
+        .collect();
     folders.push((format!("usr/lib/{}", place.arch.triplet), "0755"));
-    folders.extend([("tmp", "1777"), ("var/tmp", "1777"), ("root", "0700")].map(|(folder, mode)| (folder.to_owned(), mode)));
+    folders.extend(
+        [("tmp", "1777"), ("var/tmp", "1777"), ("root", "0700")]
+            .map(|(folder, mode)| (folder.to_owned(), mode)),
+    );
     Ok(Draft {
         name: "filesystem",
         files: vec![
-            ("etc/passwd", master("passwd")? + "mockbuild:x:1000:1000::/builddir:/bin/bash\n"),
+            (
+                "etc/passwd",
+                master("passwd")? + "mockbuild:x:1000:1000::/builddir:/bin/bash\n",
+            ),
             ("etc/group", master("group")? + "mockbuild:x:1000:\n"),
-            ("etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".to_owned()),
-            ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n".to_owned()),
+            (
+                "etc/nsswitch.conf",
+                "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".to_owned(),
+            ),
+            (
+                "etc/hosts",
+                "127.0.0.1 localhost\n::1 localhost\n".to_owned(),
+            ),
             ("etc/rpm/macros.seed-db", RPM_MACROS.to_owned()),
-            ("etc/rpm/platform", format!("{}-redhat-linux\n", place.arch.rpm)),
-            ("etc/ld.so.conf.d/seed-lib64.conf", "/usr/lib64\n".to_owned()),
+            (
+                "etc/rpm/platform",
+                format!("{}-redhat-linux\n", place.arch.rpm),
+            ),
+            (
+                "etc/ld.so.conf.d/seed-lib64.conf",
+                "/usr/lib64\n".to_owned(),
+            ),
         ],
-        links: vec![("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")],
+        links: vec![
+            ("bin", "usr/bin"),
+            ("sbin", "usr/sbin"),
+            ("lib", "usr/lib"),
+            ("lib64", "usr/lib64"),
+        ],
         folders,
-        tags: vec!["Provides: setup = 1".to_owned(), "Provides: system-release(millrace) = 1".to_owned()],
+        tags: vec![
+            "Provides: setup = 1".to_owned(),
+            "Provides: system-release(millrace) = 1".to_owned(),
+        ],
         noarch: false,
     })
 }
 
 fn config(place: &Place, macros: &str) -> Draft {
-    let provides = CONFIG_PROVIDES.split_whitespace().map(|name| format!("Provides: {name} = 100"));
-    let requires = ["rpm", "debugedit", "dwz", "elfutils", "pkgconf"].map(|name| format!("Requires: {name}"));
+    let provides = CONFIG_PROVIDES
+        .split_whitespace()
+        .map(|name| format!("Provides: {name} = 100"));
+    let requires =
+        ["rpm", "debugedit", "dwz", "elfutils", "pkgconf"].map(|name| format!("Requires: {name}"));
     Draft {
         name: "millrace-seed-rpm-config",
         files: vec![
             ("etc/rpm/macros.millrace-seed", macros.to_owned()),
-            ("etc/rpmrc", format!("optflags: {} %{{__seed_cflags}}\n", place.arch.rpm)),
+            (
+                "etc/rpmrc",
+                format!("optflags: {} %{{__seed_cflags}}\n", place.arch.rpm),
+            ),
         ],
         tags: provides.chain(requires).collect(),
         noarch: true,
@@ -90,8 +130,16 @@ fn config(place: &Place, macros: &str) -> Draft {
 }
 
 fn buildroot() -> Draft {
-    let tags = BUILDROOT.split_whitespace().map(|name| format!("Requires: {name}")).collect();
-    Draft { name: "buildsys-build", tags, noarch: true, ..Draft::default() }
+    let tags = BUILDROOT
+        .split_whitespace()
+        .map(|name| format!("Requires: {name}"))
+        .collect();
+    Draft {
+        name: "buildsys-build",
+        tags,
+        noarch: true,
+        ..Draft::default()
+    }
 }
 
 fn made(place: &Place, draft: Draft) -> Result<Made> {
@@ -110,21 +158,54 @@ fn made(place: &Place, draft: Draft) -> Result<Made> {
         folders::write(&tree.join(path), text)?;
         lines.push(format!("%config(noreplace) /{path}"));
     }
-    let evr = Evr { epoch: None, version: "1".to_owned(), release: "1".to_owned() };
-    let arch = if draft.noarch { "noarch" } else { place.arch.rpm }.to_owned();
-    let identity = Identity { name: draft.name.to_owned(), evr, arch };
-    let made = Made { name: identity.file_name(), debian: draft.name.to_owned() };
-    rpmbuild(place, &made, &tree, &spec::of_own(&identity, &draft.tags, &lines))?;
+    let evr = Evr {
+        epoch: None,
+        version: "1".to_owned(),
+        release: "1".to_owned(),
+    };
+    let arch = if draft.noarch {
+        "noarch"
+    } else {
+        place.arch.rpm
+    }
+    .to_owned();
+    let identity = Identity {
+        name: draft.name.to_owned(),
+        evr,
+        arch,
+    };
+    let made = Made {
+        name: identity.file_name(),
+        debian: draft.name.to_owned(),
+    };
+    rpmbuild(
+        place,
+        &made,
+        &tree,
+        &spec::of_own(&identity, &draft.tags, &lines),
+    )?;
     remove(&tree)?;
     Ok(made)
 }
 
 /// The text of one file of a package.
 fn file_of(deb: &Path, path: &str) -> Result<String> {
-    let mut from =
-        Command::new("dpkg-deb").arg("--fsys-tarfile").arg(deb).stdout(Stdio::piped()).spawn().context("start dpkg-deb")?;
+    let mut from = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(deb)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start dpkg-deb")?;
     let pipe = from.stdout.take().context("a pipe was asked for")?;
-    let tar = Command::new("tar").args(["-x", "-O", path]).stdin(pipe).output().context("start tar")?;
-    anyhow::ensure!(from.wait()?.success() && tar.status.success(), "no {path} in {}", deb.display());
+    let tar = Command::new("tar")
+        .args(["-x", "-O", path])
+        .stdin(pipe)
+        .output()
+        .context("start tar")?;
+    anyhow::ensure!(
+        from.wait()?.success() && tar.status.success(),
+        "no {path} in {}",
+        deb.display()
+    );
     Ok(String::from_utf8_lossy(&tar.stdout).into_owned())
 }

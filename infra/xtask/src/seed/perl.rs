@@ -27,16 +27,26 @@ pub fn provided(root: &Path) -> Result<Vec<String>> {
     }
     Ok(found
         .into_iter()
-        .map(|(name, version)| version.map_or(format!("perl({name})"), |version| format!("perl({name}) = {version}")))
+        .map(|(name, version)| {
+            version.map_or(format!("perl({name})"), |version| {
+                format!("perl({name}) = {version}")
+            })
+        })
         .collect())
 }
 
 /// The module that a file is for: the package in it that its path ends with. Other packages in it are its own affair.
 fn module(path: &str, text: &str) -> Option<(String, Option<String>)> {
     let mut name = None;
-    for line in text.lines().take_while(|line| !line.starts_with("__END__")).map(str::trim_start) {
+    for line in text
+        .lines()
+        .take_while(|line| !line.starts_with("__END__"))
+        .map(str::trim_start)
+    {
         if let Some(rest) = line.strip_prefix("package ") {
-            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':')
+                .unwrap_or(rest.len());
             let here = &rest[..end];
             if name.is_none() && path.ends_with(&format!("/{}.pm", here.replace("::", "/"))) {
                 name = Some(here.to_owned());
@@ -55,8 +65,14 @@ fn version(line: &str) -> Option<String> {
     if !before.ends_with(['$', ':']) {
         return None;
     }
-    let value = after.trim_start().strip_prefix('=')?.trim_start().trim_start_matches(['\'', '"', 'v']);
-    let end = value.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(value.len());
+    let value = after
+        .trim_start()
+        .strip_prefix('=')?
+        .trim_start()
+        .trim_start_matches(['\'', '"', 'v']);
+    let end = value
+        .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_')
+        .unwrap_or(value.len());
     Some(value[..end].trim_end_matches('.').replace('_', "")).filter(|version| !version.is_empty())
 }
 
@@ -76,12 +92,32 @@ mod tests {
 
     #[test]
     fn a_module_may_keep_its_version_to_itself() {
-        assert_eq!(module("/a/B.pm", "package B;\nmy $version = 1;\n__END__\n$VERSION = 3\n"), Some(("B".to_owned(), None)));
+        assert_eq!(
+            module(
+                "/a/B.pm",
+                "package B;\nmy $version = 1;\n__END__\n$VERSION = 3\n"
+            ),
+            Some(("B".to_owned(), None))
+        );
     }
 
     #[test]
     fn only_an_assignment_is_a_version() {
-        let found = ["our $VERSION = 1.5;", "$Foo::VERSION = \"v5.36.0\";", "die if $VERSION == 2;", "eval $VERSION"].map(version);
-        assert_eq!(found, [Some("1.5".to_owned()), Some("5.36.0".to_owned()), None, None]);
+        let found = [
+            "our $VERSION = 1.5;",
+            "$Foo::VERSION = \"v5.36.0\";",
+            "die if $VERSION == 2;",
+            "eval $VERSION",
+        ]
+        .map(version);
+        assert_eq!(
+            found,
+            [
+                Some("1.5".to_owned()),
+                Some("5.36.0".to_owned()),
+                None,
+                None
+            ]
+        );
     }
 }

@@ -63,12 +63,19 @@ impl Identity {
             evr.version = deps::upstream(&evr.version).to_owned();
         }
         let name = row.renamed.unwrap_or(control.must("Package")?).to_owned();
-        Ok(Self { name, evr, arch: if control.is_noarch() { "noarch" } else { arch }.to_owned() })
+        Ok(Self {
+            name,
+            evr,
+            arch: if control.is_noarch() { "noarch" } else { arch }.to_owned(),
+        })
     }
 
     /// `zlib-1.2.13.dfsg-1.x86_64.rpm`.
     pub fn file_name(&self) -> String {
-        format!("{}-{}-{}.{}.rpm", self.name, self.evr.version, self.evr.release, self.arch)
+        format!(
+            "{}-{}-{}.{}.rpm",
+            self.name, self.evr.version, self.evr.release, self.arch
+        )
     }
 }
 
@@ -82,21 +89,47 @@ pub struct Contents {
 }
 
 /// The spec of a package of Debian's.
-pub fn of_debian(control: &Control, identity: &Identity, tables: &Tables, contents: &Contents) -> Result<String> {
+pub fn of_debian(
+    control: &Control,
+    identity: &Identity,
+    tables: &Tables,
+    contents: &Contents,
+) -> Result<String> {
     let debian = control.must("Package")?;
     let row = tables.of(debian);
     let elf = !control.is_noarch() && !debian.ends_with("-dev");
     let mut tags = header(identity, summary(control), elf);
     let perl = contents.perl.iter().cloned();
-    tags.extend(provided(control, identity, &row)?.into_iter().chain(perl).map(|what| format!("Provides: {what}")));
+    tags.extend(
+        provided(control, identity, &row)?
+            .into_iter()
+            .chain(perl)
+            .map(|what| format!("Provides: {what}")),
+    );
     let drop = |name: &str| tables.ignores(name) || elf && deps::is_library(name);
-    let required =
-        [control.field("Pre-Depends"), control.field("Depends")].into_iter().flat_map(|field| deps::requires(field, drop));
-    let besides = ["filesystem"].into_iter().chain(row.requires).map(str::to_owned);
-    tags.extend(besides.chain(required).map(|what| format!("Requires: {what}")));
+    let required = [control.field("Pre-Depends"), control.field("Depends")]
+        .into_iter()
+        .flat_map(|field| deps::requires(field, drop));
+    let besides = ["filesystem"]
+        .into_iter()
+        .chain(row.requires)
+        .map(str::to_owned);
+    tags.extend(
+        besides
+            .chain(required)
+            .map(|what| format!("Requires: {what}")),
+    );
     // Breaks and Conflicts are left out: the packages of one suite go together.
     let trigger = if debian == "libc-bin" { LDCONFIG } else { "" };
-    Ok(assembled(&tags, &format!("Debian's package {debian} {} as an RPM.", control.must("Version")?), trigger, &contents.files))
+    Ok(assembled(
+        &tags,
+        &format!(
+            "Debian's package {debian} {} as an RPM.",
+            control.must("Version")?
+        ),
+        trigger,
+        &contents.files,
+    ))
 }
 
 /// The spec of a package of our own.
@@ -108,15 +141,30 @@ pub fn of_own(identity: &Identity, tags: &[String], files: &[String]) -> String 
 }
 
 fn summary(control: &Control) -> &str {
-    control.field("Description").lines().next().filter(|line| !line.is_empty()).unwrap_or("No summary")
+    control
+        .field("Description")
+        .lines()
+        .next()
+        .filter(|line| !line.is_empty())
+        .unwrap_or("No summary")
 }
 
 fn header(identity: &Identity, summary: &str, elf: bool) -> Vec<String> {
     let Identity { name, evr, arch } = identity;
-    let mut tags = vec![format!("Name: {name}"), format!("Version: {}", evr.version), format!("Release: {}", evr.release)];
+    let mut tags = vec![
+        format!("Name: {name}"),
+        format!("Version: {}", evr.version),
+        format!("Release: {}", evr.release),
+    ];
     tags.extend(evr.epoch.as_ref().map(|epoch| format!("Epoch: {epoch}")));
     tags.push(format!("Summary: {}", summary.replace('%', "%%")));
-    tags.extend(["License: see the package's copyright file in Debian", "Vendor: Millrace seed"].map(str::to_owned));
+    tags.extend(
+        [
+            "License: see the package's copyright file in Debian",
+            "Vendor: Millrace seed",
+        ]
+        .map(str::to_owned),
+    );
     tags.push(format!("AutoReq: {}", if elf { "yes" } else { "no" }));
     tags.extend((arch == "noarch").then(|| "BuildArch: noarch".to_owned()));
     tags
@@ -126,11 +174,19 @@ fn provided(control: &Control, identity: &Identity, row: &Row) -> Result<Vec<Str
     let (version, release) = (&identity.evr.version, &identity.evr.release);
     let mut all = Vec::new();
     if row.renamed.is_some() {
-        all.push(format!("{} = {}", control.must("Package")?, Evr::of_debian(control.must("Version")?).text()));
+        all.push(format!(
+            "{} = {}",
+            control.must("Package")?,
+            Evr::of_debian(control.must("Version")?).text()
+        ));
     }
     for what in row.provides.iter().filter(|what| **what != identity.name) {
         let versioned = !what.starts_with('/') && !what.ends_with(')');
-        all.push(if versioned { format!("{what} = {version}-{release}") } else { (*what).to_owned() });
+        all.push(if versioned {
+            format!("{what} = {version}-{release}")
+        } else {
+            (*what).to_owned()
+        });
     }
     all.extend(deps::provides(control.field("Provides")));
     Ok(all)
@@ -139,9 +195,15 @@ fn provided(control: &Control, identity: &Identity, row: &Row) -> Result<Vec<Str
 fn assembled(tags: &[String], description: &str, triggers: &str, files: &[String]) -> String {
     let description = description.replace('%', "%%");
     // An ordinary user cannot unpack files that are somebody else's: whatever such a user makes is root's, not that user's.
-    let owner = if is_root() { "" } else { "%defattr(-,root,root,-)\n" };
+    let owner = if is_root() {
+        ""
+    } else {
+        "%defattr(-,root,root,-)\n"
+    };
     let (tags, files) = (tags.join("\n"), files.join("\n"));
-    format!("{PREAMBLE}{tags}\n%description\n{description}\n{INSTALL}{triggers}%files\n{owner}{files}\n")
+    format!(
+        "{PREAMBLE}{tags}\n%description\n{description}\n{INSTALL}{triggers}%files\n{owner}{files}\n"
+    )
 }
 
 #[cfg(test)]
@@ -153,15 +215,22 @@ mod tests {
 
     fn spec(text: &str) -> String {
         let (control, tables) = (Control::parse(text), Tables::read());
-        let identity = Identity::of(&control, &tables.of(control.field("Package")), "x86_64").unwrap();
-        let contents = Contents { files: vec!["/usr/lib/libz.so.1".to_owned()], perl: Vec::new() };
+        let identity =
+            Identity::of(&control, &tables.of(control.field("Package")), "x86_64").unwrap();
+        let contents = Contents {
+            files: vec!["/usr/lib/libz.so.1".to_owned()],
+            perl: Vec::new(),
+        };
         of_debian(&control, &identity, &tables, &contents).unwrap()
     }
 
     #[test]
     fn a_renamed_package_loses_its_epoch_and_keeps_its_old_name() {
         let text = spec(ZLIB);
-        let tags = text.strip_prefix(PREAMBLE).and_then(|rest| rest.split("%description").next()).unwrap();
+        let tags = text
+            .strip_prefix(PREAMBLE)
+            .and_then(|rest| rest.split("%description").next())
+            .unwrap();
         assert_eq!(
             tags,
             "Name: zlib\nVersion: 1.2.13\nRelease: 1\nSummary: compression library - 100%% runtime\n\
@@ -172,16 +241,26 @@ mod tests {
 
     #[test]
     fn headers_say_which_library_they_are_for() {
-        let text =
-            spec("Package: zlib1g-dev\nVersion: 1:1.2.13-1\nArchitecture: amd64\nDepends: zlib1g (= 1:1.2.13-1)\nDescription: x\n");
-        assert!(text.contains("AutoReq: no\n") && text.contains("Requires: zlib1g = 1:1.2.13-1\n"), "{text}");
-        assert!(text.contains("Provides: zlib-static = 1.2.13-1\n"), "{text}");
+        let text = spec(
+            "Package: zlib1g-dev\nVersion: 1:1.2.13-1\nArchitecture: amd64\nDepends: zlib1g (= 1:1.2.13-1)\nDescription: x\n",
+        );
+        assert!(
+            text.contains("AutoReq: no\n") && text.contains("Requires: zlib1g = 1:1.2.13-1\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Provides: zlib-static = 1.2.13-1\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn only_the_c_library_runs_ldconfig() {
         assert!(!spec(ZLIB).contains("ldconfig"));
-        assert!(spec("Package: libc-bin\nVersion: 2.36-9\nArchitecture: amd64\n").contains("%transfiletriggerin"));
+        assert!(
+            spec("Package: libc-bin\nVersion: 2.36-9\nArchitecture: amd64\n")
+                .contains("%transfiletriggerin")
+        );
     }
 
     #[test]

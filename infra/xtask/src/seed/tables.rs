@@ -33,17 +33,35 @@ pub struct Suite {
 impl Suite {
     /// By its name.
     pub fn named(name: &str) -> Result<Self> {
-        let known = || rows(SUITES).map(|row| row[0]).collect::<Vec<_>>().join(", ");
+        let known = || {
+            rows(SUITES)
+                .map(|row| row[0])
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         rows(SUITES).find(|row| row[0] == name).and_then(|row| Self::of(&row)).with_context(|| {
             format!("no seed distribution can be made of `{name}` yet, only of {}: `--suite` takes one of them where this machine's apt has a mirror of it", known())
         })
     }
 
     fn of(row: &[&'static str]) -> Option<Self> {
-        let &[name, kind, components, keyring, platform, dist, el] = row else { return None };
+        let &[name, kind, components, keyring, platform, dist, el] = row else {
+            return None;
+        };
         let text = str::to_owned;
-        let archive = Archive { kind: text(kind), suite: text(name), components: text(components), keyring: text(keyring) };
-        Some(Self { name, archive, platform, dist, el })
+        let archive = Archive {
+            kind: text(kind),
+            suite: text(name),
+            components: text(components),
+            keyring: text(keyring),
+        };
+        Some(Self {
+            name,
+            archive,
+            platform,
+            dist,
+            el,
+        })
     }
 }
 
@@ -82,12 +100,18 @@ impl Tables {
         for row in rows(LINKS) {
             all.entry(row[0]).or_default().links.push((row[1], row[2]));
         }
-        Self { rows: all, ignored: rows(IGNORE).map(|row| row[0]).collect() }
+        Self {
+            rows: all,
+            ignored: rows(IGNORE).map(|row| row[0]).collect(),
+        }
     }
 
     /// What becomes of a package. Debian 13 and Ubuntu 24.04 add `t64` to the names of libraries whose `time_t` became wider.
     pub fn of(&self, debian: &str) -> Row {
-        let row = self.rows.get(debian).or_else(|| self.rows.get(debian.strip_suffix("t64")?));
+        let row = self
+            .rows
+            .get(debian)
+            .or_else(|| self.rows.get(debian.strip_suffix("t64")?));
         row.cloned().unwrap_or_default()
     }
 
@@ -99,29 +123,58 @@ impl Tables {
 
 /// Packages that a seed distribution is made of, by Debian's names, without what they need.
 pub fn set(arch: Arch) -> Result<Vec<&'static str>> {
-    let lines = sets(arch)?.into_iter().flat_map(str::lines).map(|line| line.split('#').next().unwrap_or_default());
+    let lines = sets(arch)?
+        .into_iter()
+        .flat_map(str::lines)
+        .map(|line| line.split('#').next().unwrap_or_default());
     Ok(lines.flat_map(str::split_whitespace).collect())
 }
 
 fn sets(arch: Arch) -> Result<Vec<&'static str>> {
-    Ok(if arch == Arch::native()? { vec![SET, SET_NATIVE] } else { vec![SET] })
+    Ok(if arch == Arch::native()? {
+        vec![SET, SET_NATIVE]
+    } else {
+        vec![SET]
+    })
 }
 
 /// The distribution's macros; `rpm` is the version of its rpm.
 pub fn macros(suite: &Suite, triplet: &str, rpm: &str) -> String {
-    let common = MACROS.replace("@DIST@", suite.dist).replace("@EL@", suite.el).replace("@TRIPLET@", triplet);
-    let mut numbers = rpm.split(['.', '~', '-', '+']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let common = MACROS
+        .replace("@DIST@", suite.dist)
+        .replace("@EL@", suite.el)
+        .replace("@TRIPLET@", triplet);
+    let mut numbers = rpm
+        .split(['.', '~', '-', '+'])
+        .map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < (4, 20) { format!("{common}\n{MACROS_DEBUGINFO}") } else { common }
+    if version < (4, 20) {
+        format!("{common}\n{MACROS_DEBUGINFO}")
+    } else {
+        common
+    }
 }
 
 /// All that decides what comes out, in one text: another text asks for another seed distribution.
 pub fn all_text(arch: Arch) -> Result<String> {
-    Ok([NAMES, LINKS, REQUIRES, IGNORE, SUITES, MACROS, MACROS_DEBUGINFO].concat() + &sets(arch)?.concat())
+    Ok([
+        NAMES,
+        LINKS,
+        REQUIRES,
+        IGNORE,
+        SUITES,
+        MACROS,
+        MACROS_DEBUGINFO,
+    ]
+    .concat()
+        + &sets(arch)?.concat())
 }
 
 fn rows(table: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
-    table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| line.split('\t').collect())
+    table
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.split('\t').collect())
 }
 
 #[cfg(test)]
@@ -130,7 +183,13 @@ mod tests {
 
     #[test]
     fn every_row_has_its_columns() {
-        let widths = [(NAMES, 3), (LINKS, 3), (REQUIRES, 2), (IGNORE, 1), (SUITES, 7)];
+        let widths = [
+            (NAMES, 3),
+            (LINKS, 3),
+            (REQUIRES, 2),
+            (IGNORE, 1),
+            (SUITES, 7),
+        ];
         for (table, width) in widths {
             for row in rows(table) {
                 assert_eq!(row.len(), width, "{row:?}");
@@ -140,7 +199,10 @@ mod tests {
 
     #[test]
     fn a_library_with_wide_time_goes_by_its_old_name() {
-        assert_eq!(Tables::read().of("libssl3t64").renamed, Some("openssl-libs"));
+        assert_eq!(
+            Tables::read().of("libssl3t64").renamed,
+            Some("openssl-libs")
+        );
         assert_eq!(Tables::read().of("zlib1g-dev").provides, ["zlib-static"]);
     }
 
@@ -148,14 +210,27 @@ mod tests {
     fn debuginfo_is_asked_for_where_rpm_does_not_make_it_by_itself() {
         let suite = Suite::named("bookworm").unwrap();
         let asked = |rpm| macros(&suite, "x86_64-linux-gnu", rpm).contains("%install ");
-        assert_eq!([asked("4.18.0+dfsg-1"), asked("4.20.1"), asked("6.0.0")], [true, false, false]);
+        assert_eq!(
+            [asked("4.18.0+dfsg-1"), asked("4.20.1"), asked("6.0.0")],
+            [true, false, false]
+        );
     }
 
     #[test]
     fn no_placeholder_is_left_in_the_macros() {
-        let text = macros(&Suite::named("trixie").unwrap(), "s390x-linux-gnu", "4.20.1");
-        assert!(text.contains(".ms10") && text.contains("%el10 ") && text.contains("s390x-linux-gnu"));
-        assert_eq!(text.lines().find(|line| !line.starts_with('#') && line.contains('@')), None);
+        let text = macros(
+            &Suite::named("trixie").unwrap(),
+            "s390x-linux-gnu",
+            "4.20.1",
+        );
+        assert!(
+            text.contains(".ms10") && text.contains("%el10 ") && text.contains("s390x-linux-gnu")
+        );
+        assert_eq!(
+            text.lines()
+                .find(|line| !line.starts_with('#') && line.contains('@')),
+            None
+        );
     }
 
     #[test]

@@ -24,7 +24,10 @@ pub(crate) struct Secrets {
 impl Secrets {
     /// Nothing is asked of Secrets Manager yet.
     pub(crate) async fn new(places: Places) -> Self {
-        Self { client: Client::new(&sdk_config(None).await), places }
+        Self {
+            client: Client::new(&sdk_config(None).await),
+            places,
+        }
     }
 
     /// All keys that the line has a place for.
@@ -34,13 +37,24 @@ impl Secrets {
 
     /// Makes sure that a key may be put into its place. Nobody here may read what lies there, but whether there is anything shows.
     pub(crate) async fn takes(&self, key: &KeyName) -> Result<()> {
-        let asked = self.client.describe_secret().secret_id(self.secret(key)?).send().await;
+        let asked = self
+            .client
+            .describe_secret()
+            .secret_id(self.secret(key)?)
+            .send()
+            .await;
         let said = match asked {
             Ok(said) => said,
-            Err(error) => bail!("the secret of the key `{key}`: {}", DisplayErrorContext(error)),
+            Err(error) => bail!(
+                "the secret of the key `{key}`: {}",
+                DisplayErrorContext(error)
+            ),
         };
         let is_current = |stages: &Vec<String>| stages.iter().any(|stage| stage == CURRENT);
-        if said.version_ids_to_stages().is_some_and(|versions| versions.values().any(is_current)) {
+        if said
+            .version_ids_to_stages()
+            .is_some_and(|versions| versions.values().any(is_current))
+        {
             bail!(KeyError::Exists(key.clone()));
         }
         Ok(())
@@ -49,18 +63,34 @@ impl Secrets {
     /// Puts a key into its place. It stands in the request alone, which goes over TLS, and is named in no error.
     pub(crate) async fn keep(&self, key: &KeyName, private: &PrivateKey) -> Result<()> {
         let text = String::from_utf8_lossy(&private.armored()).into_owned();
-        let put = self.client.put_secret_value().secret_id(self.secret(key)?).client_request_token(VERSION).secret_string(text);
+        let put = self
+            .client
+            .put_secret_value()
+            .secret_id(self.secret(key)?)
+            .client_request_token(VERSION)
+            .secret_string(text);
         match put.send().await {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(PutSecretValueError::is_resource_exists_exception) => {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(PutSecretValueError::is_resource_exists_exception) =>
+            {
                 bail!(KeyError::Exists(key.clone()))
             }
-            Err(error) => bail!("the secret of the key `{key}`: {}", DisplayErrorContext(error)),
+            Err(error) => bail!(
+                "the secret of the key `{key}`: {}",
+                DisplayErrorContext(error)
+            ),
         }
     }
 
     fn secret(&self, key: &KeyName) -> Result<&str> {
-        match self.places.of(key).with_context(|| KeyError::Unplaced(key.clone()))? {
+        match self
+            .places
+            .of(key)
+            .with_context(|| KeyError::Unplaced(key.clone()))?
+        {
             Place::Secret(arn) => Ok(arn),
             Place::Kms(_) => bail!(
                 "the key `{key}` is in KMS, which has made it and takes no other: `cargo xtask deploy --parameter KeyKeptIn=secret` \

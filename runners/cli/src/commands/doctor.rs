@@ -19,14 +19,30 @@ pub(super) fn doctor(
         None => folder.folder("runner")?,
     };
     let launcher = std::env::current_exe().context("finding this program")?;
-    let findings = doctor::examine(&Candidate { folder: &work, launcher: &launcher, line_url: url, no_namespace });
-    findings.iter().try_for_each(|finding| output.one(finding, line))?;
-    let refused = findings.iter().filter(|finding| finding.verdict == Verdict::Refused).count();
+    let findings = doctor::examine(&Candidate {
+        folder: &work,
+        launcher: &launcher,
+        line_url: url,
+        no_namespace,
+    });
+    findings
+        .iter()
+        .try_for_each(|finding| output.one(finding, line))?;
+    let refused = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Refused)
+        .count();
     output.say(&match refused {
         0 => "Runners may work on this machine.".to_owned(),
-        number => format!("No task may run on this machine: {number} of these keep it from that, marked with ✗."),
+        number => format!(
+            "No task may run on this machine: {number} of these keep it from that, marked with ✗."
+        ),
     })?;
-    Ok(if refused == 0 { Ending::Done } else { Ending::Unfit })
+    Ok(if refused == 0 {
+        Ending::Done
+    } else {
+        Ending::Unfit
+    })
 }
 
 fn line(finding: &Finding) -> String {

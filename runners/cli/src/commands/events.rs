@@ -17,18 +17,29 @@ pub(super) async fn events(folder: &Folder, output: Output, command: Events) -> 
     let store = folder.store().await?;
     match command {
         Events::List => {
-            let values: Vec<Value> = all(&store).await?.iter().map(|(letter, aside)| as_json(letter, *aside)).collect();
+            let values: Vec<Value> = all(&store)
+                .await?
+                .iter()
+                .map(|(letter, aside)| as_json(letter, *aside))
+                .collect();
             output.list(&values, "nothing is on its way", line)
         }
         Events::Retry { events } => {
             let named = !events.is_empty();
-            let ids = if named { events.into_iter().map(LetterId).collect() } else { delivered_before(&store).await? };
+            let ids = if named {
+                events.into_iter().map(LetterId).collect()
+            } else {
+                delivered_before(&store).await?
+            };
             let mut again = 0;
             for id in ids {
                 if store.put_back(id, now()).await? {
                     again += 1;
                 } else if named {
-                    bail!(NotThere(format!("no event {}: it is settled, or never was; `millrace events list`", id.0)));
+                    bail!(NotThere(format!(
+                        "no event {}: it is settled, or never was; `millrace events list`",
+                        id.0
+                    )));
                 }
             }
             if !named {
@@ -50,13 +61,23 @@ pub(super) async fn restore(folder: &Folder, output: Output, from: &str) -> Resu
         bail!("this is for a line in the cloud: name it with --table and --bucket");
     };
     let items = state.restore_from(from).await?;
-    output.one(&json!({"items": items}), |_| format!("{items} items are as they are in the table {from}"))
+    output.one(&json!({"items": items}), |_| {
+        format!("{items} items are as they are in the table {from}")
+    })
 }
 
 /// What nobody has settled, the oldest first, and whether it was set aside.
 async fn all(store: &Store) -> Result<Vec<(Letter, bool)>> {
-    let out = store.unsettled(LOOKED_AT_MAX).await?.into_iter().map(|letter| (letter, false));
-    let aside = store.set_aside(LOOKED_AT_MAX).await?.into_iter().map(|letter| (letter, true));
+    let out = store
+        .unsettled(LOOKED_AT_MAX)
+        .await?
+        .into_iter()
+        .map(|letter| (letter, false));
+    let aside = store
+        .set_aside(LOOKED_AT_MAX)
+        .await?
+        .into_iter()
+        .map(|letter| (letter, true));
     let mut all: Vec<_> = out.chain(aside).collect();
     all.sort_by_key(|(letter, _)| letter.id);
     Ok(all)
@@ -64,8 +85,14 @@ async fn all(store: &Store) -> Result<Vec<(Letter, bool)>> {
 
 /// Those with which somebody has had trouble. In the cloud, the first delivery is not counted: there all of them are.
 async fn delivered_before(store: &Store) -> Result<Vec<LetterId>> {
-    let troubled = |(letter, aside): &(Letter, bool)| *aside || letter.deliveries > 0 || store.is_in_cloud();
-    Ok(all(store).await?.iter().filter(|one| troubled(one)).map(|(letter, _)| letter.id).collect())
+    let troubled =
+        |(letter, aside): &(Letter, bool)| *aside || letter.deliveries > 0 || store.is_in_cloud();
+    Ok(all(store)
+        .await?
+        .iter()
+        .filter(|one| troubled(one))
+        .map(|(letter, _)| letter.id)
+        .collect())
 }
 
 fn as_json(letter: &Letter, aside: bool) -> Value {
@@ -83,7 +110,11 @@ fn as_json(letter: &Letter, aside: bool) -> Value {
 
 fn line(value: &Value) -> String {
     let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-    let state = if value["set_aside"] == true { "set aside" } else { "on its way" };
+    let state = if value["set_aside"] == true {
+        "set aside"
+    } else {
+        "on its way"
+    };
     format!(
         "{:<22} {:<8} {:<34} {:>2} deliveries, {state}",
         value["event"].to_string(),
@@ -100,8 +131,14 @@ mod tests {
 
     #[test]
     fn an_event_is_a_line() {
-        let effect = Effect::Ended { build: BuildId::new("0123456789ab").unwrap() };
-        let letter = Letter { id: LetterId(7), effect, deliveries: 10 };
+        let effect = Effect::Ended {
+            build: BuildId::new("0123456789ab").unwrap(),
+        };
+        let letter = Letter {
+            id: LetterId(7),
+            effect,
+            deliveries: 10,
+        };
         assert_eq!(
             line(&as_json(&letter, true)),
             "7                      ended    0123456789ab                       10 deliveries, set aside"

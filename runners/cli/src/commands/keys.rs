@@ -17,7 +17,11 @@ const OFFERED_BYTES_MAX: u64 = 1024 * 1024;
 
 pub(super) async fn key(folder: &Folder, output: Output, command: Key) -> Result<()> {
     match command {
-        Key::Create { name, user_id, algorithm } => {
+        Key::Create {
+            name,
+            user_id,
+            algorithm,
+        } => {
             let algorithm = match algorithm {
                 Algorithm::Rsa4096 => millrace_signer::Algorithm::Rsa4096,
                 Algorithm::Ed25519 => millrace_signer::Algorithm::Ed25519,
@@ -26,16 +30,32 @@ pub(super) async fn key(folder: &Folder, output: Output, command: Key) -> Result
             keyring.takes(&name).await?;
             let (made, at) = (name.clone(), now().0 / 1000);
             output.say("making a key; an RSA key takes some seconds")?;
-            let private = tokio::task::spawn_blocking(move || PrivateKey::generate(&made, &user_id, algorithm, at)).await??;
+            let private = tokio::task::spawn_blocking(move || {
+                PrivateKey::generate(&made, &user_id, algorithm, at)
+            })
+            .await??;
             keyring.keep(&name, &private).await?;
-            output.one(&json!({"key": name}), |_| format!("key {name} is there; `millrace key show {name}` prints its public half"))
+            output.one(&json!({"key": name}), |_| {
+                format!("key {name} is there; `millrace key show {name}` prints its public half")
+            })
         }
-        Key::Import { name, file, password_file } => {
+        Key::Import {
+            name,
+            file,
+            password_file,
+        } => {
             let keyring = folder.keyring().await?;
             keyring.takes(&name).await?;
-            let both = is_standard_input(&file) && password_file.as_deref().is_some_and(is_standard_input);
-            ensure!(!both, "key and password cannot both come from standard input: name a file for one of them");
-            let (bytes, password) = (offered(&file)?, password_file.as_deref().map(offered).transpose()?);
+            let both =
+                is_standard_input(&file) && password_file.as_deref().is_some_and(is_standard_input);
+            ensure!(
+                !both,
+                "key and password cannot both come from standard input: name a file for one of them"
+            );
+            let (bytes, password) = (
+                offered(&file)?,
+                password_file.as_deref().map(offered).transpose()?,
+            );
             let private = PrivateKey::import(&name, bytes, password, now().0 / 1000)?;
             keyring.keep(&name, &private).await?;
             output.one(&json!({"key": name, "fingerprint": private.fingerprint()}), |_| {
@@ -54,11 +74,18 @@ pub(super) async fn key(folder: &Folder, output: Output, command: Key) -> Result
                 .collect();
             output.list(&values, "no keys yet: `millrace key create NAME`", |key| {
                 let text = |name: &str| key[name].as_str().unwrap_or_default();
-                format!("{:<24} {}", text("key"), text("place")).trim_end().to_owned()
+                format!("{:<24} {}", text("key"), text("place"))
+                    .trim_end()
+                    .to_owned()
             })
         }
         Key::Show { name } => {
-            let certificate = folder.seal().await?.public_key(&name).await.map_err(|error| NotThere(error.to_string()))?;
+            let certificate = folder
+                .seal()
+                .await?
+                .public_key(&name)
+                .await
+                .map_err(|error| NotThere(error.to_string()))?;
             let text = String::from_utf8_lossy(&certificate).trim_end().to_owned();
             output.one(&json!({"key": name, "certificate": text}), |_| text.clone())
         }
@@ -78,6 +105,10 @@ fn offered(file: &Path) -> Result<Vec<u8>> {
         File::open(file).and_then(|from| from.take(most).read_to_end(&mut bytes))
     };
     let read = read.with_context(|| file.display().to_string())?;
-    ensure!(read as u64 <= OFFERED_BYTES_MAX, "{} is too large for a key: {OFFERED_BYTES_MAX} bytes at most", file.display());
+    ensure!(
+        read as u64 <= OFFERED_BYTES_MAX,
+        "{} is too large for a key: {OFFERED_BYTES_MAX} bytes at most",
+        file.display()
+    );
     Ok(bytes)
 }

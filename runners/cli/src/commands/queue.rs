@@ -8,7 +8,11 @@ use millrace_web::view::WaitingView;
 
 pub(super) async fn queue(folder: &Folder, output: Output, limit: usize) -> Result<()> {
     let store = folder.store().await?;
-    let waiting: Vec<WaitingView> = outlook(&store, limit, now()).await?.into_iter().map(WaitingView::of).collect();
+    let waiting: Vec<WaitingView> = outlook(&store, limit, now())
+        .await?
+        .into_iter()
+        .map(WaitingView::of)
+        .collect();
     output.list(&waiting, "no task waits for a runner", |task| {
         let whose = format!("{} ({})", task.project, task.priority);
         format!(

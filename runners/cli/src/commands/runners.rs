@@ -11,7 +11,8 @@ use millrace_core::queue::Reserved;
 use millrace_core::{Arch, RunnerName};
 use millrace_host::worker::WorkerConfig;
 use millrace_orchestrator::{
-    Leaving, Runner as RunnerData, Token, drain_runner, let_in, remove_runner, reserve_runner, resume_runner,
+    Leaving, Runner as RunnerData, Token, drain_runner, let_in, remove_runner, reserve_runner,
+    resume_runner,
 };
 use millrace_store::Table;
 use millrace_store::queue::machines;
@@ -24,16 +25,41 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> Result<()> {
-    if let Runner::Run { name, url, token_file, spot, manner } = command {
+    if let Runner::Run {
+        name,
+        url,
+        token_file,
+        spot,
+        manner,
+    } = command
+    {
         let (token, arch) = (token(&token_file)?, crate::up::own_arch()?);
-        let config = worker_config(&url, &token, name, arch, manner.on(arch), &folder.folder("runner")?)?;
+        let config = worker_config(
+            &url,
+            &token,
+            name,
+            arch,
+            manner.on(arch),
+            &folder.folder("runner")?,
+        )?;
         return be_a_runner(config, spot).await;
     }
     let store = folder.store().await?;
-    let unknown = |name: &RunnerName| NotThere(format!("no runner `{name}`: `millrace runner list`"));
+    let unknown =
+        |name: &RunnerName| NotThere(format!("no runner `{name}`: `millrace runner list`"));
     match command {
-        Runner::Add { name, arch, url, shared, emulate } => {
-            let Manner { emulate, .. } = Manner { emulate, ..Manner::default() }.on(arch);
+        Runner::Add {
+            name,
+            arch,
+            url,
+            shared,
+            emulate,
+        } => {
+            let Manner { emulate, .. } = Manner {
+                emulate,
+                ..Manner::default()
+            }
+            .on(arch);
             add(&store, output, name, arch, emulate, &url, shared).await
         }
         Runner::List => list(&store, output).await,
@@ -41,13 +67,19 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
             if !remove_runner(&store, &name).await? {
                 bail!(unknown(&name));
             }
-            output.one(&json!({"removed": name}), |_| format!("runner {name} is no longer let in"))
+            output.one(&json!({"removed": name}), |_| {
+                format!("runner {name} is no longer let in")
+            })
         }
         Runner::Drain { name, hand_back } => {
             if !drain_runner(&store, &name, hand_back).await? {
                 bail!(unknown(&name));
             }
-            let first = if hand_back { "hands back what it works on" } else { "finishes what it works on" };
+            let first = if hand_back {
+                "hands back what it works on"
+            } else {
+                "finishes what it works on"
+            };
             output.one(&json!({"draining": name, "hand_back": hand_back}), |_| {
                 format!("runner {name} {first}, and leaves; `millrace runner resume {name}` lets it come back")
             })
@@ -56,17 +88,31 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
             if !resume_runner(&store, &name).await? {
                 bail!(unknown(&name));
             }
-            output.one(&json!({"resumed": name}), |_| format!("runner {name} may stay, and come back"))
+            output.one(&json!({"resumed": name}), |_| {
+                format!("runner {name} may stay, and come back")
+            })
         }
-        Runner::Reserve { name, own_arch, projects, at_least } => {
-            let reserved = Reserved { own_arch, projects, at_least };
+        Runner::Reserve {
+            name,
+            own_arch,
+            projects,
+            at_least,
+        } => {
+            let reserved = Reserved {
+                own_arch,
+                projects,
+                at_least,
+            };
             if !reserve_runner(&store, &name, &reserved).await? {
                 bail!(unknown(&name));
             }
-            output.one(&json!({"runner": name, "reserved": reserved}), |_| match reserved.words() {
-                Some(words) => format!("runner {name} is kept for {words}"),
-                None => format!("runner {name} is there for everything that it can do"),
-            })
+            output.one(
+                &json!({"runner": name, "reserved": reserved}),
+                |_| match reserved.words() {
+                    Some(words) => format!("runner {name} is kept for {words}"),
+                    None => format!("runner {name} is there for everything that it can do"),
+                },
+            )
         }
         Runner::Doctor { .. } | Runner::Run { .. } => Ok(()),
     }
@@ -84,16 +130,44 @@ async fn add(
     let token = Token::from_random(random()?);
     let name = match name {
         Some(name) => name,
-        None => RunnerName::new(&format!("{arch}-{:04x}", u16::from_be_bytes([random()?[0], random()?[1]])))?,
+        None => RunnerName::new(&format!(
+            "{arch}-{:04x}",
+            u16::from_be_bytes([random()?[0], random()?[1]])
+        ))?,
     };
-    let emulating: String = emulates.iter().map(|other| format!(" --emulate {other}")).collect();
-    let_in(store, RunnerData { shared, emulates, ..RunnerData::new(&name, arch, &token, now()) }).await?;
-    let as_itself = if shared { format!("{name}.$(uname -n)") } else { name.to_string() };
-    let line = format!("printf %s {} | sudo millrace runner run {as_itself} --url {url} --token-file -{emulating}", token.reveal());
-    output.one(&json!({"runner": name, "arch": arch, "token": token.reveal(), "line": line}), |_| {
-        let where_to = if shared { format!("each {arch} machine") } else { format!("the {arch} machine") };
-        format!("On {where_to}, once (the token is not shown again):\n\n  {line}")
-    })
+    let emulating: String = emulates
+        .iter()
+        .map(|other| format!(" --emulate {other}"))
+        .collect();
+    let_in(
+        store,
+        RunnerData {
+            shared,
+            emulates,
+            ..RunnerData::new(&name, arch, &token, now())
+        },
+    )
+    .await?;
+    let as_itself = if shared {
+        format!("{name}.$(uname -n)")
+    } else {
+        name.to_string()
+    };
+    let line = format!(
+        "printf %s {} | sudo millrace runner run {as_itself} --url {url} --token-file -{emulating}",
+        token.reveal()
+    );
+    output.one(
+        &json!({"runner": name, "arch": arch, "token": token.reveal(), "line": line}),
+        |_| {
+            let where_to = if shared {
+                format!("each {arch} machine")
+            } else {
+                format!("the {arch} machine")
+            };
+            format!("On {where_to}, once (the token is not shown again):\n\n  {line}")
+        },
+    )
 }
 
 /// A runner that may ask for work, and the machines that do so in its name.
@@ -111,22 +185,66 @@ struct Listed {
 
 async fn list(store: &Store, output: Output) -> Result<()> {
     let runners: Vec<RunnerData> = all(store, Table::Runner).await?;
-    let mut machines: Vec<MachineView> = machines(store, now()).await?.into_iter().map(MachineView::of).collect();
+    let mut machines: Vec<MachineView> = machines(store, now())
+        .await?
+        .into_iter()
+        .map(MachineView::of)
+        .collect();
     let listed = runners.into_iter().map(|runner| {
-        let own = machines.extract_if(.., |machine| runner.is(&machine.runner)).collect();
+        let own = machines
+            .extract_if(.., |machine| runner.is(&machine.runner))
+            .collect();
         let added = runner.added.rfc3339();
-        let RunnerData { name: runner_name, arch, emulates, shared, leaving, reserved, .. } = runner;
-        Listed { runner: runner_name, arch, emulates, added, shared, reserved: reserved.words(), leaving, machines: own }
+        let RunnerData {
+            name: runner_name,
+            arch,
+            emulates,
+            shared,
+            leaving,
+            reserved,
+            ..
+        } = runner;
+        Listed {
+            runner: runner_name,
+            arch,
+            emulates,
+            added,
+            shared,
+            reserved: reserved.words(),
+            leaving,
+            machines: own,
+        }
     });
     let listed: Vec<Listed> = listed.collect();
-    output.list(&listed, "no runners yet: `millrace up` brings its own, `millrace runner add` lets others in", |runner| {
-        let emulates: String = runner.emulates.iter().map(|other| format!(", emulates {other}")).collect();
-        let mut lines = vec![format!("{:<24} {:<8} since {}{emulates}", runner.runner, runner.arch, runner.added)];
-        lines.extend(runner.reserved.iter().map(|reserved| format!("  kept for {reserved}")));
-        lines.extend(runner.leaving.iter().map(|leaving| format!("  {} is to leave", leaving.name)));
-        lines.extend(runner.machines.iter().map(of_machine));
-        lines.join("\n")
-    })
+    output.list(
+        &listed,
+        "no runners yet: `millrace up` brings its own, `millrace runner add` lets others in",
+        |runner| {
+            let emulates: String = runner
+                .emulates
+                .iter()
+                .map(|other| format!(", emulates {other}"))
+                .collect();
+            let mut lines = vec![format!(
+                "{:<24} {:<8} since {}{emulates}",
+                runner.runner, runner.arch, runner.added
+            )];
+            lines.extend(
+                runner
+                    .reserved
+                    .iter()
+                    .map(|reserved| format!("  kept for {reserved}")),
+            );
+            lines.extend(
+                runner
+                    .leaving
+                    .iter()
+                    .map(|leaving| format!("  {} is to leave", leaving.name)),
+            );
+            lines.extend(runner.machines.iter().map(of_machine));
+            lines.join("\n")
+        },
+    )
 }
 
 fn of_machine(machine: &MachineView) -> String {
@@ -135,8 +253,16 @@ fn of_machine(machine: &MachineView) -> String {
         _ => String::new(),
     };
     let (memory, disk) = (bytes(machine.memory_bytes), bytes(machine.disk_bytes));
-    let features: Vec<&str> = machine.features.iter().map(|feature| feature.as_str()).collect();
-    let has = if features.is_empty() { String::new() } else { format!(", {}", features.join(", ")) };
+    let features: Vec<&str> = machine
+        .features
+        .iter()
+        .map(|feature| feature.as_str())
+        .collect();
+    let has = if features.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", features.join(", "))
+    };
     format!(
         "  {} {}{at}; {memory} of memory, {disk} of disk free{has}; asked {}",
         machine.runner,

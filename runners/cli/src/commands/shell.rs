@@ -61,15 +61,34 @@ pub(super) async fn shell(folder: &Folder, output: Output, options: Shell) -> Re
     }
     let wants = wanted(options.command)?;
     let (by, now) = (whoever(), now());
-    let let_in = change_hold(&store, &hold.holding, |hold| hold.let_in(&by, wants.clone(), options.take, now));
-    let number = let_in.await?.with_context(|| format!("no sandbox of {} is held", hold.holding.task))??;
-    let looks = if store.is_in_cloud() { [LOOK_IN_CLOUD; 2] } else { [LOOK, LOOK_IDLE] };
-    let mut sitting = Sitting { store: &store, holding: &hold.holding, number, typed: Typed::default(), told: 0, looks };
+    let let_in = change_hold(&store, &hold.holding, |hold| {
+        hold.let_in(&by, wants.clone(), options.take, now)
+    });
+    let number = let_in
+        .await?
+        .with_context(|| format!("no sandbox of {} is held", hold.holding.task))??;
+    let looks = if store.is_in_cloud() {
+        [LOOK_IN_CLOUD; 2]
+    } else {
+        [LOOK, LOOK_IDLE]
+    };
+    let mut sitting = Sitting {
+        store: &store,
+        holding: &hold.holding,
+        number,
+        typed: Typed::default(),
+        told: 0,
+        looks,
+    };
     let is_shell = matches!(wants, Wants::Terminal { .. });
     if is_shell {
         eprint!("{}", harmless(&banner(&hold)));
     }
-    let end = if is_shell { sitting.at_terminal().await } else { sitting.hear_command().await };
+    let end = if is_shell {
+        sitting.at_terminal().await
+    } else {
+        sitting.hear_command().await
+    };
     // Whatever went wrong here, nobody sits there any more.
     let end = match end {
         Ok(end) => end,
@@ -79,7 +98,10 @@ pub(super) async fn shell(folder: &Folder, output: Output, options: Shell) -> Re
         }
     };
     if is_shell || !matches!(end, End::Said(SessionEnd::Exited { .. })) {
-        eprintln!("millrace: {}", harmless(&last_words(&store, &hold.holding, &end).await?));
+        eprintln!(
+            "millrace: {}",
+            harmless(&last_words(&store, &hold.holding, &end).await?)
+        );
     }
     Ok(Ending::Status(match end {
         End::Said(SessionEnd::Exited { status }) => status,
@@ -95,14 +117,28 @@ async fn held(store: &Store, build: &Build, task: Option<&TaskId>) -> Result<Hol
     }
     let mut holds = holds_of_build(store, build).await?;
     holds.retain(|hold| task.is_none_or(|task| hold.holding.task == *task));
-    let over: Vec<Hold> = holds.extract_if(.., |hold| hold.over(now()).is_some()).collect();
+    let over: Vec<Hold> = holds
+        .extract_if(.., |hold| hold.over(now()).is_some())
+        .collect();
     if holds.len() > 1 {
-        let tasks: Vec<String> = holds.iter().map(|hold| hold.holding.task.to_string()).collect();
-        bail!("sandboxes of several tasks are held: name one of {}", tasks.join(", "));
+        let tasks: Vec<String> = holds
+            .iter()
+            .map(|hold| hold.holding.task.to_string())
+            .collect();
+        bail!(
+            "sandboxes of several tasks are held: name one of {}",
+            tasks.join(", ")
+        );
     }
-    let again = format!("`millrace retry {} --hold 30m` does again what failed, and holds it", build.id);
+    let again = format!(
+        "`millrace retry {} --hold 30m` does again what failed, and holds it",
+        build.id
+    );
     let missing = || match over.first().and_then(|hold| hold.over(now())) {
-        Some(HoldEnd { at, reason }) => format!("the sandbox is held no more since {}: {reason}; {again}", at.rfc3339()),
+        Some(HoldEnd { at, reason }) => format!(
+            "the sandbox is held no more since {}: {reason}; {again}",
+            at.rfc3339()
+        ),
         None => format!("no sandbox of build {} is held; {again}", build.id),
     };
     holds.pop().ok_or_else(|| NotThere(missing()).into())
@@ -114,10 +150,18 @@ fn wanted(argv: Vec<String>) -> Result<Wants> {
         return Ok(Wants::Command { argv });
     }
     if !terminal::is_there() {
-        bail!("a shell wants a terminal at both of its ends: `millrace shell BUILD TASK -- COMMAND` runs a command without one");
+        bail!(
+            "a shell wants a terminal at both of its ends: `millrace shell BUILD TASK -- COMMAND` runs a command without one"
+        );
     }
-    let term = std::env::var("TERM").ok().filter(|term| !term.is_empty()).unwrap_or_else(|| "vt100".to_owned());
-    Ok(Wants::Terminal { term, size: terminal::size() })
+    let term = std::env::var("TERM")
+        .ok()
+        .filter(|term| !term.is_empty())
+        .unwrap_or_else(|| "vt100".to_owned());
+    Ok(Wants::Terminal {
+        term,
+        size: terminal::size(),
+    })
 }
 
 fn banner(hold: &Hold) -> String {
@@ -142,7 +186,10 @@ async fn last_words(store: &Store, holding: &Holding, end: &End) -> Result<Strin
         End::Said(end) => end.to_string(),
         End::Left => "you have left it; its runner has not said yet that it has ended".to_owned(),
         End::Signalled => "it was ended by a signal".to_owned(),
-        End::Lost => format!("its runner was not heard of for {} s: it may be gone, or cut off", SILENCE.as_secs()),
+        End::Lost => format!(
+            "its runner was not heard of for {} s: it may be gone, or cut off",
+            SILENCE.as_secs()
+        ),
     };
     if matches!(end, End::Said(SessionEnd::GivenUp { .. })) {
         return Ok(format!("{said}; the sandbox is held no more"));
@@ -150,10 +197,15 @@ async fn last_words(store: &Store, holding: &Holding, end: &End) -> Result<Strin
     let hold = load_hold(store, holding).await?;
     let over = hold.as_ref().and_then(|hold| hold.over(now()));
     Ok(match (hold, over) {
-        (_, Some(HoldEnd { reason, .. })) => format!("{said}; the sandbox is held no more: {reason}"),
+        (_, Some(HoldEnd { reason, .. })) => {
+            format!("{said}; the sandbox is held no more: {reason}")
+        }
         (Some(hold), None) => {
             let Holding { build, task, .. } = holding;
-            format!("{said}; the sandbox is held until {}: `millrace shell {build} {task}`", hold.until.rfc3339())
+            format!(
+                "{said}; the sandbox is held until {}: `millrace shell {build} {task}`",
+                hold.until.rfc3339()
+            )
         }
         (None, None) => said,
     })
@@ -162,10 +214,15 @@ async fn last_words(store: &Store, holding: &Holding, end: &End) -> Result<Strin
 /// Says that the sandbox is not wanted any more, and waits until it is gone.
 async fn give_up(store: &Store, output: Output, hold: &Hold) -> Result<Ending> {
     let (holding, by) = (&hold.holding, whoever());
-    change_hold(store, holding, |hold| hold.unwanted_by.get_or_insert_with(|| by.clone()).clone()).await?;
+    change_hold(store, holding, |hold| {
+        hold.unwanted_by.get_or_insert_with(|| by.clone()).clone()
+    })
+    .await?;
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
-        let end = load_hold(store, holding).await?.and_then(|hold| hold.over(now()));
+        let end = load_hold(store, holding)
+            .await?
+            .and_then(|hold| hold.over(now()));
         if let Some(HoldEnd { reason, .. }) = end {
             output.one(&json!({"build": holding.build, "task": holding.task, "held": false, "reason": reason}), |_| {
                 format!("the sandbox of {} is held no more", holding.task)
@@ -214,7 +271,11 @@ struct Other {
 
 impl Other {
     fn new() -> Self {
-        Self { beat: 0, heard: Instant::now(), looked_at_hold: Instant::now() }
+        Self {
+            beat: 0,
+            heard: Instant::now(),
+            looked_at_hold: Instant::now(),
+        }
     }
 }
 
@@ -222,7 +283,10 @@ impl Sitting<'_> {
     /// Writes down what this end has to say.
     async fn tell(&mut self) -> Result<()> {
         let typed = &self.typed;
-        change_typed(self.store, self.holding, self.number, |kept| kept.clone_from(typed)).await?;
+        change_typed(self.store, self.holding, self.number, |kept| {
+            kept.clone_from(typed)
+        })
+        .await?;
         self.told = self.typed.shown;
         Ok(())
     }
@@ -235,7 +299,11 @@ impl Sitting<'_> {
     }
 
     /// Shows what is new, and answers how it ended where it did.
-    async fn look(&mut self, other: &mut Other, show: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<(bool, Option<SessionEnd>)> {
+    async fn look(
+        &mut self,
+        other: &mut Other,
+        show: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<(bool, Option<SessionEnd>)> {
         let Some(printed) = printed(self.store, self.holding, self.number).await? else {
             return Ok((false, self.look_at_hold(other).await?));
         };
@@ -268,7 +336,12 @@ impl Sitting<'_> {
         let hold = load_hold(self.store, self.holding).await?;
         let over = hold.and_then(|hold| hold.end_of_session(self.number));
         // What the runner says itself is worth more, and was written first.
-        match (over, printed(self.store, self.holding, self.number).await?.and_then(|printed| printed.ended)) {
+        match (
+            over,
+            printed(self.store, self.holding, self.number)
+                .await?
+                .and_then(|printed| printed.ended),
+        ) {
             (Some(_), Some(said)) => Ok(Some(said)),
             (over, _) => Ok(over),
         }
@@ -311,7 +384,9 @@ impl Sitting<'_> {
         self.typed.size = terminal::size();
         self.tell().await?;
         let _raw = Raw::begin()?;
-        let end = self.type_and_show(&mut terminal::keys(), &mut stops, &mut resized).await?;
+        let end = self
+            .type_and_show(&mut terminal::keys(), &mut stops, &mut resized)
+            .await?;
         if matches!(end, End::Said(_)) {
             return Ok(end);
         }
@@ -326,7 +401,12 @@ impl Sitting<'_> {
         Ok(end)
     }
 
-    async fn type_and_show(&mut self, keys: &mut Receiver<Vec<u8>>, stops: &mut Stops, resized: &mut Signal) -> Result<End> {
+    async fn type_and_show(
+        &mut self,
+        keys: &mut Receiver<Vec<u8>>,
+        stops: &mut Stops,
+        resized: &mut Signal,
+    ) -> Result<End> {
         let (mut other, mut escapes) = (Other::new(), Escapes::default());
         let (mut lively, mut told) = (Instant::now(), Instant::now());
         loop {
@@ -375,7 +455,12 @@ fn show_raw(bytes: &[u8]) -> Result<()> {
 }
 
 /// What a command has printed, byte by byte; a terminal gets lines that do nothing to it.
-fn show_plainly(bytes: &[u8], is_terminal: bool, unfinished: &mut Vec<u8>, last: bool) -> Result<()> {
+fn show_plainly(
+    bytes: &[u8],
+    is_terminal: bool,
+    unfinished: &mut Vec<u8>,
+    last: bool,
+) -> Result<()> {
     if !is_terminal {
         return show_raw(bytes);
     }
@@ -391,7 +476,11 @@ struct Stops([Signal; 3]);
 
 impl Stops {
     fn new() -> Result<Self> {
-        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?]))
+        Ok(Self([
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+            signal(SignalKind::interrupt())?,
+        ]))
     }
 
     async fn come(&mut self) {

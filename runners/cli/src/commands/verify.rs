@@ -22,7 +22,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Prints what was in the roots of a build, or writes it into a file.
-pub(super) async fn lock(folder: &Folder, output: Output, id: &str, to: Option<&Path>) -> Result<()> {
+pub(super) async fn lock(
+    folder: &Folder,
+    output: Output,
+    id: &str,
+    to: Option<&Path>,
+) -> Result<()> {
     let store = folder.store().await?;
     let build = find(&store, id).await?;
     let lock = lock_of(&store, &build).await?.with_context(|| {
@@ -42,7 +47,10 @@ pub(super) async fn lock(folder: &Folder, output: Output, id: &str, to: Option<&
 pub(super) async fn keep(store: &Store, path: &Path) -> Result<(Lock, Digest)> {
     let text = std::fs::read(path).with_context(|| path.display().to_string())?;
     if text.len() as u64 > LOCK_BYTES_MAX {
-        bail!("{}: a lock has at most {LOCK_BYTES_MAX} bytes", path.display());
+        bail!(
+            "{}: a lock has at most {LOCK_BYTES_MAX} bytes",
+            path.display()
+        );
     }
     let lock = Lock::parse(&text).with_context(|| path.display().to_string())?;
     Ok((lock, store.put(text).await?))
@@ -69,11 +77,20 @@ struct Differing {
 }
 
 /// Builds again from exactly the same on another runner, and compares.
-pub(super) async fn verify(folder: &Folder, output: Output, id: &str, same_runner: bool) -> Result<Ending> {
+pub(super) async fn verify(
+    folder: &Folder,
+    output: Output,
+    id: &str,
+    same_runner: bool,
+) -> Result<Ending> {
     let store = folder.store().await?;
     let build = find(&store, id).await?;
     if !build.is_ended() || files(&build).is_empty() {
-        bail!("build {} is {} and has handed over nothing that could be compared", build.id, build.word());
+        bail!(
+            "build {} is {} and has handed over nothing that could be compared",
+            build.id,
+            build.word()
+        );
     }
     let lock = match lock_of(&store, &build).await? {
         Some(lock) => Some(store.put(serde_json::to_vec(&lock)?).await?),
@@ -82,36 +99,70 @@ pub(super) async fn verify(folder: &Folder, output: Output, id: &str, same_runne
             None
         }
     };
-    let not_by: BTreeMap<_, _> = if same_runner { BTreeMap::new() } else { build.tasks.iter().filter_map(by).collect() };
+    let not_by: BTreeMap<_, _> = if same_runner {
+        BTreeMap::new()
+    } else {
+        build.tasks.iter().filter_map(by).collect()
+    };
     if !not_by.is_empty() {
         let names: BTreeSet<String> = not_by.values().map(ToString::to_string).collect();
         let names = names.into_iter().collect::<Vec<_>>().join(", ");
         output.say(&format!("by other runners than {names}; where there are none, `--same-runner` lets those do it again"))?;
     }
-    let wish = Wish { lock, not_by, scratch: true, ..Wish::default() }.of_clone(&build.push.announced.wish, &build.platform.name);
-    let announced = Announced { id: fresh_id()?, pusher: whoever(), received: now(), wish, ..build.push.announced.clone() };
+    let wish = Wish {
+        lock,
+        not_by,
+        scratch: true,
+        ..Wish::default()
+    }
+    .of_clone(&build.push.announced.wish, &build.platform.name);
+    let announced = Announced {
+        id: fresh_id()?,
+        pusher: whoever(),
+        received: now(),
+        wish,
+        ..build.push.announced.clone()
+    };
     announce(&store, &announced).await?;
     watch::push(&store, output, &announced.id).await?;
     let again = build_of(&store, &announced.id, &build).await?;
     if !matches!(again.word(), "passed" | "released") {
-        let why = again.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
-        output.say(&format!("build {} could not be built again: {} is {}{why}", build.id, again.id, again.word()))?;
+        let why = again
+            .reason()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
+        output.say(&format!(
+            "build {} could not be built again: {} is {}{why}",
+            build.id,
+            again.id,
+            again.word()
+        ))?;
         return Ok(Ending::BuildFailed);
     }
     let verdict = compare(&store, &build, &again).await?;
     output.one(&verdict, told)?;
-    Ok(if verdict.equal { Ending::Done } else { Ending::BuildFailed })
+    Ok(if verdict.equal {
+        Ending::Done
+    } else {
+        Ending::BuildFailed
+    })
 }
 
 /// Who did a task.
 fn by(task: &Task) -> Option<(TaskId, millrace_core::RunnerName)> {
-    let answered = task.attempts.iter().rev().find(|attempt| matches!(attempt.end, AttemptEnd::Answered))?;
+    let answered = task
+        .attempts
+        .iter()
+        .rev()
+        .find(|attempt| matches!(attempt.end, AttemptEnd::Answered))?;
     Some((task.id.clone(), answered.runner.clone()))
 }
 
 /// The build that a push came to on the platform of another.
 async fn build_of(store: &Store, push: &PushId, first: &Build) -> Result<Build> {
-    let (record, _) = load_push(store, push).await?.with_context(|| format!("no push {push}"))?;
+    let (record, _) = load_push(store, push)
+        .await?
+        .with_context(|| format!("no push {push}"))?;
     if let PushState::Planned { builds } = record.state {
         for id in builds {
             match load_build(store, &id).await? {
@@ -120,13 +171,24 @@ async fn build_of(store: &Store, push: &PushId, first: &Build) -> Result<Build> 
             }
         }
     }
-    bail!(NotThere(format!("push {push} has come to no build on {}", first.platform.name)))
+    bail!(NotThere(format!(
+        "push {push} has come to no build on {}",
+        first.platform.name
+    )))
 }
 
 type Files<'a> = BTreeMap<(&'a TaskId, &'a str), &'a Artifact>;
 
 fn files(build: &Build) -> Files<'_> {
-    build.tasks.iter().flat_map(|task| task.artifacts().iter().map(move |file| ((&task.id, file.name.as_str()), file))).collect()
+    build
+        .tasks
+        .iter()
+        .flat_map(|task| {
+            task.artifacts()
+                .iter()
+                .map(move |file| ((&task.id, file.name.as_str()), file))
+        })
+        .collect()
 }
 
 async fn compare(store: &Store, build: &Build, again: &Build) -> Result<Verdict> {
@@ -147,10 +209,22 @@ async fn compare(store: &Store, build: &Build, again: &Build) -> Result<Verdict>
             _ => Vec::new(),
         };
         let (first, again) = (one.map(|file| file.digest), other.map(|file| file.digest));
-        differing.push(Differing { task: key.0.clone(), name: key.1.to_owned(), first, again, differences });
+        differing.push(Differing {
+            task: key.0.clone(),
+            name: key.1.to_owned(),
+            first,
+            again,
+            differences,
+        });
     }
     let (build, again) = (build.id.to_string(), again.id.to_string());
-    Ok(Verdict { build, again, equal: differing.is_empty(), files: all.len(), differing })
+    Ok(Verdict {
+        build,
+        again,
+        equal: differing.is_empty(),
+        files: all.len(),
+        differing,
+    })
 }
 
 /// The beginning of a package, found sound.
@@ -161,14 +235,38 @@ async fn head(store: &Store, file: &Artifact) -> Result<Vec<u8>> {
 }
 
 fn told(verdict: &Verdict) -> String {
-    let Verdict { build, again, files, differing, .. } = verdict;
+    let Verdict {
+        build,
+        again,
+        files,
+        differing,
+        ..
+    } = verdict;
     if differing.is_empty() {
-        return format!("equal: all {files} files of build {build} came out of build {again} byte by byte");
+        return format!(
+            "equal: all {files} files of build {build} came out of build {again} byte by byte"
+        );
     }
-    let mut text = format!("different: {} of {files} files of build {build} are not the same in build {again}", differing.len());
-    for Differing { task, name, first, again, differences } in differing {
-        let digest = |digest: &Option<Digest>| digest.map_or_else(|| "not there".to_owned(), |digest| digest.to_string());
-        text.push_str(&format!("\n{name} ({task})\n  first {}\n  again {}", digest(first), digest(again)));
+    let mut text = format!(
+        "different: {} of {files} files of build {build} are not the same in build {again}",
+        differing.len()
+    );
+    for Differing {
+        task,
+        name,
+        first,
+        again,
+        differences,
+    } in differing
+    {
+        let digest = |digest: &Option<Digest>| {
+            digest.map_or_else(|| "not there".to_owned(), |digest| digest.to_string())
+        };
+        text.push_str(&format!(
+            "\n{name} ({task})\n  first {}\n  again {}",
+            digest(first),
+            digest(again)
+        ));
         for Difference { what, first, again } in differences {
             text.push_str(&format!("\n    {what}: {first}  →  {again}"));
         }

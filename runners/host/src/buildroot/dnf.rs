@@ -87,8 +87,15 @@ enum Reach {
 }
 
 impl Dnf {
-    pub(super) fn new(store: &Store, recipe: &Recipe, now: &Fingerprints, work: &Path) -> Result<Self, RootError> {
-        let own = tempfile::Builder::new().prefix(".dnf-").tempdir_in(work.parent().unwrap_or(work))?;
+    pub(super) fn new(
+        store: &Store,
+        recipe: &Recipe,
+        now: &Fingerprints,
+        work: &Path,
+    ) -> Result<Self, RootError> {
+        let own = tempfile::Builder::new()
+            .prefix(".dnf-")
+            .tempdir_in(work.parent().unwrap_or(work))?;
         let cache = store.folder().join("dnf").join(recipe.arch.as_str());
         let conf = own.path().join("conf");
         for folder in [&cache, &conf, &own.path().join("tmp")] {
@@ -97,14 +104,32 @@ impl Dnf {
         let keys = configuration::write(&conf, store, recipe, now)?;
         let options = [
             ("--config", conf.join("dnf.conf").display().to_string()),
-            ("--installroot", own.path().join("root").display().to_string()),
+            (
+                "--installroot",
+                own.path().join("root").display().to_string(),
+            ),
             ("--releasever", recipe.releasever.clone()),
             ("--forcearch", recipe.arch.to_string()),
         ];
-        let common = options.into_iter().map(|(name, value)| format!("{name}={value}")).chain(["--assumeyes".to_owned()]).collect();
-        let released = recipe.repositories.iter().any(|repository| repository.id == RELEASED_REPOSITORY);
+        let common = options
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .chain(["--assumeyes".to_owned()])
+            .collect();
+        let released = recipe
+            .repositories
+            .iter()
+            .any(|repository| repository.id == RELEASED_REPOSITORY);
         let local = local(recipe).into_iter().chain([store.locked()?]).collect();
-        Ok(Self { own, cache, local, keys, released, carries: false, common })
+        Ok(Self {
+            own,
+            cache,
+            local,
+            keys,
+            released,
+            carries: false,
+            common,
+        })
     }
 
     /// Where dnf keeps what it has fetched.
@@ -126,8 +151,14 @@ impl Dnf {
         session: &mut Session<'_>,
     ) -> Result<Said, RootError> {
         let line = |before: &[&str], after: &[&str]| {
-            let without = (self.released && !change.with_released).then(|| format!("--setopt={RELEASED_REPOSITORY}.enabled=0"));
-            let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+            let without = (self.released && !change.with_released)
+                .then(|| format!("--setopt={RELEASED_REPOSITORY}.enabled=0"));
+            let words = |words: &[&str]| {
+                words
+                    .iter()
+                    .map(|word| (*word).to_owned())
+                    .collect::<Vec<_>>()
+            };
             let mut argv = self.dnf(&[]);
             argv.extend(without.into_iter().chain(words(before)));
             argv.extend(std::iter::once(change.verb.to_owned()).chain(words(after)));
@@ -137,7 +168,13 @@ impl Dnf {
         let refresh: &[&str] = if change.fresh { &["--refresh"] } else { &[] };
         let (status, said) = {
             let _turn = self.turn(session)?;
-            self.run(sandbox, overlay, line(refresh, &["--downloadonly"]), Reach::Network, session)?
+            self.run(
+                sandbox,
+                overlay,
+                line(refresh, &["--downloadonly"]),
+                Reach::Network,
+                session,
+            )?
         };
         if status != 0 {
             return Err(words::unresolved(&said));
@@ -145,15 +182,32 @@ impl Dnf {
         if said.contains(words::NOTHING) {
             return Ok(Said::Nothing);
         }
-        match self.run(sandbox, overlay, line(&["--cacheonly"], &[]), Reach::Cache, session)? {
-            (0, _) => self.changed(sandbox, overlay, session).map(|()| Said::Changed),
+        match self.run(
+            sandbox,
+            overlay,
+            line(&["--cacheonly"], &[]),
+            Reach::Cache,
+            session,
+        )? {
+            (0, _) => self
+                .changed(sandbox, overlay, session)
+                .map(|()| Said::Changed),
             (_, said) => Err(words::not_installed(&said)),
         }
     }
 
     /// What follows every change.
-    fn changed(&self, sandbox: &Sandbox, overlay: &Overlay, session: &mut Session<'_>) -> Result<(), RootError> {
-        if self.carries { self.carry(sandbox, overlay, session) } else { Ok(()) }
+    fn changed(
+        &self,
+        sandbox: &Sandbox,
+        overlay: &Overlay,
+        session: &mut Session<'_>,
+    ) -> Result<(), RootError> {
+        if self.carries {
+            self.carry(sandbox, overlay, session)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether rpm alone could install these files: it can where nothing more is needed.
@@ -164,7 +218,11 @@ impl Dnf {
         files: &[String],
         session: &mut Session<'_>,
     ) -> Result<bool, RootError> {
-        let argv = self.rpm(&["--upgrade", "--excludedocs"]).into_iter().chain(files.iter().cloned()).collect();
+        let argv = self
+            .rpm(&["--upgrade", "--excludedocs"])
+            .into_iter()
+            .chain(files.iter().cloned())
+            .collect();
         let done = self.run_quietly(sandbox, overlay, argv, session)?.0 == 0;
         if done {
             self.changed(sandbox, overlay, session)?;
@@ -180,11 +238,19 @@ impl Dnf {
         names: &[String],
         session: &mut Session<'_>,
     ) -> Result<(), RootError> {
-        let argv = self.rpm(&["--erase"]).into_iter().chain(names.iter().cloned()).collect();
+        let argv = self
+            .rpm(&["--erase"])
+            .into_iter()
+            .chain(names.iter().cloned())
+            .collect();
         if self.run_quietly(sandbox, overlay, argv, session)?.0 == 0 {
             return self.changed(sandbox, overlay, session);
         }
-        let mut argv = self.dnf(&["--cacheonly", "--setopt=clean_requirements_on_remove=0", "remove"]);
+        let mut argv = self.dnf(&[
+            "--cacheonly",
+            "--setopt=clean_requirements_on_remove=0",
+            "remove",
+        ]);
         argv.extend(names.iter().cloned());
         match self.run(sandbox, overlay, argv, Reach::Cache, session)? {
             (0, said) if !words::misses(&said) => self.changed(sandbox, overlay, session),
@@ -201,8 +267,16 @@ impl Dnf {
     ) -> Result<Vec<Installed>, RootError> {
         // dnf 4 ends each line by itself, dnf 5 does not.
         let format = "=%{name}\t%{epoch}\t%{version}-%{release}.%{arch}\t%{from_repo}\n";
-        let argv = self.dnf(&["--cacheonly", "--quiet", "repoquery", "--installed", "--queryformat", format]);
-        let (status, said) = self.run_heard(sandbox, overlay, argv, Reach::Cache, false, session)?;
+        let argv = self.dnf(&[
+            "--cacheonly",
+            "--quiet",
+            "repoquery",
+            "--installed",
+            "--queryformat",
+            format,
+        ]);
+        let (status, said) =
+            self.run_heard(sandbox, overlay, argv, Reach::Cache, false, session)?;
         if status != 0 {
             return Err(words::not_installed(&said));
         }
@@ -213,13 +287,20 @@ impl Dnf {
 
     fn dnf(&self, arguments: &[&str]) -> Vec<String> {
         let arguments = arguments.iter().map(|text| (*text).to_owned());
-        std::iter::once("dnf".to_owned()).chain(self.common.iter().cloned()).chain(arguments).collect()
+        std::iter::once("dnf".to_owned())
+            .chain(self.common.iter().cloned())
+            .chain(arguments)
+            .collect()
     }
 
     /// The machine's rpm on the root. Signatures were dnf's to check; these files are the task's own.
     fn rpm(&self, arguments: &[&str]) -> Vec<String> {
         let root = self.path("root").display().to_string();
-        ["rpm", "--root", &root, "--nosignature"].iter().chain(arguments).map(|text| (*text).to_owned()).collect()
+        ["rpm", "--root", &root, "--nosignature"]
+            .iter()
+            .chain(arguments)
+            .map(|text| (*text).to_owned())
+            .collect()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -228,7 +309,10 @@ impl Dnf {
 
     /// Waits until nobody else writes to the cache: dnf's own locks go by process ids, which mean nothing from one sandbox to another.
     fn turn(&self, session: &Session<'_>) -> Result<File, RootError> {
-        let (turn, began) = (File::create(self.cache.with_extension("lock"))?, Instant::now());
+        let (turn, began) = (
+            File::create(self.cache.with_extension("lock"))?,
+            Instant::now(),
+        );
         loop {
             match turn.try_lock() {
                 Ok(()) => return Ok(turn),
@@ -272,7 +356,9 @@ impl Dnf {
         aloud: bool,
         session: &mut Session<'_>,
     ) -> Result<(u8, String), RootError> {
-        let over = tempfile::Builder::new().prefix("over-").tempdir_in(self.own.path())?;
+        let over = tempfile::Builder::new()
+            .prefix("over-")
+            .tempdir_in(self.own.path())?;
         let at = self.path("root").join(CACHE.trim_start_matches('/'));
         let elsewhere = match reach {
             Reach::Root => Vec::new(),
@@ -282,7 +368,12 @@ impl Dnf {
         let own = [session.work.to_owned(), self.path("conf")];
         let readable = self.local.iter().cloned().chain(own).collect();
         let root = Some((overlay.clone(), self.path("root")));
-        let view = View::Host { readable, writable: vec![self.path("tmp")], root, elsewhere };
+        let view = View::Host {
+            readable,
+            writable: vec![self.path("tmp")],
+            root,
+            elsewhere,
+        };
         let mut command = self.command(view, argv, session);
         if reach == Reach::Network {
             command.network = true;
@@ -297,7 +388,11 @@ impl Dnf {
     }
 
     fn over_cache(&self, over: &Path) -> Overlay {
-        Overlay { lowers: vec![self.cache.clone()], upper: over.join("upper"), scratch: over.join("scratch") }
+        Overlay {
+            lowers: vec![self.cache.clone()],
+            upper: over.join("upper"),
+            scratch: over.join("scratch"),
+        }
     }
 
     fn command<'a>(&self, view: View, argv: Vec<String>, session: &Session<'a>) -> Command<'a> {
@@ -307,7 +402,11 @@ impl Dnf {
             ("TMPDIR".to_owned(), tmp.clone()),
             ("COLUMNS".to_owned(), "200".to_owned()),
         ];
-        Command { env, cwd: tmp, ..session.command(view, argv) }
+        Command {
+            env,
+            cwd: tmp,
+            ..session.command(view, argv)
+        }
     }
 
     /// Runs a command to its end; its status, and what it said.
@@ -329,30 +428,56 @@ impl Dnf {
         match ended {
             Ended::Exited { status, .. } => Ok((status, said)),
             Ended::TimedOut | Ended::Cancelled => Err(RootError::Stopped),
-            Ended::OutOfMemory => {
-                Err(RootError::Transaction("installing packages needs more memory than the step may use".to_owned()))
-            }
-            Ended::OutOfSpace => {
-                Err(RootError::Transaction("the packages do not fit into the disk that the step may use".to_owned()))
-            }
-            Ended::OutputLimit => {
-                Err(RootError::Transaction("installing packages prints more than the step's log may have".to_owned()))
-            }
+            Ended::OutOfMemory => Err(RootError::Transaction(
+                "installing packages needs more memory than the step may use".to_owned(),
+            )),
+            Ended::OutOfSpace => Err(RootError::Transaction(
+                "the packages do not fit into the disk that the step may use".to_owned(),
+            )),
+            Ended::OutputLimit => Err(RootError::Transaction(
+                "installing packages prints more than the step's log may have".to_owned(),
+            )),
         }
     }
 }
 
 /// Folders of this machine that are repositories.
 fn local(recipe: &Recipe) -> Vec<PathBuf> {
-    let urls = recipe.repositories.iter().filter_map(|repository| repository.baseurl.as_deref());
-    urls.filter_map(|url| recipe.filled(url).strip_prefix("file://").map(PathBuf::from)).collect()
+    let urls = recipe
+        .repositories
+        .iter()
+        .filter_map(|repository| repository.baseurl.as_deref());
+    urls.filter_map(|url| {
+        recipe
+            .filled(url)
+            .strip_prefix("file://")
+            .map(PathBuf::from)
+    })
+    .collect()
 }
 
 fn installed(line: &str) -> Option<Installed> {
     let mut fields = line.split('\t');
-    let (name, epoch, vra, repository) = (fields.next()?, fields.next()?, fields.next()?, fields.next().unwrap_or_default());
-    let epoch = if epoch == "0" { String::new() } else { format!("{epoch}:") };
+    let (name, epoch, vra, repository) = (
+        fields.next()?,
+        fields.next()?,
+        fields.next()?,
+        fields.next().unwrap_or_default(),
+    );
+    let epoch = if epoch == "0" {
+        String::new()
+    } else {
+        format!("{epoch}:")
+    };
     let nevra = format!("{name}-{epoch}{vra}");
-    let repository = if repository.starts_with('@') { "" } else { repository };
-    Some(Installed { nevra, name: name.to_owned(), repository: repository.to_owned() })
+    let repository = if repository.starts_with('@') {
+        ""
+    } else {
+        repository
+    };
+    Some(Installed {
+        nevra,
+        name: name.to_owned(),
+        repository: repository.to_owned(),
+    })
 }

@@ -16,16 +16,31 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// Who fetches large files: not bound in time as a whole, but in every silence.
 pub(super) fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder().timeout_connect(Some(ANSWER_MAX)).timeout_recv_response(Some(SILENCE));
-    config.timeout_per_read(Some(SILENCE)).tls_config(crate::trust::of_this_machine()).build().into()
+    let config = ureq::Agent::config_builder()
+        .timeout_connect(Some(ANSWER_MAX))
+        .timeout_recv_response(Some(SILENCE));
+    config
+        .timeout_per_read(Some(SILENCE))
+        .tls_config(crate::trust::of_this_machine())
+        .build()
+        .into()
 }
 
 /// Begins to read a file by its URL.
 pub(super) fn open(url: &str) -> Result<Box<dyn Read>, RootError> {
     let failed = |problem: String| RootError::Repository(format!("{url}: {problem}"));
     match url.strip_prefix("file://") {
-        Some(path) => Ok(Box::new(File::open(path).map_err(|error| failed(error.to_string()))?)),
-        None => Ok(Box::new(agent().get(url).call().map_err(|error| failed(error.to_string()))?.into_body().into_reader())),
+        Some(path) => Ok(Box::new(
+            File::open(path).map_err(|error| failed(error.to_string()))?,
+        )),
+        None => Ok(Box::new(
+            agent()
+                .get(url)
+                .call()
+                .map_err(|error| failed(error.to_string()))?
+                .into_body()
+                .into_reader(),
+        )),
     }
 }
 
@@ -40,8 +55,18 @@ pub(super) struct Wanted<'a> {
 }
 
 /// Keeps what somebody sends, if it is what was asked for and the task is not given up meanwhile.
-pub(super) fn keep(from: impl Read, to: &mut impl Write, wanted: &Wanted<'_>, stop: &AtomicBool) -> Result<(), RootError> {
-    let Wanted { what, named_by, digest, bytes_max } = wanted;
+pub(super) fn keep(
+    from: impl Read,
+    to: &mut impl Write,
+    wanted: &Wanted<'_>,
+    stop: &AtomicBool,
+) -> Result<(), RootError> {
+    let Wanted {
+        what,
+        named_by,
+        digest,
+        bytes_max,
+    } = wanted;
     let found = copy_hashed(Unless { from, stop }, *bytes_max, to);
     if stop.load(Ordering::SeqCst) {
         return Err(RootError::Stopped);
@@ -50,11 +75,17 @@ pub(super) fn keep(from: impl Read, to: &mut impl Write, wanted: &Wanted<'_>, st
     if found == **digest {
         return Ok(());
     }
-    Err(RootError::Refused(format!("{what} is not what {named_by} names: it has {found}, not {digest}")))
+    Err(RootError::Refused(format!(
+        "{what} is not what {named_by} names: it has {found}, not {digest}"
+    )))
 }
 
 /// Copies at most so many bytes, and answers their SHA-256.
-pub(super) fn copy_hashed(mut from: impl Read, bytes_max: u64, to: &mut impl Write) -> io::Result<Digest> {
+pub(super) fn copy_hashed(
+    mut from: impl Read,
+    bytes_max: u64,
+    to: &mut impl Write,
+) -> io::Result<Digest> {
     let (mut hasher, mut piece, mut left) = (Sha256::new(), vec![0; 1 << 16], bytes_max);
     loop {
         let count = from.read(&mut piece)?;
@@ -90,14 +121,29 @@ mod tests {
     #[test]
     fn only_what_was_asked_for_is_kept_and_nothing_of_a_task_that_is_given_up() {
         let digest = Digest::of(b"abc");
-        let wanted = Wanted { what: "a file", named_by: "the lock", digest: &digest, bytes_max: 3 };
+        let wanted = Wanted {
+            what: "a file",
+            named_by: "the lock",
+            digest: &digest,
+            bytes_max: 3,
+        };
         let (go_on, stop) = (AtomicBool::new(false), AtomicBool::new(true));
         let mut kept = Vec::new();
         assert!(keep(&b"abc"[..], &mut kept, &wanted, &go_on).is_ok() && kept == b"abc");
-        let other = keep(&b"abd"[..], &mut io::sink(), &wanted, &go_on).unwrap_err().to_string();
-        assert!(other.starts_with("a file is not what the lock names: it has sha256:"), "{other}");
-        let long = keep(&b"abcd"[..], &mut io::sink(), &wanted, &go_on).unwrap_err().to_string();
+        let other = keep(&b"abd"[..], &mut io::sink(), &wanted, &go_on)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            other.starts_with("a file is not what the lock names: it has sha256:"),
+            "{other}"
+        );
+        let long = keep(&b"abcd"[..], &mut io::sink(), &wanted, &go_on)
+            .unwrap_err()
+            .to_string();
         assert_eq!(long, "a file: it has more than 3 bytes");
-        assert!(matches!(keep(&b"abc"[..], &mut io::sink(), &wanted, &stop), Err(RootError::Stopped)));
+        assert!(matches!(
+            keep(&b"abc"[..], &mut io::sink(), &wanted, &stop),
+            Err(RootError::Stopped)
+        ));
     }
 }

@@ -59,11 +59,17 @@ pub(super) fn pull(
     bytes_max: u64,
     session: &mut Session<'_>,
 ) -> Result<Vec<PathBuf>, RootError> {
-    let mut registry = Registry { image, agent: agent(), authorization: None };
+    let mut registry = Registry {
+        image,
+        agent: agent(),
+        authorization: None,
+    };
     let manifest = registry.manifest_for(arch)?;
     if manifest.layers.is_empty() || manifest.layers.len() > LAYERS_MAX {
         let count = manifest.layers.len();
-        return Err(registry.refused(format!("it has {count} layers; there must be 1 to {LAYERS_MAX}")));
+        return Err(registry.refused(format!(
+            "it has {count} layers; there must be 1 to {LAYERS_MAX}"
+        )));
     }
     if manifest.layers.iter().any(|layer| layer.size > bytes_max) {
         return Err(registry.refused(format!("a layer of it has more than {bytes_max} bytes")));
@@ -71,12 +77,28 @@ pub(super) fn pull(
     let mut paths = Vec::new();
     for (number, layer) in manifest.layers.iter().enumerate() {
         let digest = registry.digest(&layer.digest)?;
-        (session.output)(format!("fetching layer {digest} of {}/{}\n", image.registry, image.name).as_bytes());
+        (session.output)(
+            format!(
+                "fetching layer {digest} of {}/{}\n",
+                image.registry, image.name
+            )
+            .as_bytes(),
+        );
         let answer = registry.get(&format!("blobs/{digest}"), "*/*")?;
         let path = folder.join(format!("layer-{number:03}"));
         let what = format!("layer {digest}");
-        let wanted = Wanted { what: &what, named_by: "the image", digest: &digest, bytes_max };
-        keep(answer.into_body().into_reader(), &mut File::create(&path)?, &wanted, session.cancelled)?;
+        let wanted = Wanted {
+            what: &what,
+            named_by: "the image",
+            digest: &digest,
+            bytes_max,
+        };
+        keep(
+            answer.into_body().into_reader(),
+            &mut File::create(&path)?,
+            &wanted,
+            session.cancelled,
+        )?;
         paths.push(path);
     }
     Ok(paths)
@@ -90,39 +112,68 @@ impl Registry<'_> {
             return Ok(manifest);
         }
         let wanted = Facts::of(arch).oci;
-        let is_wanted = |platform: &Machine| platform.os == "linux" && platform.architecture == wanted;
-        let found = manifest.manifests.iter().find(|one| one.platform.as_ref().is_some_and(is_wanted));
-        let found = found.ok_or_else(|| self.refused(format!("it is for other architectures than {arch}")))?;
+        let is_wanted =
+            |platform: &Machine| platform.os == "linux" && platform.architecture == wanted;
+        let found = manifest
+            .manifests
+            .iter()
+            .find(|one| one.platform.as_ref().is_some_and(is_wanted));
+        let found = found
+            .ok_or_else(|| self.refused(format!("it is for other architectures than {arch}")))?;
         let digest = self.digest(&found.digest)?;
         self.manifest(&digest)
     }
 
     fn manifest(&mut self, digest: &Digest) -> Result<Manifest, RootError> {
         let mut answer = self.get(&format!("manifests/{digest}"), MANIFESTS)?;
-        let text = answer.body_mut().with_config().limit(TEXT_BYTES_MAX).read_to_vec().map_err(|error| self.away(&error))?;
+        let text = answer
+            .body_mut()
+            .with_config()
+            .limit(TEXT_BYTES_MAX)
+            .read_to_vec()
+            .map_err(|error| self.away(&error))?;
         if Digest::of(&text) != *digest {
-            return Err(self.refused(format!("what the registry sends for {digest} is something else")));
+            return Err(self.refused(format!(
+                "what the registry sends for {digest} is something else"
+            )));
         }
-        serde_json::from_slice(&text).map_err(|error| self.refused(format!("its manifest makes no sense: {error}")))
+        serde_json::from_slice(&text)
+            .map_err(|error| self.refused(format!("its manifest makes no sense: {error}")))
     }
 
     /// Gets something of the image; a registry that wants a token says where there is one, for anybody.
     fn get(&mut self, what: &str, accept: &str) -> Result<Response<Body>, RootError> {
         let Image { registry, name, .. } = self.image;
-        let own = registry.split(':').next().is_some_and(|host| host == "localhost" || host == "127.0.0.1");
-        let url = format!("{}://{registry}/v2/{name}/{what}", if own { "http" } else { "https" });
+        let own = registry
+            .split(':')
+            .next()
+            .is_some_and(|host| host == "localhost" || host == "127.0.0.1");
+        let url = format!(
+            "{}://{registry}/v2/{name}/{what}",
+            if own { "http" } else { "https" }
+        );
         loop {
-            let mut request = self.agent.get(&url).header("accept", accept).config().http_status_as_error(false).build();
+            let mut request = self
+                .agent
+                .get(&url)
+                .header("accept", accept)
+                .config()
+                .http_status_as_error(false)
+                .build();
             if let Some(authorization) = &self.authorization {
                 request = request.header("authorization", authorization);
             }
             let answer = request.call().map_err(|error| self.away(&error))?;
             match answer.status().as_u16() {
                 200 => return Ok(answer),
-                401 if self.authorization.is_none() => self.authorization = Some(self.token(&answer)?),
+                401 if self.authorization.is_none() => {
+                    self.authorization = Some(self.token(&answer)?)
+                }
                 404 => return Err(self.refused(format!("the registry has no {what}"))),
                 status @ (401 | 403) => {
-                    return Err(self.refused(format!("the registry does not let everybody read it ({status})")));
+                    return Err(self.refused(format!(
+                        "the registry does not let everybody read it ({status})"
+                    )));
                 }
                 status => return Err(self.away(&format!("{url}: {status}"))),
             }
@@ -136,9 +187,15 @@ impl Registry<'_> {
             #[serde(alias = "access_token")]
             token: String,
         }
-        let header = answer.headers().get("www-authenticate").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let header = answer
+            .headers()
+            .get("www-authenticate")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         let realm = parameter(header, "realm");
-        let realm = realm.ok_or_else(|| self.refused("the registry wants a login, and does not say where".to_owned()))?;
+        let realm = realm.ok_or_else(|| {
+            self.refused("the registry wants a login, and does not say where".to_owned())
+        })?;
         let mut request = self.agent.get(realm);
         for name in ["service", "scope"] {
             if let Some(value) = parameter(header, name) {
@@ -146,17 +203,27 @@ impl Registry<'_> {
             }
         }
         let mut answer = request.call().map_err(|error| self.away(&error))?;
-        let text = answer.body_mut().with_config().limit(TEXT_BYTES_MAX).read_to_vec().map_err(|error| self.away(&error))?;
+        let text = answer
+            .body_mut()
+            .with_config()
+            .limit(TEXT_BYTES_MAX)
+            .read_to_vec()
+            .map_err(|error| self.away(&error))?;
         let token: Token = serde_json::from_slice(&text).map_err(|error| self.away(&error))?;
         Ok(format!("Bearer {}", token.token))
     }
 
     fn digest(&self, text: &str) -> Result<Digest, RootError> {
-        text.parse().map_err(|_| self.refused(format!("`{text}` is no digest of SHA-256")))
+        text.parse()
+            .map_err(|_| self.refused(format!("`{text}` is no digest of SHA-256")))
     }
 
     fn refused(&self, problem: String) -> RootError {
-        let Image { registry, name, digest } = self.image;
+        let Image {
+            registry,
+            name,
+            digest,
+        } = self.image;
         RootError::Refused(format!("the image {registry}/{name}@{digest}: {problem}"))
     }
 

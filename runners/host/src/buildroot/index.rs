@@ -30,35 +30,57 @@ pub(super) struct Primary {
 impl Primary {
     /// Reads a `repomd.xml`. A list that is named by another digest than SHA-256 is one of a time when nobody built for today.
     pub(super) fn of(repomd: &[u8]) -> Result<Self, String> {
-        let repomd = RepomdXml::read_data(utils::create_xml_reader(repomd)).map_err(|error| error.to_string())?;
-        let primary = repomd.get_record("primary").ok_or("it has no list of packages")?;
-        let Checksum::Sha256(hex) = &primary.checksum else { return Err("its list of packages has no SHA-256".to_owned()) };
+        let repomd = RepomdXml::read_data(utils::create_xml_reader(repomd))
+            .map_err(|error| error.to_string())?;
+        let primary = repomd
+            .get_record("primary")
+            .ok_or("it has no list of packages")?;
+        let Checksum::Sha256(hex) = &primary.checksum else {
+            return Err("its list of packages has no SHA-256".to_owned());
+        };
         let digest = Digest::from_hex(hex).map_err(|error| error.to_string())?;
-        Ok(Self { digest, href: primary.location_href.display().to_string() })
+        Ok(Self {
+            digest,
+            href: primary.location_href.display().to_string(),
+        })
     }
 
     /// The packed list: dnf's own copy below its cache where that is it, or else the repository's.
     pub(super) fn read(&self, id: &str, base: &str, cache: &Path) -> Result<Vec<u8>, RootError> {
-        self.cached(id, cache).map_or_else(|| self.fetch(id, base), Ok)
+        self.cached(id, cache)
+            .map_or_else(|| self.fetch(id, base), Ok)
     }
 
     /// The packed list as the repository has it.
     pub(super) fn fetch(&self, id: &str, base: &str) -> Result<Vec<u8>, RootError> {
-        let packed = fetch(&format!("{}/{}", base.trim_end_matches('/'), self.href), id, PRIMARY_BYTES_MAX)?;
+        let packed = fetch(
+            &format!("{}/{}", base.trim_end_matches('/'), self.href),
+            id,
+            PRIMARY_BYTES_MAX,
+        )?;
         if Digest::of(&packed) == self.digest {
             Ok(packed)
         } else {
             let problem = "the list of packages is not the one that repomd.xml names";
-            Err(RootError::Repository(format!("repository {id}, {base}: {problem}")))
+            Err(RootError::Repository(format!(
+                "repository {id}, {base}: {problem}"
+            )))
         }
     }
 
     fn cached(&self, id: &str, cache: &Path) -> Option<Vec<u8>> {
         let name = Path::new(&self.href).file_name()?;
         let begins = format!("{id}-");
-        let folders = fs::read_dir(cache).ok()?.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&begins));
-        let found = folders.map(|entry| entry.path().join("repodata").join(name)).find(|path| path.is_file())?;
-        fs::read(found).ok().filter(|packed| Digest::of(packed) == self.digest)
+        let folders = fs::read_dir(cache)
+            .ok()?
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&begins));
+        let found = folders
+            .map(|entry| entry.path().join("repodata").join(name))
+            .find(|path| path.is_file())?;
+        fs::read(found)
+            .ok()
+            .filter(|packed| Digest::of(packed) == self.digest)
     }
 }
 
@@ -67,7 +89,9 @@ impl Index {
     pub(super) fn of(packed: &[u8]) -> Result<Self, MetadataError> {
         let mut file = tempfile::NamedTempFile::new()?;
         file.write_all(packed)?;
-        Self::read(BufReader::new(utils::reader_from_file(file.path())?.take(OPEN_BYTES_MAX)))
+        Self::read(BufReader::new(
+            utils::reader_from_file(file.path())?.take(OPEN_BYTES_MAX),
+        ))
     }
 
     fn read(open: impl BufRead) -> Result<Self, MetadataError> {
@@ -76,18 +100,38 @@ impl Index {
         let (mut index, mut package) = (Self::default(), None);
         loop {
             packages.read_package(&mut package)?;
-            let Some(found) = package.take() else { return Ok(index) };
-            let Checksum::Sha256(hex) = found.checksum() else { continue };
-            let Ok(digest) = Digest::from_hex(hex) else { continue };
-            let epoch = if found.epoch() == 0 { String::new() } else { format!("{}:", found.epoch()) };
-            let nevra = format!("{}-{epoch}{}-{}.{}", found.name(), found.version(), found.release(), found.arch());
-            index.0.insert(nevra, (digest, found.location_href().to_owned()));
+            let Some(found) = package.take() else {
+                return Ok(index);
+            };
+            let Checksum::Sha256(hex) = found.checksum() else {
+                continue;
+            };
+            let Ok(digest) = Digest::from_hex(hex) else {
+                continue;
+            };
+            let epoch = if found.epoch() == 0 {
+                String::new()
+            } else {
+                format!("{}:", found.epoch())
+            };
+            let nevra = format!(
+                "{}-{epoch}{}-{}.{}",
+                found.name(),
+                found.version(),
+                found.release(),
+                found.arch()
+            );
+            index
+                .0
+                .insert(nevra, (digest, found.location_href().to_owned()));
         }
     }
 
     /// The digest of a package's file, and where it lies below the repository.
     pub(super) fn find(&self, nevra: &str) -> Option<(Digest, &str)> {
-        self.0.get(nevra).map(|(digest, href)| (*digest, href.as_str()))
+        self.0
+            .get(nevra)
+            .map(|(digest, href)| (*digest, href.as_str()))
     }
 }
 
@@ -118,9 +162,19 @@ mod tests {
         let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
         gz.write_all(primary.as_bytes()).unwrap();
         let index = Index::of(&gz.finish().unwrap()).unwrap();
-        assert_eq!(index.find("zlib-2-1.x86_64"), Some((Digest::of(b"zlib"), "p/zlib.rpm")));
-        assert_eq!(index.find("shadow-2:2-1.x86_64"), Some((Digest::of(b"shadow"), "p/shadow.rpm")));
+        assert_eq!(
+            index.find("zlib-2-1.x86_64"),
+            Some((Digest::of(b"zlib"), "p/zlib.rpm"))
+        );
+        assert_eq!(
+            index.find("shadow-2:2-1.x86_64"),
+            Some((Digest::of(b"shadow"), "p/shadow.rpm"))
+        );
         assert_eq!(index.find("shadow-2-1.x86_64"), None);
-        assert_eq!(Index::of(primary.as_bytes()).unwrap(), index, "one that is not packed is read as well");
+        assert_eq!(
+            Index::of(primary.as_bytes()).unwrap(),
+            index,
+            "one that is not packed is read as well"
+        );
     }
 }

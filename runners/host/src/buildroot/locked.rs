@@ -29,9 +29,15 @@ pub(super) fn fetch<'a>(
     for package in packages {
         let (nevra, repository) = (&package.nevra, &package.repository);
         let (Some(digest), Some(url)) = (&package.digest, &package.url) else {
-            return Err(RootError::Refused(format!("the lock does not say which file {nevra} was")));
+            return Err(RootError::Refused(format!(
+                "the lock does not say which file {nevra} was"
+            )));
         };
-        if !recipe.repositories.iter().any(|known| known.id == *repository) {
+        if !recipe
+            .repositories
+            .iter()
+            .any(|known| known.id == *repository)
+        {
             return Err(RootError::Refused(format!(
                 "the lock has {nevra} from the repository `{repository}`, which the platform does not have: nothing says whose \
                  signature it must have"
@@ -45,7 +51,13 @@ pub(super) fn fetch<'a>(
 }
 
 /// Makes sure that a file is here.
-fn have(path: &Path, digest: &Digest, url: &str, package: &RootPackage, session: &mut Session<'_>) -> Result<(), RootError> {
+fn have(
+    path: &Path,
+    digest: &Digest,
+    url: &str,
+    package: &RootPackage,
+    session: &mut Session<'_>,
+) -> Result<(), RootError> {
     if let Ok(file) = File::options().write(true).open(path) {
         // Used just now, so that it is not among what nobody has used for long.
         return Ok(file.set_modified(SystemTime::now())?);
@@ -53,7 +65,12 @@ fn have(path: &Path, digest: &Digest, url: &str, package: &RootPackage, session:
     (session.output)(format!("fetching {url}\n").as_bytes());
     let new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
     let what = format!("{}: {url}", package.nevra);
-    let wanted = Wanted { what: &what, named_by: "the lock", digest, bytes_max: PACKAGE_BYTES_MAX };
+    let wanted = Wanted {
+        what: &what,
+        named_by: "the lock",
+        digest,
+        bytes_max: PACKAGE_BYTES_MAX,
+    };
     keep(open(url)?, &mut new.as_file(), &wanted, session.cancelled)?;
     new.persist(path).map_err(|error| error.error)?;
     Ok(())
@@ -61,5 +78,7 @@ fn have(path: &Path, digest: &Digest, url: &str, package: &RootPackage, session:
 
 /// What of a lock's root its repositories must bring when it is made, and what later.
 pub(super) fn of_repositories(root: &Root, later: bool) -> impl Iterator<Item = &RootPackage> {
-    root.packages.iter().filter(move |package| package.later == later && !package.repository.is_empty())
+    root.packages
+        .iter()
+        .filter(move |package| package.later == later && !package.repository.is_empty())
 }

@@ -37,11 +37,19 @@ impl Buildroots {
         session: &mut Session<'_>,
     ) -> Result<Layer, RootError> {
         if subordinate::in_namespace() {
-            return Err(RootError::Refused("mock needs a runner that is root: this one is an ordinary user".to_owned()));
+            return Err(RootError::Refused(
+                "mock needs a runner that is root: this one is an ordinary user".to_owned(),
+            ));
         }
         let mock = Mock::of(&self.mock, &maker.recipe);
         let says = mock.run(&["--debug-config-expanded"], false, session)?;
-        let key = Store::key_of(&("mock", maker.recipe.arch, packages, Digest::of(says.as_bytes()), &repositories.platform));
+        let key = Store::key_of(&(
+            "mock",
+            maker.recipe.arch,
+            packages,
+            Digest::of(says.as_bytes()),
+            &repositories.platform,
+        ));
         let mock = mock.named(&key);
         let made = self.store.once(&key, |new| {
             let overlay = from_nothing(new)?;
@@ -54,7 +62,12 @@ impl Buildroots {
             self.settle(new, &overlay, maker, session)?;
             Ok(true)
         })?;
-        made.ok_or_else(|| RootError::Refused(format!("mock has made nothing by {}", config(&maker.recipe))))
+        made.ok_or_else(|| {
+            RootError::Refused(format!(
+                "mock has made nothing by {}",
+                config(&maker.recipe)
+            ))
+        })
     }
 }
 
@@ -68,39 +81,73 @@ impl Mock {
     fn of(program: &Path, recipe: &Recipe) -> Self {
         let arch = recipe.arch.to_string();
         let forced = (std::env::consts::ARCH != arch).then(|| ["--forcearch".to_owned(), arch]);
-        let common = ["--root".to_owned(), config(recipe)].into_iter().chain(forced.into_iter().flatten()).collect();
-        Self { program: program.display().to_string(), common }
+        let common = ["--root".to_owned(), config(recipe)]
+            .into_iter()
+            .chain(forced.into_iter().flatten())
+            .collect();
+        Self {
+            program: program.display().to_string(),
+            common,
+        }
     }
 
     /// The same with a root of its own, whoever else uses the configuration.
     fn named(self, key: &str) -> Self {
         let own = ["--uniqueext".to_owned(), format!("millrace-{key}")];
-        Self { common: self.common.into_iter().chain(own).collect(), ..self }
+        Self {
+            common: self.common.into_iter().chain(own).collect(),
+            ..self
+        }
     }
 
     /// Lets mock make its root, and takes a copy.
-    fn fill(&self, to: &Path, packages: &[String], session: &mut Session<'_>) -> Result<(), RootError> {
+    fn fill(
+        &self,
+        to: &Path,
+        packages: &[String],
+        session: &mut Session<'_>,
+    ) -> Result<(), RootError> {
         self.run(&["--init"], true, session)?;
         if !packages.is_empty() {
-            let arguments: Vec<&str> = std::iter::once("--install").chain(packages.iter().map(String::as_str)).collect();
+            let arguments: Vec<&str> = std::iter::once("--install")
+                .chain(packages.iter().map(String::as_str))
+                .collect();
             self.run(&arguments, true, session)?;
         }
         let said = self.run(&["--print-root-path"], false, session)?;
-        let root = said.lines().rev().map(str::trim).find(|line| line.starts_with('/')).map(PathBuf::from);
+        let root = said
+            .lines()
+            .rev()
+            .map(str::trim)
+            .find(|line| line.starts_with('/'))
+            .map(PathBuf::from);
         let root = root.filter(|root| root.is_dir() && root != Path::new("/"));
-        let root =
-            root.ok_or_else(|| RootError::Refused("mock does not say where its root is (`--print-root-path`)".to_owned()))?;
+        let root = root.ok_or_else(|| {
+            RootError::Refused(
+                "mock does not say where its root is (`--print-root-path`)".to_owned(),
+            )
+        })?;
         // What mock has mounted in it, and device nodes, are the machine's; a sandbox brings its own.
-        let copy = ["cp", "--archive", "--one-file-system", "--reflink=auto"].map(str::to_owned).into_iter();
+        let copy = ["cp", "--archive", "--one-file-system", "--reflink=auto"]
+            .map(str::to_owned)
+            .into_iter();
         let from = format!("{}/.", root.display());
         let argv: Vec<String> = copy.chain([from, to.display().to_string()]).collect();
         std::fs::create_dir_all(to)?;
         run(&argv, false, session).map(drop)
     }
 
-    fn run(&self, arguments: &[&str], aloud: bool, session: &mut Session<'_>) -> Result<String, RootError> {
+    fn run(
+        &self,
+        arguments: &[&str],
+        aloud: bool,
+        session: &mut Session<'_>,
+    ) -> Result<String, RootError> {
         let arguments = arguments.iter().map(|text| (*text).to_owned());
-        let argv: Vec<String> = std::iter::once(self.program.clone()).chain(self.common.iter().cloned()).chain(arguments).collect();
+        let argv: Vec<String> = std::iter::once(self.program.clone())
+            .chain(self.common.iter().cloned())
+            .chain(arguments)
+            .collect();
         if aloud {
             (session.output)(format!("$ {}\n", argv.join(" ")).as_bytes());
         }
@@ -112,7 +159,12 @@ impl Mock {
 fn run(argv: &[String], aloud: bool, session: &mut Session<'_>) -> Result<String, RootError> {
     let (mut reader, writer) = io::pipe()?;
     let mut command = Command::new(&argv[0]);
-    command.args(&argv[1..]).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
+    command
+        .args(&argv[1..])
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .process_group(0);
     let mut child = command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => RootError::Refused(format!(
             "this runner has no `{}`: install it, or let a step require a feature that only runners with it have",
@@ -125,7 +177,11 @@ fn run(argv: &[String], aloud: bool, session: &mut Session<'_>) -> Result<String
     std::thread::spawn(move || {
         let mut lines = BufReader::new(&mut reader);
         let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) && give.send(std::mem::take(&mut line)).is_ok() {}
+        while lines
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|count| count > 0)
+            && give.send(std::mem::take(&mut line)).is_ok()
+        {}
     });
     let (began, mut said) = (Instant::now(), String::new());
     loop {
@@ -149,13 +205,19 @@ fn run(argv: &[String], aloud: bool, session: &mut Session<'_>) -> Result<String
         return Ok(said);
     }
     let last = super::dnf::last_words(&said);
-    Err(RootError::Refused(format!("`{}` failed ({status}):\n{last}", argv.join(" "))))
+    Err(RootError::Refused(format!(
+        "`{}` failed ({status}):\n{last}",
+        argv.join(" ")
+    )))
 }
 
 /// Ends a program and what it has started.
 fn end(child: &mut std::process::Child) {
     if let Ok(id) = i32::try_from(child.id()) {
-        let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL);
+        let _ = nix::sys::signal::killpg(
+            nix::unistd::Pid::from_raw(id),
+            nix::sys::signal::Signal::SIGKILL,
+        );
     }
     let _ = child.wait();
 }

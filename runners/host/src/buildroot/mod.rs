@@ -139,12 +139,20 @@ impl Buildroots {
     /// Roots below a folder, which may be shared by several runners and removed while none runs.
     pub fn new(folder: &Path, sandbox: Sandbox) -> io::Result<Self> {
         Sandbox::sweep();
-        Ok(Self { store: Store::open(folder)?, sandbox, layer_bytes_max: LAYER_BYTES_MAX, mock: mock::MOCK.into() })
+        Ok(Self {
+            store: Store::open(folder)?,
+            sandbox,
+            layer_bytes_max: LAYER_BYTES_MAX,
+            mock: mock::MOCK.into(),
+        })
     }
 
     /// The same with another bound on a layer, in bytes.
     pub fn with_layers_of(self, layer_bytes_max: u64) -> Self {
-        Self { layer_bytes_max, ..self }
+        Self {
+            layer_bytes_max,
+            ..self
+        }
     }
 
     /// The same with another program in the place of `mock`.
@@ -159,20 +167,38 @@ impl Buildroots {
 
     /// Makes a root of a kind with packages on top: names, capabilities, or paths of RPMs below `/work`; the path of a source
     /// package stands for what it BuildRequires. Where the recipe has a lock, the root is as that says.
-    pub fn create(&self, recipe: &Recipe, kind: Kind, packages: &[String], session: &mut Session<'_>) -> Result<Root, RootError> {
+    pub fn create(
+        &self,
+        recipe: &Recipe,
+        kind: Kind,
+        packages: &[String],
+        session: &mut Session<'_>,
+    ) -> Result<Root, RootError> {
         match (&recipe.locked, recipe.buildroot.provider) {
             (None, Provider::Host) => Ok(host::root(kind)),
-            (Some(_), provider @ (Provider::Host | Provider::Mock)) => Err(RootError::Refused(format!(
-                "a root of the provider `{}` is as its machine makes it, and cannot be made again by a lock",
-                provider.as_str()
-            ))),
-            (Some(locked), Provider::Dnf | Provider::Rootfs) => self.exactly(recipe, kind, locked, packages, session),
-            (None, Provider::Dnf | Provider::Rootfs | Provider::Mock) => self.newest(recipe, kind, packages, session),
+            (Some(_), provider @ (Provider::Host | Provider::Mock)) => {
+                Err(RootError::Refused(format!(
+                    "a root of the provider `{}` is as its machine makes it, and cannot be made again by a lock",
+                    provider.as_str()
+                )))
+            }
+            (Some(locked), Provider::Dnf | Provider::Rootfs) => {
+                self.exactly(recipe, kind, locked, packages, session)
+            }
+            (None, Provider::Dnf | Provider::Rootfs | Provider::Mock) => {
+                self.newest(recipe, kind, packages, session)
+            }
         }
     }
 
     /// A root with what the repositories have now.
-    fn newest(&self, recipe: &Recipe, kind: Kind, packages: &[String], session: &mut Session<'_>) -> Result<Root, RootError> {
+    fn newest(
+        &self,
+        recipe: &Recipe,
+        kind: Kind,
+        packages: &[String],
+        session: &mut Session<'_>,
+    ) -> Result<Root, RootError> {
         let repositories = self.store.fingerprints(recipe)?;
         let mut maker = Maker::new(self, recipe, &repositories, session)?;
         let mut lowers = self.base(&mut maker, kind, &repositories, session)?;
@@ -195,7 +221,10 @@ impl Buildroots {
         if source.is_none() && !packages.is_empty() {
             root.install(packages, session)?;
             // What a root is made with is there from its beginning.
-            root.record.packages.iter_mut().for_each(|package| package.later = false);
+            root.record
+                .packages
+                .iter_mut()
+                .for_each(|package| package.later = false);
         }
         Ok(root)
     }
@@ -211,7 +240,10 @@ impl Buildroots {
     ) -> Result<Root, RootError> {
         let from = self.origin(recipe);
         if from != locked.from {
-            let word = |from: &Option<String>| from.clone().unwrap_or_else(|| "the platform's repositories".to_owned());
+            let word = |from: &Option<String>| {
+                from.clone()
+                    .unwrap_or_else(|| "the platform's repositories".to_owned())
+            };
             let (then, now) = (word(&locked.from), word(&from));
             return Err(RootError::Refused(format!(
                 "the lock's root was made from {then}, and the platform's are made from {now}"
@@ -226,9 +258,17 @@ impl Buildroots {
         let layers: Vec<Layer> = layer.into_iter().chain(below).collect();
         maker.dnf.carries = carries(&layers);
         let mut root = self.root(layers, maker, kind, from, session)?;
-        root.record.packages = locked.packages.iter().filter(|package| !package.later).cloned().collect();
-        let own: Vec<String> =
-            packages.iter().filter(|package| package.ends_with(".rpm") && !is_source(package)).cloned().collect();
+        root.record.packages = locked
+            .packages
+            .iter()
+            .filter(|package| !package.later)
+            .cloned()
+            .collect();
+        let own: Vec<String> = packages
+            .iter()
+            .filter(|package| package.ends_with(".rpm") && !is_source(package))
+            .cloned()
+            .collect();
         if !own.is_empty() {
             root.install(&own, session)?;
         }
@@ -244,13 +284,39 @@ impl Buildroots {
         session: &Session<'_>,
     ) -> Result<Root, RootError> {
         Store::used(&layers)?;
-        let packages = layers.first().map(|layer| record::read(&layer.path)).transpose()?.unwrap_or_default();
-        let own = tempfile::Builder::new().prefix(".root-").tempdir_in(session.work.parent().unwrap_or(session.work))?.keep();
-        let overlay = Overlay { lowers: paths(&layers), upper: own.join("upper"), scratch: own.join("scratch") };
+        let packages = layers
+            .first()
+            .map(|layer| record::read(&layer.path))
+            .transpose()?
+            .unwrap_or_default();
+        let own = tempfile::Builder::new()
+            .prefix(".root-")
+            .tempdir_in(session.work.parent().unwrap_or(session.work))?
+            .keep();
+        let overlay = Overlay {
+            lowers: paths(&layers),
+            upper: own.join("upper"),
+            scratch: own.join("scratch"),
+        };
         let Maker { dnf, files, recipe } = maker;
         let (sandbox, store) = (self.sandbox.clone(), self.store.clone());
-        let ground = Ground::Layers(Box::new(Layers { overlay, dnf, sandbox, store, recipe, files, _held: layers }));
-        Ok(Root { ground, record: roots::Root { kind, from, packages } })
+        let ground = Ground::Layers(Box::new(Layers {
+            overlay,
+            dnf,
+            sandbox,
+            store,
+            recipe,
+            files,
+            _held: layers,
+        }));
+        Ok(Root {
+            ground,
+            record: roots::Root {
+                kind,
+                from,
+                packages,
+            },
+        })
     }
 
     /// What roots are made from where that is no repository.
@@ -281,28 +347,67 @@ impl Buildroots {
             Provider::Dnf | Provider::Host => {}
             Provider::Rootfs => {
                 let archive = self.archive(maker, session)?;
-                return self.on_top(archive, packages, repositories, maker, session).map_err(|error| error.of_platform(&told));
+                return self
+                    .on_top(archive, packages, repositories, maker, session)
+                    .map_err(|error| error.of_platform(&told));
             }
-            Provider::Mock => return self.of_mock(maker, packages, repositories, session).map(|layer| vec![layer]),
+            Provider::Mock => {
+                return self
+                    .of_mock(maker, packages, repositories, session)
+                    .map(|layer| vec![layer]);
+            }
         }
-        let key = Store::key_of(&("base", recipe.arch, &recipe.releasever, packages, &repositories.platform));
-        let install = Change { verb: "install", packages: packages.clone(), with_released: false, fresh: true };
+        let key = Store::key_of(&(
+            "base",
+            recipe.arch,
+            &recipe.releasever,
+            packages,
+            &repositories.platform,
+        ));
+        let install = Change {
+            verb: "install",
+            packages: packages.clone(),
+            with_released: false,
+            fresh: true,
+        };
         let base = self
             .store
             .once(&key, |new| {
-                (session.output)(format!("making a {} root with {}\n", recipe.arch, packages.join(" ")).as_bytes());
+                (session.output)(
+                    format!(
+                        "making a {} root with {}\n",
+                        recipe.arch,
+                        packages.join(" ")
+                    )
+                    .as_bytes(),
+                );
                 let overlay = from_nothing(new)?;
-                let changed = maker.dnf.change(&self.sandbox, &overlay, &install, &mut self.for_all(session));
+                let changed = maker.dnf.change(
+                    &self.sandbox,
+                    &overlay,
+                    &install,
+                    &mut self.for_all(session),
+                );
                 changed.map_err(|error| error.of_platform(&told))?;
                 self.settle(new, &overlay, maker, session)?;
                 Ok(true)
             })?
-            .ok_or_else(|| RootError::Refused("a root of no packages: name some under `buildroot` in the platform".to_owned()))?;
+            .ok_or_else(|| {
+                RootError::Refused(
+                    "a root of no packages: name some under `buildroot` in the platform".to_owned(),
+                )
+            })?;
         Ok(vec![base])
     }
 
     /// What a new base needs to be one: a database that all rpms read, an ordinary user, and its contents written down.
-    fn settle(&self, new: &Path, overlay: &Overlay, maker: &Maker, session: &mut Session<'_>) -> Result<(), RootError> {
+    fn settle(
+        &self,
+        new: &Path,
+        overlay: &Overlay,
+        maker: &Maker,
+        session: &mut Session<'_>,
+    ) -> Result<(), RootError> {
         let settled = maker.dnf.settle(&self.sandbox, overlay, session)?;
         fs::write(new.join(NAMES), settled.names.join("\n") + "\n")?;
         if settled.carried {
@@ -313,12 +418,25 @@ impl Buildroots {
     }
 
     /// Writes down what is in a new layer and those below it: of what an image was made of there is no more to be said than its name.
-    fn write_down(&self, new: &Path, overlay: &Overlay, maker: &Maker, session: &mut Session<'_>) -> Result<(), RootError> {
+    fn write_down(
+        &self,
+        new: &Path,
+        overlay: &Overlay,
+        maker: &Maker,
+        session: &mut Session<'_>,
+    ) -> Result<(), RootError> {
         let installed = maker.dnf.installed(&self.sandbox, overlay, session)?;
-        let below = overlay.lowers.first().filter(|lower| !lower.starts_with(new));
+        let below = overlay
+            .lowers
+            .first()
+            .filter(|lower| !lower.starts_with(new));
         let packages = match below {
-            Some(below) => maker.files.of(installed, &record::read(below)?, &BTreeMap::new())?,
-            None if maker.recipe.buildroot.provider.is_dnf() => maker.files.of(installed, &[], &BTreeMap::new())?,
+            Some(below) => maker
+                .files
+                .of(installed, &record::read(below)?, &BTreeMap::new())?,
+            None if maker.recipe.buildroot.provider.is_dnf() => {
+                maker.files.of(installed, &[], &BTreeMap::new())?
+            }
             None => record::of_image(installed),
         };
         record::write(new, &packages)
@@ -333,21 +451,51 @@ impl Buildroots {
         session: &mut Session<'_>,
     ) -> Result<Option<Layer>, RootError> {
         // What somebody has made is there by its digest; the lock's repositories bring the rest.
-        let has = below.map(|layer| record::read(&layer.path)).transpose()?.unwrap_or_default();
-        let comes = |package: &&roots::RootPackage| !has.iter().any(|other| other.nevra == package.nevra);
-        let packages: Vec<&roots::RootPackage> = locked::of_repositories(locked, false).filter(comes).collect();
-        let key = Store::key_of(&("exactly", maker.recipe.arch, below.map(|layer| &layer.path), &packages));
+        let has = below
+            .map(|layer| record::read(&layer.path))
+            .transpose()?
+            .unwrap_or_default();
+        let comes =
+            |package: &&roots::RootPackage| !has.iter().any(|other| other.nevra == package.nevra);
+        let packages: Vec<&roots::RootPackage> = locked::of_repositories(locked, false)
+            .filter(comes)
+            .collect();
+        let key = Store::key_of(&(
+            "exactly",
+            maker.recipe.arch,
+            below.map(|layer| &layer.path),
+            &packages,
+        ));
         self.store.once(&key, |new| {
             (session.output)(
-                format!("making a {} root with {} packages of the lock\n", maker.recipe.arch, packages.len()).as_bytes(),
+                format!(
+                    "making a {} root with {} packages of the lock\n",
+                    maker.recipe.arch,
+                    packages.len()
+                )
+                .as_bytes(),
             );
-            let files = locked::fetch(&self.store, &maker.recipe, packages.iter().copied(), session)?;
+            let files = locked::fetch(
+                &self.store,
+                &maker.recipe,
+                packages.iter().copied(),
+                session,
+            )?;
             let overlay = match below {
-                Some(layer) => Overlay { lowers: vec![layer.path.clone()], ..from_nothing(new)? },
+                Some(layer) => Overlay {
+                    lowers: vec![layer.path.clone()],
+                    ..from_nothing(new)?
+                },
                 None => from_nothing(new)?,
             };
             if !files.is_empty() {
-                maker.dnf.put_exactly(&self.sandbox, &overlay, &files, &[], &mut self.for_all(session))?;
+                maker.dnf.put_exactly(
+                    &self.sandbox,
+                    &overlay,
+                    &files,
+                    &[],
+                    &mut self.for_all(session),
+                )?;
             }
             if below.is_none() {
                 let settled = maker.dnf.settle(&self.sandbox, &overlay, session)?;
@@ -356,7 +504,9 @@ impl Buildroots {
                 }
                 add_user(&overlay.upper)?;
             }
-            maker.dnf.has_exactly(&self.sandbox, &overlay, &locked.packages, session)?;
+            maker
+                .dnf
+                .has_exactly(&self.sandbox, &overlay, &locked.packages, session)?;
             record::write(new, &locked.packages)?;
             Ok(true)
         })
@@ -371,10 +521,19 @@ impl Buildroots {
         maker: &Maker,
         session: &mut Session<'_>,
     ) -> Result<Option<Layer>, RootError> {
-        let Some(released) = &repositories.released else { return Ok(None) };
-        let (Some(top), lowers) = (base.first(), paths(base)) else { return Ok(None) };
+        let Some(released) = &repositories.released else {
+            return Ok(None);
+        };
+        let (Some(top), lowers) = (base.first(), paths(base)) else {
+            return Ok(None);
+        };
         let key = Store::key_of(&("released, written down", &lowers, &released.digest));
-        let upgrade = Change { verb: "upgrade", packages: Vec::new(), with_released: true, fresh: true };
+        let upgrade = Change {
+            verb: "upgrade",
+            packages: Vec::new(),
+            with_released: true,
+            fresh: true,
+        };
         self.store.once(&key, |new| {
             let names = fs::read_to_string(top.path.with_file_name(NAMES))?.lines().map(str::to_owned).collect();
             let changed = released.touches(&names)?
@@ -397,12 +556,25 @@ impl Buildroots {
         if requires.is_empty() {
             return Ok(None);
         }
-        let released = repositories.released.as_ref().map(|released| &released.digest);
+        let released = repositories
+            .released
+            .as_ref()
+            .map(|released| &released.digest);
         let lowers = paths(lowers);
         let key = Store::key_of(&("layer, written down", &lowers, requires, released));
-        let packages = requires.iter().map(|requirement| Dnf::capability(requirement)).collect();
-        let install = Change { verb: "install", packages, with_released: true, fresh: true };
-        self.store.once(&key, |new| self.fill(new, &lowers, maker, &install, session))
+        let packages = requires
+            .iter()
+            .map(|requirement| Dnf::capability(requirement))
+            .collect();
+        let install = Change {
+            verb: "install",
+            packages,
+            with_released: true,
+            fresh: true,
+        };
+        self.store.once(&key, |new| {
+            self.fill(new, &lowers, maker, &install, session)
+        })
     }
 
     /// Lets dnf change a new layer over others; false where there was nothing to change.
@@ -414,8 +586,16 @@ impl Buildroots {
         change: &Change<'_>,
         session: &mut Session<'_>,
     ) -> Result<bool, RootError> {
-        let overlay = Overlay { lowers: lowers.to_vec(), upper: new.join("layer"), scratch: new.join("scratch") };
-        if maker.dnf.change(&self.sandbox, &overlay, change, &mut self.for_all(session))? == Said::Nothing {
+        let overlay = Overlay {
+            lowers: lowers.to_vec(),
+            upper: new.join("layer"),
+            scratch: new.join("scratch"),
+        };
+        if maker
+            .dnf
+            .change(&self.sandbox, &overlay, change, &mut self.for_all(session))?
+            == Said::Nothing
+        {
             return Ok(false);
         }
         self.write_down(new, &overlay, maker, session)?;
@@ -424,7 +604,10 @@ impl Buildroots {
 
     /// The session of a task, in which something is made that is not the task's alone.
     fn for_all<'a>(&self, session: &'a mut Session<'_>) -> Session<'a> {
-        let limits = Limits { disk_bytes: self.layer_bytes_max, ..session.limits };
+        let limits = Limits {
+            disk_bytes: self.layer_bytes_max,
+            ..session.limits
+        };
         Session {
             work: session.work,
             limits,
@@ -443,23 +626,38 @@ struct Maker {
 }
 
 impl Maker {
-    fn new(roots: &Buildroots, recipe: &Recipe, now: &recipe::Fingerprints, session: &Session<'_>) -> Result<Self, RootError> {
+    fn new(
+        roots: &Buildroots,
+        recipe: &Recipe,
+        now: &recipe::Fingerprints,
+        session: &Session<'_>,
+    ) -> Result<Self, RootError> {
         let dnf = Dnf::new(&roots.store, recipe, now, session.work)?;
         let files = record::Files::new(&roots.store, now, dnf.cache());
-        Ok(Self { dnf, files, recipe: recipe.clone() })
+        Ok(Self {
+            dnf,
+            files,
+            recipe: recipe.clone(),
+        })
     }
 }
 
 /// Whether the rpm of a root of these layers must be handed every change.
 fn carries(layers: &[Layer]) -> bool {
-    layers.iter().any(|layer| layer.path.with_file_name(CARRIED).exists())
+    layers
+        .iter()
+        .any(|layer| layer.path.with_file_name(CARRIED).exists())
 }
 
 /// A new layer on nothing.
 fn from_nothing(new: &Path) -> io::Result<Overlay> {
     let empty = new.join("empty");
     fs::create_dir_all(&empty)?;
-    Ok(Overlay { lowers: vec![empty], upper: new.join("layer"), scratch: new.join("scratch") })
+    Ok(Overlay {
+        lowers: vec![empty],
+        upper: new.join("layer"),
+        scratch: new.join("scratch"),
+    })
 }
 
 impl RootError {
@@ -486,22 +684,34 @@ fn paths(layers: &[Layer]) -> Vec<PathBuf> {
 fn inside(work: &Path, path: &str) -> Result<PathBuf, RootError> {
     let relative = path.strip_prefix(WORK).unwrap_or(path);
     if !millrace_core::sources::is_inside(relative) {
-        return Err(RootError::Refused(format!("`{path}` is no path in the task's folder")));
+        return Err(RootError::Refused(format!(
+            "`{path}` is no path in the task's folder"
+        )));
     }
     let found = work.join(relative);
     // Whatever a command has put there, a link must not lead out.
-    let real = found.canonicalize().map_err(|_| RootError::Refused(format!("there is no `{path}`")))?;
+    let real = found
+        .canonicalize()
+        .map_err(|_| RootError::Refused(format!("there is no `{path}`")))?;
     if real.starts_with(work.canonicalize()?) {
         Ok(real)
     } else {
-        Err(RootError::Refused(format!("`{path}` leads out of the task's folder")))
+        Err(RootError::Refused(format!(
+            "`{path}` leads out of the task's folder"
+        )))
     }
 }
 
 /// Gives the sandbox's ordinary user a name, as mock does, where the root has none for it.
 fn add_user(root: &Path) -> io::Result<()> {
-    let lines =
-        [("etc/passwd", "mockbuild:x:1000:1000::/builddir:/bin/bash\n", ":1000:"), ("etc/group", "mockbuild:x:1000:\n", ":1000:")];
+    let lines = [
+        (
+            "etc/passwd",
+            "mockbuild:x:1000:1000::/builddir:/bin/bash\n",
+            ":1000:",
+        ),
+        ("etc/group", "mockbuild:x:1000:\n", ":1000:"),
+    ];
     for (file, line, id) in lines {
         let path = root.join(file);
         // A link that a package has put there leads anywhere on this machine.

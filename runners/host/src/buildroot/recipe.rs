@@ -52,7 +52,8 @@ impl Recipe {
 
     /// A URL with `$basearch` and `$releasever` filled in.
     pub(super) fn filled(&self, url: &str) -> String {
-        url.replace("$basearch", self.arch.as_str()).replace("$releasever", &self.releasever)
+        url.replace("$basearch", self.arch.as_str())
+            .replace("$releasever", &self.releasever)
     }
 }
 
@@ -73,12 +74,20 @@ impl Fingerprints {
     pub(super) fn of(recipe: &Recipe) -> Result<Self, RootError> {
         let mut found = Self::default();
         for repository in &recipe.repositories {
-            let Now { address, bases, repomd } = now(recipe, repository)?;
-            found.repomds.insert(repository.id.clone(), repomd.as_slice().into());
+            let Now {
+                address,
+                bases,
+                repomd,
+            } = now(recipe, repository)?;
+            found
+                .repomds
+                .insert(repository.id.clone(), repomd.as_slice().into());
             if repository.id == RELEASED_REPOSITORY {
                 found.released = Some(Released::new(bases[0].clone(), repomd));
             } else {
-                found.platform.push((repository.id.clone(), address, Digest::of(&repomd)));
+                found
+                    .platform
+                    .push((repository.id.clone(), address, Digest::of(&repomd)));
             }
             found.bases.insert(repository.id.clone(), bases);
         }
@@ -103,18 +112,34 @@ fn now(recipe: &Recipe, repository: &Repository) -> Result<Now, RootError> {
             let text = fetch(&list, &repository.id, TEXT_BYTES_MAX)?;
             let mirrors = mirrors(recipe, &String::from_utf8_lossy(&text));
             if mirrors.is_empty() {
-                return Err(RootError::Repository(format!("{}: the mirror list {list} is empty", repository.id)));
+                return Err(RootError::Repository(format!(
+                    "{}: the mirror list {list} is empty",
+                    repository.id
+                )));
             }
             (list, mirrors)
         }
-        (None, None) => return Err(RootError::Refused(format!("repository `{}` has no address", repository.id))),
+        (None, None) => {
+            return Err(RootError::Refused(format!(
+                "repository `{}` has no address",
+                repository.id
+            )));
+        }
     };
     let mut problems = Vec::new();
     for (number, base) in bases.iter().enumerate() {
-        match fetch(&format!("{}/repodata/repomd.xml", base.trim_end_matches('/')), &repository.id, TEXT_BYTES_MAX) {
+        match fetch(
+            &format!("{}/repodata/repomd.xml", base.trim_end_matches('/')),
+            &repository.id,
+            TEXT_BYTES_MAX,
+        ) {
             Ok(repomd) => {
                 bases[..=number].rotate_right(1);
-                return Ok(Now { address, bases, repomd });
+                return Ok(Now {
+                    address,
+                    bases,
+                    repomd,
+                });
             }
             Err(error) => problems.push(error.to_string()),
         }
@@ -124,36 +149,67 @@ fn now(recipe: &Recipe, repository: &Repository) -> Result<Now, RootError> {
 
 /// The first mirrors that a list names. Lists are written for dnf: they have its variables in them, and comments.
 fn mirrors(recipe: &Recipe, list: &str) -> Vec<String> {
-    let lines = list.lines().map(str::trim).filter(|line| !line.starts_with('#') && line.contains("://"));
-    lines.take(MIRRORS_MAX).map(|line| recipe.filled(line)).collect()
+    let lines = list
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with('#') && line.contains("://"));
+    lines
+        .take(MIRRORS_MAX)
+        .map(|line| recipe.filled(line))
+        .collect()
 }
 
 /// Reads a file of at most so many bytes by its URL.
 pub(super) fn fetch(url: &str, repository: &str, bytes_max: u64) -> Result<Vec<u8>, RootError> {
-    let failed = |problem: String| RootError::Repository(format!("repository {repository}: {url}: {problem}"));
+    let failed = |problem: String| {
+        RootError::Repository(format!("repository {repository}: {url}: {problem}"))
+    };
     let mut bytes = Vec::new();
     if let Some(path) = url.strip_prefix("file://") {
         let file = File::open(path).map_err(|error| failed(error.to_string()))?;
-        file.take(bytes_max).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+        file.take(bytes_max)
+            .read_to_end(&mut bytes)
+            .map_err(|error| failed(error.to_string()))?;
         return Ok(bytes);
     }
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(ANSWER_MAX)).tls_config(crate::trust::of_this_machine()).build().into();
-    let mut answer = agent.get(url).call().map_err(|error| failed(error.to_string()))?;
-    answer.body_mut().with_config().limit(bytes_max).read_to_vec().map_err(|error| failed(error.to_string()))
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(ANSWER_MAX))
+        .tls_config(crate::trust::of_this_machine())
+        .build()
+        .into();
+    let mut answer = agent
+        .get(url)
+        .call()
+        .map_err(|error| failed(error.to_string()))?;
+    answer
+        .body_mut()
+        .with_config()
+        .limit(bytes_max)
+        .read_to_vec()
+        .map_err(|error| failed(error.to_string()))
 }
 
 /// What a source package needs to be built, as its header says it; sorted.
 pub(super) fn build_requires(path: &Path) -> Result<Vec<String>, RootError> {
     let unreadable = |problem: String| RootError::Refused(format!("{}: {problem}", path.display()));
     crate::header::rpm(&File::open(path)?).map_err(|error| unreadable(error.to_string()))?;
-    let metadata =
-        rpm::PackageMetadata::parse(&mut BufReader::new(File::open(path)?)).map_err(|error| unreadable(error.to_string()))?;
-    let requires = metadata.get_requires().map_err(|error| unreadable(error.to_string()))?;
-    let mut requires: Vec<String> =
-        requires.iter().filter(|dependency| !dependency.name.starts_with("rpmlib(")).map(told).collect();
-    if let Some(odd) = requires.iter().find(|line| line.starts_with('-') || line.chars().any(char::is_control)) {
-        return Err(unreadable(format!("`{odd}` is nothing that a package can need")));
+    let metadata = rpm::PackageMetadata::parse(&mut BufReader::new(File::open(path)?))
+        .map_err(|error| unreadable(error.to_string()))?;
+    let requires = metadata
+        .get_requires()
+        .map_err(|error| unreadable(error.to_string()))?;
+    let mut requires: Vec<String> = requires
+        .iter()
+        .filter(|dependency| !dependency.name.starts_with("rpmlib("))
+        .map(told)
+        .collect();
+    if let Some(odd) = requires
+        .iter()
+        .find(|line| line.starts_with('-') || line.chars().any(char::is_control))
+    {
+        return Err(unreadable(format!(
+            "`{odd}` is nothing that a package can need"
+        )));
     }
     requires.sort();
     Ok(requires)
@@ -161,9 +217,21 @@ pub(super) fn build_requires(path: &Path) -> Result<Vec<String>, RootError> {
 
 /// A dependency as specs have it.
 fn told(dependency: &rpm::Dependency) -> String {
-    let signs = [(DependencyFlags::LESS, "<"), (DependencyFlags::GREATER, ">"), (DependencyFlags::EQUAL, "=")];
-    let sign: String = signs.into_iter().filter(|(flag, _)| dependency.flags.contains(*flag)).map(|(_, sign)| sign).collect();
-    if sign.is_empty() { dependency.name.clone() } else { format!("{} {sign} {}", dependency.name, dependency.version) }
+    let signs = [
+        (DependencyFlags::LESS, "<"),
+        (DependencyFlags::GREATER, ">"),
+        (DependencyFlags::EQUAL, "="),
+    ];
+    let sign: String = signs
+        .into_iter()
+        .filter(|(flag, _)| dependency.flags.contains(*flag))
+        .map(|(_, sign)| sign)
+        .collect();
+    if sign.is_empty() {
+        dependency.name.clone()
+    } else {
+        format!("{} {sign} {}", dependency.name, dependency.version)
+    }
 }
 
 #[cfg(test)]
@@ -187,12 +255,22 @@ mod tests {
                         _ => break,
                     }
                 }
-                let path = String::from_utf8_lossy(&asked).split(' ').nth(1).unwrap_or_default().to_owned();
+                let path = String::from_utf8_lossy(&asked)
+                    .split(' ')
+                    .nth(1)
+                    .unwrap_or_default()
+                    .to_owned();
                 let found = files.iter().find(|(name, _)| *name == path);
-                let (status, body) =
-                    found.map_or(("404 Not Found", String::new()), |(_, body)| ("200 OK", body.replace("@", &own)));
-                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+                let (status, body) = found.map_or(("404 Not Found", String::new()), |(_, body)| {
+                    ("200 OK", body.replace("@", &own))
+                });
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    body.len()
+                );
+                let _ = stream
+                    .write_all(head.as_bytes())
+                    .and_then(|()| stream.write_all(body.as_bytes()));
             }
         });
         address
@@ -219,25 +297,41 @@ mod tests {
     #[test]
     fn the_variables_of_a_mirror_list_are_filled_and_comments_are_none() {
         let server = serve(&[
-            ("/mirrorlist/9/baseos", "# see http://example.org/\n\n@/almalinux/$releasever/BaseOS/$basearch/os\n"),
-            ("/almalinux/9/BaseOS/x86_64/os/repodata/repomd.xml", "<repomd/>"),
+            (
+                "/mirrorlist/9/baseos",
+                "# see http://example.org/\n\n@/almalinux/$releasever/BaseOS/$basearch/os\n",
+            ),
+            (
+                "/almalinux/9/BaseOS/x86_64/os/repodata/repomd.xml",
+                "<repomd/>",
+            ),
         ]);
         let found = Fingerprints::of(&recipe(&server)).unwrap();
         assert_eq!(found.platform[0].2, Digest::of(b"<repomd/>"));
-        assert_eq!(found.bases["baseos"], [format!("{server}/almalinux/9/BaseOS/x86_64/os")]);
+        assert_eq!(
+            found.bases["baseos"],
+            [format!("{server}/almalinux/9/BaseOS/x86_64/os")]
+        );
     }
 
     #[test]
     fn the_mirror_that_answers_is_the_first_that_dnf_asks() {
         let server = serve(&[
-            ("/mirrorlist/9/baseos", "http://127.0.0.1:1/down\n@/behind\n@/good\n@/next\n"),
+            (
+                "/mirrorlist/9/baseos",
+                "http://127.0.0.1:1/down\n@/behind\n@/good\n@/next\n",
+            ),
             ("/good/repodata/repomd.xml", "<repomd/>"),
             ("/next/repodata/repomd.xml", "<another/>"),
         ]);
         let found = Fingerprints::of(&recipe(&server)).unwrap();
         assert_eq!(found.platform[0].2, Digest::of(b"<repomd/>"));
-        let expected =
-            [format!("{server}/good"), "http://127.0.0.1:1/down".to_owned(), format!("{server}/behind"), format!("{server}/next")];
+        let expected = [
+            format!("{server}/good"),
+            "http://127.0.0.1:1/down".to_owned(),
+            format!("{server}/behind"),
+            format!("{server}/next"),
+        ];
         assert_eq!(found.bases["baseos"], expected);
     }
 
@@ -247,6 +341,11 @@ mod tests {
         let problem = Fingerprints::of(&recipe(&server)).unwrap_err();
         assert!(matches!(problem, RootError::Repository(_)));
         let problem = problem.to_string();
-        assert!(problem.contains("/1/repodata") && problem.contains("/5/repodata") && !problem.contains("/6/"), "{problem}");
+        assert!(
+            problem.contains("/1/repodata")
+                && problem.contains("/5/repodata")
+                && !problem.contains("/6/"),
+            "{problem}"
+        );
     }
 }

@@ -32,7 +32,11 @@ impl Files {
             let base = now.bases.get(id)?.first()?.clone();
             Some((id.clone(), (base, repomd.clone())))
         };
-        Self { store: store.clone(), repositories: now.repomds.iter().filter_map(known).collect(), cache: cache.to_owned() }
+        Self {
+            store: store.clone(),
+            repositories: now.repomds.iter().filter_map(known).collect(),
+            cache: cache.to_owned(),
+        }
     }
 
     /// Packages as they are written down. What was known before stays as it was; `own` are files of the task, by NEVRA.
@@ -43,27 +47,43 @@ impl Files {
         own: &BTreeMap<String, Digest>,
     ) -> Result<Vec<RootPackage>, RootError> {
         let mut packages = Vec::new();
-        for Installed { nevra, repository, .. } in installed.into_iter().filter(|package| package.name != KEY) {
+        for Installed {
+            nevra, repository, ..
+        } in installed.into_iter().filter(|package| package.name != KEY)
+        {
             if let Some(known) = known.iter().find(|known| known.nevra == nevra) {
                 packages.push(known.clone());
                 continue;
             }
             let found = match self.index(&repository)? {
-                Some((base, index)) => {
-                    index.find(&nevra).map(|(digest, href)| (digest, Some(format!("{}/{href}", base.trim_end_matches('/')))))
-                }
+                Some((base, index)) => index.find(&nevra).map(|(digest, href)| {
+                    (
+                        digest,
+                        Some(format!("{}/{href}", base.trim_end_matches('/'))),
+                    )
+                }),
                 None => own.get(&nevra).map(|digest| (*digest, None)),
             };
             let (digest, url) = found.unzip();
-            packages.push(RootPackage { nevra, repository, digest, url: url.flatten(), later: false });
+            packages.push(RootPackage {
+                nevra,
+                repository,
+                digest,
+                url: url.flatten(),
+                later: false,
+            });
         }
         packages.sort();
         Ok(packages)
     }
 
     fn index(&self, repository: &str) -> Result<Option<(&str, Arc<Index>)>, RootError> {
-        let Some((base, repomd)) = self.repositories.get(repository) else { return Ok(None) };
-        let unreadable = |problem: String| RootError::Repository(format!("repository {repository}, {base}: {problem}"));
+        let Some((base, repomd)) = self.repositories.get(repository) else {
+            return Ok(None);
+        };
+        let unreadable = |problem: String| {
+            RootError::Repository(format!("repository {repository}, {base}: {problem}"))
+        };
         let primary = Primary::of(repomd).map_err(unreadable)?;
         let index = self.store.index(&primary.digest, || {
             let packed = primary.read(repository, base, &self.cache)?;
@@ -77,7 +97,13 @@ impl Files {
 /// nothing about where they can be had.
 pub(super) fn of_image(installed: Vec<Installed>) -> Vec<RootPackage> {
     let packages = installed.into_iter().filter(|package| package.name != KEY);
-    let plain = |nevra| RootPackage { nevra, repository: String::new(), digest: None, url: None, later: false };
+    let plain = |nevra| RootPackage {
+        nevra,
+        repository: String::new(),
+        digest: None,
+        url: None,
+        later: false,
+    };
     let mut packages: Vec<RootPackage> = packages.map(|package| plain(package.nevra)).collect();
     packages.sort();
     packages
@@ -85,19 +111,31 @@ pub(super) fn of_image(installed: Vec<Installed>) -> Vec<RootPackage> {
 
 /// Writes down what a new layer has, with those below it.
 pub(super) fn write(new: &Path, packages: &[RootPackage]) -> Result<(), RootError> {
-    Ok(fs::write(new.join(PACKAGES), serde_json::to_vec(packages).map_err(std::io::Error::other)?)?)
+    Ok(fs::write(
+        new.join(PACKAGES),
+        serde_json::to_vec(packages).map_err(std::io::Error::other)?,
+    )?)
 }
 
 /// What was written down of a layer.
 pub(super) fn read(layer: &Path) -> Result<Vec<RootPackage>, RootError> {
-    Ok(serde_json::from_slice(&fs::read(layer.with_file_name(PACKAGES))?).map_err(std::io::Error::other)?)
+    Ok(
+        serde_json::from_slice(&fs::read(layer.with_file_name(PACKAGES))?)
+            .map_err(std::io::Error::other)?,
+    )
 }
 
 /// Adds what came later to what was there; what has gone meanwhile stays written down.
 pub(super) fn add(known: &mut Vec<RootPackage>, now: Vec<RootPackage>) {
     for package in now {
-        if !known.iter().any(|other| other.nevra == package.nevra && (other.digest == package.digest || package.digest.is_none())) {
-            known.push(RootPackage { later: true, ..package });
+        if !known.iter().any(|other| {
+            other.nevra == package.nevra
+                && (other.digest == package.digest || package.digest.is_none())
+        }) {
+            known.push(RootPackage {
+                later: true,
+                ..package
+            });
         }
     }
     known.sort();
@@ -109,15 +147,40 @@ mod tests {
 
     fn package(nevra: &str, bytes: Option<&[u8]>) -> RootPackage {
         let digest = bytes.map(Digest::of);
-        RootPackage { nevra: nevra.to_owned(), repository: String::new(), digest, url: None, later: false }
+        RootPackage {
+            nevra: nevra.to_owned(),
+            repository: String::new(),
+            digest,
+            url: None,
+            later: false,
+        }
     }
 
     #[test]
     fn what_comes_later_is_told_from_what_was_there_and_what_goes_stays_known() {
         let mut known = vec![package("bash-1-1.x86_64", Some(b"bash"))];
-        add(&mut known, vec![package("bash-1-1.x86_64", None), package("zlib-1-1.x86_64", Some(b"zlib"))]);
-        add(&mut known, vec![package("zlib-1-1.x86_64", Some(b"another"))]);
-        let told: Vec<(&str, bool)> = known.iter().map(|package| (package.nevra.as_str(), package.later)).collect();
-        assert_eq!(told, [("bash-1-1.x86_64", false), ("zlib-1-1.x86_64", true), ("zlib-1-1.x86_64", true)]);
+        add(
+            &mut known,
+            vec![
+                package("bash-1-1.x86_64", None),
+                package("zlib-1-1.x86_64", Some(b"zlib")),
+            ],
+        );
+        add(
+            &mut known,
+            vec![package("zlib-1-1.x86_64", Some(b"another"))],
+        );
+        let told: Vec<(&str, bool)> = known
+            .iter()
+            .map(|package| (package.nevra.as_str(), package.later))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("bash-1-1.x86_64", false),
+                ("zlib-1-1.x86_64", true),
+                ("zlib-1-1.x86_64", true)
+            ]
+        );
     }
 }

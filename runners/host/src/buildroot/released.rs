@@ -20,13 +20,19 @@ pub(super) struct Released {
 
 impl Released {
     pub(super) fn new(base: String, repomd: Vec<u8>) -> Self {
-        Self { digest: Digest::of(&repomd), base, repomd }
+        Self {
+            digest: Digest::of(&repomd),
+            base,
+            repomd,
+        }
     }
 
     /// Whether any of it could take the place of a package in a root: by its name, or by obsoleting it. Nothing else makes
     /// `dnf upgrade` do anything to a root that was the newest there is before (dnf(8), "Upgrade Command").
     pub(super) fn touches(&self, installed: &BTreeSet<String>) -> Result<bool, RootError> {
-        let unreadable = |problem: String| RootError::Repository(format!("what the line released, {}: {problem}", self.base));
+        let unreadable = |problem: String| {
+            RootError::Repository(format!("what the line released, {}: {problem}", self.base))
+        };
         let primary = Primary::of(&self.repomd).map_err(unreadable)?;
         let packed = primary.fetch(RELEASED_REPOSITORY, &self.base)?;
         any_touches(&packed, installed).map_err(|error| unreadable(error.to_string()))
@@ -40,8 +46,11 @@ fn any_touches(packed: &[u8], installed: &BTreeSet<String>) -> Result<bool, Meta
     let mut package = None;
     loop {
         packages.read_package(&mut package)?;
-        let Some(found) = package.take() else { return Ok(false) };
-        let mut names = std::iter::once(found.name()).chain(found.obsoletes().iter().map(|obsolete| obsolete.name()));
+        let Some(found) = package.take() else {
+            return Ok(false);
+        };
+        let mut names = std::iter::once(found.name())
+            .chain(found.obsoletes().iter().map(|obsolete| obsolete.name()));
         if names.any(|name| installed.contains(name)) {
             return Ok(true);
         }
@@ -100,6 +109,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let released = released(folder.path(), &packed(), &Digest::of(b"another"));
         let problem = released.touches(&names(&["bash"])).unwrap_err().to_string();
-        assert!(problem.ends_with("the list of packages is not the one that repomd.xml names"), "{problem}");
+        assert!(
+            problem.ends_with("the list of packages is not the one that repomd.xml names"),
+            "{problem}"
+        );
     }
 }

@@ -54,13 +54,23 @@ struct Wanted {
 
 impl Root {
     /// Installs names, capabilities, RPMs below `/work`, or what source packages there BuildRequire.
-    pub fn install(&mut self, packages: &[String], session: &mut Session<'_>) -> Result<(), RootError> {
+    pub fn install(
+        &mut self,
+        packages: &[String],
+        session: &mut Session<'_>,
+    ) -> Result<(), RootError> {
         let wanted = wanted(packages, session)?;
         match &mut self.ground {
             Ground::Machine => Err(RootError::Refused(MACHINE_STAYS.to_owned())),
             Ground::Layers(layers) if layers.recipe.locked.is_some() => {
                 layers.install_locked(&wanted, session)?;
-                let later = layers.recipe.locked.iter().flat_map(|locked| of_repositories(locked, true)).cloned().collect();
+                let later = layers
+                    .recipe
+                    .locked
+                    .iter()
+                    .flat_map(|locked| of_repositories(locked, true))
+                    .cloned()
+                    .collect();
                 record::add(&mut self.record.packages, later);
                 note_own(&mut self.record, &wanted.files)
             }
@@ -74,23 +84,37 @@ impl Root {
     }
 
     /// Removes packages by name, and what needs them.
-    pub fn remove(&mut self, packages: &[String], session: &mut Session<'_>) -> Result<(), RootError> {
+    pub fn remove(
+        &mut self,
+        packages: &[String],
+        session: &mut Session<'_>,
+    ) -> Result<(), RootError> {
         match &self.ground {
             Ground::Machine => Err(RootError::Refused(MACHINE_STAYS.to_owned())),
-            Ground::Layers(layers) => layers.dnf.remove(&layers.sandbox, &layers.overlay, packages, session),
+            Ground::Layers(layers) => {
+                layers
+                    .dnf
+                    .remove(&layers.sandbox, &layers.overlay, packages, session)
+            }
         }
     }
 
     /// Every package in it, sorted.
     pub fn contents(&self, session: &mut Session<'_>) -> Result<Vec<Installed>, RootError> {
-        let Ground::Layers(layers) = &self.ground else { return Ok(Vec::new()) };
-        let mut installed = layers.dnf.installed(&layers.sandbox, &layers.overlay, session)?;
+        let Ground::Layers(layers) = &self.ground else {
+            return Ok(Vec::new());
+        };
+        let mut installed = layers
+            .dnf
+            .installed(&layers.sandbox, &layers.overlay, session)?;
         if layers.recipe.locked.is_some() {
             // rpm alone has put them there, and dnf does not know from where they came.
             let known = &self.record.packages;
             for package in &mut installed {
                 let found = known.iter().find(|known| known.nevra == package.nevra);
-                package.repository = found.map(|known| known.repository.clone()).unwrap_or_default();
+                package.repository = found
+                    .map(|known| known.repository.clone())
+                    .unwrap_or_default();
             }
             installed.sort();
         }
@@ -111,15 +135,21 @@ impl Root {
     }
 }
 
-const MACHINE_STAYS: &str =
-    "the platform's provider is `host`: nothing can be installed into the machine itself, or removed from it";
+const MACHINE_STAYS: &str = "the platform's provider is `host`: nothing can be installed into the machine itself, or removed from it";
 
 fn wanted(packages: &[String], session: &Session<'_>) -> Result<Wanted, RootError> {
-    let mut wanted = Wanted { names: Vec::new(), files: Vec::new() };
+    let mut wanted = Wanted {
+        names: Vec::new(),
+        files: Vec::new(),
+    };
     for package in packages {
         if is_source(package) {
             let requires = recipe::build_requires(&inside(session.work, package)?)?;
-            wanted.names.extend(requires.iter().map(|requirement| Dnf::capability(requirement)));
+            wanted.names.extend(
+                requires
+                    .iter()
+                    .map(|requirement| Dnf::capability(requirement)),
+            );
         } else if package.ends_with(".rpm") {
             wanted.files.push(inside(session.work, package)?);
         } else {
@@ -132,11 +162,20 @@ fn wanted(packages: &[String], session: &Session<'_>) -> Result<Wanted, RootErro
 /// Writes down which files of the task came into a root.
 fn note_own(record: &mut roots::Root, files: &[PathBuf]) -> Result<(), RootError> {
     for (nevra, digest) in own(files)? {
-        let known = record.packages.iter_mut().find(|package| package.nevra == nevra && package.repository.is_empty());
+        let known = record
+            .packages
+            .iter_mut()
+            .find(|package| package.nevra == nevra && package.repository.is_empty());
         match known {
             Some(package) => package.digest = Some(digest),
             None => {
-                let package = roots::RootPackage { nevra, repository: String::new(), digest: Some(digest), url: None, later: true };
+                let package = roots::RootPackage {
+                    nevra,
+                    repository: String::new(),
+                    digest: Some(digest),
+                    url: None,
+                    later: true,
+                };
                 record.packages.push(package);
             }
         }
@@ -150,7 +189,8 @@ fn own(files: &[PathBuf]) -> Result<BTreeMap<String, Digest>, RootError> {
     let mut own = BTreeMap::new();
     for path in files {
         let file = File::open(path)?;
-        let unreadable = |error: header::NoRpm| RootError::Refused(format!("{}: {error}", path.display()));
+        let unreadable =
+            |error: header::NoRpm| RootError::Refused(format!("{}: {error}", path.display()));
         let nevra = header::rpm(&file).map_err(unreadable)?.to_string();
         own.insert(nevra, copy_hashed(file, u64::MAX, &mut std::io::sink())?);
     }
@@ -166,33 +206,61 @@ impl Layers {
         session: &mut Session<'_>,
     ) -> Result<Option<Vec<roots::RootPackage>>, RootError> {
         let Wanted { names, files } = wanted;
-        let mut files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        let mut files: Vec<String> = files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
         // Where files alone are asked for and the root has all that they need, rpm does it in a tenth of dnf's time.
-        if names.is_empty() && (files.is_empty() || self.dnf.rpm_installs(&self.sandbox, &self.overlay, &files, session)?) {
+        if names.is_empty()
+            && (files.is_empty()
+                || self
+                    .dnf
+                    .rpm_installs(&self.sandbox, &self.overlay, &files, session)?)
+        {
             return Ok(None);
         }
         let mut packages = names.clone();
         packages.append(&mut files);
-        let install = Change { verb: "install", packages, with_released: true, fresh: false };
-        self.dnf.change(&self.sandbox, &self.overlay, &install, session)?;
+        let install = Change {
+            verb: "install",
+            packages,
+            with_released: true,
+            fresh: false,
+        };
+        self.dnf
+            .change(&self.sandbox, &self.overlay, &install, session)?;
         let installed = self.dnf.installed(&self.sandbox, &self.overlay, session)?;
-        self.files.of(installed, known, &own(&wanted.files)?).map(Some)
+        self.files
+            .of(installed, known, &own(&wanted.files)?)
+            .map(Some)
     }
 
     /// Installs files of the task, and of the lock all that came later the first time; there is nothing else to be had.
     fn install_locked(&self, wanted: &Wanted, session: &mut Session<'_>) -> Result<(), RootError> {
-        let Some(locked) = &self.recipe.locked else { return Ok(()) };
+        let Some(locked) = &self.recipe.locked else {
+            return Ok(());
+        };
         let later: Vec<&roots::RootPackage> = of_repositories(locked, true).collect();
         let files = fetch(&self.store, &self.recipe, later.iter().copied(), session)?;
-        let own: Vec<String> = wanted.files.iter().map(|file| file.display().to_string()).collect();
+        let own: Vec<String> = wanted
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
         if files.is_empty() && own.is_empty() {
             return Ok(());
         }
-        let put = self.dnf.put_exactly(&self.sandbox, &self.overlay, &files, &own, session);
+        let put = self
+            .dnf
+            .put_exactly(&self.sandbox, &self.overlay, &files, &own, session);
         put.map_err(|error| match error {
-            RootError::Transaction(words) => {
-                RootError::Unresolved(vec![words, format!("the lock has {} packages that came later, and no others", later.len())])
-            }
+            RootError::Transaction(words) => RootError::Unresolved(vec![
+                words,
+                format!(
+                    "the lock has {} packages that came later, and no others",
+                    later.len()
+                ),
+            ]),
             other => other,
         })
     }

@@ -37,17 +37,33 @@ done
 /// What a root that somebody has made is called in records.
 pub(super) fn name(recipe: &Recipe) -> String {
     match &recipe.buildroot.image {
-        Some(image) => format!("image {}", image.split_once('@').map_or(image.as_str(), |(_, digest)| digest)),
+        Some(image) => format!(
+            "image {}",
+            image
+                .split_once('@')
+                .map_or(image.as_str(), |(_, digest)| digest)
+        ),
         None => {
-            let archive = recipe.buildroot.archives.iter().find(|archive| archive.arch == recipe.arch);
-            archive.map_or_else(|| "archive".to_owned(), |archive| format!("archive {}", archive.digest))
+            let archive = recipe
+                .buildroot
+                .archives
+                .iter()
+                .find(|archive| archive.arch == recipe.arch);
+            archive.map_or_else(
+                || "archive".to_owned(),
+                |archive| format!("archive {}", archive.digest),
+            )
         }
     }
 }
 
 impl Buildroots {
     /// What somebody has made, as a layer.
-    pub(super) fn archive(&self, maker: &mut Maker, session: &mut Session<'_>) -> Result<Layer, RootError> {
+    pub(super) fn archive(
+        &self,
+        maker: &mut Maker,
+        session: &mut Session<'_>,
+    ) -> Result<Layer, RootError> {
         let recipe = maker.recipe.clone();
         let key = Store::key_of(&("rootfs", recipe.arch, name(&recipe)));
         let made = self.store.once(&key, |new| {
@@ -82,10 +98,25 @@ impl Buildroots {
         }
         let lowers = paths(std::slice::from_ref(&archive));
         let key = Store::key_of(&("on top", &lowers, packages, &repositories.platform));
-        let install = Change { verb: "install", packages: packages.to_vec(), with_released: false, fresh: true };
+        let install = Change {
+            verb: "install",
+            packages: packages.to_vec(),
+            with_released: false,
+            fresh: true,
+        };
         let top = self.store.once(&key, |new| {
-            let overlay = Overlay { lowers: lowers.clone(), upper: new.join("layer"), scratch: new.join("scratch") };
-            if maker.dnf.change(&self.sandbox, &overlay, &install, &mut self.for_all(session))? == Said::Nothing {
+            let overlay = Overlay {
+                lowers: lowers.clone(),
+                upper: new.join("layer"),
+                scratch: new.join("scratch"),
+            };
+            if maker.dnf.change(
+                &self.sandbox,
+                &overlay,
+                &install,
+                &mut self.for_all(session),
+            )? == Said::Nothing
+            {
                 return Ok(false);
             }
             self.settle(new, &overlay, maker, session)?;
@@ -94,13 +125,28 @@ impl Buildroots {
         Ok(top.into_iter().chain([archive]).collect())
     }
 
-    fn unpack(&self, archives: &[PathBuf], to: &Path, session: &mut Session<'_>) -> Result<(), RootError> {
+    fn unpack(
+        &self,
+        archives: &[PathBuf],
+        to: &Path,
+        session: &mut Session<'_>,
+    ) -> Result<(), RootError> {
         fs::create_dir_all(to)?;
         let above = to.parent().unwrap_or(to).to_owned();
-        let argv = ["/bin/sh", "-c", UNPACK, "sh"].map(str::to_owned).into_iter();
-        let argv =
-            argv.chain(std::iter::once(to).chain(archives.iter().map(PathBuf::as_path)).map(|path| path.display().to_string()));
-        let view = View::Host { readable: Vec::new(), writable: vec![above], root: None, elsewhere: Vec::new() };
+        let argv = ["/bin/sh", "-c", UNPACK, "sh"]
+            .map(str::to_owned)
+            .into_iter();
+        let argv = argv.chain(
+            std::iter::once(to)
+                .chain(archives.iter().map(PathBuf::as_path))
+                .map(|path| path.display().to_string()),
+        );
+        let view = View::Host {
+            readable: Vec::new(),
+            writable: vec![above],
+            root: None,
+            elsewhere: Vec::new(),
+        };
         let mut last = Vec::new();
         let mut output = |bytes: &[u8]| {
             last.extend_from_slice(bytes);
@@ -111,17 +157,29 @@ impl Buildroots {
         let ended = self.sandbox.run(&command, session.cancelled, &mut output)?;
         let last = String::from_utf8_lossy(&last);
         well(ended).map_err(|problem| {
-            problem.unwrap_or_else(|| RootError::Refused(format!("the archive cannot be unpacked: {}", last.trim())))
+            problem.unwrap_or_else(|| {
+                RootError::Refused(format!("the archive cannot be unpacked: {}", last.trim()))
+            })
         })
     }
 
     /// Whether programs can be run in what somebody has made. What does not pass is thrown away.
-    pub(super) fn is_root(&self, overlay: &Overlay, maker: &Maker, session: &mut Session<'_>) -> Result<(), RootError> {
+    pub(super) fn is_root(
+        &self,
+        overlay: &Overlay,
+        maker: &Maker,
+        session: &mut Session<'_>,
+    ) -> Result<(), RootError> {
         let argv = ["/bin/sh", "-c", ":"].map(str::to_owned).to_vec();
         let command = session.command(View::Root(overlay.clone()), argv);
         let ended = self.sandbox.run(&command, session.cancelled, &mut |_| {})?;
         let origin = self.origin(&maker.recipe).unwrap_or_default();
-        let refused = || RootError::Refused(format!("{origin} is no root of {}: /bin/sh does not run in it", maker.recipe.arch));
+        let refused = || {
+            RootError::Refused(format!(
+                "{origin} is no root of {}: /bin/sh does not run in it",
+                maker.recipe.arch
+            ))
+        };
         well(ended).map_err(|problem| problem.unwrap_or_else(refused))
     }
 }
@@ -131,24 +189,46 @@ fn well(ended: Ended) -> Result<(), Option<RootError>> {
     match ended {
         Ended::Exited { status: 0, .. } => Ok(()),
         Ended::TimedOut | Ended::Cancelled => Err(Some(RootError::Stopped)),
-        Ended::OutOfSpace => Err(Some(RootError::Refused("the archive does not fit on the disk that a layer may use".to_owned()))),
+        Ended::OutOfSpace => Err(Some(RootError::Refused(
+            "the archive does not fit on the disk that a layer may use".to_owned(),
+        ))),
         Ended::Exited { .. } | Ended::OutOfMemory | Ended::OutputLimit => Err(None),
     }
 }
 
 /// What has to be unpacked, in order, fetched into a folder.
-fn archives(recipe: &Recipe, folder: &Path, session: &mut Session<'_>) -> Result<Vec<PathBuf>, RootError> {
+fn archives(
+    recipe: &Recipe,
+    folder: &Path,
+    session: &mut Session<'_>,
+) -> Result<Vec<PathBuf>, RootError> {
     if let Some(image) = &recipe.buildroot.image {
         let image: Image = image.parse().map_err(RootError::Refused)?;
         return image::pull(&image, recipe.arch, folder, ARCHIVE_BYTES_MAX, session);
     }
-    let archive = recipe.buildroot.archives.iter().find(|archive| archive.arch == recipe.arch);
-    let archive = archive.ok_or_else(|| RootError::Refused(format!("the platform has no archive for {}", recipe.arch)))?;
+    let archive = recipe
+        .buildroot
+        .archives
+        .iter()
+        .find(|archive| archive.arch == recipe.arch);
+    let archive = archive.ok_or_else(|| {
+        RootError::Refused(format!("the platform has no archive for {}", recipe.arch))
+    })?;
     (session.output)(format!("fetching {}\n", archive.url).as_bytes());
     let to = folder.join("archive");
     let Archive { url, digest, .. } = archive;
-    let wanted = Wanted { what: url, named_by: "the platform", digest, bytes_max: ARCHIVE_BYTES_MAX };
-    keep(open(url)?, &mut File::create(&to)?, &wanted, session.cancelled)?;
+    let wanted = Wanted {
+        what: url,
+        named_by: "the platform",
+        digest,
+        bytes_max: ARCHIVE_BYTES_MAX,
+    };
+    keep(
+        open(url)?,
+        &mut File::create(&to)?,
+        &wanted,
+        session.cancelled,
+    )?;
     Ok(vec![to])
 }
 

@@ -64,7 +64,12 @@ impl Store {
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder.join("layers"))?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-        let store = Self { folder: folder.to_owned(), asked: Arc::default(), keys: Arc::default(), indexes: Arc::default() };
+        let store = Self {
+            folder: folder.to_owned(),
+            asked: Arc::default(),
+            keys: Arc::default(),
+            indexes: Arc::default(),
+        };
         store.sweep(LAYERS_BYTES_MAX, SystemTime::now());
         Ok(store)
     }
@@ -81,8 +86,17 @@ impl Store {
     }
 
     /// A list of packages by the digest of the packed list, read unless it is known.
-    pub(super) fn index(&self, digest: &Digest, read: impl FnOnce() -> Result<Index, RootError>) -> Result<Arc<Index>, RootError> {
-        let known = |indexes: &Indexes| indexes.iter().find(|(of, _)| of == digest).map(|(_, index)| index.clone());
+    pub(super) fn index(
+        &self,
+        digest: &Digest,
+        read: impl FnOnce() -> Result<Index, RootError>,
+    ) -> Result<Arc<Index>, RootError> {
+        let known = |indexes: &Indexes| {
+            indexes
+                .iter()
+                .find(|(of, _)| of == digest)
+                .map(|(_, index)| index.clone())
+        };
         if let Some(index) = known(&self.indexes.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(index);
         }
@@ -102,31 +116,51 @@ impl Store {
     /// What the repositories of a recipe are now.
     pub(super) fn fingerprints(&self, recipe: &Recipe) -> Result<Fingerprints, RootError> {
         let remote = |repository: &millrace_core::platform::Repository| {
-            let url = repository.baseurl.as_ref().or(repository.mirrorlist.as_ref());
-            repository.id != millrace_core::platform::RELEASED_REPOSITORY && url.is_some_and(|url| !url.starts_with("file://"))
+            let url = repository
+                .baseurl
+                .as_ref()
+                .or(repository.mirrorlist.as_ref());
+            repository.id != millrace_core::platform::RELEASED_REPOSITORY
+                && url.is_some_and(|url| !url.starts_with("file://"))
         };
         if !recipe.repositories.iter().any(remote) {
             return Fingerprints::of(recipe);
         }
         let own = Recipe {
-            repositories: recipe.repositories.iter().filter(|repository| !remote(repository)).cloned().collect(),
+            repositories: recipe
+                .repositories
+                .iter()
+                .filter(|repository| !remote(repository))
+                .cloned()
+                .collect(),
             ..recipe.clone()
         };
         let name = format!("{recipe:?}");
         let known = {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             asked.retain(|(at, _, _)| at.elapsed() < PLATFORM_FRESH);
-            asked.iter().find(|(_, known, _)| *known == name).map(|(_, _, found)| found.clone())
+            asked
+                .iter()
+                .find(|(_, known, _)| *known == name)
+                .map(|(_, _, found)| found.clone())
         };
         if let Some(found) = known {
             let now = Fingerprints::of(&own)?;
             let (mut bases, mut repomds) = (found.bases, found.repomds);
             bases.extend(now.bases);
             repomds.extend(now.repomds);
-            return Ok(Fingerprints { released: now.released, platform: found.platform, bases, repomds });
+            return Ok(Fingerprints {
+                released: now.released,
+                platform: found.platform,
+                bases,
+                repomds,
+            });
         }
         let found = Fingerprints::of(recipe)?;
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), name, found.clone()));
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((Instant::now(), name, found.clone()));
         Ok(found)
     }
 
@@ -141,13 +175,20 @@ impl Store {
             return Ok(key);
         }
         let key = fetch(url, repository, TEXT_BYTES_MAX)?;
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(url.to_owned(), (Instant::now(), key.clone()));
+        self.keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(url.to_owned(), (Instant::now(), key.clone()));
         Ok(key)
     }
 
     /// The layer of a key: made by `make` in a new folder, in `layer` below it, unless it is there. `make` answers whether there is
     /// anything in it. Others who want the same wait.
-    pub(super) fn once(&self, key: &str, make: impl FnOnce(&Path) -> Result<bool, RootError>) -> Result<Option<Layer>, RootError> {
+    pub(super) fn once(
+        &self,
+        key: &str,
+        make: impl FnOnce(&Path) -> Result<bool, RootError>,
+    ) -> Result<Option<Layer>, RootError> {
         let place = self.layers().join(key);
         let mut make = Some(make);
         loop {
@@ -166,14 +207,20 @@ impl Store {
                 continue;
             }
             let Some(make) = make.take() else {
-                return Err(RootError::Io(io::Error::other(format!("the layer {key} was removed as soon as it was made"))));
+                return Err(RootError::Io(io::Error::other(format!(
+                    "the layer {key} was removed as soon as it was made"
+                ))));
             };
             self.make(&place, make)?;
             self.sweep(LAYERS_BYTES_MAX, SystemTime::now());
         }
     }
 
-    fn make(&self, place: &Path, make: impl FnOnce(&Path) -> Result<bool, RootError>) -> Result<(), RootError> {
+    fn make(
+        &self,
+        place: &Path,
+        make: impl FnOnce(&Path) -> Result<bool, RootError>,
+    ) -> Result<(), RootError> {
         let new = place.with_extension("new");
         for left_over in [&new, place] {
             remove(left_over)?;
@@ -198,7 +245,10 @@ impl Store {
 
     /// Marks layers as used just now, the lower ones last: what lies on another is given up before it.
     pub(super) fn used(layers: &[Layer]) -> io::Result<()> {
-        layers.iter().filter_map(|layer| layer.path.parent()).try_for_each(touch)
+        layers
+            .iter()
+            .filter_map(|layer| layer.path.parent())
+            .try_for_each(touch)
     }
 
     /// Removes what nobody has used for long, and of the rest what was used least lately until it is small enough; never what is in use.
@@ -218,17 +268,25 @@ impl Store {
 
     /// Of every layer: when it was used last, its bytes, and its key. One that was never finished was never used.
     fn known(&self) -> Vec<(SystemTime, u64, String)> {
-        let names =
-            fs::read_dir(self.layers()).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let names = fs::read_dir(self.layers())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
         let known = |key: String| {
             let mark = [WHOLE, NOTHING].map(|mark| self.layers().join(&key).join(mark));
             let mark = mark.iter().find(|mark| mark.exists());
-            let used = mark.and_then(|mark| fs::metadata(mark).ok()?.modified().ok()).unwrap_or(SystemTime::UNIX_EPOCH);
+            let used = mark
+                .and_then(|mark| fs::metadata(mark).ok()?.modified().ok())
+                .unwrap_or(SystemTime::UNIX_EPOCH);
             let size = mark.and_then(|mark| fs::read_to_string(mark).ok()?.parse().ok());
             let size = size.unwrap_or_else(|| sandbox::used(&self.layers().join(&key)));
             (used, size, key)
         };
-        names.filter(|name| !name.ends_with(".lock")).map(known).collect()
+        names
+            .filter(|name| !name.ends_with(".lock"))
+            .map(known)
+            .collect()
     }
 
     /// Removes a layer, if nobody uses it or makes it just now.
@@ -238,7 +296,10 @@ impl Store {
         if lock.try_lock().is_err() || !is_lock_of(&lock, &self.lock_path(key)) {
             return Ok(false);
         }
-        let (place, gone) = (self.layers().join(name), self.layers().join(format!("{key}.gone")));
+        let (place, gone) = (
+            self.layers().join(name),
+            self.layers().join(format!("{key}.gone")),
+        );
         remove(&gone)?;
         fs::rename(&place, &gone)?;
         remove(&gone)?;
@@ -255,14 +316,21 @@ impl Store {
     }
 
     fn lock_file(&self, key: &str) -> io::Result<File> {
-        File::options().create(true).truncate(false).write(true).open(self.lock_path(key))
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.lock_path(key))
     }
 }
 
 /// Whether a lock is the one that others find by its path: whoever gives a layer up removes the file.
 fn is_lock_of(lock: &File, path: &Path) -> bool {
-    let same = |own: fs::Metadata, there: fs::Metadata| own.ino() == there.ino() && own.dev() == there.dev();
-    lock.metadata().is_ok_and(|own| fs::metadata(path).is_ok_and(|there| same(own, there)))
+    let same = |own: fs::Metadata, there: fs::Metadata| {
+        own.ino() == there.ino() && own.dev() == there.dev()
+    };
+    lock.metadata()
+        .is_ok_and(|own| fs::metadata(path).is_ok_and(|there| same(own, there)))
 }
 
 /// What is known of a key: nothing, that there is nothing to change, or a layer.
@@ -270,23 +338,39 @@ fn answered(place: &Path) -> Option<Option<PathBuf>> {
     if place.join(NOTHING).exists() {
         return Some(None);
     }
-    place.join(WHOLE).exists().then(|| Some(place.join("layer")))
+    place
+        .join(WHOLE)
+        .exists()
+        .then(|| Some(place.join("layer")))
 }
 
 /// Marks a layer as used just now.
 fn touch(place: &Path) -> io::Result<()> {
-    let mark = [WHOLE, NOTHING].map(|mark| place.join(mark)).into_iter().find(|mark| mark.exists());
-    mark.map_or(Ok(()), |mark| File::options().write(true).open(mark)?.set_modified(SystemTime::now()))
+    let mark = [WHOLE, NOTHING]
+        .map(|mark| place.join(mark))
+        .into_iter()
+        .find(|mark| mark.exists());
+    mark.map_or(Ok(()), |mark| {
+        File::options()
+            .write(true)
+            .open(mark)?
+            .set_modified(SystemTime::now())
+    })
 }
 
 /// Removes packages that dnf downloaded long ago. What is still needed is downloaded again.
 fn remove_old_packages(folder: &Path, now: SystemTime) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let (Ok(found), path) = (entry.metadata(), entry.path()) else { continue };
-        let made = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(found.ctime()).unwrap_or(0));
+        let (Ok(found), path) = (entry.metadata(), entry.path()) else {
+            continue;
+        };
+        let made =
+            SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(found.ctime()).unwrap_or(0));
         if found.is_dir() {
             remove_old_packages(&path, now);
-        } else if path.extension().is_some_and(|kind| kind == "rpm") && now.duration_since(made).is_ok_and(|age| age > UNUSED_MAX) {
+        } else if path.extension().is_some_and(|kind| kind == "rpm")
+            && now.duration_since(made).is_ok_and(|age| age > UNUSED_MAX)
+        {
             let _ = fs::remove_file(&path);
         }
     }
@@ -312,7 +396,10 @@ mod tests {
     }
 
     fn set_used(layer: &Layer, ago: Duration) {
-        let mark = File::options().write(true).open(layer.path.with_file_name(WHOLE)).unwrap();
+        let mark = File::options()
+            .write(true)
+            .open(layer.path.with_file_name(WHOLE))
+            .unwrap();
         mark.set_modified(SystemTime::now() - ago).unwrap();
     }
 
@@ -321,14 +408,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Store::open(folder.path()).unwrap();
-        assert_eq!(fs::metadata(folder.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(folder.path()).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]
     fn what_was_used_least_lately_goes_first_and_what_is_in_use_stays() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let (held, old, new) = (layer(&store, "held"), layer(&store, "old"), layer(&store, "new"));
+        let (held, old, new) = (
+            layer(&store, "held"),
+            layer(&store, "old"),
+            layer(&store, "new"),
+        );
         for (layer, hours) in [(&held, 3), (&old, 2), (&new, 1)] {
             set_used(layer, Duration::from_secs(hours * 3600));
         }
@@ -336,7 +430,10 @@ mod tests {
         drop((old, new));
         // Two of three fit; the oldest is in use.
         store.sweep(5 * LAYER_BYTES as u64 / 2, SystemTime::now());
-        assert_eq!(paths.each_ref().map(|path| path.exists()), [true, false, true]);
+        assert_eq!(
+            paths.each_ref().map(|path| path.exists()),
+            [true, false, true]
+        );
         assert!(layer(&store, "old").path.exists(), "it can be made again");
     }
 
@@ -351,8 +448,14 @@ mod tests {
         drop((old, new));
         Store::open(folder.path()).unwrap();
         assert_eq!(paths.each_ref().map(|path| path.exists()), [false, true]);
-        assert!(!folder.path().join("layers/torn.new").exists(), "half a layer stayed");
-        assert!(!folder.path().join("layers/old.lock").exists(), "its lock stayed");
+        assert!(
+            !folder.path().join("layers/torn.new").exists(),
+            "half a layer stayed"
+        );
+        assert!(
+            !folder.path().join("layers/old.lock").exists(),
+            "its lock stayed"
+        );
     }
 
     #[test]
@@ -365,7 +468,10 @@ mod tests {
         }
         remove_old_packages(&folder.path().join("dnf"), SystemTime::now());
         assert!(packages.join("a.rpm").exists());
-        remove_old_packages(&folder.path().join("dnf"), SystemTime::now() + UNUSED_MAX + Duration::from_secs(60));
+        remove_old_packages(
+            &folder.path().join("dnf"),
+            SystemTime::now() + UNUSED_MAX + Duration::from_secs(60),
+        );
         assert!(!packages.join("a.rpm").exists() && packages.join("repomd.xml").exists());
     }
 }

@@ -53,7 +53,11 @@ pub fn examine(candidate: &Candidate<'_>) -> Vec<Finding> {
 
 /// Why no task may run here, in words, a line each; none where tasks may.
 pub fn refusal(findings: &[Finding]) -> Option<String> {
-    let refused = findings.iter().filter(|finding| finding.verdict == Verdict::Refused);
-    let lines: Vec<String> = refused.map(|finding| format!("{}: {}", finding.about, finding.says)).collect();
+    let refused = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Refused);
+    let lines: Vec<String> = refused
+        .map(|finding| format!("{}: {}", finding.about, finding.says))
+        .collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
 }

@@ -65,7 +65,10 @@ impl Seen {
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             looked,
             standing: standing(candidate),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
             bounds: Sandbox::bounds(&Limits::default()).map_err(|error| error.to_string()),
             filters: calls_are_filtered(),
             dnf: has_program("dnf"),
@@ -78,7 +81,9 @@ impl Seen {
 fn standing(candidate: &Candidate<'_>) -> Standing {
     match candidate.no_namespace {
         Some(problem) => Standing::Ordinary(problem.to_owned()),
-        None if subordinate::is_needed() => Standing::Ordinary("it has no user namespace".to_owned()),
+        None if subordinate::is_needed() => {
+            Standing::Ordinary("it has no user namespace".to_owned())
+        }
         None if subordinate::in_namespace() => Standing::Namespace,
         None => Standing::Root,
     }
@@ -86,10 +91,15 @@ fn standing(candidate: &Candidate<'_>) -> Standing {
 
 /// Builds a sandbox below the runner's folder, since that is where roots are seen over each other.
 fn look(candidate: &Candidate<'_>) -> Result<Looked, String> {
-    let folder = fs::create_dir_all(candidate.folder)
-        .and_then(|()| tempfile::Builder::new().prefix(".doctor-").tempdir_in(candidate.folder));
+    let folder = fs::create_dir_all(candidate.folder).and_then(|()| {
+        tempfile::Builder::new()
+            .prefix(".doctor-")
+            .tempdir_in(candidate.folder)
+    });
     let folder = folder.map_err(|error| format!("{}: {error}", candidate.folder.display()))?;
-    Sandbox::new(candidate.launcher.to_owned()).look(folder.path()).map_err(|error| error.to_string())
+    Sandbox::new(candidate.launcher.to_owned())
+        .look(folder.path())
+        .map_err(|error| error.to_string())
 }
 
 fn has_program(name: &str) -> bool {
@@ -110,11 +120,27 @@ fn place(folder: &Path) -> Result<Place, String> {
 
 /// How far our clock is ahead of a line's, by the date that every answer over HTTP has, to the second.
 fn ahead_s(url: &str) -> Result<i64, String> {
-    let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER));
-    let agent = config.tls_config(trust::of_this_machine()).build().new_agent();
-    let response = agent.get(url).call().map_err(|error| format!("{url} does not answer: {error}"))?;
-    let date = response.headers().get("date").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let theirs = httpdate::parse_http_date(date).map_err(|_| format!("{url} does not say what time it is"))?;
-    let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(ANSWER));
+    let agent = config
+        .tls_config(trust::of_this_machine())
+        .build()
+        .new_agent();
+    let response = agent
+        .get(url)
+        .call()
+        .map_err(|error| format!("{url} does not answer: {error}"))?;
+    let date = response
+        .headers()
+        .get("date")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let theirs = httpdate::parse_http_date(date)
+        .map_err(|_| format!("{url} does not say what time it is"))?;
+    let seconds = |time: SystemTime| {
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs().cast_signed())
+    };
     Ok(seconds(SystemTime::now()) - seconds(theirs))
 }

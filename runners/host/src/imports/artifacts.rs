@@ -25,7 +25,9 @@ impl Host for Job {
         };
         match self.download(&input.0, input.1, &path) {
             Ok(()) => Ok(Ok(())),
-            Err(Trouble::Folder(FolderError::Io { path, source })) => Err(trouble(format!("{path}: {source}"))),
+            Err(Trouble::Folder(FolderError::Io { path, source })) => {
+                Err(trouble(format!("{path}: {source}")))
+            }
             Err(Trouble::Folder(error)) => Ok(Err(Error::Refused(error.to_string()))),
             Err(Trouble::Desk(error)) => Err(self.interrupted(&error)),
         }
@@ -36,7 +38,9 @@ impl Host for Job {
         match self.hand_over(&path) {
             Ok(artifact) => Ok(Ok(super::artifact(&artifact))),
             Err(Unpublished::Refused(reason)) => Ok(Err(Error::Refused(reason))),
-            Err(Unpublished::Folder(FolderError::Io { path, source })) => Err(trouble(format!("{path}: {source}"))),
+            Err(Unpublished::Folder(FolderError::Io { path, source })) => {
+                Err(trouble(format!("{path}: {source}")))
+            }
             Err(Unpublished::Folder(error)) => Ok(Err(Error::Refused(error.to_string()))),
             Err(Unpublished::Desk(error)) => Err(self.interrupted(&error)),
         }
@@ -75,7 +79,11 @@ struct Until<'a, F> {
 
 impl<F> Until<'_, F> {
     fn unless_given_up(&self) -> io::Result<()> {
-        if self.stop.is_raised() { Err(io::Error::other("the task was given up")) } else { Ok(()) }
+        if self.stop.is_raised() {
+            Err(io::Error::other("the task was given up"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -108,29 +116,62 @@ impl Job {
         let fetch = || {
             file.set_len(0)?;
             file.rewind()?;
-            self.machine.desk.download(digest, &mut Until { stop: &self.stop, end: &mut file }).map(drop)
+            self.machine
+                .desk
+                .download(
+                    digest,
+                    &mut Until {
+                        stop: &self.stop,
+                        end: &mut file,
+                    },
+                )
+                .map(drop)
         };
         patiently(self.time_left(), self.stop.flag(), fetch).map_err(Trouble::Desk)?;
         // Packages keep the times of their files; that of a download would be another one every time.
         let time = UNIX_EPOCH + Duration::from_secs(self.work.source_date_epoch_s);
-        file.set_modified(time).map_err(|source| Trouble::Folder(FolderError::Io { path: path.to_owned(), source }))
+        file.set_modified(time).map_err(|source| {
+            Trouble::Folder(FolderError::Io {
+                path: path.to_owned(),
+                source,
+            })
+        })
     }
 
     /// Sends a file to the line and remembers it as a result.
     fn hand_over(&mut self, path: &str) -> Result<Artifact, Unpublished> {
-        let name = self.grants.result_name(path).map_err(|refusal| Unpublished::Refused(refusal.to_string()))?;
+        let name = self
+            .grants
+            .result_name(path)
+            .map_err(|refusal| Unpublished::Refused(refusal.to_string()))?;
         let (digest, size) = self.folder.hash(path)?;
         let rpm = match name.ends_with(".rpm") {
-            true => Some(header::rpm(&self.folder.file(path)?).map_err(|error| Unpublished::Refused(format!("{name}: {error}")))?),
+            true => Some(
+                header::rpm(&self.folder.file(path)?)
+                    .map_err(|error| Unpublished::Refused(format!("{name}: {error}")))?,
+            ),
             false => None,
         };
         let file = self.folder.file(path)?;
         let send = || {
             (&file).rewind()?;
-            self.machine.desk.upload(&self.holding, &digest, size, &mut Until { stop: &self.stop, end: &file })
+            self.machine.desk.upload(
+                &self.holding,
+                &digest,
+                size,
+                &mut Until {
+                    stop: &self.stop,
+                    end: &file,
+                },
+            )
         };
         patiently(self.time_left(), self.stop.flag(), send).map_err(Unpublished::Desk)?;
-        let artifact = Artifact { name: name.clone(), digest, size, rpm };
+        let artifact = Artifact {
+            name: name.clone(),
+            digest,
+            size,
+            rpm,
+        };
         self.grants.publish(name);
         self.published.push(artifact.clone());
         Ok(artifact)

@@ -29,7 +29,9 @@ impl HostRoot for Job {
     fn create(&mut self, kind: Kind, packages: Vec<String>) -> Answer<Resource<TaskRoot>> {
         self.asked(format_args!("buildroot.create {kind:?} {packages:?}"));
         if self.roots >= ROOTS_MAX {
-            return Ok(Err(Error::Refused(format!("a task may have {ROOTS_MAX} roots at once"))));
+            return Ok(Err(Error::Refused(format!(
+                "a task may have {ROOTS_MAX} roots at once"
+            ))));
         }
         if let Err(error) = check(&packages) {
             return Ok(Err(error));
@@ -47,12 +49,19 @@ impl HostRoot for Job {
                 None => return Ok(Err(Error::Refused(no_root(lock, task, arch, kind, number)))),
             }
         }
-        let made = self.with_session(|job, session| job.machine.buildroots.create(&recipe, kind, &packages, session))?;
+        let made = self.with_session(|job, session| {
+            job.machine
+                .buildroots
+                .create(&recipe, kind, &packages, session)
+        })?;
         Ok(match made {
             Ok(root) => {
                 self.roots += 1;
                 self.had.push(root.record().clone());
-                Ok(self.table.push(TaskRoot { root, number: self.had.len() - 1 })?)
+                Ok(self.table.push(TaskRoot {
+                    root,
+                    number: self.had.len() - 1,
+                })?)
             }
             Err(error) => Err(error),
         })
@@ -76,8 +85,11 @@ impl HostRoot for Job {
 
     fn contents(&mut self, root: Resource<TaskRoot>) -> Answer<Vec<Installed>> {
         self.asked(format_args!("buildroot.contents"));
-        let installed =
-            |package: buildroot::Installed| Installed { nevra: package.nevra, name: package.name, repository: package.repository };
+        let installed = |package: buildroot::Installed| Installed {
+            nevra: package.nevra,
+            name: package.name,
+            repository: package.repository,
+        };
         let contents = self.in_root(root, |root, session| root.contents(session))?;
         Ok(contents.map(|list| list.into_iter().map(installed).collect()))
     }
@@ -116,9 +128,19 @@ impl Job {
         work: impl FnOnce(&mut Root, &mut Session<'_>) -> Result<T, RootError>,
     ) -> Answer<T> {
         let (log, stop) = (self.log.clone(), self.stop.clone()); // the table is borrowed below
-        let (limits, time_left, folder) = (self.work.limits, self.time_left(), self.folder.path().to_owned());
+        let (limits, time_left, folder) = (
+            self.work.limits,
+            self.time_left(),
+            self.folder.path().to_owned(),
+        );
         let mut output = |bytes: &[u8]| log.bytes(bytes);
-        let mut session = Session { work: &folder, limits, time_left, cancelled: stop.flag(), output: &mut output };
+        let mut session = Session {
+            work: &folder,
+            limits,
+            time_left,
+            cancelled: stop.flag(),
+            output: &mut output,
+        };
         let TaskRoot { root, number } = self.table.get_mut(&root)?;
         let done = work(root, &mut session);
         self.had[*number] = root.record().clone();
@@ -126,10 +148,19 @@ impl Job {
         self.answer(done)
     }
 
-    fn with_session<T>(&self, work: impl FnOnce(&Self, &mut Session<'_>) -> Result<T, RootError>) -> Answer<T> {
+    fn with_session<T>(
+        &self,
+        work: impl FnOnce(&Self, &mut Session<'_>) -> Result<T, RootError>,
+    ) -> Answer<T> {
         let mut output = |bytes: &[u8]| self.log.bytes(bytes);
         let (limits, time_left) = (self.work.limits, self.time_left());
-        let mut session = Session { work: self.folder.path(), limits, time_left, cancelled: self.stop.flag(), output: &mut output };
+        let mut session = Session {
+            work: self.folder.path(),
+            limits,
+            time_left,
+            cancelled: self.stop.flag(),
+            output: &mut output,
+        };
         let done = work(self, &mut session);
         self.folder.changed();
         self.answer(done)
@@ -143,7 +174,9 @@ impl Job {
             Err(RootError::Repository(problem)) => Error::Repository(problem),
             Err(RootError::Transaction(problem)) => Error::Transaction(problem),
             Err(RootError::Refused(problem)) => Error::Refused(problem),
-            Err(RootError::Stopped) if self.stop.is_raised() => return Err(wasmtime::Error::new(Interrupt::Stopped)),
+            Err(RootError::Stopped) if self.stop.is_raised() => {
+                return Err(wasmtime::Error::new(Interrupt::Stopped));
+            }
             Err(RootError::Stopped) => return Err(wasmtime::Error::new(Interrupt::TimedOut)),
             Err(error @ (RootError::Sandbox(_) | RootError::Io(_))) => return Err(trouble(error)),
         }))

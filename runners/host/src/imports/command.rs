@@ -14,7 +14,11 @@ use wasmtime::component::Resource;
 const TAIL_BYTES_MAX: usize = 4096;
 
 impl Host for Job {
-    fn run(&mut self, root: Resource<TaskRoot>, spec: Spec) -> wasmtime::Result<Result<Exit, Error>> {
+    fn run(
+        &mut self,
+        root: Resource<TaskRoot>,
+        spec: Spec,
+    ) -> wasmtime::Result<Result<Exit, Error>> {
         let (as_root, asked) = asked(spec);
         self.asked(format_args!("command.run {}", noted(&asked, as_root)));
         let timeout = match capability::command(&asked, self.time_left()) {
@@ -33,15 +37,33 @@ impl Host for Job {
             log.bytes(bytes);
             tail.add(bytes);
         };
-        let ended = self.machine.sandbox.run(&command, self.stop.flag(), &mut sink);
-        let failed = ended.as_ref().ok().and_then(how_it_failed).map(|how| Failed::of(&command, root.rep(), how));
+        let ended = self
+            .machine
+            .sandbox
+            .run(&command, self.stop.flag(), &mut sink);
+        let failed = ended
+            .as_ref()
+            .ok()
+            .and_then(how_it_failed)
+            .map(|how| Failed::of(&command, root.rep(), how));
         self.folder.changed();
         if let Some(failed) = failed {
             self.note_failure(failed);
         }
         let limits = self.work.limits;
         Ok(match ended.map_err(trouble)? {
-            Ended::Exited { status, stdout, cut, elapsed_ms } => Ok(Exit { status, stdout, cut, tail: tail.lines(), elapsed_ms }),
+            Ended::Exited {
+                status,
+                stdout,
+                cut,
+                elapsed_ms,
+            } => Ok(Exit {
+                status,
+                stdout,
+                cut,
+                tail: tail.lines(),
+                elapsed_ms,
+            }),
             Ended::TimedOut => Err(Error::TimedOut(timeout_s)),
             Ended::OutOfMemory => Err(Error::OutOfMemory(limits.memory_bytes)),
             Ended::OutOfSpace => Err(Error::OutOfSpace(limits.disk_bytes)),
@@ -57,7 +79,9 @@ fn how_it_failed(ended: &Ended) -> Option<String> {
         Ended::Exited { status: 0, .. } => None,
         Ended::Exited { status, .. } => Some(format!("ended with status {status}")),
         Ended::TimedOut | Ended::Cancelled => Some("was stopped: its time was over".to_owned()),
-        Ended::OutOfMemory => Some("was stopped: it needed more memory than it may have".to_owned()),
+        Ended::OutOfMemory => {
+            Some("was stopped: it needed more memory than it may have".to_owned())
+        }
         Ended::OutOfSpace => Some("was stopped: it filled the disk that it may use".to_owned()),
         Ended::OutputLimit => Some("was stopped: it printed too much".to_owned()),
     }
@@ -78,7 +102,14 @@ fn asked(spec: Spec) -> (bool, Asked) {
 /// A command as a trace has it: of its input only how many lines it has, for those are paths that differ between architectures.
 fn noted(asked: &Asked, as_root: bool) -> String {
     let lines = asked.stdin.iter().filter(|byte| **byte == b'\n').count();
-    let Asked { argv, env, cwd, stdin: _, timeout_s, capture_bytes_max } = asked;
+    let Asked {
+        argv,
+        env,
+        cwd,
+        stdin: _,
+        timeout_s,
+        capture_bytes_max,
+    } = asked;
     format!(
         "{argv:?} env {env:?} cwd {cwd:?} stdin {lines} lines timeout {timeout_s} s capture {capture_bytes_max} bytes{}",
         if as_root { " as root" } else { "" }
@@ -86,7 +117,13 @@ fn noted(asked: &Asked, as_root: bool) -> String {
 }
 
 impl Job {
-    fn command(&self, root: &Resource<TaskRoot>, asked: Asked, as_root: bool, timeout: Duration) -> wasmtime::Result<Command<'_>> {
+    fn command(
+        &self,
+        root: &Resource<TaskRoot>,
+        asked: Asked,
+        as_root: bool,
+        timeout: Duration,
+    ) -> wasmtime::Result<Command<'_>> {
         Ok(Command {
             view: self.table.get(root)?.root.view(),
             argv: asked.argv,
@@ -127,7 +164,8 @@ struct Tail(Vec<u8>);
 
 impl Tail {
     fn add(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(&bytes[bytes.len().saturating_sub(2 * TAIL_BYTES_MAX)..]);
+        self.0
+            .extend_from_slice(&bytes[bytes.len().saturating_sub(2 * TAIL_BYTES_MAX)..]);
         if self.0.len() > 2 * TAIL_BYTES_MAX {
             self.0.drain(..self.0.len() - TAIL_BYTES_MAX - 1);
         }
@@ -138,7 +176,10 @@ impl Tail {
         let from = self.0.len().saturating_sub(TAIL_BYTES_MAX);
         let begin = match from {
             0 => 0,
-            _ => self.0[from..].iter().position(|byte| *byte == b'\n').map_or(from, |at| from + at + 1),
+            _ => self.0[from..]
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(from, |at| from + at + 1),
         };
         String::from_utf8_lossy(&self.0[begin..]).into_owned()
     }
@@ -150,8 +191,19 @@ mod tests {
 
     #[test]
     fn a_command_is_shown_as_one_would_type_it() {
-        let argv = ["rpmbuild", "--define", "dist .el9", "it's", "", "\nset -e\nmake\n"].map(str::to_owned);
-        assert_eq!(shown(&argv), r"rpmbuild --define 'dist .el9' 'it'\''s' '' 'set -e …'");
+        let argv = [
+            "rpmbuild",
+            "--define",
+            "dist .el9",
+            "it's",
+            "",
+            "\nset -e\nmake\n",
+        ]
+        .map(str::to_owned);
+        assert_eq!(
+            shown(&argv),
+            r"rpmbuild --define 'dist .el9' 'it'\''s' '' 'set -e …'"
+        );
     }
 
     #[test]
@@ -159,10 +211,19 @@ mod tests {
         for piece in [1, 7, 100, 5000, 100_000] {
             let text: String = (0..3000).map(|n| format!("line {n}\n")).collect();
             let mut tail = Tail::default();
-            text.as_bytes().chunks(piece).for_each(|bytes| tail.add(bytes));
+            text.as_bytes()
+                .chunks(piece)
+                .for_each(|bytes| tail.add(bytes));
             let lines = tail.lines();
-            assert!(lines.starts_with("line ") && lines.ends_with("line 2999\n"), "{piece}: {lines}");
-            assert!(lines.len() <= TAIL_BYTES_MAX && lines.len() > TAIL_BYTES_MAX - 20, "{piece}: {}", lines.len());
+            assert!(
+                lines.starts_with("line ") && lines.ends_with("line 2999\n"),
+                "{piece}: {lines}"
+            );
+            assert!(
+                lines.len() <= TAIL_BYTES_MAX && lines.len() > TAIL_BYTES_MAX - 20,
+                "{piece}: {}",
+                lines.len()
+            );
         }
     }
 

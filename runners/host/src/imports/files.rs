@@ -16,7 +16,9 @@ fn answer<T>(result: Result<T, FolderError>) -> Answer<T> {
         Err(FolderError::NotAFile(path)) => Error::NotAFile(path),
         Err(FolderError::TooLarge(path)) => Error::TooLarge(path),
         Err(FolderError::Full(path)) => Error::Full(path),
-        Err(error @ FolderError::Io { .. }) => return Err(trouble(format!("the task's folder: {error}"))),
+        Err(error @ FolderError::Io { .. }) => {
+            return Err(trouble(format!("the task's folder: {error}")));
+        }
     }))
 }
 
@@ -46,7 +48,10 @@ impl Host for Job {
     }
 
     fn write_text(&mut self, path: String, text: String) -> Answer<()> {
-        self.asked(format_args!("files.write-text {path:?} {} bytes", text.len()));
+        self.asked(format_args!(
+            "files.write-text {path:?} {} bytes",
+            text.len()
+        ));
         answer(self.folder.write(&path, text.as_bytes(), false))
     }
 
@@ -73,12 +78,20 @@ impl Host for Job {
             is_folder: entry.is_folder,
             executable: entry.executable,
         };
-        answer(self.folder.find(&folder, &pattern).map(|found| found.into_iter().map(entry).collect()))
+        answer(
+            self.folder
+                .find(&folder, &pattern)
+                .map(|found| found.into_iter().map(entry).collect()),
+        )
     }
 
     fn hash(&mut self, path: String) -> Answer<String> {
         self.asked(format_args!("files.hash {path:?}"));
-        answer(self.folder.hash(&path).map(|(digest, _)| digest.to_string()))
+        answer(
+            self.folder
+                .hash(&path)
+                .map(|(digest, _)| digest.to_string()),
+        )
     }
 
     fn unpack(&mut self, archive: String, folder: String) -> Answer<()> {

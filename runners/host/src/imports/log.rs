@@ -18,14 +18,26 @@ impl Host for Job {
     }
 
     /// In the form that compilers use and editors understand: `file:line: error: message`.
-    fn annotate(&mut self, severity: Severity, file: String, line: u32, message: String) -> wasmtime::Result<()> {
-        self.asked(format_args!("log.annotate {severity:?} {file:?} {line} {message:?}"));
+    fn annotate(
+        &mut self,
+        severity: Severity,
+        file: String,
+        line: u32,
+        message: String,
+    ) -> wasmtime::Result<()> {
+        self.asked(format_args!(
+            "log.annotate {severity:?} {file:?} {line} {message:?}"
+        ));
         let severity = match severity {
             Severity::Note => "note",
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        let place = if line == 0 { file } else { format!("{file}:{line}") };
+        let place = if line == 0 {
+            file
+        } else {
+            format!("{file}:{line}")
+        };
         self.log.line(&format!("{place}: {severity}: {message}"));
         Ok(())
     }

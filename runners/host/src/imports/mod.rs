@@ -31,5 +31,10 @@ pub fn artifact(artifact: &Artifact) -> bindings::types::Artifact {
         release: rpm.release.clone(),
         arch: rpm.arch.clone(),
     });
-    bindings::types::Artifact { name: artifact.name.clone(), digest: artifact.digest.to_string(), size: artifact.size, rpm }
+    bindings::types::Artifact {
+        name: artifact.name.clone(),
+        digest: artifact.digest.to_string(),
+        size: artifact.size,
+        rpm,
+    }
 }

@@ -13,7 +13,8 @@ use super::launcher::{Doing, Outcome};
 use seccompiler::SeccompCmpArgLen::Dword;
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
 use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter, sock_filter,
+    BackendError, BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, apply_filter, sock_filter,
 };
 use std::collections::BTreeMap;
 
@@ -106,9 +107,19 @@ struct Numbers {
     ioctl: i64,
 }
 
-const OWN: Numbers = Numbers { refused: &REFUSED, chroot: libc::SYS_chroot, clone: libc::SYS_clone, ioctl: libc::SYS_ioctl };
+const OWN: Numbers = Numbers {
+    refused: &REFUSED,
+    chroot: libc::SYS_chroot,
+    clone: libc::SYS_clone,
+    ioctl: libc::SYS_ioctl,
+};
 
-const I386: Numbers = Numbers { refused: &REFUSED_I386, chroot: 61, clone: 120, ioctl: 54 };
+const I386: Numbers = Numbers {
+    refused: &REFUSED_I386,
+    chroot: 61,
+    clone: 120,
+    ioctl: 54,
+};
 
 /// New namespaces, in which a process has every right. CLONE_NEWTIME is none of clone(2): there its bit belongs to a signal's number.
 const NAMESPACES: [i32; 7] = [
@@ -154,7 +165,9 @@ pub(crate) fn are_filtered() -> bool {
 
 /// Refuses the calls for this process and all that it starts. `chroots` are allowed where scriptlets of packages are run.
 pub(super) fn filter(chroots: bool) -> Outcome<()> {
-    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(()) };
+    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
+        return Ok(());
+    };
     apply_filter(&program(arch, chroots).doing("seccomp")?).doing("seccomp")
 }
 
@@ -162,7 +175,11 @@ fn program(arch: TargetArch, chroots: bool) -> Result<BpfProgram, BackendError> 
     let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
     let mut own = one_abi(&OWN, arch, chroots)?;
     own[PROLOGUE - 1].k = missing;
-    let mut all = vec![instruction(LOAD, NUMBER, 0, 0), instruction(IF_EQUAL, CLONE3, 0, 1), instruction(ANSWER, missing, 0, 0)];
+    let mut all = vec![
+        instruction(LOAD, NUMBER, 0, 0),
+        instruction(IF_EQUAL, CLONE3, 0, 1),
+        instruction(ANSWER, missing, 0, 0),
+    ];
     if arch == TargetArch::x86_64 {
         let length = own.len() as u32;
         all.extend([
@@ -185,15 +202,36 @@ pub(super) fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
 }
 
 fn one_abi(numbers: &Numbers, arch: TargetArch, chroots: bool) -> Result<BpfProgram, BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = numbers.refused.iter().map(|call| (*call, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = numbers
+        .refused
+        .iter()
+        .map(|call| (*call, Vec::new()))
+        .collect();
     if !chroots {
         rules.insert(numbers.chroot, Vec::new());
     }
-    let mut when = |call, argument, condition: fn(u64) -> seccompiler::SeccompCmpOp, values: &[u64]| {
-        let one = |value: &u64| SeccompRule::new(vec![SeccompCondition::new(argument, Dword, condition(*value), *value)?]);
-        values.iter().map(one).collect::<Result<Vec<_>, _>>().map(|some| rules.insert(call, some))
-    };
-    when(numbers.clone, 0, MaskedEq, &NAMESPACES.map(|flag| flag as u64))?;
+    let mut when =
+        |call, argument, condition: fn(u64) -> seccompiler::SeccompCmpOp, values: &[u64]| {
+            let one = |value: &u64| {
+                SeccompRule::new(vec![SeccompCondition::new(
+                    argument,
+                    Dword,
+                    condition(*value),
+                    *value,
+                )?])
+            };
+            values
+                .iter()
+                .map(one)
+                .collect::<Result<Vec<_>, _>>()
+                .map(|some| rules.insert(call, some))
+        };
+    when(
+        numbers.clone,
+        0,
+        MaskedEq,
+        &NAMESPACES.map(|flag| flag as u64),
+    )?;
     when(numbers.ioctl, 1, |_| Eq, &TERMINAL.map(u64::from))?;
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
     SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?.try_into()

@@ -58,7 +58,10 @@ impl Cgroup {
                     && !file.contains("sw")
                 {
                     let _ = fs::remove_dir(&folder);
-                    return Err(io::Error::new(error.kind(), format!("{file} of {}: {error}", folder.display())));
+                    return Err(io::Error::new(
+                        error.kind(),
+                        format!("{file} of {}: {error}", folder.display()),
+                    ));
                 }
             }
             group.memory |= bounds.iter().any(|(file, _)| file.starts_with("memory."));
@@ -70,7 +73,10 @@ impl Cgroup {
 
     /// What it bounds.
     pub(super) const fn bounds(&self) -> Bounds {
-        Bounds { memory: self.memory, processes: self.processes }
+        Bounds {
+            memory: self.memory,
+            processes: self.processes,
+        }
     }
 
     /// Which bounds do not hold without groups that this machine does not let us make, in words.
@@ -95,16 +101,30 @@ impl Cgroup {
 
     /// Whether the kernel has ended a process of it for want of memory.
     pub(super) fn out_of_memory(&self) -> bool {
-        let killed = |text: String| text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"));
-        let files = self.folders.iter().flat_map(|folder| ["memory.events", "memory.oom_control"].map(|file| folder.join(file)));
-        files.filter_map(|file| fs::read_to_string(file).ok()).any(killed)
+        let killed = |text: String| {
+            text.lines().any(|line| {
+                line.strip_prefix("oom_kill ")
+                    .is_some_and(|count| count != "0")
+            })
+        };
+        let files = self.folders.iter().flat_map(|folder| {
+            ["memory.events", "memory.oom_control"].map(|file| folder.join(file))
+        });
+        files
+            .filter_map(|file| fs::read_to_string(file).ok())
+            .any(killed)
     }
 
     /// How often it was refused another process.
     pub(super) fn processes_refused(&self) -> u64 {
-        let refused = |text: String| text.lines().find_map(|line| line.strip_prefix("max ")?.parse::<u64>().ok());
+        let refused = |text: String| {
+            text.lines()
+                .find_map(|line| line.strip_prefix("max ")?.parse::<u64>().ok())
+        };
         let files = self.folders.iter().map(|folder| folder.join("pids.events"));
-        files.filter_map(|file| fs::read_to_string(file).ok().and_then(refused)).sum()
+        files
+            .filter_map(|file| fs::read_to_string(file).ok().and_then(refused))
+            .sum()
     }
 
     /// Ends what is left in it, and comes back when nothing is.
@@ -115,15 +135,27 @@ impl Cgroup {
                 return;
             }
             for process in left {
-                let _ = nix::sys::signal::kill(Pid::from_raw(process), nix::sys::signal::Signal::SIGKILL);
+                let _ = nix::sys::signal::kill(
+                    Pid::from_raw(process),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
             }
             std::thread::sleep(PAUSE);
         }
     }
 
     fn processes(&self) -> Vec<i32> {
-        let texts = self.folders.iter().map(|folder| fs::read_to_string(folder.join(PROCESSES)).unwrap_or_default());
-        texts.flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<_>>()).collect()
+        let texts = self
+            .folders
+            .iter()
+            .map(|folder| fs::read_to_string(folder.join(PROCESSES)).unwrap_or_default());
+        texts
+            .flat_map(|text| {
+                text.lines()
+                    .filter_map(|line| line.parse().ok())
+                    .collect::<Vec<_>>()
+            })
+            .collect()
     }
 }
 
@@ -153,7 +185,10 @@ pub(super) struct Entries {
 
 impl Entries {
     pub(super) fn open(folders: &[PathBuf]) -> io::Result<Self> {
-        let mut entries = Self { files: Vec::new(), unified: None };
+        let mut entries = Self {
+            files: Vec::new(),
+            unified: None,
+        };
         for folder in folders {
             let threads = folder.join(THREADS);
             let file = if threads.exists() {
@@ -163,7 +198,9 @@ impl Entries {
                 folder.join(PROCESSES)
             };
             let file = File::options().write(true).open(&file);
-            entries.files.push(file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))?);
+            entries.files.push(file.map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", folder.display()))
+            })?);
         }
         Ok(entries)
     }
@@ -188,7 +225,9 @@ impl Entries {
 
     /// Puts this process, which has one thread, into the groups.
     pub(super) fn enter(&mut self) -> io::Result<()> {
-        self.files.iter_mut().try_for_each(|file| file.write_all(b"0"))
+        self.files
+            .iter_mut()
+            .try_for_each(|file| file.write_all(b"0"))
     }
 }
 
@@ -208,10 +247,18 @@ unsafe fn fork_into(group: &File) -> nix::Result<ForkResult> {
     how.cgroup = group.as_raw_fd() as u64;
     // SAFETY: the kernel reads as many bytes as are said. Without a stack the child goes on with a copy of this one, as after fork(2);
     // there is no other thread whose locks the copy could have taken along.
-    let process = Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw mut how, size_of::<libc::clone_args>()) })?;
+    let process = Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut how,
+            size_of::<libc::clone_args>(),
+        )
+    })?;
     Ok(match process {
         0 => ForkResult::Child,
-        process => ForkResult::Parent { child: Pid::from_raw(process as i32) },
+        process => ForkResult::Parent {
+            child: Pid::from_raw(process as i32),
+        },
     })
 }
 
@@ -219,30 +266,54 @@ type Files = Vec<(&'static str, String)>;
 
 /// The groups below which ours go, and what is written into ours.
 fn parents(limits: &Limits) -> Vec<(PathBuf, Files)> {
-    let (memory, processes) = (limits.memory_bytes.to_string(), limits.processes.to_string());
+    let (memory, processes) = (
+        limits.memory_bytes.to_string(),
+        limits.processes.to_string(),
+    );
     if Path::new(TOP).join("cgroup.controllers").exists() {
-        let bounds = vec![("memory.max", memory), ("memory.swap.max", "0".to_owned()), ("pids.max", processes)];
-        return unified_parent().map(|parent| vec![(parent, bounds)]).unwrap_or_default();
+        let bounds = vec![
+            ("memory.max", memory),
+            ("memory.swap.max", "0".to_owned()),
+            ("pids.max", processes),
+        ];
+        return unified_parent()
+            .map(|parent| vec![(parent, bounds)])
+            .unwrap_or_default();
     }
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let below_own = |controller: &str| {
         let path = own.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':').skip(1);
-            (fields.next()?.split(',').any(|name| name == controller)).then(|| fields.next()).flatten()
+            (fields.next()?.split(',').any(|name| name == controller))
+                .then(|| fields.next())
+                .flatten()
         })?;
-        let folder = Path::new(TOP).join(controller).join(path.trim_start_matches('/'));
+        let folder = Path::new(TOP)
+            .join(controller)
+            .join(path.trim_start_matches('/'));
         folder.is_dir().then_some(folder)
     };
-    let memory_bounds = vec![("memory.limit_in_bytes", memory.clone()), ("memory.memsw.limit_in_bytes", memory)];
-    let both = [(below_own("memory"), memory_bounds), (below_own("pids"), vec![("pids.max", processes)])];
-    both.into_iter().filter_map(|(folder, bounds)| Some((folder?, bounds))).collect()
+    let memory_bounds = vec![
+        ("memory.limit_in_bytes", memory.clone()),
+        ("memory.memsw.limit_in_bytes", memory),
+    ];
+    let both = [
+        (below_own("memory"), memory_bounds),
+        (below_own("pids"), vec![("pids.max", processes)]),
+    ];
+    both.into_iter()
+        .filter_map(|(folder, bounds)| Some((folder?, bounds)))
+        .collect()
 }
 
 /// A group of our own at the top of version 2. Groups there hold either processes or groups (cgroups(7), "no internal processes"), and
 /// our own group holds us.
 fn unified_parent() -> Option<PathBuf> {
     let parent = Path::new(TOP).join("millrace");
-    let _ = fs::write(Path::new(TOP).join("cgroup.subtree_control"), "+memory +pids");
+    let _ = fs::write(
+        Path::new(TOP).join("cgroup.subtree_control"),
+        "+memory +pids",
+    );
     match fs::create_dir(&parent) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return None,
         _ => {}
@@ -262,7 +333,9 @@ pub(super) fn sweep() {
     for (parent, _) in parents(&some) {
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
             // One that lives may be about to put a command into a group that is still empty.
-            if maker(&entry.file_name().to_string_lossy()).is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            if maker(&entry.file_name().to_string_lossy())
+                .is_some_and(|process| !Path::new("/proc").join(process).exists())
+            {
                 let _ = fs::remove_dir(entry.path());
             }
         }
@@ -276,13 +349,19 @@ mod tests {
     /// Where groups of version 2 are on this machine, whether or not they bound anything.
     fn unified() -> Option<PathBuf> {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        mounts.find(|fields| fields[2] == "cgroup2").map(|fields| PathBuf::from(fields[1]))
+        let mut mounts = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>());
+        mounts
+            .find(|fields| fields[2] == "cgroup2")
+            .map(|fields| PathBuf::from(fields[1]))
     }
 
     #[test]
     fn a_process_begins_in_a_group_of_version_2() {
-        let Some(top) = unified() else { return println!("this machine has no groups of version 2") };
+        let Some(top) = unified() else {
+            return println!("this machine has no groups of version 2");
+        };
         let folder = top.join(format!("{PREFIX}{}-begins", std::process::id()));
         if let Err(error) = fs::create_dir(&folder) {
             return println!("this user may make no groups here: {error}");
@@ -306,12 +385,27 @@ mod tests {
 
     #[test]
     fn bounds_that_do_not_hold_are_named_and_no_others() {
-        let group = |memory, processes| Cgroup { folders: Vec::new(), memory, processes };
+        let group = |memory, processes| Cgroup {
+            folders: Vec::new(),
+            memory,
+            processes,
+        };
         assert_eq!(group(true, true).missing(), None);
         let said = group(false, true).missing().unwrap();
-        assert!(said.contains("memory is bounded for each process") && !said.contains("the number of processes"), "{said}");
+        assert!(
+            said.contains("memory is bounded for each process")
+                && !said.contains("the number of processes"),
+            "{said}"
+        );
         let said = group(false, false).missing().unwrap();
-        assert!(said.contains("memory is bounded for each process") && said.contains("the number of processes"), "{said}");
-        assert!(said.ends_with("disk, time and output are bounded as always"), "{said}");
+        assert!(
+            said.contains("memory is bounded for each process")
+                && said.contains("the number of processes"),
+            "{said}"
+        );
+        assert!(
+            said.ends_with("disk, time and output are bounded as always"),
+            "{said}"
+        );
     }
 }

@@ -44,7 +44,14 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(bytes_max: u64) -> Self {
         let due = Instant::now() + PAUSE;
-        Self { bytes_max, look: due, due, used: 0, free: None, disturbed: 0 }
+        Self {
+            bytes_max,
+            look: due,
+            due,
+            used: 0,
+            free: None,
+            disturbed: 0,
+        }
     }
 
     /// Whether the folders together have outgrown their bound, as far as it was time to look. They are on one file system.
@@ -60,15 +67,24 @@ impl Watch {
         }
         let measured: Vec<Measured> = folders.iter().map(|folder| measure(folder)).collect();
         self.due = Instant::now() + pause_after(now.elapsed());
-        let bytes = measured.iter().fold(0u64, |sum, folder| sum.saturating_add(folder.bytes));
+        let bytes = measured
+            .iter()
+            .fold(0u64, |sum, folder| sum.saturating_add(folder.bytes));
         (self.used, self.free) = (bytes, free);
-        self.disturbed = if measured.iter().all(|folder| folder.whole) { 0 } else { self.disturbed + 1 };
+        self.disturbed = if measured.iter().all(|folder| folder.whole) {
+            0
+        } else {
+            self.disturbed + 1
+        };
         bytes > self.bytes_max || self.disturbed > DISTURBED_MAX
     }
 
     /// Whether so much has gone from the file system since the last measurement that it may have been this task.
     fn may_be_over(&self, free: Option<u64>) -> bool {
-        let gone = self.free.zip(free).map_or(0, |(before, now)| before.saturating_sub(now));
+        let gone = self
+            .free
+            .zip(free)
+            .map_or(0, |(before, now)| before.saturating_sub(now));
         gone > self.bytes_max.saturating_sub(self.used)
     }
 }
@@ -79,7 +95,11 @@ fn pause_after(measuring: Duration) -> Duration {
 
 /// Free bytes of a folder's file system.
 fn free(folder: &Path) -> Option<u64> {
-    statvfs(folder).ok().map(|found| found.blocks_available().saturating_mul(found.fragment_size()))
+    statvfs(folder).ok().map(|found| {
+        found
+            .blocks_available()
+            .saturating_mul(found.fragment_size())
+    })
 }
 
 /// Bytes on the disk below a folder, on its own file system; all that there are where something cannot be read.
@@ -103,11 +123,27 @@ struct Level {
 /// Walks by handles, since paths below deep folders are longer than the kernel takes, and with one folder open at a time, since there
 /// are more levels than a process may have files open. The way up is the entry `..`.
 fn measure(folder: &Path) -> Measured {
-    let unreadable = Measured { bytes: u64::MAX, whole: true };
-    let Ok(mut at) = File::open(folder) else { return Measured { bytes: 0, whole: true } };
-    let Ok(top) = at.metadata() else { return unreadable };
-    let mut sum = Sum { bytes: 0, device: top.dev(), linked: BTreeSet::new() };
-    let Ok(level) = sum.read(&at) else { return unreadable };
+    let unreadable = Measured {
+        bytes: u64::MAX,
+        whole: true,
+    };
+    let Ok(mut at) = File::open(folder) else {
+        return Measured {
+            bytes: 0,
+            whole: true,
+        };
+    };
+    let Ok(top) = at.metadata() else {
+        return unreadable;
+    };
+    let mut sum = Sum {
+        bytes: 0,
+        device: top.dev(),
+        linked: BTreeSet::new(),
+    };
+    let Ok(level) = sum.read(&at) else {
+        return unreadable;
+    };
     let mut levels = vec![level];
     while let Some(level) = levels.last_mut() {
         if let Some(name) = level.folders.pop() {
@@ -127,12 +163,23 @@ fn measure(folder: &Path) -> Measured {
         }
         levels.pop();
         let Some(above) = levels.last() else { break };
-        match enter(&at, "..".as_ref()).ok().filter(|there| there.metadata().is_ok_and(|found| id(&found) == above.id)) {
+        match enter(&at, "..".as_ref())
+            .ok()
+            .filter(|there| there.metadata().is_ok_and(|found| id(&found) == above.id))
+        {
             Some(there) => at = there,
-            None => return Measured { bytes: sum.bytes, whole: false },
+            None => {
+                return Measured {
+                    bytes: sum.bytes,
+                    whole: false,
+                };
+            }
         }
     }
-    Measured { bytes: sum.bytes, whole: true }
+    Measured {
+        bytes: sum.bytes,
+        whole: true,
+    }
 }
 
 fn enter(at: &File, name: &OsStr) -> nix::Result<File> {
@@ -154,17 +201,24 @@ struct Sum {
 impl Sum {
     /// Counts what is in a folder, and says which folders there are.
     fn read(&mut self, folder: &File) -> io::Result<Level> {
-        let mut level = Level { id: id(&folder.metadata()?), folders: Vec::new() };
+        let mut level = Level {
+            id: id(&folder.metadata()?),
+            folders: Vec::new(),
+        };
         for entry in fs::read_dir(format!("/proc/self/fd/{}", folder.as_raw_fd()))? {
             let entry = entry?;
             let found = match entry.metadata() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other?,
             };
-            if found.dev() != self.device || (found.nlink() > 1 && !found.is_dir() && !self.linked.insert(found.ino())) {
+            if found.dev() != self.device
+                || (found.nlink() > 1 && !found.is_dir() && !self.linked.insert(found.ino()))
+            {
                 continue;
             }
-            self.bytes = self.bytes.saturating_add((found.blocks() * 512).max(ENTRY_BYTES));
+            self.bytes = self
+                .bytes
+                .saturating_add((found.blocks() * 512).max(ENTRY_BYTES));
             if found.is_dir() {
                 level.folders.push(entry.file_name());
             }
@@ -210,7 +264,11 @@ mod tests {
             fs::create_dir_all(folder.path().join(path)).unwrap();
             fs::write(folder.path().join(path).join("file"), vec![1; 100_000]).unwrap();
         }
-        assert!((400_000..600_000).contains(&used(folder.path())), "{}", used(folder.path()));
+        assert!(
+            (400_000..600_000).contains(&used(folder.path())),
+            "{}",
+            used(folder.path())
+        );
     }
 
     #[test]
@@ -221,7 +279,14 @@ mod tests {
 
     #[test]
     fn space_that_goes_fast_is_looked_after_at_once() {
-        let watch = Watch { used: 60, free: Some(1000), ..Watch::new(100) };
-        assert_eq!([Some(1000), Some(965), Some(955), None].map(|free| watch.may_be_over(free)), [false, false, true, false]);
+        let watch = Watch {
+            used: 60,
+            free: Some(1000),
+            ..Watch::new(100)
+        };
+        assert_eq!(
+            [Some(1000), Some(965), Some(955), None].map(|free| watch.may_be_over(free)),
+            [false, false, true, false]
+        );
     }
 }

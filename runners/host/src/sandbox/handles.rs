@@ -13,7 +13,14 @@ const HANDLES_MAX: usize = 4;
 pub(super) fn give(way: impl AsFd, bytes: &[u8], handles: &[BorrowedFd<'_>]) -> nix::Result<()> {
     let handles: Vec<RawFd> = handles.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&handles)];
-    sendmsg::<()>(way.as_fd().as_raw_fd(), &[IoSlice::new(bytes)], &rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+    sendmsg::<()>(
+        way.as_fd().as_raw_fd(),
+        &[IoSlice::new(bytes)],
+        &rights,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )
+    .map(drop)
 }
 
 /// Takes what was given, and how many bytes came along; none where nobody is there any more who could give.
@@ -21,7 +28,12 @@ pub(super) fn take(way: impl AsFd, bytes: &mut [u8]) -> nix::Result<(usize, Vec<
     let mut space = cmsg_space!([RawFd; HANDLES_MAX]);
     let mut pieces = [IoSliceMut::new(bytes)];
     let message = loop {
-        match recvmsg::<()>(way.as_fd().as_raw_fd(), &mut pieces, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+        match recvmsg::<()>(
+            way.as_fd().as_raw_fd(),
+            &mut pieces,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        ) {
             Err(Errno::EINTR) => {}
             other => break other?,
         }
@@ -30,7 +42,11 @@ pub(super) fn take(way: impl AsFd, bytes: &mut [u8]) -> nix::Result<(usize, Vec<
     for part in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(given) = part {
             // SAFETY: the kernel has just opened these for this process, and nobody else knows of them.
-            handles.extend(given.into_iter().map(|handle| unsafe { OwnedFd::from_raw_fd(handle) }));
+            handles.extend(
+                given
+                    .into_iter()
+                    .map(|handle| unsafe { OwnedFd::from_raw_fd(handle) }),
+            );
         }
     }
     Ok((message.bytes, handles))

@@ -20,8 +20,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::wait::{WaitStatus, wait, waitpid};
 use nix::unistd::{
-    ForkResult, Gid, Pid, Uid, chdir, chroot, execvpe, fchdir, fork, getppid, pivot_root, setgid, setgroups, sethostname, setsid,
-    setuid,
+    ForkResult, Gid, Pid, Uid, chdir, chroot, execvpe, fchdir, fork, getppid, pivot_root, setgid,
+    setgroups, sethostname, setsid, setuid,
 };
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -105,7 +105,9 @@ pub(super) fn die_with_parent() -> Outcome<()> {
 pub(super) fn stand_alone(files: RawFd) -> Outcome<()> {
     setsid().doing("a session of its own")?;
     // SAFETY: it takes numbers, and the caller says that nobody misses these files.
-    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, files, libc::c_uint::MAX, 0) }).map(drop).doing("closing files")
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, files, libc::c_uint::MAX, 0) })
+        .map(drop)
+        .doing("closing files")
 }
 
 fn launch(plan: &Plan, word: &mut File) -> Outcome<i32> {
@@ -119,7 +121,10 @@ fn launch(plan: &Plan, word: &mut File) -> Outcome<i32> {
     stand_alone(word.as_raw_fd() + 1)?;
     // Opened before the first process changes the root of both.
     let mut groups = Entries::open(&plan.cgroups).doing("control groups")?;
-    let mut spaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    let mut spaces = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS;
     if !plan.network {
         spaces |= CloneFlags::CLONE_NEWNET;
     }
@@ -161,7 +166,9 @@ fn launch(plan: &Plan, word: &mut File) -> Outcome<i32> {
 fn has_ended(pipe: impl AsFd) -> Outcome<bool> {
     let mut polled = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
     poll(&mut polled, PollTimeout::ZERO).doing("poll")?;
-    Ok(polled[0].revents().is_some_and(|found| found.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)))
+    Ok(polled[0]
+        .revents()
+        .is_some_and(|found| found.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)))
 }
 
 fn status_of(status: WaitStatus) -> Option<i32> {
@@ -187,7 +194,12 @@ fn first_process(plan: &Plan, way: Option<OwnedFd>, word: &File) -> Outcome<i32>
     match &plan.view {
         View::Root(overlay) => enter_root(plan, overlay)?,
         View::Machine => enter_machine(plan)?,
-        View::Host { readable, writable, root, elsewhere } => enter_host(plan, readable, writable, root.as_ref(), elsewhere)?,
+        View::Host {
+            readable,
+            writable,
+            root,
+            elsewhere,
+        } => enter_host(plan, readable, writable, root.as_ref(), elsewhere)?,
     }
     if !plan.network {
         bring_loopback_up();
@@ -210,7 +222,9 @@ fn first_process(plan: &Plan, way: Option<OwnedFd>, word: &File) -> Outcome<i32>
             drop(terminal);
             loop {
                 match wait().doing("wait")? {
-                    status if status.pid() == Some(child) => return Ok(status_of(status).unwrap_or(NOT_SET_UP)),
+                    status if status.pid() == Some(child) => {
+                        return Ok(status_of(status).unwrap_or(NOT_SET_UP));
+                    }
                     _ => {}
                 }
             }
@@ -241,7 +255,14 @@ fn climb(plan: &Plan) -> Outcome<()> {
 fn own_all_mounts(plan: &Plan) -> Outcome<()> {
     let root = open_folder(Path::new("/"))?;
     climb(plan)?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).doing("private mounts")?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .doing("private mounts")?;
     fchdir(&root).doing("chdir")?;
     chroot(".").doing("chroot")
 }
@@ -250,27 +271,52 @@ fn mount_overlay(overlay: &Overlay, at: &Path) -> Outcome<()> {
     for folder in [&overlay.upper, &overlay.scratch] {
         fs::create_dir_all(folder).doing(folder.display())?;
     }
-    let lowers = overlay.lowers.iter().map(|lower| lower.display().to_string()).collect::<Vec<_>>().join(":");
+    let lowers = overlay
+        .lowers
+        .iter()
+        .map(|lower| lower.display().to_string())
+        .collect::<Vec<_>>()
+        .join(":");
     // Without `volatile` the kernel writes all that the machine's disk still has in memory when the overlay goes, whoever's it is: that
     // takes from tenths of a second to many. It leaves a mark then, so that nobody goes on after a crash with what was never written;
     // here a root that was in use then is thrown away (overlayfs.rst, "Volatile mount").
     match fs::remove_dir_all(overlay.scratch.join("work/incompat")) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).doing(overlay.scratch.display()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).doing(overlay.scratch.display());
+        }
         _ => {}
     }
     // The attributes in which it keeps what was removed are otherwise those of the machine's root alone (overlayfs.rst, "userxattr").
-    let own = if subordinate::in_namespace() { "volatile,userxattr" } else { "volatile" };
-    let options = format!("lowerdir={lowers},upperdir={},workdir={},{own}", overlay.upper.display(), overlay.scratch.display());
+    let own = if subordinate::in_namespace() {
+        "volatile,userxattr"
+    } else {
+        "volatile"
+    };
+    let options = format!(
+        "lowerdir={lowers},upperdir={},workdir={},{own}",
+        overlay.upper.display(),
+        overlay.scratch.display()
+    );
     // Not by fsconfig(2), which takes 256 bytes of a value: these have more.
-    mount(Some("overlay"), at, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str())).doing(format!("overlay of {lowers}"))
+    mount(
+        Some("overlay"),
+        at,
+        Some("overlay"),
+        MsFlags::MS_NODEV,
+        Some(options.as_str()),
+    )
+    .doing(format!("overlay of {lowers}"))
 }
 
 fn mount_new(kind: &str, at: &OwnedFd, properties: u64, options: &str) -> Outcome<OwnedFd> {
-    Tree::new(kind, options, properties).and_then(|new| new.over(at)).doing(format!("a new {kind}"))
+    Tree::new(kind, options, properties)
+        .and_then(|new| new.over(at))
+        .doing(format!("a new {kind}"))
 }
 
 fn folder(root: &Root, path: impl AsRef<Path>) -> Outcome<OwnedFd> {
-    root.folder(path.as_ref()).doing(format!("{} in the root", path.as_ref().display()))
+    root.folder(path.as_ref())
+        .doing(format!("{} in the root", path.as_ref().display()))
 }
 
 /// A folder of the runner's own.
@@ -288,19 +334,33 @@ fn enter_root(plan: &Plan, overlay: &Overlay) -> Outcome<()> {
     let in_memory = ["tmp", "var/tmp", "run"].map(|path| folder(&root, path));
     let (sys, work) = (folder(&root, "sys")?, folder(&root, "work")?);
     let names = Path::new("etc/resolv.conf");
-    let names = plan.network.then(|| root.plain_file(names).doing("/etc/resolv.conf")).transpose()?;
+    let names = plan
+        .network
+        .then(|| root.plain_file(names).doing("/etc/resolv.conf"))
+        .transpose()?;
     furnish(&root, plan.terminal.is_some())?;
     for place in in_memory {
         mount_new("tmpfs", &place?, NO_SUID | NO_DEVICES, TMPFS)?;
     }
-    mount_new("sysfs", &sys, NO_SUID | NO_DEVICES | NO_PROGRAMS | READ_ONLY, "").map(drop).or_else(|problem| {
+    mount_new(
+        "sysfs",
+        &sys,
+        NO_SUID | NO_DEVICES | NO_PROGRAMS | READ_ONLY,
+        "",
+    )
+    .map(drop)
+    .or_else(|problem| {
         // Without a network namespace of its own a sandbox may not see sysfs; nothing that builds packages needs it.
         if plan.network { Ok(()) } else { Err(problem) }
     })?;
-    Tree::copy(&plan.work).and_then(|tree| tree.over(&work)).doing("/work")?;
+    Tree::copy(&plan.work)
+        .and_then(|tree| tree.over(&work))
+        .doing("/work")?;
     if let (Some(place), Ok(own)) = (names, Tree::copy(Path::new("/etc/resolv.conf"))) {
         // Whoever may use the network finds names as the machine does.
-        own.read_only().and_then(|tree| tree.over(&place)).doing("/etc/resolv.conf")?;
+        own.read_only()
+            .and_then(|tree| tree.over(&place))
+            .doing("/etc/resolv.conf")?;
     }
     leave_for(plan, &root)?;
     sethostname("buildroot").doing("host name")
@@ -311,11 +371,21 @@ fn furnish(root: &Root, tty: bool) -> Outcome<()> {
     let (proc, dev) = (folder(root, "proc")?, folder(root, "dev")?);
     mount_proc(&proc)?;
     let dev = Root::own(mount_new("tmpfs", &dev, NO_SUID, "mode=755,size=64k")?);
-    for device in ["null", "zero", "full", "random", "urandom"].into_iter().chain(tty.then_some("tty")) {
+    for device in ["null", "zero", "full", "random", "urandom"]
+        .into_iter()
+        .chain(tty.then_some("tty"))
+    {
         let to = dev.file(Path::new(device)).doing(device)?;
-        Tree::copy(&Path::new("/dev").join(device)).and_then(|tree| tree.over(&to)).doing(device)?;
+        Tree::copy(&Path::new("/dev").join(device))
+            .and_then(|tree| tree.over(&to))
+            .doing(device)?;
     }
-    mount_new("devpts", &folder(&dev, "pts")?, NO_SUID | NO_PROGRAMS, "newinstance,ptmxmode=0666,mode=620")?;
+    mount_new(
+        "devpts",
+        &folder(&dev, "pts")?,
+        NO_SUID | NO_PROGRAMS,
+        "newinstance,ptmxmode=0666,mode=620",
+    )?;
     mount_new("tmpfs", &folder(&dev, "shm")?, NO_SUID | NO_DEVICES, TMPFS)?;
     let links = [
         ("ptmx", "pts/ptmx"),
@@ -336,7 +406,12 @@ const PROC_READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 /// A `/proc` of the own PID namespace. What belongs to the machine cannot be written to: `sys/kernel/core_pattern` names a program that
 /// the kernel would run outside.
 fn mount_proc(at: &OwnedFd) -> Outcome<()> {
-    let proc = Root::own(mount_new("proc", at, NO_SUID | NO_DEVICES | NO_PROGRAMS, "")?);
+    let proc = Root::own(mount_new(
+        "proc",
+        at,
+        NO_SUID | NO_DEVICES | NO_PROGRAMS,
+        "",
+    )?);
     for part in PROC_READ_ONLY {
         let place = match proc.find(Path::new(part)) {
             Err(Errno::ENOENT) => continue,
@@ -378,7 +453,12 @@ const ETC: [&str; 22] = [
 ];
 
 /// Folders in those that have private keys.
-const PRIVATE: [&str; 4] = ["etc/pki/CA/private", "etc/pki/entitlement", "etc/pki/tls/private", "etc/ssl/private"];
+const PRIVATE: [&str; 4] = [
+    "etc/pki/CA/private",
+    "etc/pki/entitlement",
+    "etc/pki/tls/private",
+    "etc/ssl/private",
+];
 
 /// Makes a root with the programs of this machine and nothing else of it, read-only; folders that are named are seen at their
 /// places. Scriptlets of packages run in here too, chrooted, which is no wall for root.
@@ -390,14 +470,22 @@ fn enter_host(
     elsewhere: &[(Shown, PathBuf)],
 ) -> Outcome<()> {
     let plain = NO_SUID | NO_DEVICES;
-    let new = Root::shared(mount_new("tmpfs", &open_folder(&plan.mount)?, plain, "mode=755,size=16m")?);
+    let new = Root::shared(mount_new(
+        "tmpfs",
+        &open_folder(&plan.mount)?,
+        plain,
+        "mode=755,size=16m",
+    )?);
     for folder in ["usr", "bin", "sbin", "lib", "lib32", "lib64"] {
         show(&Path::new("/").join(folder), &new)?;
     }
     for name in ETC {
         show(&Path::new("/etc").join(name), &new)?;
     }
-    for place in PRIVATE.iter().filter_map(|folder| new.find(Path::new(folder)).ok()) {
+    for place in PRIVATE
+        .iter()
+        .filter_map(|folder| new.find(Path::new(folder)).ok())
+    {
         mount_new("tmpfs", &place, plain, "mode=700,size=4k")?;
     }
     for path in ["tmp", "var/tmp", "var/log", "run"] {
@@ -405,11 +493,16 @@ fn enter_host(
     }
     for path in readable {
         let place = folder(&new, path)?;
-        Tree::copy(path).and_then(Tree::read_only).and_then(|tree| tree.over(&place)).doing(path.display())?;
+        Tree::copy(path)
+            .and_then(Tree::read_only)
+            .and_then(|tree| tree.over(&place))
+            .doing(path.display())?;
     }
     for path in writable {
         let place = folder(&new, path)?;
-        Tree::copy(path).and_then(|tree| tree.over(&place)).doing(path.display())?;
+        Tree::copy(path)
+            .and_then(|tree| tree.over(&place))
+            .doing(path.display())?;
     }
     furnish(&new, plan.terminal.is_some())?;
     if let Some((overlay, at)) = root {
@@ -419,7 +512,10 @@ fn enter_host(
     for (shown, at) in elsewhere {
         let place = folder(&new, at)?;
         match shown {
-            Shown::Itself(path) => Tree::copy(path).and_then(|tree| tree.over(&place)).map(drop).doing(path.display())?,
+            Shown::Itself(path) => Tree::copy(path)
+                .and_then(|tree| tree.over(&place))
+                .map(drop)
+                .doing(path.display())?,
             Shown::Under(overlay) => mount_overlay(overlay, &mounts::path_of(&place))?,
         }
     }
@@ -432,7 +528,11 @@ const INSTALLED: [&str; 2] = ["/var/lib/rpm", "/var/lib/dnf"];
 
 /// Makes a root of the programs of this machine, with the task's folder where tasks expect it.
 fn enter_machine(plan: &Plan) -> Outcome<()> {
-    let readable: Vec<PathBuf> = INSTALLED.iter().map(PathBuf::from).filter(|path| path.is_dir()).collect();
+    let readable: Vec<PathBuf> = INSTALLED
+        .iter()
+        .map(PathBuf::from)
+        .filter(|path| path.is_dir())
+        .collect();
     let work = (Shown::Itself(plan.work.clone()), PathBuf::from("/work"));
     enter_host(plan, &readable, &[], None, &[work])
 }
@@ -440,16 +540,25 @@ fn enter_machine(plan: &Plan) -> Outcome<()> {
 /// Shows something of this machine, if it is there, at its place in another root. A link beside `/usr` leads into it and stays one;
 /// what links of `/etc` lead to may lie in `/run` or `/var`, which are not seen.
 fn show(path: &Path, new: &Root) -> Outcome<()> {
-    let Ok(kind) = fs::metadata(path) else { return Ok(()) };
+    let Ok(kind) = fs::metadata(path) else {
+        return Ok(());
+    };
     match fs::read_link(path) {
         Ok(target) if !path.starts_with("/etc") => new.link(path, &target).doing(path.display()),
         _ if kind.is_dir() => {
             let place = folder(new, path)?;
-            Tree::copy(path).and_then(Tree::read_only).and_then(|tree| tree.over(&place)).map(drop).doing(path.display())
+            Tree::copy(path)
+                .and_then(Tree::read_only)
+                .and_then(|tree| tree.over(&place))
+                .map(drop)
+                .doing(path.display())
         }
         _ => {
             let mut to = new.file(path).map(File::from).doing(path.display())?;
-            File::open(path).and_then(|mut from| std::io::copy(&mut from, &mut to)).map(drop).doing(path.display())
+            File::open(path)
+                .and_then(|mut from| std::io::copy(&mut from, &mut to))
+                .map(drop)
+                .doing(path.display())
         }
     }
 }
@@ -505,15 +614,31 @@ fn become_command(plan: &Plan, way: Option<OwnedFd>) -> Outcome<i32> {
     }
     let text = |text: &String| CString::new(text.as_str()).doing(text);
     let argv = plan.argv.iter().map(text).collect::<Outcome<Vec<_>>>()?;
-    let env = plan.env.iter().map(|(name, value)| text(&format!("{name}={value}"))).collect::<Outcome<Vec<_>>>()?;
-    let Some(program) = argv.first() else { return Err("an empty command".to_owned()) };
+    let env = plan
+        .env
+        .iter()
+        .map(|(name, value)| text(&format!("{name}={value}")))
+        .collect::<Outcome<Vec<_>>>()?;
+    let Some(program) = argv.first() else {
+        return Err("an empty command".to_owned());
+    };
     // SAFETY: one thread, and the search for the program must go by the sandbox's PATH, not by the machine's.
     unsafe {
-        std::env::set_var("PATH", plan.env.iter().find(|(name, _)| name == "PATH").map_or("/usr/bin:/bin", |(_, path)| path))
+        std::env::set_var(
+            "PATH",
+            plan.env
+                .iter()
+                .find(|(name, _)| name == "PATH")
+                .map_or("/usr/bin:/bin", |(_, path)| path),
+        )
     };
     let Err(error) = execvpe(program, &argv, &env);
     eprintln!("{}: {}", plan.argv[0], error.desc());
-    std::process::exit(if error == Errno::ENOENT { NOT_FOUND } else { NOT_FOUND - 1 })
+    std::process::exit(if error == Errno::ENOENT {
+        NOT_FOUND
+    } else {
+        NOT_FOUND - 1
+    })
 }
 
 /// All signals do what they do by default, whatever this process, its libraries or whoever started the runner made of them. A command that
@@ -523,7 +648,15 @@ fn hear_all_signals() -> Outcome<()> {
     const DEFAULT: [u64; 8] = [0; 8];
     for signal in 1..=SIGNALS {
         // SAFETY: the kernel reads what lives through the call. Libraries keep some signals to themselves, and ask for others.
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), std::ptr::null_mut::<u64>(), SIGNALS / 8) };
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                SIGNALS / 8,
+            )
+        };
     }
     SigSet::empty().thread_set_mask().doing("signals")
 }
@@ -531,7 +664,8 @@ fn hear_all_signals() -> Outcome<()> {
 fn bound(plan: &Plan) -> Outcome<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).doing("core files")?;
     setrlimit(Resource::RLIMIT_FSIZE, plan.file_bytes, plan.file_bytes).doing("file size")?;
-    let files = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE).map_or(FILES_MAX, |(_, hard)| hard.min(FILES_MAX));
+    let files = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE)
+        .map_or(FILES_MAX, |(_, hard)| hard.min(FILES_MAX));
     setrlimit(Resource::RLIMIT_NOFILE, files, files).doing("open files")?;
     // Per process, and per user of the whole machine, is what is left where there are no control groups.
     if let Some(bytes) = plan.memory_bytes {
@@ -547,9 +681,19 @@ fn bound(plan: &Plan) -> Outcome<()> {
 fn drop_capabilities() {
     for capability in (0..CAPABILITIES).filter(|capability| !KEPT.contains(capability)) {
         // SAFETY: PR_CAPBSET_DROP takes a number; one that the kernel does not know is refused.
-        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) };
+        unsafe {
+            libc::prctl(
+                libc::PR_CAPBSET_DROP,
+                libc::c_ulong::from(capability),
+                0,
+                0,
+                0,
+            )
+        };
     }
-    let kept = KEPT.iter().fold(0u64, |bits, capability| bits | 1 << capability);
+    let kept = KEPT
+        .iter()
+        .fold(0u64, |bits, capability| bits | 1 << capability);
     let (low, high) = (kept as u32, (kept >> 32) as u32);
     // Version 3 of the interface (capget(2)), for this process; effective, permitted, inheritable, twice 32 bits.
     let header = [0x2008_0522u32, 0];

@@ -31,44 +31,66 @@ pub(crate) struct Looked {
 
 /// Looks around, and prints what it saw as JSON.
 pub(super) fn print() -> Result<(), String> {
-    let status = fs::read_to_string("/proc/self/status").map_err(|error| format!("/proc/self/status: {error}"))?;
-    let devices = fs::read_to_string("/proc/self/net/dev").map_err(|error| format!("/proc/self/net/dev: {error}"))?;
+    let status = fs::read_to_string("/proc/self/status")
+        .map_err(|error| format!("/proc/self/status: {error}"))?;
+    let devices = fs::read_to_string("/proc/self/net/dev")
+        .map_err(|error| format!("/proc/self/net/dev: {error}"))?;
     let looked = Looked {
         interfaces: interfaces(&devices),
         processes: processes(),
-        knobs: KNOBS.iter().filter(|path| is_writable(path)).map(|path| (*path).to_owned()).collect(),
+        knobs: KNOBS
+            .iter()
+            .filter(|path| is_writable(path))
+            .map(|path| (*path).to_owned())
+            .collect(),
         no_new_privileges: field(&status, "NoNewPrivs") == Some("1"),
         capabilities: field(&status, "CapBnd").map_or_else(|| (0..64).collect(), beyond),
         filtered: is_filtered(),
         ordered: is_ordered().map_err(|error| format!("{PLACE}: {error}"))?,
     };
-    println!("{}", serde_json::to_string(&looked).map_err(|error| error.to_string())?);
+    println!(
+        "{}",
+        serde_json::to_string(&looked).map_err(|error| error.to_string())?
+    );
     Ok(())
 }
 
 /// The first two lines are a heading (proc(5)).
 fn interfaces(devices: &str) -> Vec<String> {
-    devices.lines().skip(2).filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned()).collect()
+    devices
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, _)| name.trim().to_owned())
+        .collect()
 }
 
 fn processes() -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// A mount that is only read refuses everybody; what is not there is not written to either.
 fn is_writable(path: &str) -> bool {
-    Path::new(path).exists() && !statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
+    Path::new(path).exists()
+        && !statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(str::trim)
 }
 
 /// The capabilities of a set, in hexadecimal digits, that nobody keeps; all of them where it cannot be read.
 fn beyond(digits: &str) -> Vec<u32> {
     let set = u64::from_str_radix(digits, 16).unwrap_or(u64::MAX);
-    (0..64).filter(|number| set >> number & 1 == 1 && !KEPT.contains(number)).collect()
+    (0..64)
+        .filter(|number| set >> number & 1 == 1 && !KEPT.contains(number))
+        .collect()
 }
 
 /// A call that is refused by the filter alone: without any namespace to leave, the kernel lets everybody make it (unshare(2)).
@@ -86,8 +108,12 @@ fn is_ordered() -> std::io::Result<bool> {
     let list = |name: &str, files: &[u32]| {
         let folder = Path::new(PLACE).join(name);
         fs::create_dir(&folder)?;
-        files.iter().try_for_each(|file| fs::write(folder.join(file.to_string()), ""))?;
-        fs::read_dir(&folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<std::io::Result<Vec<_>>>()
+        files
+            .iter()
+            .try_for_each(|file| fs::write(folder.join(file.to_string()), ""))?;
+        fs::read_dir(&folder)?
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<std::io::Result<Vec<_>>>()
     };
     let (up, down): (Vec<_>, Vec<_>) = ((0..FILES).collect(), (0..FILES).rev().collect());
     Ok(list("up", &up)? == list("down", &down)?)
@@ -103,10 +129,18 @@ mod tests {
         assert_eq!(interfaces(devices), ["lo", "eth0"]);
         let status = "Name:\tx\nCapBnd:\t0000000080200000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
         assert_eq!(
-            [field(status, "NoNewPrivs"), field(status, "CapBnd"), field(status, "Cap")],
+            [
+                field(status, "NoNewPrivs"),
+                field(status, "CapBnd"),
+                field(status, "Cap")
+            ],
             [Some("1"), Some("0000000080200000"), None]
         );
-        assert_eq!(beyond("0000000080200000"), [21], "SYS_ADMIN is beyond, SETFCAP is kept");
+        assert_eq!(
+            beyond("0000000080200000"),
+            [21],
+            "SYS_ADMIN is beyond, SETFCAP is kept"
+        );
         assert_eq!(beyond("nonsense").len(), 64 - KEPT.len());
     }
 

@@ -130,7 +130,9 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// The kernel, or this user, does not allow what it takes.
-    #[error("the sandbox cannot be set up: {0} (`millrace runner doctor` says what this machine lacks)")]
+    #[error(
+        "the sandbox cannot be set up: {0} (`millrace runner doctor` says what this machine lacks)"
+    )]
     Setup(String),
     /// A command line that no program can be given.
     #[error("the command line has {0} bytes, at most {PLAN_BYTES_MAX} fit")]
@@ -163,7 +165,9 @@ impl Input<'_> {
     fn stdin(&self) -> io::Result<(OwnedFd, Feed)> {
         match self {
             Self::Bytes => io::pipe().map(|(theirs, own)| (theirs.into(), Feed::Bytes(own))),
-            Self::Terminal(..) => UnixStream::pair().map(|(own, theirs)| (theirs.into(), Feed::Terminal(own))),
+            Self::Terminal(..) => {
+                UnixStream::pair().map(|(own, theirs)| (theirs.into(), Feed::Terminal(own)))
+            }
         }
     }
 }
@@ -185,7 +189,9 @@ enum Piece {
 impl Sandbox {
     /// A sandbox whose commands are started by this program, which calls [`main_if_asked`].
     pub fn new(launcher: PathBuf) -> Self {
-        Self { starter: Arc::new(Starter::new(launcher)) }
+        Self {
+            starter: Arc::new(Starter::new(launcher)),
+        }
     }
 
     /// Removes what sandboxes of processes that are gone have left in the kernel.
@@ -211,7 +217,11 @@ impl Sandbox {
         let places = ["empty", "task", "task/work"].map(|name| folder.join(name));
         places.iter().try_for_each(fs::create_dir)?;
         let [empty, task, work] = places;
-        let view = View::Root(Overlay { lowers: vec![empty], upper: task.join("upper"), scratch: task.join("scratch") });
+        let view = View::Root(Overlay {
+            lowers: vec![empty],
+            upper: task.join("upper"),
+            scratch: task.join("scratch"),
+        });
         let command = Command {
             view,
             argv: Vec::new(),
@@ -227,16 +237,31 @@ impl Sandbox {
             disk_order: false,
         };
         let mut said = String::new();
-        let ended = self
-            .start(&command, Input::Bytes, &AtomicBool::new(false), &mut |bytes| said.push_str(&String::from_utf8_lossy(bytes)))?;
-        let Ended::Exited { status: 0, stdout, .. } = ended else {
-            return Err(SandboxError::Setup(format!("looking around in it ended with {ended:?}: {}", said.trim())));
+        let ended = self.start(
+            &command,
+            Input::Bytes,
+            &AtomicBool::new(false),
+            &mut |bytes| said.push_str(&String::from_utf8_lossy(bytes)),
+        )?;
+        let Ended::Exited {
+            status: 0, stdout, ..
+        } = ended
+        else {
+            return Err(SandboxError::Setup(format!(
+                "looking around in it ended with {ended:?}: {}",
+                said.trim()
+            )));
         };
         Ok(serde_json::from_slice(&stdout).map_err(io::Error::other)?)
     }
 
     /// Runs a command to its end. What it prints goes to `output` as it comes, both of its streams.
-    pub fn run(&self, command: &Command<'_>, cancelled: &AtomicBool, output: &mut dyn FnMut(&[u8])) -> Result<Ended, SandboxError> {
+    pub fn run(
+        &self,
+        command: &Command<'_>,
+        cancelled: &AtomicBool,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Ended, SandboxError> {
         if command.argv.is_empty() {
             return Err(SandboxError::Setup("an empty command".to_owned()));
         }
@@ -264,7 +289,11 @@ impl Sandbox {
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<Ended, SandboxError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let scratch = Scratch::new(command.work, &name)?;
         let cgroup = Cgroup::new(&name, &command.limits)?;
         let plan = Plan::of(command, input.size(), &scratch.path, &cgroup);
@@ -272,8 +301,11 @@ impl Sandbox {
         if text.len() > PLAN_BYTES_MAX {
             return Err(SandboxError::TooLong(text.len()));
         }
-        let ((stdin, feed), (out, stdout), (err, stderr)) = (input.stdin()?, io::pipe()?, io::pipe()?);
-        let (mut launcher, mut word) = self.starter.start(&text, [stdin, stdout.into(), stderr.into()])?;
+        let ((stdin, feed), (out, stdout), (err, stderr)) =
+            (input.stdin()?, io::pipe()?, io::pipe()?);
+        let (mut launcher, mut word) = self
+            .starter
+            .start(&text, [stdin, stdout.into(), stderr.into()])?;
         let pieces = listen(out, err);
         let terminal = match feed {
             Feed::Bytes(pipe) => {
@@ -300,7 +332,10 @@ impl Sandbox {
             until: began + command.timeout,
             disk: disk::Watch::new(command.limits.disk_bytes),
         };
-        let mut heard = Heard { capture_max: command.capture_bytes_max, ..Heard::default() };
+        let mut heard = Heard {
+            capture_max: command.capture_bytes_max,
+            ..Heard::default()
+        };
         let stopped = attend(&pieces, &mut watch, &mut heard, output);
         if stopped.is_some() {
             launcher.kill()?;
@@ -309,7 +344,13 @@ impl Sandbox {
         cgroup.end();
         if cgroup.processes_refused() > 0 {
             // Not the end of a command by itself, but mostly why it came to one.
-            output(format!("it was refused a process: it had {}, as many as it may\n", command.limits.processes).as_bytes());
+            output(
+                format!(
+                    "it was refused a process: it had {}, as many as it may\n",
+                    command.limits.processes
+                )
+                .as_bytes(),
+            );
         }
         let problem = said(&mut word)?;
         if !problem.is_empty() {
@@ -326,7 +367,12 @@ impl Sandbox {
         };
         let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = u8::try_from(status).unwrap_or(255);
-        Ok(Ended::Exited { status, stdout: heard.stdout, cut: heard.cut, elapsed_ms })
+        Ok(Ended::Exited {
+            status,
+            stdout: heard.stdout,
+            cut: heard.cut,
+            elapsed_ms,
+        })
     }
 }
 
@@ -348,7 +394,10 @@ struct Scratch {
 
 impl Scratch {
     fn new(work: &Path, name: &str) -> io::Result<Self> {
-        let path = work.parent().unwrap_or(work).join(format!(".sandbox-{name}"));
+        let path = work
+            .parent()
+            .unwrap_or(work)
+            .join(format!(".sandbox-{name}"));
         fs::create_dir(&path)?;
         Ok(Self { path })
     }
@@ -376,7 +425,8 @@ impl Heard {
         output(bytes);
         if let Piece::Out(bytes) = piece {
             let room = self.capture_max - self.stdout.len();
-            self.stdout.extend_from_slice(&bytes[..room.min(bytes.len())]);
+            self.stdout
+                .extend_from_slice(&bytes[..room.min(bytes.len())]);
             self.cut |= bytes.len() > room;
         }
     }
@@ -398,7 +448,11 @@ fn feed_with(mut pipe: PipeWriter, bytes: Vec<u8>) {
     }
 }
 
-fn collect(mut pipe: impl Read + Send + 'static, give: Sender<Piece>, piece: impl Fn(Vec<u8>) -> Piece + Send + 'static) {
+fn collect(
+    mut pipe: impl Read + Send + 'static,
+    give: Sender<Piece>,
+    piece: impl Fn(Vec<u8>) -> Piece + Send + 'static,
+) {
     std::thread::spawn(move || {
         let mut bytes = vec![0; PIECE_BYTES];
         while let Ok(read @ 1..) = pipe.read(&mut bytes) {
@@ -410,7 +464,12 @@ fn collect(mut pipe: impl Read + Send + 'static, give: Sender<Piece>, piece: imp
 }
 
 /// Listens until both streams are closed, which they are when the last process is gone, or until the command must be stopped.
-fn attend(pieces: &Receiver<Piece>, watch: &mut Watch<'_>, heard: &mut Heard, output: &mut dyn FnMut(&[u8])) -> Option<Ended> {
+fn attend(
+    pieces: &Receiver<Piece>,
+    watch: &mut Watch<'_>,
+    heard: &mut Heard,
+    output: &mut dyn FnMut(&[u8]),
+) -> Option<Ended> {
     let mut look = Instant::now();
     loop {
         match pieces.recv_timeout(LOOK) {
@@ -450,7 +509,9 @@ impl Watch<'_> {
         if self.cgroup.out_of_memory() {
             return Some(Ended::OutOfMemory);
         }
-        self.disk.is_over(&self.folders()).then_some(Ended::OutOfSpace)
+        self.disk
+            .is_over(&self.folders())
+            .then_some(Ended::OutOfSpace)
     }
 
     /// What the end of the command was really due to.
@@ -461,7 +522,12 @@ impl Watch<'_> {
         if self.cgroup.out_of_memory() {
             return Some(Ended::OutOfMemory);
         }
-        let used = || self.folders().iter().map(|folder| disk::used(folder)).sum::<u64>();
+        let used = || {
+            self.folders()
+                .iter()
+                .map(|folder| disk::used(folder))
+                .sum::<u64>()
+        };
         let full = || used() >= self.command.limits.disk_bytes / 100 * FULL_PERCENT;
         (!success && full()).then_some(Ended::OutOfSpace)
     }
@@ -471,12 +537,16 @@ impl Watch<'_> {
         let own = self.command.work.parent().unwrap_or(self.command.work);
         let elsewhere: Vec<PathBuf> = match &self.command.view {
             View::Root(overlay) => vec![overlay.upper.clone()],
-            View::Host { root, writable, .. } => {
-                root.iter().map(|(overlay, _)| overlay.upper.clone()).chain(writable.iter().cloned()).collect()
-            }
+            View::Host { root, writable, .. } => root
+                .iter()
+                .map(|(overlay, _)| overlay.upper.clone())
+                .chain(writable.iter().cloned())
+                .collect(),
             View::Machine => Vec::new(),
         };
-        let apart = elsewhere.into_iter().filter(|folder| !folder.starts_with(own));
+        let apart = elsewhere
+            .into_iter()
+            .filter(|folder| !folder.starts_with(own));
         std::iter::once(own.to_owned()).chain(apart).collect()
     }
 }

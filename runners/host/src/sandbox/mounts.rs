@@ -57,7 +57,9 @@ impl Root {
     }
 
     fn open(&self, path: &Path, flags: OFlag) -> Result<OwnedFd> {
-        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let how = OpenHow::new()
+            .flags(flags)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         again(|| openat2(&self.handle, path, how))
     }
 
@@ -65,12 +67,17 @@ impl Root {
     pub(super) fn folder(&self, path: &Path) -> Result<OwnedFd> {
         let mut so_far = PathBuf::new();
         let mut at = self.handle.try_clone().map_err(|_| Errno::last())?;
-        for part in path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir)) {
+        for part in path
+            .components()
+            .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
+        {
             so_far.push(part);
             at = match self.open(&so_far, PLACE | OFlag::O_DIRECTORY) {
                 Ok(found) if !self.own || !self.is_top(&found)? => found,
                 // In the way: a file, a link that leads nowhere, or one to the root itself, over which nothing can be mounted.
-                Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => self.make(&at, part.as_os_str().as_ref())?,
+                Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {
+                    self.make(&at, part.as_os_str().as_ref())?
+                }
                 Err(error) => return Err(error),
             };
         }
@@ -85,7 +92,12 @@ impl Root {
             }
         }
         mkdirat(above, name, Mode::from_bits_truncate(0o755))?;
-        openat(above, name, PLACE | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty())
+        openat(
+            above,
+            name,
+            PLACE | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW,
+            Mode::empty(),
+        )
     }
 
     fn is_top(&self, found: &OwnedFd) -> Result<bool> {
@@ -95,15 +107,26 @@ impl Root {
 
     /// A new file in a folder inside.
     pub(super) fn file(&self, path: &Path) -> Result<OwnedFd> {
-        let (above, name) = (path.parent().unwrap_or(path), path.file_name().ok_or(Errno::EINVAL)?);
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        openat(self.folder(above)?, name, flags, Mode::from_bits_truncate(0o644))
+        let (above, name) = (
+            path.parent().unwrap_or(path),
+            path.file_name().ok_or(Errno::EINVAL)?,
+        );
+        let flags =
+            OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        openat(
+            self.folder(above)?,
+            name,
+            flags,
+            Mode::from_bits_truncate(0o644),
+        )
     }
 
     /// A file inside to mount something over: the one that is there, or a new one in the place of a link or whatever else is.
     pub(super) fn plain_file(&self, path: &Path) -> Result<OwnedFd> {
         match self.open(path, PLACE | OFlag::O_NOFOLLOW) {
-            Ok(found) if fstat(&found)?.st_mode & libc::S_IFMT == libc::S_IFREG => return Ok(found),
+            Ok(found) if fstat(&found)?.st_mode & libc::S_IFMT == libc::S_IFREG => {
+                return Ok(found);
+            }
             Ok(_) => unlinkat(
                 self.folder(path.parent().unwrap_or(path))?,
                 path.file_name().unwrap_or_default(),
@@ -117,7 +140,10 @@ impl Root {
 
     /// A new link in a folder inside.
     pub(super) fn link(&self, path: &Path, target: &Path) -> Result<()> {
-        let (above, name) = (path.parent().unwrap_or(path), path.file_name().ok_or(Errno::EINVAL)?);
+        let (above, name) = (
+            path.parent().unwrap_or(path),
+            path.file_name().ok_or(Errno::EINVAL)?,
+        );
         symlinkat(target, self.folder(above)?, name)
     }
 }
@@ -135,7 +161,13 @@ pub(super) fn path_of(place: &OwnedFd) -> PathBuf {
 
 /// Gives a place to somebody.
 pub(super) fn give(place: &OwnedFd, user: u32) -> Result<()> {
-    nix::unistd::fchownat(place, "", Some(user.into()), Some(user.into()), AtFlags::AT_EMPTY_PATH)
+    nix::unistd::fchownat(
+        place,
+        "",
+        Some(user.into()),
+        Some(user.into()),
+        AtFlags::AT_EMPTY_PATH,
+    )
 }
 
 /// Properties of a mount (mount_setattr(2)).
@@ -152,20 +184,40 @@ impl Tree {
     pub(super) fn new(kind: &str, options: &str, properties: u64) -> Result<Self> {
         let name = text(kind.as_bytes())?;
         // SAFETY: the name is a C string that lives through the call.
-        let opened = handle(unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), libc::FSOPEN_CLOEXEC) })?;
-        set(&opened, libc::FSCONFIG_SET_STRING, Some(c"source"), Some(&name))?;
+        let opened = handle(unsafe {
+            libc::syscall(libc::SYS_fsopen, name.as_ptr(), libc::FSOPEN_CLOEXEC)
+        })?;
+        set(
+            &opened,
+            libc::FSCONFIG_SET_STRING,
+            Some(c"source"),
+            Some(&name),
+        )?;
         for option in options.split(',').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
                 Some((key, value)) => {
                     let (key, value) = (text(key.as_bytes())?, text(value.as_bytes())?);
                     set(&opened, libc::FSCONFIG_SET_STRING, Some(&key), Some(&value))?;
                 }
-                None => set(&opened, libc::FSCONFIG_SET_FLAG, Some(&text(option.as_bytes())?), None)?,
+                None => set(
+                    &opened,
+                    libc::FSCONFIG_SET_FLAG,
+                    Some(&text(option.as_bytes())?),
+                    None,
+                )?,
             }
         }
         set(&opened, libc::FSCONFIG_CMD_CREATE, None, None)?;
         // SAFETY: it takes numbers; the handle is open.
-        handle(unsafe { libc::syscall(libc::SYS_fsmount, opened.as_raw_fd(), libc::FSMOUNT_CLOEXEC, properties) }).map(Self)
+        handle(unsafe {
+            libc::syscall(
+                libc::SYS_fsmount,
+                opened.as_raw_fd(),
+                libc::FSMOUNT_CLOEXEC,
+                properties,
+            )
+        })
+        .map(Self)
     }
 
     /// What is seen at a path of the machine, once more.
@@ -176,7 +228,11 @@ impl Tree {
 
     /// What is seen at a place, once more.
     pub(super) fn copy_of(place: &OwnedFd) -> Result<Self> {
-        open_tree(place.as_raw_fd(), c"", (libc::AT_RECURSIVE | libc::AT_EMPTY_PATH) as u32)
+        open_tree(
+            place.as_raw_fd(),
+            c"",
+            (libc::AT_RECURSIVE | libc::AT_EMPTY_PATH) as u32,
+        )
     }
 
     /// The same, with all that is mounted in it, only to be read (mount_setattr(2), Linux 5.12).
@@ -204,7 +260,14 @@ impl Tree {
         let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
         // SAFETY: both paths are empty C strings, both handles are open.
         let result = unsafe {
-            libc::syscall(libc::SYS_move_mount, self.0.as_raw_fd(), c"".as_ptr(), place.as_raw_fd(), c"".as_ptr(), flags)
+            libc::syscall(
+                libc::SYS_move_mount,
+                self.0.as_raw_fd(),
+                c"".as_ptr(),
+                place.as_raw_fd(),
+                c"".as_ptr(),
+                flags,
+            )
         };
         Errno::result(result).map(|_| self.0)
     }
@@ -216,10 +279,24 @@ fn open_tree(folder: i32, path: &CStr, more: u32) -> Result<Tree> {
     handle(unsafe { libc::syscall(libc::SYS_open_tree, folder, path.as_ptr(), flags) }).map(Tree)
 }
 
-fn set(file_system: &OwnedFd, what: libc::fsconfig_command, key: Option<&CStr>, value: Option<&CStr>) -> Result<()> {
+fn set(
+    file_system: &OwnedFd,
+    what: libc::fsconfig_command,
+    key: Option<&CStr>,
+    value: Option<&CStr>,
+) -> Result<()> {
     let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
     // SAFETY: key and value are C strings that live through the call, or not there as the command wants it.
-    let result = unsafe { libc::syscall(libc::SYS_fsconfig, file_system.as_raw_fd(), what, pointer(key), pointer(value), 0) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            file_system.as_raw_fd(),
+            what,
+            pointer(key),
+            pointer(value),
+            0,
+        )
+    };
     Errno::result(result).map(drop)
 }
 
@@ -230,7 +307,9 @@ fn text(bytes: &[u8]) -> Result<CString> {
 fn handle(answer: libc::c_long) -> Result<OwnedFd> {
     let number = Errno::result(answer)?;
     // SAFETY: the kernel has just opened it for this call, and nobody else knows of it.
-    i32::try_from(number).map(|number| unsafe { OwnedFd::from_raw_fd(number) }).map_err(|_| Errno::EBADF)
+    i32::try_from(number)
+        .map(|number| unsafe { OwnedFd::from_raw_fd(number) })
+        .map_err(|_| Errno::EBADF)
 }
 
 #[cfg(test)]

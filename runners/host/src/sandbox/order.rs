@@ -19,7 +19,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{
-    CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs,
+    CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, FsType, PROC_SUPER_MAGIC,
+    SYSFS_MAGIC, fstatfs,
 };
 use nix::unistd::{Pid, Whence, lseek64};
 use seccompiler::sock_filter;
@@ -30,7 +31,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 
 /// File systems whose lists are the kernel's own, and mean something as they are.
-const LEFT_ALONE: [FsType; 5] = [PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC];
+const LEFT_ALONE: [FsType; 5] = [
+    PROC_SUPER_MAGIC,
+    SYSFS_MAGIC,
+    CGROUP_SUPER_MAGIC,
+    CGROUP2_SUPER_MAGIC,
+    DEVPTS_SUPER_MAGIC,
+];
 
 /// Bytes of a folder that are read at a time.
 const READ_BYTES: usize = 64 * 1024;
@@ -58,7 +65,11 @@ const OWN_ABI: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const OWN_ABI: u32 = 0xc000_00b7;
 #[cfg(target_arch = "powerpc64")]
-const OWN_ABI: u32 = if cfg!(target_endian = "little") { 0xc000_0015 } else { 0x8000_0015 };
+const OWN_ABI: u32 = if cfg!(target_endian = "little") {
+    0xc000_0015
+} else {
+    0x8000_0015
+};
 #[cfg(target_arch = "s390x")]
 const OWN_ABI: u32 = 0x8000_0016;
 
@@ -74,11 +85,20 @@ pub(super) struct Way {
 
 impl Way {
     pub(super) fn new() -> Outcome<Self> {
-        let ends = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC);
+        let ends = socketpair(
+            AddressFamily::Unix,
+            SockType::Stream,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        );
         let (own, theirs) = ends.doing("a pair of sockets")?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let processes = open("/proc", flags, Mode::empty()).doing("/proc")?;
-        Ok(Self { own, theirs, processes })
+        Ok(Self {
+            own,
+            theirs,
+            processes,
+        })
     }
 
     /// The command's end alone.
@@ -88,22 +108,41 @@ impl Way {
 
     /// In the launcher: answers until the first process of the sandbox has ended. Nobody comes after that.
     pub(super) fn answer(self, first: Pid) -> Outcome<()> {
-        let Self { own, theirs, processes } = self;
+        let Self {
+            own,
+            theirs,
+            processes,
+        } = self;
         drop(theirs);
         // None comes where the command did not get that far, or the kernel cannot do it.
         let (_, mut given) = handles::take(&own, &mut [0]).doing("a listener")?;
-        let Some(listener) = given.pop() else { return Ok(()) };
+        let Some(listener) = given.pop() else {
+            return Ok(());
+        };
         let first = process_handle(first).doing("a handle on the first process")?;
         be_quick(&listener);
-        let mut desk = Desk { listener, processes, buffer: vec![0; READ_BYTES] };
+        let mut desk = Desk {
+            listener,
+            processes,
+            buffer: vec![0; READ_BYTES],
+        };
         loop {
-            let mut polled = [PollFd::new(desk.listener.as_fd(), PollFlags::POLLIN), PollFd::new(first.as_fd(), PollFlags::POLLIN)];
+            let mut polled = [
+                PollFd::new(desk.listener.as_fd(), PollFlags::POLLIN),
+                PollFd::new(first.as_fd(), PollFlags::POLLIN),
+            ];
             match poll(&mut polled, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 other => other.doing("poll")?,
             };
-            let has = |which: usize, flags| polled[which].revents().is_some_and(|found| found.intersects(flags));
-            if has(1, PollFlags::POLLIN) || (has(0, PollFlags::POLLHUP) && !has(0, PollFlags::POLLIN)) {
+            let has = |which: usize, flags| {
+                polled[which]
+                    .revents()
+                    .is_some_and(|found| found.intersects(flags))
+            };
+            if has(1, PollFlags::POLLIN)
+                || (has(0, PollFlags::POLLHUP) && !has(0, PollFlags::POLLIN))
+            {
                 return Ok(());
             }
             desk.answer_one().doing("answering for a list")?;
@@ -122,17 +161,30 @@ pub(super) fn be_heard(way: OwnedFd) -> Outcome<()> {
         instruction(ANSWER, libc::SECCOMP_RET_USER_NOTIF, 0, 0),
         instruction(ANSWER, libc::SECCOMP_RET_ALLOW, 0, 0),
     ];
-    let Some(listener) = listen(&program)? else { return Ok(()) };
+    let Some(listener) = listen(&program)? else {
+        return Ok(());
+    };
     handles::give(&way, b"l", &[listener.as_fd()]).doing("handing a listener over")
 }
 
 /// Installs a filter that asks; none on a kernel that cannot let a caller wait, whatever signals come, once its call was heard (before 5.19). A
 /// caller that a signal takes away may have given the memory back that the answer is written to (seccomp_unotify(2)).
 fn listen(program: &[sock_filter]) -> Outcome<Option<OwnedFd>> {
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut().cast() };
-    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    let flags =
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     // SAFETY: the kernel copies the program, which lives through the call.
-    match Errno::result(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) }) {
+    match Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    }) {
         // SAFETY: the kernel has just opened it, and nobody else knows of it.
         Ok(handle) => Ok(Some(unsafe { OwnedFd::from_raw_fd(handle as RawFd) })),
         Err(Errno::EINVAL | Errno::ENOSYS) => Ok(None),
@@ -144,14 +196,17 @@ fn listen(program: &[sock_filter]) -> Outcome<Option<OwnedFd>> {
 fn handle_of(process: Pid, handle: RawFd) -> nix::Result<OwnedFd> {
     let process = process_handle(process)?;
     // SAFETY: it takes numbers.
-    let handle = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), handle, 0) })?;
+    let handle = Errno::result(unsafe {
+        libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), handle, 0)
+    })?;
     // SAFETY: the kernel has just opened it for this call.
     Ok(unsafe { OwnedFd::from_raw_fd(handle as RawFd) })
 }
 
 fn process_handle(process: Pid) -> nix::Result<OwnedFd> {
     // SAFETY: it takes numbers.
-    let handle = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) })?;
+    let handle =
+        Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) })?;
     // SAFETY: the kernel has just opened it for this call.
     Ok(unsafe { OwnedFd::from_raw_fd(handle as RawFd) })
 }
@@ -198,13 +253,20 @@ impl Desk {
             other => other.map(drop)?,
         }
         let verdict = self.list(&call).unwrap_or_else(Verdict::Failed);
-        let mut said = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags: 0 };
+        let mut said = libc::seccomp_notif_resp {
+            id: call.id,
+            val: 0,
+            error: 0,
+            flags: 0,
+        };
         match verdict {
             Verdict::GoOn => said.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
             Verdict::Failed(error) => said.error = -(error as i32),
-            Verdict::Listed { bytes, handle, next } if lseek64(&handle, next as i64, Whence::SeekSet).is_ok() => {
-                said.val = bytes as i64
-            }
+            Verdict::Listed {
+                bytes,
+                handle,
+                next,
+            } if lseek64(&handle, next as i64, Whence::SeekSet).is_ok() => said.val = bytes as i64,
             // A file system that has no such positions.
             Verdict::Listed { .. } => said.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
         }
@@ -221,45 +283,75 @@ impl Desk {
         let [handle, address, room, ..] = call.data.args;
         let thread = Pid::from_raw(call.pid as i32);
         // Opened before the call is known to be waited for still: the process with this id may be another one afterwards.
-        let memory = self.open(&format!("{thread}/mem"), OFlag::O_WRONLY).map(File::from);
-        let theirs = handle_of(thread, handle as RawFd).or_else(|_| handle_of(self.leader(thread)?, handle as RawFd));
+        let memory = self
+            .open(&format!("{thread}/mem"), OFlag::O_WRONLY)
+            .map(File::from);
+        let theirs = handle_of(thread, handle as RawFd)
+            .or_else(|_| handle_of(self.leader(thread)?, handle as RawFd));
         // SAFETY: the kernel reads a number.
         unsafe { is_valid(self.listener.as_raw_fd(), &raw const call.id) }?;
-        let (Ok(memory), Ok(theirs)) = (memory, theirs) else { return Ok(Verdict::GoOn) };
+        let (Ok(memory), Ok(theirs)) = (memory, theirs) else {
+            return Ok(Verdict::GoOn);
+        };
         if !is_listed(theirs.as_fd()) {
             return Ok(Verdict::GoOn);
         }
         // Another handle on the same folder, with a position of its own.
-        let Ok(folder) = self.open(&format!("self/fd/{}", theirs.as_raw_fd()), OFlag::O_RDONLY | OFlag::O_DIRECTORY) else {
+        let Ok(folder) = self.open(
+            &format!("self/fd/{}", theirs.as_raw_fd()),
+            OFlag::O_RDONLY | OFlag::O_DIRECTORY,
+        ) else {
             return Ok(Verdict::GoOn);
         };
         let from = lseek64(&theirs, 0, Whence::SeekCur)? as u64;
         let mut found = Batch::new(from, (room as usize).min(ANSWER_BYTES_MAX));
         loop {
             // SAFETY: the kernel writes no more than there is room for.
-            let read =
-                unsafe { libc::syscall(libc::SYS_getdents64, folder.as_raw_fd(), self.buffer.as_mut_ptr(), self.buffer.len()) };
+            let read = unsafe {
+                libc::syscall(
+                    libc::SYS_getdents64,
+                    folder.as_raw_fd(),
+                    self.buffer.as_mut_ptr(),
+                    self.buffer.len(),
+                )
+            };
             match Errno::result(read)? as usize {
                 0 => break,
                 read => entries(&self.buffer[..read]).for_each(|entry| found.take(entry)),
             }
         }
         let (answer, next) = found.answer()?;
-        memory.write_all_at(&answer, address).map_err(|_| Errno::EFAULT)?;
-        Ok(Verdict::Listed { bytes: answer.len(), handle: theirs, next })
+        memory
+            .write_all_at(&answer, address)
+            .map_err(|_| Errno::EFAULT)?;
+        Ok(Verdict::Listed {
+            bytes: answer.len(),
+            handle: theirs,
+            next,
+        })
     }
 
     /// The process of a thread: it is processes that hand handles over.
     fn leader(&self, thread: Pid) -> nix::Result<Pid> {
-        let status = self.open(&format!("{thread}/status"), OFlag::O_RDONLY).map(File::from);
+        let status = self
+            .open(&format!("{thread}/status"), OFlag::O_RDONLY)
+            .map(File::from);
         let status = status.and_then(|file| io::read_to_string(file).map_err(|_| Errno::ESRCH))?;
-        let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")).and_then(|id| id.trim().parse().ok());
+        let process = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Tgid:"))
+            .and_then(|id| id.trim().parse().ok());
         process.map(Pid::from_raw).ok_or(Errno::ESRCH)
     }
 
     /// Opens something in the runner's `/proc`.
     fn open(&self, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
-        openat(&self.processes, path, flags | OFlag::O_CLOEXEC, Mode::empty())
+        openat(
+            &self.processes,
+            path,
+            flags | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
     }
 }
 
@@ -267,14 +359,20 @@ impl Desk {
 nix::ioctl_readwrite!(receive_call, b'!', 0, libc::seccomp_notif);
 nix::ioctl_readwrite!(send_answer, b'!', 1, libc::seccomp_notif_resp);
 nix::ioctl_write_ptr!(is_valid, b'!', 2, u64);
-nix::ioctl_write_int_bad!(set_flags, nix::request_code_write!(b'!', 4, size_of::<u64>()));
+nix::ioctl_write_int_bad!(
+    set_flags,
+    nix::request_code_write!(b'!', 4, size_of::<u64>())
+);
 const SYNC_WAKE_UP: libc::c_int = 1;
 
 /// Whether it is a folder that is open to be read, on a file system that has an order of its own.
 fn is_listed(handle: BorrowedFd<'_>) -> bool {
     let is_folder = fstat(handle).is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFDIR);
-    let is_open = fcntl(handle, FcntlArg::F_GETFL).is_ok_and(|flags| !OFlag::from_bits_retain(flags).contains(OFlag::O_PATH));
-    is_folder && is_open && fstatfs(handle).is_ok_and(|found| !LEFT_ALONE.contains(&found.filesystem_type()))
+    let is_open = fcntl(handle, FcntlArg::F_GETFL)
+        .is_ok_and(|flags| !OFlag::from_bits_retain(flags).contains(OFlag::O_PATH));
+    is_folder
+        && is_open
+        && fstatfs(handle).is_ok_and(|found| !LEFT_ALONE.contains(&found.filesystem_type()))
 }
 
 /// An entry as the kernel has it.
@@ -289,11 +387,16 @@ struct Entry<'a> {
 fn entries(mut bytes: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     std::iter::from_fn(move || {
         let (inode, length) = (bytes.first_chunk::<8>()?, bytes.get(16..18)?);
-        let (entry, rest) = bytes.split_at_checked(usize::from(u16::from_ne_bytes([length[0], length[1]])))?;
+        let (entry, rest) =
+            bytes.split_at_checked(usize::from(u16::from_ne_bytes([length[0], length[1]])))?;
         bytes = rest;
         let name = entry.get(HEAD_BYTES..)?;
         let end = name.iter().position(|byte| *byte == 0)?;
-        Some(Entry { inode: u64::from_ne_bytes(*inode), kind: entry[HEAD_BYTES - 1], name: &name[..end] })
+        Some(Entry {
+            inode: u64::from_ne_bytes(*inode),
+            kind: entry[HEAD_BYTES - 1],
+            name: &name[..end],
+        })
     })
 }
 
@@ -303,8 +406,9 @@ fn place(name: &[u8]) -> u64 {
         b"." => SELF,
         b".." => ABOVE,
         name => {
-            let hash =
-                name.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+            let hash = name.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
             ((hash ^ hash >> PLACE_BITS) & ((1 << PLACE_BITS) - 1)).max(FIRST)
         }
     }
@@ -323,7 +427,13 @@ struct Batch {
 
 impl Batch {
     fn new(from: u64, room: usize) -> Self {
-        Self { from, room, found: BTreeMap::new(), bytes: 0, beyond: None }
+        Self {
+            from,
+            room,
+            found: BTreeMap::new(),
+            bytes: 0,
+            beyond: None,
+        }
     }
 
     fn take(&mut self, entry: Entry<'_>) {
@@ -334,7 +444,11 @@ impl Batch {
         if at <= self.from || self.beyond.is_some_and(|beyond| at >= beyond) {
             return;
         }
-        if self.found.insert((at, entry.name.to_owned()), (entry.inode, entry.kind)).is_none() {
+        if self
+            .found
+            .insert((at, entry.name.to_owned()), (entry.inode, entry.kind))
+            .is_none()
+        {
             self.bytes += length(entry.name);
         }
         // Those that have one place go together: whoever goes on after it would miss the rest.
@@ -379,7 +493,11 @@ mod tests {
     use super::*;
 
     fn entry(name: &str) -> Entry<'_> {
-        Entry { inode: name.len() as u64, kind: libc::DT_REG, name: name.as_bytes() }
+        Entry {
+            inode: name.len() as u64,
+            kind: libc::DT_REG,
+            name: name.as_bytes(),
+        }
     }
 
     /// Reads a folder in calls with so much room; every name, in the order of the answers.
@@ -393,15 +511,18 @@ mod tests {
                 return all;
             }
             assert!(answer.len() <= room && answer.len() % ALIGNMENT == 0);
-            all.extend(entries(&answer).map(|entry| String::from_utf8(entry.name.to_owned()).unwrap()));
+            all.extend(
+                entries(&answer).map(|entry| String::from_utf8(entry.name.to_owned()).unwrap()),
+            );
             position = next;
         }
     }
 
     #[test]
     fn a_list_is_whole_and_the_same_whatever_the_disk_has_first_and_however_it_is_read() {
-        let mut names: Vec<String> =
-            (0..500).map(|number| format!("file-{}", "x".repeat(number % 90) + &number.to_string())).collect();
+        let mut names: Vec<String> = (0..500)
+            .map(|number| format!("file-{}", "x".repeat(number % 90) + &number.to_string()))
+            .collect();
         names.extend([".".to_owned(), "..".to_owned()]);
         let expected = read(&names, 1 << 20);
         assert_eq!(expected[..2], [".", ".."]);
@@ -418,7 +539,10 @@ mod tests {
 
     #[test]
     fn places_do_not_change_with_versions_of_this_program() {
-        assert_eq!(["Makefile", "src", "."].map(|name| place(name.as_bytes())), [1451572003318, 108929879299, SELF]);
+        assert_eq!(
+            ["Makefile", "src", "."].map(|name| place(name.as_bytes())),
+            [1451572003318, 108929879299, SELF]
+        );
     }
 
     #[test]
@@ -436,7 +560,12 @@ mod tests {
             batch.put(place, entry(name));
         }
         let (answer, next) = batch.answer().unwrap();
-        assert_eq!(entries(&answer).map(|entry| entry.name.to_owned()).collect::<Vec<_>>(), [b"first".to_vec()]);
+        assert_eq!(
+            entries(&answer)
+                .map(|entry| entry.name.to_owned())
+                .collect::<Vec<_>>(),
+            [b"first".to_vec()]
+        );
         assert_eq!(next, 5);
     }
 }

@@ -83,11 +83,28 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn of(command: &Command<'_>, terminal: Option<Size>, scratch: &Path, cgroup: &Cgroup) -> Self {
-        let home = if command.as_root { "/root" } else { "/builddir" };
-        let clean =
-            [("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"), ("HOME", home), ("LANG", "C.UTF-8"), ("TZ", "UTC"), ("TERM", "dumb")];
-        let mut env: Vec<(String, String)> = clean.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    pub(super) fn of(
+        command: &Command<'_>,
+        terminal: Option<Size>,
+        scratch: &Path,
+        cgroup: &Cgroup,
+    ) -> Self {
+        let home = if command.as_root {
+            "/root"
+        } else {
+            "/builddir"
+        };
+        let clean = [
+            ("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"),
+            ("HOME", home),
+            ("LANG", "C.UTF-8"),
+            ("TZ", "UTC"),
+            ("TERM", "dumb"),
+        ];
+        let mut env: Vec<(String, String)> = clean
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         env.retain(|(name, _)| !command.env.iter().any(|(own, _)| own == name));
         env.extend(command.env.iter().cloned());
         Self {

@@ -59,11 +59,18 @@ struct Running {
 
 impl Starter {
     pub(super) const fn new(program: PathBuf) -> Self {
-        Self { program, running: Mutex::new(None) }
+        Self {
+            program,
+            running: Mutex::new(None),
+        }
     }
 
     /// Starts a launcher with these three streams; the other answer is where it says why it did not work out.
-    pub(super) fn start(&self, plan: &str, streams: [OwnedFd; 3]) -> io::Result<(Launcher, PipeReader)> {
+    pub(super) fn start(
+        &self,
+        plan: &str,
+        streams: [OwnedFd; 3],
+    ) -> io::Result<(Launcher, PipeReader)> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(there) = running.take()
             && let Ok(started) = there.start(plan, &streams)
@@ -84,48 +91,77 @@ impl Running {
         let (way, theirs) = UnixStream::pair()?;
         way.set_write_timeout(Some(BEGIN))?;
         let mut command = std::process::Command::new(program);
-        command.args([START, &getpid().to_string()]).env_clear().stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
+        command
+            .args([START, &getpid().to_string()])
+            .env_clear()
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null());
         let ((parent, children), (tell, told)) = (channel::<()>(), channel());
         // A process that is to die with its parent dies when the thread ends that started it (prctl(2), PR_SET_PDEATHSIG). This one lives
         // as long as the starter and all launchers.
-        std::thread::Builder::new().name("launchers".to_owned()).spawn(move || {
-            let begun = command.spawn();
-            // It holds the starter's end of the way.
-            drop(command);
-            match begun {
-                Ok(starter) => {
-                    let id = Pid::from_raw(starter.id() as i32);
-                    let starter = Arc::new(Mutex::new(starter));
-                    let _ = tell.send(Ok(starter.clone()));
-                    // Its id stays its own until it is waited for, which whoever is about to kill it must not be kept from.
-                    while waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
-                    let _ = starter.lock().unwrap_or_else(PoisonError::into_inner).wait();
-                    let _ = children.recv();
+        std::thread::Builder::new()
+            .name("launchers".to_owned())
+            .spawn(move || {
+                let begun = command.spawn();
+                // It holds the starter's end of the way.
+                drop(command);
+                match begun {
+                    Ok(starter) => {
+                        let id = Pid::from_raw(starter.id() as i32);
+                        let starter = Arc::new(Mutex::new(starter));
+                        let _ = tell.send(Ok(starter.clone()));
+                        // Its id stays its own until it is waited for, which whoever is about to kill it must not be kept from.
+                        while waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
+                            == Err(Errno::EINTR)
+                        {}
+                        let _ = starter
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .wait();
+                        let _ = children.recv();
+                    }
+                    Err(error) => drop(tell.send(Err(error))),
                 }
-                Err(error) => drop(tell.send(Err(error))),
-            }
-        })?;
+            })?;
         let process = told.recv().map_err(io::Error::other)??;
-        Ok(Self { way, process, parent })
+        Ok(Self {
+            way,
+            process,
+            parent,
+        })
     }
 
     fn start(&self, plan: &str, streams: &[OwnedFd; 3]) -> io::Result<(Launcher, PipeReader)> {
         let (mut heard, word) = io::pipe()?;
         let length = u32::try_from(plan.len()).map_err(io::Error::other)?;
         let [input, output, errors] = streams.each_ref().map(AsFd::as_fd);
-        handles::give(&self.way, &length.to_ne_bytes(), &[input, output, errors, word.as_fd()])?;
+        handles::give(
+            &self.way,
+            &length.to_ne_bytes(),
+            &[input, output, errors, word.as_fd()],
+        )?;
         // Nobody has its other end but the launcher, from here on.
         drop(word);
         (&self.way).write_all(plan.as_bytes())?;
         if !is_readable_within(&heard, BEGIN)? {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no launcher began within {} s", BEGIN.as_secs())));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no launcher began within {} s", BEGIN.as_secs()),
+            ));
         }
         let mut process = [0; 4];
-        heard.read_exact(&mut process).map_err(|_| io::Error::other("a launcher was ended before it began"))?;
+        heard
+            .read_exact(&mut process)
+            .map_err(|_| io::Error::other("a launcher was ended before it began"))?;
         match i32::from_ne_bytes(process) {
-            process if process > 0 => {
-                Ok((Launcher { process: Pid::from_raw(process), ended: None, _parent: self.parent.clone() }, heard))
-            }
+            process if process > 0 => Ok((
+                Launcher {
+                    process: Pid::from_raw(process),
+                    ended: None,
+                    _parent: self.parent.clone(),
+                },
+                heard,
+            )),
             refused => Err(io::Error::from_raw_os_error(-refused)),
         }
     }
@@ -134,7 +170,11 @@ impl Running {
 /// One that hangs has the streams of a command on their way to it, which nobody would see the end of.
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.process.lock().unwrap_or_else(PoisonError::into_inner).kill();
+        let _ = self
+            .process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .kill();
     }
 }
 
@@ -239,7 +279,9 @@ fn told(mut way: &UnixStream) -> io::Result<Option<(String, [OwnedFd; GIVEN])>> 
     let mut plan = vec![0; u32::from_ne_bytes(length) as usize];
     way.read_exact(&mut plan)?;
     let plan = String::from_utf8(plan).map_err(io::Error::other)?;
-    let given = given.try_into().map_err(|given: Vec<_>| io::Error::other(format!("{} handles", given.len())))?;
+    let given = given
+        .try_into()
+        .map_err(|given: Vec<_>| io::Error::other(format!("{} handles", given.len())))?;
     Ok(Some((plan, given)))
 }
 
@@ -254,7 +296,13 @@ unsafe fn fork_beside() -> nix::Result<Option<Pid>> {
     how.flags = libc::CLONE_PARENT as u64;
     // SAFETY: the kernel reads as many bytes as are said. Without a stack the child goes on with a copy of this one, as after fork(2);
     // there is no other thread whose locks the copy could have taken along.
-    let process = Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw mut how, size_of::<libc::clone_args>()) })?;
+    let process = Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut how,
+            size_of::<libc::clone_args>(),
+        )
+    })?;
     Ok((process > 0).then(|| Pid::from_raw(process as i32)))
 }
 
@@ -270,6 +318,7 @@ fn begin(plan: &str, given: [OwnedFd; GIVEN]) -> Outcome<i32> {
     }
     // SAFETY: it was put there just now, and nothing else knows of it.
     let mut word = File::from(unsafe { OwnedFd::from_raw_fd(WORD) });
-    word.write_all(&getpid().as_raw().to_ne_bytes()).doing("the first word")?;
+    word.write_all(&getpid().as_raw().to_ne_bytes())
+        .doing("the first word")?;
     Ok(launcher::main(plan, word))
 }

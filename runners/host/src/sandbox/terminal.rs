@@ -34,7 +34,9 @@ impl Terminal {
     pub(super) fn receive(from: &UnixStream) -> io::Result<Option<Self>> {
         from.set_read_timeout(Some(THERE))?;
         let (_, mut given) = handles::take(from, &mut [0])?;
-        let Some(handle) = given.pop() else { return Ok(None) };
+        let Some(handle) = given.pop() else {
+            return Ok(None);
+        };
         let flags = OFlag::from_bits_truncate(nix::fcntl::fcntl(&handle, nix::fcntl::F_GETFL)?);
         nix::fcntl::fcntl(&handle, nix::fcntl::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         Ok(Some(Self(handle.into())))
@@ -48,7 +50,8 @@ impl Terminal {
     /// Waits until there is something to be read, or nobody is there any more, at most so long; whether it came to that.
     pub fn is_readable_within(&self, time: Duration) -> bool {
         let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-        poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], time).is_ok_and(|ready| ready > 0)
+        poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], time)
+            .is_ok_and(|ready| ready > 0)
     }
 
     /// What there is to be read now; nothing where nobody is there any more.
@@ -75,9 +78,15 @@ impl Terminal {
 }
 
 fn set_size(terminal: &impl AsRawFd, size: Size) -> Result<(), Errno> {
-    let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = libc::winsize {
+        ws_row: size.rows,
+        ws_col: size.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: it takes a pointer to a `winsize` that lives through the call (ioctl_tty(2)).
-    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })
+        .map(drop)
 }
 
 /// In the first process of the sandbox: makes a terminal, hands its outer end to the host, and answers with the inner one.
@@ -86,10 +95,12 @@ pub(super) fn open(size: Size) -> Outcome<OwnedFd> {
     let outer = open_file(Path::new(GIVES_OUT), flags, Mode::empty()).doing("a terminal")?;
     let unlock: libc::c_int = 0;
     // SAFETY: it takes a pointer to a number that lives through the call (ioctl_tty(2)).
-    Errno::result(unsafe { libc::ioctl(outer.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) }).doing("a terminal's lock")?;
+    Errno::result(unsafe { libc::ioctl(outer.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) })
+        .doing("a terminal's lock")?;
     // SAFETY: it takes flags of open(2), and answers with a new handle that nobody else knows of.
     let inner =
-        Errno::result(unsafe { libc::ioctl(outer.as_raw_fd(), libc::TIOCGPTPEER, flags.bits()) }).doing("a terminal's end")?;
+        Errno::result(unsafe { libc::ioctl(outer.as_raw_fd(), libc::TIOCGPTPEER, flags.bits()) })
+            .doing("a terminal's end")?;
     // SAFETY: the kernel has just opened it for this call.
     let inner = unsafe { OwnedFd::from_raw_fd(inner) };
     nix::unistd::fchown(&inner, Some(USER.into()), None).doing("a terminal's owner")?;
@@ -103,10 +114,12 @@ pub(super) fn open(size: Size) -> Outcome<OwnedFd> {
 pub(super) fn sit_at(inner: OwnedFd) -> Outcome<()> {
     setsid().doing("a session of its own")?;
     // SAFETY: it takes a number (ioctl_tty(2)).
-    Errno::result(unsafe { libc::ioctl(inner.as_raw_fd(), libc::TIOCSCTTY, 0) }).doing("a controlling terminal")?;
+    Errno::result(unsafe { libc::ioctl(inner.as_raw_fd(), libc::TIOCSCTTY, 0) })
+        .doing("a controlling terminal")?;
     for stream in 0..3 {
         // SAFETY: these are the three streams, which this process may put something else in the place of.
-        Errno::result(unsafe { libc::dup2(inner.as_raw_fd(), stream) }).doing("the terminal as a stream")?;
+        Errno::result(unsafe { libc::dup2(inner.as_raw_fd(), stream) })
+            .doing("the terminal as a stream")?;
     }
     Ok(())
 }

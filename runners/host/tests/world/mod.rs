@@ -1,5 +1,9 @@
 //! A line that says what it is told to, for tests of the runner: the routes of `core::protocol` over a few maps.
-#![allow(dead_code, clippy::unwrap_used, reason = "every test takes what it needs")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "every test takes what it needs"
+)]
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
@@ -9,10 +13,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use millrace_core::platform::{Buildroot, Limits};
-use millrace_core::protocol::{self, Holding, Logged, Offer, Problem, Renewed, Report, Upload, Work};
+use millrace_core::protocol::{
+    self, Holding, Logged, Offer, Problem, Renewed, Report, Upload, Work,
+};
 use millrace_core::push::Commit;
 use millrace_core::task::{Artifact, Lease};
-use millrace_core::{Arch, BuildId, Digest, LeaseNumber, PackageName, PlatformName, RunnerName, Timestamp};
+use millrace_core::{
+    Arch, BuildId, Digest, LeaseNumber, PackageName, PlatformName, RunnerName, Timestamp,
+};
 use millrace_host::engine::Code;
 use millrace_host::worker::WorkerConfig;
 use serde::Deserialize;
@@ -50,10 +58,14 @@ pub fn start(line: Line) -> (String, Shared) {
     let shared = Arc::new(Mutex::new(line));
     let (state, (give, take)) = (shared.clone(), std::sync::mpsc::channel());
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            give.send(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+            give.send(format!("http://{}", listener.local_addr().unwrap()))
+                .unwrap();
             axum::serve(listener, router(state)).await.unwrap();
         });
     });
@@ -82,14 +94,25 @@ async fn guard(State(line): State<Shared>, request: Request, next: Next) -> Resp
     if away {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "back soon");
     }
-    if request.headers().get("authorization").is_none_or(|value| value != &format!("Bearer {TOKEN}")) {
+    if request
+        .headers()
+        .get("authorization")
+        .is_none_or(|value| value != &format!("Bearer {TOKEN}"))
+    {
         return problem(StatusCode::UNAUTHORIZED, "the token is not known");
     }
     next.run(request).await
 }
 
 fn problem(status: StatusCode, message: &str) -> Response {
-    (status, Json(Problem { problem: "test".to_owned(), message: message.to_owned() })).into_response()
+    (
+        status,
+        Json(Problem {
+            problem: "test".to_owned(),
+            message: message.to_owned(),
+        }),
+    )
+        .into_response()
 }
 
 async fn lease(State(line): State<Shared>) -> Response {
@@ -105,7 +128,8 @@ async fn lease(State(line): State<Shared>) -> Response {
 fn lost(line: &Shared) -> Option<Response> {
     let mut line = line.lock().unwrap();
     line.said_too_late += usize::from(line.lease_lost);
-    line.lease_lost.then(|| problem(StatusCode::CONFLICT, "lease 1 is over"))
+    line.lease_lost
+        .then(|| problem(StatusCode::CONFLICT, "lease 1 is over"))
 }
 
 async fn renew(State(line): State<Shared>, Json(_): Json<Holding>) -> Response {
@@ -113,7 +137,12 @@ async fn renew(State(line): State<Shared>, Json(_): Json<Holding>) -> Response {
         return response;
     }
     line.lock().unwrap().renewed += 1;
-    Json(Renewed { until: Timestamp(60_000), now: Timestamp(0), hand_back: false }).into_response()
+    Json(Renewed {
+        until: Timestamp(60_000),
+        now: Timestamp(0),
+        hand_back: false,
+    })
+    .into_response()
 }
 
 #[derive(Deserialize)]
@@ -121,14 +150,23 @@ struct Place {
     offset: usize,
 }
 
-async fn log(State(line): State<Shared>, Query(place): Query<Place>, Query(_): Query<Holding>, bytes: Bytes) -> Response {
+async fn log(
+    State(line): State<Shared>,
+    Query(place): Query<Place>,
+    Query(_): Query<Holding>,
+    bytes: Bytes,
+) -> Response {
     if let Some(response) = lost(&line) {
         return response;
     }
     let mut line = line.lock().unwrap();
     assert_eq!(place.offset, line.log.len(), "chunks continue each other");
     line.log.extend_from_slice(&bytes);
-    Json(Logged { end: line.log.len() as u64, pause_s: None }).into_response()
+    Json(Logged {
+        end: line.log.len() as u64,
+        pause_s: None,
+    })
+    .into_response()
 }
 
 async fn report(State(line): State<Shared>, Json(report): Json<Report>) -> Response {
@@ -153,7 +191,12 @@ async fn place(State(line): State<Shared>, Json(_): Json<Upload>) -> Response {
     lost(&line).unwrap_or_else(|| Json(protocol::Place::Desk).into_response())
 }
 
-async fn upload(State(line): State<Shared>, Path(digest): Path<String>, Query(_): Query<Holding>, bytes: Bytes) -> Response {
+async fn upload(
+    State(line): State<Shared>,
+    Path(digest): Path<String>,
+    Query(_): Query<Holding>,
+    bytes: Bytes,
+) -> Response {
     if let Some(response) = lost(&line) {
         return response;
     }
@@ -167,10 +210,17 @@ async fn upload(State(line): State<Shared>, Path(digest): Path<String>, Query(_)
 pub fn guest(name: &str) -> Vec<u8> {
     let built = || {
         let program = std::env::current_exe().unwrap();
-        program.ancestors().nth(3).unwrap().join("wasm32-wasip2/guest")
+        program
+            .ancestors()
+            .nth(3)
+            .unwrap()
+            .join("wasm32-wasip2/guest")
     };
     let folder = std::env::var_os("MILLRACE_PLUGINS").map_or_else(built, PathBuf::from);
-    let places = [folder.join(format!("{name}.wasm")), folder.join(format!("examples/{name}.wasm"))];
+    let places = [
+        folder.join(format!("{name}.wasm")),
+        folder.join(format!("examples/{name}.wasm")),
+    ];
     let found = places.iter().find(|path| path.exists());
     let found = found.unwrap_or_else(|| {
         panic!(
@@ -205,7 +255,12 @@ pub fn work(plugin: &Digest, what: &str) -> Work {
         lock: None,
         plugin: *plugin,
         plugin_name: "misbehave".to_owned(),
-        inputs: vec![Artifact { name: "input".to_owned(), digest: Digest::of(&input), size: input.len() as u64, rpm: None }],
+        inputs: vec![Artifact {
+            name: "input".to_owned(),
+            digest: Digest::of(&input),
+            size: input.len() as u64,
+            rpm: None,
+        }],
         config: BTreeMap::from([("what".to_owned(), what.into())]),
         hold_s: None,
     }
@@ -221,15 +276,27 @@ pub fn offer(work: Work) -> Offer {
         silent_since: None,
         emulated_on: None,
     };
-    Offer { lease, now: Timestamp(0), work, renew_s: None }
+    Offer {
+        lease,
+        now: Timestamp(0),
+        work,
+        renew_s: None,
+    }
 }
 
 /// A line that has the guest, its input, and this one task to do.
 pub fn line_with(what: &str) -> Line {
     let guest = guest("misbehave");
     let digest = Digest::of(&guest);
-    let blobs = BTreeMap::from([(digest, guest), (Digest::of(b"an input"), b"an input".to_vec())]);
-    Line { offers: VecDeque::from([offer(work(&digest, what))]), blobs, ..Line::default() }
+    let blobs = BTreeMap::from([
+        (digest, guest),
+        (Digest::of(b"an input"), b"an input".to_vec()),
+    ]);
+    Line {
+        offers: VecDeque::from([offer(work(&digest, what))]),
+        blobs,
+        ..Line::default()
+    }
 }
 
 pub fn config(url: &str, state: &FilePath) -> WorkerConfig {
@@ -267,7 +334,10 @@ impl Running {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = stop.clone();
         let thread = std::thread::spawn(move || millrace_host::worker::run(config, seen).unwrap());
-        Self { stop, thread: Some(thread) }
+        Self {
+            stop,
+            thread: Some(thread),
+        }
     }
 
     pub fn stop(&mut self) {

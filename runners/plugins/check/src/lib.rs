@@ -20,7 +20,10 @@ struct Config {
 
 fn run(task: Task) -> Result<Outcome, Failure> {
     let config: Config = config(&task)?;
-    let tried: Vec<&Artifact> = packages(&task, false).into_iter().filter(|package| !is_debug(package)).collect();
+    let tried: Vec<&Artifact> = packages(&task, false)
+        .into_iter()
+        .filter(|package| !is_debug(package))
+        .collect();
     if tried.is_empty() {
         return Ok(Outcome::Passed("no packages to install".to_owned()));
     }
@@ -28,7 +31,11 @@ fn run(task: Task) -> Result<Outcome, Failure> {
     let tests = tests(&config)?;
     log::section("clean root");
     let root = Root::create(Kind::Minimal, &config.packages)?;
-    let names: Vec<String> = tried.iter().filter_map(|package| package.rpm.as_ref()).map(|rpm| rpm.name.clone()).collect();
+    let names: Vec<String> = tried
+        .iter()
+        .filter_map(|package| package.rpm.as_ref())
+        .map(|rpm| rpm.name.clone())
+        .collect();
     let before = installed(&root)?;
     install(&root, &tried)?;
     verify(&root, &names)?;
@@ -36,19 +43,29 @@ fn run(task: Task) -> Result<Outcome, Failure> {
         run_test(&root, test)?;
     }
     // What the minimal root had before is only newer now: taking it out would take the root apart.
-    let new: Vec<String> = names.iter().filter(|name| !before.contains(*name)).cloned().collect();
+    let new: Vec<String> = names
+        .iter()
+        .filter(|name| !before.contains(*name))
+        .cloned()
+        .collect();
     remove(&root, &new)?;
     let tests = match tests.len() {
         0 => "it has no tests of its own".to_owned(),
         1 => "1 test passed".to_owned(),
         n => format!("{n} tests passed"),
     };
-    Ok(Outcome::Passed(format!("{} installed, verified and removed; {tests}", names.join(", "))))
+    Ok(Outcome::Passed(format!(
+        "{} installed, verified and removed; {tests}",
+        names.join(", ")
+    )))
 }
 
 /// Debugging packages are not what people install, and need the sources of their build beside them.
 fn is_debug(package: &Artifact) -> bool {
-    package.rpm.as_ref().is_some_and(|rpm| is_debug_name(&rpm.name))
+    package
+        .rpm
+        .as_ref()
+        .is_some_and(|rpm| is_debug_name(&rpm.name))
 }
 
 /// Whether it is a debugging package's name, by the rule that puts packages into the repository `debug`.
@@ -65,9 +82,13 @@ fn tests(config: &Config) -> Result<Vec<String>, Failure> {
         Err(files::Error::NotFound(_) | files::Error::NotAFile(_)) => Vec::new(),
         Err(other) => return Err(other.into()),
     };
-    let programs = found.into_iter().filter(|entry| entry.executable && !entry.is_folder);
+    let programs = found
+        .into_iter()
+        .filter(|entry| entry.executable && !entry.is_folder);
     let inside = programs.filter_map(|entry| entry.path.strip_prefix("tree/").map(str::to_owned));
-    Ok(inside.filter(|path| path.matches('/').count() == 1).collect())
+    Ok(inside
+        .filter(|path| path.matches('/').count() == 1)
+        .collect())
 }
 
 fn install(root: &Root, tried: &[&Artifact]) -> Result<(), Failure> {
@@ -93,15 +114,25 @@ fn verify(root: &Root, names: &[String]) -> Result<(), Failure> {
     Command::new(["rpm", "-V"])
         .args(names)
         .as_root()
-        .run_checked(root, "files are not as their package says right after installation")?;
-    let files = Command::new(["rpm", "-ql"]).args(names).as_root().output(root, "listing files")?;
-    let missing = Command::new(["/bin/bash", "-c", MISSING_LIBRARIES]).stdin(files).output(root, "looking for libraries")?;
+        .run_checked(
+            root,
+            "files are not as their package says right after installation",
+        )?;
+    let files = Command::new(["rpm", "-ql"])
+        .args(names)
+        .as_root()
+        .output(root, "listing files")?;
+    let missing = Command::new(["/bin/bash", "-c", MISSING_LIBRARIES])
+        .stdin(files)
+        .output(root, "looking for libraries")?;
     let missing: BTreeSet<&str> = missing.lines().collect();
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.into_iter().take(20).collect::<Vec<_>>().join("\n");
-    Err(Failure::package(format!("programs or libraries need what no installed package brings:\n{list}")))
+    Err(Failure::package(format!(
+        "programs or libraries need what no installed package brings:\n{list}"
+    )))
 }
 
 /// For every ELF file (the first four bytes say so) among the paths that it reads: libraries that the loader does not find.
@@ -121,14 +152,26 @@ exit 0
 
 fn run_test(root: &Root, test: &str) -> Result<(), Failure> {
     log::section(test);
-    let command = Command::new([format!("/work/tree/{test}")]).cwd("/work/tree").capture(TEST_OUTPUT_BYTES_MAX);
-    let exit = command.run(root).map_err(|error| Failure::from(error).while_doing(test))?;
-    tap::verdict(test, exit.status, &String::from_utf8_lossy(&exit.stdout), &exit.tail).map_err(Failure::package)
+    let command = Command::new([format!("/work/tree/{test}")])
+        .cwd("/work/tree")
+        .capture(TEST_OUTPUT_BYTES_MAX);
+    let exit = command
+        .run(root)
+        .map_err(|error| Failure::from(error).while_doing(test))?;
+    tap::verdict(
+        test,
+        exit.status,
+        &String::from_utf8_lossy(&exit.stdout),
+        &exit.tail,
+    )
+    .map_err(Failure::package)
 }
 
 /// Names of the packages in a root.
 fn installed(root: &Root) -> Result<BTreeSet<String>, Failure> {
-    let names = Command::new(["rpm", "-qa", "--queryformat", "%{NAME}\\n"]).as_root().output(root, "listing packages")?;
+    let names = Command::new(["rpm", "-qa", "--queryformat", "%{NAME}\\n"])
+        .as_root()
+        .output(root, "listing packages")?;
     Ok(names.lines().map(str::to_owned).collect())
 }
 
@@ -138,17 +181,28 @@ fn remove(root: &Root, names: &[String]) -> Result<(), Failure> {
         log::line("nothing to remove: the minimal root has an earlier version of each");
         return Ok(());
     }
-    let files = Command::new(["rpm", "-ql"]).args(names).as_root().output(root, "listing files")?;
-    root.remove(names).map_err(|error| Failure::from(error).while_doing("removing the packages"))?;
+    let files = Command::new(["rpm", "-ql"])
+        .args(names)
+        .as_root()
+        .output(root, "listing files")?;
+    root.remove(names)
+        .map_err(|error| Failure::from(error).while_doing("removing the packages"))?;
     let left = installed(root)?;
     if let Some(name) = names.iter().find(|name| left.contains(*name)) {
-        return Err(Failure::package(format!("{name} is still installed after it was removed")));
+        return Err(Failure::package(format!(
+            "{name} is still installed after it was removed"
+        )));
     }
-    let stale =
-        Command::new(["/bin/bash", "-c", STALE_FILES]).stdin(files).as_root().output(root, "looking for files that were left")?;
+    let stale = Command::new(["/bin/bash", "-c", STALE_FILES])
+        .stdin(files)
+        .as_root()
+        .output(root, "looking for files that were left")?;
     match stale.lines().next() {
         None => Ok(()),
-        Some(_) => Err(Failure::package(format!("files are left after the packages were removed:\n{}", stale.trim_end()))),
+        Some(_) => Err(Failure::package(format!(
+            "files are left after the packages were removed:\n{}",
+            stale.trim_end()
+        ))),
     }
 }
 
@@ -169,10 +223,22 @@ mod tests {
 
     #[test]
     fn what_debuggers_read_is_not_tried() {
-        for name in ["zlib-debuginfo", "zlib-debugsource", "kernel-debuginfo-common-x86_64", "kernel-rt-debuginfo-common-aarch64"] {
+        for name in [
+            "zlib-debuginfo",
+            "zlib-debugsource",
+            "kernel-debuginfo-common-x86_64",
+            "kernel-rt-debuginfo-common-aarch64",
+        ] {
             assert!(is_debug_name(name), "{name}");
         }
-        for name in ["zlib", "debuginfo", "debugsource-tools", "debuginfo-install", "kernel-debuginformation", "zlib-debug"] {
+        for name in [
+            "zlib",
+            "debuginfo",
+            "debugsource-tools",
+            "debuginfo-install",
+            "kernel-debuginformation",
+            "zlib-debug",
+        ] {
             assert!(!is_debug_name(name), "{name}");
         }
     }

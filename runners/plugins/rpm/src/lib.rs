@@ -14,7 +14,10 @@ const MORE_REQUIRES: u8 = 11;
 fn run(task: Task) -> Result<Outcome, Failure> {
     let sources = packages(&task, true);
     let [source] = sources.as_slice() else {
-        return Err(Failure::configuration(format!("the step needs one source package and was given {}", sources.len())));
+        return Err(Failure::configuration(format!(
+            "the step needs one source package and was given {}",
+            sources.len()
+        )));
     };
     let path = format!("in/{}", source.name);
     fetch(source, &path)?;
@@ -31,8 +34,12 @@ fn run(task: Task) -> Result<Outcome, Failure> {
 fn build(task: &Task, path: &str, root: &Root) -> Result<(), Failure> {
     let mut asked = String::new();
     for _ in 0..=ROUNDS_MAX {
-        let command = rpmbuild(task).args(["--rebuild", "--target", &task.arch]).arg(format!("/work/{path}"));
-        let exit = command.run(root).map_err(|error| Failure::from(error).while_doing("rpmbuild"))?;
+        let command = rpmbuild(task)
+            .args(["--rebuild", "--target", &task.arch])
+            .arg(format!("/work/{path}"));
+        let exit = command
+            .run(root)
+            .map_err(|error| Failure::from(error).while_doing("rpmbuild"))?;
         let more = if exit.status == MORE_REQUIRES {
             files::find(rpmbuild::TOP_FOLDER, "SRPMS/*.buildreqs.nosrc.rpm")?
         } else {
@@ -40,11 +47,16 @@ fn build(task: &Task, path: &str, root: &Root) -> Result<(), Failure> {
         };
         let more: Vec<String> = more.into_iter().map(|file| file.path).collect();
         if more.is_empty() {
-            return if exit.status == 0 { Ok(()) } else { Err(Failure::package(reason(&exit))) };
+            return if exit.status == 0 {
+                Ok(())
+            } else {
+                Err(Failure::package(reason(&exit)))
+            };
         }
         let wanted = required(&more, root)?;
         if wanted == asked {
-            return Err(Failure::package(reason(&exit)).while_doing("%generate_buildrequires asks for what is installed already"));
+            return Err(Failure::package(reason(&exit))
+                .while_doing("%generate_buildrequires asks for what is installed already"));
         }
         asked = wanted;
         log::section("generated build dependencies");
@@ -54,13 +66,17 @@ fn build(task: &Task, path: &str, root: &Root) -> Result<(), Failure> {
         }
         log::section("build");
     }
-    Err(Failure::package(format!("%generate_buildrequires asks for more each time it is run, {ROUNDS_MAX} times by now")))
+    Err(Failure::package(format!(
+        "%generate_buildrequires asks for more each time it is run, {ROUNDS_MAX} times by now"
+    )))
 }
 
 /// What source packages need, a line each.
 fn required(packages: &[String], root: &Root) -> Result<String, Failure> {
     let paths = packages.iter().map(|path| format!("/work/{path}"));
-    Command::new(["rpm", "-qp", "--requires"]).args(paths).output(root, "reading the generated build dependencies")
+    Command::new(["rpm", "-qp", "--requires"])
+        .args(paths)
+        .output(root, "reading the generated build dependencies")
 }
 
 /// Dependencies that cannot be had are the spec's business.
@@ -77,8 +93,15 @@ fn build_requires(error: buildroot::Error) -> Failure {
 /// Which part of the spec failed, and the last lines before it did.
 fn reason(exit: &Exit) -> String {
     let stage = exit.tail.lines().rev().find_map(stage_of);
-    let before = exit.tail.split("\nRPM build errors:").next().unwrap_or(&exit.tail);
-    let before = before.split("\nerror: Bad exit status from ").next().unwrap_or(before);
+    let before = exit
+        .tail
+        .split("\nRPM build errors:")
+        .next()
+        .unwrap_or(&exit.tail);
+    let before = before
+        .split("\nerror: Bad exit status from ")
+        .next()
+        .unwrap_or(before);
     match stage {
         Some(stage) => format!("{stage} failed:\n{}", tail_of(before, 12)),
         None => format!("rpmbuild failed:\n{}", tail_of(&exit.tail, 12)),
@@ -95,13 +118,19 @@ fn stage_of(line: &str) -> Option<&str> {
 fn publish() -> Result<Outcome, Failure> {
     let made = files::find(rpmbuild::TOP_FOLDER, "RPMS/*.rpm")?;
     if made.is_empty() {
-        return Err(Failure::package("the build made no packages: the spec has no %files section"));
+        return Err(Failure::package(
+            "the build made no packages: the spec has no %files section",
+        ));
     }
     for package in &made {
         let artifact = artifacts::publish(&package.path)?;
         log::line(&format!("{}  {} bytes", artifact.name, artifact.size));
     }
-    Ok(Outcome::Passed(if made.len() == 1 { "1 package".to_owned() } else { format!("{} packages", made.len()) }))
+    Ok(Outcome::Passed(if made.len() == 1 {
+        "1 package".to_owned()
+    } else {
+        format!("{} packages", made.len())
+    }))
 }
 
 millrace_sdk::plugin!(run);
@@ -111,7 +140,13 @@ mod tests {
     use super::*;
 
     fn exit(tail: &str) -> Exit {
-        Exit { status: 1, stdout: Vec::new(), cut: false, tail: tail.to_owned(), elapsed_ms: 1 }
+        Exit {
+            status: 1,
+            stdout: Vec::new(),
+            cut: false,
+            tail: tail.to_owned(),
+            elapsed_ms: 1,
+        }
     }
 
     #[test]
@@ -126,6 +161,9 @@ mod tests {
     #[test]
     fn a_failure_without_a_stage_quotes_the_end() {
         let tail = "error: Installed (but unpackaged) file(s) found:\n   /usr/bin/extra\n";
-        assert_eq!(reason(&exit(tail)), "rpmbuild failed:\nerror: Installed (but unpackaged) file(s) found:\n   /usr/bin/extra");
+        assert_eq!(
+            reason(&exit(tail)),
+            "rpmbuild failed:\nerror: Installed (but unpackaged) file(s) found:\n   /usr/bin/extra"
+        );
     }
 }

@@ -24,8 +24,18 @@ fn build(task: &Task, root: &Root) -> Result<(), Failure> {
         .args(define("_specdir", &places.specs))
         .arg(format!("/work/tree/{}", task.spec))
         .cwd("/work/tree");
-    let exit = command.run(root).map_err(|error| Failure::from(error).while_doing(&task.spec))?;
-    if exit.status == 0 { Ok(()) } else { Err(Failure::package(reason(&task.spec, &rpmbuild::errors(&exit), &exit.tail))) }
+    let exit = command
+        .run(root)
+        .map_err(|error| Failure::from(error).while_doing(&task.spec))?;
+    if exit.status == 0 {
+        Ok(())
+    } else {
+        Err(Failure::package(reason(
+            &task.spec,
+            &rpmbuild::errors(&exit),
+            &exit.tail,
+        )))
+    }
 }
 
 /// Where rpmbuild looks for things. In a repository of the CentOS layout the spec lies in `SPECS/` and all else in `SOURCES/`;
@@ -38,12 +48,21 @@ struct Places {
 impl Places {
     fn of(spec: &str) -> Self {
         let folder = spec.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let at = |folder: &str| if folder.is_empty() { "/work/tree".to_owned() } else { format!("/work/tree/{folder}") };
+        let at = |folder: &str| {
+            if folder.is_empty() {
+                "/work/tree".to_owned()
+            } else {
+                format!("/work/tree/{folder}")
+            }
+        };
         let sources = match folder.strip_suffix("SPECS") {
             Some(above) if above.is_empty() || above.ends_with('/') => format!("{above}SOURCES"),
             _ => folder.to_owned(),
         };
-        Self { specs: at(folder), sources: at(&sources) }
+        Self {
+            specs: at(folder),
+            sources: at(&sources),
+        }
     }
 }
 
@@ -51,7 +70,9 @@ impl Places {
 /// is not there, and `Bad source` in some places.
 fn reason(spec: &str, errors: &str, tail: &str) -> String {
     let missing = tail.lines().find_map(|line| {
-        let (_, rest) = line.split_once("Bad file: ").or_else(|| line.split_once("Bad source: "))?;
+        let (_, rest) = line
+            .split_once("Bad file: ")
+            .or_else(|| line.split_once("Bad source: "))?;
         rest.strip_suffix(": No such file or directory")
     });
     match missing.map(|path| path.rsplit('/').next().unwrap_or(path)) {
@@ -66,7 +87,10 @@ fn reason(spec: &str, errors: &str, tail: &str) -> String {
 fn publish() -> Result<Outcome, Failure> {
     let made = files::find(rpmbuild::TOP_FOLDER, "SRPMS/*.src.rpm")?;
     let [package] = made.as_slice() else {
-        return Err(Failure::package(format!("rpmbuild made {} source packages where it should make one", made.len())));
+        return Err(Failure::package(format!(
+            "rpmbuild made {} source packages where it should make one",
+            made.len()
+        )));
     };
     let artifact = artifacts::publish(&package.path)?;
     Ok(Outcome::Passed(artifact.name))
@@ -89,16 +113,19 @@ mod tests {
 
     #[test]
     fn a_missing_source_is_named_with_what_to_do() {
-        let tail = "warning: x\nerror: Bad file: /work/tree/zlib-1.3.tar.gz: No such file or directory\n";
-        assert!(
-            reason("zlib.spec", "", tail)
-                .starts_with("zlib.spec wants the source `zlib-1.3.tar.gz`, which the commit does not bring")
-        );
+        let tail =
+            "warning: x\nerror: Bad file: /work/tree/zlib-1.3.tar.gz: No such file or directory\n";
+        assert!(reason("zlib.spec", "", tail).starts_with(
+            "zlib.spec wants the source `zlib-1.3.tar.gz`, which the commit does not bring"
+        ));
     }
 
     #[test]
     fn other_errors_are_quoted() {
         let said = reason("x.spec", "error: line 3: Unknown tag: Vrsion: 1", "");
-        assert_eq!(said, "x.spec does not come to a source package:\nerror: line 3: Unknown tag: Vrsion: 1");
+        assert_eq!(
+            said,
+            "x.spec does not come to a source package:\nerror: line 3: Unknown tag: Vrsion: 1"
+        );
     }
 }

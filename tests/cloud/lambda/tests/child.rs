@@ -61,14 +61,32 @@ impl Alone {
             environment: vec![("_HANDLER".to_owned(), handler.to_owned())],
             log: folder.path().join("log"),
         };
-        let (children, activity, place) = (Children::default(), Activity::default(), folder.path().to_owned());
-        let function = Arc::new(Function::new(settings, program, place, children.clone(), activity.clone()));
-        Self { function, children, activity, _folder: folder }
+        let (children, activity, place) = (
+            Children::default(),
+            Activity::default(),
+            folder.path().to_owned(),
+        );
+        let function = Arc::new(Function::new(
+            settings,
+            program,
+            place,
+            children.clone(),
+            activity.clone(),
+        ));
+        Self {
+            function,
+            children,
+            activity,
+            _folder: folder,
+        }
     }
 
     /// Tells it to do something.
     pub async fn tell(&self, event: Value) -> Result<Value, Failure> {
-        let answer = self.function.invoke("id", Bytes::from(event.to_string())).await?;
+        let answer = self
+            .function
+            .invoke("id", Bytes::from(event.to_string()))
+            .await?;
         Ok(serde_json::from_slice(&answer).unwrap())
     }
 

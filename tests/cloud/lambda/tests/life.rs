@@ -8,8 +8,13 @@ use std::time::Duration;
 
 fn words(answer: Result<Value, Failure>) -> (String, String) {
     let failure = answer.unwrap_err();
-    let Failure::Error(words) = &failure else { panic!("there was no room") };
-    (failure.kind().to_owned(), words["errorMessage"].as_str().unwrap().to_owned())
+    let Failure::Error(words) = &failure else {
+        panic!("there was no room")
+    };
+    (
+        failure.kind().to_owned(),
+        words["errorMessage"].as_str().unwrap().to_owned(),
+    )
 }
 
 /// The letter of a process's state (proc(5)).
@@ -21,14 +26,29 @@ fn state(pid: &Value) -> char {
 #[tokio::test]
 async fn a_process_stands_still_between_two_invocations_and_does_both() {
     let alone = Alone::new("handler", TIMEOUT, None);
-    let first = alone.tell(json!({ "do": "late", "seconds": 0.3 })).await.unwrap();
+    let first = alone
+        .tell(json!({ "do": "late", "seconds": 0.3 }))
+        .await
+        .unwrap();
     alone.quiet().await;
     assert_eq!(state(&first["pid"]), 'T');
     tokio::time::sleep(Duration::from_millis(600)).await;
-    assert!(!alone.log().contains("late\n"), "what is left over after an answer stands still too");
-    let second = alone.tell(json!({ "do": "sleep", "seconds": 0.5 })).await.unwrap();
-    assert_eq!((&second["pid"], alone.function.started()), (&first["pid"], 1));
-    assert!(alone.log().contains("late\n"), "and goes on with the next invocation");
+    assert!(
+        !alone.log().contains("late\n"),
+        "what is left over after an answer stands still too"
+    );
+    let second = alone
+        .tell(json!({ "do": "sleep", "seconds": 0.5 }))
+        .await
+        .unwrap();
+    assert_eq!(
+        (&second["pid"], alone.function.started()),
+        (&first["pid"], 1)
+    );
+    assert!(
+        alone.log().contains("late\n"),
+        "and goes on with the next invocation"
+    );
 }
 
 #[tokio::test]
@@ -39,7 +59,9 @@ async fn a_process_has_its_own_variables_and_no_others() {
     for own in ["AWS_LAMBDA_RUNTIME_API", "PATH", "TMPDIR", "_HANDLER"] {
         assert!(environment.contains_key(own), "{own}");
     }
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO") || name == "HOME" || name == "USER") {
+    for (name, _) in std::env::vars()
+        .filter(|(name, _)| name.starts_with("CARGO") || name == "HOME" || name == "USER")
+    {
         assert!(!environment.contains_key(&name), "{name} is the test's");
     }
 }
@@ -63,7 +85,11 @@ async fn invocations_at_once_have_a_process_each_and_no_more_than_may_run() {
 #[tokio::test]
 async fn an_error_is_told_in_the_functions_words_and_the_process_goes_on() {
     let alone = Alone::new("handler", TIMEOUT, None);
-    let error = words(alone.tell(json!({ "do": "raise", "message": "no such thing" })).await);
+    let error = words(
+        alone
+            .tell(json!({ "do": "raise", "message": "no such thing" }))
+            .await,
+    );
     assert_eq!(error, ("ValueError".to_owned(), "no such thing".to_owned()));
     alone.quiet().await;
     alone.tell(json!({})).await.unwrap();
@@ -75,7 +101,10 @@ async fn a_process_that_takes_too_long_is_ended() {
     let alone = Alone::new("handler", Duration::from_secs(1), None);
     let (kind, message) = words(alone.tell(json!({ "do": "sleep", "seconds": 60 })).await);
     assert_eq!(kind, "Sandbox.Timedout");
-    assert_eq!(message, "RequestId: id Error: Task timed out after 1.00 seconds");
+    assert_eq!(
+        message,
+        "RequestId: id Error: Task timed out after 1.00 seconds"
+    );
     alone.quiet().await;
     let again = Alone::new("handler", TIMEOUT, None);
     again.tell(json!({})).await.unwrap();
@@ -86,7 +115,10 @@ async fn a_process_that_exits_fails_its_invocation_and_the_next_has_a_new_one() 
     let alone = Alone::new("handler", TIMEOUT, None);
     let (kind, message) = words(alone.tell(json!({ "do": "exit", "code": 7 })).await);
     assert_eq!(kind, "Runtime.ExitError");
-    assert_eq!(message, "RequestId: id Error: Runtime exited with error: exit status 7");
+    assert_eq!(
+        message,
+        "RequestId: id Error: Runtime exited with error: exit status 7"
+    );
     alone.tell(json!({})).await.unwrap();
     assert_eq!(alone.function.started(), 2);
 }
@@ -95,17 +127,26 @@ async fn a_process_that_exits_fails_its_invocation_and_the_next_has_a_new_one() 
 async fn a_process_may_be_ended_at_any_time() {
     let alone = Alone::new("handler", TIMEOUT, None);
     let (answer, ()) = tokio::join!(alone.tell(json!({ "do": "sleep", "seconds": 60 })), async {
-        while !std::fs::read_to_string(&alone.function.program.log).is_ok_and(|log| log.contains("sleep")) {
+        while !std::fs::read_to_string(&alone.function.program.log)
+            .is_ok_and(|log| log.contains("sleep"))
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         alone.children.end("alone");
     });
-    assert_eq!(words(answer).1, "RequestId: id Error: Runtime exited with error: signal: killed");
+    assert_eq!(
+        words(answer).1,
+        "RequestId: id Error: Runtime exited with error: signal: killed"
+    );
     alone.tell(json!({})).await.unwrap();
     alone.quiet().await;
     alone.children.end("alone");
     alone.tell(json!({})).await.unwrap();
-    assert_eq!(alone.function.started(), 3, "one that stood still is gone as well");
+    assert_eq!(
+        alone.function.started(),
+        3,
+        "one that stood still is gone as well"
+    );
 }
 
 #[tokio::test]
@@ -117,8 +158,15 @@ async fn a_process_that_does_not_start_fails_the_invocation() {
 #[tokio::test]
 async fn an_answer_that_is_too_large_is_an_error() {
     let alone = Alone::new("handler", TIMEOUT, None);
-    let fits = alone.tell(json!({ "do": "large", "bytes": RESPONSE_BYTES_MAX - 2 })).await.unwrap();
+    let fits = alone
+        .tell(json!({ "do": "large", "bytes": RESPONSE_BYTES_MAX - 2 }))
+        .await
+        .unwrap();
     assert_eq!(fits.as_str().unwrap().len(), RESPONSE_BYTES_MAX - 2);
-    let (kind, _) = words(alone.tell(json!({ "do": "large", "bytes": RESPONSE_BYTES_MAX - 1 })).await);
+    let (kind, _) = words(
+        alone
+            .tell(json!({ "do": "large", "bytes": RESPONSE_BYTES_MAX - 1 }))
+            .await,
+    );
     assert_eq!(kind, "Function.ResponseSizeTooLarge");
 }

@@ -27,8 +27,12 @@ pub struct Stack {
 impl Stack {
     /// Deploys it; functions may do what a role allows them.
     pub async fn deploy(may: &[(&str, &str)]) -> Self {
-        let endpoint = std::env::var("MILLRACE_TEST_AWS").expect("`cargo xtask test --cloud` says where the services are");
-        let (account, name) = (Account::at(&endpoint), format!("lt{:08x}", fastrand::u32(..)));
+        let endpoint = std::env::var("MILLRACE_TEST_AWS")
+            .expect("`cargo xtask test --cloud` says where the services are");
+        let (account, name) = (
+            Account::at(&endpoint),
+            format!("lt{:08x}", fastrand::u32(..)),
+        );
         let template = template(may).to_string();
         let fields = [
             ("Action", "CreateStack"),
@@ -36,10 +40,16 @@ impl Stack {
             ("TemplateBody", template.as_str()),
             ("Capabilities.member.1", "CAPABILITY_IAM"),
         ];
-        account.form("cloudformation", VERSION, &fields).await.unwrap();
+        account
+            .form("cloudformation", VERSION, &fields)
+            .await
+            .unwrap();
         let fields = [("Action", "DescribeStacks"), ("StackName", name.as_str())];
         loop {
-            let told = account.form("cloudformation", VERSION, &fields).await.unwrap();
+            let told = account
+                .form("cloudformation", VERSION, &fields)
+                .await
+                .unwrap();
             if told.contains("CREATE_COMPLETE") {
                 break;
             }
@@ -48,13 +58,19 @@ impl Stack {
         }
         let folder = TempDir::new().unwrap();
         child::write(folder.path());
-        Self { account, name, folder }
+        Self {
+            account,
+            name,
+            folder,
+        }
     }
 
     /// What runs it; a test may want something else.
     pub fn options(&self) -> Options {
         let program = self.folder.path().join("child");
-        let mut options = Options::new(&self.account.endpoint, &self.name, move |_, _| program.clone());
+        let mut options = Options::new(&self.account.endpoint, &self.name, move |_, _| {
+            program.clone()
+        });
         options.pause = Duration::from_millis(10);
         options
     }
@@ -68,17 +84,30 @@ impl Stack {
     pub async fn put(&self, pk: &str, sk: &str) {
         let item = json!({ "pk": { "S": pk }, "sk": { "S": sk } });
         let question = json!({ "TableName": format!("{}-table", self.name), "Item": item });
-        self.account.ask("dynamodb", "DynamoDB_20120810.PutItem", &question).await.unwrap();
+        self.account
+            .ask("dynamodb", "DynamoDB_20120810.PutItem", &question)
+            .await
+            .unwrap();
     }
 
     /// Takes everything out of its queue.
     pub async fn failed(&self) -> Vec<Value> {
         let name = json!({ "QueueName": format!("{}-dead", self.name) });
-        let queue = self.account.ask("sqs", "AmazonSQS.GetQueueUrl", &name).await.unwrap();
+        let queue = self
+            .account
+            .ask("sqs", "AmazonSQS.GetQueueUrl", &name)
+            .await
+            .unwrap();
         let question = json!({ "QueueUrl": queue["QueueUrl"], "MaxNumberOfMessages": 10 });
-        let found = self.account.ask("sqs", "AmazonSQS.ReceiveMessage", &question).await.unwrap();
+        let found = self
+            .account
+            .ask("sqs", "AmazonSQS.ReceiveMessage", &question)
+            .await
+            .unwrap();
         let messages = found["Messages"].as_array().into_iter().flatten();
-        messages.map(|message| serde_json::from_str(message["Body"].as_str().unwrap()).unwrap()).collect()
+        messages
+            .map(|message| serde_json::from_str(message["Body"].as_str().unwrap()).unwrap())
+            .collect()
     }
 }
 
@@ -86,10 +115,16 @@ impl Drop for Stack {
     fn drop(&mut self) {
         let (account, name) = (Account::at(&self.account.endpoint), self.name.clone());
         let thread = std::thread::spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async move {
                 let fields = [("Action", "DeleteStack"), ("StackName", name.as_str())];
-                account.form("cloudformation", VERSION, &fields).await.unwrap();
+                account
+                    .form("cloudformation", VERSION, &fields)
+                    .await
+                    .unwrap();
             });
         });
         // Whatever is left over is told by the test's own failure.
@@ -100,17 +135,36 @@ impl Drop for Stack {
 /// The lines of a function's output that begin with a word, without it.
 pub fn lines(lambda: &Lambda, function: &str, word: &str) -> Vec<String> {
     let log = std::fs::read_to_string(lambda.log(function)).unwrap_or_default();
-    log.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' ')).map(str::to_owned).collect()
+    log.lines()
+        .filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What somebody hears who asks an address.
 pub async fn send(method: Method, url: String, body: Vec<u8>) -> (StatusCode, Vec<String>, Value) {
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let request = Request::builder().method(method).uri(url).header("content-type", "text/plain").body(Body::from(body));
+    let request = Request::builder()
+        .method(method)
+        .uri(url)
+        .header("content-type", "text/plain")
+        .body(Body::from(body));
     let answer = client.request(request.unwrap()).await.unwrap();
-    let cookies = answer.headers().get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap().to_owned()).collect();
-    let (status, body) = (answer.status(), answer.into_body().collect().await.unwrap().to_bytes());
-    (status, cookies, serde_json::from_slice(&body).unwrap_or_else(|_| json!(String::from_utf8_lossy(&body))))
+    let cookies = answer
+        .headers()
+        .get_all("set-cookie")
+        .iter()
+        .map(|cookie| cookie.to_str().unwrap().to_owned())
+        .collect();
+    let (status, body) = (
+        answer.status(),
+        answer.into_body().collect().await.unwrap().to_bytes(),
+    );
+    (
+        status,
+        cookies,
+        serde_json::from_slice(&body).unwrap_or_else(|_| json!(String::from_utf8_lossy(&body))),
+    )
 }
 
 /// One function that everything invokes, and two that others may call.

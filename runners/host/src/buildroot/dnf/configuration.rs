@@ -20,8 +20,18 @@ const LOG: &str = "/dev/shm";
 
 /// What rpm of this machine may do beside a transaction, as far as there are plugins for it (`/usr/lib/rpm/macros.d`): all of it is for
 /// the machine, not for a root, and a sandbox lets none of it happen, whereupon scriptlets fail.
-const RPM_PLUGINS: [&str; 10] =
-    ["audit", "dbus_announce", "fapolicyd", "fsverity", "ima", "prioreset", "selinux", "syslog", "systemd_inhibit", "unshare"];
+const RPM_PLUGINS: [&str; 10] = [
+    "audit",
+    "dbus_announce",
+    "fapolicyd",
+    "fsverity",
+    "ima",
+    "prioreset",
+    "selinux",
+    "syslog",
+    "systemd_inhibit",
+    "unshare",
+];
 
 /// Variables that name a proxy (curl(1)), in lower case; curl reads them in upper case too.
 const PROXY: [&str; 3] = ["http_proxy", "https_proxy", "no_proxy"];
@@ -35,7 +45,8 @@ pub(super) fn write(
 ) -> Result<BTreeMap<String, PathBuf>, RootError> {
     let mut keys = BTreeMap::new();
     // Mounts are not the packages' business, and rpm must find its database where dnf left it.
-    let mut macros = format!("%_dbpath {DATABASE}\n%_db_backend sqlite\n%_netsharedpath /proc:/sys:/dev\n");
+    let mut macros =
+        format!("%_dbpath {DATABASE}\n%_db_backend sqlite\n%_netsharedpath /proc:/sys:/dev\n");
     for plugin in RPM_PLUGINS {
         let _ = writeln!(macros, "%__transaction_{plugin} %{{nil}}");
     }
@@ -65,17 +76,34 @@ pub(super) fn write(
     Ok(keys)
 }
 
-fn section(recipe: &Recipe, repository: &Repository, now: &Fingerprints, key: Option<PathBuf>) -> String {
+fn section(
+    recipe: &Recipe,
+    repository: &Repository,
+    now: &Fingerprints,
+    key: Option<PathBuf>,
+) -> String {
     let (id, own) = (&repository.id, repository.id == RELEASED_REPOSITORY);
-    let mut text = format!("\n[{id}]\nname={id}\nenabled=1\npriority={}\n", repository.priority);
+    let mut text = format!(
+        "\n[{id}]\nname={id}\nenabled=1\npriority={}\n",
+        repository.priority
+    );
     // The mirror whose metadata was looked at comes first; a package that it lacks may come from the next.
-    let own_url = repository.baseurl.iter().map(|url| recipe.filled(url)).collect();
+    let own_url = repository
+        .baseurl
+        .iter()
+        .map(|url| recipe.filled(url))
+        .collect();
     let bases: &Vec<String> = now.bases.get(id).unwrap_or(&own_url);
     let _ = writeln!(text, "baseurl={}", bases.join(" "));
     let _ = writeln!(text, "metadata_expire={}", if own { 1 } else { METADATA_S });
     let _ = match key {
         // The metadata of what the line released is signed; distributions sign packages only.
-        Some(file) => writeln!(text, "gpgcheck=1\nrepo_gpgcheck={}\ngpgkey=file://{}", u8::from(own), file.display()),
+        Some(file) => writeln!(
+            text,
+            "gpgcheck=1\nrepo_gpgcheck={}\ngpgkey=file://{}",
+            u8::from(own),
+            file.display()
+        ),
         None => writeln!(text, "gpgcheck=0"),
     };
     text
@@ -83,12 +111,22 @@ fn section(recipe: &Recipe, repository: &Repository, now: &Fingerprints, key: Op
 
 /// Writes a file that is not there yet.
 fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    File::options().write(true).create_new(true).custom_flags(libc::O_NOFOLLOW).open(path)?.write_all(bytes)
+    File::options()
+        .write(true)
+        .create_new(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?
+        .write_all(bytes)
 }
 
 /// The variables that dnf needs to find a way out, of these.
 pub(super) fn proxies(all: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
-    all.filter(|(name, _)| PROXY.iter().any(|known| name == known || *name == known.to_uppercase())).collect()
+    all.filter(|(name, _)| {
+        PROXY
+            .iter()
+            .any(|known| name == known || *name == known.to_uppercase())
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -97,7 +135,14 @@ mod tests {
 
     #[test]
     fn a_proxy_is_handed_on_and_nothing_else() {
-        let all = ["http_proxy", "HTTPS_PROXY", "no_proxy", "AWS_SECRET_ACCESS_KEY", "MY_HTTP_PROXY", "Http_Proxy"];
+        let all = [
+            "http_proxy",
+            "HTTPS_PROXY",
+            "no_proxy",
+            "AWS_SECRET_ACCESS_KEY",
+            "MY_HTTP_PROXY",
+            "Http_Proxy",
+        ];
         let found = proxies(all.iter().map(|name| ((*name).to_owned(), "x".to_owned())));
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["http_proxy", "HTTPS_PROXY", "no_proxy"]);
@@ -107,8 +152,12 @@ mod tests {
     fn a_file_that_is_there_already_is_not_written_through() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), "secret").unwrap();
-        std::os::unix::fs::symlink(folder.path().join("secret"), folder.path().join("key-0")).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("secret"), folder.path().join("key-0"))
+            .unwrap();
         assert!(write_new(&folder.path().join("key-0"), b"x").is_err());
-        assert_eq!(std::fs::read_to_string(folder.path().join("secret")).unwrap(), "secret");
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("secret")).unwrap(),
+            "secret"
+        );
     }
 }

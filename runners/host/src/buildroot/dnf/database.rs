@@ -74,14 +74,24 @@ impl Dnf {
         let root = self.path("root").display().to_string();
         if let Some(place) = self.inside(sandbox, overlay, &["--eval", "=%{_dbpath}"], session)? {
             let place = place.first().cloned().unwrap_or_default();
-            if !place.strip_prefix('/').is_some_and(millrace_core::sources::is_inside) {
-                return Err(RootError::Refused(format!("rpm of the root keeps its database in `{place}`, which is no folder")));
+            if !place
+                .strip_prefix('/')
+                .is_some_and(millrace_core::sources::is_inside)
+            {
+                return Err(RootError::Refused(format!(
+                    "rpm of the root keeps its database in `{place}`, which is no folder"
+                )));
             }
             if place != DATABASE {
-                let argv = ["/bin/sh", "-c", MOVE, "sh", &root, &place].map(str::to_owned).to_vec();
+                let argv = ["/bin/sh", "-c", MOVE, "sh", &root, &place]
+                    .map(str::to_owned)
+                    .to_vec();
                 let (status, said) = self.run_quietly(sandbox, overlay, argv, session)?;
                 if status != 0 {
-                    return Err(RootError::Refused(format!("moving the root's database to {place}: {}", last_words(&said))));
+                    return Err(RootError::Refused(format!(
+                        "moving the root's database to {place}: {}",
+                        last_words(&said)
+                    )));
                 }
             }
         }
@@ -92,27 +102,42 @@ impl Dnf {
         let carried = match self.inside(sandbox, overlay, &NAMES, session)? {
             Some(inside) if inside != outside => {
                 self.carry(sandbox, overlay, session)?;
-                let inside = self.inside(sandbox, overlay, &NAMES, session)?.unwrap_or_default();
+                let inside = self
+                    .inside(sandbox, overlay, &NAMES, session)?
+                    .unwrap_or_default();
                 in_step(&outside, &inside)?;
                 true
             }
             Some(_) | None => false,
         };
-        Ok(Settled { names: outside, carried })
+        Ok(Settled {
+            names: outside,
+            carried,
+        })
     }
 
     /// Takes over what the rpm of a root that somebody else has made knows, where this machine's rpm cannot read its database.
-    pub(in super::super) fn adopt(&self, sandbox: &Sandbox, overlay: &Overlay, session: &mut Session<'_>) -> Result<(), RootError> {
+    pub(in super::super) fn adopt(
+        &self,
+        sandbox: &Sandbox,
+        overlay: &Overlay,
+        session: &mut Session<'_>,
+    ) -> Result<(), RootError> {
         let outside = match self.run_quietly(sandbox, overlay, self.rpm(&NAMES), session)? {
             (0, said) => sorted(&said),
             (_, said) => return Err(RootError::Transaction(last_words(&said))),
         };
-        let inside = self.inside(sandbox, overlay, &NAMES, session)?.unwrap_or_default();
+        let inside = self
+            .inside(sandbox, overlay, &NAMES, session)?
+            .unwrap_or_default();
         if !outside.is_empty() || inside.is_empty() {
             return Ok(());
         }
         let failed = |said: &str| {
-            RootError::Refused(format!("this machine's rpm cannot be handed what is in the root's database: {}", last_words(said)))
+            RootError::Refused(format!(
+                "this machine's rpm cannot be handed what is in the root's database: {}",
+                last_words(said)
+            ))
         };
         let export = ["/bin/sh", "-c", EXPORT_INSIDE].map(str::to_owned).to_vec();
         let (status, said) = self.run_inside(sandbox, overlay, export, session)?;
@@ -120,7 +145,9 @@ impl Dnf {
             return Err(failed(&said));
         }
         let root = self.path("root").display().to_string();
-        let import = ["/bin/sh", "-c", IMPORT_OUTSIDE, "sh", &root].map(str::to_owned).to_vec();
+        let import = ["/bin/sh", "-c", IMPORT_OUTSIDE, "sh", &root]
+            .map(str::to_owned)
+            .to_vec();
         match self.run_quietly(sandbox, overlay, import, session)? {
             (0, _) => Ok(()),
             (_, said) => Err(failed(&said)),
@@ -128,7 +155,12 @@ impl Dnf {
     }
 
     /// Hands what this machine's rpm knows of a root over to the root's own.
-    pub(super) fn carry(&self, sandbox: &Sandbox, overlay: &Overlay, session: &mut Session<'_>) -> Result<(), RootError> {
+    pub(super) fn carry(
+        &self,
+        sandbox: &Sandbox,
+        overlay: &Overlay,
+        session: &mut Session<'_>,
+    ) -> Result<(), RootError> {
         let failed = |said: &str| {
             let problem = last_words(said);
             RootError::Refused(format!(
@@ -136,7 +168,9 @@ impl Dnf {
             ))
         };
         let root = self.path("root").display().to_string();
-        let export = ["/bin/sh", "-c", EXPORT, "sh", &root].map(str::to_owned).to_vec();
+        let export = ["/bin/sh", "-c", EXPORT, "sh", &root]
+            .map(str::to_owned)
+            .to_vec();
         let (status, said) = self.run_quietly(sandbox, overlay, export, session)?;
         if status != 0 {
             return Err(failed(&said));
@@ -156,11 +190,17 @@ impl Dnf {
         arguments: &[&str],
         session: &mut Session<'_>,
     ) -> Result<Option<Vec<String>>, RootError> {
-        let argv = std::iter::once("rpm").chain(arguments.iter().copied()).map(str::to_owned).collect();
+        let argv = std::iter::once("rpm")
+            .chain(arguments.iter().copied())
+            .map(str::to_owned)
+            .collect();
         match self.run_inside(sandbox, overlay, argv, session)? {
             (0, said) => Ok(Some(sorted(&said))),
             (NO_SUCH_PROGRAM, _) => Ok(None),
-            (_, said) => Err(RootError::Refused(format!("rpm of the root: {}", last_words(&said)))),
+            (_, said) => Err(RootError::Refused(format!(
+                "rpm of the root: {}",
+                last_words(&said)
+            ))),
         }
     }
 
@@ -211,6 +251,9 @@ mod tests {
         let problem = in_step(&outside, &[]).unwrap_err();
         assert!(matches!(problem, RootError::Refused(_)));
         let problem = problem.to_string();
-        assert!(problem.starts_with("rpm of the root sees 0 of the 2 packages"), "{problem}");
+        assert!(
+            problem.starts_with("rpm of the root sees 0 of the 2 packages"),
+            "{problem}"
+        );
     }
 }

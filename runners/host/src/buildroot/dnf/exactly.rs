@@ -13,7 +13,12 @@ use std::path::PathBuf;
 const KEYS_FILES_MAX: usize = 200;
 
 /// Every package as NEVRA, without the epoch where it is 0 or none.
-const NEVRAS: [&str; 4] = ["--query", "--all", "--queryformat", "=%{NAME}-%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}.%{ARCH}\\n"];
+const NEVRAS: [&str; 4] = [
+    "--query",
+    "--all",
+    "--queryformat",
+    "=%{NAME}-%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}.%{ARCH}\\n",
+];
 
 impl Dnf {
     /// Puts files that a lock names into a root, after a look at their signatures, together with files of the task, which have none.
@@ -28,11 +33,20 @@ impl Dnf {
         for (repository, files) in files {
             self.are_signed(sandbox, overlay, repository, files, session)?;
         }
-        let names = files.values().flatten().map(|file| file.display().to_string()).chain(own.iter().cloned());
+        let names = files
+            .values()
+            .flatten()
+            .map(|file| file.display().to_string())
+            .chain(own.iter().cloned());
         // More files than a command line takes; rpm reads their names from a file (rpm(8), "PACKAGE MANIFEST").
         let list = self.path("tmp").join("exactly");
         fs::write(&list, names.collect::<Vec<_>>().join("\n") + "\n")?;
-        let argv = self.rpm(&["--upgrade", "--oldpackage", "--excludedocs", &list.display().to_string()]);
+        let argv = self.rpm(&[
+            "--upgrade",
+            "--oldpackage",
+            "--excludedocs",
+            &list.display().to_string(),
+        ]);
         let (status, said) = self.run_quietly(sandbox, overlay, argv, session)?;
         if status != 0 {
             return Err(RootError::Transaction(last_words(&said)));
@@ -52,8 +66,14 @@ impl Dnf {
         if status != 0 {
             return Err(RootError::Transaction(last_words(&said)));
         }
-        let there: std::collections::BTreeSet<&str> = marked(&said).filter(|nevra| !nevra.starts_with("gpg-pubkey-")).collect();
-        let wanted = packages.iter().filter(|package| !package.later).map(|package| package.nevra.as_str()).collect();
+        let there: std::collections::BTreeSet<&str> = marked(&said)
+            .filter(|nevra| !nevra.starts_with("gpg-pubkey-"))
+            .collect();
+        let wanted = packages
+            .iter()
+            .filter(|package| !package.later)
+            .map(|package| package.nevra.as_str())
+            .collect();
         let differ: Vec<&str> = there.symmetric_difference(&wanted).copied().collect();
         match differ.as_slice() {
             [] => Ok(()),
@@ -73,21 +93,54 @@ impl Dnf {
         files: &[PathBuf],
         session: &mut Session<'_>,
     ) -> Result<(), RootError> {
-        let Some(key) = self.keys.get(repository) else { return Ok(()) };
-        let ring = tempfile::Builder::new().prefix("keys-").tempdir_in(self.path("tmp"))?.keep().display().to_string();
+        let Some(key) = self.keys.get(repository) else {
+            return Ok(());
+        };
+        let ring = tempfile::Builder::new()
+            .prefix("keys-")
+            .tempdir_in(self.path("tmp"))?
+            .keep()
+            .display()
+            .to_string();
         let rpmkeys = |arguments: &[&str], files: &[String]| {
-            let common = ["rpmkeys", "--dbpath", &ring, "--define", "_pkgverify_level all"];
-            common.iter().chain(arguments).map(|text| (*text).to_owned()).chain(files.iter().cloned()).collect::<Vec<_>>()
+            let common = [
+                "rpmkeys",
+                "--dbpath",
+                &ring,
+                "--define",
+                "_pkgverify_level all",
+            ];
+            common
+                .iter()
+                .chain(arguments)
+                .map(|text| (*text).to_owned())
+                .chain(files.iter().cloned())
+                .collect::<Vec<_>>()
         };
         let import = rpmkeys(&["--import"], &[key.display().to_string()]);
-        let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-        let checks = names.chunks(KEYS_FILES_MAX).map(|files| rpmkeys(&["--checksig"], files));
+        let names: Vec<String> = files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        let checks = names
+            .chunks(KEYS_FILES_MAX)
+            .map(|files| rpmkeys(&["--checksig"], files));
         for argv in std::iter::once(import).chain(checks) {
             let (status, said) = self.run_quietly(sandbox, overlay, argv, session)?;
             if status != 0 {
-                let bad: Vec<&str> = said.lines().filter(|line| line.contains("NOT OK")).take(5).collect();
-                let words = if bad.is_empty() { last_words(&said) } else { bad.join("\n") };
-                return Err(RootError::Refused(format!("not signed by the key of repository `{repository}`:\n{words}")));
+                let bad: Vec<&str> = said
+                    .lines()
+                    .filter(|line| line.contains("NOT OK"))
+                    .take(5)
+                    .collect();
+                let words = if bad.is_empty() {
+                    last_words(&said)
+                } else {
+                    bad.join("\n")
+                };
+                return Err(RootError::Refused(format!(
+                    "not signed by the key of repository `{repository}`:\n{words}"
+                )));
             }
         }
         Ok(())

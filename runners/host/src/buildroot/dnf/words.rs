@@ -9,7 +9,10 @@ use super::super::RootError;
 pub(super) const NOTHING: &str = "Nothing to do.";
 
 /// What says that a package that shall go is not there; the status is 0.
-const NOT_THERE: [&str; 2] = ["No match for argument", "No packages to remove for argument"];
+const NOT_THERE: [&str; 2] = [
+    "No match for argument",
+    "No packages to remove for argument",
+];
 
 /// Failures of repositories, mirrors and signatures.
 const PASSING: [&str; 16] = [
@@ -52,9 +55,22 @@ pub(super) fn capability(requirement: &str) -> String {
     if requirement.starts_with('(') && requirement.contains(' ') {
         return requirement.to_owned(); // A rich one; both parse it themselves.
     }
-    let plain: String = requirement.chars().flat_map(|c| if "*?[]\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
+    let plain: String = requirement
+        .chars()
+        .flat_map(|c| {
+            if "*?[]\\".contains(c) {
+                vec!['\\', c]
+            } else {
+                vec![c]
+            }
+        })
+        .collect();
     // With a version, or as a path, it is no name already. In parentheses a name is a capability only.
-    if plain.contains(' ') || plain.starts_with('/') { plain } else { format!("({plain})") }
+    if plain.contains(' ') || plain.starts_with('/') {
+        plain
+    } else {
+        format!("({plain})")
+    }
 }
 
 /// Whether dnf, which says that it is done, did not find what shall be removed.
@@ -69,9 +85,17 @@ pub(super) fn unresolved(said: &str) -> RootError {
         return RootError::Repository(line);
     }
     let telling = |line: &&str| TELLING.iter().any(|words| line.contains(words));
-    let mut lines: Vec<String> = said.lines().filter(telling).map(|line| line.trim().to_owned()).collect();
+    let mut lines: Vec<String> = said
+        .lines()
+        .filter(telling)
+        .map(|line| line.trim().to_owned())
+        .collect();
     lines.dedup();
-    if lines.is_empty() { RootError::Repository(last_words(said)) } else { RootError::Unresolved(lines) }
+    if lines.is_empty() {
+        RootError::Repository(last_words(said))
+    } else {
+        RootError::Unresolved(lines)
+    }
 }
 
 /// What a failure to install what was downloaded is due to: signatures, or packages and their scriptlets.
@@ -83,7 +107,9 @@ pub(super) fn not_installed(said: &str) -> RootError {
 }
 
 fn passing(said: &str) -> Option<String> {
-    said.lines().find(|line| PASSING.iter().any(|words| line.contains(words))).map(|line| line.trim().to_owned())
+    said.lines()
+        .find(|line| PASSING.iter().any(|words| line.contains(words)))
+        .map(|line| line.trim().to_owned())
 }
 
 /// Lines that were asked for, among warnings: they begin with `=`.
@@ -93,7 +119,11 @@ pub(super) fn marked(said: &str) -> impl Iterator<Item = &str> {
 
 /// The last lines of what was said.
 pub(in super::super) fn last_words(said: &str) -> String {
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     lines[lines.len().saturating_sub(8)..].join("\n")
 }
 
@@ -104,13 +134,30 @@ mod tests {
     #[test]
     fn packages_are_blamed_for_what_either_dnf_says_of_packages() {
         for (said, expected) in [
-            ("No match for argument: nosuch\nError: Unable to find a match: nosuch\n", 2),
-            ("Failed to resolve the transaction:\nNo match for argument: nosuch\nYou can try to add to command line:\n", 1),
-            ("Failed to resolve the transaction:\nProblem: nothing provides requested (nosuch and bash)\n", 1),
-            ("Error: \n Problem: package a-1-1.x86_64 requires b, but none of the providers can be installed\n", 1),
-            ("Module or Group 'nogroup' is not available.\nError: Nothing to do.\n", 1),
+            (
+                "No match for argument: nosuch\nError: Unable to find a match: nosuch\n",
+                2,
+            ),
+            (
+                "Failed to resolve the transaction:\nNo match for argument: nosuch\nYou can try to add to command line:\n",
+                1,
+            ),
+            (
+                "Failed to resolve the transaction:\nProblem: nothing provides requested (nosuch and bash)\n",
+                1,
+            ),
+            (
+                "Error: \n Problem: package a-1-1.x86_64 requires b, but none of the providers can be installed\n",
+                1,
+            ),
+            (
+                "Module or Group 'nogroup' is not available.\nError: Nothing to do.\n",
+                1,
+            ),
         ] {
-            let RootError::Unresolved(lines) = unresolved(said) else { panic!("{said}") };
+            let RootError::Unresolved(lines) = unresolved(said) else {
+                panic!("{said}")
+            };
             assert_eq!(lines.len(), expected, "{lines:?}");
         }
     }
@@ -125,7 +172,10 @@ mod tests {
             "Unknown argument \"--downloadonly\" for command \"dnf5\". Add \"--help\" for more information about the arguments.",
             "Killed",
         ] {
-            assert!(matches!(unresolved(said), RootError::Repository(_)), "{said}");
+            assert!(
+                matches!(unresolved(said), RootError::Repository(_)),
+                "{said}"
+            );
         }
     }
 
