@@ -115,8 +115,8 @@ fn asked() -> Vec<Asked> {
             "isBase64Encoded": false,
         })
     };
-    // A letter that was never posted: it is looked for, and that is all.
-    let letter = json!({ "letter": 1 });
+    // A message that was never posted: it is looked for, and that is all.
+    let message = json!({ "letter": 1 });
     vec![
         Asked {
             function: "hooks",
@@ -126,7 +126,7 @@ fn asked() -> Vec<Asked> {
         Asked {
             function: "fetch",
             program: "listener",
-            with: letter.clone(),
+            with: message.clone(),
         },
         Asked {
             function: "desk",
@@ -134,7 +134,7 @@ fn asked() -> Vec<Asked> {
             with: get("/runner/v1/nothing"),
         },
         Asked {
-            function: "letters",
+            function: "messages",
             program: "orchestrator",
             with: json!({ "Records": [] }),
         },
@@ -146,12 +146,12 @@ fn asked() -> Vec<Asked> {
         Asked {
             function: "sign",
             program: "signer",
-            with: letter.clone(),
+            with: message.clone(),
         },
         Asked {
             function: "release",
             program: "releaser",
-            with: letter,
+            with: message,
         },
         Asked {
             function: "repository",

@@ -69,5 +69,5 @@ async fn a_runner_whose_clock_is_two_minutes_off_keeps_its_leases() {
     }
     // The line tells itself of each build's end, and the next test finds nothing of this one.
     cloud.lambda.quiet(QUIET).await;
-    assert_eq!(cloud.stack.letters().await, 0, "letters are left over");
+    assert_eq!(cloud.stack.messages().await, 0, "messages are left over");
 }

@@ -45,7 +45,7 @@ fn ended(build: &str) -> Effect {
     }
 }
 
-/// Adds one and posts a letter that says so, through whatever comes; true where the store said that it was done.
+/// Adds one and posts a message that says so, through whatever comes; true where the store said that it was done.
 async fn increment(store: &DynamoDb, name: &str) -> bool {
     loop {
         let Ok(Some(record)) = store.load(&Key::new(Kind::Setting, "count")).await else {
@@ -116,22 +116,22 @@ fn commits_through_a_service_in_trouble_are_made_once_each() {
             .unwrap()
             .unwrap()
             .body;
-        let mut letters = Vec::new();
+        let mut messages = Vec::new();
         while let page @ [_, ..] = direct
             .take(20, Timestamp(1), Timestamp(2))
             .await
             .unwrap()
             .as_slice()
         {
-            letters.extend(page.iter().map(|letter| match &letter.effect {
+            messages.extend(page.iter().map(|message| match &message.effect {
                 Effect::Ended { build } => build.to_string(),
                 other => panic!("nobody posted {other:?}"),
             }));
         }
-        let told: BTreeSet<String> = letters.iter().cloned().collect();
+        let told: BTreeSet<String> = messages.iter().cloned().collect();
         assert_eq!(
             (count, told.len()),
-            (letters.len().to_string(), letters.len()),
+            (messages.len().to_string(), messages.len()),
             "each was counted and posted once"
         );
         assert!(done.is_subset(&told), "what was said to be done is done");
@@ -143,7 +143,7 @@ fn commits_through_a_service_in_trouble_are_made_once_each() {
 }
 
 #[test]
-fn letters_through_a_service_in_trouble_are_all_delivered() {
+fn messages_through_a_service_in_trouble_are_all_delivered() {
     run(async {
         let (direct, table) = Table::new().await;
         let names: BTreeSet<String> = (0..20).map(|number| format!("b{number}")).collect();
@@ -160,16 +160,16 @@ fn letters_through_a_service_in_trouble_are_all_delivered() {
         let mut delivered = BTreeSet::new();
         // One whose taking was lost on the way is hidden for a while, and comes again.
         for round in 1..20 {
-            for letter in store
+            for message in store
                 .take(7, Timestamp(round), Timestamp(round + 1))
                 .await
                 .unwrap()
             {
-                let Effect::Ended { build } = &letter.effect else {
-                    panic!("nobody posted {:?}", letter.effect)
+                let Effect::Ended { build } = &message.effect else {
+                    panic!("nobody posted {:?}", message.effect)
                 };
                 delivered.insert(build.to_string());
-                store.settle(letter.id).await.unwrap();
+                store.settle(message.id).await.unwrap();
             }
         }
         assert_eq!(delivered, names);

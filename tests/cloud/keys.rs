@@ -374,7 +374,7 @@ async fn the_signer_as_it_is_deployed_reads_the_key_that_was_brought_and_no_othe
         "hooks",
         "fetch",
         "desk",
-        "letters",
+        "messages",
         "sweep",
         "release",
         "repository",

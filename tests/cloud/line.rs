@@ -29,7 +29,7 @@ async fn two_packages_go_from_push_to_a_released_repository() {
     cloud.lambda.fire("sweep").await;
     cloud.lambda.quiet(QUIET).await;
     assert_eq!(cloud.lambda.troubles(), Vec::<String>::new());
-    assert_eq!(cloud.stack.letters().await, 0, "letters are left over");
+    assert_eq!(cloud.stack.messages().await, 0, "messages are left over");
     assert_eq!(cloud.stack.dead_letters().await, Vec::<String>::new());
     let (status, page) = cloud.get("/").await;
     assert!(status == 200 && page.contains("pigz"), "{status} {page}");

@@ -269,7 +269,7 @@ impl Cloud {
             "hooks",
             "fetch",
             "desk",
-            "letters",
+            "messages",
             "sweep",
             "sign",
             "release",
@@ -318,7 +318,7 @@ async fn run_functions(stack: &Stack, options: impl FnOnce(&mut Options)) -> Lam
 fn program(function: &str) -> String {
     let of = match function.rsplit('-').next().unwrap() {
         "hooks" | "fetch" => "listener",
-        "desk" | "letters" | "sweep" => "orchestrator",
+        "desk" | "messages" | "sweep" => "orchestrator",
         "sign" => "signer",
         "release" | "repository" => "releaser",
         "web" => "web",

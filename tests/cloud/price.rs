@@ -56,7 +56,7 @@ fn done(lambda: &Lambda) -> Done {
         "hooks",
         "fetch",
         "desk",
-        "letters",
+        "messages",
         "sweep",
         "sign",
         "release",

@@ -95,7 +95,7 @@ fn a_table_is_made_once() {
 }
 
 #[test]
-fn a_letter_of_a_newer_line_holds_up_nobody_and_is_kept() {
+fn a_message_of_a_newer_line_holds_up_nobody_and_is_kept() {
     run(async {
         let (store, table) = Table::new().await;
         store
@@ -107,15 +107,15 @@ fn a_letter_of_a_newer_line_holds_up_nobody_and_is_kept() {
             .unwrap();
         let client = aws_sdk_dynamodb::Client::new(&config().await);
         let all = client.scan().table_name(&table.name).send().await.unwrap();
-        let mut letter = all.items()[0].clone();
-        letter.insert(
+        let mut message = all.items()[0].clone();
+        message.insert(
             "effect".to_owned(),
             AttributeValue::S(r#"{"effect":"of-a-newer-line"}"#.to_owned()),
         );
         client
             .put_item()
             .table_name(&table.name)
-            .set_item(Some(letter))
+            .set_item(Some(message))
             .send()
             .await
             .unwrap();
@@ -126,11 +126,11 @@ fn a_letter_of_a_newer_line_holds_up_nobody_and_is_kept() {
             })
             .await
             .unwrap();
-        let letters = store.take(10, Timestamp(1), Timestamp(2)).await.unwrap();
+        let messages = store.take(10, Timestamp(1), Timestamp(2)).await.unwrap();
         assert_eq!(
-            letters
+            messages
                 .into_iter()
-                .map(|letter| letter.effect)
+                .map(|message| message.effect)
                 .collect::<Vec<_>>(),
             [ended("two")]
         );
@@ -148,7 +148,7 @@ fn a_letter_of_a_newer_line_holds_up_nobody_and_is_kept() {
             .await
             .unwrap()
             .into_iter()
-            .map(|letter| letter.effect)
+            .map(|message| message.effect)
             .collect();
         assert!(out.contains(&aside[0].effect), "{out:?}");
     });
@@ -162,7 +162,7 @@ fn a_table_is_put_back_from_one_that_was_restored() {
         let (store, _table) = Table::new().await;
         write(&store, Expect::Absent, marks("new", 1), Vec::new()).await;
         for _ in 0..2 {
-            // The record, its marks and its letter.
+            // The record, its marks and its message.
             assert_eq!(store.restore_from(&kept.name).await.unwrap(), 42);
         }
         assert_eq!(read(&store).await, read(&earlier).await);

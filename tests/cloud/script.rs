@@ -26,7 +26,7 @@ use millrace_store::builds::{load_build, load_push, ready_index};
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::records::replace;
 use millrace_store::s3::S3;
-use millrace_store::{Letter, StateStore, Table};
+use millrace_store::{Message, StateStore, Table};
 use millrace_tests::forge::{Delivery, Forge};
 use millrace_tests::line::platform;
 use millrace_tests::runner::{Answer, Runner, Script, holding, spec};
@@ -45,8 +45,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long a push may take to come to its end: some seconds when nothing goes wrong, a minute where every other call does.
 const END_MAX: Duration = Duration::from_secs(180);
 
-/// Letters looked at.
-const LETTERS_MAX: usize = 10_000;
+/// Messages looked at.
+const MESSAGES_MAX: usize = 10_000;
 
 /// What was released: the files by repository and name, and their bytes' digests.
 pub type Released = BTreeMap<String, Digest>;
@@ -326,11 +326,11 @@ impl Scripted {
         generation.orders.len()
     }
 
-    /// Letters that nobody has settled, set aside or not.
-    pub async fn letters(&self) -> Vec<Letter> {
-        let mut letters = self.state.unsettled(LETTERS_MAX).await.unwrap();
-        letters.extend(self.state.set_aside(LETTERS_MAX).await.unwrap());
-        letters
+    /// Messages that nobody has settled, set aside or not.
+    pub async fn messages(&self) -> Vec<Message> {
+        let mut messages = self.state.unsettled(MESSAGES_MAX).await.unwrap();
+        messages.extend(self.state.set_aside(MESSAGES_MAX).await.unwrap());
+        messages
     }
 
     /// Waits until nothing happens any more. Runners that have nothing to do ask for nothing meanwhile.
@@ -345,8 +345,13 @@ impl Scripted {
     /// holds anything.
     pub async fn is_done(&self) {
         self.quiet().await;
-        let letters = self.letters().await;
-        assert_eq!(letters, [], "letters are left over\n{}", self.cloud.logs());
+        let messages = self.messages().await;
+        assert_eq!(
+            messages,
+            [],
+            "messages are left over\n{}",
+            self.cloud.logs()
+        );
         assert_eq!(
             self.cloud.stack.dead_letters().await,
             Vec::<String>::new(),

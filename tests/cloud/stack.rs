@@ -160,8 +160,8 @@ impl Stack {
         said["SecretString"].as_str().unwrap().to_owned()
     }
 
-    /// How many letters nobody has settled.
-    pub async fn letters(&self) -> u64 {
+    /// How many messages nobody has settled.
+    pub async fn messages(&self) -> u64 {
         let question = json!({
             "TableName": self.table(), "Select": "COUNT", "ConsistentRead": true, "KeyConditionExpression": "pk = :pk",
             "ExpressionAttributeValues": { ":pk": { "S": "letter" } },
@@ -179,7 +179,7 @@ impl Stack {
         self.output("DeadLetters")
     }
 
-    /// Writes a letter as it stands, or over one that is there; it is posted by that.
+    /// Writes a message as it stands, or over one that is there; it is posted by that.
     pub async fn post(&self, number: u64, effect: &Value) {
         let sk = format!("{number:020}");
         let item = json!({

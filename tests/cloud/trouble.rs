@@ -230,7 +230,7 @@ async fn hooks_that_dies_after_any_of_its_writes_loses_no_push() {
     assert_eq!(
         dies_after_every_write("hooks", folder.path(), 1).await,
         1,
-        "the push and its letter are one"
+        "the push and its message are one"
     );
 }
 
@@ -240,17 +240,17 @@ async fn fetch_that_dies_after_any_of_its_writes_fetches_in_the_end() {
     let ended = dies_after_every_write("fetch", folder.path(), 1).await;
     assert!(
         ended >= 3,
-        "the tree, the push with its letter, the end of the letter: {ended}"
+        "the tree, the push with its message, the end of the message: {ended}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn letters_that_dies_after_any_of_its_writes_plans_in_the_end() {
+async fn messages_that_dies_after_any_of_its_writes_plans_in_the_end() {
     let folder = tempfile::tempdir().unwrap();
-    let ended = dies_after_every_write("letters", folder.path(), 1).await;
+    let ended = dies_after_every_write("messages", folder.path(), 1).await;
     assert!(
         ended >= 4,
-        "the build with its letters, the push, the ends of letters: {ended}"
+        "the build with its messages, the push, the ends of messages: {ended}"
     );
 }
 
@@ -260,7 +260,7 @@ async fn sign_that_dies_after_any_of_its_writes_signs_in_the_end() {
     let ended = dies_after_every_write("sign", folder.path(), 2).await;
     assert!(
         ended >= 6,
-        "four packages, the build with its order, the end of the letter: {ended}"
+        "four packages, the build with its order, the end of the message: {ended}"
     );
 }
 
@@ -270,7 +270,7 @@ async fn release_that_dies_after_any_of_its_writes_releases_once() {
     let ended = dies_after_every_write("release", folder.path(), 2).await;
     assert!(
         ended >= 10,
-        "metadata, the generation, the root, the build, the end of the letter: {ended}"
+        "metadata, the generation, the root, the build, the end of the message: {ended}"
     );
 }
 
@@ -355,7 +355,7 @@ async fn an_event_that_nobody_can_read_ends_with_the_dead_letters_and_holds_up_n
         1,
         "it is as bad as it was, and what was told before is forgotten: {dead:?}"
     );
-    for word in ["RetryAttemptsExhausted", "\"batchSize\":1", "-letters"] {
+    for word in ["RetryAttemptsExhausted", "\"batchSize\":1", "-messages"] {
         assert!(dead[0].contains(word), "{word} is not in {}", dead[0]);
     }
     // A newer line knows what it is.

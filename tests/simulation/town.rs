@@ -12,7 +12,7 @@ use millrace_core::task::{LEASE_MS, TaskId};
 use millrace_core::{Arch, BuildId, PushId};
 use millrace_store::memory::{Fare, MemoryStore};
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{AdvanceError, Letter, LetterId, StateStore, advance};
+use millrace_store::{AdvanceError, Message, MessageId, StateStore, advance};
 use millrace_tests::flight::{Flight, Progress};
 use millrace_tests::forge::Delivery;
 use millrace_tests::runner::{Answer, Runner};
@@ -24,7 +24,7 @@ use std::future::Future;
 const TROUBLED_STEPS: usize = 700;
 
 /// Steps without trouble that any trouble must be over after: each lets five seconds pass, a lease lasts a minute, a task has
-/// three, and a letter comes ten times at most.
+/// three, and a message comes ten times at most.
 const CALM_STEPS_MAX: usize = 1_000;
 
 /// Functions under way at the same time.
@@ -55,8 +55,8 @@ struct Under {
 #[derive(Clone)]
 enum What {
     Hear(Delivery),
-    Carry(Letter),
-    GiveUp(Letter),
+    Carry(Message),
+    GiveUp(Message),
     GiveUpAside,
     Tick,
     Cancel(BuildId),
@@ -90,10 +90,10 @@ pub struct Town {
     commits: Vec<(usize, String)>,
     deliveries: Vec<Delivery>,
     unanswered: Vec<Delivery>,
-    late: Vec<Letter>,
+    late: Vec<Message>,
     late_answers: Vec<(usize, Answer)>,
-    /// Letters whose bearer dies each time before it does this.
-    unlucky: BTreeMap<LetterId, &'static str>,
+    /// Messages whose bearer dies each time before it does this.
+    unlucky: BTreeMap<MessageId, &'static str>,
     /// Builds whose releaser dies each time before it can tell that their packages are out.
     pub untold: BTreeSet<BuildId>,
     /// How far the clock is ahead, in milliseconds.
@@ -184,13 +184,13 @@ impl Town {
                 self.finish(What::Hear(delivery));
             }
             let now = self.world.now();
-            let letters = self
+            let messages = self
                 .world
                 .run(self.world.store.take(4, now, now.plus_ms(OUT_MS)))
                 .unwrap();
-            letters
+            messages
                 .into_iter()
-                .for_each(|letter| self.finish(What::Carry(letter)));
+                .for_each(|message| self.finish(What::Carry(message)));
             self.finish(What::GiveUpAside);
             self.finish(What::Tick);
             let stay = (0..self.hands.len())
@@ -217,7 +217,7 @@ impl Town {
     }
 
     fn nothing_is_left(&self) -> bool {
-        let idle = self.world.store.letters() == 0 && self.unanswered.is_empty();
+        let idle = self.world.store.messages() == 0 && self.unanswered.is_empty();
         idle && self.world.builds().iter().all(Build::is_ended)
     }
 
@@ -267,33 +267,33 @@ impl Town {
 
     fn deliver(&mut self) {
         let (now, most) = (self.world.now(), self.chance.usize(1..4));
-        let mut letters = self
+        let mut messages = self
             .world
             .run(self.world.store.take(most, now, now.plus_ms(OUT_MS)))
             .unwrap();
-        self.chance.shuffle(&mut letters);
-        for letter in letters {
-            if letter.deliveries == 1 && self.chance.u8(0..4) == 0 {
-                self.late.push(letter.clone());
+        self.chance.shuffle(&mut messages);
+        for message in messages {
+            if message.deliveries == 1 && self.chance.u8(0..4) == 0 {
+                self.late.push(message.clone());
             }
-            self.curse(&letter);
-            self.begin(What::Carry(letter));
+            self.curse(&message);
+            self.begin(What::Carry(message));
         }
     }
 
-    /// Some letters kill whoever has them, each time at the same place.
-    fn curse(&mut self, letter: &Letter) {
-        let places: &[&str] = match &letter.effect {
+    /// Some messages kill whoever has them, each time at the same place.
+    fn curse(&mut self, message: &Message) {
+        let places: &[&str] = match &message.effect {
             Effect::Fetch(_) => &["put_file", "save"],
             Effect::Plan(_) => &["list", "save", "settle"],
             Effect::Sign(_) => &["compose", "save", "settle"],
             Effect::Release(_) => &["swap", "save", "settle"],
             Effect::Ready { .. } | Effect::Ended { .. } | Effect::Unreadable(_) => return,
         };
-        if letter.deliveries == 1 && self.chance.u8(0..10) == 0 {
+        if message.deliveries == 1 && self.chance.u8(0..10) == 0 {
             let place = places[self.chance.usize(0..places.len())];
-            self.unlucky.insert(letter.id, place);
-            if let (Effect::Release(order), "save") = (&letter.effect, place) {
+            self.unlucky.insert(message.id, place);
+            if let (Effect::Release(order), "save") = (&message.effect, place) {
                 self.untold.insert(order.build.clone());
             }
         }
@@ -302,13 +302,13 @@ impl Town {
     /// An effect that was acted on long ago comes once more.
     fn deliver_late(&mut self) {
         if !self.late.is_empty() {
-            let letter = self.late.swap_remove(self.chance.usize(0..self.late.len()));
-            self.begin(What::Carry(letter));
+            let message = self.late.swap_remove(self.chance.usize(0..self.late.len()));
+            self.begin(What::Carry(message));
         }
     }
 
-    fn is_out(&self, id: LetterId) -> bool {
-        self.under_way.iter().any(|under| matches!(&under.what, What::Carry(letter) | What::GiveUp(letter) if letter.id == id))
+    fn is_out(&self, id: MessageId) -> bool {
+        self.under_way.iter().any(|under| matches!(&under.what, What::Carry(message) | What::GiveUp(message) if message.id == id))
     }
 
     fn give_up_aside(&mut self) {
@@ -316,7 +316,7 @@ impl Town {
             .world
             .run(self.world.store.set_aside(usize::MAX))
             .unwrap();
-        if !aside.iter().any(|letter| self.is_out(letter.id)) {
+        if !aside.iter().any(|message| self.is_out(message.id)) {
             self.begin(What::GiveUpAside);
         }
     }
@@ -407,8 +407,8 @@ impl Town {
         if let What::Ask(number) | What::Renew(number) | What::Answer(number) = what {
             self.hands[number].busy = true;
         }
-        if let What::Carry(letter) | What::GiveUp(letter) = &what {
-            self.laws.see(&letter.effect);
+        if let What::Carry(message) | What::GiveUp(message) = &what {
+            self.laws.see(&message.effect);
         }
         self.history.push(self.tell(&what));
         self.may_have_released |= releases(&what);
@@ -437,11 +437,11 @@ impl Town {
                 let heard = world.hear(store, &delivery);
                 async move { Came::Status(heard.await.0) }
             }),
-            What::Carry(letter) => {
-                self.on_the_line(|line| async move { pump::carry_out(&line, &letter).await })
+            What::Carry(message) => {
+                self.on_the_line(|line| async move { pump::carry_out(&line, &message).await })
             }
-            What::GiveUp(letter) => self.on_the_line(|line| async move {
-                pump::give_up(&line, &letter, "the store does not answer").await
+            What::GiveUp(message) => self.on_the_line(|line| async move {
+                pump::give_up(&line, &message, "the store does not answer").await
             }),
             What::GiveUpAside => self.on_the_line(|line| async move {
                 if pump::give_up_aside(&line).await {
@@ -579,7 +579,7 @@ impl Town {
     }
 
     fn is_cursed(&self, under: &Under) -> bool {
-        matches!(&under.what, What::Carry(letter) if self.unlucky.get(&letter.id) == Some(&under.at))
+        matches!(&under.what, What::Carry(message) if self.unlucky.get(&message.id) == Some(&under.at))
     }
 
     /// Kills somebody, now or a few operations later.
@@ -625,12 +625,12 @@ impl Town {
         self.history.push(format!("  {}: {said}", self.tell(&what)));
         match (what, came) {
             (What::Hear(delivery), Came::Status(status)) => self.heard(delivery, status),
-            (What::Carry(letter), Came::Done(Err(_)))
-                if letter.deliveries >= DELIVERIES_MAX && !self.is_out(letter.id) =>
+            (What::Carry(message), Came::Done(Err(_)))
+                if message.deliveries >= DELIVERIES_MAX && !self.is_out(message.id) =>
             {
-                self.begin(What::GiveUp(letter));
+                self.begin(What::GiveUp(message));
             }
-            (What::GiveUp(letter), Came::Done(Ok(()))) => self.given_up(&letter),
+            (What::GiveUp(message), Came::Done(Ok(()))) => self.given_up(&message),
             (What::Retry(_, task), Came::Done(Ok(()))) => {
                 self.counts.happened(if task.is_some() {
                     "task done again"
@@ -688,9 +688,9 @@ impl Town {
         }
     }
 
-    fn given_up(&mut self, letter: &Letter) {
+    fn given_up(&mut self, message: &Message) {
         self.history
-            .push(format!("  given up: {}", words(&letter.effect)));
+            .push(format!("  given up: {}", words(&message.effect)));
     }
 
     fn offered(&mut self, number: usize, status: StatusCode, offer: Option<Offer>) {
@@ -716,8 +716,8 @@ impl Town {
         let name = |number: usize| &self.hands[number].runner.name;
         match what {
             What::Hear(delivery) => format!("hear {}", delivery.id),
-            What::Carry(letter) => format!("{} ({})", words(&letter.effect), letter.deliveries),
-            What::GiveUp(letter) => format!("give up {}", words(&letter.effect)),
+            What::Carry(message) => format!("{} ({})", words(&message.effect), message.deliveries),
+            What::GiveUp(message) => format!("give up {}", words(&message.effect)),
             What::GiveUpAside => "give up what was set aside".to_owned(),
             What::Tick => "tick".to_owned(),
             What::Cancel(build) => format!("cancel {build}"),
@@ -734,7 +734,9 @@ impl Town {
 /// Whether it may change what is in the repositories.
 fn releases(what: &What) -> bool {
     match what {
-        What::Carry(letter) | What::GiveUp(letter) => matches!(letter.effect, Effect::Release(_)),
+        What::Carry(message) | What::GiveUp(message) => {
+            matches!(message.effect, Effect::Release(_))
+        }
         What::GiveUpAside => true,
         What::Hear(_) | What::Tick | What::Cancel(_) | What::Retry(..) => false,
         What::Ask(_) | What::Renew(_) | What::Answer(_) | What::AnswerLate(..) => false,
@@ -745,7 +747,7 @@ fn releases(what: &What) -> bool {
 fn kind(what: &What) -> &'static str {
     match what {
         What::Hear(_) => "hear",
-        What::Carry(letter) => match &letter.effect {
+        What::Carry(message) => match &message.effect {
             Effect::Fetch(_) => "fetch",
             Effect::Plan(_) => "plan",
             Effect::Ready { .. } => "ready",

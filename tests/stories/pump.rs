@@ -1,9 +1,9 @@
-//! How letters are carried: through restarts, past forges that are down, and to whoever waits when they are given up.
+//! How messages are carried: through restarts, past forges that are down, and to whoever waits when they are given up.
 
 use insta::assert_snapshot;
 use millrace_cli::pump::{carry_out, run};
 use millrace_core::order::Effect;
-use millrace_store::Letter;
+use millrace_store::Message;
 use millrace_store::memory::{Fare, MemoryStore, Turnstile};
 use millrace_store::state::DELIVERIES_MAX;
 use millrace_tests::world::{OUT_MS, World};
@@ -35,11 +35,11 @@ fn about_to_be_signed(world: &mut World) {
     }
 }
 
-fn the_letter_of(world: &World, wanted: impl Fn(&Effect) -> bool) -> Letter {
+fn the_message_of(world: &World, wanted: impl Fn(&Effect) -> bool) -> Message {
     world
-        .letters()
+        .messages()
         .into_iter()
-        .find(|letter| wanted(&letter.effect))
+        .find(|message| wanted(&message.effect))
         .unwrap()
 }
 
@@ -85,12 +85,12 @@ fn a_build_whose_signer_dies_again_and_again_is_told_so() {
     about_to_be_signed(&mut world);
     for _ in 0..DELIVERIES_MAX {
         assert!(
-            !world.letters().is_empty(),
+            !world.messages().is_empty(),
             "it is delivered, and whoever has it dies"
         );
         world.pass_ms(OUT_MS);
     }
-    pump_until(&world, world.store.clone(), || world.store.letters() == 0);
+    pump_until(&world, world.store.clone(), || world.store.messages() == 0);
     assert_snapshot!(world.told(), @"
     push of zlib to refs/heads/main: builds planned: 1
     build of zlib: failed: signing: whoever acted on it never came to its end (given up after 10 deliveries)
@@ -105,12 +105,12 @@ fn a_build_whose_signer_dies_again_and_again_is_told_so() {
 fn a_release_that_is_out_is_never_given_up_whoever_died_before_telling() {
     let mut world = World::new(r#""x86_64""#);
     about_to_be_signed(&mut world);
-    let sign = the_letter_of(&world, |effect| matches!(effect, Effect::Sign(_)));
+    let sign = the_message_of(&world, |effect| matches!(effect, Effect::Sign(_)));
     world
         .run(carry_out(&world.line(world.store.clone()), &sign))
         .unwrap();
     for delivery in 1..=DELIVERIES_MAX {
-        let release = the_letter_of(&world, |effect| matches!(effect, Effect::Release(_)));
+        let release = the_message_of(&world, |effect| matches!(effect, Effect::Release(_)));
         assert_eq!(release.deliveries, delivery);
         world.kill_before("save", |store| {
             let line = world.line(store);
@@ -123,7 +123,7 @@ fn a_release_that_is_out_is_never_given_up_whoever_died_before_telling() {
         "releasing",
         "nobody could tell it"
     );
-    pump_until(&world, world.store.clone(), || world.store.letters() == 0);
+    pump_until(&world, world.store.clone(), || world.store.messages() == 0);
     assert_snapshot!(world.told(), @"
     push of zlib to refs/heads/main: builds planned: 1
     build of zlib: released

@@ -8,7 +8,7 @@ use millrace_core::order::Effect;
 use millrace_core::task::LEASE_MS;
 use millrace_store::memory::Fare;
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{BlobStore, Letter, StateStore};
+use millrace_store::{BlobStore, Message, StateStore};
 use millrace_tests::flight::Progress;
 use millrace_tests::packages::package;
 use millrace_tests::runner::Script;
@@ -73,7 +73,7 @@ fn a_delivery_that_comes_again_starts_nothing_and_is_answered_as_before() {
     assert_eq!(world.deliver(&delivery), first);
     world.work();
     assert_eq!(world.deliver(&delivery), first, "long after, too");
-    assert_eq!(world.store.letters(), 0);
+    assert_eq!(world.store.messages(), 0);
     assert_eq!(
         (
             world.pushes().len(),
@@ -433,9 +433,9 @@ fn an_order_that_its_build_did_not_make_is_not_signed() {
         let offer = world.take("x86_64-1").unwrap();
         world.hand_over("x86_64-1", &world.answer("x86_64-1", &offer));
     }
-    let signs = |letter: &Letter| matches!(letter.effect, Effect::Sign(_));
-    let mut letter = world.letters().into_iter().find(signs).unwrap();
-    let Effect::Sign(order) = &mut letter.effect else {
+    let signs = |message: &Message| matches!(message.effect, Effect::Sign(_));
+    let mut message = world.messages().into_iter().find(signs).unwrap();
+    let Effect::Sign(order) = &mut message.effect else {
         panic!("it is one")
     };
     let (forged, bytes) = package("backdoor", 1, "x86_64");
@@ -443,7 +443,7 @@ fn an_order_that_its_build_did_not_make_is_not_signed() {
     order.files[0].digest = forged.digest;
     let mut signer = world.start(|store| {
         let line = world.line(store);
-        async move { carry_out(&line, &letter).await }
+        async move { carry_out(&line, &message).await }
     });
     assert_eq!(
         world.drive(&mut signer),
@@ -467,7 +467,7 @@ fn an_order_that_its_build_did_not_make_is_not_signed() {
 
 #[test]
 #[should_panic(expected = "the world ends with something left over")]
-fn the_world_refuses_to_end_with_a_letter_left_over() {
+fn the_world_refuses_to_end_with_a_message_left_over() {
     World::new(ONE).push("zlib");
 }
 
@@ -489,12 +489,12 @@ fn the_world_refuses_to_end_with_a_task_that_nobody_takes() {
 }
 
 #[test]
-#[should_panic(expected = "a letter: fetch")]
-fn the_world_refuses_to_end_with_a_letter_that_was_set_aside() {
+#[should_panic(expected = "a message: fetch")]
+fn the_world_refuses_to_end_with_a_message_that_was_set_aside() {
     let mut world = World::new(ONE);
     world.push("zlib");
     for _ in 0..=DELIVERIES_MAX {
-        world.letters();
+        world.messages();
         world.pass_ms(OUT_MS);
     }
     assert_eq!(world.run(world.store.set_aside(10)).unwrap().len(), 1);

@@ -22,7 +22,7 @@ use millrace_signer::{Algorithm, LocalKeys};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::{all, replace};
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{AdvanceError, Letter, StateStore, Table, advance};
+use millrace_store::{AdvanceError, Message, StateStore, Table, advance};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io::Write as _;
@@ -37,11 +37,11 @@ use tower::ServiceExt;
 /// When the world begins, in milliseconds since 1970: after everything that the forge commits.
 const BEGINNING: u64 = 1_763_930_000_000;
 
-/// How long a letter stays out before it is delivered again, in milliseconds of the world's clock.
+/// How long a message stays out before it is delivered again, in milliseconds of the world's clock.
 pub const OUT_MS: u64 = 30_000;
 
-/// Letters taken at a time.
-const LETTERS: usize = 16;
+/// Messages taken at a time.
+const MESSAGES: usize = 16;
 
 /// What acts on effects here.
 pub type Line = Functions<MemoryStore, LocalKeys, LocalSeal>;
@@ -287,11 +287,11 @@ impl World {
         delivery
     }
 
-    /// Takes letters that are due.
-    pub fn letters(&self) -> Vec<Letter> {
+    /// Takes messages that are due.
+    pub fn messages(&self) -> Vec<Message> {
         self.run(
             self.store
-                .take(LETTERS, self.now(), self.now().plus_ms(OUT_MS)),
+                .take(MESSAGES, self.now(), self.now().plus_ms(OUT_MS)),
         )
         .unwrap()
     }
@@ -300,21 +300,21 @@ impl World {
     pub fn carry(&mut self) {
         let line = self.line(self.store.clone());
         loop {
-            let letters = self.letters();
+            let messages = self.messages();
             assert!(
                 self.run(pump::give_up_aside(&line)),
-                "letters that were set aside could not be given up"
+                "messages that were set aside could not be given up"
             );
-            if letters.is_empty() {
+            if messages.is_empty() {
                 return;
             }
-            for letter in letters {
-                match self.run(pump::carry_out(&line, &letter)) {
+            for message in messages {
+                match self.run(pump::carry_out(&line, &message)) {
                     Ok(()) => {}
-                    Err(problem) if letter.deliveries < DELIVERIES_MAX => {
+                    Err(problem) if message.deliveries < DELIVERIES_MAX => {
                         self.problems.push(problem)
                     }
-                    Err(problem) => self.run(pump::give_up(&line, &letter, &problem)).unwrap(),
+                    Err(problem) => self.run(pump::give_up(&line, &message, &problem)).unwrap(),
                 }
             }
         }
@@ -516,7 +516,7 @@ impl World {
             .store
             .effects()
             .iter()
-            .map(|effect| format!("a letter: {}", words(effect)))
+            .map(|effect| format!("a message: {}", words(effect)))
             .collect();
         let pending = |index: &String| {
             index == "leased" || index.starts_with("ready/") || index.starts_with("held/")

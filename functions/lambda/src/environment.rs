@@ -6,7 +6,7 @@ use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The table that records and letters lie in.
+/// The table that records and messages lie in.
 const TABLE: &str = "MILLRACE_TABLE";
 
 /// The bucket of blobs and pointers.

@@ -1,12 +1,12 @@
 //! Calls to other functions (AWS Lambda API Reference, "Invoke").
 
-use crate::letters::Wake;
+use crate::messages::Wake;
 use aws_config::SdkConfig;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::error::DisplayErrorContext;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
-use millrace_store::LetterId;
+use millrace_store::MessageId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -41,12 +41,16 @@ impl Functions {
         Self(Client::new(config))
     }
 
-    /// Wakes a function for a letter, and does not wait for what comes of it: Lambda keeps the call, tries it three times, and
+    /// Wakes a function for a message, and does not wait for what comes of it: Lambda keeps the call, tries it three times, and
     /// puts it with the dead letters then.
-    pub async fn wake(&self, function: &str, letter: LetterId) -> Result<(), InvokeError> {
-        self.invoke(function, InvocationType::Event, &Wake { letter: letter.0 })
-            .await
-            .map(drop)
+    pub async fn wake(&self, function: &str, message: MessageId) -> Result<(), InvokeError> {
+        self.invoke(
+            function,
+            InvocationType::Event,
+            &Wake { message: message.0 },
+        )
+        .await
+        .map(drop)
     }
 
     /// Asks a function something and waits for its answer.

@@ -1,7 +1,7 @@
-//! What makes a function of the line one of AWS Lambda: where its stores are, how letters come to it, how it is spoken to.
+//! What makes a function of the line one of AWS Lambda: where its stores are, how messages come to it, how it is spoken to.
 //!
 //! One program may be several functions: `_HANDLER`, which the template sets, says which of them a process is. The table is what
-//! counts, and everything that wakes a function is only a hint: an invocation names a letter, and the function reads it before it
+//! counts, and everything that wakes a function is only a hint: an invocation names a message, and the function reads it before it
 //! acts, so that twice, late and out of order do no harm.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -10,7 +10,7 @@ mod environment;
 mod http;
 #[cfg(feature = "invoke")]
 mod invoke;
-mod letters;
+mod messages;
 pub mod seal;
 
 pub use environment::{EnvironmentError, blobs, config, handler, now, pairs, state, variable};
@@ -19,4 +19,4 @@ pub use http::serve;
 #[cfg(feature = "invoke")]
 pub use invoke::{Functions, InvokeError};
 pub use lambda_runtime::Error;
-pub use letters::{Deliver, Wake, by_records, deliver, not_mine, on_call};
+pub use messages::{Deliver, Wake, by_records, deliver, not_mine, on_call};

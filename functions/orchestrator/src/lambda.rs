@@ -14,10 +14,10 @@ use millrace_lambda::{
     on_call, serve, state, variable,
 };
 use millrace_store::dynamodb::DynamoDb;
-use millrace_store::{Letter, StateStore};
+use millrace_store::{Message, StateStore};
 use std::sync::Arc;
 
-/// The names of the functions that letters go to.
+/// The names of the functions that messages go to.
 const FETCH: &str = "MILLRACE_FETCH";
 const SIGN: &str = "MILLRACE_SIGN";
 const RELEASE: &str = "MILLRACE_RELEASE";
@@ -37,14 +37,14 @@ const LOG_PAUSE_S: u32 = 60;
 /// sandbox are below ten. Most of these questions are one read; each third is written down.
 const RENEW_S: u32 = 7;
 
-/// How long after it was posted or taken a letter is late, in milliseconds: no function runs longer than 900 s (AWS Lambda quotas,
+/// How long after it was posted or taken a message is late, in milliseconds: no function runs longer than 900 s (AWS Lambda quotas,
 /// "Function timeout"), so whoever was woken for it is at its end by then.
 const LATE_MS: u64 = 960_000;
 
-/// Letters taken in one sweep; what is left over comes with the next.
+/// Messages taken in one sweep; what is left over comes with the next.
 const LATE_MAX: usize = 1_000;
 
-/// Letters looked at that were set aside.
+/// Messages looked at that were set aside.
 const ASIDE_MAX: usize = 100;
 
 /// Answers runners.
@@ -67,7 +67,7 @@ pub async fn desk() -> Result<(), Error> {
 }
 
 /// Reads the table's stream.
-pub async fn letters() -> Result<(), Error> {
+pub async fn messages() -> Result<(), Error> {
     let config = config();
     let state = state(&config)?;
     let planning = Planning {
@@ -75,23 +75,23 @@ pub async fn letters() -> Result<(), Error> {
         state,
     };
     let others = Others::open(&config)?;
-    by_records(move |letter: Letter| {
+    by_records(move |message: Message| {
         let (planning, others) = (planning.clone(), others.clone());
         async move {
-            match others.whose(&letter.effect) {
+            match others.whose(&message.effect) {
                 Some(function) => others
                     .functions
-                    .wake(function, letter.id)
+                    .wake(function, message.id)
                     .await
                     .map_err(|error| error.to_string()),
-                None => deliver(letter.id, &planning.state, &planning).await,
+                None => deliver(message.id, &planning.state, &planning).await,
             }
         }
     })
     .await
 }
 
-/// Does what time alone decides: leases that are over, letters that are late, hosts that have nothing to do.
+/// Does what time alone decides: leases that are over, messages that are late, hosts that have nothing to do.
 pub async fn sweep() -> Result<(), Error> {
     let config = config();
     let (state, groups) = (state(&config)?, Groups::open(&config)?);
@@ -111,7 +111,10 @@ async fn swept(state: &DynamoDb, groups: &Groups) -> Result<(), String> {
         .await
         .map_err(|error| error.to_string())?;
     if !late.is_empty() {
-        eprintln!("millrace: {} letters are late and go out again", late.len());
+        eprintln!(
+            "millrace: {} messages are late and go out again",
+            late.len()
+        );
     }
     let aside = state
         .set_aside(ASIDE_MAX)
@@ -119,7 +122,7 @@ async fn swept(state: &DynamoDb, groups: &Groups) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     if !aside.is_empty() {
         eprintln!(
-            "millrace: {} letters are set aside: `millrace events list` shows them",
+            "millrace: {} messages are set aside: `millrace events list` shows them",
             aside.len()
         );
     }
@@ -152,7 +155,7 @@ impl Deliver for Planning {
             Effect::Plan(push) => give_up(push, reason, &self.state, now())
                 .await
                 .map_err(|error| error.to_string()),
-            // The sweep looks after hosts whether or not this letter ever worked.
+            // The sweep looks after hosts whether or not this message ever worked.
             Effect::Ready { .. } | Effect::Ended { .. } => Ok(()),
             Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) | Effect::Unreadable(_) => {
                 Err(not_mine(effect))

@@ -7,7 +7,7 @@ use millrace_orchestrator::lambda;
 async fn main() -> Result<(), Error> {
     match handler()?.as_str() {
         "desk" => lambda::desk().await,
-        "letters" => lambda::letters().await,
+        "messages" => lambda::messages().await,
         "sweep" => lambda::sweep().await,
         other => Err(EnvironmentError::Handler(other.to_owned()).into()),
     }

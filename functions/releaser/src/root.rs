@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Largest generation document, in bytes: 100,000 packages take about 40 MB.
 const GENERATION_BYTES_MAX: u64 = 256 << 20;
 
-/// Orders taken back that a root remembers. One is delivered late for as long as a letter may be out, some minutes; this many are
+/// Orders taken back that a root remembers. One is delivered late for as long as a message may be out, some minutes; this many are
 /// not given up in that time, and each takes 80 bytes of a document that every release writes.
 const WITHDRAWN_MAX: usize = 200;
 

@@ -29,7 +29,7 @@ pub async fn sign() -> Result<(), Error> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Call {
-    Letter(Wake),
+    Message(Wake),
     Seal(Seal),
     Certificate(Certificate),
 }
@@ -45,7 +45,7 @@ impl Signing {
     async fn answer(&self, call: Call) -> Result<Option<String>, String> {
         let keys = self.keys.clone();
         match call {
-            Call::Letter(wake) => deliver(wake.id(), &self.state, self).await.map(|()| None),
+            Call::Message(wake) => deliver(wake.id(), &self.state, self).await.map(|()| None),
             Call::Seal(Seal {
                 seal: key,
                 repomd,

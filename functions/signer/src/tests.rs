@@ -614,8 +614,8 @@ async fn an_order_moves_its_build_on_once_however_often_it_is_delivered() {
         Answer::NotWanted(_)
     ));
     assert_eq!(desk.stage().await, stage);
-    let letters = desk.store.take(10, NOW, NOW.plus_ms(1)).await.unwrap();
-    let effects: Vec<&Effect> = letters.iter().map(|letter| &letter.effect).collect();
+    let messages = desk.store.take(10, NOW, NOW.plus_ms(1)).await.unwrap();
+    let effects: Vec<&Effect> = messages.iter().map(|message| &message.effect).collect();
     assert_eq!(effects, [&Effect::Release(released.clone())]);
 }
 
@@ -760,8 +760,8 @@ async fn a_signer_that_dies_anywhere_signs_again_to_the_same_bytes_and_its_build
             expected,
             "after {steps} steps"
         );
-        let letters = desk.store.take(10, NOW, NOW.plus_ms(1)).await.unwrap();
-        let effects: Vec<Effect> = letters.into_iter().map(|letter| letter.effect).collect();
+        let messages = desk.store.take(10, NOW, NOW.plus_ms(1)).await.unwrap();
+        let effects: Vec<Effect> = messages.into_iter().map(|message| message.effect).collect();
         assert_eq!(effects, [Effect::Release(released)], "after {steps} steps");
         if finished {
             break;

@@ -87,15 +87,15 @@ macro_rules! state_contract {
             commits_that_cross_do_not_mix
         }
         $crate::laws! { outbox, $fresh,
-            letters_come_oldest_first
-            a_letter_is_hidden_until_its_time_and_then_comes_again
-            a_settled_letter_is_forgotten
+            messages_come_oldest_first
+            a_message_is_hidden_until_its_time_and_then_comes_again
+            a_settled_message_is_forgotten
             settling_twice_does_no_harm
-            a_letter_may_be_settled_after_it_came_again
-            a_letter_that_nobody_settles_is_set_aside
-            a_letter_that_was_put_back_is_delivered_as_if_it_never_was
-            a_letter_is_taken_by_one
-            letters_are_numbered_anew_for_ever
+            a_message_may_be_settled_after_it_came_again
+            a_message_that_nobody_settles_is_set_aside
+            a_message_that_was_put_back_is_delivered_as_if_it_never_was
+            a_message_is_taken_by_one
+            messages_are_numbered_anew_for_ever
         }
     };
 }

@@ -1,21 +1,22 @@
-//! Records, marks and letters in one DynamoDB table: a commit is one `TransactWriteItems` (Amazon DynamoDB API Reference).
+//! Records, marks and messages in one DynamoDB table: a commit is one `TransactWriteItems` (Amazon DynamoDB API Reference).
 //!
 //! | item | `pk` | `sk` | besides |
 //! |---|---|---|---|
 //! | record | `record/` and its kind | its id | `version`; `by`, a number of whoever wrote it alone; `body`, a text or one packed by zlib, which is gone once it is removed; `marks`, those that it has; `late`, those whose items are still to be removed |
 //! | mark | `mark/` and its index | its place, kind and id of its record, a zero byte between | `kind`, `id`, `sort` |
-//! | letter | `letter` | its number, 20 digits | `effect`, `kind`, `deliveries`; `tray`: `out` or `aside`; `due` |
+//! | message | `letter` | its number, 20 digits | `effect`, `kind`, `deliveries`; `tray`: `out` or `aside`; `due` |
 //!
-//! The index `due` has the letters of a tray in the order in which they are due. Everything else is read strongly.
+//! The index `due` has the messages of a tray in the order in which they are due. Everything else is read strongly.
 
 mod body;
-mod letters;
+mod messages;
 mod records;
 mod restore;
 mod table;
 
 use crate::state::{
-    Commit, Key, Letter, LetterId, Marked, Record, SaveError, StateError, StateStore, Table, check,
+    Commit, Key, Marked, Message, MessageId, Record, SaveError, StateError, StateStore, Table,
+    check,
 };
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
@@ -26,13 +27,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-pub use letters::posted;
+pub use messages::posted;
 pub use table::CreateError;
 
 impl DynamoDb {
-    /// A letter as it is now (strongly consistent); none once it is settled. It may be one that was set aside.
-    pub async fn letter(&self, id: LetterId) -> Result<Option<Letter>, StateError> {
-        self.load_letter(id).await
+    /// A message as it is now (strongly consistent); none once it is settled. It may be one that was set aside.
+    pub async fn message(&self, id: MessageId) -> Result<Option<Message>, StateError> {
+        self.load_message(id).await
     }
 }
 
@@ -44,7 +45,7 @@ type Item = HashMap<String, AttributeValue>;
 pub struct DynamoDb {
     client: Client,
     table: Arc<str>,
-    /// The last number that this process gave to a letter.
+    /// The last number that this process gave to a message.
     numbers: Arc<AtomicU64>,
 }
 
@@ -135,23 +136,23 @@ impl StateStore for DynamoDb {
         limit: usize,
         now: Timestamp,
         hidden_until: Timestamp,
-    ) -> Result<Vec<Letter>, StateError> {
-        self.take_letters(limit, now, hidden_until).await
+    ) -> Result<Vec<Message>, StateError> {
+        self.take_messages(limit, now, hidden_until).await
     }
 
-    async fn settle(&self, letter: LetterId) -> Result<(), StateError> {
-        self.settle_letter(letter).await
+    async fn settle(&self, message: MessageId) -> Result<(), StateError> {
+        self.settle_message(message).await
     }
 
-    async fn set_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
-        self.letters_aside(limit).await
+    async fn set_aside(&self, limit: usize) -> Result<Vec<Message>, StateError> {
+        self.messages_aside(limit).await
     }
 
-    async fn unsettled(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
-        self.letters_out(limit).await
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Message>, StateError> {
+        self.messages_out(limit).await
     }
 
-    async fn put_back(&self, letter: LetterId, now: Timestamp) -> Result<bool, StateError> {
-        self.put_letter_back(letter, now).await
+    async fn put_back(&self, message: MessageId, now: Timestamp) -> Result<bool, StateError> {
+        self.put_message_back(message, now).await
     }
 }

@@ -35,6 +35,6 @@ pub use blob::{
     pieces,
 };
 pub use state::{
-    Commit, Expect, Key, Letter, LetterId, Mark, Marked, Record, SaveError, StateError, StateStore,
-    Table, Version, Write,
+    Commit, Expect, Key, Mark, Marked, Message, MessageId, Record, SaveError, StateError,
+    StateStore, Table, Version, Write,
 };

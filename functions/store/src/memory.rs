@@ -2,7 +2,7 @@
 
 use crate::blob::{BlobError, BlobStore, Part, PointerVersion, SwapError};
 use crate::state::{
-    Commit, DELIVERIES_MAX, Expect, Key, Letter, LetterId, Mark, Marked, Record, SaveError,
+    Commit, DELIVERIES_MAX, Expect, Key, Mark, Marked, Message, MessageId, Record, SaveError,
     StateError, StateStore, Table, Version, Write, check,
 };
 use millrace_core::order::Effect;
@@ -31,8 +31,8 @@ pub struct MemoryStore {
 struct Held {
     records: BTreeMap<Key, Kept>,
     marks: BTreeMap<String, BTreeSet<(String, Key)>>,
-    letters: BTreeMap<LetterId, Posted>,
-    letters_ever: u64,
+    messages: BTreeMap<MessageId, Posted>,
+    messages_ever: u64,
     blobs: BTreeMap<Digest, Arc<[u8]>>,
     pointers: BTreeMap<String, (u64, Vec<u8>)>,
 }
@@ -54,8 +54,8 @@ struct Posted {
 }
 
 impl Posted {
-    fn letter(&self, id: LetterId) -> Letter {
-        Letter {
+    fn message(&self, id: MessageId) -> Message {
+        Message {
             id,
             effect: self.effect.clone(),
             deliveries: self.deliveries,
@@ -86,15 +86,15 @@ impl MemoryStore {
         }
     }
 
-    /// Letters that are not settled, hidden ones and those set aside among them.
-    pub fn letters(&self) -> usize {
-        self.held().letters.len()
+    /// Messages that are not settled, hidden ones and those set aside among them.
+    pub fn messages(&self) -> usize {
+        self.held().messages.len()
     }
 
-    /// What the letters say that are not settled, the oldest first.
+    /// What the messages say that are not settled, the oldest first.
     pub fn effects(&self) -> Vec<Effect> {
         self.held()
-            .letters
+            .messages
             .values()
             .map(|posted| posted.effect.clone())
             .collect()
@@ -262,33 +262,33 @@ impl Held {
             .collect()
     }
 
-    fn take(&mut self, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Vec<Letter> {
-        let mut letters = Vec::new();
+    fn take(&mut self, limit: usize, now: Timestamp, hidden_until: Timestamp) -> Vec<Message> {
+        let mut messages = Vec::new();
         for (id, posted) in self
-            .letters
+            .messages
             .iter_mut()
             .filter(|(_, posted)| !posted.set_aside && posted.hidden_until <= now)
         {
             if posted.deliveries >= DELIVERIES_MAX {
                 posted.set_aside = true;
-            } else if letters.len() < limit {
+            } else if messages.len() < limit {
                 posted.deliveries += 1;
                 posted.hidden_until = hidden_until;
-                letters.push(posted.letter(*id));
+                messages.push(posted.message(*id));
             }
         }
-        letters
+        messages
     }
 
     fn post(&mut self, effect: Effect) {
-        self.letters_ever += 1;
+        self.messages_ever += 1;
         let posted = Posted {
             effect,
             hidden_until: Timestamp(0),
             deliveries: 0,
             set_aside: false,
         };
-        self.letters.insert(LetterId(self.letters_ever), posted);
+        self.messages.insert(MessageId(self.messages_ever), posted);
     }
 
     fn blob(&self, digest: &Digest) -> Result<&Arc<[u8]>, BlobError> {
@@ -370,44 +370,44 @@ impl StateStore for MemoryStore {
         limit: usize,
         now: Timestamp,
         hidden_until: Timestamp,
-    ) -> Result<Vec<Letter>, StateError> {
+    ) -> Result<Vec<Message>, StateError> {
         self.state("take", |held| Ok(held.take(limit, now, hidden_until)))
             .await
     }
 
-    async fn settle(&self, letter: LetterId) -> Result<(), StateError> {
+    async fn settle(&self, message: MessageId) -> Result<(), StateError> {
         let forget = |held: &mut Held| {
-            held.letters.remove(&letter);
+            held.messages.remove(&message);
             Ok(())
         };
         self.state("settle", forget).await
     }
 
-    async fn set_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+    async fn set_aside(&self, limit: usize) -> Result<Vec<Message>, StateError> {
         let read = |held: &mut Held| {
-            let aside = held.letters.iter().filter(|(_, posted)| posted.set_aside);
+            let aside = held.messages.iter().filter(|(_, posted)| posted.set_aside);
             Ok(aside
                 .take(limit)
-                .map(|(id, posted)| posted.letter(*id))
+                .map(|(id, posted)| posted.message(*id))
                 .collect())
         };
         self.state("set_aside", read).await
     }
 
-    async fn unsettled(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Message>, StateError> {
         let read = |held: &mut Held| {
-            let out = held.letters.iter().filter(|(_, posted)| !posted.set_aside);
+            let out = held.messages.iter().filter(|(_, posted)| !posted.set_aside);
             Ok(out
                 .take(limit)
-                .map(|(id, posted)| posted.letter(*id))
+                .map(|(id, posted)| posted.message(*id))
                 .collect())
         };
         self.state("unsettled", read).await
     }
 
-    async fn put_back(&self, letter: LetterId, now: Timestamp) -> Result<bool, StateError> {
+    async fn put_back(&self, message: MessageId, now: Timestamp) -> Result<bool, StateError> {
         let change = |held: &mut Held| {
-            let Some(posted) = held.letters.get_mut(&letter) else {
+            let Some(posted) = held.messages.get_mut(&message) else {
                 return Ok(false);
             };
             *posted = Posted {

@@ -9,7 +9,7 @@ use std::future::Future;
 /// marks included.
 pub const RECORD_BYTES_MAX: usize = 380 * 1024;
 
-/// Most writes and letters in one commit: DynamoDB's TransactWriteItems takes 100 actions.
+/// Most writes and messages in one commit: DynamoDB's TransactWriteItems takes 100 actions.
 pub const COMMIT_WRITES_MAX: usize = 100;
 
 /// Most bytes in the records and effects of one commit: TransactWriteItems takes 4 MB, keys and marks included.
@@ -175,21 +175,21 @@ pub struct Commit {
 
 /// Names an effect in the outbox. Grows; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LetterId(pub u64);
+pub struct MessageId(pub u64);
 
 /// An effect on its way. Delivered until it is settled, so perhaps more than once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct Message {
     /// Which.
-    pub id: LetterId,
+    pub id: MessageId,
     /// What shall happen.
     pub effect: Effect,
     /// How often it was delivered, this time included.
     pub deliveries: u32,
 }
 
-impl Letter {
-    /// Whether it was delivered as often as a letter may be: whoever cannot act on it now gives it up.
+impl Message {
+    /// Whether it was delivered as often as a message may be: whoever cannot act on it now gives it up.
     pub const fn is_last(&self) -> bool {
         self.deliveries >= DELIVERIES_MAX
     }
@@ -262,7 +262,7 @@ pub trait StateStore: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Marked>, StateError>> + Send;
 
-    /// Takes letters that nobody else has taken, the oldest first as far as the clocks of those who wrote them agree, and hides
+    /// Takes messages that nobody else has taken, the oldest first as far as the clocks of those who wrote them agree, and hides
     /// them until `hidden_until`. One that is not settled by then is delivered again; one delivered [`DELIVERIES_MAX`] times is
     /// set aside instead, at the latest when nothing else is due; so is one that cannot be read, at once.
     fn take(
@@ -270,27 +270,27 @@ pub trait StateStore: Clone + Send + Sync + 'static {
         limit: usize,
         now: Timestamp,
         hidden_until: Timestamp,
-    ) -> impl Future<Output = Result<Vec<Letter>, StateError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Message>, StateError>> + Send;
 
-    /// Forgets a letter whose effect has happened. Forgetting it twice does no harm.
-    fn settle(&self, letter: LetterId) -> impl Future<Output = Result<(), StateError>> + Send;
+    /// Forgets a message whose effect has happened. Forgetting it twice does no harm.
+    fn settle(&self, message: MessageId) -> impl Future<Output = Result<(), StateError>> + Send;
 
-    /// Letters that were set aside.
+    /// Messages that were set aside.
     fn set_aside(
         &self,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<Letter>, StateError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Message>, StateError>> + Send;
 
-    /// Letters that are neither settled nor set aside, whether or not somebody has taken them. May be a moment old.
+    /// Messages that are neither settled nor set aside, whether or not somebody has taken them. May be a moment old.
     fn unsettled(
         &self,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<Letter>, StateError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Message>, StateError>> + Send;
 
-    /// Makes a letter due from `now` on, as if it had never been delivered, wherever it lies; false where it is settled.
+    /// Makes a message due from `now` on, as if it had never been delivered, wherever it lies; false where it is settled.
     fn put_back(
         &self,
-        letter: LetterId,
+        message: MessageId,
         now: Timestamp,
     ) -> impl Future<Output = Result<bool, StateError>> + Send;
 }

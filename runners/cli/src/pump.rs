@@ -6,33 +6,33 @@ use millrace_listener::{Clock, Fetcher};
 use millrace_releaser::Seal;
 use millrace_signer::Keys;
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{BlobStore, Letter, StateStore};
+use millrace_store::{BlobStore, Message, StateStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// Letters acted on at the same time: fetching waits for networks, signing for a core.
+/// Messages acted on at the same time: fetching waits for networks, signing for a core.
 const AT_ONCE_MAX: usize = 16;
 
-/// Letters out at the same time, those among them that pause before another try: a forge that is down for an hour collects
+/// Messages out at the same time, those among them that pause before another try: a forge that is down for an hour collects
 /// some hundred pushes, and each is a task that sleeps.
 const OUT_MAX: usize = 1_000;
 
-/// How long a letter stays out before somebody else may have it, in milliseconds: longer than signing and releasing the
+/// How long a message stays out before somebody else may have it, in milliseconds: longer than signing and releasing the
 /// largest build takes. After a crash nobody waits for this; see [`run`].
 pub const OUT_MS: u64 = 600_000;
 
-/// How long after a letter was taken it is still acted on again: the longest act, fetching, ends before the letter may be
+/// How long after a message was taken it is still acted on again: the longest act, fetching, ends before the message may be
 /// somebody else's.
 const AGAIN: Duration = Duration::from_millis(OUT_MS - Fetcher::FETCH_MAX.as_millis() as u64);
 
-/// Pauses before acting on a letter again, in milliseconds. When they or [`AGAIN`] are used up it goes back for [`OUT_MS`].
+/// Pauses before acting on a message again, in milliseconds. When they or [`AGAIN`] are used up it goes back for [`OUT_MS`].
 const PAUSES_MS: [u64; 5] = [500, 1_000, 4_000, 10_000, 30_000];
 
 /// How long to wait before looking without having been rung for: what another process writes rings no bell here.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long to leave letters alone that were set aside and could not be given up.
+/// How long to leave messages alone that were set aside and could not be given up.
 const ASIDE_PAUSE: Duration = Duration::from_secs(60);
 
 /// Everything that acts on effects.
@@ -47,13 +47,13 @@ pub struct Functions<S, K, L> {
     pub seal: L,
     /// Rung when a task may be taken.
     pub ready: Arc<Notify>,
-    /// Rung when there may be a letter.
+    /// Rung when there may be a message.
     pub posted: Arc<Notify>,
     /// The line's clock.
     pub clock: Clock,
 }
 
-/// Delivers effects for ever. Nobody else may take letters from the store: so at the start those that an earlier process had
+/// Delivers effects for ever. Nobody else may take messages from the store: so at the start those that an earlier process had
 /// out are taken at once, for that process is gone.
 pub async fn run<S, K, L>(functions: Arc<Functions<S, K, L>>)
 where
@@ -67,20 +67,20 @@ where
     );
     let (mut taking, mut aside_from) = (Taking::started(functions.now()), Instant::now());
     loop {
-        let letters = taking.take(&functions).await;
+        let messages = taking.take(&functions).await;
         if Instant::now() >= aside_from && !give_up_aside(&functions).await {
             aside_from = Instant::now() + ASIDE_PAUSE;
         }
-        if letters.is_empty() {
+        if messages.is_empty() {
             let _ = tokio::time::timeout(LOOK, functions.posted.notified()).await;
         }
-        for letter in letters {
+        for message in messages {
             let Ok(is_out) = Arc::clone(&out).acquire_owned().await else {
                 return;
             };
             tokio::spawn(deliver(
                 Arc::clone(&functions),
-                letter,
+                message,
                 Arc::clone(&acting),
                 is_out,
             ));
@@ -88,9 +88,9 @@ where
     }
 }
 
-/// From which moment on letters are taken.
+/// From which moment on messages are taken.
 struct Taking {
-    /// When this process began, as long as an earlier one's letters may be left.
+    /// When this process began, as long as an earlier one's messages may be left.
     began: Option<Timestamp>,
 }
 
@@ -99,7 +99,7 @@ impl Taking {
         Self { began: Some(now) }
     }
 
-    async fn take<S: StateStore, K, L>(&mut self, functions: &Functions<S, K, L>) -> Vec<Letter> {
+    async fn take<S: StateStore, K, L>(&mut self, functions: &Functions<S, K, L>) -> Vec<Message> {
         // What an earlier process took is hidden until some moment before the end of this span, and what is taken now until that
         // end: so none is taken twice here, and the next process finds all of them, however soon it comes.
         let (seen_from, hidden_until) = match self.began {
@@ -111,9 +111,9 @@ impl Taking {
             .take(AT_ONCE_MAX, seen_from, hidden_until)
             .await
         {
-            Ok(letters) => {
-                self.began = self.began.filter(|_| letters.len() == AT_ONCE_MAX);
-                letters
+            Ok(messages) => {
+                self.began = self.began.filter(|_| messages.len() == AT_ONCE_MAX);
+                messages
             }
             Err(error) => {
                 eprintln!("millrace: {error}");
@@ -131,7 +131,7 @@ impl<S, K, L> Functions<S, K, L> {
 
 async fn deliver<S, K, L>(
     functions: Arc<Functions<S, K, L>>,
-    letter: Letter,
+    message: Message,
     acting: Arc<Semaphore>,
     _out: OwnedSemaphorePermit,
 ) where
@@ -146,7 +146,7 @@ async fn deliver<S, K, L>(
         let Ok(place) = acting.acquire().await else {
             return;
         };
-        let acted = carry_out(&functions, &letter).await;
+        let acted = carry_out(&functions, &message).await;
         drop(place);
         let problem = match acted {
             Ok(()) => break Ok(()),
@@ -154,34 +154,34 @@ async fn deliver<S, K, L>(
         };
         match pauses.next().filter(|_| taken.elapsed() < AGAIN) {
             Some(pause_ms) => tokio::time::sleep(Duration::from_millis(pause_ms)).await,
-            None if letter.is_last() => break give_up(&functions, &letter, &problem).await,
+            None if message.is_last() => break give_up(&functions, &message, &problem).await,
             None => break Err(problem),
         }
     };
     if let Err(problem) = done {
         eprintln!(
             "millrace: {problem}; it is tried again ({} of {DELIVERIES_MAX})",
-            letter.deliveries
+            message.deliveries
         );
     }
     // Acting on one effect is what most others come from.
     functions.posted.notify_one();
 }
 
-/// Lets an effect happen, and settles its letter. An error is passing trouble; the letter comes again.
+/// Lets an effect happen, and settles its message. An error is passing trouble; the message comes again.
 pub async fn carry_out<S, K, L>(
     functions: &Functions<S, K, L>,
-    letter: &Letter,
+    message: &Message,
 ) -> Result<(), String>
 where
     S: StateStore + BlobStore,
     K: Keys,
     L: Seal,
 {
-    act(functions, &letter.effect).await?;
+    act(functions, &message.effect).await?;
     functions
         .store
-        .settle(letter.id)
+        .settle(message.id)
         .await
         .map_err(|error| error.to_string())
 }
@@ -220,7 +220,7 @@ where
     }
 }
 
-/// Gives up on letters that the store has set aside: each was delivered as often as a letter may be, and whoever acted on it died
+/// Gives up on messages that the store has set aside: each was delivered as often as a message may be, and whoever acted on it died
 /// every time before it could be settled. False where that must be tried again.
 pub async fn give_up_aside<S, K, L>(functions: &Functions<S, K, L>) -> bool
 where
@@ -234,11 +234,11 @@ where
         .await
         .map_err(|error| error.to_string());
     let mut problems: Vec<String> = aside.as_ref().err().cloned().into_iter().collect();
-    for letter in aside.unwrap_or_default() {
+    for message in aside.unwrap_or_default() {
         problems.extend(
             give_up(
                 functions,
-                &letter,
+                &message,
                 "whoever acted on it never came to its end",
             )
             .await
@@ -251,11 +251,11 @@ where
     problems.is_empty()
 }
 
-/// Passing trouble that did not pass: whoever waits for the effect is told, and its letter is settled. A release is taken back first;
+/// Passing trouble that did not pass: whoever waits for the effect is told, and its message is settled. A release is taken back first;
 /// where it is out by now, whoever waits is told that instead.
 pub async fn give_up<S, K, L>(
     functions: &Functions<S, K, L>,
-    letter: &Letter,
+    message: &Message,
     problem: &str,
 ) -> Result<(), String>
 where
@@ -263,8 +263,12 @@ where
     K: Keys,
     L: Seal,
 {
-    let (store, now, reason) = (&functions.store, functions.now(), Letter::given_up(problem));
-    match &letter.effect {
+    let (store, now, reason) = (
+        &functions.store,
+        functions.now(),
+        Message::given_up(problem),
+    );
+    match &message.effect {
         Effect::Fetch(announced) => {
             millrace_listener::give_up(announced, &reason, store)
                 .await
@@ -290,7 +294,7 @@ where
         Effect::Unreadable(problem) => return Err(unreadable(problem)),
     }
     store
-        .settle(letter.id)
+        .settle(message.id)
         .await
         .map_err(|error| error.to_string())
 }

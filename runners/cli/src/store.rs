@@ -3,7 +3,7 @@
 use millrace_core::{Digest, Timestamp};
 use millrace_store::local::LocalStore;
 use millrace_store::{
-    Address, BlobError, BlobStore, Commit, Key, Letter, LetterId, Marked, Part, PointerVersion,
+    Address, BlobError, BlobStore, Commit, Key, Marked, Message, MessageId, Part, PointerVersion,
     Record, SaveError, StateError, StateStore, SwapError, Table,
 };
 #[cfg(feature = "cloud")]
@@ -93,24 +93,24 @@ impl StateStore for Store {
         limit: usize,
         now: Timestamp,
         hidden_until: Timestamp,
-    ) -> Result<Vec<Letter>, StateError> {
+    ) -> Result<Vec<Message>, StateError> {
         state!(self, it => it.take(limit, now, hidden_until))
     }
 
-    async fn settle(&self, letter: LetterId) -> Result<(), StateError> {
-        state!(self, it => it.settle(letter))
+    async fn settle(&self, message: MessageId) -> Result<(), StateError> {
+        state!(self, it => it.settle(message))
     }
 
-    async fn set_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+    async fn set_aside(&self, limit: usize) -> Result<Vec<Message>, StateError> {
         state!(self, it => it.set_aside(limit))
     }
 
-    async fn unsettled(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Message>, StateError> {
         state!(self, it => it.unsettled(limit))
     }
 
-    async fn put_back(&self, letter: LetterId, now: Timestamp) -> Result<bool, StateError> {
-        state!(self, it => it.put_back(letter, now))
+    async fn put_back(&self, message: MessageId, now: Timestamp) -> Result<bool, StateError> {
+        state!(self, it => it.put_back(message, now))
     }
 }
 

@@ -234,11 +234,11 @@ impl Line {
 
     /// All effects that are on their way, taken off it.
     pub async fn effects(&self) -> Vec<Effect> {
-        let letters = self.store.take(100, NOW, NOW.plus_ms(1)).await.unwrap();
-        for letter in &letters {
-            self.store.settle(letter.id).await.unwrap();
+        let messages = self.store.take(100, NOW, NOW.plus_ms(1)).await.unwrap();
+        for message in &messages {
+            self.store.settle(message.id).await.unwrap();
         }
-        letters.into_iter().map(|letter| letter.effect).collect()
+        messages.into_iter().map(|message| message.effect).collect()
     }
 
     /// A push of a commit that was registered, delivered and accepted; what shall be fetched because of it.

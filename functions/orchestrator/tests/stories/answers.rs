@@ -70,12 +70,12 @@ async fn an_answer_told_twice_is_heard_twice_and_counts_once() {
         runner.report(&lease, passed("a", b"package")).await.status,
         200
     );
-    let letters = world.store.letters();
+    let messages = world.store.messages();
     assert_eq!(
         runner.report(&lease, passed("a", b"package")).await.status,
         200
     );
-    assert_eq!(world.store.letters(), letters, "nothing follows twice");
+    assert_eq!(world.store.messages(), messages, "nothing follows twice");
 }
 
 #[tokio::test]

@@ -223,14 +223,14 @@ async fn a_push_that_is_delivered_twice_comes_to_the_same_builds() {
     let store = line(THREE).await;
     let push = push("zlib", "");
     let first = planned(&store, &push).await;
-    let letters = store.letters();
+    let messages = store.messages();
     plan(&push, &store, BEGIN.plus_ms(5000)).await.unwrap();
     assert_eq!(outcome(&store, &push).await, first);
     assert_eq!(
         (
             store.list(Table::Build, None, 10).await.unwrap().len(),
-            store.letters()
+            store.messages()
         ),
-        (2, letters)
+        (2, messages)
     );
 }

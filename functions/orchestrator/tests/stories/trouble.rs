@@ -8,7 +8,7 @@ use millrace_orchestrator::tick;
 use millrace_store::memory::MemoryStore;
 use millrace_store::state::RECORD_BYTES_MAX;
 use millrace_store::{
-    Commit, Key, Letter, LetterId, Marked, Record, SaveError, StateError, StateStore, Table,
+    Commit, Key, Marked, Message, MessageId, Record, SaveError, StateError, StateStore, Table,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -142,20 +142,20 @@ impl StateStore for Shaky {
         limit: usize,
         now: Timestamp,
         hidden_until: Timestamp,
-    ) -> Result<Vec<Letter>, StateError> {
+    ) -> Result<Vec<Message>, StateError> {
         self.here()?.take(limit, now, hidden_until).await
     }
-    async fn settle(&self, letter: LetterId) -> Result<(), StateError> {
-        self.here()?.settle(letter).await
+    async fn settle(&self, message: MessageId) -> Result<(), StateError> {
+        self.here()?.settle(message).await
     }
-    async fn set_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+    async fn set_aside(&self, limit: usize) -> Result<Vec<Message>, StateError> {
         self.here()?.set_aside(limit).await
     }
-    async fn unsettled(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Message>, StateError> {
         self.here()?.unsettled(limit).await
     }
-    async fn put_back(&self, letter: LetterId, now: Timestamp) -> Result<bool, StateError> {
-        self.here()?.put_back(letter, now).await
+    async fn put_back(&self, message: MessageId, now: Timestamp) -> Result<bool, StateError> {
+        self.here()?.put_back(message, now).await
     }
 }
 

@@ -1,8 +1,8 @@
-//! The laws of letters: delivered at least once, one taker at a time, never for ever.
+//! The laws of messages: delivered at least once, one taker at a time, never for ever.
 
 use super::race;
 use super::state::{commit, ended};
-use crate::state::{DELIVERIES_MAX, Letter, LetterId, StateStore};
+use crate::state::{DELIVERIES_MAX, Message, MessageId, StateStore};
 use millrace_core::Timestamp;
 use millrace_core::order::Effect;
 use std::collections::BTreeSet;
@@ -20,12 +20,15 @@ async fn post<S: StateStore>(store: &S, builds: &[&str]) {
     }
 }
 
-fn effects(letters: &[Letter]) -> Vec<Effect> {
-    letters.iter().map(|letter| letter.effect.clone()).collect()
+fn effects(messages: &[Message]) -> Vec<Effect> {
+    messages
+        .iter()
+        .map(|message| message.effect.clone())
+        .collect()
 }
 
 /// And no more of them than asked for; the rest comes with the next asking.
-pub async fn letters_come_oldest_first<S: StateStore>(store: S) {
+pub async fn messages_come_oldest_first<S: StateStore>(store: S) {
     post(&store, &["one", "two"]).await;
     store
         .save(commit(
@@ -38,7 +41,11 @@ pub async fn letters_come_oldest_first<S: StateStore>(store: S) {
     assert_eq!(effects(&first), ["one", "two", "three"].map(ended));
     let rest = store.take(3, NOW, LATER).await.unwrap();
     assert_eq!(effects(&rest), ["four", "five"].map(ended));
-    let ids: Vec<LetterId> = first.iter().chain(&rest).map(|letter| letter.id).collect();
+    let ids: Vec<MessageId> = first
+        .iter()
+        .chain(&rest)
+        .map(|message| message.id)
+        .collect();
     assert!(
         ids.is_sorted() && ids.iter().collect::<BTreeSet<_>>().len() == 5,
         "{ids:?}"
@@ -46,7 +53,7 @@ pub async fn letters_come_oldest_first<S: StateStore>(store: S) {
 }
 
 /// It comes again from the named moment on, under its id, counted.
-pub async fn a_letter_is_hidden_until_its_time_and_then_comes_again<S: StateStore>(store: S) {
+pub async fn a_message_is_hidden_until_its_time_and_then_comes_again<S: StateStore>(store: S) {
     post(&store, &["one"]).await;
     let first = store.take(10, NOW, LATER).await.unwrap();
     assert_eq!(first[0].deliveries, 1);
@@ -58,18 +65,18 @@ pub async fn a_letter_is_hidden_until_its_time_and_then_comes_again<S: StateStor
     let again = store.take(10, LATER, LATER_STILL).await.unwrap();
     assert_eq!(
         again,
-        [Letter {
+        [Message {
             deliveries: 2,
             ..first[0].clone()
         }]
     );
 }
 
-/// And no other letter with it.
-pub async fn a_settled_letter_is_forgotten<S: StateStore>(store: S) {
+/// And no other message with it.
+pub async fn a_settled_message_is_forgotten<S: StateStore>(store: S) {
     post(&store, &["one", "two", "three"]).await;
-    let letters = store.take(10, NOW, LATER).await.unwrap();
-    store.settle(letters[1].id).await.unwrap();
+    let messages = store.take(10, NOW, LATER).await.unwrap();
+    store.settle(messages[1].id).await.unwrap();
     let left = store.take(10, LATER, LATER_STILL).await.unwrap();
     assert_eq!(effects(&left), ["one", "three"].map(ended));
 }
@@ -77,11 +84,11 @@ pub async fn a_settled_letter_is_forgotten<S: StateStore>(store: S) {
 /// Nor does settling what never was.
 pub async fn settling_twice_does_no_harm<S: StateStore>(store: S) {
     post(&store, &["one", "two"]).await;
-    let letters = store.take(1, NOW, LATER).await.unwrap();
-    store.settle(letters[0].id).await.unwrap();
-    store.settle(letters[0].id).await.unwrap();
+    let messages = store.take(1, NOW, LATER).await.unwrap();
+    store.settle(messages[0].id).await.unwrap();
+    store.settle(messages[0].id).await.unwrap();
     store
-        .settle(LetterId(letters[0].id.0 + 1_000_000))
+        .settle(MessageId(messages[0].id.0 + 1_000_000))
         .await
         .unwrap();
     assert_eq!(
@@ -91,7 +98,7 @@ pub async fn settling_twice_does_no_harm<S: StateStore>(store: S) {
 }
 
 /// Whoever was slow has still done it.
-pub async fn a_letter_may_be_settled_after_it_came_again<S: StateStore>(store: S) {
+pub async fn a_message_may_be_settled_after_it_came_again<S: StateStore>(store: S) {
     post(&store, &["one"]).await;
     let first = store.take(10, NOW, LATER).await.unwrap();
     let again = store.take(10, LATER, LATER_STILL).await.unwrap();
@@ -107,18 +114,18 @@ pub async fn a_letter_may_be_settled_after_it_came_again<S: StateStore>(store: S
 }
 
 /// After [`DELIVERIES_MAX`] deliveries; it is kept for a person, holds up nobody, and can still be settled.
-pub async fn a_letter_that_nobody_settles_is_set_aside<S: StateStore>(store: S) {
+pub async fn a_message_that_nobody_settles_is_set_aside<S: StateStore>(store: S) {
     post(&store, &["poison"]).await;
     for delivery in 1..=DELIVERIES_MAX {
         let at = u64::from(delivery);
-        let letters = store
+        let messages = store
             .take(10, Timestamp(at), Timestamp(at + 1))
             .await
             .unwrap();
         assert_eq!(
-            letters
+            messages
                 .iter()
-                .map(|letter| letter.deliveries)
+                .map(|message| message.deliveries)
                 .collect::<Vec<_>>(),
             [delivery]
         );
@@ -152,7 +159,7 @@ pub async fn a_letter_that_nobody_settles_is_set_aside<S: StateStore>(store: S) 
 }
 
 /// Wherever it lies, hidden or set aside: it is delivered anew, and counted from the beginning.
-pub async fn a_letter_that_was_put_back_is_delivered_as_if_it_never_was<S: StateStore>(store: S) {
+pub async fn a_message_that_was_put_back_is_delivered_as_if_it_never_was<S: StateStore>(store: S) {
     post(&store, &["poison", "good"]).await;
     for delivery in 1..=u64::from(DELIVERIES_MAX) {
         store
@@ -178,7 +185,7 @@ pub async fn a_letter_that_was_put_back_is_delivered_as_if_it_never_was<S: State
     let taken = store.take(10, NOW, LATER).await.unwrap();
     assert_eq!(
         taken,
-        [Letter {
+        [Message {
             deliveries: 1,
             ..aside[0].clone()
         }]
@@ -202,10 +209,10 @@ pub async fn a_letter_that_was_put_back_is_delivered_as_if_it_never_was<S: State
     assert_eq!(store.unsettled(10).await.unwrap(), []);
 }
 
-/// Many take at once: every letter is delivered, none of them to two.
-pub async fn a_letter_is_taken_by_one<S: StateStore>(store: S) {
-    const LETTERS: usize = 40;
-    let all = (0..LETTERS)
+/// Many take at once: every message is delivered, none of them to two.
+pub async fn a_message_is_taken_by_one<S: StateStore>(store: S) {
+    const MESSAGES: usize = 40;
+    let all = (0..MESSAGES)
         .map(|number| ended(&format!("b{number}")))
         .collect();
     store.save(commit(Vec::new(), all)).await.unwrap();
@@ -213,31 +220,31 @@ pub async fn a_letter_is_taken_by_one<S: StateStore>(store: S) {
         let store = store.clone();
         async move {
             let mut mine = Vec::new();
-            while let letters @ [_, ..] = store.take(3, NOW, LATER).await.unwrap().as_slice() {
-                mine.extend(letters.iter().map(|letter| letter.id));
+            while let messages @ [_, ..] = store.take(3, NOW, LATER).await.unwrap().as_slice() {
+                mine.extend(messages.iter().map(|message| message.id));
             }
             mine
         }
     });
-    let taken: Vec<LetterId> = taken.await.into_iter().flatten().collect();
+    let taken: Vec<MessageId> = taken.await.into_iter().flatten().collect();
     assert_eq!(
         (taken.len(), taken.iter().collect::<BTreeSet<_>>().len()),
-        (LETTERS, LETTERS)
+        (MESSAGES, MESSAGES)
     );
 }
 
-/// The number of a settled letter is not given to another.
-pub async fn letters_are_numbered_anew_for_ever<S: StateStore>(store: S) {
+/// The number of a settled message is not given to another.
+pub async fn messages_are_numbered_anew_for_ever<S: StateStore>(store: S) {
     let mut last = None;
     for _ in 0..3 {
         post(&store, &["again"]).await;
-        let letters = store.take(10, NOW, LATER).await.unwrap();
+        let messages = store.take(10, NOW, LATER).await.unwrap();
         assert!(
-            Some(letters[0].id) > last,
+            Some(messages[0].id) > last,
             "{:?} after {last:?}",
-            letters[0].id
+            messages[0].id
         );
-        last = Some(letters[0].id);
-        store.settle(letters[0].id).await.unwrap();
+        last = Some(messages[0].id);
+        store.settle(messages[0].id).await.unwrap();
     }
 }

@@ -189,11 +189,11 @@ pub async fn a_commit_happens_whole<S: StateStore>(store: S) {
         ("1".to_owned(), "2".to_owned())
     );
     assert_eq!(sorts(&store, "x").await, ["a", "b"]);
-    let letters = store.take(10, Timestamp(1), Timestamp(2)).await.unwrap();
+    let messages = store.take(10, Timestamp(1), Timestamp(2)).await.unwrap();
     assert_eq!(
-        letters
+        messages
             .into_iter()
-            .map(|letter| letter.effect)
+            .map(|message| message.effect)
             .collect::<Vec<_>>(),
         [ended("one"), ended("two")]
     );
@@ -507,14 +507,14 @@ async fn one_wins<S: StateStore>(store: &S, expect: Expect) {
         (read(store, "a").await.body, sorts(store, "x").await),
         (winner.clone(), vec![winner.clone()])
     );
-    let letters = store
+    let messages = store
         .take(RACERS, Timestamp(1), Timestamp(2))
         .await
         .unwrap();
     assert_eq!(
-        letters
+        messages
             .into_iter()
-            .map(|letter| letter.effect)
+            .map(|message| message.effect)
             .collect::<Vec<_>>(),
         [ended(&winner)]
     );

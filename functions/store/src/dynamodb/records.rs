@@ -346,7 +346,7 @@ impl DynamoDb {
         for (number, effect) in self.numbers(commit.effects.len()).zip(&commit.effects) {
             actions.put(
                 self.put()
-                    .set_item(Some(Self::new_letter(number, effect)?))
+                    .set_item(Some(Self::new_message(number, effect)?))
                     .condition_expression("attribute_not_exists(pk)"),
             )?;
         }

@@ -1,6 +1,6 @@
 //! The table itself, for services of one's own and for tests; on AWS the cloud template makes it.
 
-use super::{DynamoDb, letters};
+use super::{DynamoDb, messages};
 use aws_sdk_dynamodb::error::{BuildError, DisplayErrorContext, SdkError};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
@@ -36,7 +36,7 @@ pub enum CreateError {
 impl DynamoDb {
     /// Makes the table where it is not there, and waits until it is ready.
     pub async fn create(&self) -> Result<(), CreateError> {
-        let texts = ["pk", "sk", letters::TRAY, letters::DUE];
+        let texts = ["pk", "sk", messages::TRAY, messages::DUE];
         let attribute = |name: &str| {
             AttributeDefinition::builder()
                 .attribute_name(name)
@@ -49,14 +49,14 @@ impl DynamoDb {
                 .key_type(kind)
                 .build()
         };
-        // The numbers are what taking letters needs; their effects may be large, and are read from the table.
+        // The numbers are what taking messages needs; their effects may be large, and are read from the table.
         let projection = Projection::builder()
             .projection_type(ProjectionType::Include)
-            .non_key_attributes(letters::DELIVERIES);
+            .non_key_attributes(messages::DELIVERIES);
         let due = GlobalSecondaryIndex::builder()
-            .index_name(letters::DUE_INDEX)
-            .key_schema(part(letters::TRAY, KeyType::Hash)?)
-            .key_schema(part(letters::DUE, KeyType::Range)?)
+            .index_name(messages::DUE_INDEX)
+            .key_schema(part(messages::TRAY, KeyType::Hash)?)
+            .key_schema(part(messages::DUE, KeyType::Range)?)
             .projection(projection.build())
             .build()?;
         let stream = StreamSpecification::builder()

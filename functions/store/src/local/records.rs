@@ -1,8 +1,8 @@
-//! Records, marks and letters in SQLite: one transaction a commit.
+//! Records, marks and messages in SQLite: one transaction a commit.
 
 use super::{LocalStore, blocking};
 use crate::state::{
-    Commit, DELIVERIES_MAX, Expect, Key, Letter, LetterId, Mark, Marked, Record, SaveError,
+    Commit, DELIVERIES_MAX, Expect, Key, Mark, Marked, Message, MessageId, Record, SaveError,
     StateError, StateStore, Table, Version, Write, check,
 };
 use millrace_core::Timestamp;
@@ -66,16 +66,16 @@ impl From<rusqlite::Error> for SaveError {
 }
 
 impl LocalStore {
-    /// Letters that a question finds.
-    async fn letters(
+    /// Messages that a question finds.
+    async fn messages(
         &self,
         question: &'static str,
         limit: usize,
-    ) -> Result<Vec<Letter>, StateError> {
+    ) -> Result<Vec<Message>, StateError> {
         self.with(move |database| {
             let mut query = database.prepare_cached(question)?;
-            let rows = query.query_map([bounded(limit as u64)], letter)?;
-            rows.map(|row| Ok(read_letter(row?))).collect()
+            let rows = query.query_map([bounded(limit as u64)], message)?;
+            rows.map(|row| Ok(read_message(row?))).collect()
         })
         .await
     }
@@ -115,13 +115,13 @@ fn record(table: Table, row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-fn letter(row: &Row<'_>) -> rusqlite::Result<(i64, String, u32)> {
+fn message(row: &Row<'_>) -> rusqlite::Result<(i64, String, u32)> {
     Ok((row.get(0)?, row.get(1)?, row.get(2)?))
 }
 
-fn read_letter((id, effect, deliveries): (i64, String, u32)) -> Letter {
-    Letter {
-        id: LetterId(id.unsigned_abs()),
+fn read_message((id, effect, deliveries): (i64, String, u32)) -> Message {
+    Message {
+        id: MessageId(id.unsigned_abs()),
         effect: Effect::read(&effect),
         deliveries,
     }
@@ -176,7 +176,7 @@ fn take(
     limit: usize,
     now: Timestamp,
     hidden_until: Timestamp,
-) -> Result<Vec<Letter>, StateError> {
+) -> Result<Vec<Message>, StateError> {
     // Most of the time nothing is due, and looking needs no write.
     let first: Option<i64> = database
         .prepare_cached(DUE)?
@@ -189,21 +189,21 @@ fn take(
     transaction
         .prepare_cached(SET_ASIDE)?
         .execute(params![bounded(now.0), DELIVERIES_MAX])?;
-    let mut letters = Vec::new();
+    let mut messages = Vec::new();
     for (id, effect, deliveries) in due(&transaction, limit, now)? {
-        let letter = read_letter((id, effect, deliveries + 1));
-        if letter.is_readable() {
+        let message = read_message((id, effect, deliveries + 1));
+        if message.is_readable() {
             transaction
                 .prepare_cached(DELIVER)?
                 .execute([id, bounded(hidden_until.0)])?;
-            letters.push(letter);
+            messages.push(message);
         } else {
             // It must not hold up those behind it.
             transaction.prepare_cached(SET_ONE_ASIDE)?.execute([id])?;
         }
     }
     transaction.commit()?;
-    Ok(letters)
+    Ok(messages)
 }
 
 /// Read to the end before the first of them is changed: SQLite does not say what a query sees of changes made beside it.
@@ -214,12 +214,12 @@ fn due(
 ) -> rusqlite::Result<Vec<(i64, String, u32)>> {
     transaction
         .prepare_cached(DUE)?
-        .query_map([bounded(now.0), bounded(limit as u64)], letter)?
+        .query_map([bounded(now.0), bounded(limit as u64)], message)?
         .collect()
 }
 
 impl LocalStore {
-    /// Lets no letter be hidden for longer than this: those that are were taken by a clock that was ahead. Answers how many there were.
+    /// Lets no message be hidden for longer than this: those that are were taken by a clock that was ahead. Answers how many there were.
     pub async fn hide_no_longer_than(&self, until: Timestamp) -> Result<usize, StateError> {
         self.with(move |database| {
             Ok(database
@@ -301,31 +301,31 @@ impl StateStore for LocalStore {
         limit: usize,
         now: Timestamp,
         hidden_until: Timestamp,
-    ) -> Result<Vec<Letter>, StateError> {
+    ) -> Result<Vec<Message>, StateError> {
         self.with(move |database| take(database, limit, now, hidden_until))
             .await
     }
 
-    async fn settle(&self, letter: LetterId) -> Result<(), StateError> {
+    async fn settle(&self, message: MessageId) -> Result<(), StateError> {
         self.with(move |database| {
             database
                 .prepare_cached(SETTLE)?
-                .execute([number(letter.0)?])?;
+                .execute([number(message.0)?])?;
             Ok(())
         })
         .await
     }
 
-    async fn set_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
-        self.letters(ASIDE, limit).await
+    async fn set_aside(&self, limit: usize) -> Result<Vec<Message>, StateError> {
+        self.messages(ASIDE, limit).await
     }
 
-    async fn unsettled(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
-        self.letters(OUT, limit).await
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Message>, StateError> {
+        self.messages(OUT, limit).await
     }
 
-    async fn put_back(&self, letter: LetterId, now: Timestamp) -> Result<bool, StateError> {
-        let (id, now) = (bounded(letter.0), bounded(now.0));
+    async fn put_back(&self, message: MessageId, now: Timestamp) -> Result<bool, StateError> {
+        let (id, now) = (bounded(message.0), bounded(now.0));
         self.with(move |database| Ok(database.prepare_cached(PUT_BACK)?.execute([id, now])? > 0))
             .await
     }

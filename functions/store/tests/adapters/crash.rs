@@ -138,19 +138,19 @@ async fn whole(store: &LocalStore) -> BTreeMap<u64, Digest> {
 /// Effects that are waiting; they are settled on the way, so that no kill sets them aside.
 async fn effects(store: &LocalStore) -> BTreeSet<u64> {
     let mut found = BTreeSet::new();
-    for letter in store
+    for message in store
         .take(usize::MAX, Timestamp(1), Timestamp(2))
         .await
         .unwrap()
     {
-        let Effect::Ended { build } = letter.effect else {
-            panic!("{letter:?}")
+        let Effect::Ended { build } = message.effect else {
+            panic!("{message:?}")
         };
         assert!(
             found.insert(build.as_str()[1..].parse().unwrap()),
             "{build} has two effects"
         );
-        store.settle(letter.id).await.unwrap();
+        store.settle(message.id).await.unwrap();
     }
     found
 }

@@ -88,7 +88,7 @@ fn what_was_written_is_there_after_opening_again() {
 }
 
 #[test]
-fn a_letter_that_was_taken_by_a_clock_that_was_ahead_comes_as_soon_as_any_other() {
+fn a_message_that_was_taken_by_a_clock_that_was_ahead_comes_as_soon_as_any_other() {
     let (store, _folder) = fresh();
     run(async move {
         post(&store, "one").await;
@@ -347,7 +347,7 @@ fn nothing_unfinished_is_left_where_putting_fails() {
 }
 
 #[test]
-fn a_letter_that_cannot_be_read_holds_up_nobody_and_is_kept() {
+fn a_message_that_cannot_be_read_holds_up_nobody_and_is_kept() {
     let (store, folder) = fresh();
     run(async move {
         post(&store, "one").await;
@@ -358,11 +358,11 @@ fn a_letter_that_cannot_be_read_holds_up_nobody_and_is_kept() {
             )
             .unwrap();
         post(&store, "two").await;
-        let letters = store.take(10, Timestamp(1), Timestamp(2)).await.unwrap();
+        let messages = store.take(10, Timestamp(1), Timestamp(2)).await.unwrap();
         assert_eq!(
-            letters
+            messages
                 .into_iter()
-                .map(|letter| letter.effect)
+                .map(|message| message.effect)
                 .collect::<Vec<_>>(),
             [Effect::Ended {
                 build: BuildId::new("two").unwrap()

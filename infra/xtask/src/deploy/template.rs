@@ -95,7 +95,7 @@ mod tests {
             "hooks",
             "fetch",
             "desk",
-            "letters",
+            "messages",
             "sweep",
             "sign",
             "release",

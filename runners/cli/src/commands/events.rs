@@ -7,7 +7,7 @@ use crate::state::{Folder, now};
 use crate::store::Store;
 use anyhow::{Result, bail};
 use millrace_core::order::Effect;
-use millrace_store::{Letter, LetterId, StateStore};
+use millrace_store::{Message, MessageId, StateStore};
 use serde_json::{Value, json};
 
 /// Events looked at: more than a line has on its way at its busiest.
@@ -20,14 +20,14 @@ pub(super) async fn events(folder: &Folder, output: Output, command: Events) -> 
             let values: Vec<Value> = all(&store)
                 .await?
                 .iter()
-                .map(|(letter, aside)| as_json(letter, *aside))
+                .map(|(message, aside)| as_json(message, *aside))
                 .collect();
             output.list(&values, "nothing is on its way", line)
         }
         Events::Retry { events } => {
             let named = !events.is_empty();
             let ids = if named {
-                events.into_iter().map(LetterId).collect()
+                events.into_iter().map(MessageId).collect()
             } else {
                 delivered_before(&store).await?
             };
@@ -67,36 +67,37 @@ pub(super) async fn restore(folder: &Folder, output: Output, from: &str) -> Resu
 }
 
 /// What nobody has settled, the oldest first, and whether it was set aside.
-async fn all(store: &Store) -> Result<Vec<(Letter, bool)>> {
+async fn all(store: &Store) -> Result<Vec<(Message, bool)>> {
     let out = store
         .unsettled(LOOKED_AT_MAX)
         .await?
         .into_iter()
-        .map(|letter| (letter, false));
+        .map(|message| (message, false));
     let aside = store
         .set_aside(LOOKED_AT_MAX)
         .await?
         .into_iter()
-        .map(|letter| (letter, true));
+        .map(|message| (message, true));
     let mut all: Vec<_> = out.chain(aside).collect();
-    all.sort_by_key(|(letter, _)| letter.id);
+    all.sort_by_key(|(message, _)| message.id);
     Ok(all)
 }
 
 /// Those with which somebody has had trouble. In the cloud, the first delivery is not counted: there all of them are.
-async fn delivered_before(store: &Store) -> Result<Vec<LetterId>> {
-    let troubled =
-        |(letter, aside): &(Letter, bool)| *aside || letter.deliveries > 0 || store.is_in_cloud();
+async fn delivered_before(store: &Store) -> Result<Vec<MessageId>> {
+    let troubled = |(message, aside): &(Message, bool)| {
+        *aside || message.deliveries > 0 || store.is_in_cloud()
+    };
     Ok(all(store)
         .await?
         .iter()
         .filter(|one| troubled(one))
-        .map(|(letter, _)| letter.id)
+        .map(|(message, _)| message.id)
         .collect())
 }
 
-fn as_json(letter: &Letter, aside: bool) -> Value {
-    let (wants, of) = match &letter.effect {
+fn as_json(message: &Message, aside: bool) -> Value {
+    let (wants, of) = match &message.effect {
         Effect::Fetch(announced) => ("fetch", announced.id.to_string()),
         Effect::Plan(push) => ("plan", push.announced.id.to_string()),
         Effect::Ready { build, .. } => ("ready", build.to_string()),
@@ -105,7 +106,7 @@ fn as_json(letter: &Letter, aside: bool) -> Value {
         Effect::Ended { build } => ("ended", build.to_string()),
         Effect::Unreadable(problem) => ("?", format!("cannot be read: {problem}")),
     };
-    json!({"event": letter.id.0, "wants": wants, "of": of, "deliveries": letter.deliveries, "set_aside": aside})
+    json!({"event": message.id.0, "wants": wants, "of": of, "deliveries": message.deliveries, "set_aside": aside})
 }
 
 fn line(value: &Value) -> String {
@@ -134,13 +135,13 @@ mod tests {
         let effect = Effect::Ended {
             build: BuildId::new("0123456789ab").unwrap(),
         };
-        let letter = Letter {
-            id: LetterId(7),
+        let message = Message {
+            id: MessageId(7),
             effect,
             deliveries: 10,
         };
         assert_eq!(
-            line(&as_json(&letter, true)),
+            line(&as_json(&message, true)),
             "7                      ended    0123456789ab                       10 deliveries, set aside"
         );
     }

@@ -1,20 +1,21 @@
-//! How letters come to functions: by records of the table's stream, or by a call that names one.
+//! How messages come to functions: by records of the table's stream, or by a call that names one.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use millrace_core::order::Effect;
 use millrace_store::dynamodb::{DynamoDb, posted};
-use millrace_store::{Letter, LetterId, StateStore};
+use millrace_store::{Message, MessageId, StateStore};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;
 
-/// "Act on this letter."
+/// "Act on this message."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
-    /// Its number.
-    pub letter: u64,
+    /// Its number. Calls that are under way while a new version is deployed have it under the old name.
+    #[serde(rename = "letter")]
+    pub message: u64,
 }
 
 /// What is waited for, in a box: the types of what a release waits for lie deeper in each other than the compiler follows.
@@ -34,13 +35,13 @@ pub trait Deliver: Clone + Send + Sync + 'static {
 }
 
 impl Wake {
-    /// The letter that is meant.
-    pub const fn id(&self) -> LetterId {
-        LetterId(self.letter)
+    /// The message that is meant.
+    pub const fn id(&self) -> MessageId {
+        MessageId(self.message)
     }
 }
 
-/// What whoever is woken for a letter of somebody else says.
+/// What whoever is woken for a message of somebody else says.
 pub fn not_mine(effect: &Effect) -> String {
     if let Effect::Unreadable(problem) = effect {
         return unreadable(problem);
@@ -54,22 +55,22 @@ pub fn not_mine(effect: &Effect) -> String {
     )
 }
 
-/// What whoever cannot read a letter says of it.
+/// What whoever cannot read a message says of it.
 fn unreadable(problem: &str) -> String {
     format!(
         "the event cannot be read ({problem}); if it is a newer line's, deploy that and `millrace events retry`"
     )
 }
 
-/// Acts on a letter, as long as nobody has settled it, and settles it. Trouble that came as often as it may is given up.
-pub async fn deliver(id: LetterId, state: &DynamoDb, to: &impl Deliver) -> Result<(), String> {
-    let Some(letter) = state.letter(id).await.map_err(|error| error.to_string())? else {
+/// Acts on a message, as long as nobody has settled it, and settles it. Trouble that came as often as it may is given up.
+pub async fn deliver(id: MessageId, state: &DynamoDb, to: &impl Deliver) -> Result<(), String> {
+    let Some(message) = state.message(id).await.map_err(|error| error.to_string())? else {
         return Ok(());
     };
-    match to.act(&letter.effect).await {
+    match to.act(&message.effect).await {
         Ok(()) => {}
-        Err(problem) if letter.is_last() => {
-            to.give_up(&letter.effect, &Letter::given_up(&problem))
+        Err(problem) if message.is_last() => {
+            to.give_up(&message.effect, &Message::given_up(&problem))
                 .await?
         }
         Err(problem) => return Err(problem),
@@ -96,7 +97,7 @@ where
 /// A function that reads the table's stream. What it cannot do is named in its answer, and comes again alone or with what is behind
 /// it (AWS Lambda Developer Guide, "Configuring partial batch response with DynamoDB and Lambda").
 pub async fn by_records<F>(
-    act: impl Fn(Letter) -> F + Clone + Send + Sync + 'static,
+    act: impl Fn(Message) -> F + Clone + Send + Sync + 'static,
 ) -> Result<(), Error>
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
@@ -108,22 +109,22 @@ where
     run(service_fn(call)).await
 }
 
-/// Acts on every letter of a batch, also on those behind one that failed: they are of other builds.
+/// Acts on every message of a batch, also on those behind one that failed: they are of other builds.
 async fn answer<F: Future<Output = Result<(), String>> + Send>(
     batch: &Value,
-    act: &impl Fn(Letter) -> F,
+    act: &impl Fn(Message) -> F,
 ) -> Value {
     let mut failures = Vec::new();
     for record in batch["Records"].as_array().into_iter().flatten() {
         let change = &record["dynamodb"];
         let done = match posted(&change["NewImage"]) {
             None => Ok(()),
-            Some(Ok(Letter {
+            Some(Ok(Message {
                 effect: Effect::Unreadable(problem),
                 ..
             })) => Err(unreadable(&problem)),
-            Some(Ok(letter)) => {
-                let acting: Boxed<'_, _> = Box::pin(act(letter));
+            Some(Ok(message)) => {
+                let acting: Boxed<'_, _> = Box::pin(act(message));
                 acting.await
             }
             Some(Err(error)) => Err(error.to_string()),
@@ -162,11 +163,11 @@ mod tests {
         let batch = json!({ "Records": [record("letter", 1, ENDED), record("letter", 2, ENDED), record("record/build", 3, ENDED),
             record("letter", 4, "{}"), record("letter", 5, ENDED)] });
         let done = Mutex::new(Vec::new());
-        let act = |letter: Letter| {
-            assert_eq!(letter.deliveries, 2);
-            let fails = letter.id.0 == 2;
+        let act = |message: Message| {
+            assert_eq!(message.deliveries, 2);
+            let fails = message.id.0 == 2;
             if !fails {
-                done.lock().unwrap().push(letter.id.0);
+                done.lock().unwrap().push(message.id.0);
             }
             async move {
                 if fails {
@@ -186,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_batch_has_no_failures() {
-        let act = |_: Letter| async { Err("nothing comes here".to_owned()) };
+        let act = |_: Message| async { Err("nothing comes here".to_owned()) };
         assert_eq!(
             answer(&json!({ "Records": [] }), &act).await,
             json!({ "batchItemFailures": [] })

@@ -1,7 +1,7 @@
-//! Letters: items of the outbox.
+//! Messages: items of the outbox.
 
 use super::{DynamoDb, Item, get_number, get_text, item, number, place, text, unavailable};
-use crate::state::{DELIVERIES_MAX, Letter, LetterId, StateError};
+use crate::state::{DELIVERIES_MAX, Message, MessageId, StateError};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ReturnValue;
 use millrace_core::Timestamp;
@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The partition that letters lie in.
+/// The partition that messages lie in. Tables and the filter of their stream have had this name from the first version on, when a
+/// message was called a letter.
 const PLACE: &str = "letter";
 
 /// The index of what is due, and its attributes.
@@ -19,16 +20,16 @@ pub(super) const TRAY: &str = "tray";
 pub(super) const DUE: &str = "due";
 pub(super) const DELIVERIES: &str = "deliveries";
 
-/// Letters that are delivered.
+/// Messages that are delivered.
 const OUT: &str = "out";
-/// Letters that are kept for a person.
+/// Messages that are kept for a person.
 const ASIDE: &str = "aside";
 
 /// Before and behind every place: places begin with digits.
 const FIRST: &str = "0";
 const LAST: &str = "~";
 
-/// Letters looked at in one question; taking more asks again.
+/// Messages looked at in one question; taking more asks again.
 const PAGE: usize = 100;
 
 /// Times that taking looks at the index, which may be a moment behind: whoever sees nothing but what others have taken by now
@@ -38,12 +39,12 @@ const LOOKS_MAX: usize = 16;
 /// Numbers of one microsecond: a number is the time at which it was given, and these so that one commit has as many as it needs.
 const IN_A_MICROSECOND: u64 = 1 << 10;
 
-fn sk(id: LetterId) -> String {
+fn sk(id: MessageId) -> String {
     format!("{:020}", id.0)
 }
 
-/// Where a letter stands among those of its tray: by its time, and among those of one time by its number.
-fn due(at: Timestamp, id: LetterId) -> String {
+/// Where a message stands among those of its tray: by its time, and among those of one time by its number.
+fn due(at: Timestamp, id: MessageId) -> String {
     format!("{:020}/{:020}", at.0, id.0)
 }
 
@@ -52,18 +53,18 @@ fn behind(at: Timestamp) -> String {
     format!("{:020}~", at.0)
 }
 
-fn read(found: &Item, id: LetterId) -> Result<Letter, StateError> {
+fn read(found: &Item, id: MessageId) -> Result<Message, StateError> {
     let deliveries = u32::try_from(get_number(found, DELIVERIES)?).unwrap_or(u32::MAX);
-    Ok(Letter {
+    Ok(Message {
         id,
         effect: Effect::read(get_text(found, "effect")?),
         deliveries,
     })
 }
 
-/// The letter in an item as the table's stream shows it: each attribute in an object that names its type (Amazon DynamoDB Developer
-/// Guide, "Low-level API"). None where the item is no letter.
-pub fn posted(image: &serde_json::Value) -> Option<Result<Letter, StateError>> {
+/// The message in an item as the table's stream shows it: each attribute in an object that names its type (Amazon DynamoDB Developer
+/// Guide, "Low-level API"). None where the item is no message.
+pub fn posted(image: &serde_json::Value) -> Option<Result<Message, StateError>> {
     let get = |name: &str, kind: &str| image[name][kind].as_str();
     if get("pk", "S") != Some(PLACE) {
         return None;
@@ -77,21 +78,21 @@ pub fn posted(image: &serde_json::Value) -> Option<Result<Letter, StateError>> {
     let id = get_text(&found, "sk").and_then(|digits| {
         digits
             .parse()
-            .map(LetterId)
-            .map_err(|_| StateError::Corrupt(format!("a letter without a number: `{digits}`")))
+            .map(MessageId)
+            .map_err(|_| StateError::Corrupt(format!("a message without a number: `{digits}`")))
     });
     Some(id.and_then(|id| read(&found, id)))
 }
 
-/// What an index says of a letter.
+/// What an index says of a message.
 struct Seen {
-    id: LetterId,
+    id: MessageId,
     due: String,
     deliveries: u64,
 }
 
 impl DynamoDb {
-    /// Numbers for so many letters. They grow with the time and, within a process, always; that no two processes have given the
+    /// Numbers for so many messages. They grow with the time and, within a process, always; that no two processes have given the
     /// same one is a condition of the write.
     pub(super) fn numbers(&self, count: usize) -> Range<u64> {
         let since = SystemTime::now()
@@ -109,9 +110,9 @@ impl DynamoDb {
         first..first + count
     }
 
-    /// A letter that nobody has had.
-    pub(super) fn new_letter(number_of_it: u64, effect: &Effect) -> Result<Item, StateError> {
-        let id = LetterId(number_of_it);
+    /// A message that nobody has had.
+    pub(super) fn new_message(number_of_it: u64, effect: &Effect) -> Result<Item, StateError> {
+        let id = MessageId(number_of_it);
         let json =
             serde_json::to_value(effect).map_err(|error| StateError::Corrupt(error.to_string()))?;
         let kind = json["effect"].as_str().unwrap_or_default().to_owned();
@@ -126,17 +127,17 @@ impl DynamoDb {
         Ok(made)
     }
 
-    pub(super) async fn take_letters(
+    pub(super) async fn take_messages(
         &self,
         limit: usize,
         now: Timestamp,
         hidden_until: Timestamp,
-    ) -> Result<Vec<Letter>, StateError> {
+    ) -> Result<Vec<Message>, StateError> {
         self.take_between(limit, FIRST, &behind(now), hidden_until)
             .await
     }
 
-    /// Takes letters as [`StateStore::take`](crate::StateStore::take) does, but of those that were never taken only the ones posted
+    /// Takes messages as [`StateStore::take`](crate::StateStore::take) does, but of those that were never taken only the ones posted
     /// `late_ms` ago or earlier: whoever the table's stream has woken is at the others. Hides them for `late_ms`. The change that
     /// this is comes through the stream, too.
     pub async fn take_late(
@@ -144,57 +145,57 @@ impl DynamoDb {
         limit: usize,
         now: Timestamp,
         late_ms: u64,
-    ) -> Result<Vec<Letter>, StateError> {
+    ) -> Result<Vec<Message>, StateError> {
         let (hidden_until, untaken) = (now.plus_ms(late_ms), Timestamp(0));
-        let posted = LetterId(
+        let posted = MessageId(
             now.0
                 .saturating_sub(late_ms)
                 .saturating_mul(1000)
                 .saturating_mul(IN_A_MICROSECOND),
         );
-        let mut letters = self
+        let mut messages = self
             .take_between(limit, FIRST, &due(untaken, posted), hidden_until)
             .await?;
-        let rest = limit - letters.len();
-        letters.extend(
+        let rest = limit - messages.len();
+        messages.extend(
             self.take_between(rest, &behind(untaken), &behind(now), hidden_until)
                 .await?,
         );
-        Ok(letters)
+        Ok(messages)
     }
 
-    /// Takes letters that are due between two places.
+    /// Takes messages that are due between two places.
     async fn take_between(
         &self,
         limit: usize,
         from: &str,
         to: &str,
         hidden_until: Timestamp,
-    ) -> Result<Vec<Letter>, StateError> {
-        let mut letters = Vec::new();
+    ) -> Result<Vec<Message>, StateError> {
+        let mut messages = Vec::new();
         for _ in 0..LOOKS_MAX {
-            let wanted = (limit - letters.len()).min(PAGE);
+            let wanted = (limit - messages.len()).min(PAGE);
             if wanted == 0 {
                 break;
             }
             let seen = self.seen(OUT, (from, to), wanted).await?;
             let is_last = seen.len() < wanted;
             for one in seen {
-                letters.extend(self.take_one(&one, hidden_until).await?);
+                messages.extend(self.take_one(&one, hidden_until).await?);
             }
             if is_last {
                 break;
             }
         }
-        Ok(letters)
+        Ok(messages)
     }
 
-    /// Takes a letter that is still as it was seen; none where somebody else was faster, or where it was delivered often enough.
+    /// Takes a message that is still as it was seen; none where somebody else was faster, or where it was delivered often enough.
     async fn take_one(
         &self,
         seen: &Seen,
         hidden_until: Timestamp,
-    ) -> Result<Option<Letter>, StateError> {
+    ) -> Result<Option<Message>, StateError> {
         if seen.deliveries >= u64::from(DELIVERIES_MAX) {
             self.put_aside(seen).await?;
             return Ok(None);
@@ -211,7 +212,7 @@ impl DynamoDb {
         };
         let taken = taken.attributes.unwrap_or_default();
         match read(&taken, seen.id) {
-            Ok(letter) if letter.is_readable() => Ok(Some(letter)),
+            Ok(message) if message.is_readable() => Ok(Some(message)),
             // It must not hold up those behind it.
             Ok(_) | Err(_) => {
                 self.put_aside(&Seen {
@@ -233,7 +234,7 @@ impl DynamoDb {
         changed(update.send().await).map(drop)
     }
 
-    /// A change of a letter that is still as it was seen.
+    /// A change of a message that is still as it was seen.
     fn update(
         &self,
         seen: &Seen,
@@ -249,36 +250,36 @@ impl DynamoDb {
             .expression_attribute_values(":due", text(&seen.due))
     }
 
-    pub(super) async fn settle_letter(&self, letter: LetterId) -> Result<(), StateError> {
+    pub(super) async fn settle_message(&self, message: MessageId) -> Result<(), StateError> {
         let forget = self
             .client
             .delete_item()
             .table_name(&*self.table)
-            .set_key(Some(place(PLACE, &sk(letter))));
+            .set_key(Some(place(PLACE, &sk(message))));
         forget.send().await.map(drop).map_err(unavailable)
     }
 
-    pub(super) async fn letters_aside(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
-        self.letters_in(ASIDE, limit).await
+    pub(super) async fn messages_aside(&self, limit: usize) -> Result<Vec<Message>, StateError> {
+        self.messages_in(ASIDE, limit).await
     }
 
-    pub(super) async fn letters_out(&self, limit: usize) -> Result<Vec<Letter>, StateError> {
-        self.letters_in(OUT, limit).await
+    pub(super) async fn messages_out(&self, limit: usize) -> Result<Vec<Message>, StateError> {
+        self.messages_in(OUT, limit).await
     }
 
-    async fn letters_in(&self, tray: &str, limit: usize) -> Result<Vec<Letter>, StateError> {
-        let mut letters = Vec::new();
+    async fn messages_in(&self, tray: &str, limit: usize) -> Result<Vec<Message>, StateError> {
+        let mut messages = Vec::new();
         for seen in self.seen(tray, (FIRST, LAST), limit).await? {
             // The index may be a moment old, and it settled by now.
-            letters.extend(self.load_letter(seen.id).await?);
+            messages.extend(self.load_message(seen.id).await?);
         }
-        Ok(letters)
+        Ok(messages)
     }
 
-    /// The change is one that the table's stream shows, so whoever acts on the letter is woken.
-    pub(super) async fn put_letter_back(
+    /// The change is one that the table's stream shows, so whoever acts on the message is woken.
+    pub(super) async fn put_message_back(
         &self,
-        id: LetterId,
+        id: MessageId,
         now: Timestamp,
     ) -> Result<bool, StateError> {
         let update = self
@@ -297,7 +298,7 @@ impl DynamoDb {
         Ok(changed(update.send().await)?.is_some())
     }
 
-    pub(super) async fn load_letter(&self, id: LetterId) -> Result<Option<Letter>, StateError> {
+    pub(super) async fn load_message(&self, id: MessageId) -> Result<Option<Message>, StateError> {
         let get = self
             .client
             .get_item()
@@ -312,7 +313,7 @@ impl DynamoDb {
             .transpose()
     }
 
-    /// Letters of a tray that are due between two places, in the order in which they are.
+    /// Messages of a tray that are due between two places, in the order in which they are.
     async fn seen(
         &self,
         tray: &str,
@@ -333,9 +334,9 @@ impl DynamoDb {
         let seen = |found: &Item| {
             let id = get_text(found, "sk")?
                 .parse()
-                .map_err(|_| StateError::Corrupt("a letter without a number".to_owned()))?;
+                .map_err(|_| StateError::Corrupt("a message without a number".to_owned()))?;
             Ok(Seen {
-                id: LetterId(id),
+                id: MessageId(id),
                 due: get_text(found, DUE)?.to_owned(),
                 deliveries: get_number(found, DELIVERIES)?,
             })
