@@ -56,7 +56,7 @@ async fn increment(store: &DynamoDb, name: &str) -> bool {
             key: record.key,
             expect: Expect::Version(record.version),
             body: Some((count + 1).to_string()),
-            marks: Vec::new(),
+            index_entries: Vec::new(),
         };
         match store
             .save(Commit {
@@ -80,7 +80,7 @@ fn commits_through_a_service_in_trouble_are_made_once_each() {
             key: Key::new(Kind::Setting, "count"),
             expect: Expect::Absent,
             body: Some("0".to_owned()),
-            marks: vec![],
+            index_entries: vec![],
         };
         direct
             .save(Commit {

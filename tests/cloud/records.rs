@@ -7,27 +7,32 @@ use millrace_core::order::Effect;
 use millrace_core::{BuildId, Timestamp};
 use millrace_store::contract::run;
 use millrace_store::dynamodb::DynamoDb;
-use millrace_store::{Commit, Expect, Key, Mark, Record, StateStore, Table as Kind, Write};
+use millrace_store::{Commit, Expect, IndexEntry, Key, Record, StateStore, Table as Kind, Write};
 
 mod laws {
     millrace_store::state_contract!(crate::services::Table::new().await);
 }
 
-fn marks(index: &str, count: usize) -> Vec<Mark> {
+fn index_entries(index: &str, count: usize) -> Vec<IndexEntry> {
     (0..count)
-        .map(|number| Mark {
+        .map(|number| IndexEntry {
             index: index.to_owned(),
             sort: format!("{number:03}"),
         })
         .collect()
 }
 
-async fn write(store: &DynamoDb, expect: Expect, marks: Vec<Mark>, effects: Vec<Effect>) {
+async fn write(
+    store: &DynamoDb,
+    expect: Expect,
+    index_entries: Vec<IndexEntry>,
+    effects: Vec<Effect>,
+) {
     let write = Write {
         key: Key::new(Kind::Build, "b"),
         expect,
         body: Some("{}".to_owned()),
-        marks,
+        index_entries,
     };
     store
         .save(Commit {
@@ -53,34 +58,37 @@ fn ended(build: &str) -> Effect {
 }
 
 #[test]
-fn marks_that_a_transaction_has_no_room_to_remove_are_gone_after_it_all_the_same() {
+fn entries_that_a_transaction_has_no_room_to_remove_go_after_it() {
     run(async {
         let (store, _table) = Table::new().await;
-        write(&store, Expect::Absent, marks("old", 90), Vec::new()).await;
+        write(&store, Expect::Absent, index_entries("old", 90), Vec::new()).await;
         let version = read(&store).await.version;
         write(
             &store,
             Expect::Version(version),
-            marks("new", 60),
+            index_entries("new", 60),
             vec![ended("b"), ended("c")],
         )
         .await;
-        assert_eq!(store.marked("new", None, 100).await.unwrap().len(), 60);
-        assert_eq!(store.marked("old", None, 100).await.unwrap(), []);
+        assert_eq!(
+            store.index_entries("new", None, 100).await.unwrap().len(),
+            60
+        );
+        assert_eq!(store.index_entries("old", None, 100).await.unwrap(), []);
         let version = read(&store).await.version;
         write(
             &store,
             Expect::Version(version),
-            marks("old", 90),
+            index_entries("old", 90),
             Vec::new(),
         )
         .await;
         assert_eq!(
-            store.marked("old", None, 100).await.unwrap().len(),
+            store.index_entries("old", None, 100).await.unwrap().len(),
             90,
             "who wants them back has them"
         );
-        assert_eq!(store.marked("new", None, 100).await.unwrap(), []);
+        assert_eq!(store.index_entries("new", None, 100).await.unwrap(), []);
     });
 }
 
@@ -158,15 +166,24 @@ fn a_message_of_a_newer_line_holds_up_nobody_and_is_kept() {
 fn a_table_is_put_back_from_one_that_was_restored() {
     run(async {
         let (earlier, kept) = Table::new().await;
-        write(&earlier, Expect::Absent, marks("old", 40), vec![ended("b")]).await;
+        write(
+            &earlier,
+            Expect::Absent,
+            index_entries("old", 40),
+            vec![ended("b")],
+        )
+        .await;
         let (store, _table) = Table::new().await;
-        write(&store, Expect::Absent, marks("new", 1), Vec::new()).await;
+        write(&store, Expect::Absent, index_entries("new", 1), Vec::new()).await;
         for _ in 0..2 {
-            // The record, its marks and its message.
+            // The record, its index entries and its message.
             assert_eq!(store.restore_from(&kept.name).await.unwrap(), 42);
         }
         assert_eq!(read(&store).await, read(&earlier).await);
-        assert_eq!(store.marked("old", None, 100).await.unwrap().len(), 40);
+        assert_eq!(
+            store.index_entries("old", None, 100).await.unwrap().len(),
+            40
+        );
         assert_eq!(
             store
                 .take(10, Timestamp(1), Timestamp(2))
@@ -201,13 +218,13 @@ fn a_record_whose_answer_was_lost_is_written_and_one_of_two_who_write_the_same_i
         assert_eq!(
             proxy.met(Fate::Lose),
             1,
-            "a record without marks is written and not read"
+            "a record without index entries is written and not read"
         );
         let version = read(&direct).await.version;
         write(
             &store,
             Expect::Version(version),
-            marks("new", 1),
+            index_entries("new", 1),
             Vec::new(),
         )
         .await;
@@ -215,8 +232,12 @@ fn a_record_whose_answer_was_lost_is_written_and_one_of_two_who_write_the_same_i
         let version = read(&direct).await.version;
         write(&store, Expect::Version(version), Vec::new(), Vec::new()).await;
         assert!(
-            direct.marked("new", None, 10).await.unwrap().is_empty(),
-            "a record that has marks is read before it is written without"
+            direct
+                .index_entries("new", None, 10)
+                .await
+                .unwrap()
+                .is_empty(),
+            "a record that has index entries is read before it is written without"
         );
         let version = read(&direct).await.version;
         let same = || Commit {
@@ -224,7 +245,7 @@ fn a_record_whose_answer_was_lost_is_written_and_one_of_two_who_write_the_same_i
                 key: Key::new(Kind::Build, "b"),
                 expect: Expect::Version(version),
                 body: Some("{}".to_owned()),
-                marks: Vec::new(),
+                index_entries: Vec::new(),
             }],
             effects: Vec::new(),
         };

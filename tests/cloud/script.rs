@@ -367,8 +367,8 @@ impl Scripted {
             ]
         }));
         for index in indexes {
-            let marks = self.state.marked(&index, None, 1).await.unwrap();
-            assert_eq!(marks, [], "marks in {index} are left over");
+            let index_entries = self.state.index_entries(&index, None, 1).await.unwrap();
+            assert_eq!(index_entries, [], "index entries in {index} are left over");
         }
         let mut given = self
             .given
@@ -523,7 +523,13 @@ impl Hand {
 
     async fn is_ready(&self) -> bool {
         for index in [ready_index(Some(self.runner.arch)), ready_index(None)] {
-            if !self.state.marked(&index, None, 1).await.unwrap().is_empty() {
+            if !self
+                .state
+                .index_entries(&index, None, 1)
+                .await
+                .unwrap()
+                .is_empty()
+            {
                 return true;
             }
         }

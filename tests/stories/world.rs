@@ -481,7 +481,7 @@ fn the_world_refuses_to_end_with_a_lease_left_over() {
 }
 
 #[test]
-#[should_panic(expected = "marks in ready/any")]
+#[should_panic(expected = "index entries in ready/any")]
 fn the_world_refuses_to_end_with_a_task_that_nobody_takes() {
     let mut world = World::new(ONE);
     world.push("zlib");

@@ -526,7 +526,7 @@ impl World {
                 .indexes()
                 .into_iter()
                 .filter(pending)
-                .map(|index| format!("marks in {index}")),
+                .map(|index| format!("index entries in {index}")),
         );
         for build in self.builds() {
             let leased = build.tasks.iter().filter(|task| task.lease().is_some());

@@ -18,7 +18,7 @@ use commit::{Limits, fetch_commit};
 use millrace_core::PushId;
 use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Push, PushRecord, PushState};
-use millrace_store::builds::{load_push, push_marks};
+use millrace_store::builds::{load_push, push_index_entries};
 use millrace_store::records::write;
 use millrace_store::state::DELIVERIES_MAX;
 use millrace_store::{BlobStore, Commit, Expect, SaveError, StateStore, Table, Version};
@@ -263,7 +263,7 @@ async fn hand_over(push: Push, state: &impl StateStore) -> Result<(), FetchError
             id.as_str(),
             Expect::Version(version),
             &record,
-            push_marks(&record),
+            push_index_entries(&record),
         )?;
         if saved(
             state,
@@ -291,7 +291,7 @@ async fn refuse(id: &PushId, reason: String, state: &impl StateStore) -> Result<
             id.as_str(),
             Expect::Version(version),
             &record,
-            push_marks(&record),
+            push_index_entries(&record),
         )?;
         if saved(
             state,

@@ -13,7 +13,7 @@ use axum::routing::post;
 use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Commit as GitCommit, Package, PushRecord, PushState, Wish};
 use millrace_core::{NameError, PackageName, PushId, Timestamp};
-use millrace_store::builds::{load_push, push_marks};
+use millrace_store::builds::{load_push, push_index_entries};
 use millrace_store::records::write;
 use millrace_store::{Commit, Expect, SaveError, StateError, StateStore, Table};
 use std::collections::BTreeMap;
@@ -281,7 +281,7 @@ impl<S: StateStore> Listener<S> {
             id.as_str(),
             Expect::Absent,
             &record,
-            push_marks(&record),
+            push_index_entries(&record),
         )?;
         let commit = Commit {
             writes: vec![kept],

@@ -4,7 +4,7 @@ use millrace_core::PackageName;
 use millrace_core::push::Package;
 use millrace_store::records::{get, write};
 use millrace_store::{
-    Commit, Expect, Mark, SaveError, StateError, StateStore, Table, Version, Write,
+    Commit, Expect, IndexEntry, SaveError, StateError, StateStore, Table, Version, Write,
 };
 
 /// Longest clone URL, in bytes: it is part of a record's key, and DynamoDB takes keys of at most 2048 bytes.
@@ -128,7 +128,7 @@ pub async fn of_repository(
 }
 
 /// The package that has a repository, and whether a record of the repository's own says so; those that were registered before
-/// there were such records are found by their marks alone.
+/// there were such records are found by their index entries alone.
 async fn owner(
     state: &impl StateStore,
     index: &str,
@@ -136,8 +136,13 @@ async fn owner(
     let claimed: Option<(PackageName, Version)> = get(state, Table::Setting, index).await?;
     let (name, is_claimed) = match claimed {
         Some((name, _)) => (name.to_string(), true),
-        None => match state.marked(index, None, 1).await?.into_iter().next() {
-            Some(marked) => (marked.key.id, false),
+        None => match state
+            .index_entries(index, None, 1)
+            .await?
+            .into_iter()
+            .next()
+        {
+            Some(hit) => (hit.key.id, false),
             None => return Ok((None, false)),
         },
     };
@@ -244,7 +249,7 @@ async fn registration(
         }
         expect = Expect::Version(version);
     }
-    let mark = Mark {
+    let entry = IndexEntry {
         index,
         sort: package.name.to_string(),
     };
@@ -253,7 +258,7 @@ async fn registration(
         package.name.as_str(),
         expect,
         &package,
-        vec![mark],
+        vec![entry],
     )?);
     Ok((package, writes))
 }

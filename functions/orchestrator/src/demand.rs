@@ -15,17 +15,17 @@ pub(crate) async fn demand(
     any: bool,
 ) -> Result<usize, StateError> {
     let mut tasks = state
-        .marked(&ready_index(Some(arch)), None, LOOKED_AT_MAX)
+        .index_entries(&ready_index(Some(arch)), None, LOOKED_AT_MAX)
         .await?
         .len();
     if any {
         tasks += state
-            .marked(&ready_index(None), None, LOOKED_AT_MAX)
+            .index_entries(&ready_index(None), None, LOOKED_AT_MAX)
             .await?
             .len();
     }
-    for marked in state.marked(LEASED, None, LOOKED_AT_MAX).await? {
-        let Ok(id) = marked.key.id.parse() else {
+    for hit in state.index_entries(LEASED, None, LOOKED_AT_MAX).await? {
+        let Ok(id) = hit.key.id.parse() else {
             continue;
         };
         let build = match load_build(state, &id).await {

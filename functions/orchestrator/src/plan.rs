@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use millrace_core::push::{Announced, Commit as GitCommit, Wish};
     use millrace_core::{PushId, Timestamp};
-    use millrace_store::builds::push_marks;
+    use millrace_store::builds::push_index_entries;
     use millrace_store::memory::MemoryStore;
     use millrace_store::records::write;
     use millrace_store::{Commit, Expect};
@@ -206,7 +206,7 @@ mod tests {
             record.announced.id.as_str(),
             expect,
             &record,
-            push_marks(&record),
+            push_index_entries(&record),
         )
         .unwrap();
         store

@@ -3,7 +3,9 @@
 use millrace_core::queue::Reserved;
 use millrace_core::{Arch, Digest, RunnerName, Timestamp};
 use millrace_store::records::{all, get, write};
-use millrace_store::{Commit, Expect, Key, Mark, SaveError, StateError, StateStore, Table, Write};
+use millrace_store::{
+    Commit, Expect, IndexEntry, Key, SaveError, StateError, StateStore, Table, Write,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -165,7 +167,7 @@ pub async fn let_in(state: &impl StateStore, runner: Runner) -> Result<(), Runne
 }
 
 async fn keep(state: &impl StateStore, runner: &Runner, expect: Expect) -> Result<(), SaveError> {
-    let mark = Mark {
+    let entry = IndexEntry {
         index: by_token(&runner.token),
         sort: runner.name.to_string(),
     };
@@ -174,7 +176,7 @@ async fn keep(state: &impl StateStore, runner: &Runner, expect: Expect) -> Resul
         runner.name.as_str(),
         expect,
         runner,
-        vec![mark],
+        vec![entry],
     )?;
     state
         .save(Commit {
@@ -258,7 +260,7 @@ pub async fn remove_runner(state: &impl StateStore, name: &RunnerName) -> Result
             key: Key::new(Table::Runner, name.as_str()),
             expect: Expect::Version(version),
             body: None,
-            marks: Vec::new(),
+            index_entries: Vec::new(),
         };
         match state
             .save(Commit {
@@ -278,12 +280,14 @@ pub(crate) async fn runner_of(
     state: &impl StateStore,
     token: &Token,
 ) -> Result<Option<Runner>, StateError> {
-    let found = state.marked(&by_token(&token.digest()), None, 1).await?;
-    let Some(marked) = found.first() else {
+    let found = state
+        .index_entries(&by_token(&token.digest()), None, 1)
+        .await?;
+    let Some(hit) = found.first() else {
         return Ok(None);
     };
-    let runner: Option<(Runner, _)> = get(state, Table::Runner, &marked.key.id).await?;
-    // A mark may be a moment old, and it is the record that counts.
+    let runner: Option<(Runner, _)> = get(state, Table::Runner, &hit.key.id).await?;
+    // An index entry may be a moment old, and it is the record that counts.
     Ok(runner
         .map(|(runner, _)| runner)
         .filter(|runner| runner.token == token.digest()))

@@ -15,16 +15,18 @@ const BUILDS_MAX: usize = 200;
 pub async fn tick(state: &impl StateStore, now: Timestamp) -> Result<usize, AdvanceError> {
     let (mut passed, mut after) = (0, None);
     loop {
-        let page = state.marked(LEASED, after.as_deref(), BUILDS_MAX).await?;
+        let page = state
+            .index_entries(LEASED, after.as_deref(), BUILDS_MAX)
+            .await?;
         let mut troubled = false;
-        for marked in &page {
-            if leased_until(&marked.sort).is_none_or(|until| until > now) {
+        for hit in &page {
+            if leased_until(&hit.sort).is_none_or(|until| until > now) {
                 return Ok(passed);
             }
-            let Ok(id) = marked.key.id.parse() else {
+            let Ok(id) = hit.key.id.parse() else {
                 continue;
             };
-            debug_assert_eq!(marked.key.table, Table::Build, "only builds carry leases");
+            debug_assert_eq!(hit.key.table, Table::Build, "only builds carry leases");
             match pass(state, &id, now).await {
                 Ok(_) => passed += 1,
                 Err(error) => troubled |= pass_over(&id, error)?,
@@ -46,11 +48,13 @@ pub async fn clock_set_back(
 ) -> Result<usize, AdvanceError> {
     let (mut passed, mut after) = (0, None);
     loop {
-        let page = state.marked(LEASED, after.as_deref(), BUILDS_MAX).await?;
-        for marked in &page {
+        let page = state
+            .index_entries(LEASED, after.as_deref(), BUILDS_MAX)
+            .await?;
+        for hit in &page {
             let ends_too_late =
-                leased_until(&marked.sort).is_some_and(|until| until > now.plus_ms(AHEAD_MS));
-            if let (true, Ok(id)) = (ends_too_late, marked.key.id.parse()) {
+                leased_until(&hit.sort).is_some_and(|until| until > now.plus_ms(AHEAD_MS));
+            if let (true, Ok(id)) = (ends_too_late, hit.key.id.parse()) {
                 match pass(state, &id, now).await {
                     Ok(()) => passed += 1,
                     Err(error) => drop(pass_over(&id, error)?),

@@ -1,6 +1,6 @@
 //! The whole shell around the rules: load, step, save; again where somebody else was faster.
 
-use crate::builds::{build_marks, load_build};
+use crate::builds::{build_index_entries, load_build};
 use crate::orders::keep;
 use crate::records::write;
 use crate::state::{
@@ -82,7 +82,7 @@ async fn save(
         build.id.as_str(),
         Expect::Version(version),
         build,
-        build_marks(build),
+        build_index_entries(build),
     )?;
     let bytes = write.body.as_ref().map_or(0, String::len);
     if bytes > RECORD_BYTES_MAX - RESERVE_BYTES && !build.is_ended() {

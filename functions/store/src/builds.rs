@@ -1,8 +1,8 @@
-//! Where builds lie, and by which marks they are found.
+//! Where builds lie, and by which index entries they are found.
 
 use crate::queue::{share, standing};
 use crate::records::{get, write};
-use crate::state::{Commit, Expect, Mark, SaveError, StateError, StateStore, Table, Version};
+use crate::state::{Commit, Expect, IndexEntry, SaveError, StateError, StateStore, Table, Version};
 use millrace_core::build::{Build, Stage};
 use millrace_core::push::{Commit as GitCommit, PushRecord};
 use millrace_core::{Arch, BuildId, PackageName, PlatformName, PushId, RunnerName, Timestamp};
@@ -57,8 +57,8 @@ fn newest_first(at: Timestamp, id: &str) -> String {
     format!("{:020}/{id}", u64::MAX - at.0)
 }
 
-/// All marks of a build in its present state.
-pub fn build_marks(build: &Build) -> Vec<Mark> {
+/// All index entries of a build in its present state.
+pub fn build_index_entries(build: &Build) -> Vec<IndexEntry> {
     let place = newest_first(build.created, build.id.as_str());
     let announced = &build.push.announced;
     let (package, platform) = (&announced.package, &build.platform.name);
@@ -68,14 +68,14 @@ pub fn build_marks(build: &Build) -> Vec<Mark> {
         package_platform_index(package, platform),
         commit_index(&announced.commit),
     ];
-    let mut marks: Vec<Mark> = indexes
+    let mut index_entries: Vec<IndexEntry> = indexes
         .into_iter()
-        .map(|index| Mark {
+        .map(|index| IndexEntry {
             index,
             sort: place.clone(),
         })
         .collect();
-    marks.extend(build.ready().map(|task| Mark {
+    index_entries.extend(build.ready().map(|task| IndexEntry {
         index: ready_index(task.arch),
         sort: standing(build, task),
     }));
@@ -84,21 +84,21 @@ pub fn build_marks(build: &Build) -> Vec<Mark> {
         .iter()
         .filter_map(|task| Some(&task.lease()?.runner))
         .collect();
-    marks.extend(holders.into_iter().map(|runner| Mark {
+    index_entries.extend(holders.into_iter().map(|runner| IndexEntry {
         index: held_index(runner),
         sort: build.id.to_string(),
     }));
     if let (Some(until), Stage::Running) = (build.next_expiry(), &build.stage) {
-        marks.push(Mark {
+        index_entries.push(IndexEntry {
             index: LEASED.to_owned(),
             sort: format!("{:020}/{}/{}", until.0, build.id, share(build)),
         });
     }
-    marks
+    index_entries
 }
 
-/// All marks of a push.
-pub fn push_marks(record: &PushRecord) -> Vec<Mark> {
+/// All index entries of a push.
+pub fn push_index_entries(record: &PushRecord) -> Vec<IndexEntry> {
     let announced = &record.announced;
     let place = newest_first(announced.received, announced.id.as_str());
     let indexes = [
@@ -108,14 +108,14 @@ pub fn push_marks(record: &PushRecord) -> Vec<Mark> {
     ];
     indexes
         .into_iter()
-        .map(|index| Mark {
+        .map(|index| IndexEntry {
             index,
             sort: place.clone(),
         })
         .collect()
 }
 
-/// The moment in a mark of [`LEASED`].
+/// The moment in an index entry of [`LEASED`].
 pub fn leased_until(sort: &str) -> Option<Timestamp> {
     sort.split('/').next()?.parse().ok().map(Timestamp)
 }
@@ -149,7 +149,7 @@ pub async fn create_builds(
             build.id.as_str(),
             Expect::Absent,
             build,
-            build_marks(build),
+            build_index_entries(build),
         )?;
         match state
             .save(Commit {
@@ -169,7 +169,7 @@ pub async fn create_builds(
         id,
         Expect::Version(version),
         record,
-        push_marks(record),
+        push_index_entries(record),
     )?;
     state
         .save(Commit {

@@ -66,16 +66,16 @@ macro_rules! state_contract {
             a_record_is_read_as_it_was_written
             a_record_is_made_once
             a_record_is_replaced_by_who_read_it_last
-            a_removed_record_is_gone_with_its_marks
+            a_removed_record_is_gone_with_its_index_entries
             a_record_that_comes_back_goes_on_with_its_versions
             tables_are_apart
             a_commit_happens_whole
             a_commit_that_meets_a_conflict_does_nothing
             a_conflict_names_the_record
             a_commit_of_effects_alone_is_made
-            each_write_replaces_all_marks
-            marks_are_found_in_order_page_by_page
-            one_place_may_hold_marks_of_several_records
+            each_write_replaces_all_index_entries
+            index_entries_are_found_in_order_page_by_page
+            one_place_may_hold_entries_of_several_records
             records_are_listed_in_order_page_by_page
             any_text_is_kept
             the_largest_record_fits_and_a_larger_one_is_refused

@@ -1,9 +1,9 @@
-//! Records, marks and messages in one DynamoDB table: a commit is one `TransactWriteItems` (Amazon DynamoDB API Reference).
+//! Records, index entries and messages in one DynamoDB table: a commit is one `TransactWriteItems` (Amazon DynamoDB API Reference).
 //!
 //! | item | `pk` | `sk` | besides |
 //! |---|---|---|---|
-//! | record | `record/` and its kind | its id | `version`; `by`, a number of whoever wrote it alone; `body`, a text or one packed by zlib, which is gone once it is removed; `marks`, those that it has; `late`, those whose items are still to be removed |
-//! | mark | `mark/` and its index | its place, kind and id of its record, a zero byte between | `kind`, `id`, `sort` |
+//! | record | `record/` and its kind | its id | `version`; `by`, a number of whoever wrote it alone; `body`, a text or one packed by zlib, which is gone once it is removed; `index_entries`, those that it has; `late`, those whose items are still to be removed |
+//! | index entry | `mark/` and its index | its place, kind and id of its record, a zero byte between | `kind`, `id`, `sort` |
 //! | message | `letter` | its number, 20 digits | `effect`, `kind`, `deliveries`; `tray`: `out` or `aside`; `due` |
 //!
 //! The index `due` has the messages of a tray in the order in which they are due. Everything else is read strongly.
@@ -15,7 +15,7 @@ mod restore;
 mod table;
 
 use crate::state::{
-    Commit, Key, Marked, Message, MessageId, Record, SaveError, StateError, StateStore, Table,
+    Commit, IndexHit, Key, Message, MessageId, Record, SaveError, StateError, StateStore, Table,
     check,
 };
 use aws_config::SdkConfig;
@@ -122,13 +122,13 @@ impl StateStore for DynamoDb {
         self.list_records(table, after, limit).await
     }
 
-    async fn marked(
+    async fn index_entries(
         &self,
         index: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Marked>, StateError> {
-        self.list_marks(index, after, limit).await
+    ) -> Result<Vec<IndexHit>, StateError> {
+        self.find_entries(index, after, limit).await
     }
 
     async fn take(

@@ -3,7 +3,9 @@
 //! A session has two records, and each has one writer: what is typed is the terminal's, what is printed the runner's.
 
 use crate::records::{get, put, write};
-use crate::state::{Commit, Expect, Key, Mark, SaveError, StateError, StateStore, Table, Write};
+use crate::state::{
+    Commit, Expect, IndexEntry, Key, SaveError, StateError, StateStore, Table, Write,
+};
 use millrace_core::RunnerName;
 use millrace_core::build::Build;
 use millrace_core::hold::{Hold, Printed, Typed};
@@ -25,18 +27,18 @@ pub fn hold_id(holding: &Holding) -> String {
     format!("{}/{}/{}", holding.build, holding.task, holding.lease)
 }
 
-fn marks(hold: &Hold) -> Vec<Mark> {
+fn index_entries(hold: &Hold) -> Vec<IndexEntry> {
     if hold.end.is_some() {
         return Vec::new();
     }
     let id = hold_id(&hold.holding);
-    let by_time = Mark {
+    let by_time = IndexEntry {
         index: HOLDS.to_owned(),
         sort: format!("{:020}/{id}", hold.until.0),
     };
     vec![
         by_time,
-        Mark {
+        IndexEntry {
             index: runner_index(&hold.runner),
             sort: id,
         },
@@ -60,7 +62,7 @@ pub async fn begin_hold(state: &impl StateStore, hold: &Hold) -> Result<(), Save
         &hold_id(&hold.holding),
         Expect::Absent,
         hold,
-        marks(hold),
+        index_entries(hold),
     )?;
     match state
         .save(Commit {
@@ -95,7 +97,7 @@ pub async fn change_hold<T>(
             &id,
             Expect::Version(version),
             &hold,
-            marks(&hold),
+            index_entries(&hold),
         )?;
         match state
             .save(Commit {
@@ -118,9 +120,9 @@ pub async fn holds_of(
     limit: usize,
 ) -> Result<Vec<Hold>, StateError> {
     let mut holds = Vec::new();
-    for marked in state.marked(index, None, limit).await? {
-        // A mark may be a moment older than its record.
-        if let Some((hold, _)) = get::<Hold>(state, Table::Hold, &marked.key.id).await? {
+    for hit in state.index_entries(index, None, limit).await? {
+        // An index entry may be a moment older than its record.
+        if let Some((hold, _)) = get::<Hold>(state, Table::Hold, &hit.key.id).await? {
             holds.push(hold);
         }
     }
@@ -251,7 +253,7 @@ async fn forget(state: &impl StateStore, id: &str) -> Result<(), SaveError> {
             key: record.key,
             expect: Expect::Version(record.version),
             body: None,
-            marks: Vec::new(),
+            index_entries: Vec::new(),
         };
         match state
             .save(Commit {

@@ -35,6 +35,6 @@ pub use blob::{
     pieces,
 };
 pub use state::{
-    Commit, Expect, Key, Mark, Marked, Message, MessageId, Record, SaveError, StateError,
+    Commit, Expect, IndexEntry, IndexHit, Key, Message, MessageId, Record, SaveError, StateError,
     StateStore, Table, Version, Write,
 };

@@ -2,8 +2,8 @@
 
 use crate::blob::{BlobError, BlobStore, Part, PointerVersion, SwapError};
 use crate::state::{
-    Commit, DELIVERIES_MAX, Expect, Key, Mark, Marked, Message, MessageId, Record, SaveError,
-    StateError, StateStore, Table, Version, Write, check,
+    Commit, DELIVERIES_MAX, Expect, IndexEntry, IndexHit, Key, Message, MessageId, Record,
+    SaveError, StateError, StateStore, Table, Version, Write, check,
 };
 use millrace_core::order::Effect;
 use millrace_core::{Digest, Timestamp};
@@ -30,7 +30,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Held {
     records: BTreeMap<Key, Kept>,
-    marks: BTreeMap<String, BTreeSet<(String, Key)>>,
+    index_entries: BTreeMap<String, BTreeSet<(String, Key)>>,
     messages: BTreeMap<MessageId, Posted>,
     messages_ever: u64,
     blobs: BTreeMap<Digest, Arc<[u8]>>,
@@ -42,7 +42,7 @@ struct Held {
 struct Kept {
     version: Version,
     body: Option<String>,
-    marks: Vec<Mark>,
+    index_entries: Vec<IndexEntry>,
 }
 
 #[derive(Debug)]
@@ -100,12 +100,12 @@ impl MemoryStore {
             .collect()
     }
 
-    /// Names of the indexes in which something is marked.
+    /// Names of the indexes that have entries.
     pub fn indexes(&self) -> Vec<String> {
         self.held()
-            .marks
+            .index_entries
             .iter()
-            .filter(|(_, marked)| !marked.is_empty())
+            .filter(|(_, entries)| !entries.is_empty())
             .map(|(index, _)| index.clone())
             .collect()
     }
@@ -191,20 +191,20 @@ impl Held {
         let Write {
             key,
             body,
-            mut marks,
+            mut index_entries,
             ..
         } = write;
         let before = self.records.remove(&key);
-        for Mark { index, sort } in before.iter().flat_map(|kept| &kept.marks) {
-            if let Some(of_index) = self.marks.get_mut(index) {
+        for IndexEntry { index, sort } in before.iter().flat_map(|kept| &kept.index_entries) {
+            if let Some(of_index) = self.index_entries.get_mut(index) {
                 of_index.remove(&(sort.clone(), key.clone()));
             }
         }
         if body.is_none() {
-            marks.clear();
+            index_entries.clear();
         }
-        for Mark { index, sort } in &marks {
-            self.marks
+        for IndexEntry { index, sort } in &index_entries {
+            self.index_entries
                 .entry(index.clone())
                 .or_default()
                 .insert((sort.clone(), key.clone()));
@@ -215,7 +215,7 @@ impl Held {
             Kept {
                 version,
                 body,
-                marks,
+                index_entries,
             },
         );
     }
@@ -242,8 +242,8 @@ impl Held {
             .collect()
     }
 
-    fn marked(&self, index: &str, after: Option<&str>, limit: usize) -> Vec<Marked> {
-        let Some(of_index) = self.marks.get(index) else {
+    fn index_entries(&self, index: &str, after: Option<&str>, limit: usize) -> Vec<IndexHit> {
+        let Some(of_index) = self.index_entries.get(index) else {
             return Vec::new();
         };
         let from = (
@@ -255,7 +255,7 @@ impl Held {
             .filter(|(sort, _)| after.is_none_or(|after| sort != after));
         found
             .take(limit)
-            .map(|(sort, key)| Marked {
+            .map(|(sort, key)| IndexHit {
                 sort: sort.clone(),
                 key: key.clone(),
             })
@@ -355,14 +355,16 @@ impl StateStore for MemoryStore {
             .await
     }
 
-    async fn marked(
+    async fn index_entries(
         &self,
         index: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Marked>, StateError> {
-        self.state("marked", |held| Ok(held.marked(index, after, limit)))
-            .await
+    ) -> Result<Vec<IndexHit>, StateError> {
+        self.state("index_entries", |held| {
+            Ok(held.index_entries(index, after, limit))
+        })
+        .await
     }
 
     async fn take(

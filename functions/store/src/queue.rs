@@ -12,7 +12,7 @@ use millrace_core::{Arch, BuildId, PackageName, PlatformName, ProjectName, Runne
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Marks read at once.
+/// Index entries read at once.
 const PAGE: usize = 64;
 
 /// Ready tasks looked at for one runner: more than anybody has waiting at once but for the rebuild of a distribution.
@@ -100,11 +100,11 @@ pub async fn heads(
             (None, (None, 0));
         while found.len() < LOOKED_AT_MAX {
             let page = state
-                .marked(index, after.as_deref(), PAGE.min(each))
+                .index_entries(index, after.as_deref(), PAGE.min(each))
                 .await?;
             let Some(last) = page.last() else { break };
             after = Some(last.sort.clone());
-            for queued in page.iter().filter_map(|marked| queued(&marked.sort)) {
+            for queued in page.iter().filter_map(|hit| queued(&hit.sort)) {
                 if of_project.0.as_ref() != Some(&queued.rank.project) {
                     of_project = (Some(queued.rank.project.clone()), 0);
                 }
@@ -124,7 +124,7 @@ pub async fn heads(
     Ok((found, more))
 }
 
-/// Part of a mark of [`LEASED`]: whose the build is, and how many of its tasks are leased.
+/// Part of an index entry of [`LEASED`]: whose the build is, and how many of its tasks are leased.
 pub(crate) fn share(build: &Build) -> String {
     format!(
         "{}/{}",
@@ -140,8 +140,8 @@ pub(crate) fn share(build: &Build) -> String {
 /// How many tasks of each project run.
 pub async fn running(state: &impl StateStore) -> Result<BTreeMap<ProjectName, usize>, StateError> {
     let mut running = BTreeMap::new();
-    for marked in state.marked(LEASED, None, RUNNING_MAX).await? {
-        let mut parts = marked.sort.split('/').skip(2);
+    for hit in state.index_entries(LEASED, None, RUNNING_MAX).await? {
+        let mut parts = hit.sort.split('/').skip(2);
         if let (Some(Ok(project)), Some(Ok(count))) = (
             parts.next().map(str::parse::<ProjectName>),
             parts.next().map(str::parse::<usize>),
@@ -206,7 +206,7 @@ async fn forget(state: &impl StateStore, now: Timestamp) -> Result<(), SaveError
             key,
             expect: Expect::Version(record.version),
             body: None,
-            marks: Vec::new(),
+            index_entries: Vec::new(),
         };
         match state
             .save(Commit {
@@ -262,8 +262,8 @@ async fn at_work(
     now: Timestamp,
 ) -> Result<Vec<(Machine, Option<Work>)>, StateError> {
     let mut working: BTreeMap<RunnerName, (BuildId, TaskId, Work)> = BTreeMap::new();
-    for marked in state.marked(LEASED, None, RUNNING_MAX).await? {
-        let Ok(id) = marked.key.id.parse() else {
+    for hit in state.index_entries(LEASED, None, RUNNING_MAX).await? {
+        let Ok(id) = hit.key.id.parse() else {
             continue;
         };
         let Some((build, _)) = load_build(state, &id).await? else {
@@ -321,7 +321,7 @@ pub async fn outlook(
         let Some((build, _)) = load_build(state, &queued.build).await? else {
             continue;
         };
-        // A mark may be a moment old.
+        // An index entry may be a moment old.
         if !build.ready().any(|task| *task == queued.task) {
             continue;
         }
@@ -391,11 +391,11 @@ impl Earlier {
         let key = (package.clone(), platform.clone());
         if !self.0.contains_key(&key) {
             let mut builds = Vec::new();
-            for marked in state
-                .marked(&package_platform_index(package, platform), None, EARLIER)
+            for hit in state
+                .index_entries(&package_platform_index(package, platform), None, EARLIER)
                 .await?
             {
-                let Ok(id) = marked.key.id.parse() else {
+                let Ok(id) = hit.key.id.parse() else {
                     continue;
                 };
                 builds.extend(load_build(state, &id).await?.map(|(build, _)| build));

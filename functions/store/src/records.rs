@@ -1,7 +1,8 @@
-//! Typed access to records: which key, which marks, and JSON in between.
+//! Typed access to records: which key, which index entries, and JSON in between.
 
 use crate::state::{
-    Commit, Expect, Key, Mark, Record, SaveError, StateError, StateStore, Table, Version, Write,
+    Commit, Expect, IndexEntry, Key, Record, SaveError, StateError, StateStore, Table, Version,
+    Write,
 };
 use millrace_core::order::Effect;
 use serde::Serialize;
@@ -36,7 +37,7 @@ pub fn write<T: Serialize>(
     id: &str,
     expect: Expect,
     value: &T,
-    marks: Vec<Mark>,
+    index_entries: Vec<IndexEntry>,
 ) -> Result<Write, StateError> {
     let body = serde_json::to_string(value)
         .map_err(|error| StateError::Corrupt(format!("{} `{id}`: {error}", table.as_str())))?;
@@ -44,7 +45,7 @@ pub fn write<T: Serialize>(
         key: Key::new(table, id),
         expect,
         body: Some(body),
-        marks,
+        index_entries,
     })
 }
 

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use std::future::Future;
 
 /// Largest record, in bytes of JSON: DynamoDB takes items of at most 400 KB (Amazon DynamoDB Developer Guide, "Quotas"), names and
-/// marks included.
+/// index entries included.
 pub const RECORD_BYTES_MAX: usize = 380 * 1024;
 
 /// Most writes and messages in one commit: DynamoDB's TransactWriteItems takes 100 actions.
 pub const COMMIT_WRITES_MAX: usize = 100;
 
-/// Most bytes in the records and effects of one commit: TransactWriteItems takes 4 MB, keys and marks included.
+/// Most bytes in the records and effects of one commit: TransactWriteItems takes 4 MB, keys and index entries included.
 pub const COMMIT_BYTES_MAX: usize = 3_900_000;
 
 /// Times that an effect is delivered before it is set aside for a person: passing trouble is over by then, and what is
@@ -123,19 +123,19 @@ pub struct Record {
     pub body: String,
 }
 
-/// An entry in an index of the caller's making: records carry marks, and [`StateStore::marked`] finds them in the order of
-/// `sort`. A write of a record replaces all of its marks.
+/// An entry in an index of the caller's making: records carry index entries, and [`StateStore::index_entries`] finds them in the order of
+/// `sort`. A write of a record replaces all of its index entries.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark {
+pub struct IndexEntry {
     /// Name of the index, for example `ready/x86_64`.
     pub index: String,
     /// Place in it; unique within the index for each record.
     pub sort: String,
 }
 
-/// A mark that was found, and the record that carries it.
+/// An index entry that was found, and the record that carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marked {
+pub struct IndexHit {
     /// Place in the index.
     pub sort: String,
     /// Who carries it.
@@ -158,10 +158,10 @@ pub struct Write {
     pub key: Key,
     /// On what condition.
     pub expect: Expect,
-    /// JSON, at most [`RECORD_BYTES_MAX`]; none removes the record and its marks.
+    /// JSON, at most [`RECORD_BYTES_MAX`]; none removes the record and its index entries.
     pub body: Option<String>,
-    /// All marks that it has from now on.
-    pub marks: Vec<Mark>,
+    /// All index entries that it has from now on.
+    pub index_entries: Vec<IndexEntry>,
 }
 
 /// Writes and effects that happen together or not at all.
@@ -254,13 +254,13 @@ pub trait StateStore: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Record>, StateError>> + Send;
 
-    /// Marks of an index in their order, after `after`. May be a moment old: load the record before deciding on it.
-    fn marked(
+    /// Index entries of an index in their order, after `after`. May be a moment old: load the record before deciding on it.
+    fn index_entries(
         &self,
         index: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<Marked>, StateError>> + Send;
+    ) -> impl Future<Output = Result<Vec<IndexHit>, StateError>> + Send;
 
     /// Takes messages that nobody else has taken, the oldest first as far as the clocks of those who wrote them agree, and hides
     /// them until `hidden_until`. One that is not settled by then is delivered again; one delivered [`DELIVERIES_MAX`] times is
@@ -304,7 +304,7 @@ pub(crate) fn check(commit: &Commit) -> Result<(), SaveError> {
         + commit
             .writes
             .iter()
-            .map(|write| write.marks.len())
+            .map(|write| write.index_entries.len())
             .sum::<usize>();
     if actions > COMMIT_WRITES_MAX {
         return Err(StateError::Unfit(format!(

@@ -14,7 +14,7 @@ use millrace_store::builds::{
 use millrace_store::holds::holds_of_build;
 use millrace_store::queue::{machines as machines_of, outlook};
 use millrace_store::records::{get, parse};
-use millrace_store::{Marked, Record, StateError, StateStore, Table};
+use millrace_store::{IndexHit, Record, StateError, StateStore, Table};
 use serde::de::DeserializeOwned;
 use std::str::FromStr;
 
@@ -202,39 +202,42 @@ async fn with_latest(
 ) -> Result<PackageView, Problem> {
     let latest_on = |platform: &Platform| {
         let index = package_platform_index(&package.name, &platform.name);
-        async move { state.marked(&index, None, 1).await }
+        async move { state.index_entries(&index, None, 1).await }
     };
-    let marks: Vec<Marked> = try_join_all(platforms.iter().map(latest_on))
+    let index_entries: Vec<IndexHit> = try_join_all(platforms.iter().map(latest_on))
         .await?
         .into_iter()
         .flatten()
         .collect();
-    Ok(PackageView::of(package, views(state, &marks, now).await?))
+    Ok(PackageView::of(
+        package,
+        views(state, &index_entries, now).await?,
+    ))
 }
 
-/// Builds that marks stand for. A mark may be a moment older than its record, so one whose record is gone is passed over.
+/// Builds that index entries stand for. An index entry may be a moment older than its record, so one whose record is gone is passed over.
 async fn views(
     state: &impl StateStore,
-    marks: &[Marked],
+    index_entries: &[IndexHit],
     now: Timestamp,
 ) -> Result<Vec<BuildView>, Problem> {
-    let found = try_join_all(marks.iter().map(|mark| build_at(state, mark, now))).await?;
+    let found = try_join_all(index_entries.iter().map(|hit| build_at(state, hit, now))).await?;
     Ok(found.into_iter().flatten().collect())
 }
 
 async fn build_at(
     state: &impl StateStore,
-    mark: &Marked,
+    hit: &IndexHit,
     now: Timestamp,
 ) -> Result<Option<BuildView>, Problem> {
-    let Ok(id) = mark.key.id.parse() else {
+    let Ok(id) = hit.key.id.parse() else {
         return Ok(None);
     };
     Ok(passable(load_build(state, &id).await)?.map(|(build, _)| BuildView::of(&build, now)))
 }
 
-async fn push_at(state: &impl StateStore, mark: &Marked) -> Result<Option<PushView>, Problem> {
-    let Ok(id) = mark.key.id.parse() else {
+async fn push_at(state: &impl StateStore, hit: &IndexHit) -> Result<Option<PushView>, Problem> {
+    let Ok(id) = hit.key.id.parse() else {
         return Ok(None);
     };
     Ok(passable(load_push(state, &id).await)?.map(|(record, _)| PushView::of(&record)))
@@ -266,7 +269,8 @@ pub(crate) async fn builds(
     limit: usize,
     now: Timestamp,
 ) -> Result<Part<BuildView>, Problem> {
-    let Part { entries, next } = marks(state, &of.builds_index(), place(after)?, limit).await?;
+    let Part { entries, next } =
+        index_entries(state, &of.builds_index(), place(after)?, limit).await?;
     let builds = views(state, &entries, now).await?;
     Ok(Part {
         entries: builds
@@ -283,8 +287,9 @@ pub(crate) async fn pushes(
     after: Option<&str>,
     limit: usize,
 ) -> Result<Part<PushView>, Problem> {
-    let Part { entries, next } = marks(state, &of.pushes_index(), place(after)?, limit).await?;
-    let pushes = try_join_all(entries.iter().map(|mark| push_at(state, mark))).await?;
+    let Part { entries, next } =
+        index_entries(state, &of.pushes_index(), place(after)?, limit).await?;
+    let pushes = try_join_all(entries.iter().map(|hit| push_at(state, hit))).await?;
     Ok(Part {
         entries: pushes
             .into_iter()
@@ -303,14 +308,18 @@ pub(crate) async fn happened(
     after: Option<&str>,
     now: Timestamp,
 ) -> Result<Part<Happened>, Problem> {
-    // A page of marks of each kind holds, merged, a page that is whole.
+    // A page of index entries of each kind holds, merged, a page that is whole.
     let after = place(after)?;
-    let builds = state.marked(&of.builds_index(), after, PAGE + 1).await?;
-    let pushes = state.marked(&of.pushes_index(), after, PAGE + 1).await?;
-    let mut marks: Vec<Marked> = builds.into_iter().chain(pushes).collect();
-    marks.sort_by(|one, other| one.sort.cmp(&other.sort));
-    let part = cut(marks, PAGE);
-    let entries = try_join_all(part.entries.iter().map(|mark| entry(state, mark, now))).await?;
+    let builds = state
+        .index_entries(&of.builds_index(), after, PAGE + 1)
+        .await?;
+    let pushes = state
+        .index_entries(&of.pushes_index(), after, PAGE + 1)
+        .await?;
+    let mut index_entries: Vec<IndexHit> = builds.into_iter().chain(pushes).collect();
+    index_entries.sort_by(|one, other| one.sort.cmp(&other.sort));
+    let part = cut(index_entries, PAGE);
+    let entries = try_join_all(part.entries.iter().map(|hit| entry(state, hit, now))).await?;
     Ok(Part {
         entries: entries.into_iter().flatten().collect(),
         next: part.next,
@@ -319,36 +328,42 @@ pub(crate) async fn happened(
 
 async fn entry(
     state: &impl StateStore,
-    mark: &Marked,
+    hit: &IndexHit,
     now: Timestamp,
 ) -> Result<Option<Happened>, Problem> {
-    if mark.key.table == Table::Build {
-        return Ok(build_at(state, mark, now).await?.map(Happened::Build));
+    if hit.key.table == Table::Build {
+        return Ok(build_at(state, hit, now).await?.map(Happened::Build));
     }
     // A push that was planned is there as its builds.
-    Ok(push_at(state, mark)
+    Ok(push_at(state, hit)
         .await?
         .filter(|push| push.builds.is_empty())
         .map(Happened::Push))
 }
 
-async fn marks(
+async fn index_entries(
     state: &impl StateStore,
     index: &str,
     after: Option<&str>,
     limit: usize,
-) -> Result<Part<Marked>, Problem> {
+) -> Result<Part<IndexHit>, Problem> {
     let limit = limit.clamp(1, PAGE_MAX);
-    Ok(cut(state.marked(index, after, limit + 1).await?, limit))
+    Ok(cut(
+        state.index_entries(index, after, limit + 1).await?,
+        limit,
+    ))
 }
 
-/// The first `limit` marks; where there are more, the last of them says where the next part begins.
-fn cut(mut marks: Vec<Marked>, limit: usize) -> Part<Marked> {
-    let more = marks.len() > limit;
-    marks.truncate(limit);
-    let next = marks.last().filter(|_| more).map(|mark| mark.sort.clone());
+/// The first `limit` index entries; where there are more, the last of them says where the next part begins.
+fn cut(mut index_entries: Vec<IndexHit>, limit: usize) -> Part<IndexHit> {
+    let more = index_entries.len() > limit;
+    index_entries.truncate(limit);
+    let next = index_entries
+        .last()
+        .filter(|_| more)
+        .map(|hit| hit.sort.clone());
     Part {
-        entries: marks,
+        entries: index_entries,
         next,
     }
 }

@@ -16,7 +16,7 @@ use millrace_core::push::{PushRecord, PushState};
 use millrace_core::queue::{Capacity, Reserved};
 use millrace_core::task::{Blame, Failure, Machine, Outcome};
 use millrace_core::{Arch, BuildId, LeaseNumber, Timestamp};
-use millrace_store::builds::{build_marks, push_marks};
+use millrace_store::builds::{build_index_entries, push_index_entries};
 use millrace_store::holds::{begin_hold, change_hold};
 use millrace_store::queue::{Seen, see};
 use millrace_store::records::put;
@@ -650,14 +650,14 @@ async fn records_that_cannot_be_read_are_left_out_of_lists() {
     let world = World::busy().await;
     let (nano, zstd) = (of("nano"), announced("zstd", 20));
     world
-        .spoil(Table::Build, nano.id.as_str(), build_marks(&nano))
+        .spoil(Table::Build, nano.id.as_str(), build_index_entries(&nano))
         .await;
     let refused = PushRecord {
         announced: zstd.clone(),
         state: PushState::Fetching,
     };
     world
-        .spoil(Table::Push, zstd.id.as_str(), push_marks(&refused))
+        .spoil(Table::Push, zstd.id.as_str(), push_index_entries(&refused))
         .await;
     world.spoil(Table::Package, "curl", Vec::new()).await;
     world.spoil(Table::Platform, "broken", Vec::new()).await;

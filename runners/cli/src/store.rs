@@ -3,7 +3,7 @@
 use millrace_core::{Digest, Timestamp};
 use millrace_store::local::LocalStore;
 use millrace_store::{
-    Address, BlobError, BlobStore, Commit, Key, Marked, Message, MessageId, Part, PointerVersion,
+    Address, BlobError, BlobStore, Commit, IndexHit, Key, Message, MessageId, Part, PointerVersion,
     Record, SaveError, StateError, StateStore, SwapError, Table,
 };
 #[cfg(feature = "cloud")]
@@ -79,13 +79,13 @@ impl StateStore for Store {
         state!(self, it => it.list(table, after, limit))
     }
 
-    async fn marked(
+    async fn index_entries(
         &self,
         index: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Marked>, StateError> {
-        state!(self, it => it.marked(index, after, limit))
+    ) -> Result<Vec<IndexHit>, StateError> {
+        state!(self, it => it.index_entries(index, after, limit))
     }
 
     async fn take(

@@ -7,7 +7,7 @@ use millrace_listener::{BODY_BYTES_MAX, RegisterError, Secret, give_up, packages
 use millrace_store::builds::{PUSHES, load_push, package_pushes_index};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::{all, write};
-use millrace_store::{Commit, Expect, Mark, StateStore, Table};
+use millrace_store::{Commit, Expect, IndexEntry, StateStore, Table};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -47,11 +47,10 @@ async fn a_push_is_accepted_and_wished_to_be_fetched() {
         (announced.clone(), PushState::Fetching)
     );
     for index in [PUSHES.to_owned(), package_pushes_index(&announced.package)] {
-        let marked = line.store.marked(&index, None, 10).await.unwrap();
+        let hits = line.store.index_entries(&index, None, 10).await.unwrap();
         assert_eq!(
-            marked
-                .iter()
-                .map(|marked| marked.key.id.as_str())
+            hits.iter()
+                .map(|hit| hit.key.id.as_str())
                 .collect::<Vec<_>>(),
             ["e5bb014e75df"]
         );
@@ -441,7 +440,7 @@ async fn of_two_packages_that_ask_for_one_repository_at_once_one_gets_it_and_the
 #[tokio::test]
 async fn a_package_from_before_repositories_had_records_keeps_its_repository() {
     let store = MemoryStore::new();
-    let mark = Mark {
+    let entry = IndexEntry {
         index: packages::repository_index(URL).unwrap(),
         sort: "zlib".to_owned(),
     };
@@ -450,7 +449,7 @@ async fn a_package_from_before_repositories_had_records_keeps_its_repository() {
         "zlib",
         Expect::Absent,
         &package("zlib"),
-        vec![mark],
+        vec![entry],
     )
     .unwrap();
     store

@@ -126,12 +126,12 @@ async fn forget_what_it_had<S: StateStore, B>(
     desk: &Desk<S, B>,
     runner: &Runner,
 ) -> Result<(), Denied> {
-    for marked in desk
+    for hit in desk
         .state
-        .marked(&held_index(&runner.name), None, CANDIDATES)
+        .index_entries(&held_index(&runner.name), None, CANDIDATES)
         .await?
     {
-        let Ok(build) = marked.key.id.parse() else {
+        let Ok(build) = hit.key.id.parse() else {
             continue;
         };
         if let Err(error) = advance(

@@ -5,7 +5,7 @@ use millrace_core::Digest;
 use millrace_core::platform::Platform;
 use millrace_core::push::{Package, Push, PushRecord, PushState};
 use millrace_orchestrator::{Registered, plan};
-use millrace_store::builds::{load_build, load_push, push_marks};
+use millrace_store::builds::{load_build, load_push, push_index_entries};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::{replace, write};
 use millrace_store::{Commit, Expect, StateStore, Table};
@@ -59,7 +59,7 @@ async fn announce(store: &MemoryStore, push: &Push) {
         push.announced.id.as_str(),
         Expect::Absent,
         &record,
-        push_marks(&record),
+        push_index_entries(&record),
     )
     .unwrap();
     store

@@ -8,7 +8,7 @@ use millrace_orchestrator::tick;
 use millrace_store::memory::MemoryStore;
 use millrace_store::state::RECORD_BYTES_MAX;
 use millrace_store::{
-    Commit, Key, Marked, Message, MessageId, Record, SaveError, StateError, StateStore, Table,
+    Commit, IndexHit, Key, Message, MessageId, Record, SaveError, StateError, StateStore, Table,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -129,13 +129,13 @@ impl StateStore for Shaky {
     ) -> Result<Vec<Record>, StateError> {
         self.here()?.list(table, after, limit).await
     }
-    async fn marked(
+    async fn index_entries(
         &self,
         index: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Marked>, StateError> {
-        self.store.marked(index, after, limit).await
+    ) -> Result<Vec<IndexHit>, StateError> {
+        self.store.index_entries(index, after, limit).await
     }
     async fn take(
         &self,

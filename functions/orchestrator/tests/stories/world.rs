@@ -16,7 +16,7 @@ use millrace_core::{Arch, Digest, LeaseNumber, PlatformName, PushId, Timestamp};
 use millrace_orchestrator::{
     self as runners, Desk, Paces, Token, add_runner, add_shared_runner, let_in, router,
 };
-use millrace_store::builds::{build_marks, load_build};
+use millrace_store::builds::{build_index_entries, load_build};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::write;
 use millrace_store::{BlobStore, Commit as Save, Expect, Key, StateStore, Table, Write};
@@ -267,7 +267,7 @@ impl World {
             build.id.as_str(),
             Expect::Absent,
             build,
-            build_marks(build),
+            build_index_entries(build),
         )
         .unwrap();
         self.store
@@ -288,7 +288,7 @@ impl World {
             key,
             expect,
             body: Some("{\"id\":".to_owned()),
-            marks: build_marks(build),
+            index_entries: build_index_entries(build),
         };
         self.store
             .save(Save {

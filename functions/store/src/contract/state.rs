@@ -1,9 +1,9 @@
-//! The laws of records, marks and commits.
+//! The laws of records, index entries and commits.
 
 use super::{RACERS, race};
 use crate::state::{
-    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, Expect, Key, Mark, Marked, RECORD_BYTES_MAX,
-    Record, SaveError, StateError, StateStore, Table, Version, Write,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, Expect, IndexEntry, IndexHit, Key,
+    RECORD_BYTES_MAX, Record, SaveError, StateError, StateStore, Table, Version, Write,
 };
 use millrace_core::order::Effect;
 use millrace_core::{BuildId, Timestamp};
@@ -24,36 +24,36 @@ fn key(id: &str) -> Key {
     Key::new(Table::Setting, id)
 }
 
-fn mark(index: &str, sort: &str) -> Mark {
-    Mark {
+fn entry(index: &str, sort: &str) -> IndexEntry {
+    IndexEntry {
         index: index.to_owned(),
         sort: sort.to_owned(),
     }
 }
 
-fn write(id: &str, expect: Expect, body: &str, marks: Vec<Mark>) -> Write {
+fn write(id: &str, expect: Expect, body: &str, index_entries: Vec<IndexEntry>) -> Write {
     Write {
         key: key(id),
         expect,
         body: Some(body.to_owned()),
-        marks,
+        index_entries,
     }
 }
 
-/// With a mark, which a record that is gone cannot carry.
+/// With an index entry, which a record that is gone cannot carry.
 fn removal(id: &str, version: Version) -> Write {
     Write {
         key: key(id),
         expect: Expect::Version(version),
         body: None,
-        marks: vec![mark("x", "of nothing")],
+        index_entries: vec![entry("x", "of nothing")],
     }
 }
 
-async fn make<S: StateStore>(store: &S, id: &str, body: &str, marks: Vec<Mark>) {
+async fn make<S: StateStore>(store: &S, id: &str, body: &str, index_entries: Vec<IndexEntry>) {
     store
         .save(commit(
-            vec![write(id, Expect::Absent, body, marks)],
+            vec![write(id, Expect::Absent, body, index_entries)],
             Vec::new(),
         ))
         .await
@@ -70,11 +70,11 @@ async fn read<S: StateStore>(store: &S, id: &str) -> Record {
 
 async fn sorts<S: StateStore>(store: &S, index: &str) -> Vec<String> {
     store
-        .marked(index, None, 100)
+        .index_entries(index, None, 100)
         .await
         .unwrap()
         .into_iter()
-        .map(|marked| marked.sort)
+        .map(|hit| hit.sort)
         .collect()
 }
 
@@ -122,9 +122,9 @@ pub async fn a_record_is_replaced_by_who_read_it_last<S: StateStore>(store: S) {
 }
 
 /// A write without a body removes the record under the same condition as any other.
-pub async fn a_removed_record_is_gone_with_its_marks<S: StateStore>(store: S) {
-    make(&store, "a", "1", vec![mark("x", "a")]).await;
-    make(&store, "b", "1", vec![mark("x", "b")]).await;
+pub async fn a_removed_record_is_gone_with_its_index_entries<S: StateStore>(store: S) {
+    make(&store, "a", "1", vec![entry("x", "a")]).await;
+    make(&store, "b", "1", vec![entry("x", "b")]).await;
     let version = read(&store, "a").await.version;
     let refused = save_one(&store, removal("a", Version(version.0 + 1))).await;
     assert!(is_conflict(&refused, "a"), "{refused:?}");
@@ -161,7 +161,7 @@ pub async fn tables_are_apart<S: StateStore>(store: S) {
         key: Key::new(table, "same"),
         expect: Expect::Absent,
         body: Some(format!("\"{}\"", table.as_str())),
-        marks: Vec::new(),
+        index_entries: Vec::new(),
     });
     store
         .save(commit(writes.to_vec(), Vec::new()))
@@ -174,11 +174,11 @@ pub async fn tables_are_apart<S: StateStore>(store: S) {
     }
 }
 
-/// Records, marks and effects of a commit are all there after it.
+/// Records, index entries and effects of a commit are all there after it.
 pub async fn a_commit_happens_whole<S: StateStore>(store: S) {
     let writes = vec![
-        write("a", Expect::Absent, "1", vec![mark("x", "a")]),
-        write("b", Expect::Absent, "2", vec![mark("x", "b")]),
+        write("a", Expect::Absent, "1", vec![entry("x", "a")]),
+        write("b", Expect::Absent, "2", vec![entry("x", "b")]),
     ];
     store
         .save(commit(writes, vec![ended("one"), ended("two")]))
@@ -201,11 +201,11 @@ pub async fn a_commit_happens_whole<S: StateStore>(store: S) {
 
 /// One write whose condition fails, wherever it stands, undoes all others and the effects.
 pub async fn a_commit_that_meets_a_conflict_does_nothing<S: StateStore>(store: S) {
-    make(&store, "b", "1", vec![mark("x", "b")]).await;
-    let fits = || write("a", Expect::Absent, "1", vec![mark("x", "a")]);
+    make(&store, "b", "1", vec![entry("x", "b")]).await;
+    let fits = || write("a", Expect::Absent, "1", vec![entry("x", "a")]);
     let version = read(&store, "b").await.version;
-    let fits_too = || write("b", Expect::Version(version), "2", vec![mark("x", "z")]);
-    let fails = || write("c", Expect::Version(Version(1)), "1", vec![mark("x", "c")]);
+    let fits_too = || write("b", Expect::Version(version), "2", vec![entry("x", "z")]);
+    let fails = || write("c", Expect::Version(Version(1)), "1", vec![entry("x", "c")]);
     for writes in [
         vec![fits(), fits_too(), fails()],
         vec![fails(), fits_too(), fits()],
@@ -255,10 +255,10 @@ pub async fn a_commit_of_effects_alone_is_made<S: StateStore>(store: S) {
     );
 }
 
-/// Marks that a write does not name are gone after it; marks of other records stay.
-pub async fn each_write_replaces_all_marks<S: StateStore>(store: S) {
-    make(&store, "other", "1", vec![mark("x", "5")]).await;
-    make(&store, "a", "1", vec![mark("x", "1"), mark("y", "1")]).await;
+/// Index entries that a write does not name are gone after it; index entries of other records stay.
+pub async fn each_write_replaces_all_index_entries<S: StateStore>(store: S) {
+    make(&store, "other", "1", vec![entry("x", "5")]).await;
+    make(&store, "a", "1", vec![entry("x", "1"), entry("y", "1")]).await;
     let version = read(&store, "a").await.version;
     save_one(
         &store,
@@ -266,7 +266,7 @@ pub async fn each_write_replaces_all_marks<S: StateStore>(store: S) {
             "a",
             Expect::Version(version),
             "2",
-            vec![mark("x", "9"), mark("z", "1")],
+            vec![entry("x", "9"), entry("z", "1")],
         ),
     )
     .await
@@ -276,8 +276,8 @@ pub async fn each_write_replaces_all_marks<S: StateStore>(store: S) {
         (vec!["5".to_owned(), "9".to_owned()], Vec::new())
     );
     assert_eq!(
-        store.marked("z", None, 10).await.unwrap(),
-        [Marked {
+        store.index_entries("z", None, 10).await.unwrap(),
+        [IndexHit {
             sort: "1".to_owned(),
             key: key("a")
         }]
@@ -295,14 +295,14 @@ pub async fn each_write_replaces_all_marks<S: StateStore>(store: S) {
     );
 }
 
-/// `marked` goes by bytes, after a place and not from it, and never beyond its index.
-pub async fn marks_are_found_in_order_page_by_page<S: StateStore>(store: S) {
+/// The order is that of bytes, after a place and not from it, and never beyond its index.
+pub async fn index_entries_are_found_in_order_page_by_page<S: StateStore>(store: S) {
     for sort in ["b/2", "a", "é", "b", "B", "b/10", "~"] {
         make(
             &store,
             &format!("of {sort}"),
             "1",
-            vec![mark("x", sort), mark("x/y", "no"), mark("w", "no")],
+            vec![entry("x", sort), entry("x/y", "no"), entry("w", "no")],
         )
         .await;
     }
@@ -310,7 +310,7 @@ pub async fn marks_are_found_in_order_page_by_page<S: StateStore>(store: S) {
     assert_eq!(sorts(&store, "x").await, all);
     let mut found: Vec<String> = Vec::new();
     while let page @ [_, ..] = store
-        .marked("x", found.last().map(String::as_str), 3)
+        .index_entries("x", found.last().map(String::as_str), 3)
         .await
         .unwrap()
         .as_slice()
@@ -318,29 +318,33 @@ pub async fn marks_are_found_in_order_page_by_page<S: StateStore>(store: S) {
         assert!(page.len() <= 3);
         assert!(
             page.iter()
-                .all(|marked| marked.key == key(&format!("of {}", marked.sort)))
+                .all(|hit| hit.key == key(&format!("of {}", hit.sort)))
         );
-        found.extend(page.iter().map(|marked| marked.sort.clone()));
+        found.extend(page.iter().map(|hit| hit.sort.clone()));
     }
     assert_eq!(found, all);
     assert_eq!(
-        store.marked("x", Some("bb"), 10).await.unwrap().len(),
+        store
+            .index_entries("x", Some("bb"), 10)
+            .await
+            .unwrap()
+            .len(),
         2,
         "after a place where nothing is"
     );
-    assert_eq!(store.marked("nothing", None, 10).await.unwrap(), []);
+    assert_eq!(store.index_entries("nothing", None, 10).await.unwrap(), []);
 }
 
 /// Two records with one place in an index are both found.
-pub async fn one_place_may_hold_marks_of_several_records<S: StateStore>(store: S) {
-    make(&store, "b", "1", vec![mark("x", "same")]).await;
-    make(&store, "a", "1", vec![mark("x", "same")]).await;
+pub async fn one_place_may_hold_entries_of_several_records<S: StateStore>(store: S) {
+    make(&store, "b", "1", vec![entry("x", "same")]).await;
+    make(&store, "a", "1", vec![entry("x", "same")]).await;
     let found: Vec<Key> = store
-        .marked("x", None, 10)
+        .index_entries("x", None, 10)
         .await
         .unwrap()
         .into_iter()
-        .map(|marked| marked.key)
+        .map(|hit| hit.key)
         .collect();
     assert!(
         found.len() == 2 && found.contains(&key("a")) && found.contains(&key("b")),
@@ -349,8 +353,8 @@ pub async fn one_place_may_hold_marks_of_several_records<S: StateStore>(store: S
     let version = read(&store, "a").await.version;
     save_one(&store, removal("a", version)).await.unwrap();
     assert_eq!(
-        store.marked("x", None, 10).await.unwrap(),
-        [Marked {
+        store.index_entries("x", None, 10).await.unwrap(),
+        [IndexHit {
             sort: "same".to_owned(),
             key: key("b")
         }]
@@ -389,11 +393,11 @@ pub async fn records_are_listed_in_order_page_by_page<S: StateStore>(store: S) {
 /// Ids, places and bodies are texts, not something to be taken apart.
 pub async fn any_text_is_kept<S: StateStore>(store: S) {
     let odd = "x' OR 1=1; -- \u{1F980} \"%_\\/#\n\t";
-    make(&store, odd, odd, vec![mark(odd, odd)]).await;
+    make(&store, odd, odd, vec![entry(odd, odd)]).await;
     assert_eq!(read(&store, odd).await.body, odd);
     assert_eq!(
-        store.marked(odd, None, 10).await.unwrap(),
-        [Marked {
+        store.index_entries(odd, None, 10).await.unwrap(),
+        [IndexHit {
             sort: odd.to_owned(),
             key: key(odd)
         }]
@@ -417,14 +421,17 @@ pub async fn the_largest_record_fits_and_a_larger_one_is_refused<S: StateStore>(
     assert_eq!(store.load(&key("b")).await.unwrap(), None);
 }
 
-/// Records, marks and effects count, by their number and by their bytes.
+/// Records, index entries and effects count, by their number and by their bytes.
 pub async fn the_largest_commit_fits_and_a_larger_one_is_refused<S: StateStore>(store: S) {
-    let marks = || vec![mark("x", "1"), mark("y", "1")];
+    let index_entries = || vec![entry("x", "1"), entry("y", "1")];
     let of_size = |name: &str, size: usize| {
         let effects = (0..size - 3)
             .map(|number| ended(&format!("e{number}")))
             .collect();
-        commit(vec![write(name, Expect::Absent, "1", marks())], effects)
+        commit(
+            vec![write(name, Expect::Absent, "1", index_entries())],
+            effects,
+        )
     };
     store.save(of_size("a", COMMIT_WRITES_MAX)).await.unwrap();
     let refused = store.save(of_size("b", COMMIT_WRITES_MAX + 1)).await;
@@ -494,7 +501,7 @@ async fn one_wins<S: StateStore>(store: &S, expect: Expect) {
         async move {
             store
                 .save(commit(
-                    vec![write("a", expect, &racer, vec![mark("x", &racer)])],
+                    vec![write("a", expect, &racer, vec![entry("x", &racer)])],
                     vec![ended(&racer)],
                 ))
                 .await
@@ -520,7 +527,7 @@ async fn one_wins<S: StateStore>(store: &S, expect: Expect) {
     );
 }
 
-/// And only its marks and effects are there.
+/// And only its index entries and effects are there.
 pub async fn of_many_who_make_a_record_one_wins<S: StateStore>(store: S) {
     one_wins(&store, Expect::Absent).await;
 }

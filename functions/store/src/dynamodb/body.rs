@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 /// The attribute. A record that is gone has none.
 pub(super) const BODY: &str = "body";
 
-/// Longest body, in bytes, that stays text: with marks and names beside it, its item is written for one unit as it is.
+/// Longest body, in bytes, that stays text: with index entries and names beside it, its item is written for one unit as it is.
 const TEXT_BYTES_MAX: usize = 512;
 
 /// A body as an attribute: a text, or one in the format of zlib (RFC 1950).

@@ -1,10 +1,10 @@
-//! Records and their marks.
+//! Records and their index entries.
 
 use super::body::{BODY, packed, unpacked};
 use super::{DynamoDb, Item, get_number, get_text, item, number, place, text, unavailable};
 use crate::state::{
-    COMMIT_WRITES_MAX, Commit, Expect, Key, Mark, Marked, Record, SaveError, StateError, Table,
-    Version, Write,
+    COMMIT_WRITES_MAX, Commit, Expect, IndexEntry, IndexHit, Key, Record, SaveError, StateError,
+    Table, Version, Write,
 };
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -24,28 +24,29 @@ const CROSSING_MAX: Duration = Duration::from_secs(30);
 /// The longest pause of a commit that crossed another, before jitter.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
 
-/// What sorts behind the zero byte that ends a mark's place.
+/// What sorts behind the zero byte that ends an index entry's place.
 const BEHIND: char = '\u{1}';
 
 fn partition(table: Table) -> String {
     format!("record/{}", table.as_str())
 }
 
+/// Tables have had this name, and the attribute `marks`, from the first version on, when an index entry was called a mark.
 fn index_partition(index: &str) -> String {
     format!("mark/{index}")
 }
 
-/// A mark as an item: where it lies, and whose it is.
+/// An index entry as an item: where it lies, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Placed {
-    mark: Mark,
+    entry: IndexEntry,
     key: Key,
 }
 
 impl Placed {
     fn place(&self) -> Item {
         let Self {
-            mark: Mark { index, sort },
+            entry: IndexEntry { index, sort },
             key,
         } = self;
         place(
@@ -56,11 +57,11 @@ impl Placed {
 
     fn item(&self) -> Item {
         let mut made = self.place();
-        let Self { mark, key } = self;
+        let Self { entry, key } = self;
         made.extend(item([
             ("kind", text(key.table.as_str())),
             ("id", text(&key.id)),
-            ("sort", text(&mark.sort)),
+            ("sort", text(&entry.sort)),
         ]));
         made
     }
@@ -73,10 +74,10 @@ struct There {
     version: Option<u64>,
     /// Whether there is one, and not only the memory of one that was removed.
     stands: bool,
-    /// Marks that it has.
-    marks: BTreeSet<Mark>,
-    /// Marks that it no longer has, and whose items there may be all the same.
-    late: BTreeSet<Mark>,
+    /// Index entries that it has.
+    index_entries: BTreeSet<IndexEntry>,
+    /// Index entries that it no longer has, and whose items there may be all the same.
+    late: BTreeSet<IndexEntry>,
 }
 
 impl There {
@@ -87,8 +88,8 @@ impl There {
         Ok(Self {
             version: Some(get_number(&found, "version")?),
             stands: found.contains_key(BODY),
-            marks: get_marks(&found, "marks")?,
-            late: get_marks(&found, "late")?,
+            index_entries: get_entries(&found, "marks")?,
+            late: get_entries(&found, "late")?,
         })
     }
 
@@ -100,34 +101,37 @@ impl There {
     }
 }
 
-fn get_marks(found: &Item, name: &str) -> Result<BTreeSet<Mark>, StateError> {
-    let mut marks = BTreeSet::new();
+fn get_entries(found: &Item, name: &str) -> Result<BTreeSet<IndexEntry>, StateError> {
+    let mut index_entries = BTreeSet::new();
     for pair in found
         .get(name)
-        .and_then(|marks| marks.as_l().ok())
+        .and_then(|index_entries| index_entries.as_l().ok())
         .into_iter()
         .flatten()
     {
         let Some([AttributeValue::S(index), AttributeValue::S(sort)]) =
             pair.as_l().ok().map(Vec::as_slice)
         else {
-            return Err(StateError::Corrupt("a record with odd marks".to_owned()));
+            return Err(StateError::Corrupt(
+                "a record with odd index entries".to_owned(),
+            ));
         };
-        marks.insert(Mark {
+        index_entries.insert(IndexEntry {
             index: index.clone(),
             sort: sort.clone(),
         });
     }
-    Ok(marks)
+    Ok(index_entries)
 }
 
 /// Says so in a record's item, where there are any.
-fn set_marks(made: &mut Item, name: &str, marks: &BTreeSet<Mark>) {
-    if !marks.is_empty() {
-        let pair = |mark: &Mark| AttributeValue::L(vec![text(&mark.index), text(&mark.sort)]);
+fn set_entries(made: &mut Item, name: &str, index_entries: &BTreeSet<IndexEntry>) {
+    if !index_entries.is_empty() {
+        let pair =
+            |entry: &IndexEntry| AttributeValue::L(vec![text(&entry.index), text(&entry.sort)]);
         made.insert(
             name.to_owned(),
-            AttributeValue::L(marks.iter().map(pair).collect()),
+            AttributeValue::L(index_entries.iter().map(pair).collect()),
         );
     }
 }
@@ -196,28 +200,28 @@ impl DynamoDb {
             .collect()
     }
 
-    pub(super) async fn list_marks(
+    pub(super) async fn find_entries(
         &self,
         index: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Marked>, StateError> {
+    ) -> Result<Vec<IndexHit>, StateError> {
         let after = after.map(|after| format!("{after}{BEHIND}"));
         let found = self
             .pages(self.after(&index_partition(index), after.as_deref()), limit)
             .await?;
-        let marked = |found: &Item| {
+        let hit = |found: &Item| {
             let kind = get_text(found, "kind")?;
             let table = Table::ALL.into_iter().find(|table| table.as_str() == kind);
             let table = table.ok_or_else(|| {
-                StateError::Corrupt(format!("a mark of the unknown table `{kind}`"))
+                StateError::Corrupt(format!("an index entry of the unknown table `{kind}`"))
             })?;
-            Ok(Marked {
+            Ok(IndexHit {
                 sort: get_text(found, "sort")?.to_owned(),
                 key: Key::new(table, get_text(found, "id")?),
             })
         };
-        found.iter().map(marked).collect()
+        found.iter().map(hit).collect()
     }
 
     /// What lies in a partition after a place.
@@ -289,10 +293,14 @@ impl DynamoDb {
         }
     }
 
-    /// Writes a record without marks over one without marks, and does not read it before: of those its version says all. Answers
+    /// Writes a record without index entries over one without index entries, and does not read it before: of those its version says all. Answers
     /// whether it was so; where it was not, nothing was written. What is written most often is of this kind, leases and logs.
     async fn save_unseen(&self, write: &Write) -> Result<bool, SaveError> {
-        let Some(body) = write.body.as_ref().filter(|_| write.marks.is_empty()) else {
+        let Some(body) = write
+            .body
+            .as_ref()
+            .filter(|_| write.index_entries.is_empty())
+        else {
             return Ok(false);
         };
         let put = self.put();
@@ -337,7 +345,7 @@ impl DynamoDb {
             + commit
                 .writes
                 .iter()
-                .map(|write| write.marks.len())
+                .map(|write| write.index_entries.len())
                 .sum::<usize>();
         let mut room = COMMIT_WRITES_MAX.saturating_sub(puts);
         for (write, there) in commit.writes.iter().zip(there) {
@@ -417,17 +425,17 @@ impl DynamoDb {
         }
     }
 
-    /// Removes items of marks that a record no longer has, as long as it is as it was written: whoever writes it next may want them
+    /// Removes items of index entries that a record no longer has, as long as it is as it was written: whoever writes it next may want them
     /// back.
     async fn remove_late(
         &self,
         Late {
             key,
             version,
-            marks,
+            index_entries,
         }: Late,
     ) -> Result<(), StateError> {
-        for some in marks.chunks(COMMIT_WRITES_MAX - 1) {
+        for some in index_entries.chunks(COMMIT_WRITES_MAX - 1) {
             let same = ConditionCheck::builder()
                 .table_name(&*self.table)
                 .set_key(Some(place(&partition(key.table), &key.id)))
@@ -456,7 +464,7 @@ impl DynamoDb {
         Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
-    /// One write's actions. Marks that it no longer has are removed with it as far as a transaction has room for that.
+    /// One write's actions. Index entries that it no longer has are removed with it as far as a transaction has room for that.
     fn write(
         &self,
         write: &Write,
@@ -464,28 +472,28 @@ impl DynamoDb {
         room: &mut usize,
         actions: &mut Actions,
     ) -> Result<(), StateError> {
-        // A record that is gone has no marks.
-        let wanted: BTreeSet<Mark> = if write.body.is_some() {
-            write.marks.iter().cloned().collect()
+        // A record that is gone has no index entries.
+        let wanted: BTreeSet<IndexEntry> = if write.body.is_some() {
+            write.index_entries.iter().cloned().collect()
         } else {
             BTreeSet::new()
         };
-        let placed = |mark: &Mark| Placed {
-            mark: mark.clone(),
+        let placed = |entry: &IndexEntry| Placed {
+            entry: entry.clone(),
             key: write.key.clone(),
         };
-        for mark in wanted.difference(&there.marks) {
-            actions.put(self.put().set_item(Some(placed(mark).item())))?;
+        for entry in wanted.difference(&there.index_entries) {
+            actions.put(self.put().set_item(Some(placed(entry).item())))?;
         }
-        let unwanted: Vec<&Mark> = there
-            .marks
+        let unwanted: Vec<&IndexEntry> = there
+            .index_entries
             .union(&there.late)
-            .filter(|mark| !wanted.contains(mark))
+            .filter(|entry| !wanted.contains(entry))
             .collect();
         let (now, late) = unwanted.split_at(unwanted.len().min(*room));
         *room -= now.len();
-        for mark in now {
-            actions.all.push(self.removal(&placed(mark))?);
+        for entry in now {
+            actions.all.push(self.removal(&placed(entry))?);
         }
         let version = there.version.unwrap_or_default() + 1;
         let mut made = place(&partition(write.key.table), &write.key.id);
@@ -496,17 +504,17 @@ impl DynamoDb {
                 .as_ref()
                 .map(|body| (BODY.to_owned(), packed(body))),
         );
-        set_marks(&mut made, "marks", &wanted);
-        set_marks(
+        set_entries(&mut made, "marks", &wanted);
+        set_entries(
             &mut made,
             "late",
-            &late.iter().map(|mark| (*mark).clone()).collect(),
+            &late.iter().map(|entry| (*entry).clone()).collect(),
         );
-        let marks: Vec<Placed> = late.iter().map(|mark| placed(mark)).collect();
+        let index_entries: Vec<Placed> = late.iter().map(|entry| placed(entry)).collect();
         actions.late.push(Late {
             key: write.key.clone(),
             version,
-            marks,
+            index_entries,
         });
         let put = self.put().set_item(Some(made));
         let put = match there.version {
@@ -530,11 +538,11 @@ struct Actions {
     late: Vec<Late>,
 }
 
-/// What is left of a record's marks once it was written as this version.
+/// What is left of a record's index entries once it was written as this version.
 struct Late {
     key: Key,
     version: u64,
-    marks: Vec<Placed>,
+    index_entries: Vec<Placed>,
 }
 
 impl Actions {

@@ -1,9 +1,9 @@
-//! Records, marks and messages in SQLite: one transaction a commit.
+//! Records, index entries and messages in SQLite: one transaction a commit.
 
 use super::{LocalStore, blocking};
 use crate::state::{
-    Commit, DELIVERIES_MAX, Expect, Key, Mark, Marked, Message, MessageId, Record, SaveError,
-    StateError, StateStore, Table, Version, Write, check,
+    Commit, DELIVERIES_MAX, Expect, IndexEntry, IndexHit, Key, Message, MessageId, Record,
+    SaveError, StateError, StateStore, Table, Version, Write, check,
 };
 use millrace_core::Timestamp;
 use millrace_core::order::Effect;
@@ -19,9 +19,9 @@ const PUT: &str = "INSERT INTO record VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPD
 const REMOVE: &str =
     "UPDATE record SET version = version + 1, body = NULL WHERE tbl = ?1 AND id = ?2";
 const VERSION: &str = "SELECT version, body IS NOT NULL FROM record WHERE tbl = ?1 AND id = ?2";
-const UNMARK: &str = "DELETE FROM mark WHERE tbl = ?1 AND id = ?2";
-const MARK: &str = "INSERT OR IGNORE INTO mark VALUES (?1, ?2, ?3, ?4)";
-const MARKED: &str =
+const REMOVE_ENTRIES: &str = "DELETE FROM mark WHERE tbl = ?1 AND id = ?2";
+const PUT_ENTRY: &str = "INSERT OR IGNORE INTO mark VALUES (?1, ?2, ?3, ?4)";
+const FIND_ENTRIES: &str =
     "SELECT sort, tbl, id FROM mark WHERE idx = ?1 AND sort > ?2 ORDER BY sort, tbl, id LIMIT ?3";
 const POST: &str = "INSERT INTO letter (effect) VALUES (?1)";
 const SET_ASIDE: &str = "UPDATE letter SET set_aside = 1 WHERE set_aside = 0 AND hidden_until <= ?1 AND deliveries >= ?2";
@@ -141,7 +141,9 @@ fn apply(commit: &Transaction<'_>, write: &Write) -> Result<(), SaveError> {
     if !stands {
         return Err(SaveError::Conflict(write.key.clone()));
     }
-    commit.prepare_cached(UNMARK)?.execute([table, id])?;
+    commit
+        .prepare_cached(REMOVE_ENTRIES)?
+        .execute([table, id])?;
     let Some(body) = &write.body else {
         commit.prepare_cached(REMOVE)?.execute([table, id])?;
         return Ok(());
@@ -150,9 +152,9 @@ fn apply(commit: &Transaction<'_>, write: &Write) -> Result<(), SaveError> {
     commit
         .prepare_cached(PUT)?
         .execute(params![table, id, version, body])?;
-    for Mark { index, sort } in &write.marks {
+    for IndexEntry { index, sort } in &write.index_entries {
         commit
-            .prepare_cached(MARK)?
+            .prepare_cached(PUT_ENTRY)?
             .execute([index, sort, table, id])?;
     }
     Ok(())
@@ -265,15 +267,15 @@ impl StateStore for LocalStore {
         .await
     }
 
-    async fn marked(
+    async fn index_entries(
         &self,
         index: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Marked>, StateError> {
+    ) -> Result<Vec<IndexHit>, StateError> {
         let (index, after) = (index.to_owned(), after.unwrap_or_default().to_owned());
         self.with(move |database| {
-            let mut query = database.prepare_cached(MARKED)?;
+            let mut query = database.prepare_cached(FIND_ENTRIES)?;
             let rows = query.query_map(params![index, after, bounded(limit as u64)], |row| {
                 Ok((
                     row.get::<_, String>(0)?,
@@ -281,17 +283,17 @@ impl StateStore for LocalStore {
                     row.get::<_, String>(2)?,
                 ))
             })?;
-            let marked = |(sort, table, id): (String, String, String)| {
+            let hit = |(sort, table, id): (String, String, String)| {
                 let known = Table::ALL.into_iter().find(|known| known.as_str() == table);
                 let table = known.ok_or_else(|| {
-                    StateError::Corrupt(format!("a mark of the unknown table `{table}`"))
+                    StateError::Corrupt(format!("an index entry of the unknown table `{table}`"))
                 })?;
-                Ok(Marked {
+                Ok(IndexHit {
                     sort,
                     key: Key { table, id },
                 })
             };
-            rows.map(|row| marked(row?)).collect()
+            rows.map(|row| hit(row?)).collect()
         })
         .await
     }

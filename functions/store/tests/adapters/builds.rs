@@ -190,7 +190,11 @@ async fn a_build_that_no_store_would_take_ends_with_words_and_nothing_of_it_stay
         ready_index(None),
         ready_index(Some(millrace_core::Arch::S390x)),
     ] {
-        assert_eq!(store.marked(&index, None, 1).await.unwrap(), [], "{index}");
+        assert_eq!(
+            store.index_entries(&index, None, 1).await.unwrap(),
+            [],
+            "{index}"
+        );
     }
 }
 

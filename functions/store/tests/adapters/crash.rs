@@ -4,7 +4,7 @@ use millrace_core::order::Effect;
 use millrace_core::{BuildId, Digest, Timestamp};
 use millrace_store::contract::run;
 use millrace_store::local::LocalStore;
-use millrace_store::state::Mark;
+use millrace_store::state::IndexEntry;
 use millrace_store::{BlobStore, Commit, Expect, Key, StateStore, Table, Write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -39,7 +39,7 @@ async fn write(store: &LocalStore, number: u64) {
         key: Key::new(Table::Setting, format!("{number:06}/{part}")),
         expect: Expect::Absent,
         body: Some(digest.to_string()),
-        marks: vec![Mark {
+        index_entries: vec![IndexEntry {
             index: "all".into(),
             sort: format!("{number:06}/{part}"),
         }],
@@ -112,13 +112,13 @@ fn kill_at_random(folder: &Path, from: u64, chance: &mut fastrand::Rng) -> Vec<u
     said
 }
 
-/// Commits whose every record and mark is there; panics where one is torn.
+/// Commits whose every record and index entry is there; panics where one is torn.
 async fn whole(store: &LocalStore) -> BTreeMap<u64, Digest> {
     let records = store.list(Table::Setting, None, usize::MAX).await.unwrap();
-    let marks = store.marked("all", None, usize::MAX).await.unwrap();
+    let index_entries = store.index_entries("all", None, usize::MAX).await.unwrap();
     assert_eq!(
         records.iter().map(|record| &record.key).collect::<Vec<_>>(),
-        marks.iter().map(|marked| &marked.key).collect::<Vec<_>>()
+        index_entries.iter().map(|hit| &hit.key).collect::<Vec<_>>()
     );
     let mut commits: BTreeMap<u64, Vec<Digest>> = BTreeMap::new();
     for record in records {

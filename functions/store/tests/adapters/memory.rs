@@ -36,7 +36,7 @@ fn two_records() -> Commit {
         key: Key::new(Table::Setting, id),
         expect: Expect::Absent,
         body: Some("1".into()),
-        marks: Vec::new(),
+        index_entries: Vec::new(),
     };
     Commit {
         writes: vec![make("a"), make("b")],

@@ -10,10 +10,12 @@ use millrace_core::push::{Announced, Commit, Package, Push, PushRecord, PushStat
 use millrace_core::rpm::Rpm;
 use millrace_core::task::{Artifact, Blame, Failure, LEASE_MS, Machine, Outcome};
 use millrace_core::{Arch, Digest, LeaseNumber, PushId, RunnerName, Timestamp};
-use millrace_store::builds::{build_marks, push_marks};
+use millrace_store::builds::{build_index_entries, push_index_entries};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::{put, write};
-use millrace_store::{BlobStore, Commit as Save, Expect, Key, Mark, StateStore, Table, Write};
+use millrace_store::{
+    BlobStore, Commit as Save, Expect, IndexEntry, Key, StateStore, Table, Write,
+};
 use millrace_web::{Web, router};
 use std::sync::Arc;
 
@@ -410,7 +412,7 @@ impl World {
             build.id.as_str(),
             Expect::Absent,
             build,
-            build_marks(build),
+            build_index_entries(build),
         )
         .unwrap();
         self.store
@@ -460,7 +462,7 @@ impl World {
             announced.id.as_str(),
             Expect::Absent,
             record,
-            push_marks(record),
+            push_index_entries(record),
         )
         .unwrap();
         self.store
@@ -490,7 +492,7 @@ impl World {
     }
 
     /// A record becomes one that cannot be read, and is found as before.
-    pub async fn spoil(&self, table: Table, id: &str, marks: Vec<Mark>) {
+    pub async fn spoil(&self, table: Table, id: &str, index_entries: Vec<IndexEntry>) {
         let key = Key::new(table, id);
         let expect = self
             .store
@@ -502,7 +504,7 @@ impl World {
             key,
             expect,
             body: Some("\"secret\"".to_owned()),
-            marks,
+            index_entries,
         };
         self.store
             .save(Save {

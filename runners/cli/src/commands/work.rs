@@ -12,7 +12,9 @@ use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Commit, Package, PushRecord, PushState, Wish};
 use millrace_core::task::TaskId;
 use millrace_core::{BuildId, PackageName, PushId};
-use millrace_store::builds::{BUILDS, PUSHES, load_build, load_push, package_index, push_marks};
+use millrace_store::builds::{
+    BUILDS, PUSHES, load_build, load_push, package_index, push_index_entries,
+};
 use millrace_store::records::{get, write};
 use millrace_store::{Commit as Save, Expect, StateStore, Table, advance};
 use millrace_web::view::BuildView;
@@ -166,7 +168,7 @@ pub(super) async fn announce(store: &Store, announced: &Announced) -> Result<()>
         announced.id.as_str(),
         Expect::Absent,
         &record,
-        push_marks(&record),
+        push_index_entries(&record),
     )?;
     Ok(store
         .save(Save {
@@ -222,7 +224,7 @@ pub(super) async fn watch(folder: &Folder, output: Output, options: &Watch) -> R
         }
         (_, _, Some(build)) => watch::build(&store, output, &find(&store, build).await?.id).await?,
         (None, None, None) => {
-            let newest = store.marked(BUILDS, None, 1).await?;
+            let newest = store.index_entries(BUILDS, None, 1).await?;
             let newest = newest
                 .first()
                 .ok_or_else(|| NotThere("there is no build yet".to_owned()))?;
@@ -245,8 +247,8 @@ async fn heard_of(store: &Store, commit: &str) -> Result<PushId> {
     let until = std::time::Instant::now() + HEAR_MAX;
     let mut waiting = watch::Waiting::default();
     loop {
-        for marked in store.marked(PUSHES, None, LOOKED_THROUGH).await? {
-            let Some((record, _)) = load_push(store, &marked.key.id.parse()?).await? else {
+        for hit in store.index_entries(PUSHES, None, LOOKED_THROUGH).await? {
+            let Some((record, _)) = load_push(store, &hit.key.id.parse()?).await? else {
                 continue;
             };
             if record.announced.commit.as_str().starts_with(commit) {
@@ -268,10 +270,10 @@ pub(super) async fn find(store: &Store, id: &str) -> Result<Build> {
     let mut found: Vec<BuildId> = match is_whole(id) {
         Some(id) => vec![id],
         None => {
-            let all = store.marked(BUILDS, None, LOOKED_THROUGH).await?;
+            let all = store.index_entries(BUILDS, None, LOOKED_THROUGH).await?;
             all.iter()
-                .filter(|marked| marked.key.id.starts_with(id))
-                .filter_map(|marked| marked.key.id.parse().ok())
+                .filter(|hit| hit.key.id.starts_with(id))
+                .filter_map(|hit| hit.key.id.parse().ok())
                 .collect()
         }
     };
@@ -290,8 +292,8 @@ pub(super) async fn builds(folder: &Folder, output: Output, options: &Builds) ->
         .as_ref()
         .map_or_else(|| BUILDS.to_owned(), package_index);
     let mut views = Vec::new();
-    for marked in store.marked(&index, None, options.limit).await? {
-        if let Some((build, _)) = load_build(&store, &marked.key.id.parse()?).await? {
+    for hit in store.index_entries(&index, None, options.limit).await? {
+        if let Some((build, _)) = load_build(&store, &hit.key.id.parse()?).await? {
             views.push((BuildView::of(&build, now()), build));
         }
     }
