@@ -180,7 +180,7 @@ fn messages_through_a_service_in_trouble_are_all_delivered() {
                 .unwrap(),
             []
         );
-        assert_eq!(direct.set_aside(1).await.unwrap(), []);
+        assert_eq!(direct.dead_letters(1).await.unwrap(), []);
     });
 }
 

@@ -142,13 +142,13 @@ fn a_message_of_a_newer_line_holds_up_nobody_and_is_kept() {
                 .collect::<Vec<_>>(),
             [ended("two")]
         );
-        let aside = store.set_aside(10).await.unwrap();
+        let dead = store.dead_letters(10).await.unwrap();
         assert!(
-            matches!(&aside[0].effect, Effect::Unreadable(words) if words.contains("of-a-newer-line")),
-            "{aside:?}"
+            matches!(&dead[0].effect, Effect::Unreadable(words) if words.contains("of-a-newer-line")),
+            "{dead:?}"
         );
         assert!(
-            store.put_back(aside[0].id, Timestamp(1)).await.unwrap(),
+            store.put_back(dead[0].id, Timestamp(1)).await.unwrap(),
             "for when the newer line is back"
         );
         let out: Vec<Effect> = store
@@ -158,7 +158,7 @@ fn a_message_of_a_newer_line_holds_up_nobody_and_is_kept() {
             .into_iter()
             .map(|message| message.effect)
             .collect();
-        assert!(out.contains(&aside[0].effect), "{out:?}");
+        assert!(out.contains(&dead[0].effect), "{out:?}");
     });
 }
 

@@ -326,10 +326,10 @@ impl Scripted {
         generation.orders.len()
     }
 
-    /// Messages that nobody has settled, set aside or not.
+    /// Messages that nobody has settled, dead letters among them.
     pub async fn messages(&self) -> Vec<Message> {
         let mut messages = self.state.unsettled(MESSAGES_MAX).await.unwrap();
-        messages.extend(self.state.set_aside(MESSAGES_MAX).await.unwrap());
+        messages.extend(self.state.dead_letters(MESSAGES_MAX).await.unwrap());
         messages
     }
 

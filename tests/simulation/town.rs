@@ -57,7 +57,7 @@ enum What {
     Hear(Delivery),
     Carry(Message),
     GiveUp(Message),
-    GiveUpAside,
+    GiveUpDeadLetters,
     Tick,
     Cancel(BuildId),
     Retry(BuildId, Option<TaskId>),
@@ -157,7 +157,7 @@ impl Town {
             23..40 if free => self.a_runner_speaks(),
             40..42 if free => self.answer_late(),
             42..45 if free => self.begin(What::Tick),
-            45 if free => self.give_up_aside(),
+            45 if free => self.give_up_dead_letters(),
             46 if free => match self.chance.u8(0..4) {
                 0 => self.cancel(),
                 1 | 2 => self.retry(),
@@ -191,7 +191,7 @@ impl Town {
             messages
                 .into_iter()
                 .for_each(|message| self.finish(What::Carry(message)));
-            self.finish(What::GiveUpAside);
+            self.finish(What::GiveUpDeadLetters);
             self.finish(What::Tick);
             let stay = (0..self.hands.len())
                 .filter(|number| !self.hands[*number].vanishes)
@@ -311,13 +311,13 @@ impl Town {
         self.under_way.iter().any(|under| matches!(&under.what, What::Carry(message) | What::GiveUp(message) if message.id == id))
     }
 
-    fn give_up_aside(&mut self) {
-        let aside = self
+    fn give_up_dead_letters(&mut self) {
+        let dead = self
             .world
-            .run(self.world.store.set_aside(usize::MAX))
+            .run(self.world.store.dead_letters(usize::MAX))
             .unwrap();
-        if !aside.iter().any(|message| self.is_out(message.id)) {
-            self.begin(What::GiveUpAside);
+        if !dead.iter().any(|message| self.is_out(message.id)) {
+            self.begin(What::GiveUpDeadLetters);
         }
     }
 
@@ -443,8 +443,8 @@ impl Town {
             What::GiveUp(message) => self.on_the_line(|line| async move {
                 pump::give_up(&line, &message, "the store does not answer").await
             }),
-            What::GiveUpAside => self.on_the_line(|line| async move {
-                if pump::give_up_aside(&line).await {
+            What::GiveUpDeadLetters => self.on_the_line(|line| async move {
+                if pump::give_up_dead_letters(&line).await {
                     Ok(())
                 } else {
                     Err("not all were given up".to_owned())
@@ -604,7 +604,7 @@ impl Town {
             }
             What::Carry(_)
             | What::GiveUp(_)
-            | What::GiveUpAside
+            | What::GiveUpDeadLetters
             | What::Tick
             | What::AnswerLate(..) => {}
             What::Cancel(_) | What::Retry(..) => {}
@@ -718,7 +718,7 @@ impl Town {
             What::Hear(delivery) => format!("hear {}", delivery.id),
             What::Carry(message) => format!("{} ({})", words(&message.effect), message.deliveries),
             What::GiveUp(message) => format!("give up {}", words(&message.effect)),
-            What::GiveUpAside => "give up what was set aside".to_owned(),
+            What::GiveUpDeadLetters => "give up dead letters".to_owned(),
             What::Tick => "tick".to_owned(),
             What::Cancel(build) => format!("cancel {build}"),
             What::Retry(build, None) => format!("retry {build}"),
@@ -737,7 +737,7 @@ fn releases(what: &What) -> bool {
         What::Carry(message) | What::GiveUp(message) => {
             matches!(message.effect, Effect::Release(_))
         }
-        What::GiveUpAside => true,
+        What::GiveUpDeadLetters => true,
         What::Hear(_) | What::Tick | What::Cancel(_) | What::Retry(..) => false,
         What::Ask(_) | What::Renew(_) | What::Answer(_) | What::AnswerLate(..) => false,
     }
@@ -756,7 +756,7 @@ fn kind(what: &What) -> &'static str {
             Effect::Ended { .. } => "ended",
             Effect::Unreadable(_) => "unreadable",
         },
-        What::GiveUp(_) | What::GiveUpAside => "give up",
+        What::GiveUp(_) | What::GiveUpDeadLetters => "give up",
         What::Tick => "tick",
         What::Cancel(_) => "cancel",
         What::Retry(..) => "retry",

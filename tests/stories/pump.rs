@@ -48,7 +48,7 @@ fn what_was_out_when_the_line_died_is_taken_up_at_once_however_often_it_dies() {
     let mut world = World::new(r#""x86_64""#);
     world.push("zlib");
     for _ in 0..4 {
-        // Each dies as soon as it has taken what was out, and has looked for what was set aside.
+        // Each dies as soon as it has taken what was out, and has looked for dead letters.
         let turnstile = Turnstile::new();
         [Fare::Pass; 2]
             .into_iter()

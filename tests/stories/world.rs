@@ -490,12 +490,12 @@ fn the_world_refuses_to_end_with_a_task_that_nobody_takes() {
 
 #[test]
 #[should_panic(expected = "a message: fetch")]
-fn the_world_refuses_to_end_with_a_message_that_was_set_aside() {
+fn the_world_refuses_to_end_with_a_dead_letter() {
     let mut world = World::new(ONE);
     world.push("zlib");
     for _ in 0..=DELIVERIES_MAX {
         world.messages();
         world.pass_ms(OUT_MS);
     }
-    assert_eq!(world.run(world.store.set_aside(10)).unwrap().len(), 1);
+    assert_eq!(world.run(world.store.dead_letters(10)).unwrap().len(), 1);
 }

@@ -302,8 +302,8 @@ impl World {
         loop {
             let messages = self.messages();
             assert!(
-                self.run(pump::give_up_aside(&line)),
-                "messages that were set aside could not be given up"
+                self.run(pump::give_up_dead_letters(&line)),
+                "dead letters could not be given up"
             );
             if messages.is_empty() {
                 return;

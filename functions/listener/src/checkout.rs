@@ -147,7 +147,7 @@ pub async fn fetch(
     }
 }
 
-/// Says in the push's record why nothing became of it: for an `Effect::Fetch` that is about to be set aside. It comes too late
+/// Says in the push's record why nothing became of it: for an `Effect::Fetch` that is given up. It comes too late
 /// for a push that somebody else has fetched since.
 pub async fn give_up(
     announced: &Announced,

@@ -44,8 +44,8 @@ const LATE_MS: u64 = 960_000;
 /// Messages taken in one sweep; what is left over comes with the next.
 const LATE_MAX: usize = 1_000;
 
-/// Messages looked at that were set aside.
-const ASIDE_MAX: usize = 100;
+/// Dead letters counted.
+const DEAD_LETTERS_MAX: usize = 100;
 
 /// Answers runners.
 pub async fn desk() -> Result<(), Error> {
@@ -116,14 +116,14 @@ async fn swept(state: &DynamoDb, groups: &Groups) -> Result<(), String> {
             late.len()
         );
     }
-    let aside = state
-        .set_aside(ASIDE_MAX)
+    let dead = state
+        .dead_letters(DEAD_LETTERS_MAX)
         .await
         .map_err(|error| error.to_string())?;
-    if !aside.is_empty() {
+    if !dead.is_empty() {
         eprintln!(
-            "millrace: {} messages are set aside: `millrace events list` shows them",
-            aside.len()
+            "millrace: {} messages are dead letters: `millrace messages list` shows them",
+            dead.len()
         );
     }
     groups.fit(state).await

@@ -92,7 +92,7 @@ macro_rules! state_contract {
             a_settled_message_is_forgotten
             settling_twice_does_no_harm
             a_message_may_be_settled_after_it_came_again
-            a_message_that_nobody_settles_is_set_aside
+            a_message_that_nobody_settles_becomes_a_dead_letter
             a_message_that_was_put_back_is_delivered_as_if_it_never_was
             a_message_is_taken_by_one
             messages_are_numbered_anew_for_ever

@@ -31,7 +31,7 @@ pub use messages::posted;
 pub use table::CreateError;
 
 impl DynamoDb {
-    /// A message as it is now (strongly consistent); none once it is settled. It may be one that was set aside.
+    /// A message as it is now (strongly consistent); none once it is settled. It may be a dead letter.
     pub async fn message(&self, id: MessageId) -> Result<Option<Message>, StateError> {
         self.load_message(id).await
     }
@@ -144,8 +144,8 @@ impl StateStore for DynamoDb {
         self.settle_message(message).await
     }
 
-    async fn set_aside(&self, limit: usize) -> Result<Vec<Message>, StateError> {
-        self.messages_aside(limit).await
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<Message>, StateError> {
+        self.dead_messages(limit).await
     }
 
     async fn unsettled(&self, limit: usize) -> Result<Vec<Message>, StateError> {

@@ -19,7 +19,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// The layout that this program reads and writes; grows with every change that an older program could not read.
 const SCHEMA: i64 = 1;
 
-/// Index entries lie in the table `mark`, messages in the table `letter`: state folders of earlier versions have these names.
+/// Index entries lie in the table `mark`, messages in the table `letter`, dead letters are those `set_aside`: state folders of earlier
+/// versions have these names.
 const CREATE: &str = "
 CREATE TABLE record (tbl TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, body TEXT, PRIMARY KEY (tbl, id)) WITHOUT ROWID;
 CREATE TABLE mark (idx TEXT NOT NULL, sort TEXT NOT NULL, tbl TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (idx, sort, tbl, id)) WITHOUT ROWID;

@@ -50,7 +50,7 @@ struct Posted {
     effect: Effect,
     hidden_until: Timestamp,
     deliveries: u32,
-    set_aside: bool,
+    is_dead: bool,
 }
 
 impl Posted {
@@ -86,7 +86,7 @@ impl MemoryStore {
         }
     }
 
-    /// Messages that are not settled, hidden ones and those set aside among them.
+    /// Messages that are not settled, hidden ones and dead letters among them.
     pub fn messages(&self) -> usize {
         self.held().messages.len()
     }
@@ -267,10 +267,10 @@ impl Held {
         for (id, posted) in self
             .messages
             .iter_mut()
-            .filter(|(_, posted)| !posted.set_aside && posted.hidden_until <= now)
+            .filter(|(_, posted)| !posted.is_dead && posted.hidden_until <= now)
         {
             if posted.deliveries >= DELIVERIES_MAX {
-                posted.set_aside = true;
+                posted.is_dead = true;
             } else if messages.len() < limit {
                 posted.deliveries += 1;
                 posted.hidden_until = hidden_until;
@@ -286,7 +286,7 @@ impl Held {
             effect,
             hidden_until: Timestamp(0),
             deliveries: 0,
-            set_aside: false,
+            is_dead: false,
         };
         self.messages.insert(MessageId(self.messages_ever), posted);
     }
@@ -385,20 +385,20 @@ impl StateStore for MemoryStore {
         self.state("settle", forget).await
     }
 
-    async fn set_aside(&self, limit: usize) -> Result<Vec<Message>, StateError> {
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<Message>, StateError> {
         let read = |held: &mut Held| {
-            let aside = held.messages.iter().filter(|(_, posted)| posted.set_aside);
-            Ok(aside
+            let dead = held.messages.iter().filter(|(_, posted)| posted.is_dead);
+            Ok(dead
                 .take(limit)
                 .map(|(id, posted)| posted.message(*id))
                 .collect())
         };
-        self.state("set_aside", read).await
+        self.state("dead_letters", read).await
     }
 
     async fn unsettled(&self, limit: usize) -> Result<Vec<Message>, StateError> {
         let read = |held: &mut Held| {
-            let out = held.messages.iter().filter(|(_, posted)| !posted.set_aside);
+            let out = held.messages.iter().filter(|(_, posted)| !posted.is_dead);
             Ok(out
                 .take(limit)
                 .map(|(id, posted)| posted.message(*id))
@@ -416,7 +416,7 @@ impl StateStore for MemoryStore {
                 effect: posted.effect.clone(),
                 hidden_until: now,
                 deliveries: 0,
-                set_aside: false,
+                is_dead: false,
             };
             Ok(true)
         };

@@ -15,7 +15,7 @@ pub const COMMIT_WRITES_MAX: usize = 100;
 /// Most bytes in the records and effects of one commit: TransactWriteItems takes 4 MB, keys and index entries included.
 pub const COMMIT_BYTES_MAX: usize = 3_900_000;
 
-/// Times that an effect is delivered before it is set aside for a person: passing trouble is over by then, and what is
+/// Times that an effect is delivered before its message is a dead letter, which waits for a person: passing trouble is over by then, and what is
 /// wrong for good does not circle.
 pub const DELIVERIES_MAX: u32 = 10;
 
@@ -263,8 +263,8 @@ pub trait StateStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<IndexHit>, StateError>> + Send;
 
     /// Takes messages that nobody else has taken, the oldest first as far as the clocks of those who wrote them agree, and hides
-    /// them until `hidden_until`. One that is not settled by then is delivered again; one delivered [`DELIVERIES_MAX`] times is
-    /// set aside instead, at the latest when nothing else is due; so is one that cannot be read, at once.
+    /// them until `hidden_until`. One that is not settled by then is delivered again; one delivered [`DELIVERIES_MAX`] times
+    /// becomes a dead letter instead, at the latest when nothing else is due; so does one that cannot be read, at once.
     fn take(
         &self,
         limit: usize,
@@ -275,13 +275,13 @@ pub trait StateStore: Clone + Send + Sync + 'static {
     /// Forgets a message whose effect has happened. Forgetting it twice does no harm.
     fn settle(&self, message: MessageId) -> impl Future<Output = Result<(), StateError>> + Send;
 
-    /// Messages that were set aside.
-    fn set_aside(
+    /// Messages that are delivered no more, and wait for a person.
+    fn dead_letters(
         &self,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Message>, StateError>> + Send;
 
-    /// Messages that are neither settled nor set aside, whether or not somebody has taken them. May be a moment old.
+    /// Messages that are neither settled nor dead letters, whether or not somebody has taken them. May be a moment old.
     fn unsettled(
         &self,
         limit: usize,

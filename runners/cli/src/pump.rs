@@ -32,8 +32,8 @@ const PAUSES_MS: [u64; 5] = [500, 1_000, 4_000, 10_000, 30_000];
 /// How long to wait before looking without having been rung for: what another process writes rings no bell here.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long to leave messages alone that were set aside and could not be given up.
-const ASIDE_PAUSE: Duration = Duration::from_secs(60);
+/// How long to leave dead letters alone that could not be given up.
+const DEAD_LETTERS_PAUSE: Duration = Duration::from_secs(60);
 
 /// Everything that acts on effects.
 pub struct Functions<S, K, L> {
@@ -65,11 +65,11 @@ where
         Arc::new(Semaphore::new(OUT_MAX)),
         Arc::new(Semaphore::new(AT_ONCE_MAX)),
     );
-    let (mut taking, mut aside_from) = (Taking::started(functions.now()), Instant::now());
+    let (mut taking, mut dead_letters_from) = (Taking::started(functions.now()), Instant::now());
     loop {
         let messages = taking.take(&functions).await;
-        if Instant::now() >= aside_from && !give_up_aside(&functions).await {
-            aside_from = Instant::now() + ASIDE_PAUSE;
+        if Instant::now() >= dead_letters_from && !give_up_dead_letters(&functions).await {
+            dead_letters_from = Instant::now() + DEAD_LETTERS_PAUSE;
         }
         if messages.is_empty() {
             let _ = tokio::time::timeout(LOOK, functions.posted.notified()).await;
@@ -220,21 +220,21 @@ where
     }
 }
 
-/// Gives up on messages that the store has set aside: each was delivered as often as a message may be, and whoever acted on it died
+/// Gives up on dead letters: each was delivered as often as a message may be, and whoever acted on it died
 /// every time before it could be settled. False where that must be tried again.
-pub async fn give_up_aside<S, K, L>(functions: &Functions<S, K, L>) -> bool
+pub async fn give_up_dead_letters<S, K, L>(functions: &Functions<S, K, L>) -> bool
 where
     S: StateStore + BlobStore,
     K: Keys,
     L: Seal,
 {
-    let aside = functions
+    let dead = functions
         .store
-        .set_aside(AT_ONCE_MAX)
+        .dead_letters(AT_ONCE_MAX)
         .await
         .map_err(|error| error.to_string());
-    let mut problems: Vec<String> = aside.as_ref().err().cloned().into_iter().collect();
-    for message in aside.unwrap_or_default() {
+    let mut problems: Vec<String> = dead.as_ref().err().cloned().into_iter().collect();
+    for message in dead.unwrap_or_default() {
         problems.extend(
             give_up(
                 functions,

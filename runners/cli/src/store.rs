@@ -101,8 +101,8 @@ impl StateStore for Store {
         state!(self, it => it.settle(message))
     }
 
-    async fn set_aside(&self, limit: usize) -> Result<Vec<Message>, StateError> {
-        state!(self, it => it.set_aside(limit))
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<Message>, StateError> {
+        state!(self, it => it.dead_letters(limit))
     }
 
     async fn unsettled(&self, limit: usize) -> Result<Vec<Message>, StateError> {

@@ -148,8 +148,8 @@ impl StateStore for Shaky {
     async fn settle(&self, message: MessageId) -> Result<(), StateError> {
         self.here()?.settle(message).await
     }
-    async fn set_aside(&self, limit: usize) -> Result<Vec<Message>, StateError> {
-        self.here()?.set_aside(limit).await
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<Message>, StateError> {
+        self.here()?.dead_letters(limit).await
     }
     async fn unsettled(&self, limit: usize) -> Result<Vec<Message>, StateError> {
         self.here()?.unsettled(limit).await

@@ -114,7 +114,7 @@ pub async fn a_message_may_be_settled_after_it_came_again<S: StateStore>(store: 
 }
 
 /// After [`DELIVERIES_MAX`] deliveries; it is kept for a person, holds up nobody, and can still be settled.
-pub async fn a_message_that_nobody_settles_is_set_aside<S: StateStore>(store: S) {
+pub async fn a_message_that_nobody_settles_becomes_a_dead_letter<S: StateStore>(store: S) {
     post(&store, &["poison"]).await;
     for delivery in 1..=DELIVERIES_MAX {
         let at = u64::from(delivery);
@@ -130,7 +130,7 @@ pub async fn a_message_that_nobody_settles_is_set_aside<S: StateStore>(store: S)
             [delivery]
         );
         assert_eq!(
-            store.set_aside(10).await.unwrap(),
+            store.dead_letters(10).await.unwrap(),
             [],
             "not before it was tried for the last time"
         );
@@ -146,19 +146,19 @@ pub async fn a_message_that_nobody_settles_is_set_aside<S: StateStore>(store: S)
         [],
         "nothing else is due: it was come to by now"
     );
-    let aside = store.set_aside(10).await.unwrap();
-    assert_eq!(effects(&aside), [ended("poison")]);
-    assert_eq!(aside[0].deliveries, DELIVERIES_MAX);
+    let dead = store.dead_letters(10).await.unwrap();
+    assert_eq!(effects(&dead), [ended("poison")]);
+    assert_eq!(dead[0].deliveries, DELIVERIES_MAX);
     assert_eq!(
         effects(&store.take(10, LATER, LATER_STILL).await.unwrap()),
         [ended("good")],
         "it does not come again"
     );
-    store.settle(aside[0].id).await.unwrap();
-    assert_eq!(store.set_aside(10).await.unwrap(), []);
+    store.settle(dead[0].id).await.unwrap();
+    assert_eq!(store.dead_letters(10).await.unwrap(), []);
 }
 
-/// Wherever it lies, hidden or set aside: it is delivered anew, and counted from the beginning.
+/// Wherever it lies, hidden or among the dead letters: it is delivered anew, and counted from the beginning.
 pub async fn a_message_that_was_put_back_is_delivered_as_if_it_never_was<S: StateStore>(store: S) {
     post(&store, &["poison", "good"]).await;
     for delivery in 1..=u64::from(DELIVERIES_MAX) {
@@ -168,18 +168,18 @@ pub async fn a_message_that_was_put_back_is_delivered_as_if_it_never_was<S: Stat
             .unwrap();
     }
     assert_eq!(store.take(10, NOW, LATER).await.unwrap(), []);
-    let aside = store.set_aside(10).await.unwrap();
+    let dead = store.dead_letters(10).await.unwrap();
     assert_eq!(
-        (effects(&aside), store.unsettled(10).await.unwrap()),
+        (effects(&dead), store.unsettled(10).await.unwrap()),
         (["poison", "good"].map(ended).to_vec(), vec![])
     );
-    assert!(store.put_back(aside[0].id, NOW).await.unwrap());
+    assert!(store.put_back(dead[0].id, NOW).await.unwrap());
     assert_eq!(
         effects(&store.unsettled(10).await.unwrap()),
         [ended("poison")]
     );
     assert_eq!(
-        effects(&store.set_aside(10).await.unwrap()),
+        effects(&store.dead_letters(10).await.unwrap()),
         [ended("good")]
     );
     let taken = store.take(10, NOW, LATER).await.unwrap();
@@ -187,7 +187,7 @@ pub async fn a_message_that_was_put_back_is_delivered_as_if_it_never_was<S: Stat
         taken,
         [Message {
             deliveries: 1,
-            ..aside[0].clone()
+            ..dead[0].clone()
         }]
     );
     assert_eq!(
@@ -195,15 +195,15 @@ pub async fn a_message_that_was_put_back_is_delivered_as_if_it_never_was<S: Stat
         [],
         "it is hidden"
     );
-    assert!(store.put_back(aside[0].id, NOW).await.unwrap());
+    assert!(store.put_back(dead[0].id, NOW).await.unwrap());
     assert_eq!(
         store.take(10, NOW, LATER).await.unwrap(),
         taken,
         "and not any more"
     );
-    store.settle(aside[0].id).await.unwrap();
+    store.settle(dead[0].id).await.unwrap();
     assert!(
-        !store.put_back(aside[0].id, NOW).await.unwrap(),
+        !store.put_back(dead[0].id, NOW).await.unwrap(),
         "what is settled is forgotten"
     );
     assert_eq!(store.unsettled(10).await.unwrap(), []);

@@ -22,8 +22,8 @@ pub(super) const DELIVERIES: &str = "deliveries";
 
 /// Messages that are delivered.
 const OUT: &str = "out";
-/// Messages that are kept for a person.
-const ASIDE: &str = "aside";
+/// Dead letters. Tables have had this name for their tray from the first version on.
+const DEAD_LETTERS: &str = "aside";
 
 /// Before and behind every place: places begin with digits.
 const FIRST: &str = "0";
@@ -197,7 +197,7 @@ impl DynamoDb {
         hidden_until: Timestamp,
     ) -> Result<Option<Message>, StateError> {
         if seen.deliveries >= u64::from(DELIVERIES_MAX) {
-            self.put_aside(seen).await?;
+            self.make_dead_letter(seen).await?;
             return Ok(None);
         }
         let update = self
@@ -215,7 +215,7 @@ impl DynamoDb {
             Ok(message) if message.is_readable() => Ok(Some(message)),
             // It must not hold up those behind it.
             Ok(_) | Err(_) => {
-                self.put_aside(&Seen {
+                self.make_dead_letter(&Seen {
                     due: due(hidden_until, seen.id),
                     deliveries: seen.deliveries + 1,
                     ..*seen
@@ -226,11 +226,11 @@ impl DynamoDb {
         }
     }
 
-    async fn put_aside(&self, seen: &Seen) -> Result<(), StateError> {
+    async fn make_dead_letter(&self, seen: &Seen) -> Result<(), StateError> {
         let update = self
             .update(seen)
             .update_expression("SET #tray = :aside")
-            .expression_attribute_values(":aside", text(ASIDE));
+            .expression_attribute_values(":aside", text(DEAD_LETTERS));
         changed(update.send().await).map(drop)
     }
 
@@ -259,8 +259,8 @@ impl DynamoDb {
         forget.send().await.map(drop).map_err(unavailable)
     }
 
-    pub(super) async fn messages_aside(&self, limit: usize) -> Result<Vec<Message>, StateError> {
-        self.messages_in(ASIDE, limit).await
+    pub(super) async fn dead_messages(&self, limit: usize) -> Result<Vec<Message>, StateError> {
+        self.messages_in(DEAD_LETTERS, limit).await
     }
 
     pub(super) async fn messages_out(&self, limit: usize) -> Result<Vec<Message>, StateError> {

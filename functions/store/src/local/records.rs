@@ -24,15 +24,15 @@ const PUT_ENTRY: &str = "INSERT OR IGNORE INTO mark VALUES (?1, ?2, ?3, ?4)";
 const FIND_ENTRIES: &str =
     "SELECT sort, tbl, id FROM mark WHERE idx = ?1 AND sort > ?2 ORDER BY sort, tbl, id LIMIT ?3";
 const POST: &str = "INSERT INTO letter (effect) VALUES (?1)";
-const SET_ASIDE: &str = "UPDATE letter SET set_aside = 1 WHERE set_aside = 0 AND hidden_until <= ?1 AND deliveries >= ?2";
+const MAKE_DEAD_LETTERS: &str = "UPDATE letter SET set_aside = 1 WHERE set_aside = 0 AND hidden_until <= ?1 AND deliveries >= ?2";
 const DUE: &str = "SELECT id, effect, deliveries FROM letter WHERE set_aside = 0 AND hidden_until <= ?1 ORDER BY id LIMIT ?2";
 const DELIVER: &str =
     "UPDATE letter SET deliveries = deliveries + 1, hidden_until = ?2 WHERE id = ?1";
 const HIDE_NO_LONGER: &str =
     "UPDATE letter SET hidden_until = ?1 WHERE hidden_until > ?1 AND set_aside = 0";
-const SET_ONE_ASIDE: &str = "UPDATE letter SET set_aside = 1 WHERE id = ?1";
+const MAKE_ONE_DEAD_LETTER: &str = "UPDATE letter SET set_aside = 1 WHERE id = ?1";
 const SETTLE: &str = "DELETE FROM letter WHERE id = ?1";
-const ASIDE: &str =
+const DEAD_LETTERS: &str =
     "SELECT id, effect, deliveries FROM letter WHERE set_aside = 1 ORDER BY id LIMIT ?1";
 const OUT: &str =
     "SELECT id, effect, deliveries FROM letter WHERE set_aside = 0 ORDER BY id LIMIT ?1";
@@ -189,7 +189,7 @@ fn take(
     }
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction
-        .prepare_cached(SET_ASIDE)?
+        .prepare_cached(MAKE_DEAD_LETTERS)?
         .execute(params![bounded(now.0), DELIVERIES_MAX])?;
     let mut messages = Vec::new();
     for (id, effect, deliveries) in due(&transaction, limit, now)? {
@@ -201,7 +201,9 @@ fn take(
             messages.push(message);
         } else {
             // It must not hold up those behind it.
-            transaction.prepare_cached(SET_ONE_ASIDE)?.execute([id])?;
+            transaction
+                .prepare_cached(MAKE_ONE_DEAD_LETTER)?
+                .execute([id])?;
         }
     }
     transaction.commit()?;
@@ -318,8 +320,8 @@ impl StateStore for LocalStore {
         .await
     }
 
-    async fn set_aside(&self, limit: usize) -> Result<Vec<Message>, StateError> {
-        self.messages(ASIDE, limit).await
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<Message>, StateError> {
+        self.messages(DEAD_LETTERS, limit).await
     }
 
     async fn unsettled(&self, limit: usize) -> Result<Vec<Message>, StateError> {

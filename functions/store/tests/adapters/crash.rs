@@ -135,7 +135,7 @@ async fn whole(store: &LocalStore) -> BTreeMap<u64, Digest> {
     commits.into_iter().map(one).collect()
 }
 
-/// Effects that are waiting; they are settled on the way, so that no kill sets them aside.
+/// Effects that are waiting; they are settled on the way, so that no kill makes dead letters of them.
 async fn effects(store: &LocalStore) -> BTreeSet<u64> {
     let mut found = BTreeSet::new();
     for message in store

@@ -368,18 +368,18 @@ fn a_message_that_cannot_be_read_holds_up_nobody_and_is_kept() {
                 build: BuildId::new("two").unwrap()
             }]
         );
-        let aside = store.set_aside(10).await.unwrap();
+        let dead = store.dead_letters(10).await.unwrap();
         assert!(
-            matches!(&aside[0].effect, Effect::Unreadable(words) if words.contains("of-a-newer-line")),
-            "{aside:?}"
+            matches!(&dead[0].effect, Effect::Unreadable(words) if words.contains("of-a-newer-line")),
+            "{dead:?}"
         );
         assert!(
-            store.put_back(aside[0].id, Timestamp(1)).await.unwrap(),
+            store.put_back(dead[0].id, Timestamp(1)).await.unwrap(),
             "for when the newer program is back"
         );
         assert_eq!(
             store.unsettled(10).await.unwrap()[0].effect,
-            aside[0].effect,
+            dead[0].effect,
             "it is as it was"
         );
     });

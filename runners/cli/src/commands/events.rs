@@ -20,7 +20,7 @@ pub(super) async fn events(folder: &Folder, output: Output, command: Events) -> 
             let values: Vec<Value> = all(&store)
                 .await?
                 .iter()
-                .map(|(message, aside)| as_json(message, *aside))
+                .map(|(message, dead)| as_json(message, *dead))
                 .collect();
             output.list(&values, "nothing is on its way", line)
         }
@@ -66,28 +66,27 @@ pub(super) async fn restore(folder: &Folder, output: Output, from: &str) -> Resu
     })
 }
 
-/// What nobody has settled, the oldest first, and whether it was set aside.
+/// What nobody has settled, the oldest first, and whether it is a dead letter.
 async fn all(store: &Store) -> Result<Vec<(Message, bool)>> {
     let out = store
         .unsettled(LOOKED_AT_MAX)
         .await?
         .into_iter()
         .map(|message| (message, false));
-    let aside = store
-        .set_aside(LOOKED_AT_MAX)
+    let dead = store
+        .dead_letters(LOOKED_AT_MAX)
         .await?
         .into_iter()
         .map(|message| (message, true));
-    let mut all: Vec<_> = out.chain(aside).collect();
+    let mut all: Vec<_> = out.chain(dead).collect();
     all.sort_by_key(|(message, _)| message.id);
     Ok(all)
 }
 
 /// Those with which somebody has had trouble. In the cloud, the first delivery is not counted: there all of them are.
 async fn delivered_before(store: &Store) -> Result<Vec<MessageId>> {
-    let troubled = |(message, aside): &(Message, bool)| {
-        *aside || message.deliveries > 0 || store.is_in_cloud()
-    };
+    let troubled =
+        |(message, dead): &(Message, bool)| *dead || message.deliveries > 0 || store.is_in_cloud();
     Ok(all(store)
         .await?
         .iter()
@@ -96,7 +95,7 @@ async fn delivered_before(store: &Store) -> Result<Vec<MessageId>> {
         .collect())
 }
 
-fn as_json(message: &Message, aside: bool) -> Value {
+fn as_json(message: &Message, dead: bool) -> Value {
     let (wants, of) = match &message.effect {
         Effect::Fetch(announced) => ("fetch", announced.id.to_string()),
         Effect::Plan(push) => ("plan", push.announced.id.to_string()),
@@ -106,13 +105,13 @@ fn as_json(message: &Message, aside: bool) -> Value {
         Effect::Ended { build } => ("ended", build.to_string()),
         Effect::Unreadable(problem) => ("?", format!("cannot be read: {problem}")),
     };
-    json!({"event": message.id.0, "wants": wants, "of": of, "deliveries": message.deliveries, "set_aside": aside})
+    json!({"event": message.id.0, "wants": wants, "of": of, "deliveries": message.deliveries, "set_aside": dead})
 }
 
 fn line(value: &Value) -> String {
     let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
     let state = if value["set_aside"] == true {
-        "set aside"
+        "dead letter"
     } else {
         "on its way"
     };
@@ -142,7 +141,7 @@ mod tests {
         };
         assert_eq!(
             line(&as_json(&message, true)),
-            "7                      ended    0123456789ab                       10 deliveries, set aside"
+            "7                      ended    0123456789ab                       10 deliveries, dead letter"
         );
     }
 }
