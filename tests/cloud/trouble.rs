@@ -320,7 +320,7 @@ async fn two_orchestrators_and_many_runners_at_one_build_lease_each_task_once() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_nobody_can_read_ends_with_the_dead_letters_and_holds_up_nobody() {
+async fn an_unreadable_message_is_a_dead_letter_and_holds_up_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let mut line = Scripted::start(folder.path(), "poison", ONE, |options| {
         // So that others are in one batch with it.
@@ -341,13 +341,13 @@ async fn an_event_that_nobody_can_read_ends_with_the_dead_letters_and_holds_up_n
     let (build, _) = tokio::join!(line.released(&first), line.released(&second));
     line.quiet().await;
     assert_eq!(line.cloud.stack.dead().await, 1, "{}", line.cloud.logs());
-    let told = line.cloud.millrace(&["events", "list"]).await;
+    let told = line.cloud.millrace(&["messages", "list"]).await;
     assert!(
         told.lines().count() == 1 && told.contains("cannot be read") && told.contains("dance"),
         "{told}"
     );
-    let again = line.cloud.millrace(&["events", "retry"]).await;
-    assert_eq!(again.trim(), "one event is delivered again");
+    let again = line.cloud.millrace(&["messages", "retry"]).await;
+    assert_eq!(again.trim(), "one message is delivered again");
     line.quiet().await;
     let dead = line.cloud.stack.dead_letters().await;
     assert_eq!(
@@ -370,7 +370,7 @@ async fn an_event_that_nobody_can_read_ends_with_the_dead_letters_and_holds_up_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_on_which_its_function_always_dies_waits_for_a_person_and_is_retried() {
+async fn a_message_on_which_its_function_always_dies_can_be_retried() {
     let folder = tempfile::tempdir().unwrap();
     let (stack, children, is_bad) = (
         Stack::here(),
@@ -410,11 +410,11 @@ async fn an_event_on_which_its_function_always_dies_waits_for_a_person_and_is_re
     let second = line.push("dying-other").await;
     line.released(&second).await;
     line.quiet().await;
-    let told = line.cloud.millrace(&["events", "list"]).await;
+    let told = line.cloud.millrace(&["messages", "list"]).await;
     assert!(told.lines().count() == 1 && told.contains("sign"), "{told}");
     assert_eq!(
-        line.cloud.millrace(&["events", "retry"]).await.trim(),
-        "one event is delivered again"
+        line.cloud.millrace(&["messages", "retry"]).await.trim(),
+        "one message is delivered again"
     );
     line.released(&first).await;
     line.is_done().await;

@@ -58,7 +58,7 @@ pub fn not_mine(effect: &Effect) -> String {
 /// What whoever cannot read a message says of it.
 fn unreadable(problem: &str) -> String {
     format!(
-        "the event cannot be read ({problem}); if it is a newer line's, deploy that and `millrace events retry`"
+        "the message cannot be read ({problem}); if it is a newer line's, deploy that and `millrace messages retry`"
     )
 }
 

@@ -155,9 +155,12 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         from_table: String,
     },
-    /// Events on their way: what one part of the line wants of another.
+    /// Messages on their way: what one part of the line wants of another.
     #[command(subcommand)]
-    Events(Events),
+    Messages(Messages),
+    /// The earlier name of `messages`.
+    #[command(subcommand, hide = true)]
+    Events(Messages),
 }
 
 /// Run the line.
@@ -593,14 +596,14 @@ mod tests {
     }
 }
 
-/// Events.
+/// Messages.
 #[derive(Debug, Subcommand)]
-pub enum Events {
-    /// List events that nobody has settled yet, with how often each was delivered. On a line that works well there are none for long.
+pub enum Messages {
+    /// List messages that nobody has settled yet, with how often each was delivered. On a line that works well there are none for long.
     List,
-    /// Deliver events again now, as if they had never been delivered: for when what was wrong is mended.
+    /// Deliver messages again now, as if they had never been delivered: for when what was wrong is mended.
     Retry {
-        /// Their numbers, as `events list` shows them. [default: all that were delivered before]
-        events: Vec<u64>,
+        /// Their numbers, as `messages list` shows them. [default: all that were delivered before]
+        messages: Vec<u64>,
     },
 }

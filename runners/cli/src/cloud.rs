@@ -42,7 +42,7 @@ pub struct Cloud {
     /// The keys of that line and where each lies, NAME=ARN with spaces between: the other commands on keys use it.
     #[arg(long, global = true, env = "MILLRACE_KEYS", value_name = "PLACES")]
     pub keys: Option<Places>,
-    /// The queue of its dead letters: `events retry` empties it.
+    /// The queue of its dead letters: `messages retry` empties it.
     #[arg(long, global = true, env = "MILLRACE_DEAD_LETTERS", value_name = "URL")]
     pub dead_letters: Option<String>,
 }

@@ -1,8 +1,8 @@
 //! The commands: each looks up or changes one thing in the state folder, and says what it did.
 
 mod doctor;
-mod events;
 mod keys;
+mod messages;
 mod queue;
 mod release;
 mod runners;
@@ -145,8 +145,14 @@ async fn dispatch(
         Command::Runner(command) => runners::runner(&folder, output, command).await?,
         Command::Plugin(command) => setup::plugin(&folder, output, command).await?,
         #[cfg(feature = "cloud")]
-        Command::Restore { from_table } => events::restore(&folder, output, &from_table).await?,
-        Command::Events(command) => events::events(&folder, output, command).await?,
+        Command::Restore { from_table } => messages::restore(&folder, output, &from_table).await?,
+        Command::Messages(command) => messages::messages(&folder, output, command).await?,
+        Command::Events(command) => {
+            eprintln!(
+                "millrace: `millrace events` is called `millrace messages` now; the next version knows only that name"
+            );
+            messages::messages(&folder, output, command).await?;
+        }
     }
     Ok(Ending::Done)
 }

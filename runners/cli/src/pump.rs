@@ -299,9 +299,9 @@ where
         .map_err(|error| error.to_string())
 }
 
-/// What is said of an event that cannot be read.
+/// What is said of a message that cannot be read.
 fn unreadable(problem: &str) -> String {
     format!(
-        "an event cannot be read ({problem}) and is kept; if it is a newer millrace's, start that and `millrace events retry`"
+        "a message cannot be read ({problem}) and is kept; if it is a newer millrace's, start that and `millrace messages retry`"
     )
 }

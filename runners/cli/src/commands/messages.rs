@@ -1,7 +1,7 @@
-//! Commands that look at events on their way, send them again, and put back what was lost.
+//! Commands that look at messages on their way, send them again, and put back what was lost.
 
 use super::NotThere;
-use crate::arguments::Events;
+use crate::arguments::Messages;
 use crate::output::Output;
 use crate::state::{Folder, now};
 use crate::store::Store;
@@ -10,13 +10,13 @@ use millrace_core::order::Effect;
 use millrace_store::{Message, MessageId, StateStore};
 use serde_json::{Value, json};
 
-/// Events looked at: more than a line has on its way at its busiest.
+/// Messages looked at: more than a line has on its way at its busiest.
 const LOOKED_AT_MAX: usize = 10_000;
 
-pub(super) async fn events(folder: &Folder, output: Output, command: Events) -> Result<()> {
+pub(super) async fn messages(folder: &Folder, output: Output, command: Messages) -> Result<()> {
     let store = folder.store().await?;
     match command {
-        Events::List => {
+        Messages::List => {
             let values: Vec<Value> = all(&store)
                 .await?
                 .iter()
@@ -24,10 +24,10 @@ pub(super) async fn events(folder: &Folder, output: Output, command: Events) -> 
                 .collect();
             output.list(&values, "nothing is on its way", line)
         }
-        Events::Retry { events } => {
-            let named = !events.is_empty();
+        Messages::Retry { messages } => {
+            let named = !messages.is_empty();
             let ids = if named {
-                events.into_iter().map(MessageId).collect()
+                messages.into_iter().map(MessageId).collect()
             } else {
                 delivered_before(&store).await?
             };
@@ -37,7 +37,7 @@ pub(super) async fn events(folder: &Folder, output: Output, command: Events) -> 
                     again += 1;
                 } else if named {
                     bail!(NotThere(format!(
-                        "no event {}: it is settled, or never was; `millrace events list`",
+                        "no message {}: it is settled, or never was; `millrace messages list`",
                         id.0
                     )));
                 }
@@ -47,14 +47,14 @@ pub(super) async fn events(folder: &Folder, output: Output, command: Events) -> 
             }
             output.one(&json!({"again": again}), |_| match again {
                 0 => "nothing to deliver again".to_owned(),
-                1 => "one event is delivered again".to_owned(),
-                _ => format!("{again} events are delivered again"),
+                1 => "one message is delivered again".to_owned(),
+                _ => format!("{again} messages are delivered again"),
             })
         }
     }
 }
 
-/// Puts records and events back from another table.
+/// Puts records and messages back from another table.
 #[cfg(feature = "cloud")]
 pub(super) async fn restore(folder: &Folder, output: Output, from: &str) -> Result<()> {
     let Store::Cloud(state, _) = folder.store().await? else {
@@ -105,19 +105,28 @@ fn as_json(message: &Message, dead: bool) -> Value {
         Effect::Ended { build } => ("ended", build.to_string()),
         Effect::Unreadable(problem) => ("?", format!("cannot be read: {problem}")),
     };
-    json!({"event": message.id.0, "wants": wants, "of": of, "deliveries": message.deliveries, "set_aside": dead})
+    json!({
+        "message": message.id.0,
+        "wants": wants,
+        "of": of,
+        "deliveries": message.deliveries,
+        "dead_letter": dead,
+        // As `millrace events` called them; they go with it.
+        "event": message.id.0,
+        "set_aside": dead,
+    })
 }
 
 fn line(value: &Value) -> String {
     let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-    let state = if value["set_aside"] == true {
+    let state = if value["dead_letter"] == true {
         "dead letter"
     } else {
         "on its way"
     };
     format!(
         "{:<22} {:<8} {:<34} {:>2} deliveries, {state}",
-        value["event"].to_string(),
+        value["message"].to_string(),
         text("wants"),
         text("of"),
         value["deliveries"]
@@ -130,7 +139,7 @@ mod tests {
     use millrace_core::BuildId;
 
     #[test]
-    fn an_event_is_a_line() {
+    fn a_message_is_a_line() {
         let effect = Effect::Ended {
             build: BuildId::new("0123456789ab").unwrap(),
         };
