@@ -2,6 +2,7 @@
 
 use crate::command::{logged, output_of};
 use crate::folders;
+use crate::hex::hex;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -180,7 +181,7 @@ impl Apt {
         if !file.exists() {
             return got.and_then(|()| bail!("apt downloaded no {}", file.display()));
         }
-        let digest = crate::seed::hex(&Sha256::digest(std::fs::read(&file)?));
+        let digest = hex(&Sha256::digest(std::fs::read(&file)?));
         ensure!(
             line.ends_with(&format!(" SHA256:{digest}")),
             "{} is not what the lists say: it has SHA-256 {digest}",

@@ -3,7 +3,7 @@
 use crate::cloud::{FUNCTIONS, Services};
 use crate::command::shown;
 use crate::folders::Folders;
-use crate::{build, demo, deploy, root, setup, test};
+use crate::{build, cargo, demo, deploy, root, setup, test};
 use anyhow::{Context, Result};
 use std::process::{Command, Stdio};
 
@@ -17,11 +17,11 @@ const RUNNER: &str = "runner";
 const PACKAGES: &str = "MILLRACE_TEST_PACKAGES";
 
 fn cloud(folders: &Folders, yes: bool) -> Result<()> {
-    setup::set_up(folders, setup::For::Cloud, yes)?;
+    setup::set_up(folders, setup::Purpose::Cloud, yes)?;
     build::workspace(folders, true)?;
     build::guests(folders)?;
     let programs = deploy::build_programs(folders)?;
-    let mut example = build::cargo(folders, "build");
+    let mut example = cargo::cargo(folders, "build");
     example
         .args(build::SELECTION)
         .args(build::CLOUD)
@@ -48,9 +48,9 @@ pub fn bench(folders: &Folders, yes: bool, json: bool, names: &[String]) -> Resu
     setup::set_up(
         folders,
         if runner {
-            setup::For::Bench
+            setup::Purpose::Bench
         } else {
-            setup::For::Line
+            setup::Purpose::Line
         },
         yes,
     )?;
@@ -59,7 +59,7 @@ pub fn bench(folders: &Folders, yes: bool, json: bool, names: &[String]) -> Resu
     build::example_guests(folders)?;
     root::ask_once_for_all()?;
     // The program is one of the command's words where sudo runs it, and these variables are among those that go along.
-    let mut command = Command::new(folders.xtask());
+    let mut command = Command::new(folders.own_copy()?);
     command
         .arg(root::VERB)
         .arg(folders.target.join("debug/bench"));

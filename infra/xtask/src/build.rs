@@ -1,63 +1,93 @@
-//! Building the workspace and the guests.
+//! Building the line, its guests and its tests.
 
-use crate::command;
+use crate::cargo::{cargo, counted};
+use crate::command::niced;
 use crate::folders::Folders;
 use crate::progress::{self, Progress};
-use crate::wasm::{self, Environment};
-use anyhow::{Context, Result, bail};
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use crate::wasm;
+use anyhow::{Context, Result, ensure};
+use std::path::Path;
+use std::process::Command;
 
-/// What runs on this machine: all but the guests. The same words everywhere, for cargo compiles a dependency anew where
-/// other packages are asked for and it comes to other features.
-pub const SELECTION: [&str; 3] = ["--workspace", "--exclude", "plugin-*"];
+/// The `millrace` command, which is the whole line. `runners/cli/Cargo.toml` sees to it that its dependencies serve [`SELECTION`] too.
+const LINE: [&str; 2] = ["-p", "millrace-cli"];
 
-/// The guests: the step that each does.
-pub const GUESTS: [&str; 3] = ["source", "rpm", "check"];
+/// What the tests are made of: all but what is built for wasm32-wasip2. Every command that builds or runs tests has to say the same:
+/// other packages bring other features, and cargo compiles a dependency anew for them.
+pub const SELECTION: [&str; 5] = [
+    "--workspace",
+    "--exclude",
+    "plugin-*",
+    "--exclude",
+    "millrace-sdk",
+];
 
-/// What building the workspace takes the first time, in seconds, on a machine with two cores that does nothing else.
-const WORKSPACE_S: u64 = 640;
+/// The targets that tests are made of. Without these words cargo builds the examples too, which no test runs.
+pub const TARGETS: [&str; 3] = ["--lib", "--bins", "--tests"];
 
-/// The variable that says where cargo builds.
-pub const TARGET_DIR: &str = "CARGO_TARGET_DIR";
-
-/// What chooses the functions of the cloud, and commands that work on a line there, beside everything else.
+/// Adds the functions of the cloud, and the commands that work on a line there.
 pub const CLOUD: [&str; 2] = ["--features", "millrace-tests/cloud"];
 
-/// Builds the `millrace` command and all that it is made of; with the cloud's parts where they are asked for.
-pub fn workspace(folders: &Folders, cloud: bool) -> Result<()> {
-    let mut cargo = self::cargo(folders, "build");
-    cargo.args(SELECTION).args(CLOUD.iter().filter(|_| cloud));
-    let guess_s = progress::on_all_cores(WORKSPACE_S);
-    progress::timed(
-        folders,
-        "build",
-        "build the workspace",
-        guess_s,
-        |progress| counted(folders, "build", cargo, progress),
-    )?;
-    let millrace = folders.millrace();
-    anyhow::ensure!(millrace.exists(), "cargo built no {}", millrace.display());
-    Ok(())
-}
+/// The guests, each named for its step.
+pub const GUESTS: [&str; 3] = ["source", "rpm", "check"];
 
 /// The guests for tests: one that misbehaves in every way that a plugin can, and the step that the README adds.
 const EXAMPLES: [&str; 2] = ["misbehave", "no-bundled"];
 
+/// How long the first build of the line takes, in seconds, on two cores that do nothing else.
+const LINE_S: u64 = 340;
+
+/// The same for all that the tests need.
+const WORKSPACE_S: u64 = 540;
+
+/// Builds `millrace` and the guests: all that the demo runs.
+pub fn line(folders: &Folders) -> Result<()> {
+    let mut millrace = cargo(folders, "build");
+    millrace.args(LINE);
+    let guests = guests_command(folders)?;
+    timed(folders, "line", "build the line", LINE_S, |progress| {
+        beside(folders, guests, || {
+            counted(folders, "line", millrace, progress)
+        })
+    })?;
+    copy_guests(folders)?;
+    ensure_millrace(folders)
+}
+
+/// Builds all programs but the guests; with the cloud's parts, if `cloud`.
+pub fn workspace(folders: &Folders, cloud: bool) -> Result<()> {
+    select(folders, "build", "build the workspace", cloud, &[])
+}
+
+/// Builds the same, and the tests.
+pub fn tests(folders: &Folders, cloud: bool) -> Result<()> {
+    let title = "build the workspace and its tests";
+    select(folders, "build-tests", title, cloud, &TARGETS)
+}
+
+fn select(folders: &Folders, name: &str, title: &str, cloud: bool, targets: &[&str]) -> Result<()> {
+    let mut cargo = cargo(folders, "build");
+    cargo.args(SELECTION).args(targets);
+    cargo.args(CLOUD.iter().filter(|_| cloud));
+    timed(folders, name, title, WORKSPACE_S, |progress| {
+        counted(folders, name, cargo, progress)
+    })?;
+    ensure_millrace(folders)
+}
+
+/// Builds the guests and copies their components into one folder, as `NAME.wasm`.
+pub fn guests(folders: &Folders) -> Result<()> {
+    let cargo = guests_command(folders)?;
+    progress::timed(folders, "guests", "build the plugins", 30, |progress| {
+        counted(folders, "guests", cargo, progress)
+    })?;
+    copy_guests(folders)
+}
+
 /// Builds the guests for tests.
 pub fn example_guests(folders: &Folders) -> Result<()> {
-    let environment: Environment = wasm::toolchain(folders)?;
-    let mut cargo = cargo(folders, "build");
-    cargo
-        .args([
-            "--profile",
-            "guest",
-            "--target",
-            wasm::TARGET,
-            "-p",
-            "millrace-sdk",
-        ])
-        .envs(environment);
+    let mut cargo = wasm_command(folders)?;
+    cargo.args(["-p", "millrace-sdk"]);
     cargo.args(EXAMPLES.iter().flat_map(|example| ["--example", example]));
     progress::timed(
         folders,
@@ -66,132 +96,81 @@ pub fn example_guests(folders: &Folders) -> Result<()> {
         30,
         |progress| counted(folders, "examples", cargo, progress),
     )?;
-    let made = folders.target.join(wasm::TARGET).join("guest/examples");
     for example in EXAMPLES {
         // rustc writes a crate's name with an underscore.
-        let made = made.join(format!("{}.wasm", example.replace('-', "_")));
-        let made = std::fs::read(&made).with_context(|| format!("read {}", made.display()))?;
-        crate::folders::write(
+        let built = format!("examples/{}.wasm", example.replace('-', "_"));
+        copy(
+            &wasm_folder(folders).join(built),
             &folders
                 .plugins()
                 .join("examples")
                 .join(format!("{example}.wasm")),
-            made,
         )?;
     }
     Ok(())
 }
 
-/// Builds the guests and puts their components into one folder, as `NAME.wasm`.
-pub fn guests(folders: &Folders) -> Result<()> {
-    let environment: Environment = wasm::toolchain(folders)?;
+fn timed(
+    folders: &Folders,
+    name: &str,
+    title: &str,
+    two_cores_s: u64,
+    work: impl FnOnce(&Progress) -> Result<()>,
+) -> Result<()> {
+    let guess_s = progress::on_all_cores(two_cores_s);
+    progress::timed(folders, name, title, guess_s, work)
+}
+
+/// Builds the guests with the time that `work` leaves over: a build of the workspace ends with crates that wait for each other.
+fn beside(folders: &Folders, guests: Command, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    std::thread::scope(|scope| {
+        let guests =
+            scope.spawn(|| counted(folders, "guests", niced(&guests), &Progress::default()));
+        work()?;
+        guests.join().expect("building does not panic")
+    })
+}
+
+fn guests_command(folders: &Folders) -> Result<Command> {
+    let mut cargo = wasm_command(folders)?;
+    cargo.args(
+        GUESTS
+            .iter()
+            .flat_map(|guest| ["-p".to_owned(), format!("plugin-{guest}")]),
+    );
+    Ok(cargo)
+}
+
+fn wasm_command(folders: &Folders) -> Result<Command> {
+    let environment = wasm::toolchain(folders)?;
     let mut cargo = cargo(folders, "build");
     cargo
         .args(["--profile", "guest", "--target", wasm::TARGET])
         .envs(environment);
+    Ok(cargo)
+}
+
+fn wasm_folder(folders: &Folders) -> std::path::PathBuf {
+    folders.target.join(wasm::TARGET).join("guest")
+}
+
+fn copy_guests(folders: &Folders) -> Result<()> {
     for guest in GUESTS {
-        cargo.args(["-p", &format!("plugin-{guest}")]);
-    }
-    progress::timed(folders, "guests", "build the plugins", 60, |progress| {
-        counted(folders, "guests", cargo, progress)
-    })?;
-    std::fs::create_dir_all(folders.plugins())?;
-    for guest in GUESTS {
-        let made = folders
-            .target
-            .join(wasm::TARGET)
-            .join("guest")
-            .join(format!("plugin_{guest}.wasm"));
-        let copy = folders.plugins().join(format!("{guest}.wasm"));
-        std::fs::copy(&made, &copy).with_context(|| format!("copy {}", made.display()))?;
+        copy(
+            &wasm_folder(folders).join(format!("plugin_{guest}.wasm")),
+            &folders.plugins().join(format!("{guest}.wasm")),
+        )?;
     }
     Ok(())
 }
 
-/// cargo, in the workspace and with the build folder.
-pub fn cargo(folders: &Folders, verb: &str) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .arg(verb)
-        .current_dir(&folders.workspace)
-        .env(TARGET_DIR, &folders.target);
-    command
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let bytes = std::fs::read(from).with_context(|| format!("read {}", from.display()))?;
+    crate::folders::write(to, bytes)
 }
 
-/// The target that cargo builds for without being told: this machine's.
-pub fn host() -> Result<String> {
-    let said = command::output_of(Command::new("rustc").arg("-vV"))?;
-    Ok(said
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .context("rustc -vV names no host")?
-        .to_owned())
-}
-
-/// `CARGO_TARGET_WASM32_WASIP2_LINKER`: the variable by which cargo is told something about a target.
-pub fn variable_of_target(target: &str, what: &str) -> String {
-    format!(
-        "CARGO_TARGET_{}_{what}",
-        target.replace(['-', '.'], "_").to_uppercase()
-    )
-}
-
-/// Runs cargo and counts what it has built. How much there is to build it tells to nobody; the last run's count is as good.
-pub fn counted(
-    folders: &Folders,
-    name: &str,
-    mut cargo: Command,
-    progress: &Progress,
-) -> Result<()> {
-    let log = folders.log(name);
-    crate::folders::write(&log, "")?;
-    cargo
-        .arg("--message-format=json-render-diagnostics")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let mut child = cargo
-        .stderr(std::fs::File::create(&log)?)
-        .spawn()
-        .context("start cargo")?;
-    let memory = folders.cache.join("times").join(format!("{name}.units"));
-    let expected: Option<u64> = std::fs::read_to_string(&memory)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    let mut built = 0;
-    for line in BufReader::new(child.stdout.take().context("a pipe was asked for")?).lines() {
-        if line?.starts_with("{\"reason\":\"compiler-artifact\"") {
-            built += 1;
-            progress.set(said(built, expected));
-        }
-    }
-    if !child.wait()?.success() {
-        let text = std::fs::read_to_string(&log)?;
-        bail!(
-            "cargo could not build it:\n{}\n(all of it in {})",
-            command::tail(&text, 40),
-            log.display()
-        );
-    }
-    let _ = crate::folders::write(&memory, built.to_string()); // a count that is lost costs nothing
+fn ensure_millrace(folders: &Folders) -> Result<()> {
+    let millrace = folders.millrace();
+    ensure!(millrace.exists(), "cargo built no {}", millrace.display());
     Ok(())
-}
-
-fn said(built: u64, expected: Option<u64>) -> String {
-    match expected {
-        Some(all) if all >= built => format!("{built} of {all} crates"),
-        Some(_) | None => format!("{built} crates"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_expectation_that_was_passed_is_not_shown() {
-        assert_eq!(
-            [said(3, Some(10)), said(11, Some(10)), said(3, None)],
-            ["3 of 10 crates", "11 crates", "3 crates"]
-        );
-    }
 }

@@ -47,11 +47,11 @@ sense; 130 Ctrl-C.
 
 /// Plays; the words are the program's.
 pub fn chaos(folders: &Folders, yes: bool, words: &[String]) -> Result<()> {
-    setup::set_up(folders, setup::For::Chaos, yes)?;
+    setup::set_up(folders, setup::Purpose::Chaos, yes)?;
     build::workspace(folders, false)?;
     build::guests(folders)?;
     root::ask_once_for_all()?;
-    let mut command = Command::new(folders.xtask());
+    let mut command = Command::new(folders.own_copy()?);
     command
         .arg(root::VERB)
         .arg(folders.target.join("debug/chaos"))

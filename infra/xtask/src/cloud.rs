@@ -4,7 +4,7 @@
 use crate::command::{self, logged};
 use crate::deploy::{Outputs, deploy_to_emulator, template_of};
 use crate::folders::{self, Folders};
-use crate::progress;
+use crate::{progress, pypi};
 use anyhow::{Context, Result};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -14,10 +14,7 @@ use std::time::Duration;
 /// Where tests find the services: an address.
 const SERVICES: &str = "MILLRACE_TEST_AWS";
 
-/// What is installed, with the digest of each file.
-const REQUIREMENTS: &str = "tests/cloud/requirements.txt";
-
-/// The same for the linters, whose needs contradict the emulator's.
+/// The linters of the template, whose needs contradict the emulator's.
 const LINTERS: &str = "tests/cloud/lint-requirements.txt";
 
 /// It starts in some seconds; on a loaded machine in ten.
@@ -105,7 +102,7 @@ struct Emulator {
 impl Emulator {
     /// Installs it where it is not there, and starts it.
     fn start(folders: &Folders, name: &str, wishes: &[(&str, &str)]) -> Result<Self> {
-        let program = installed(folders)?.join("ministack");
+        let program = pypi::aws_tools(folders)?.join("ministack");
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let endpoint = format!("http://{address}");
         let log = folders.log(name);
@@ -155,58 +152,9 @@ impl Drop for Emulator {
     }
 }
 
-/// Where the programs of the emulator and of AWS itself lie, installed where another version or none is there.
-pub fn installed(folders: &Folders) -> Result<PathBuf> {
-    from_pypi(
-        folders,
-        "emulator",
-        "install the emulator of AWS",
-        REQUIREMENTS,
-    )
-}
-
-/// A folder with programs from PyPI, each file by its digest.
-pub fn from_pypi(
-    folders: &Folders,
-    name: &str,
-    title: &str,
-    requirements: &str,
-) -> Result<PathBuf> {
-    let place = folders.cache.join("cloud").join(name);
-    let (programs, stamp) = (place.join("bin"), place.join("installed.txt"));
-    let requirements = folders.workspace.join(requirements);
-    let wanted = std::fs::read_to_string(&requirements)
-        .with_context(|| requirements.display().to_string())?;
-    if programs.is_dir() && std::fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
-        return Ok(programs);
-    }
-    folders::remove(&place)?;
-    progress::timed(folders, name, title, 40, |progress| {
-        progress.set("making a place for it");
-        logged(
-            Command::new("python3").args(["-m", "venv"]).arg(&place),
-            &folders.log("venv"),
-        )?;
-        progress.set("downloading");
-        let mut pip = Command::new(programs.join("pip"));
-        pip.args([
-            "--disable-pip-version-check",
-            "install",
-            "--quiet",
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-            "-r",
-        ]);
-        logged(pip.arg(&requirements), &folders.log("pip"))
-    })?;
-    folders::write(&stamp, wanted)?;
-    Ok(programs)
-}
-
 /// Checks the cloud's template with the linters of its field. What they are told to pass over stands in the template, with the reason.
 pub fn lint(folders: &Folders) -> Result<()> {
-    let programs = from_pypi(
+    let programs = pypi::install(
         folders,
         "linters",
         "install the linters of the template",

@@ -17,9 +17,9 @@ const PACKAGES: [&str; 2] = ["zlib", "pigz"];
 /// The hidden verb for what takes root's rights: all that comes after building.
 pub const AS_ROOT_VERB: &str = "demo-as-root";
 
-/// What the demo is asked for.
+/// The options of `cargo xtask demo`.
 #[derive(Debug)]
-pub struct Wishes<'a> {
+pub struct DemoOptions<'a> {
     /// Install without asking.
     pub yes: bool,
     /// Leave the line running.
@@ -30,41 +30,41 @@ pub struct Wishes<'a> {
     pub suite: Option<&'a str>,
 }
 
-/// Where the demo lies.
-struct Places {
+/// The folder that holds the line, the forge and the pushed packages of the demo.
+struct DemoFolder {
     root: PathBuf,
 }
 
-impl Places {
+impl DemoFolder {
     fn at(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
     /// Empties everything but what the runner keeps: roots and compiled plugins go by what is in them, and stay right.
     fn emptied(folders: &Folders) -> Result<Self> {
-        let places = Self {
+        let folder = Self {
             root: folders.cache.join("demo"),
         };
-        let (state, kept) = (places.at("state"), places.at("runner.kept"));
+        let (state, kept) = (folder.at("state"), folder.at("runner.kept"));
         stop_earlier(&state)?;
         remove(&kept)?;
         if state.join("runner").exists() {
             std::fs::rename(state.join("runner"), &kept)?;
         }
         for name in ["state", "forge", "work", "platform.toml"] {
-            let path = places.at(name);
+            let path = folder.at(name);
             if path.is_file() {
                 std::fs::remove_file(path)?
             } else {
                 remove(&path)?
             }
         }
-        std::fs::create_dir_all(places.at("forge"))?;
+        std::fs::create_dir_all(folder.at("forge"))?;
         if kept.exists() {
             private_folder(&state)?;
             std::fs::rename(&kept, state.join("runner"))?;
         }
-        Ok(places)
+        Ok(folder)
     }
 }
 
@@ -78,27 +78,27 @@ fn private_folder(path: &Path) -> Result<()> {
 }
 
 /// The demo, from a fresh machine to an installed package.
-pub fn demo(folders: &Folders, wishes: &Wishes) -> Result<()> {
+pub fn demo(folders: &Folders, options: &DemoOptions) -> Result<()> {
     let begin = Instant::now();
     headline("1. What the line needs, and the line itself");
-    setup::set_up(folders, setup::For::Line, wishes.yes)?;
-    build::workspace(folders, false)?;
-    build::guests(folders)?;
-    platform_for(folders, wishes)?;
+    setup::set_up(folders, setup::Purpose::Line, options.yes)?;
+    build::line(folders)?;
+    platform_for(folders, options)?;
     archives(folders)?;
     root::ask()?;
     // What was made up to here is the user's, and stays so: root finds it made.
-    let mut rest = root::command(folders.xtask());
-    rest.arg(AS_ROOT_VERB).args(wishes.keep.then_some("--keep"));
+    let mut rest = root::command(folders.own_copy()?);
+    rest.arg(AS_ROOT_VERB)
+        .args(options.keep.then_some("--keep"));
     rest.args(
-        wishes
+        options
             .platform
             .map(|name| ["--platform", name])
             .into_iter()
             .flatten(),
     );
     rest.args(
-        wishes
+        options
             .suite
             .map(|name| ["--suite", name])
             .into_iter()
@@ -120,16 +120,16 @@ fn archives(folders: &Folders) -> Result<Vec<sources::Source>> {
 }
 
 /// The part of the demo that takes root's rights, over what was built and downloaded before.
-pub fn from_push_to_install(folders: &Folders, wishes: &Wishes) -> Result<()> {
+pub fn from_push_to_install(folders: &Folders, options: &DemoOptions) -> Result<()> {
     ensure!(
         root::is_root(),
         "`{AS_ROOT_VERB}` is what `cargo xtask demo` runs as root"
     );
-    let platform_text = platform_for(folders, wishes)?;
+    let platform_text = platform_for(folders, options)?;
     let archives = archives(folders)?;
     headline("2. The line starts");
-    let places = Places::emptied(folders)?;
-    let line = start(folders, &places, &platform_text)?;
+    let folder = DemoFolder::emptied(folders)?;
+    let line = start(folders, &folder, &platform_text)?;
     headline("3. Two packages are pushed");
     let versions: Vec<(&str, &str)> = PACKAGES
         .iter()
@@ -137,7 +137,7 @@ pub fn from_push_to_install(folders: &Folders, wishes: &Wishes) -> Result<()> {
         .zip(archives.iter().map(|archive| archive.version.as_str()))
         .collect();
     for (package, archive) in PACKAGES.iter().zip(&archives) {
-        build_package(folders, &places, &line, package, archive, &versions)?;
+        build_package(folders, &folder, &line, package, archive, &versions)?;
     }
     headline("4. The proof");
     let name = platform_name(&platform_text)?;
@@ -147,7 +147,7 @@ pub fn from_push_to_install(folders: &Folders, wishes: &Wishes) -> Result<()> {
         platform: name,
         platform_text: &platform_text,
         packages: &PACKAGES,
-        folder: places.at("proof"),
+        folder: folder.at("proof"),
     }
     .show()?;
     headline("5. Where to look");
@@ -161,30 +161,30 @@ pub fn from_push_to_install(folders: &Folders, wishes: &Wishes) -> Result<()> {
         line.state().display(),
         line.log.display()
     );
-    println!("  proof        {}", places.at("proof").display());
-    end(line, wishes.keep)
+    println!("  proof        {}", folder.at("proof").display());
+    end(line, options.keep)
 }
 
 fn headline(text: &str) {
     println!("\n{text}");
 }
 
-fn platform_for(folders: &Folders, wishes: &Wishes) -> Result<String> {
+fn platform_for(folders: &Folders, options: &DemoOptions) -> Result<String> {
     ensure!(
-        wishes.platform != Some("almalinux-10"),
+        options.platform != Some("almalinux-10"),
         "the demo builds zlib, which AlmaLinux 10 replaces by zlib-ng: take almalinux-9 or almalinux-8"
     );
-    platform::for_this_machine(folders, wishes.platform, wishes.suite)
+    platform::for_this_machine(folders, options.platform, options.suite)
 }
 
-fn start(folders: &Folders, places: &Places, platform_text: &str) -> Result<Line> {
-    let (state, file) = (places.at("state"), places.at("platform.toml"));
+fn start(folders: &Folders, folder: &DemoFolder, platform_text: &str) -> Result<Line> {
+    let (state, file) = (folder.at("state"), folder.at("platform.toml"));
     private_folder(&state)?;
     logged(
         &mut command_over(&folders.millrace(), &state, &["key", "create", "default"]),
-        &places.at("key.log"),
+        &folder.at("key.log"),
     )?;
-    let line = Line::start(folders, &state, places.at("up.log"))?;
+    let line = Line::start(folders, &state, folder.at("up.log"))?;
     folders::write(&file, platform_text)?;
     line.say(&["platform", "add", &file.display().to_string()])?;
     println!(
@@ -198,20 +198,20 @@ fn start(folders: &Folders, places: &Places, platform_text: &str) -> Result<Line
 /// Registers, pushes and follows one package.
 fn build_package(
     folders: &Folders,
-    places: &Places,
+    folder: &DemoFolder,
     line: &Line,
     package: &str,
     archive: &sources::Source,
     versions: &[(&str, &str)],
 ) -> Result<()> {
-    let work = places.at("work").join(package);
+    let work = folder.at("work").join(package);
     write_tree(folders, &work, package, archive, versions)?;
     line.say(&["package", "upload", &archive.file.display().to_string()])?;
     let listener = Listener {
         address: line.address.clone(),
         secret: line.state().join("webhook-secret"),
     };
-    let repository = Repository::create(&places.at("forge"), package, &listener)?;
+    let repository = Repository::create(&folder.at("forge"), package, &listener)?;
     line.say(&["package", "add", package, &repository.url()])?;
     println!("\n  $ git push {} main", repository.url());
     let (commit, said) = repository.push(&work)?;

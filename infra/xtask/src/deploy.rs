@@ -31,7 +31,7 @@ const ARCHITECTURE: &str = "FunctionArchitecture=";
 
 /// What is deployed, and how.
 #[derive(Debug, Default)]
-pub struct Wishes {
+pub struct DeployOptions {
     /// The stack's name.
     pub stack: String,
     /// Only say what would change.
@@ -48,37 +48,37 @@ pub struct Wishes {
 pub type Outputs = BTreeMap<String, String>;
 
 /// Packs, shows the change, deploys, and says where everything is.
-pub fn deploy(folders: &Folders, wishes: &Wishes) -> Result<()> {
+pub fn deploy(folders: &Folders, options: &DeployOptions) -> Result<()> {
     let aws = Aws::find(folders, Vec::new())?;
     println!(
         "stack {} in account {}, {}",
-        wishes.stack, aws.account, aws.region
+        options.stack, aws.account, aws.region
     );
-    let mut wishes = Wishes {
-        stack: wishes.stack.clone(),
-        parameters: wishes.parameters.clone(),
-        ..*wishes
+    let mut options = DeployOptions {
+        stack: options.stack.clone(),
+        parameters: options.parameters.clone(),
+        ..*options
     };
-    let architecture = architecture(&aws, &wishes)?;
-    wishes
+    let architecture = architecture(&aws, &options)?;
+    options
         .parameters
         .retain(|parameter| !parameter.starts_with(ARCHITECTURE));
-    wishes
+    options
         .parameters
         .push(format!("{ARCHITECTURE}{}", architecture.as_str()));
     let programs = programs::make(folders, architecture)?;
-    let Some(outputs) = bring_up(folders, &aws, &wishes, &programs)? else {
+    let Some(outputs) = bring_up(folders, &aws, &options, &programs)? else {
         return Ok(());
     };
-    register_plugins(folders, &wishes.stack, &outputs)?;
+    register_plugins(folders, &options.stack, &outputs)?;
     let brought = key_to_bring(&aws, &outputs)?;
-    tell(&wishes.stack, &outputs, brought);
+    tell(&options.stack, &outputs, brought);
     Ok(())
 }
 
 /// The architecture that functions run on: the one that is wished for, or the one that the stack has, or this machine's.
-fn architecture(aws: &Aws, wishes: &Wishes) -> Result<Architecture> {
-    if let Some(wished) = wishes
+fn architecture(aws: &Aws, options: &DeployOptions) -> Result<Architecture> {
+    if let Some(wished) = options
         .parameters
         .iter()
         .rev()
@@ -86,7 +86,7 @@ fn architecture(aws: &Aws, wishes: &Wishes) -> Result<Architecture> {
     {
         return Architecture::named(wished);
     }
-    let known = describe(aws, &wishes.stack)?;
+    let known = describe(aws, &options.stack)?;
     let parameters = known
         .iter()
         .flat_map(|known| known["Parameters"].as_array().into_iter().flatten());
@@ -142,23 +142,23 @@ pub fn deploy_to_emulator(
         .iter()
         .map(|&parameter| parameter.to_owned())
         .collect();
-    let wishes = Wishes {
+    let options = DeployOptions {
         stack: stack.to_owned(),
         yes: true,
         parameters,
-        ..Wishes::default()
+        ..DeployOptions::default()
     };
-    bring_up(folders, &aws, &wishes, &programs::none(folders)?)?
+    bring_up(folders, &aws, &options, &programs::none(folders)?)?
         .context("a new stack changes something")
 }
 
 fn bring_up(
     folders: &Folders,
     aws: &Aws,
-    wishes: &Wishes,
+    options: &DeployOptions,
     programs: &Programs,
 ) -> Result<Option<Outputs>> {
-    let bucket = code_bucket(aws, &wishes.stack);
+    let bucket = code_bucket(aws, &options.stack);
     make_bucket(aws, &bucket)?;
     for program in &programs.packed {
         aws.upload(
@@ -172,23 +172,23 @@ fn bring_up(
     // Too large to be sent with the call (AWS CloudFormation quotas, "Template body size in a request").
     let key = format!("templates/{:016x}.yaml", digest(&text));
     aws.upload(&file, &bucket, &key)?;
-    let Some(change) = Change::propose(aws, wishes, &bucket, &key, &programs.state)? else {
+    let Some(change) = Change::propose(aws, options, &bucket, &key, &programs.state)? else {
         println!("nothing to change");
-        return outputs(aws, &wishes.stack).map(Some);
+        return outputs(aws, &options.stack).map(Some);
     };
     change.show();
-    if wishes.dry_run {
+    if options.dry_run {
         change.withdraw(aws)?;
         println!("nothing was changed (--dry-run)");
         return Ok(None);
     }
-    if !wishes.yes && !agreed("Deploy this? [y/N] ")? {
+    if !options.yes && !agreed("Deploy this? [y/N] ")? {
         change.withdraw(aws)?;
         println!("nothing was changed");
         return Ok(None);
     }
     change.carry_out(folders, aws)?;
-    outputs(aws, &wishes.stack).map(Some)
+    outputs(aws, &options.stack).map(Some)
 }
 
 /// The file of the whole template, made anew.
@@ -253,12 +253,12 @@ impl Change {
     /// None where nothing would change.
     fn propose(
         aws: &Aws,
-        wishes: &Wishes,
+        options: &DeployOptions,
         bucket: &str,
         key: &str,
         state: &str,
     ) -> Result<Option<Self>> {
-        let stack = &wishes.stack;
+        let stack = &options.stack;
         let known = describe(aws, stack)?;
         let is_new = known
             .as_ref()
@@ -268,7 +268,7 @@ impl Change {
             format!("CodeBucket={bucket}"),
             format!("CodePrefix={state}"),
         ];
-        let given = wishes.parameters.iter().chain(&own);
+        let given = options.parameters.iter().chain(&own);
         let mut parameters = Vec::new();
         for parameter in given {
             let (name, value) = parameter
@@ -537,9 +537,9 @@ fn tell(stack: &str, outputs: &Outputs, key_to_bring: Option<&str>) {
 }
 
 /// Takes the line down. What people's packages are made of stays, unless it is to go as well.
-pub fn destroy(folders: &Folders, wishes: &Wishes) -> Result<()> {
+pub fn destroy(folders: &Folders, options: &DeployOptions) -> Result<()> {
     let aws = Aws::find(folders, Vec::new())?;
-    let stack = &wishes.stack;
+    let stack = &options.stack;
     ensure!(
         describe(&aws, stack)?.is_some(),
         "there is no stack {stack} in account {}, {}",
@@ -548,11 +548,11 @@ pub fn destroy(folders: &Folders, wishes: &Wishes) -> Result<()> {
     );
     let outputs = outputs(&aws, stack)?;
     println!("stack {stack} in account {}, {}", aws.account, aws.region);
-    if !wishes.yes && !agreed("Take it down? Builds that run are lost. [y/N] ")? {
+    if !options.yes && !agreed("Take it down? Builds that run are lost. [y/N] ")? {
         println!("nothing was changed");
         return Ok(());
     }
-    let drop_data = wishes.drop_data && (wishes.yes || is_typed(stack)?);
+    let drop_data = options.drop_data && (options.yes || is_typed(stack)?);
     let get = |name: &str| outputs.get(name).map_or("", String::as_str);
     let secret = outputs.get("SigningSecret");
     let mut data = format!(

@@ -41,7 +41,7 @@ pub fn set_up(folders: &Folders, yes: bool) -> Result<Option<String>> {
 }
 
 fn ready(folders: &Folders, names: &[String], yes: bool) -> Result<()> {
-    setup::set_up(folders, setup::For::Emulation, yes)?;
+    setup::set_up(folders, setup::Purpose::Emulation, yes)?;
     let mut register = root::command("sh");
     register.args(["-c", REGISTER, "register"]).args(names);
     root::ask()?;

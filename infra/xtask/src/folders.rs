@@ -53,9 +53,15 @@ impl Folders {
         self.target.join("debug/millrace")
     }
 
-    /// This program as a build of the workspace leaves it behind. The file of the one that runs may be gone by then.
-    pub fn xtask(&self) -> PathBuf {
-        self.target.join("debug/xtask")
+    /// A copy of this program, to be run again as root: a build may replace the one that runs.
+    pub fn own_copy(&self) -> Result<PathBuf> {
+        let copy = self.cache.join("programs/xtask");
+        let new = copy.with_extension(std::process::id().to_string());
+        let above = copy.parent().context("a file lies in a folder")?;
+        std::fs::create_dir_all(above).with_context(|| format!("make {}", above.display()))?;
+        std::fs::copy("/proc/self/exe", &new).context("copy this program")?;
+        std::fs::rename(&new, &copy).with_context(|| format!("write {}", copy.display()))?;
+        Ok(copy)
     }
 
     /// Logs of what xtask runs.

@@ -13,7 +13,7 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 /// What came back.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct HttpReply {
     /// The status code.
     pub code: u16,
     /// What follows the headers.
@@ -22,23 +22,23 @@ pub struct Answer {
 
 /// Fetches what must be there.
 pub fn get(address: &str, path: &str) -> Result<Vec<u8>> {
-    let answer = send(
+    let reply = send(
         address,
         &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"),
         &[],
     )?;
-    if answer.code != 200 {
+    if reply.code != 200 {
         bail!(
             "http://{address}{path} answers {}: {}",
-            answer.code,
-            String::from_utf8_lossy(&answer.body).trim()
+            reply.code,
+            String::from_utf8_lossy(&reply.body).trim()
         );
     }
-    Ok(answer.body)
+    Ok(reply.body)
 }
 
 /// Posts JSON with headers besides.
-pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<HttpReply> {
     let mut head = format!(
         "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
         body.len()
@@ -50,7 +50,7 @@ pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) ->
 }
 
 /// HTTP/1.0, for then the server ends the answer by closing the connection, and does not cut it into chunks.
-fn send(address: &str, head: &str, body: &[u8]) -> Result<Answer> {
+fn send(address: &str, head: &str, body: &[u8]) -> Result<HttpReply> {
     let mut stream =
         TcpStream::connect(address).with_context(|| format!("nobody listens at {address}"))?;
     stream.set_read_timeout(Some(TIME))?;
@@ -60,7 +60,7 @@ fn send(address: &str, head: &str, body: &[u8]) -> Result<Answer> {
     parsed(&bytes).with_context(|| format!("{address} does not answer in HTTP"))
 }
 
-fn parsed(bytes: &[u8]) -> Option<Answer> {
+fn parsed(bytes: &[u8]) -> Option<HttpReply> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let code = head
@@ -69,7 +69,7 @@ fn parsed(bytes: &[u8]) -> Option<Answer> {
         .nth(1)?
         .parse()
         .ok()?;
-    Some(Answer {
+    Some(HttpReply {
         code,
         body: bytes[end + 4..].to_vec(),
     })
@@ -80,11 +80,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_its_code_and_its_body() {
-        let answer = parsed(b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}");
+    fn a_reply_is_its_code_and_its_body() {
+        let reply = parsed(b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}");
         assert_eq!(
-            answer,
-            Some(Answer {
+            reply,
+            Some(HttpReply {
                 code: 202,
                 body: b"{}".to_vec()
             })

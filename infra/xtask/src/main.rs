@@ -4,6 +4,7 @@
 mod apt;
 mod bench;
 mod build;
+mod cargo;
 mod chaos;
 mod cloud;
 mod command;
@@ -12,12 +13,16 @@ mod deploy;
 mod emulation;
 mod folders;
 mod forge;
+mod hex;
 mod host;
 mod http;
 mod line;
+mod lints;
+mod phases;
 mod platform;
 mod progress;
 mod prove;
+mod pypi;
 mod root;
 mod seed;
 mod setup;
@@ -207,13 +212,13 @@ fn ended(result: Result<ExitCode>) -> ExitCode {
 
 fn run(verb: &str, options: &Options) -> Result<ExitCode> {
     let folders = Folders::find()?;
-    let wishes = || demo::Wishes {
+    let wishes = || demo::DemoOptions {
         yes: options.yes,
         keep: options.keep,
         platform: options.platform.as_deref(),
         suite: options.suite.as_deref(),
     };
-    let stack = || deploy::Wishes {
+    let stack = || deploy::DeployOptions {
         stack: options.stack.clone().unwrap_or_else(|| STACK.to_owned()),
         dry_run: options.dry_run,
         yes: options.yes,
@@ -229,7 +234,7 @@ fn run(verb: &str, options: &Options) -> Result<ExitCode> {
         "bench" => bench::bench(&folders, options.yes, options.json, &options.names)?,
         "chaos" => chaos::chaos(&folders, options.yes, &options.chaos)?,
         "setup" if options.list => setup::list(),
-        "setup" => setup::set_up(&folders, setup::For::Line, options.yes)?,
+        "setup" => setup::set_up(&folders, setup::Purpose::Line, options.yes)?,
         "build" => build::workspace(&folders, false).and_then(|()| build::guests(&folders))?,
         "plugins" => {
             build::guests(&folders).map(|()| println!("{}", folders.plugins().display()))?
@@ -238,7 +243,10 @@ fn run(verb: &str, options: &Options) -> Result<ExitCode> {
             .seeds(&folders)?
             .iter()
             .for_each(|seed| println!("{}", seed.repo.display())),
-        "platform" => print!("{}", seed::platform(&folders, &options.seeds(&folders)?)?),
+        "platform" => print!(
+            "{}",
+            platform::of_seeds(&folders, &options.seeds(&folders)?)?
+        ),
         other => {
             eprintln!("xtask: `{other}` is no verb; `cargo xtask --help` lists what there is");
             return Ok(ExitCode::from(2));

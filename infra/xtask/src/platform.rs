@@ -2,7 +2,7 @@
 
 use crate::folders::Folders;
 use crate::host::{Arch, Family, Host};
-use crate::seed;
+use crate::seed::{self, Seed};
 use anyhow::{Context, Result, ensure};
 
 /// What a machine without apt builds for: its repositories are public, and its zlib is zlib (that of 10 is zlib-ng).
@@ -40,13 +40,27 @@ fn for_machine(
                 .iter()
                 .map(|arch| seed::make(folders, suite, *arch, false))
                 .collect::<Result<Vec<_>>>()?;
-            seed::platform(folders, &seeds)
+            of_seeds(folders, &seeds)
         }
     }
 }
 
+/// The platform for seed distributions of one suite, one per architecture, with their address filled in.
+pub fn of_seeds(folders: &Folders, seeds: &[Seed]) -> Result<String> {
+    let first = seeds
+        .first()
+        .context("a platform needs at least one architecture")?;
+    let architectures: Vec<Arch> = seeds.iter().map(|seed| seed.arch).collect();
+    let text = for_architectures(folders, first.suite.platform, &architectures)?;
+    let repo = match seeds {
+        [only] => only.repo.clone(),
+        _ => seed::folder(folders, &first.suite, "$basearch").join("repo"),
+    };
+    Ok(text.replace("@SEED@", &repo.display().to_string()))
+}
+
 /// A platform of infra/platforms for these architectures alone, so that a line waits for no runner that it does not have.
-pub fn for_architectures(folders: &Folders, name: &str, architectures: &[Arch]) -> Result<String> {
+fn for_architectures(folders: &Folders, name: &str, architectures: &[Arch]) -> Result<String> {
     let file = folders
         .workspace
         .join("infra/platforms")

@@ -5,6 +5,7 @@ mod control;
 mod convert;
 pub mod deps;
 mod files;
+mod folder;
 mod own;
 mod perl;
 mod spec;
@@ -13,10 +14,11 @@ pub mod tables;
 use crate::apt::{Apt, Kind};
 use crate::command::{self, logged};
 use crate::folders::{self, Folders, fresh, remove};
+use crate::hex::hex;
 use crate::host::{Arch, Family, Host};
-use crate::platform;
 use crate::progress::{self, Progress};
 use anyhow::{Context, Result, bail};
+use folder::{SeedFolder, SeedPackage};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::process::Command;
@@ -30,32 +32,6 @@ const JOBS_MIN: usize = 2;
 /// And at most: apt's mirror and the disk are the bound beyond.
 const JOBS_MAX: usize = 8;
 
-/// Where a seed distribution is made.
-#[derive(Debug)]
-pub struct Place {
-    root: PathBuf,
-    arch: Arch,
-}
-
-impl Place {
-    fn folder(&self, name: &str) -> PathBuf {
-        self.root.join(name)
-    }
-
-    fn rpm(&self, file: &str) -> PathBuf {
-        self.folder("rpms").join(file)
-    }
-}
-
-/// An RPM of the seed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Made {
-    /// Its file's name.
-    name: String,
-    /// The package it was made of.
-    debian: String,
-}
-
 /// A finished seed distribution.
 #[derive(Debug)]
 pub struct Seed {
@@ -67,22 +43,8 @@ pub struct Seed {
     pub arch: Arch,
 }
 
-/// The platform that builds for seed distributions of one suite, each of another architecture, with their address filled in.
-pub fn platform(folders: &Folders, seeds: &[Seed]) -> Result<String> {
-    let first = seeds
-        .first()
-        .context("a platform is for one architecture at least")?;
-    let architectures: Vec<Arch> = seeds.iter().map(|seed| seed.arch).collect();
-    let text = platform::for_architectures(folders, first.suite.platform, &architectures)?;
-    let repo = match seeds {
-        [only] => only.repo.clone(),
-        _ => folder(folders, &first.suite, "$basearch").join("repo"),
-    };
-    Ok(text.replace("@SEED@", &repo.display().to_string()))
-}
-
-/// Where the seed distribution of a suite is made; dnf takes its own word for an architecture, `$basearch`, too.
-fn folder(folders: &Folders, suite: &Suite, arch: &str) -> PathBuf {
+/// The folder for the seed distribution of a suite. `arch` may be `$basearch`, which dnf replaces by its own.
+pub fn folder(folders: &Folders, suite: &Suite, arch: &str) -> PathBuf {
     folders
         .cache
         .join("seed")
@@ -99,16 +61,16 @@ pub fn make(folders: &Folders, suite: Option<&str>, arch: Arch, again: bool) -> 
         );
     }
     let suite = Suite::named(suite.or(host.codename.as_deref()).unwrap_or("bookworm"))?;
-    let place = Place {
+    let seed_folder = SeedFolder {
         root: folder(folders, &suite, arch.rpm),
         arch,
     };
-    std::fs::create_dir_all(&place.root)?;
-    let lock = std::fs::File::create(place.folder("lock"))?;
+    std::fs::create_dir_all(&seed_folder.root)?;
+    let lock = std::fs::File::create(seed_folder.join("lock"))?;
     lock.lock()
         .context("wait for another run that makes the same seed distribution")?;
     let seed = Seed {
-        repo: place.folder("repo"),
+        repo: seed_folder.join("repo"),
         suite,
         arch,
     };
@@ -117,18 +79,19 @@ pub fn make(folders: &Folders, suite: Option<&str>, arch: Arch, again: bool) -> 
         convert::RECIPE,
         tables::all_text(arch)?
     )));
-    let stamped = || std::fs::read_to_string(place.folder("stamp")).is_ok_and(|old| old == stamp);
+    let stamped =
+        || std::fs::read_to_string(seed_folder.join("stamp")).is_ok_and(|old| old == stamp);
     if again || !stamped() || !seed.repo.join("repodata/repomd.xml").exists() {
         let title = format!("seed distribution from {}, {}", seed.suite.name, arch.rpm);
         progress::timed(folders, "seed", &title, 60, |progress| {
-            build(&place, &seed, progress)
+            build(&seed_folder, &seed, progress)
         })?;
-        folders::write(&place.folder("stamp"), stamp)?;
+        folders::write(&seed_folder.join("stamp"), stamp)?;
     }
     Ok(seed)
 }
 
-fn build(place: &Place, seed: &Seed, progress: &Progress) -> Result<()> {
+fn build(seed_folder: &SeedFolder, seed: &Seed, progress: &Progress) -> Result<()> {
     for tool in ["apt-get", "dpkg-deb", "rpmbuild", "createrepo_c"] {
         command::find(tool)
             .with_context(|| format!("no {tool} here: `cargo xtask setup` installs it"))?;
@@ -144,27 +107,27 @@ fn build(place: &Place, seed: &Seed, progress: &Progress) -> Result<()> {
         "top/SRPMS",
         "trees",
     ] {
-        std::fs::create_dir_all(place.folder(folder))?;
+        std::fs::create_dir_all(seed_folder.join(folder))?;
     }
     let apt = Apt::new(
-        &place.folder("apt"),
+        &seed_folder.join("apt"),
         &seed.suite.archive,
-        place.arch.debian,
+        seed_folder.arch.debian,
         Kind::Binary,
     )?;
     progress.set("reading the lists");
     apt.update()?;
     progress.set("downloading");
-    let debs = apt.closure(&tables::set(place.arch)?)?;
-    let mut made = converted(place, &debs, progress)?;
+    let debs = apt.closure(&tables::set(seed_folder.arch)?)?;
+    let mut made = converted(seed_folder, &debs, progress)?;
     progress.set("writing the repository");
     let macros = tables::macros(
         &seed.suite,
-        place.arch.triplet,
+        seed_folder.arch.triplet,
         rpm_version(&debs).context("the set has no rpm")?,
     );
-    made.extend(own::make(place, &debs, &macros)?);
-    publish(place, &made)
+    made.extend(own::make(seed_folder, &debs, &macros)?);
+    publish(seed_folder, &made)
 }
 
 /// Version of the rpm among the packages: the file's name is `rpm_4.18.0+dfsg-1_amd64.deb`.
@@ -179,7 +142,11 @@ fn rpm_version(debs: &[PathBuf]) -> Option<&str> {
 }
 
 /// Converts all packages, several at once; every failure is told, the first with its reason.
-fn converted(place: &Place, debs: &[PathBuf], progress: &Progress) -> Result<Vec<Made>> {
+fn converted(
+    seed_folder: &SeedFolder,
+    debs: &[PathBuf],
+    progress: &Progress,
+) -> Result<Vec<SeedPackage>> {
     let (next, tables) = (AtomicUsize::new(0), Tables::read());
     let results = Mutex::new(Vec::new());
     let jobs = std::thread::available_parallelism()
@@ -188,7 +155,7 @@ fn converted(place: &Place, debs: &[PathBuf], progress: &Progress) -> Result<Vec
         for _ in 0..jobs {
             scope.spawn(|| {
                 while let Some(deb) = debs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = convert::convert(deb, place, &tables)
+                    let result = convert::convert(deb, seed_folder, &tables)
                         .with_context(|| format!("convert {}", deb.display()));
                     let mut all = results.lock().expect("nobody panics while holding it");
                     all.push(result);
@@ -201,7 +168,7 @@ fn converted(place: &Place, debs: &[PathBuf], progress: &Progress) -> Result<Vec
         .into_inner()
         .expect("nobody panics while holding it");
     let failed = results.iter().filter(|result| result.is_err()).count();
-    let all: Result<Vec<Option<Made>>> = results.into_iter().collect();
+    let all: Result<Vec<Option<SeedPackage>>> = results.into_iter().collect();
     Ok(all
         .with_context(|| {
             format!(
@@ -215,22 +182,22 @@ fn converted(place: &Place, debs: &[PathBuf], progress: &Progress) -> Result<Vec
 }
 
 /// Puts exactly these RPMs into a new repository and swaps it with the old one, so that whoever reads finds one of the two.
-fn publish(place: &Place, made: &[Made]) -> Result<()> {
+fn publish(seed_folder: &SeedFolder, made: &[SeedPackage]) -> Result<()> {
     let (new, old, repo) = (
-        place.folder("repo.new"),
-        place.folder("repo.old"),
-        place.folder("repo"),
+        seed_folder.join("repo.new"),
+        seed_folder.join("repo.old"),
+        seed_folder.join("repo"),
     );
     fresh(&new)?;
     for rpm in made {
-        std::fs::hard_link(place.rpm(&rpm.name), new.join(&rpm.name))
+        std::fs::hard_link(seed_folder.rpm(&rpm.name), new.join(&rpm.name))
             .with_context(|| format!("link {}", rpm.name))?;
     }
     logged(
         Command::new("createrepo_c")
             .args(["--quiet", "--general-compress-type=gz"])
             .arg(&new),
-        &place.folder("logs").join("createrepo.log"),
+        &seed_folder.join("logs").join("createrepo.log"),
     )?;
     remove(&old)?;
     if repo.exists() {
@@ -238,23 +205,18 @@ fn publish(place: &Place, made: &[Made]) -> Result<()> {
     }
     std::fs::rename(&new, &repo)?;
     remove(&old)?;
-    sweep(place, made)
+    sweep(seed_folder, made)
 }
 
 /// Removes RPMs of earlier versions.
-fn sweep(place: &Place, made: &[Made]) -> Result<()> {
-    for entry in std::fs::read_dir(place.folder("rpms"))?.flatten() {
+fn sweep(seed_folder: &SeedFolder, made: &[SeedPackage]) -> Result<()> {
+    for entry in std::fs::read_dir(seed_folder.join("rpms"))?.flatten() {
         let name = entry.file_name();
         if !made.iter().any(|rpm| *rpm.name == *name.to_string_lossy()) {
             std::fs::remove_file(entry.path())?;
         }
     }
     Ok(())
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::process::{Command, Stdio};
 
 /// How it is found out that something is there.
-enum There {
+enum Probe {
     /// A program in PATH.
     Program(&'static str),
     /// A command that ends well.
@@ -18,8 +18,8 @@ enum There {
 
 /// Something that the line needs.
 struct Need {
-    there: There,
-    /// For people.
+    probe: Probe,
+    /// Purpose people.
     why: &'static str,
     debian: &'static str,
     fedora: &'static str,
@@ -32,7 +32,7 @@ const fn program(
     why: &'static str,
 ) -> Need {
     Need {
-        there: There::Program(name),
+        probe: Probe::Program(name),
         why,
         debian,
         fedora,
@@ -47,7 +47,7 @@ const NEEDS: [Need; 18] = [
         "compiles the C parts of SQLite, libgit2 and zstd",
     ),
     Need {
-        there: There::Runs(&["sh", "-c", "echo '#include <stdio.h>' | gcc -E -"]),
+        probe: Probe::Runs(&["sh", "-c", "echo '#include <stdio.h>' | gcc -E -"]),
         why: "the C library's headers",
         debian: "libc6-dev",
         fedora: "glibc-devel",
@@ -69,7 +69,7 @@ const NEEDS: [Need; 18] = [
     ),
     program("dnf", "dnf", "dnf", "makes buildroots"),
     Need {
-        there: There::Runs(&["dnf", "download", "--help"]),
+        probe: Probe::Runs(&["dnf", "download", "--help"]),
         why: "downloads packages to prove their signatures (dnf 5 does it by itself)",
         debian: "dnf-plugins-core",
         fedora: "dnf-plugins-core",
@@ -112,7 +112,7 @@ const NEEDS: [Need; 18] = [
 
 /// What the tests of the cloud need besides.
 const CLOUD_NEEDS: [Need; 1] = [Need {
-    there: There::Runs(&["python3", "-c", "import ensurepip, venv"]),
+    probe: Probe::Runs(&["python3", "-c", "import ensurepip, venv"]),
     why: "runs the emulator of AWS that the tests of the cloud speak to",
     debian: "python3-venv",
     fedora: "python3-pip",
@@ -120,7 +120,7 @@ const CLOUD_NEEDS: [Need; 1] = [Need {
 
 /// What the tests of other architectures need.
 const EMULATION_NEEDS: [Need; 1] = [Need {
-    there: There::Runs(&[
+    probe: Probe::Runs(&[
         "sh",
         "-c",
         "command -v qemu-s390x-static || command -v qemu-s390x",
@@ -150,7 +150,7 @@ const BENCH_NEEDS: [Need; 4] = [
         "is what the bench compares sandboxes with",
     ),
     Need {
-        there: There::Runs(&["sh", "-c", "command -v runc || command -v crun"]),
+        probe: Probe::Runs(&["sh", "-c", "command -v runc || command -v crun"]),
         why: "runs podman's containers",
         debian: "runc",
         fedora: "crun",
@@ -179,9 +179,9 @@ const CHAOS_NEEDS: [Need; 3] = [
     ),
 ];
 
-/// For what a machine is set up.
+/// Purpose what a machine is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum For {
+pub enum Purpose {
     /// The line on one machine.
     Line,
     /// Programs of other architectures.
@@ -194,10 +194,13 @@ pub enum For {
     Chaos,
 }
 
-fn needs(wanted: For) -> impl Iterator<Item = &'static Need> {
-    let (line, cloud) = (!matches!(wanted, For::Emulation), wanted == For::Cloud);
-    let (emulation, bench) = (wanted == For::Emulation, wanted == For::Bench);
-    let chaos = matches!(wanted, For::Chaos | For::Cloud);
+fn needs(wanted: Purpose) -> impl Iterator<Item = &'static Need> {
+    let (line, cloud) = (
+        !matches!(wanted, Purpose::Emulation),
+        wanted == Purpose::Cloud,
+    );
+    let (emulation, bench) = (wanted == Purpose::Emulation, wanted == Purpose::Bench);
+    let chaos = matches!(wanted, Purpose::Chaos | Purpose::Cloud);
     let some = |needs: &'static [Need], wanted: bool| needs.iter().filter(move |_| wanted);
     let line = some(&NEEDS, line)
         .chain(some(&CLOUD_NEEDS, cloud))
@@ -208,9 +211,9 @@ fn needs(wanted: For) -> impl Iterator<Item = &'static Need> {
 
 impl Need {
     fn is_there(&self) -> bool {
-        match self.there {
-            There::Program(name) => command::find(name).is_some(),
-            There::Runs(words) => {
+        match self.probe {
+            Probe::Program(name) => command::find(name).is_some(),
+            Probe::Runs(words) => {
                 let status = Command::new(words[0])
                     .args(&words[1..])
                     .stdin(Stdio::null())
@@ -232,7 +235,7 @@ impl Need {
 
 /// Prints what the line needs, and whether it is there.
 pub fn list() {
-    for need in needs(For::Cloud).chain(needs(For::Emulation)) {
+    for need in needs(Purpose::Cloud).chain(needs(Purpose::Emulation)) {
         let mark = if need.is_there() { "✓" } else { "✗" };
         println!(
             "{mark} {:<18} {:<20} {}",
@@ -242,7 +245,7 @@ pub fn list() {
 }
 
 /// Installs what is missing. It asks first, unless `yes` or nobody sits there.
-pub fn set_up(folders: &Folders, wanted: For, yes: bool) -> Result<()> {
+pub fn set_up(folders: &Folders, wanted: Purpose, yes: bool) -> Result<()> {
     let missing: Vec<&Need> = needs(wanted).filter(|need| !need.is_there()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -351,8 +354,8 @@ mod tests {
 
     #[test]
     fn every_need_has_a_package_on_both_families() {
-        let nameless = needs(For::Cloud)
-            .chain(needs(For::Emulation))
+        let nameless = needs(Purpose::Cloud)
+            .chain(needs(Purpose::Emulation))
             .find(|need| need.debian.is_empty() || need.fedora.is_empty() || need.why.is_empty());
         assert!(nameless.is_none());
     }

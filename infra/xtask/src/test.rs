@@ -1,14 +1,14 @@
 //! `cargo xtask test`: everything that must hold before a change is taken.
 
-use crate::build::{self, CLOUD, SELECTION, TARGET_DIR, cargo};
+use crate::build::{self, CLOUD, SELECTION, TARGETS};
+use crate::cargo::{self, cargo};
 use crate::cloud::Services;
-use crate::command::{self, logged, shown};
+use crate::command::{self, shown};
 use crate::folders::Folders;
-use crate::{emulation, platform, progress, root, setup};
+use crate::phases::Phases;
+use crate::{emulation, lints, platform, root, setup};
 use anyhow::{Context, Result};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 /// Where tests find the file of a platform that this machine can build for.
 const PLATFORM: &str = "MILLRACE_TEST_PLATFORM";
@@ -21,100 +21,91 @@ const MILLRACE: &str = "MILLRACE_BIN";
 /// Where buildroots are kept from one run to the next.
 const WORK: &str = "MILLRACE_TEST_WORK";
 
-/// Sets the machine up, builds all, checks form and lints, and runs every test. What follows `--` goes to the test runner.
-///
-/// The tests of the cloud are among them where they are asked for.
+/// Sets up, builds, checks form and lints, and runs every test; those of the cloud too, if `cloud`. The test runner gets `rest`.
 pub fn test(folders: &Folders, yes: bool, cloud: bool, rest: &[String]) -> Result<()> {
-    let begin = Instant::now();
-    setup::set_up(
-        folders,
-        if cloud {
-            setup::For::Cloud
-        } else {
-            setup::For::Chaos
-        },
-        yes,
-    )?;
-    let not_emulated = emulation::set_up(folders, yes)?;
-    let skipped = checks(folders)?;
-    if cloud {
-        crate::cloud::lint(folders)?;
-    }
-    build::workspace(folders, cloud)?;
-    build::guests(folders)?;
-    build::example_guests(folders)?;
-    if rest.is_empty() {
-        tests_of_guests(folders)?;
-    }
-    let services = cloud.then(|| Services::start(folders)).transpose()?;
-    tests(folders, services.as_ref(), not_emulated.is_none(), rest)?;
-    eprintln!(
-        "✓ everything holds, after {}",
-        progress::spoken(begin.elapsed().as_secs())
-    );
+    let mut phases = Phases::begin();
+    let result = everything(folders, &mut phases, yes, cloud, rest);
+    eprint!("where the time went:\n{}", phases.table());
+    let skipped = result?;
+    eprintln!("✓ everything holds");
     for what in skipped {
-        eprintln!("  left out: {what} (this cargo has none; rustup's has)");
-    }
-    if let Some(why) = not_emulated {
-        eprintln!("  left out: the tests of other architectures: {why}");
+        eprintln!("  skipped: {what}");
     }
     Ok(())
 }
 
-/// Form, lints and documentation; gives what this toolchain cannot check.
-fn checks(folders: &Folders) -> Result<Vec<&'static str>> {
+/// Returns what could not be checked here, and why.
+fn everything(
+    folders: &Folders,
+    phases: &mut Phases,
+    yes: bool,
+    cloud: bool,
+    rest: &[String],
+) -> Result<Vec<String>> {
+    let not_emulated = phases.run("set up", || {
+        let purpose = if cloud {
+            setup::Purpose::Cloud
+        } else {
+            setup::Purpose::Chaos
+        };
+        setup::set_up(folders, purpose, yes)?;
+        emulation::set_up(folders, yes)
+    })?;
+    phases.run("form", || lints::form(folders))?;
+    if cloud {
+        phases.run("the template", || crate::cloud::lint(folders))?;
+    }
+    phases.run("build", || build::tests(folders, cloud))?;
+    phases.run("build the plugins", || {
+        build::guests(folders)?;
+        build::example_guests(folders)
+    })?;
     let mut skipped = Vec::new();
-    // A build folder of their own: what they compile is of no use to a build, and would take turns with it.
-    let lints = folders.target.with_file_name("clippy");
-    let mut check = |verb: &'static str,
-                     title: &str,
-                     guess_s,
-                     words: &[&str],
-                     flags: Option<(&str, &str)>|
-     -> Result<()> {
-        let there = Command::new("cargo")
-            .args([verb, "--version"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if verb != "doc" && !there.is_ok_and(|status| status.success()) {
-            skipped.push(verb);
-            return Ok(());
-        }
-        let mut command = cargo(folders, verb);
-        command.env(TARGET_DIR, &lints).args(words).envs(flags);
-        progress::timed(
-            folders,
-            verb,
-            title,
-            progress::on_all_cores(guess_s),
-            |_| logged(&mut command, &folders.log(verb)),
-        )
-    };
-    check("fmt", "form (cargo fmt)", 2, &["--all", "--check"], None)?;
-    let clippy = [
-        &SELECTION[..],
-        &CLOUD,
-        &["--all-targets", "--", "-D", "warnings"],
-    ]
-    .concat();
-    check("clippy", "lints (cargo clippy)", 300, &clippy, None)?;
-    let doc = [&SELECTION[..], &["--no-deps"]].concat();
-    check(
-        "doc",
-        "documentation (cargo doc)",
-        60,
-        &doc,
-        Some(("RUSTDOCFLAGS", "-D warnings")),
-    )?;
+    let (tests, lints) = std::thread::scope(|scope| {
+        let lints = scope.spawn(|| lints::beside_tests(folders));
+        let tests = all_tests(folders, phases, cloud, not_emulated.is_none(), rest);
+        let lints = phases.run("waiting for lints", || {
+            Ok(lints.join().expect("lints do not panic"))
+        });
+        (tests, lints)
+    });
+    let lints = lints?;
+    for (name, time) in &lints.times {
+        phases.add_beside(name, *time);
+    }
+    tests?;
+    skipped.extend(lints.result?);
+    skipped.extend(not_emulated.map(|why| format!("the tests of other architectures: {why}")));
     Ok(skipped)
 }
 
-/// What the guests can tell without a host, on this machine. A selection of their own: with the others, dependencies would come to other
-/// features.
+fn all_tests(
+    folders: &Folders,
+    phases: &mut Phases,
+    cloud: bool,
+    emulation: bool,
+    rest: &[String],
+) -> Result<()> {
+    if rest.is_empty() {
+        phases.run("tests of the plugins", || tests_of_guests(folders))?;
+    }
+    let services = phases.run("services of the cloud", || {
+        cloud.then(|| Services::start(folders)).transpose()
+    })?;
+    let mut command = phases.run("platforms", || command_of_tests(folders, emulation))?;
+    if let Some(services) = &services {
+        command.args(CLOUD);
+        services.environment(folders, &mut command);
+    }
+    command.args(rest);
+    phases.run("tests", || run_tests(folders, command))
+}
+
+/// What the guests can tell without a host, on this machine. A selection of its own: together with the others, dependencies would get
+/// other features.
 fn tests_of_guests(folders: &Folders) -> Result<()> {
     let mut command = runner(folders);
-    command.args(
+    command.args(TARGETS).args(["-p", "millrace-sdk"]).args(
         build::GUESTS
             .iter()
             .flat_map(|guest| ["-p".to_owned(), format!("plugin-{guest}")]),
@@ -124,7 +115,7 @@ fn tests_of_guests(folders: &Folders) -> Result<()> {
         .context("tests of the plugins failed: their output is above")
 }
 
-/// cargo nextest, or cargo test where there is none.
+/// cargo nextest, or cargo test on machines without it.
 fn runner(folders: &Folders) -> Command {
     let nextest = has_nextest();
     let mut command = cargo(folders, if nextest { "nextest" } else { "test" });
@@ -136,48 +127,35 @@ fn has_nextest() -> bool {
     command::find("cargo-nextest").is_some()
 }
 
-fn tests(
-    folders: &Folders,
-    services: Option<&Services>,
-    emulation: bool,
-    rest: &[String],
-) -> Result<()> {
+fn command_of_tests(folders: &Folders, emulation: bool) -> Result<Command> {
     let mut command = runner(folders);
-    command.args(SELECTION).arg("--no-fail-fast");
+    command.args(SELECTION).args(TARGETS).arg("--no-fail-fast");
     environment(folders, &mut command)?;
     let architectures = folders.cache.join("test-architectures.toml");
     if emulation {
         crate::folders::write(&architectures, platform::for_all_architectures(folders)?)?;
+        command.env(ARCHITECTURES, architectures);
+    } else {
+        command.env(ARCHITECTURES, "");
     }
-    command.env(
-        ARCHITECTURES,
-        if emulation {
-            architectures
-        } else {
-            PathBuf::new()
-        },
-    );
-    if let Some(services) = services {
-        command.args(CLOUD);
-        services.environment(folders, &mut command);
-    }
-    command.args(rest);
+    Ok(command)
+}
+
+fn run_tests(folders: &Folders, mut command: Command) -> Result<()> {
     if !root::is_root() {
         // cargo and what it builds stay the user's; only the tests themselves are run as root.
         root::ask_once_for_all()?;
         command.env(
-            build::variable_of_target(&build::host()?, "RUNNER"),
-            format!("{} {}", folders.xtask().display(), root::VERB),
+            cargo::variable_of_target(&cargo::host()?, "RUNNER"),
+            format!("{} {}", folders.own_copy()?.display(), root::VERB),
         );
     }
-    eprintln!(
-        "tests ({}):",
-        if has_nextest() {
-            "cargo nextest"
-        } else {
-            "cargo test"
-        }
-    );
+    let name = if has_nextest() {
+        "cargo nextest"
+    } else {
+        "cargo test"
+    };
+    eprintln!("tests ({name}):");
     shown(command.stdin(Stdio::null())).context("tests failed: their output is above")
 }
 

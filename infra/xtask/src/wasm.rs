@@ -1,7 +1,7 @@
 //! A Rust toolchain that compiles for `wasm32-wasip2`: the active one, by rustup, or a newer Debian's in a folder of its own.
 
 use crate::apt::{Apt, Archive, Kind};
-use crate::build;
+use crate::cargo;
 use crate::command::{self, logged, output_of, succeeds_within};
 use crate::folders::{self, Folders, fresh, remove};
 use crate::host::{Arch, Family, Host};
@@ -136,7 +136,7 @@ impl Private {
 
     /// Writes the wrapper, each time, for the active toolchain may have moved; and says how to use it.
     fn environment(&self, sysroot: &Path) -> Result<Environment> {
-        let host = build::host()?;
+        let host = cargo::host()?;
         let bin = self.root.join("bin");
         fresh(&bin)?;
         for linker in ["rust-lld", "wasm-component-ld"] {
@@ -160,7 +160,7 @@ impl Private {
             Command::new(&wrapper).arg("--version"),
             &self.root.join("version.log"),
         )?;
-        let linker = build::variable_of_target(TARGET, "LINKER");
+        let linker = cargo::variable_of_target(TARGET, "LINKER");
         let text = |path: PathBuf| path.display().to_string();
         Ok(vec![
             ("RUSTC".to_owned(), text(wrapper)),
@@ -171,7 +171,7 @@ impl Private {
     /// A script that runs the unpacked rustc by the loader and the libraries that it was built with, which are newer than the
     /// machine's.
     fn wrapper(&self, bin: &Path) -> Result<String> {
-        let mut found = Found::default();
+        let mut found = ToolchainFiles::default();
         search(&self.tree(), &mut found)?;
         let loader = found
             .loader
@@ -223,13 +223,13 @@ fn unpack(deb: &Path, tree: &Path) -> Result<()> {
 }
 
 #[derive(Default)]
-struct Found {
+struct ToolchainFiles {
     loader: Option<PathBuf>,
     libraries: BTreeSet<PathBuf>,
 }
 
 /// Looks for the dynamic loader and for folders with shared libraries; character sets of iconv (gconv) are none.
-fn search(folder: &Path, found: &mut Found) -> Result<()> {
+fn search(folder: &Path, found: &mut ToolchainFiles) -> Result<()> {
     for entry in std::fs::read_dir(folder)?.flatten() {
         let (path, name) = (
             entry.path(),

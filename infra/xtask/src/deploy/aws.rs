@@ -1,8 +1,8 @@
 //! The AWS command line, which knows credentials, profiles and regions as its users have them.
 
-use crate::cloud;
 use crate::command::{self, find, tail};
 use crate::folders::Folders;
+use crate::pypi;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ impl Aws {
     pub fn find(folders: &Folders, environment: Vec<(String, String)>) -> Result<Self> {
         let program = match find("aws") {
             Some(program) if environment.is_empty() => program,
-            Some(_) | None => cloud::installed(folders)?.join("aws"),
+            Some(_) | None => pypi::aws_tools(folders)?.join("aws"),
         };
         let mut aws = Self {
             program,

@@ -1,10 +1,10 @@
 //! The functions' programs: built small, and packed as Lambda takes them.
 
-use crate::build::{cargo, counted, variable_of_target};
-use crate::cloud::from_pypi;
+use crate::cargo::{cargo, counted, variable_of_target};
 use crate::command::{self, logged};
 use crate::folders::{self, Folders};
-use crate::progress;
+use crate::hex::hex;
+use crate::{progress, pypi};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::os::unix::fs::PermissionsExt;
@@ -124,7 +124,7 @@ fn cross(folders: &Folders, architecture: Architecture) -> Result<Command> {
             architecture.as_str()
         )
     })?;
-    let tools = from_pypi(
+    let tools = pypi::install(
         folders,
         "cross",
         "install a compiler for the other architecture",
@@ -208,7 +208,7 @@ pub fn make(folders: &Folders, architecture: Architecture) -> Result<Programs> {
     }
     Ok(Programs {
         packed,
-        state: hexadecimal(&state.finalize()),
+        state: hex(&state.finalize()[..8]),
     })
 }
 
@@ -238,12 +238,4 @@ pub fn none(folders: &Folders) -> Result<Programs> {
         packed: PROGRAMS.into_iter().map(pack).collect::<Result<_>>()?,
         state: "none".to_owned(),
     })
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

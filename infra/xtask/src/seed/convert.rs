@@ -1,9 +1,10 @@
 //! One package of Debian's becomes one RPM.
 
 use super::control::Control;
+use super::folder::{SeedFolder, SeedPackage};
 use super::spec::{self, Contents, Identity};
 use super::tables::Tables;
-use super::{Made, Place, files, perl};
+use super::{files, perl};
 use crate::command::{logged, output_of};
 use crate::folders::{self, fresh, remove};
 use anyhow::{Context, Result, bail};
@@ -34,15 +35,19 @@ const LEFT_OUT: [&str; 11] = [
 const MERGE: &str = r"flags=rhS;s,^\./\(bin\|sbin\|lib\|lib64\|lib32\|libx32\)\(/\|$\),./usr/\1\2,";
 
 /// Converts a package, or finds it converted; `None` for one that only serves dpkg.
-pub fn convert(deb: &Path, place: &Place, tables: &Tables) -> Result<Option<Made>> {
+pub fn convert(
+    deb: &Path,
+    seed_folder: &SeedFolder,
+    tables: &Tables,
+) -> Result<Option<SeedPackage>> {
     let control = Control::parse(&output_of(Command::new("dpkg-deb").arg("-f").arg(deb))?);
     let debian = control.must("Package")?.to_owned();
     if tables.ignores(&debian) {
         return Ok(None);
     }
     let row = tables.of(&debian);
-    let identity = Identity::of(&control, &row, place.arch.rpm)?;
-    let made = Made {
+    let identity = Identity::of(&control, &row, seed_folder.arch.rpm)?;
+    let made = SeedPackage {
         name: identity.file_name(),
         debian,
     };
@@ -50,13 +55,13 @@ pub fn convert(deb: &Path, place: &Place, tables: &Tables) -> Result<Option<Made
         "{RECIPE} {} {row:?}",
         deb.file_name().unwrap_or_default().to_string_lossy()
     );
-    let key_file = place.folder("keys").join(&made.debian);
+    let key_file = seed_folder.join("keys").join(&made.debian);
     if std::fs::read_to_string(&key_file).is_ok_and(|old| old == key)
-        && place.rpm(&made.name).exists()
+        && seed_folder.rpm(&made.name).exists()
     {
         return Ok(Some(made));
     }
-    let tree = place.folder("trees").join(&made.debian);
+    let tree = seed_folder.join("trees").join(&made.debian);
     fresh(&tree)?;
     unpack(deb, &tree, made.debian == "base-files")?;
     for (link, target) in &row.links {
@@ -66,11 +71,11 @@ pub fn convert(deb: &Path, place: &Place, tables: &Tables) -> Result<Option<Made
         let _ = std::fs::remove_file(tree.join("usr/bin/sh")); // bash is sh, as on EL
     }
     let contents = Contents {
-        files: files::listed(&tree, place.arch.triplet, &configuration(deb)?)?,
+        files: files::listed(&tree, seed_folder.arch.triplet, &configuration(deb)?)?,
         perl: perl::provided(&tree)?,
     };
     rpmbuild(
-        place,
+        seed_folder,
         &made,
         &tree,
         &spec::of_debian(&control, &identity, tables, &contents)?,
@@ -81,22 +86,29 @@ pub fn convert(deb: &Path, place: &Place, tables: &Tables) -> Result<Option<Made
 }
 
 /// Makes the RPM of a finished tree, which is used up.
-pub fn rpmbuild(place: &Place, made: &Made, tree: &Path, text: &str) -> Result<()> {
-    let file = place.folder("specs").join(format!("{}.spec", made.debian));
+pub fn rpmbuild(
+    seed_folder: &SeedFolder,
+    made: &SeedPackage,
+    tree: &Path,
+    text: &str,
+) -> Result<()> {
+    let file = seed_folder
+        .join("specs")
+        .join(format!("{}.spec", made.debian));
     folders::write(&file, text)?;
     // rpmbuild would write into the file that the published repository has under another name.
-    let _ = std::fs::remove_file(place.rpm(&made.name));
+    let _ = std::fs::remove_file(seed_folder.rpm(&made.name));
     let mut command = Command::new("rpmbuild");
     command.args([
         "-bb",
         "--quiet",
         "--nodeps",
         "--target",
-        &format!("{}-linux", place.arch.rpm),
+        &format!("{}-linux", seed_folder.arch.rpm),
     ]);
     let definitions = [
-        ("_topdir", place.folder("top")),
-        ("_rpmdir", place.folder("rpms")),
+        ("_topdir", seed_folder.join("top")),
+        ("_rpmdir", seed_folder.join("rpms")),
         (
             "_rpmfilename",
             PathBuf::from("%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"),
@@ -110,9 +122,11 @@ pub fn rpmbuild(place: &Place, made: &Made, tree: &Path, text: &str) -> Result<(
     }
     logged(
         command.arg(&file),
-        &place.folder("logs").join(format!("{}.log", made.debian)),
+        &seed_folder
+            .join("logs")
+            .join(format!("{}.log", made.debian)),
     )?;
-    if !place.rpm(&made.name).exists() {
+    if !seed_folder.rpm(&made.name).exists() {
         bail!("rpmbuild made no {}", made.name);
     }
     Ok(())

@@ -1,8 +1,9 @@
 //! The seed's own packages: its file system, its macros, and what a buildroot is made of.
 
 use super::convert::rpmbuild;
+use super::deps::Evr;
+use super::folder::{SeedFolder, SeedPackage};
 use super::spec::{self, Identity};
-use super::{Made, Place, deps::Evr};
 use crate::folders::{self, fresh, remove};
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -42,12 +43,23 @@ struct Draft {
 }
 
 /// Makes all of them; `debs` are the packages that the seed is made of, `macros` the distribution's macros.
-pub fn make(place: &Place, debs: &[std::path::PathBuf], macros: &str) -> Result<Vec<Made>> {
-    let drafts = [filesystem(place, debs)?, config(place, macros), buildroot()];
-    drafts.into_iter().map(|draft| made(place, draft)).collect()
+pub fn make(
+    seed_folder: &SeedFolder,
+    debs: &[std::path::PathBuf],
+    macros: &str,
+) -> Result<Vec<SeedPackage>> {
+    let drafts = [
+        filesystem(seed_folder, debs)?,
+        config(seed_folder, macros),
+        buildroot(),
+    ];
+    drafts
+        .into_iter()
+        .map(|draft| made(seed_folder, draft))
+        .collect()
 }
 
-fn filesystem(place: &Place, debs: &[std::path::PathBuf]) -> Result<Draft> {
+fn filesystem(seed_folder: &SeedFolder, debs: &[std::path::PathBuf]) -> Result<Draft> {
     let base = debs.iter().find(|deb| {
         deb.file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with("base-passwd_"))
@@ -62,7 +74,7 @@ fn filesystem(place: &Place, debs: &[std::path::PathBuf]) -> Result<Draft> {
         .split_whitespace()
         .map(|folder| (folder.to_owned(), "0755"))
         .collect();
-    folders.push((format!("usr/lib/{}", place.arch.triplet), "0755"));
+    folders.push((format!("usr/lib/{}", seed_folder.arch.triplet), "0755"));
     folders.extend(
         [("tmp", "1777"), ("var/tmp", "1777"), ("root", "0700")]
             .map(|(folder, mode)| (folder.to_owned(), mode)),
@@ -86,7 +98,7 @@ fn filesystem(place: &Place, debs: &[std::path::PathBuf]) -> Result<Draft> {
             ("etc/rpm/macros.seed-db", RPM_MACROS.to_owned()),
             (
                 "etc/rpm/platform",
-                format!("{}-redhat-linux\n", place.arch.rpm),
+                format!("{}-redhat-linux\n", seed_folder.arch.rpm),
             ),
             (
                 "etc/ld.so.conf.d/seed-lib64.conf",
@@ -108,7 +120,7 @@ fn filesystem(place: &Place, debs: &[std::path::PathBuf]) -> Result<Draft> {
     })
 }
 
-fn config(place: &Place, macros: &str) -> Draft {
+fn config(seed_folder: &SeedFolder, macros: &str) -> Draft {
     let provides = CONFIG_PROVIDES
         .split_whitespace()
         .map(|name| format!("Provides: {name} = 100"));
@@ -120,7 +132,7 @@ fn config(place: &Place, macros: &str) -> Draft {
             ("etc/rpm/macros.millrace-seed", macros.to_owned()),
             (
                 "etc/rpmrc",
-                format!("optflags: {} %{{__seed_cflags}}\n", place.arch.rpm),
+                format!("optflags: {} %{{__seed_cflags}}\n", seed_folder.arch.rpm),
             ),
         ],
         tags: provides.chain(requires).collect(),
@@ -142,8 +154,8 @@ fn buildroot() -> Draft {
     }
 }
 
-fn made(place: &Place, draft: Draft) -> Result<Made> {
-    let tree = place.folder("trees").join(draft.name);
+fn made(seed_folder: &SeedFolder, draft: Draft) -> Result<SeedPackage> {
+    let tree = seed_folder.join("trees").join(draft.name);
     fresh(&tree)?;
     let mut lines = Vec::new();
     for (folder, mode) in &draft.folders {
@@ -166,7 +178,7 @@ fn made(place: &Place, draft: Draft) -> Result<Made> {
     let arch = if draft.noarch {
         "noarch"
     } else {
-        place.arch.rpm
+        seed_folder.arch.rpm
     }
     .to_owned();
     let identity = Identity {
@@ -174,12 +186,12 @@ fn made(place: &Place, draft: Draft) -> Result<Made> {
         evr,
         arch,
     };
-    let made = Made {
+    let made = SeedPackage {
         name: identity.file_name(),
         debian: draft.name.to_owned(),
     };
     rpmbuild(
-        place,
+        seed_folder,
         &made,
         &tree,
         &spec::of_own(&identity, &draft.tags, &lines),
