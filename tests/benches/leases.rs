@@ -4,7 +4,7 @@ use crate::row::{Better, Figures, Row, seconds};
 use millrace_core::protocol::{Ask, Holding, Offer, Report};
 use millrace_core::task::Outcome;
 use millrace_core::{Arch, RunnerName};
-use millrace_host::desk::{Answer, Desk};
+use millrace_host::line::client::{Answer, Desk};
 use millrace_tests::up::Up;
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -19,7 +19,7 @@ use millrace_core::protocol::{Holding, Offer};
 use millrace_core::push::{Package, PushRecord};
 use millrace_core::task::LEASE_MS;
 use millrace_core::{Arch, BuildId, Digest, PlatformName, PushId, Timestamp};
-use millrace_host::lease::rest;
+use millrace_host::line::lease::rest;
 use millrace_listener::Secret;
 use millrace_orchestrator::{Registered, add_runner};
 use millrace_store::builds::{load_build, load_push, ready_index};

@@ -3,8 +3,8 @@
 use crate::release::{download_signed, install};
 use crate::specs::{endian, files, library};
 use millrace_core::Arch;
-use millrace_host::arch::Facts;
-use millrace_host::engine::Code;
+use millrace_host::machine::arch::Facts;
+use millrace_host::plugin::engine::Code;
 use millrace_host::worker::{self, WorkerConfig, WorkerError};
 use millrace_tests::up::{Machine, Up, every_architecture, platform_for, run};
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! Small packages: a library, a program that needs it, and others that misbehave.
 
 use millrace_core::Arch;
-use millrace_host::arch::{Endianness, Facts};
+use millrace_host::machine::arch::{Endianness, Facts};
 
 /// A C library with a `-devel` package, whose sources are in the tree.
 pub fn library(version: &str) -> Vec<(String, String)> {

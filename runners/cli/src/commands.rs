@@ -17,7 +17,7 @@ use crate::arguments::{Arguments, Command, Runner};
 use crate::output::Output;
 use crate::state::Folder;
 use anyhow::Context;
-use millrace_host::subordinate;
+use millrace_host::machine::subordinate;
 use std::process::ExitCode;
 
 /// How a command ended, as its exit status says it.

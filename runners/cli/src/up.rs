@@ -15,7 +15,7 @@ use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use millrace_core::{Arch, PlatformName, RunnerName, Timestamp};
-use millrace_host::engine::Code;
+use millrace_host::plugin::engine::Code;
 use millrace_host::worker::{WorkerConfig, WorkerError};
 use millrace_listener::forge::Forge;
 use millrace_listener::{Fetcher, Listener, Secret};
@@ -45,7 +45,7 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 /// Runs the line until it is told to stop (SIGINT, SIGTERM).
 pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
     if !options.no_runner {
-        millrace_host::emulation::check(own_arch()?, &options.manner.emulate)?;
+        millrace_host::machine::emulation::check(own_arch()?, &options.manner.emulate)?;
     }
     let store = folder.local()?;
     let _lock = lock(&store)

@@ -288,7 +288,7 @@ async fn be_a_runner(config: WorkerConfig, spot: bool) -> Result<()> {
     });
     if spot {
         let noticed = Arc::clone(&stop);
-        tokio::task::spawn_blocking(move || millrace_host::notice::watch(&noticed));
+        tokio::task::spawn_blocking(move || millrace_host::worker::notice::watch(&noticed));
     }
     tokio::task::spawn_blocking(move || millrace_host::worker::run(config, stop)).await??;
     Ok(())

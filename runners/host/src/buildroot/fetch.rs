@@ -21,7 +21,7 @@ pub(super) fn agent() -> ureq::Agent {
         .timeout_recv_response(Some(SILENCE));
     config
         .timeout_per_read(Some(SILENCE))
-        .tls_config(crate::trust::of_this_machine())
+        .tls_config(crate::machine::trust::of_this_machine())
         .build()
         .into()
 }

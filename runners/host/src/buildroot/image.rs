@@ -4,7 +4,7 @@ use super::RootError;
 use super::Session;
 use super::fetch::{Wanted, agent, keep};
 use super::recipe::TEXT_BYTES_MAX;
-use crate::arch::Facts;
+use crate::machine::arch::Facts;
 use millrace_core::platform::Image;
 use millrace_core::{Arch, Digest};
 use serde::Deserialize;

@@ -5,7 +5,7 @@
 use super::recipe::{self, Recipe};
 use super::store::{Layer, Store};
 use super::{Buildroots, Maker, RootError, Session, from_nothing};
-use crate::subordinate;
+use crate::machine::subordinate;
 use millrace_core::Digest;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;

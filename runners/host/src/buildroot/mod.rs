@@ -12,6 +12,7 @@
 
 mod dnf;
 mod fetch;
+pub(crate) mod header;
 mod host;
 mod image;
 mod index;

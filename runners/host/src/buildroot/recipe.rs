@@ -174,7 +174,7 @@ pub(super) fn fetch(url: &str, repository: &str, bytes_max: u64) -> Result<Vec<u
     }
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(ANSWER_MAX))
-        .tls_config(crate::trust::of_this_machine())
+        .tls_config(crate::machine::trust::of_this_machine())
         .build()
         .into();
     let mut answer = agent
@@ -192,7 +192,8 @@ pub(super) fn fetch(url: &str, repository: &str, bytes_max: u64) -> Result<Vec<u
 /// What a source package needs to be built, as its header says it; sorted.
 pub(super) fn build_requires(path: &Path) -> Result<Vec<String>, RootError> {
     let unreadable = |problem: String| RootError::Refused(format!("{}: {problem}", path.display()));
-    crate::header::rpm(&File::open(path)?).map_err(|error| unreadable(error.to_string()))?;
+    crate::buildroot::header::rpm(&File::open(path)?)
+        .map_err(|error| unreadable(error.to_string()))?;
     let metadata = rpm::PackageMetadata::parse(&mut BufReader::new(File::open(path)?))
         .map_err(|error| unreadable(error.to_string()))?;
     let requires = metadata

@@ -7,7 +7,7 @@ use super::recipe::{self, Recipe};
 use super::record::{self, Files};
 use super::store::{Layer, Store};
 use super::{Installed, RootError, Session, inside, is_source};
-use crate::header;
+use crate::buildroot::header;
 use crate::sandbox::{Overlay, Sandbox, View};
 use millrace_core::Digest;
 use millrace_core::roots;
@@ -269,7 +269,7 @@ impl Layers {
 impl Drop for Layers {
     fn drop(&mut self) {
         if let Some(own) = self.overlay.upper.parent() {
-            let _ = crate::removal::remove_folder(own);
+            let _ = crate::machine::removal::remove_folder(own);
         }
     }
 }

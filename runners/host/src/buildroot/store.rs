@@ -377,7 +377,7 @@ fn remove_old_packages(folder: &Path, now: SystemTime) {
 }
 
 fn remove(folder: &Path) -> io::Result<()> {
-    crate::removal::remove_folder(folder)
+    crate::machine::removal::remove_folder(folder)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What there is on this machine, found by trying it.
 
 use super::Candidate;
+use crate::machine::{subordinate, trust};
 use crate::sandbox::{Bounds, Looked, Sandbox, calls_are_filtered};
-use crate::{subordinate, trust};
 use millrace_core::platform::Limits;
 use nix::sys::statfs::statfs;
 use std::fs;

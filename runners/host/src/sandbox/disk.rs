@@ -230,7 +230,7 @@ impl Sum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::removal::tests::dig;
+    use crate::machine::removal::tests::dig;
     use std::fs;
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
         fs::create_dir(folder.path().join("task")).unwrap();
         dig(&folder.path().join("task"), 5000, 10 << 20);
         let bytes = used(&folder.path().join("task"));
-        crate::removal::remove_folder(&folder.path().join("task")).unwrap();
+        crate::machine::removal::remove_folder(&folder.path().join("task")).unwrap();
         assert!((10 << 20..200 << 20).contains(&bytes), "{bytes}");
         assert!(bytes >= (10 << 20) + 5000 * ENTRY_BYTES, "{bytes}");
     }

@@ -10,7 +10,7 @@ use super::mounts::{self, NO_DEVICES, NO_PROGRAMS, NO_SUID, READ_ONLY, Root, Tre
 use super::order::{self, Way};
 use super::plan::{Overlay, Plan, Shown, USER, View};
 use super::terminal;
-use crate::subordinate;
+use crate::machine::subordinate;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};

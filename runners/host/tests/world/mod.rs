@@ -21,7 +21,7 @@ use millrace_core::task::{Artifact, Lease};
 use millrace_core::{
     Arch, BuildId, Digest, LeaseNumber, PackageName, PlatformName, RunnerName, Timestamp,
 };
-use millrace_host::engine::Code;
+use millrace_host::plugin::engine::Code;
 use millrace_host::worker::WorkerConfig;
 use serde::Deserialize;
 use std::collections::{BTreeMap, VecDeque};

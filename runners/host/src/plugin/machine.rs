@@ -1,8 +1,8 @@
 //! What all tasks of a runner share.
 
 use crate::buildroot::Buildroots;
-use crate::desk::Desk;
-use crate::engine::{PluginEngine, PluginLimits};
+use crate::line::client::Desk;
+use crate::plugin::engine::{PluginEngine, PluginLimits};
 use crate::sandbox::Sandbox;
 use crate::worker::{WorkerConfig, WorkerError};
 use millrace_core::queue::Capacity;

@@ -1,7 +1,7 @@
 //! What the end of a run comes to for the line.
 
-use crate::bindings;
-use crate::engine::End;
+use crate::plugin::bindings;
+use crate::plugin::engine::End;
 use millrace_core::platform::Limits;
 use millrace_core::task::{Artifact, Blame, Failure, Outcome, cut};
 

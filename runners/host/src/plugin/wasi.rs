@@ -4,7 +4,7 @@
 //! random numbers follow from the task. So a second run of a task sees the same, and sleeping costs nothing. What is printed goes to
 //! the log. Everything else of WASI may be imported, and ends the plugin with its name when it is called.
 
-use crate::job::Job;
+use crate::plugin::job::Job;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{
     Component, ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,

@@ -3,9 +3,9 @@
 //!
 //! Three threads beside the one that waits for the end: one listens to the line, one reads the terminal, one tells the line.
 
-use crate::desk::{DeskError, pause};
 use crate::hold::{AGAIN_HISTORY, Kept};
-use crate::machine::Machine;
+use crate::line::client::{DeskError, pause};
+use crate::plugin::machine::Machine;
 use crate::sandbox::{Command, Ended, SandboxError, Terminal, used};
 use millrace_core::hold::{Printed, Session, SessionEnd, Size, Stream, Wants, warning};
 use millrace_core::protocol::{Listen, Print};

@@ -146,7 +146,7 @@ fn make_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{self, Code};
+    use crate::plugin::engine::{self, Code};
     use std::os::unix::fs::PermissionsExt;
 
     /// The smallest component: a header and nothing else (component model, binary format: version 13, layer 1).

@@ -1,11 +1,11 @@
 //! `command`: programs in the sandbox.
 
 use super::{TaskRoot, trouble};
-use crate::bindings::command::{Error, Exit, Host, Spec};
-use crate::capability::{self, Asked};
-use crate::engine::Interrupt;
 use crate::hold::Failed;
-use crate::job::Job;
+use crate::plugin::bindings::command::{Error, Exit, Host, Spec};
+use crate::plugin::capability::{self, Asked};
+use crate::plugin::engine::Interrupt;
+use crate::plugin::job::Job;
 use crate::sandbox::{Command, Ended};
 use std::time::Duration;
 use wasmtime::component::Resource;

@@ -1,9 +1,9 @@
 //! `files`: the task's folder.
 
 use super::trouble;
-use crate::bindings::files::{Entry, Error, Host};
-use crate::folder::FolderError;
-use crate::job::Job;
+use crate::plugin::bindings::files::{Entry, Error, Host};
+use crate::plugin::folder::FolderError;
+use crate::plugin::job::Job;
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
@@ -72,7 +72,7 @@ impl Host for Job {
 
     fn find(&mut self, folder: String, pattern: String) -> Answer<Vec<Entry>> {
         self.asked(format_args!("files.find {folder:?} {pattern:?}"));
-        let entry = |entry: crate::folder::Entry| Entry {
+        let entry = |entry: crate::plugin::folder::Entry| Entry {
             path: entry.path,
             size: entry.size,
             is_folder: entry.is_folder,

@@ -49,10 +49,10 @@ impl Facts {
     /// Of an architecture of the line.
     pub fn of(arch: Arch) -> Self {
         let text = match arch {
-            Arch::X86_64 => include_str!("../../arch/x86_64.toml"),
-            Arch::Aarch64 => include_str!("../../arch/aarch64.toml"),
-            Arch::Ppc64le => include_str!("../../arch/ppc64le.toml"),
-            Arch::S390x => include_str!("../../arch/s390x.toml"),
+            Arch::X86_64 => include_str!("../../../arch/x86_64.toml"),
+            Arch::Aarch64 => include_str!("../../../arch/aarch64.toml"),
+            Arch::Ppc64le => include_str!("../../../arch/ppc64le.toml"),
+            Arch::S390x => include_str!("../../../arch/s390x.toml"),
         };
         toml::from_str(text).expect("the file became part of this program, and a test reads it")
     }
@@ -99,7 +99,7 @@ mod tests {
                 (arch.as_str(), None)
             );
         }
-        let small: Facts = toml::from_str(include_str!("../../arch/i686.toml")).unwrap();
+        let small: Facts = toml::from_str(include_str!("../../../arch/i686.toml")).unwrap();
         let above: Arch = small.multilib_of.unwrap().parse().unwrap();
         assert_eq!(above.multilib(), Some(small.rpm.as_str()));
     }

@@ -1,16 +1,16 @@
 //! One task while a plugin works on it: everything that its imports reach, and nothing else.
 
-use crate::bindings;
-use crate::capability::Grants;
-use crate::engine::MemoryLimiter;
-use crate::folder::Folder;
 use crate::hold::Noted;
-use crate::imports;
-use crate::log::TaskLog;
-use crate::machine::Machine;
-use crate::stop::Stop;
-use crate::trace::Trace;
-use crate::wasi;
+use crate::line::log::TaskLog;
+use crate::line::stop::Stop;
+use crate::plugin::bindings;
+use crate::plugin::capability::Grants;
+use crate::plugin::engine::MemoryLimiter;
+use crate::plugin::folder::Folder;
+use crate::plugin::imports;
+use crate::plugin::machine::Machine;
+use crate::plugin::trace::Trace;
+use crate::plugin::wasi;
 use millrace_core::protocol::{Holding, Work};
 use millrace_core::roots::{Lock, Root, TaskRoots};
 use millrace_core::task::Artifact;

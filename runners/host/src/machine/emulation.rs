@@ -1,6 +1,6 @@
 //! Programs of other architectures: qemu runs them where the kernel is told to start it (Linux, `admin-guide/binfmt-misc.rst`).
 
-use crate::arch::Facts;
+use crate::machine::arch::Facts;
 use millrace_core::Arch;
 use std::fs;
 use std::path::Path;

@@ -9,13 +9,13 @@ mod command;
 mod files;
 mod log;
 
-use crate::bindings;
-use crate::engine::Interrupt;
+use crate::plugin::bindings;
+use crate::plugin::engine::Interrupt;
 pub use buildroot::TaskRoot;
 pub(crate) use command::shown;
 use millrace_core::task::Artifact;
 
-impl bindings::types::Host for crate::job::Job {}
+impl bindings::types::Host for crate::plugin::job::Job {}
 
 /// Ends the plugin, since the runner cannot do its part.
 fn trouble(problem: impl std::fmt::Display) -> wasmtime::Error {

@@ -5,7 +5,7 @@ wasmtime::component::bindgen!({
     path: "../../wit/0.1.0",
     world: "plugin",
     imports: { default: trappable },
-    with: { "millrace:plugin/buildroot.root": crate::imports::TaskRoot },
+    with: { "millrace:plugin/buildroot.root": crate::plugin::imports::TaskRoot },
 });
 
 pub use millrace::plugin::{artifacts, buildroot, command, files, log, types};

@@ -1,6 +1,6 @@
 //! The runner's side of the lease desk: `core::protocol` over HTTP, with patience.
 
-use crate::trust;
+use crate::machine::trust;
 use millrace_core::protocol::{
     Ask, Attend, Attended, Holding, Listen, Logged, Offer, Place, Print, Problem, Renewal, Renewed,
     Report, Shown, Typing, Upload,

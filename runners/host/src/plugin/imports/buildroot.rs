@@ -1,11 +1,11 @@
 //! `buildroot`: roots of the platform.
 
 use super::trouble;
-use crate::bindings::buildroot::{Error, Host, HostRoot, Installed, Kind};
 use crate::buildroot::{self, Recipe, Root, RootError, Session};
-use crate::capability;
-use crate::engine::Interrupt;
-use crate::job::Job;
+use crate::plugin::bindings::buildroot::{Error, Host, HostRoot, Installed, Kind};
+use crate::plugin::capability;
+use crate::plugin::engine::Interrupt;
+use crate::plugin::job::Job;
 use millrace_core::Arch;
 use millrace_core::roots::{Lock, RootKind};
 use millrace_core::task::TaskId;

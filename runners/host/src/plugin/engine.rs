@@ -1,9 +1,9 @@
 //! wasmtime, set up so that a plugin comes out the same everywhere, and ends.
 
-use crate::bindings::{Plugin as Bindings, PluginPre};
-use crate::image::Images;
-use crate::job::Job;
-use crate::wasi;
+use crate::plugin::bindings::{Plugin as Bindings, PluginPre};
+use crate::plugin::image::Images;
+use crate::plugin::job::Job;
+use crate::plugin::wasi;
 use millrace_core::Digest;
 use std::collections::BTreeMap;
 use std::io;
@@ -90,7 +90,7 @@ pub enum EngineError {
 #[derive(Debug)]
 pub enum End {
     /// The plugin answered.
-    Answered(Result<crate::bindings::Outcome, crate::bindings::Failure>),
+    Answered(Result<crate::plugin::bindings::Outcome, crate::plugin::bindings::Failure>),
     /// It was given up from outside.
     Stopped,
     /// The task's time is over.

@@ -3,7 +3,7 @@
 //! A line has the call's name and what it was asked with. What would be another on every machine stands there as what it is for: an
 //! input by its name, bytes by their number. So the same plugin on the same task comes to the same lines wherever it is run.
 
-use crate::job::Job;
+use crate::plugin::job::Job;
 use std::fmt::Arguments;
 use std::fs::{self, File};
 use std::io::{self, Write};

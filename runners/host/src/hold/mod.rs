@@ -3,21 +3,23 @@
 //! They cost no lease and keep the runner from nothing but some of its disk. Each ends: with its time, when its author or the line has
 //! done with it, when the disk is short or others come, and with the runner.
 
+mod session;
+
 use crate::buildroot::Root;
-use crate::desk::{DeskError, patiently, pause, wait};
 use crate::doctor::FREE_BYTES_MIN;
-use crate::imports::{TaskRoot, shown};
-use crate::job::Job;
-use crate::log::TaskLog;
-use crate::machine::Machine;
-use crate::removal::remove_folder;
+use crate::line::client::{DeskError, patiently, pause, wait};
+use crate::line::log::TaskLog;
+use crate::machine::removal::remove_folder;
+use crate::plugin::imports::{TaskRoot, shown};
+use crate::plugin::job::Job;
+use crate::plugin::machine::Machine;
 use crate::sandbox::Command;
-use crate::session::{self, Running};
 use millrace_core::RunnerName;
 use millrace_core::hold::{FailedCommand, HOLD_S_MAX, SessionEnd};
 use millrace_core::platform::Limits;
 use millrace_core::protocol::{Attend, Attended, GivenUp, Held, Holding, Wanted};
 use millrace_core::task::cut;
+use session::Running;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,18 +1,20 @@
 //! A runner: asks the line for work, does it, answers, and asks again.
 
-use crate::arch::Facts;
-use crate::desk::{Answer, DeskError, patiently, pause, wait};
+pub mod notice;
+
 use crate::doctor::{self, Candidate};
-use crate::emulation::{self, EmulationError};
-use crate::engine::{Code, End, EngineError, Plugin, PluginLimits};
 use crate::hold::{Holds, Kept};
-use crate::job::{GRACE, Job};
-use crate::lease::{self, Keeper};
-use crate::log::TaskLog;
-use crate::machine::Machine;
-use crate::outcome;
-use crate::removal::remove_folder;
-use crate::stop::{Stop, Why};
+use crate::line::client::{Answer, DeskError, patiently, pause, wait};
+use crate::line::lease::{self, Keeper};
+use crate::line::log::TaskLog;
+use crate::line::stop::{Stop, Why};
+use crate::machine::arch::Facts;
+use crate::machine::emulation::{self, EmulationError};
+use crate::machine::removal::remove_folder;
+use crate::plugin::engine::{Code, End, EngineError, Plugin, PluginLimits};
+use crate::plugin::job::{GRACE, Job};
+use crate::plugin::machine::Machine;
+use crate::plugin::outcome;
 use millrace_core::protocol::{Ask, Holding, Offer, Report, WAIT_S_MAX, Work};
 use millrace_core::roots::{LOCK_BYTES_MAX, Lock, LockError, TaskRoots};
 use millrace_core::task::{Blame, Failure, Outcome};
@@ -618,7 +620,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tasks = folder.path().join("tasks");
         fs::create_dir_all(tasks.join("old/work")).unwrap();
-        crate::removal::tests::dig(&tasks.join("old/work"), 5000, 1);
+        crate::machine::removal::tests::dig(&tasks.join("old/work"), 5000, 1);
         assert_eq!(fresh_folder(&tasks).unwrap(), (tasks.clone(), Vec::new()));
         assert_eq!(fs::read_dir(&tasks).unwrap().count(), 0);
     }

@@ -1,15 +1,15 @@
 //! `artifacts`: files from the line, and back to it.
 
 use super::trouble;
-use crate::bindings::artifacts::{Error, Host};
-use crate::bindings::types;
-use crate::capability::Refusal;
-use crate::desk::{DeskError, patiently};
-use crate::engine::Interrupt;
-use crate::folder::FolderError;
-use crate::header;
-use crate::job::Job;
-use crate::stop::{Stop, Why};
+use crate::buildroot::header;
+use crate::line::client::{DeskError, patiently};
+use crate::line::stop::{Stop, Why};
+use crate::plugin::bindings::artifacts::{Error, Host};
+use crate::plugin::bindings::types;
+use crate::plugin::capability::Refusal;
+use crate::plugin::engine::Interrupt;
+use crate::plugin::folder::FolderError;
+use crate::plugin::job::Job;
 use millrace_core::Digest;
 use millrace_core::task::Artifact;
 use std::io::{self, Read, Seek, Write};

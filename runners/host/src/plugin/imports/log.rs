@@ -1,8 +1,8 @@
 //! `log`: what people see.
 
-use crate::bindings::log::Host;
-use crate::bindings::types::Severity;
-use crate::job::Job;
+use crate::plugin::bindings::log::Host;
+use crate::plugin::bindings::types::Severity;
+use crate::plugin::job::Job;
 
 impl Host for Job {
     fn section(&mut self, title: String) -> wasmtime::Result<()> {
