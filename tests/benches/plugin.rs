@@ -2,6 +2,7 @@
 
 use crate::row::{Better, Row, in_turn, seconds};
 use millrace_core::Digest;
+use millrace_core::platform::SandboxOptions;
 use millrace_core::protocol::{Holding, Work};
 use millrace_core::task::TaskId;
 use millrace_core::{Arch, LeaseNumber};
@@ -184,9 +185,10 @@ fn work(plugin: &Digest, what: &str) -> Work {
         spec: push.spec,
         repositories: Vec::new(),
         buildroot: platform.buildroot,
-        limits: platform.limits,
-        network: false,
-        disk_order: false,
+        sandbox: SandboxOptions {
+            limits: platform.limits,
+            ..SandboxOptions::default()
+        },
         lock: None,
         plugin: *plugin,
         plugin_name: "misbehave".to_owned(),

@@ -1,7 +1,7 @@
 //! What the sandbox costs: its start with everything switched on, and the rpmbuild of a real package in it, against what others would use.
 
 use crate::row::{Better, Figures, Row, in_turn, seconds};
-use millrace_core::platform::{Limits, Platform};
+use millrace_core::platform::{Limits, Platform, SandboxOptions};
 use millrace_host::buildroot::{Buildroots, Kind, Recipe, Root, Session};
 use millrace_host::sandbox::{Command, Ended, Sandbox, View};
 use millrace_tests::up::{Machine, platform, run};
@@ -115,11 +115,9 @@ impl Place {
             stdin: Vec::new(),
             timeout: Duration::from_secs(600),
             as_root: false,
-            limits: Limits::default(),
+            options: SandboxOptions::default(),
             work: &work,
             capture_bytes_max: 0,
-            network: false,
-            disk_order: false,
         };
         let ended = self
             .sandbox

@@ -1,6 +1,6 @@
 //! A root and a folder for a task, without a line around them.
 
-use millrace_core::platform::{Limits, Platform};
+use millrace_core::platform::{Limits, Platform, SandboxOptions};
 use millrace_host::buildroot::{Buildroots, Kind, Recipe, Root, RootError, Session};
 use millrace_host::sandbox::{Command, Ended, Sandbox, SandboxError, View};
 use millrace_tests::up::{Machine, platform};
@@ -184,11 +184,12 @@ impl Yard {
             stdin: Vec::new(),
             timeout,
             as_root,
-            limits: LIMITS,
+            options: SandboxOptions {
+                limits: LIMITS,
+                ..SandboxOptions::default()
+            },
             work: &work,
             capture_bytes_max: 0,
-            network: false,
-            disk_order: false,
         };
         self.sandbox.run(&command, cancelled, heard)
     }

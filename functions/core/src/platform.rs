@@ -6,7 +6,7 @@ mod limits;
 mod requires;
 
 pub use buildroot::{Archive, Buildroot, Image, Provider};
-pub use limits::{Limits, StepLimits};
+pub use limits::{Limits, SandboxOptions, StepLimits};
 pub use requires::{FEATURES_MAX, Requires};
 
 use crate::order::{belongs, repositories_of};

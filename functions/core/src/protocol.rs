@@ -17,7 +17,7 @@
 //! longer held (its body is a [`Problem`]): the runner drops the task and asks for another.
 
 use crate::hold::{FailedCommand, Printed, Session, SessionEnd, Size, Typed};
-use crate::platform::{Buildroot, Limits, Repository};
+use crate::platform::{Buildroot, Repository, SandboxOptions};
 use crate::push::Commit;
 use crate::queue::Capacity;
 use crate::task::{Artifact, Lease, Outcome, TaskId};
@@ -90,14 +90,9 @@ pub struct Work {
     pub repositories: Vec<Repository>,
     /// What roots begin with.
     pub buildroot: Buildroot,
-    /// Bounds.
-    pub limits: Limits,
-    /// Whether its commands may use the runner's network. A runner that does not know of it gives none.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub network: bool,
-    /// Whether folders list their files to its commands as the disk has them.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub disk_order: bool,
+    /// What its commands may use up and touch.
+    #[serde(flatten)]
+    pub sandbox: SandboxOptions,
     /// A [`crate::roots::Lock`]: its roots are to be exactly those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Digest>,

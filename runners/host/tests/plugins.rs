@@ -57,8 +57,8 @@ impl Trial {
             .loaded(&digest)
             .unwrap_or_else(|| machine.engine.compile(&digest, &guest).unwrap());
         let mut work = world::work(&digest, what);
-        work.limits.time_s = self.time_s;
-        let limits = work.limits;
+        work.sandbox.limits.time_s = self.time_s;
+        let limits = work.sandbox.limits;
         let holding = Holding {
             build: work.build.clone(),
             task: work.task.clone(),

@@ -82,3 +82,15 @@ impl StepLimits {
         }
     }
 }
+/// What the commands of a task may use up and touch, on its way from the platform's step to the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SandboxOptions {
+    /// Memory, disk, processes, time and output.
+    pub limits: Limits,
+    /// Whether commands may use the runner's network. A runner that does not know of it gives none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub network: bool,
+    /// Whether folders list their files to commands as the disk has them; if not, in one order on every machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disk_order: bool,
+}

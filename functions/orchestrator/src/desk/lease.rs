@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use millrace_core::Timestamp;
 use millrace_core::build::{Build, Event};
+use millrace_core::platform::SandboxOptions;
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX, Work};
 use millrace_core::queue::{Queued, sort};
 use millrace_core::task::{Machine, TaskId};
@@ -248,9 +249,11 @@ fn offer<S, B>(
         spec: push.spec.clone(),
         repositories,
         buildroot: platform.buildroot.clone(),
-        limits: build.limits_of(id),
-        network: step.network,
-        disk_order: step.disk_order,
+        sandbox: SandboxOptions {
+            limits: build.limits_of(id),
+            network: step.network,
+            disk_order: step.disk_order,
+        },
         lock: push.announced.wish.lock,
         plugin: *build.plugins.get(&step.plugin)?,
         plugin_name: step.plugin.to_string(),

@@ -376,7 +376,7 @@ impl Dnf {
         };
         let mut command = self.command(view, argv, session);
         if reach == Reach::Network {
-            command.network = true;
+            command.options.network = true;
             command.env.extend(configuration::proxies(std::env::vars()));
         }
         let output = &mut session.output;

@@ -31,7 +31,7 @@ pub use root::Root;
 
 use crate::sandbox::{Command, Overlay, Sandbox, SandboxError, View};
 use dnf::{Change, Dnf, Said};
-use millrace_core::platform::{Limits, Provider};
+use millrace_core::platform::{Limits, Provider, SandboxOptions};
 use millrace_core::roots;
 use root::{Ground, Layers};
 use std::collections::BTreeMap;
@@ -117,11 +117,12 @@ impl<'a> Session<'a> {
             stdin: Vec::new(),
             timeout: self.time_left,
             as_root: true,
-            limits: self.limits,
+            options: SandboxOptions {
+                limits: self.limits,
+                ..SandboxOptions::default()
+            },
             work: self.work,
             capture_bytes_max: 0,
-            network: false,
-            disk_order: false,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::plugin::machine::Machine;
 use crate::sandbox::Command;
 use millrace_core::RunnerName;
 use millrace_core::hold::{FailedCommand, HOLD_S_MAX, SessionEnd};
-use millrace_core::platform::Limits;
+use millrace_core::platform::SandboxOptions;
 use millrace_core::protocol::{Attend, Attended, GivenUp, Held, Holding, Wanted};
 use millrace_core::task::cut;
 use session::Running;
@@ -129,9 +129,7 @@ impl Job {
             folder: folder.to_owned(),
             work: self.folder.path().to_owned(),
             holding: self.holding.clone(),
-            limits: self.work.limits,
-            network: self.work.network,
-            disk_order: self.work.disk_order,
+            options: self.work.sandbox,
             hold: Duration::from_secs(self.work.hold_s.unwrap_or_default().min(HOLD_S_MAX).into()),
         })
     }
@@ -157,9 +155,7 @@ pub(crate) struct Kept {
     /// What commands see as `/work`.
     pub(crate) work: PathBuf,
     pub(crate) holding: Holding,
-    pub(crate) limits: Limits,
-    pub(crate) network: bool,
-    pub(crate) disk_order: bool,
+    pub(crate) options: SandboxOptions,
     hold: Duration,
 }
 

@@ -240,8 +240,9 @@ impl At<'_> {
     /// What runs where the command failed, as that did.
     fn prepared(&self, argv: Vec<String>) -> Command<'_> {
         let (kept, failed) = (self.kept, &self.kept.failed);
-        let mut limits = kept.limits;
-        limits.disk_bytes = limits
+        let mut options = kept.options;
+        options.limits.disk_bytes = options
+            .limits
             .disk_bytes
             .max(used(&kept.folder).saturating_add(SPARE_BYTES));
         Command {
@@ -252,11 +253,9 @@ impl At<'_> {
             stdin: Vec::new(),
             timeout: self.until.saturating_duration_since(Instant::now()),
             as_root: failed.as_root,
-            limits,
+            options,
             work: &kept.work,
             capture_bytes_max: 0,
-            network: kept.network,
-            disk_order: kept.disk_order,
         }
     }
 

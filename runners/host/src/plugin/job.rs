@@ -66,7 +66,7 @@ impl Job {
             wasi: wasi::State::new(work.source_date_epoch_s),
             memory: MemoryLimiter::default(),
             grants: Grants::new(&work.inputs),
-            folder: Folder::open(folder, work.limits.disk_bytes)?,
+            folder: Folder::open(folder, work.sandbox.limits.disk_bytes)?,
             log,
             stop,
             machine,
@@ -76,7 +76,7 @@ impl Job {
             roots: 0,
             had: Vec::new(),
             lock,
-            deadline: Instant::now() + Duration::from_secs(u64::from(work.limits.time_s)),
+            deadline: Instant::now() + Duration::from_secs(u64::from(work.sandbox.limits.time_s)),
             work,
         })
     }

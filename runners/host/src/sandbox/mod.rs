@@ -25,7 +25,7 @@ pub use terminal::Terminal;
 
 use cgroup::Cgroup;
 use millrace_core::hold::Size;
-use millrace_core::platform::Limits;
+use millrace_core::platform::{Limits, SandboxOptions};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::wait::WaitStatus;
 use plan::Plan;
@@ -87,17 +87,12 @@ pub struct Command<'a> {
     pub timeout: Duration,
     /// As root of the sandbox, or as its ordinary user.
     pub as_root: bool,
-    /// Memory, disk, processes and output.
-    pub limits: Limits,
+    /// What it may use up and touch. The network is for our own use of the package manager, and for steps that a platform opens it for.
+    pub options: SandboxOptions,
     /// The task's folder, `/work` in the sandbox; what lies beside it in its parent folder belongs to the task too.
     pub work: &'a Path,
     /// How much of standard output to hand back, in bytes.
     pub capture_bytes_max: usize,
-    /// Whether it may use the machine's network: our own use of the package manager, and steps that a platform opens it for.
-    pub network: bool,
-    /// Whether folders list their files to it as the disk has them; otherwise in the same order everywhere, but for our own use of the
-    /// package manager.
-    pub disk_order: bool,
 }
 
 /// How a command ended.
@@ -230,11 +225,9 @@ impl Sandbox {
             stdin: Vec::new(),
             timeout: LOOK_AROUND,
             as_root: true,
-            limits: Limits::default(),
+            options: SandboxOptions::default(),
             work: &work,
             capture_bytes_max: PIECE_BYTES,
-            network: false,
-            disk_order: false,
         };
         let mut said = String::new();
         let ended = self.start(
@@ -295,7 +288,7 @@ impl Sandbox {
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
         let scratch = Scratch::new(command.work, &name)?;
-        let cgroup = Cgroup::new(&name, &command.limits)?;
+        let cgroup = Cgroup::new(&name, &command.options.limits)?;
         let plan = Plan::of(command, input.size(), &scratch.path, &cgroup);
         let text = serde_json::to_string(&plan).map_err(io::Error::other)?;
         if text.len() > PLAN_BYTES_MAX {
@@ -330,7 +323,7 @@ impl Sandbox {
             cgroup: &cgroup,
             cancelled,
             until: began + command.timeout,
-            disk: disk::Watch::new(command.limits.disk_bytes),
+            disk: disk::Watch::new(command.options.limits.disk_bytes),
         };
         let mut heard = Heard {
             capture_max: command.capture_bytes_max,
@@ -347,7 +340,7 @@ impl Sandbox {
             output(
                 format!(
                     "it was refused a process: it had {}, as many as it may\n",
-                    command.limits.processes
+                    command.options.limits.processes
                 )
                 .as_bytes(),
             );
@@ -477,7 +470,7 @@ fn attend(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return None,
         }
-        if heard.bytes > watch.command.limits.log_bytes {
+        if heard.bytes > watch.command.options.limits.log_bytes {
             return Some(Ended::OutputLimit);
         }
         if look.elapsed() >= LOOK {
@@ -528,7 +521,7 @@ impl Watch<'_> {
                 .map(|folder| disk::used(folder))
                 .sum::<u64>()
         };
-        let full = || used() >= self.command.limits.disk_bytes / 100 * FULL_PERCENT;
+        let full = || used() >= self.command.options.limits.disk_bytes / 100 * FULL_PERCENT;
         (!success && full()).then_some(Ended::OutOfSpace)
     }
 

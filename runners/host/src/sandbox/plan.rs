@@ -116,14 +116,14 @@ impl Plan {
             env,
             cwd: command.cwd.clone(),
             as_root: command.as_root,
-            network: command.network,
-            ordered: !command.disk_order && !matches!(command.view, View::Host { .. }),
+            network: command.options.network,
+            ordered: !command.options.disk_order && !matches!(command.view, View::Host { .. }),
             look: command.argv.is_empty(),
             terminal,
             cgroups: cgroup.folders().to_vec(),
-            memory_bytes: (!cgroup.memory).then_some(command.limits.memory_bytes),
-            processes: (!cgroup.processes).then_some(u64::from(command.limits.processes)),
-            file_bytes: command.limits.disk_bytes,
+            memory_bytes: (!cgroup.memory).then_some(command.options.limits.memory_bytes),
+            processes: (!cgroup.processes).then_some(u64::from(command.options.limits.processes)),
+            file_bytes: command.options.limits.disk_bytes,
         }
     }
 }

@@ -292,12 +292,12 @@ impl Worker {
             Instant::now(),
         );
         let stop = Arc::new(Stop::default());
-        let log = Arc::new(TaskLog::new(offer.work.limits.log_bytes));
+        let log = Arc::new(TaskLog::new(offer.work.sandbox.limits.log_bytes));
         let (ended, reported) = (AtomicBool::new(false), AtomicBool::new(false));
         if let Some(unbounded) = &self.machine.unbounded {
             log.line(unbounded);
         }
-        if offer.work.network {
+        if offer.work.sandbox.network {
             log.line(NETWORK_IS_OPEN);
         }
         let own = self.machine.arch;
@@ -306,8 +306,8 @@ impl Worker {
             log.line(&format!("{arch} is emulated on {own}, by {emulator}: what runs in a root takes several times as long"));
         }
         let (desk, beat) = (&self.machine.desk, lease::beat(offer.renew_s));
-        let silence = Duration::from_secs(offer.work.limits.silence_s.into());
-        let end = began + Duration::from_secs(u64::from(offer.work.limits.time_s)) + GRACE;
+        let silence = Duration::from_secs(offer.work.sandbox.limits.silence_s.into());
+        let end = began + Duration::from_secs(u64::from(offer.work.sandbox.limits.time_s)) + GRACE;
         let keeper = Keeper {
             desk,
             holding: &holding,
@@ -384,7 +384,7 @@ impl Worker {
         log: &Arc<TaskLog>,
         stop: &Arc<Stop>,
     ) -> Result<(Done, Option<Kept>), String> {
-        let (plugin_name, limits) = (work.plugin_name.clone(), work.limits);
+        let (plugin_name, limits) = (work.plugin_name.clone(), work.sandbox.limits);
         let plugin = match self.plugin(&work.plugin, stop) {
             Ok(plugin) => plugin,
             Err(PluginError::Desk(error)) => {

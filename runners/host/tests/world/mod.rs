@@ -12,7 +12,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use millrace_core::platform::{Buildroot, Limits};
+use millrace_core::platform::{Buildroot, SandboxOptions};
 use millrace_core::protocol::{
     self, Holding, Logged, Offer, Problem, Renewed, Report, Upload, Work,
 };
@@ -249,9 +249,7 @@ pub fn work(plugin: &Digest, what: &str) -> Work {
         source_date_epoch_s: 1_700_000_000,
         repositories: Vec::new(),
         buildroot: Buildroot::default(),
-        limits: Limits::default(),
-        network: false,
-        disk_order: false,
+        sandbox: SandboxOptions::default(),
         lock: None,
         plugin: *plugin,
         plugin_name: "misbehave".to_owned(),

@@ -129,7 +129,7 @@ impl Job {
     ) -> Answer<T> {
         let (log, stop) = (self.log.clone(), self.stop.clone()); // the table is borrowed below
         let (limits, time_left, folder) = (
-            self.work.limits,
+            self.work.sandbox.limits,
             self.time_left(),
             self.folder.path().to_owned(),
         );
@@ -153,7 +153,7 @@ impl Job {
         work: impl FnOnce(&Self, &mut Session<'_>) -> Result<T, RootError>,
     ) -> Answer<T> {
         let mut output = |bytes: &[u8]| self.log.bytes(bytes);
-        let (limits, time_left) = (self.work.limits, self.time_left());
+        let (limits, time_left) = (self.work.sandbox.limits, self.time_left());
         let mut session = Session {
             work: self.folder.path(),
             limits,

@@ -27,7 +27,7 @@ impl Host for Job {
         };
         self.log.line(&format!("$ {}", shown(&asked.argv)));
         let timeout_s = if timeout.as_secs() < u64::from(asked.timeout_s) || asked.timeout_s == 0 {
-            self.work.limits.time_s
+            self.work.sandbox.limits.time_s
         } else {
             asked.timeout_s
         };
@@ -50,7 +50,7 @@ impl Host for Job {
         if let Some(failed) = failed {
             self.note_failure(failed);
         }
-        let limits = self.work.limits;
+        let limits = self.work.sandbox.limits;
         Ok(match ended.map_err(trouble)? {
             Ended::Exited {
                 status,
@@ -132,11 +132,9 @@ impl Job {
             stdin: asked.stdin,
             timeout,
             as_root,
-            limits: self.work.limits,
+            options: self.work.sandbox,
             work: self.folder.path(),
             capture_bytes_max: asked.capture_bytes_max as usize,
-            network: self.work.network,
-            disk_order: self.work.disk_order,
         })
     }
 }
