@@ -1,7 +1,8 @@
 //! How many tasks wait or run on each architecture.
 
 use millrace_core::Arch;
-use millrace_store::builds::{LEASED, load_build, ready_index};
+use millrace_store::builds::load_build;
+use millrace_store::index::{LEASED, ready_index};
 use millrace_store::{StateError, StateStore};
 
 /// Tasks and builds looked at: more than any group has hosts.

@@ -3,7 +3,8 @@
 use crate::trouble::pass_over;
 use millrace_core::build::{AHEAD_MS, Event};
 use millrace_core::{BuildId, Timestamp};
-use millrace_store::builds::{LEASED, leased_until, load_build};
+use millrace_store::builds::load_build;
+use millrace_store::index::{LEASED, leased_until};
 use millrace_store::leases::heard;
 use millrace_store::{AdvanceError, StateStore, Table, advance};
 

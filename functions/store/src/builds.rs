@@ -1,61 +1,16 @@
 //! Where builds lie, and by which index entries they are found.
 
-use crate::queue::{share, standing};
+use crate::index::{
+    BUILDS, LEASED, PUSHES, commit_index, commit_pushes_index, held_index, leased_place,
+    newest_first, package_index, package_platform_index, package_pushes_index, ready_index,
+    ready_place,
+};
 use crate::records::{get, write};
 use crate::state::{Commit, Expect, IndexEntry, SaveError, StateError, StateStore, Table, Version};
 use millrace_core::build::{Build, Stage};
-use millrace_core::push::{Commit as GitCommit, PushRecord};
-use millrace_core::{Arch, BuildId, PackageName, PlatformName, PushId, RunnerName, Timestamp};
+use millrace_core::push::PushRecord;
+use millrace_core::{BuildId, PushId, RunnerName};
 use std::collections::BTreeSet;
-
-/// Index of all builds, the newest first.
-pub const BUILDS: &str = "builds";
-
-/// Index of builds in which something is leased, the earliest expiry first.
-pub const LEASED: &str = "leased";
-
-/// Index of all pushes, the newest first.
-pub const PUSHES: &str = "pushes";
-
-/// Index of tasks that a runner of this architecture may take, project by project; `None` for tasks that any may take.
-pub fn ready_index(arch: Option<Arch>) -> String {
-    format!("ready/{}", arch.map_or("any", Arch::as_str))
-}
-
-/// Index of builds in which this runner has something leased.
-pub fn held_index(runner: &RunnerName) -> String {
-    format!("held/{runner}")
-}
-
-/// Index of a package's builds, the newest first.
-pub fn package_index(package: &PackageName) -> String {
-    format!("package/{package}")
-}
-
-/// Index of a package's builds on a platform, the newest first.
-pub fn package_platform_index(package: &PackageName, platform: &PlatformName) -> String {
-    format!("package/{package}/{platform}")
-}
-
-/// Index of a commit's builds, the newest first.
-pub fn commit_index(commit: &GitCommit) -> String {
-    format!("commit/{commit}")
-}
-
-/// Index of a package's pushes, the newest first.
-pub fn package_pushes_index(package: &PackageName) -> String {
-    format!("package-pushes/{package}")
-}
-
-/// Index of a commit's pushes, the newest first.
-pub fn commit_pushes_index(commit: &GitCommit) -> String {
-    format!("commit-pushes/{commit}")
-}
-
-/// A place that sorts by time, the latest first.
-fn newest_first(at: Timestamp, id: &str) -> String {
-    format!("{:020}/{id}", u64::MAX - at.0)
-}
 
 /// All index entries of a build in its present state.
 pub fn build_index_entries(build: &Build) -> Vec<IndexEntry> {
@@ -77,7 +32,7 @@ pub fn build_index_entries(build: &Build) -> Vec<IndexEntry> {
         .collect();
     index_entries.extend(build.ready().map(|task| IndexEntry {
         index: ready_index(task.arch),
-        sort: standing(build, task),
+        sort: ready_place(build, task),
     }));
     let holders: BTreeSet<&RunnerName> = build
         .tasks
@@ -91,7 +46,7 @@ pub fn build_index_entries(build: &Build) -> Vec<IndexEntry> {
     if let (Some(until), Stage::Running) = (build.next_expiry(), &build.stage) {
         index_entries.push(IndexEntry {
             index: LEASED.to_owned(),
-            sort: format!("{:020}/{}/{}", until.0, build.id, share(build)),
+            sort: leased_place(build, until),
         });
     }
     index_entries
@@ -113,11 +68,6 @@ pub fn push_index_entries(record: &PushRecord) -> Vec<IndexEntry> {
             sort: place.clone(),
         })
         .collect()
-}
-
-/// The moment in an index entry of [`LEASED`].
-pub fn leased_until(sort: &str) -> Option<Timestamp> {
-    sort.split('/').next()?.parse().ok().map(Timestamp)
 }
 
 /// Reads a build.

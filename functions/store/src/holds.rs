@@ -2,25 +2,17 @@
 //!
 //! A session has two records, and each has one writer: what is typed is the terminal's, what is printed the runner's.
 
+use crate::index::{HOLDS, runner_holds_index};
 use crate::records::{get, put, write};
 use crate::state::{
     Commit, Expect, IndexEntry, Key, SaveError, StateError, StateStore, Table, Write,
 };
-use millrace_core::RunnerName;
 use millrace_core::build::Build;
 use millrace_core::hold::{Hold, Printed, Typed};
 use millrace_core::protocol::Holding;
 use millrace_core::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-
-/// Index of holds that nobody has given up, the first to end first.
-pub const HOLDS: &str = "holds";
-
-/// Index of the holds of a runner that nobody has given up.
-pub fn runner_index(runner: &RunnerName) -> String {
-    format!("holds/{runner}")
-}
 
 /// Id of a hold: that of its attempt.
 pub fn hold_id(holding: &Holding) -> String {
@@ -39,7 +31,7 @@ fn index_entries(hold: &Hold) -> Vec<IndexEntry> {
     vec![
         by_time,
         IndexEntry {
-            index: runner_index(&hold.runner),
+            index: runner_holds_index(&hold.runner),
             sort: id,
         },
     ]

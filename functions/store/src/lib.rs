@@ -17,6 +17,7 @@ pub mod contract;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod holds;
+pub mod index;
 pub mod leases;
 #[cfg(feature = "local")]
 pub mod local;

@@ -1,12 +1,11 @@
 //! The queue as it lies in the store: where ready tasks stand, how many of each project run, and which machines were heard of.
 
-use crate::builds::{LEASED, load_build, package_platform_index, ready_index};
+use crate::builds::load_build;
+use crate::index::{LEASED, leased_share, package_platform_index, queued, ready_index};
 use crate::records::{all, get, put};
 use crate::state::{Commit, Expect, Key, SaveError, StateError, StateStore, Table, Write};
 use millrace_core::build::Build;
-use millrace_core::queue::{
-    Capacity, Forecast, Host, Queued, Rank, Reserved, Work, first, forecast,
-};
+use millrace_core::queue::{Capacity, Forecast, Host, Queued, Reserved, Work, first, forecast};
 use millrace_core::task::{Task, TaskId, TaskState};
 use millrace_core::{Arch, BuildId, PackageName, PlatformName, ProjectName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -36,57 +35,6 @@ const TAKES_MS: u64 = 180_000;
 
 /// Builds of a package looked at for how long a task of it takes: the last, and one before it where that failed.
 const EARLIER: usize = 3;
-
-/// Where a ready task of a build stands: by its project, and there by its rank and its age.
-pub(crate) fn standing(build: &Build, task: &TaskId) -> String {
-    let Rank { project, priority } = &build.rank;
-    let requires = build
-        .step_of(task)
-        .map(|step| step.requires.brief())
-        .unwrap_or_default();
-    let not_by = build
-        .push
-        .announced
-        .wish
-        .not_by
-        .get(task)
-        .map(|runner| format!("/{runner}"))
-        .unwrap_or_default();
-    format!(
-        "{project}/{}/{:020}/{}/{task}/{requires}{not_by}",
-        *priority as u8, build.created.0, build.id
-    )
-}
-
-/// The task that stands at a place; places of versions before there were projects have a time, a build and a task alone.
-pub fn queued(place: &str) -> Option<Queued> {
-    let parts: Vec<&str> = place.split('/').collect();
-    let (rank, [since, build, task], requires, not_by) = match parts.as_slice() {
-        [project, priority, since, build, task, requires, not_by @ ..] => {
-            let priority =
-                *millrace_core::queue::Priority::ALL.get(priority.parse::<usize>().ok()?)?;
-            (
-                Rank {
-                    project: project.parse().ok()?,
-                    priority,
-                },
-                [since, build, task],
-                *requires,
-                not_by.first(),
-            )
-        }
-        [since, build, task] => (Rank::default(), [since, build, task], "", None),
-        _ => return None,
-    };
-    Some(Queued {
-        rank,
-        since: Timestamp(since.parse().ok()?),
-        build: build.parse().ok()?,
-        task: task.parse().ok()?,
-        requires: millrace_core::platform::Requires::of_brief(requires),
-        not_by: not_by.and_then(|name| name.parse().ok()),
-    })
-}
 
 /// Ready tasks of these indexes, of each project the first `each` or some more; and whether there are others behind them.
 pub async fn heads(
@@ -124,29 +72,12 @@ pub async fn heads(
     Ok((found, more))
 }
 
-/// Part of an index entry of [`LEASED`]: whose the build is, and how many of its tasks are leased.
-pub(crate) fn share(build: &Build) -> String {
-    format!(
-        "{}/{}",
-        build.rank.project,
-        build
-            .tasks
-            .iter()
-            .filter(|task| task.lease().is_some())
-            .count()
-    )
-}
-
 /// How many tasks of each project run.
 pub async fn running(state: &impl StateStore) -> Result<BTreeMap<ProjectName, usize>, StateError> {
     let mut running = BTreeMap::new();
     for hit in state.index_entries(LEASED, None, RUNNING_MAX).await? {
-        let mut parts = hit.sort.split('/').skip(2);
-        if let (Some(Ok(project)), Some(Ok(count))) = (
-            parts.next().map(str::parse::<ProjectName>),
-            parts.next().map(str::parse::<usize>),
-        ) {
-            *running.entry(project).or_default() += count;
+        if let Some((project, leased)) = leased_share(&hit.sort) {
+            *running.entry(project).or_default() += leased;
         }
     }
     Ok(running)

@@ -7,11 +7,12 @@ use millrace_core::build::Build;
 use millrace_core::platform::Platform;
 use millrace_core::push::{Commit, Package};
 use millrace_core::{BuildId, PackageName, PlatformName, PushId, Timestamp};
-use millrace_store::builds::{
-    BUILDS, PUSHES, commit_index, commit_pushes_index, load_build, load_push, package_index,
-    package_platform_index, package_pushes_index,
-};
+use millrace_store::builds::{load_build, load_push};
 use millrace_store::holds::holds_of_build;
+use millrace_store::index::{
+    BUILDS, PUSHES, commit_index, commit_pushes_index, package_index, package_platform_index,
+    package_pushes_index,
+};
 use millrace_store::queue::{machines as machines_of, outlook};
 use millrace_store::records::{get, parse};
 use millrace_store::{IndexHit, Record, StateError, StateStore, Table};

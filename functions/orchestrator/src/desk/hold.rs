@@ -14,9 +14,9 @@ use millrace_core::protocol::{
 use millrace_core::task::Lease;
 use millrace_store::builds::load_build;
 use millrace_store::holds::{
-    begin_hold, change_hold, change_printed, forget_sessions, holds_of, load_hold, runner_index,
-    typed,
+    begin_hold, change_hold, change_printed, forget_sessions, holds_of, load_hold, typed,
 };
+use millrace_store::index::runner_holds_index;
 use millrace_store::{BlobStore, StateStore};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -64,7 +64,7 @@ pub(crate) async fn attend<S: StateStore, B: BlobStore>(
         )));
     }
     if ask.started {
-        for hold in holds_of(&desk.state, &runner_index(&ask.runner), HOLDS_MAX).await? {
+        for hold in holds_of(&desk.state, &runner_holds_index(&ask.runner), HOLDS_MAX).await? {
             if !ask.holds.iter().any(|held| held.holding == hold.holding) {
                 end(&desk, &ask.runner, &hold.holding, STARTED_ANEW).await?;
             }

@@ -14,7 +14,7 @@ use millrace_core::platform::SandboxOptions;
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX, Work};
 use millrace_core::queue::{Queued, sort};
 use millrace_core::task::{Machine, TaskId};
-use millrace_store::builds::{held_index, ready_index};
+use millrace_store::index::{held_index, ready_index};
 use millrace_store::queue::{Seen, heads, running, see};
 use millrace_store::{BlobStore, StateStore, advance};
 use std::collections::BTreeMap;

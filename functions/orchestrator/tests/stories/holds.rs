@@ -9,8 +9,9 @@ use millrace_core::protocol::{
 };
 use millrace_core::task::{Blame, Failure, Outcome};
 use millrace_store::holds::{
-    HOLDS, change_hold, change_typed, holds_of, holds_of_build, load_hold, printed, typed,
+    change_hold, change_typed, holds_of, holds_of_build, load_hold, printed, typed,
 };
+use millrace_store::index::HOLDS;
 use std::time::Duration;
 
 const HOLD_S: u32 = 1800;

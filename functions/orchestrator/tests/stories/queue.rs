@@ -8,7 +8,7 @@ use millrace_core::queue::{Capacity, Priority, Reserved, Wait};
 use millrace_core::task::{Outcome, TaskState};
 use millrace_core::{Arch, Timestamp};
 use millrace_orchestrator::{drain_runner, reserve_runner, resume_runner};
-use millrace_store::builds::ready_index;
+use millrace_store::index::ready_index;
 use millrace_store::queue::{SEEN_MS, heads, machines, outlook, running};
 
 /// A build of a package in a project, which waits.

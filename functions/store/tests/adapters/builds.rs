@@ -8,7 +8,8 @@ use millrace_core::push::{Announced, Commit as GitCommit, Push, PushRecord, Push
 use millrace_core::rpm::Rpm;
 use millrace_core::task::{ARTIFACTS_MAX, Artifact, Machine, Outcome};
 use millrace_core::{Arch, BuildId, Digest, PushId, Timestamp};
-use millrace_store::builds::{LEASED, create_builds, load_build, load_push, ready_index};
+use millrace_store::builds::{create_builds, load_build, load_push};
+use millrace_store::index::{LEASED, ready_index};
 use millrace_store::memory::MemoryStore;
 use millrace_store::orders::{Order, load_order};
 use millrace_store::records::put;

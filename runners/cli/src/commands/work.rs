@@ -12,9 +12,8 @@ use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Commit, Package, PushRecord, PushState, Wish};
 use millrace_core::task::TaskId;
 use millrace_core::{BuildId, PackageName, PushId};
-use millrace_store::builds::{
-    BUILDS, PUSHES, load_build, load_push, package_index, push_index_entries,
-};
+use millrace_store::builds::{load_build, load_push, push_index_entries};
+use millrace_store::index::{BUILDS, PUSHES, package_index};
 use millrace_store::records::{get, write};
 use millrace_store::{Commit as Save, Expect, StateStore, Table, advance};
 use millrace_web::view::BuildView;
