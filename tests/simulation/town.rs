@@ -12,7 +12,7 @@ use millrace_core::task::{LEASE_MS, TaskId};
 use millrace_core::{Arch, BuildId, PushId};
 use millrace_store::memory::{Fare, MemoryStore};
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{AdvanceError, Message, MessageId, StateStore, advance};
+use millrace_store::{AdvanceError, Message, MessageId, StateStore, advance, chain};
 use millrace_tests::flight::{Flight, Progress};
 use millrace_tests::forge::Delivery;
 use millrace_tests::runner::{Answer, Runner};
@@ -437,11 +437,15 @@ impl Town {
                 let heard = world.hear(store, &delivery);
                 async move { Came::Status(heard.await.0) }
             }),
-            What::Carry(message) => {
-                self.on_the_line(|line| async move { pump::carry_out(&line, &message).await })
-            }
+            What::Carry(message) => self.on_the_line(|line| async move {
+                pump::carry_out(&line, &message)
+                    .await
+                    .map_err(|error| chain(&error))
+            }),
             What::GiveUp(message) => self.on_the_line(|line| async move {
-                pump::give_up(&line, &message, "the store does not answer").await
+                pump::give_up(&line, &message, "the store does not answer")
+                    .await
+                    .map_err(|error| chain(&error))
             }),
             What::GiveUpDeadLetters => self.on_the_line(|line| async move {
                 if pump::give_up_dead_letters(&line).await {

@@ -22,7 +22,7 @@ use millrace_signer::{Algorithm, LocalKeys};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::{all, replace};
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{AdvanceError, Message, StateStore, Table, advance};
+use millrace_store::{AdvanceError, Message, StateStore, Table, advance, chain};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io::Write as _;
@@ -311,10 +311,12 @@ impl World {
             for message in messages {
                 match self.run(pump::carry_out(&line, &message)) {
                     Ok(()) => {}
-                    Err(problem) if message.deliveries < DELIVERIES_MAX => {
-                        self.problems.push(problem)
+                    Err(error) if message.deliveries < DELIVERIES_MAX => {
+                        self.problems.push(chain(&error));
                     }
-                    Err(problem) => self.run(pump::give_up(&line, &message, &problem)).unwrap(),
+                    Err(error) => self
+                        .run(pump::give_up(&line, &message, &chain(&error)))
+                        .unwrap(),
                 }
             }
         }

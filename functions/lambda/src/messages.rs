@@ -2,8 +2,9 @@
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use millrace_core::order::Effect;
+use millrace_store::deliver::{act, give_up};
 use millrace_store::dynamodb::{DynamoDb, posted};
-use millrace_store::{Message, MessageId, StateStore};
+use millrace_store::{Deliver, DeliverError, Message, MessageId, chain};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,19 +22,6 @@ pub struct Wake {
 /// What is waited for, in a box: the types of what a release waits for lie deeper in each other than the compiler follows.
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What a function does about the effects that are its own.
-pub trait Deliver: Clone + Send + Sync + 'static {
-    /// Lets an effect happen. An error is passing trouble, in words for whoever looks; the effect comes again.
-    fn act(&self, effect: &Effect) -> impl Future<Output = Result<(), String>> + Send;
-
-    /// Tells whoever waits for an effect that it will not happen. An error is passing trouble.
-    fn give_up(
-        &self,
-        effect: &Effect,
-        reason: &str,
-    ) -> impl Future<Output = Result<(), String>> + Send;
-}
-
 impl Wake {
     /// The message that is meant.
     pub const fn id(&self) -> MessageId {
@@ -41,55 +29,36 @@ impl Wake {
     }
 }
 
-/// What whoever is woken for a message of somebody else says.
-pub fn not_mine(effect: &Effect) -> String {
-    if let Effect::Unreadable(problem) = effect {
-        return unreadable(problem);
-    }
-    let kind = serde_json::to_value(effect)
-        .ok()
-        .and_then(|effect| effect["effect"].as_str().map(str::to_owned));
-    format!(
-        "`{}` is no effect of this function",
-        kind.unwrap_or_default()
-    )
-}
-
-/// What whoever cannot read a message says of it.
-fn unreadable(problem: &str) -> String {
-    format!(
-        "the message cannot be read ({problem}); if it is a newer line's, deploy that and `millrace messages retry`"
-    )
-}
-
 /// Acts on a message, as long as nobody has settled it, and settles it. Trouble that came as often as it may is given up.
-pub async fn deliver(id: MessageId, state: &DynamoDb, to: &impl Deliver) -> Result<(), String> {
-    let Some(message) = state.message(id).await.map_err(|error| error.to_string())? else {
+pub async fn deliver(
+    id: MessageId,
+    state: &DynamoDb,
+    to: &impl Deliver,
+) -> Result<(), DeliverError> {
+    let Some(message) = state.message(id).await? else {
         return Ok(());
     };
-    match to.act(&message.effect).await {
-        Ok(()) => {}
-        Err(problem) if message.is_last() => {
-            to.give_up(&message.effect, &Message::given_up(&problem))
-                .await?
+    match act(&message, state, to).await {
+        Err(DeliverError::Trouble(error)) if message.is_last() => {
+            give_up(&message, &chain(&*error), state, to).await
         }
-        Err(problem) => return Err(problem),
+        done => done,
     }
-    state.settle(id).await.map_err(|error| error.to_string())
 }
 
 /// A function that is called. What it cannot do fails its call; where nobody waits for the answer, Lambda makes the call again.
-pub async fn on_call<Q, A, F>(
+pub async fn on_call<Q, A, E, F>(
     answer: impl Fn(Q) -> F + Clone + Send + Sync + 'static,
 ) -> Result<(), Error>
 where
     Q: DeserializeOwned,
     A: Serialize,
-    F: Future<Output = Result<A, String>> + Send + 'static,
+    E: Into<Error> + 'static,
+    F: Future<Output = Result<A, E>> + Send + 'static,
 {
     let call = |event: LambdaEvent<Q>| {
         let answer: Boxed<'_, _> = Box::pin(answer(event.payload));
-        async move { answer.await.map_err(|problem: String| logged(&problem)) }
+        async move { answer.await.map_err(|error| logged(&*error.into())) }
     };
     run(service_fn(call)).await
 }
@@ -100,7 +69,7 @@ pub async fn by_records<F>(
     act: impl Fn(Message) -> F + Clone + Send + Sync + 'static,
 ) -> Result<(), Error>
 where
-    F: Future<Output = Result<(), String>> + Send + 'static,
+    F: Future<Output = Result<(), Error>> + Send + 'static,
 {
     let call = |event: LambdaEvent<Value>| {
         let act = act.clone();
@@ -110,7 +79,7 @@ where
 }
 
 /// Acts on every message of a batch, also on those behind one that failed: they are of other builds.
-async fn answer<F: Future<Output = Result<(), String>> + Send>(
+async fn answer<F: Future<Output = Result<(), Error>> + Send>(
     batch: &Value,
     act: &impl Fn(Message) -> F,
 ) -> Value {
@@ -122,15 +91,15 @@ async fn answer<F: Future<Output = Result<(), String>> + Send>(
             Some(Ok(Message {
                 effect: Effect::Unreadable(problem),
                 ..
-            })) => Err(unreadable(&problem)),
+            })) => Err(DeliverError::Unreadable(problem).into()),
             Some(Ok(message)) => {
                 let acting: Boxed<'_, _> = Box::pin(act(message));
                 acting.await
             }
-            Some(Err(error)) => Err(error.to_string()),
+            Some(Err(error)) => Err(error.into()),
         };
-        if let Err(problem) = done {
-            logged(&problem);
+        if let Err(error) = done {
+            logged(&*error);
             failures.push(json!({ "itemIdentifier": change["SequenceNumber"] }));
         }
     }
@@ -138,9 +107,10 @@ async fn answer<F: Future<Output = Result<(), String>> + Send>(
 }
 
 /// Says what is wrong in the function's log, and fails with it.
-fn logged(problem: &str) -> Error {
+fn logged(error: &(dyn std::error::Error + 'static)) -> Error {
+    let problem = chain(error);
     eprintln!("millrace: {problem}; it is tried again");
-    problem.to_owned().into()
+    problem.into()
 }
 
 #[cfg(test)]
@@ -169,13 +139,7 @@ mod tests {
             if !fails {
                 done.lock().unwrap().push(message.id.0);
             }
-            async move {
-                if fails {
-                    Err("not now".to_owned())
-                } else {
-                    Ok(())
-                }
-            }
+            async move { if fails { Err("not now".into()) } else { Ok(()) } }
         };
         let told = answer(&batch, &act).await;
         assert_eq!(
@@ -187,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_batch_has_no_failures() {
-        let act = |_: Message| async { Err("nothing comes here".to_owned()) };
+        let act = |_: Message| async { Err("nothing comes here".into()) };
         assert_eq!(
             answer(&json!({ "Records": [] }), &act).await,
             json!({ "batchItemFailures": [] })

@@ -1,14 +1,13 @@
 //! The listener as functions of AWS Lambda.
 
 use crate::forge::Forge;
-use crate::{Fetcher, Listener, Secret, give_up, router};
+use crate::{Fetcher, Listener, PushFetcher, Secret, router};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
-use millrace_core::order::Effect;
 use millrace_lambda::{
-    Deliver, EnvironmentError, Error, Wake, blobs, config, deliver, not_mine, now, on_call, serve,
-    state, variable,
+    EnvironmentError, Error, Wake, blobs, config, deliver, now, on_call, serve, state, variable,
 };
+use millrace_store::DeliverError;
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
 use std::sync::Arc;
@@ -66,7 +65,7 @@ pub async fn fetch() -> Result<(), Error> {
     };
     on_call(move |wake: Wake| {
         let fetching = fetching.clone();
-        async move { deliver(wake.id(), &fetching.state, &fetching).await }
+        async move { fetching.act(wake).await }
     })
     .await
 }
@@ -78,22 +77,13 @@ struct Fetching {
     blobs: S3,
 }
 
-impl Deliver for Fetching {
-    async fn act(&self, effect: &Effect) -> Result<(), String> {
-        let Effect::Fetch(announced) = effect else {
-            return Err(not_mine(effect));
+impl Fetching {
+    async fn act(&self, wake: Wake) -> Result<(), DeliverError> {
+        let fetcher = PushFetcher {
+            fetcher: &self.fetcher,
+            state: &self.state,
+            blobs: &self.blobs,
         };
-        crate::fetch(announced, &self.fetcher, &self.state, &self.blobs)
-            .await
-            .map_err(|error| error.to_string())
-    }
-
-    async fn give_up(&self, effect: &Effect, reason: &str) -> Result<(), String> {
-        let Effect::Fetch(announced) = effect else {
-            return Err(not_mine(effect));
-        };
-        give_up(announced, reason, &self.state)
-            .await
-            .map_err(|error| error.to_string())
+        deliver(wake.id(), &self.state, &fetcher).await
     }
 }

@@ -14,6 +14,7 @@
 
 pub mod answer;
 pub mod checkout;
+mod deliver;
 pub mod forge;
 mod hooks;
 #[cfg(feature = "lambda")]
@@ -23,6 +24,7 @@ pub mod packages;
 mod secret;
 
 pub use checkout::{FetchError, Fetcher, fetch, give_up};
+pub use deliver::PushFetcher;
 pub use hooks::{BODY_BYTES_MAX, Clock, Listener, router};
 pub use lookaside::{Offered, Template, offer_source};
 pub use packages::{RegisterError, register};

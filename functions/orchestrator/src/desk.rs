@@ -12,7 +12,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use millrace_core::build::{Build, Event, Heard, Refused};
+use millrace_core::build::{Build, Event, Heard};
 use millrace_core::platform::Repository;
 use millrace_core::protocol::{Holding, Problem, Renewal, Renewed, Report};
 use millrace_core::task::{LEASE_MS, Task};
@@ -20,7 +20,7 @@ use millrace_core::{PlatformName, RunnerName, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::leases::hear;
 use millrace_store::{
-    AdvanceError, BlobError, BlobStore, SaveError, StateError, StateStore, advance,
+    AdvanceError, BlobError, BlobStore, SaveError, StateError, StateStore, tell_build,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -263,11 +263,7 @@ async fn silence<S: StateStore, B>(
         lease: holding.lease,
         since,
     };
-    match advance(&desk.state, &holding.build, event, now).await {
-        // It was told twice at once.
-        Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    Ok(tell_build(&desk.state, &holding.build, event, now).await?)
 }
 
 async fn report<S: StateStore, B: BlobStore>(
@@ -297,11 +293,8 @@ async fn report<S: StateStore, B: BlobStore>(
         outcome,
         roots,
     };
-    match advance(&desk.state, &holding.build, event, (desk.clock)()).await {
-        // The answer to an earlier telling was lost on the way.
-        Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => {}
-        Err(error) => return Err(error.into()),
-    }
+    // Where the answer to an earlier report was lost on the way, it is made again.
+    tell_build(&desk.state, &holding.build, event, (desk.clock)()).await?;
     log::end(&desk, &holding).await?;
     Ok(StatusCode::OK)
 }

@@ -5,16 +5,16 @@
 //! function reads it, acts on what is the orchestrator's, and wakes the others for what is theirs.
 
 use crate::groups::Groups;
-use crate::{Desk, Paces, give_up, plan, released_repository, router, tick};
+use crate::{Desk, Paces, Planner, RunnerPool, released_repository, router, tick};
 use aws_config::SdkConfig;
 use millrace_core::PlatformName;
 use millrace_core::order::Effect;
 use millrace_lambda::{
-    Deliver, EnvironmentError, Error, Functions, blobs, by_records, config, deliver, not_mine, now,
-    on_call, serve, state, variable,
+    EnvironmentError, Error, Functions, blobs, by_records, config, deliver, now, on_call, serve,
+    state, variable,
 };
 use millrace_store::dynamodb::DynamoDb;
-use millrace_store::{Message, StateStore};
+use millrace_store::{DeliverError, Message, MessageId, Recipient, StateStore};
 use std::sync::Arc;
 
 /// The names of the functions that messages go to.
@@ -70,22 +70,19 @@ pub async fn desk() -> Result<(), Error> {
 pub async fn messages() -> Result<(), Error> {
     let config = config();
     let state = state(&config)?;
-    let planning = Planning {
+    let fleet = Fleet {
         groups: Groups::open(&config)?,
         state,
     };
     let others = Others::open(&config)?;
     by_records(move |message: Message| {
-        let (planning, others) = (planning.clone(), others.clone());
+        let (fleet, others) = (fleet.clone(), others.clone());
         async move {
-            match others.whose(&message.effect) {
-                Some(function) => others
-                    .functions
-                    .wake(function, message.id)
-                    .await
-                    .map_err(|error| error.to_string()),
-                None => deliver(message.id, &planning.state, &planning).await,
+            match others.whose(&message.effect)? {
+                Some(function) => others.functions.wake(function, message.id).await?,
+                None => fleet.act(message.id).await?,
             }
+            Ok(())
         }
     })
     .await
@@ -102,65 +99,50 @@ pub async fn sweep() -> Result<(), Error> {
     .await
 }
 
-async fn swept(state: &DynamoDb, groups: &Groups) -> Result<(), String> {
-    tick(state, now())
-        .await
-        .map_err(|error| error.to_string())?;
-    let late = state
-        .take_late(LATE_MAX, now(), LATE_MS)
-        .await
-        .map_err(|error| error.to_string())?;
+async fn swept(state: &DynamoDb, groups: &Groups) -> Result<(), Error> {
+    tick(state, now()).await?;
+    let late = state.take_late(LATE_MAX, now(), LATE_MS).await?;
     if !late.is_empty() {
         eprintln!(
             "millrace: {} messages are late and go out again",
             late.len()
         );
     }
-    let dead = state
-        .dead_letters(DEAD_LETTERS_MAX)
-        .await
-        .map_err(|error| error.to_string())?;
+    let dead = state.dead_letters(DEAD_LETTERS_MAX).await?;
     if !dead.is_empty() {
         eprintln!(
             "millrace: {} messages are dead letters: `millrace messages list` shows them",
             dead.len()
         );
     }
-    groups.fit(state).await
+    Ok(groups.fit(state).await?)
 }
 
-/// What the orchestrator itself acts on.
+/// The hosts of this line, as many as its tasks want.
 #[derive(Clone)]
-struct Planning {
+struct Fleet {
     groups: Groups,
     state: DynamoDb,
 }
 
-impl Deliver for Planning {
-    async fn act(&self, effect: &Effect) -> Result<(), String> {
-        match effect {
-            Effect::Plan(push) => plan(push, &self.state, now())
-                .await
-                .map_err(|error| error.to_string()),
-            Effect::Ready { .. } => self.groups.fit(&self.state).await,
-            Effect::Ended { .. } => Ok(()),
-            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) | Effect::Unreadable(_) => {
-                Err(not_mine(effect))
-            }
-        }
+impl RunnerPool for Fleet {
+    async fn tasks_are_ready(&self) -> Result<(), DeliverError> {
+        self.groups
+            .fit(&self.state)
+            .await
+            .map_err(DeliverError::trouble)
     }
+}
 
-    async fn give_up(&self, effect: &Effect, reason: &str) -> Result<(), String> {
-        match effect {
-            Effect::Plan(push) => give_up(push, reason, &self.state, now())
-                .await
-                .map_err(|error| error.to_string()),
-            // The sweep looks after hosts whether or not this message ever worked.
-            Effect::Ready { .. } | Effect::Ended { .. } => Ok(()),
-            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) | Effect::Unreadable(_) => {
-                Err(not_mine(effect))
-            }
-        }
+impl Fleet {
+    /// Acts on a message that is the orchestrator's own.
+    async fn act(&self, message: MessageId) -> Result<(), DeliverError> {
+        let planner = Planner {
+            state: &self.state,
+            runners: self,
+            now: now(),
+        };
+        deliver(message, &self.state, &planner).await
     }
 }
 
@@ -185,15 +167,12 @@ impl Others {
     }
 
     /// The function that acts on an effect, where it is another one.
-    fn whose(&self, effect: &Effect) -> Option<&str> {
-        match effect {
-            Effect::Fetch(_) => Some(&self.fetch),
-            Effect::Sign(_) => Some(&self.sign),
-            Effect::Release(_) => Some(&self.release),
-            Effect::Plan(_)
-            | Effect::Ready { .. }
-            | Effect::Ended { .. }
-            | Effect::Unreadable(_) => None,
-        }
+    fn whose(&self, effect: &Effect) -> Result<Option<&str>, DeliverError> {
+        Ok(match Recipient::of(effect)? {
+            Recipient::Fetcher => Some(&self.fetch),
+            Recipient::Signer => Some(&self.sign),
+            Recipient::Releaser => Some(&self.release),
+            Recipient::Planner => None,
+        })
     }
 }

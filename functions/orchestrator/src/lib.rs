@@ -1,6 +1,7 @@
 //! Plans builds, and keeps the lease desk that runners talk to; a tick does what time alone decides.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod deliver;
 #[cfg(feature = "lambda")]
 mod demand;
 mod desk;
@@ -14,6 +15,7 @@ mod runners;
 mod tick;
 mod trouble;
 
+pub use deliver::{Planner, RunnerPool};
 pub use desk::{Desk, Paces, router};
 pub use plan::{PlanFailure, Registered, give_up, plan};
 pub use released::released_repository;

@@ -1,14 +1,13 @@
 //! The releaser as functions of AWS Lambda.
 
-use crate::{Seal, SealError, release as carry_out, router};
+use crate::{OrderReleaser, Seal, SealError, router};
 use axum::Router;
 use millrace_core::KeyName;
-use millrace_core::order::Effect;
 use millrace_lambda::seal::{Certificate, Seal as Question};
 use millrace_lambda::{
-    Deliver, Error, Functions, Wake, blobs, config, deliver, not_mine, now, on_call, serve, state,
-    variable,
+    Error, Functions, Wake, blobs, config, deliver, now, on_call, serve, state, variable,
 };
+use millrace_store::DeliverError;
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
 
@@ -32,7 +31,7 @@ pub async fn release() -> Result<(), Error> {
     };
     on_call(move |wake: Wake| {
         let releasing = releasing.clone();
-        async move { deliver(wake.id(), &releasing.state, &releasing).await }
+        async move { releasing.act(wake).await }
     })
     .await
 }
@@ -49,23 +48,15 @@ struct Releasing {
     blobs: S3,
 }
 
-impl Deliver for Releasing {
-    async fn act(&self, effect: &Effect) -> Result<(), String> {
-        let Effect::Release(order) = effect else {
-            return Err(not_mine(effect));
+impl Releasing {
+    async fn act(&self, wake: Wake) -> Result<(), DeliverError> {
+        let releaser = OrderReleaser {
+            seal: &self.signer,
+            state: &self.state,
+            blobs: &self.blobs,
+            now: now(),
         };
-        carry_out(order, &self.signer, &self.state, &self.blobs, now())
-            .await
-            .map_err(|error| error.to_string())
-    }
-
-    async fn give_up(&self, effect: &Effect, reason: &str) -> Result<(), String> {
-        let Effect::Release(order) = effect else {
-            return Err(not_mine(effect));
-        };
-        crate::give_up(order, reason, &self.state, &self.blobs, now())
-            .await
-            .map_err(|error| error.to_string())
+        deliver(wake.id(), &self.state, &releaser).await
     }
 }
 

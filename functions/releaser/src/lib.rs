@@ -5,6 +5,7 @@
 //! release or nothing of it, and an earlier state is one pointer away.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod deliver;
 mod generation;
 mod history;
 #[cfg(feature = "lambda")]
@@ -16,6 +17,7 @@ mod root;
 mod serve;
 mod shelf;
 
+pub use deliver::OrderReleaser;
 pub use generation::{Entry, FileRef, Generation, Repository};
 pub use history::{Past, history};
 pub use publish::{

@@ -5,12 +5,14 @@ use crate::package::describe;
 use crate::repodata::{self, REPOMD};
 use crate::root::{Released, Root, generation, numbered, root, swap, swap_without};
 use crate::shelf::Shelf;
-use millrace_core::build::{Event, Refused};
+use millrace_core::build::Event;
 use millrace_core::order::{ReleaseOrder, repositories_of};
 use millrace_core::platform::Platform;
 use millrace_core::{Digest, KeyName, PlatformName, Timestamp};
 use millrace_store::builds::load_build;
-use millrace_store::{AdvanceError, BlobError, BlobStore, StateError, StateStore, advance};
+use millrace_store::{
+    AdvanceError, BlobError, BlobStore, StateError, StateStore, tell_build, tell_given_up,
+};
 use std::collections::BTreeMap;
 use std::future::Future;
 
@@ -112,10 +114,7 @@ pub async fn release<S: StateStore, B: BlobStore>(
         },
         Err(error) => return Err(error),
     };
-    match advance(state, &order.build, event, now).await {
-        Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    Ok(tell_build(state, &order.build, event, now).await?)
 }
 
 /// Takes an order back, and tells the build; where it is out by now the build hears that instead. An error is passing.
@@ -137,10 +136,7 @@ pub async fn give_up<S: StateStore, B: BlobStore>(
             reason: reason.to_owned(),
         },
     };
-    match advance(state, &order.build, event, now).await {
-        Ok(_) | Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    Ok(tell_given_up(state, &order.build, event, now).await?)
 }
 
 /// Puts an order's packages into the repositories. Answers the generation that first had them.

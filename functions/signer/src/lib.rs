@@ -8,6 +8,7 @@
 
 #[cfg(feature = "lambda")]
 mod cloud;
+mod deliver;
 mod file;
 mod header;
 mod keys;
@@ -25,6 +26,7 @@ mod tests;
 
 #[cfg(feature = "lambda")]
 pub use cloud::CloudKeys;
+pub use deliver::OrderSigner;
 pub use header::Unsound;
 pub use keys::{Algorithm, KeyError, Keys, LocalKeys, USER_ID_BYTES_MAX};
 pub use place::{Place, Places};
@@ -36,7 +38,9 @@ use millrace_core::header::HeaderError;
 use millrace_core::order::{SignOrder, SignedFile};
 use millrace_core::{BuildId, Digest, Timestamp};
 use millrace_store::builds::load_build;
-use millrace_store::{AdvanceError, BlobError, BlobStore, StateError, StateStore, advance};
+use millrace_store::{
+    AdvanceError, BlobError, BlobStore, StateError, StateStore, tell_build, tell_given_up,
+};
 
 /// What is wrong with a file. A retry does not help.
 #[derive(Debug, thiserror::Error)]
@@ -169,8 +173,8 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
         }
         Err(error) => return Err(error),
     };
-    match advance(state, &order.build, event, now).await {
-        Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => Ok(answer),
+    match tell_build(state, &order.build, event, now).await {
+        Ok(()) => Ok(answer),
         Err(AdvanceError::Refused(
             refused @ (Refused::WrongStage(_) | Refused::WrongOrder { .. }),
         )) => Ok(Answer::NotWanted(refused.to_string())),
@@ -189,10 +193,7 @@ pub async fn give_up(
         order: order.id,
         reason: reason.to_owned(),
     };
-    match advance(state, &order.build, event, now).await {
-        Ok(_) | Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => Ok(()),
-        Err(error) => Err(error),
-    }
+    tell_given_up(state, &order.build, event, now).await
 }
 
 /// Signs an order's files, in its order, without asking who vouches for it: all of them or none counts.

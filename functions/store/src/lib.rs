@@ -12,8 +12,10 @@ mod advance;
 pub mod aws;
 pub mod blob;
 pub mod builds;
+mod chain;
 #[cfg(feature = "contract")]
 pub mod contract;
+pub mod deliver;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod holds;
@@ -35,6 +37,8 @@ pub use blob::{
     Address, BlobError, BlobStore, Part, PointerVersion, SwapError, as_download, package_head,
     pieces,
 };
+pub use chain::chain;
+pub use deliver::{Deliver, DeliverError, Recipient, tell_build, tell_given_up};
 pub use state::{
     Commit, Expect, IndexEntry, IndexHit, Key, Message, MessageId, Record, SaveError, StateError,
     StateStore, Table, Version, Write,

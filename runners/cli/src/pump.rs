@@ -2,11 +2,13 @@
 
 use millrace_core::Timestamp;
 use millrace_core::order::Effect;
-use millrace_listener::{Clock, Fetcher};
-use millrace_releaser::Seal;
-use millrace_signer::Keys;
+use millrace_listener::{Clock, Fetcher, PushFetcher};
+use millrace_orchestrator::Planner;
+use millrace_releaser::{OrderReleaser, Seal};
+use millrace_signer::{Keys, OrderSigner};
+use millrace_store::deliver::{self, act};
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{BlobStore, Message, StateStore};
+use millrace_store::{BlobStore, Deliver, DeliverError, Message, Recipient, StateStore, chain};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -31,6 +33,9 @@ const PAUSES_MS: [u64; 5] = [500, 1_000, 4_000, 10_000, 30_000];
 
 /// How long to wait before looking without having been rung for: what another process writes rings no bell here.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// Why dead letters are given up.
+const NEVER_ENDED: &str = "whoever acted on it never came to its end";
 
 /// How long to leave dead letters alone that could not be given up.
 const DEAD_LETTERS_PAUSE: Duration = Duration::from_secs(60);
@@ -78,7 +83,7 @@ where
             let Ok(is_out) = Arc::clone(&out).acquire_owned().await else {
                 return;
             };
-            tokio::spawn(deliver(
+            tokio::spawn(carry(
                 Arc::clone(&functions),
                 message,
                 Arc::clone(&acting),
@@ -116,7 +121,7 @@ impl Taking {
                 messages
             }
             Err(error) => {
-                eprintln!("millrace: {error}");
+                eprintln!("millrace: {}", chain(&error));
                 Vec::new()
             }
         }
@@ -129,7 +134,7 @@ impl<S, K, L> Functions<S, K, L> {
     }
 }
 
-async fn deliver<S, K, L>(
+async fn carry<S, K, L>(
     functions: Arc<Functions<S, K, L>>,
     message: Message,
     acting: Arc<Semaphore>,
@@ -148,19 +153,20 @@ async fn deliver<S, K, L>(
         };
         let acted = carry_out(&functions, &message).await;
         drop(place);
-        let problem = match acted {
+        let error = match acted {
             Ok(()) => break Ok(()),
-            Err(problem) => problem,
+            Err(error) => error,
         };
         match pauses.next().filter(|_| taken.elapsed() < AGAIN) {
             Some(pause_ms) => tokio::time::sleep(Duration::from_millis(pause_ms)).await,
-            None if message.is_last() => break give_up(&functions, &message, &problem).await,
-            None => break Err(problem),
+            None if message.is_last() => break give_up(&functions, &message, &chain(&error)).await,
+            None => break Err(error),
         }
     };
-    if let Err(problem) = done {
+    if let Err(error) = done {
         eprintln!(
-            "millrace: {problem}; it is tried again ({} of {DELIVERIES_MAX})",
+            "millrace: {}; it is tried again ({} of {DELIVERIES_MAX})",
+            chain(&error),
             message.deliveries
         );
     }
@@ -168,56 +174,93 @@ async fn deliver<S, K, L>(
     functions.posted.notify_one();
 }
 
+impl<S, K, L> Functions<S, K, L> {
+    fn fetcher(&self) -> PushFetcher<'_, S, S> {
+        PushFetcher {
+            fetcher: &self.fetcher,
+            state: &self.store,
+            blobs: &self.store,
+        }
+    }
+
+    fn planner(&self) -> Planner<'_, S, Notify> {
+        Planner {
+            state: &self.store,
+            runners: &self.ready,
+            now: self.now(),
+        }
+    }
+
+    fn signer(&self) -> OrderSigner<'_, K, S, S> {
+        OrderSigner {
+            keys: &self.keys,
+            state: &self.store,
+            blobs: &self.store,
+            now: self.now(),
+        }
+    }
+
+    fn releaser(&self) -> OrderReleaser<'_, L, S, S> {
+        OrderReleaser {
+            seal: &self.seal,
+            state: &self.store,
+            blobs: &self.store,
+            now: self.now(),
+        }
+    }
+}
+
+impl<S, K, L> Deliver for Functions<S, K, L>
+where
+    S: StateStore + BlobStore,
+    K: Keys,
+    L: Seal,
+{
+    async fn act(&self, effect: &Effect) -> Result<(), DeliverError> {
+        match Recipient::of(effect)? {
+            Recipient::Fetcher => self.fetcher().act(effect).await,
+            Recipient::Planner => self.planner().act(effect).await,
+            Recipient::Signer => self.signer().act(effect).await,
+            Recipient::Releaser => self.releaser().act(effect).await,
+        }
+    }
+
+    async fn give_up(&self, effect: &Effect, reason: &str) -> Result<(), DeliverError> {
+        match Recipient::of(effect)? {
+            Recipient::Fetcher => self.fetcher().give_up(effect, reason).await,
+            Recipient::Planner => self.planner().give_up(effect, reason).await,
+            Recipient::Signer => self.signer().give_up(effect, reason).await,
+            Recipient::Releaser => self.releaser().give_up(effect, reason).await,
+        }
+    }
+}
+
 /// Lets an effect happen, and settles its message. An error is passing trouble; the message comes again.
 pub async fn carry_out<S, K, L>(
     functions: &Functions<S, K, L>,
     message: &Message,
-) -> Result<(), String>
+) -> Result<(), DeliverError>
 where
     S: StateStore + BlobStore,
     K: Keys,
     L: Seal,
 {
-    act(functions, &message.effect).await?;
-    functions
-        .store
-        .settle(message.id)
-        .await
-        .map_err(|error| error.to_string())
+    act(message, &functions.store, functions).await
 }
 
-async fn act<S, K, L>(functions: &Functions<S, K, L>, effect: &Effect) -> Result<(), String>
+/// Passing trouble that did not pass: whoever waits for the effect is told, and its message is settled. A release is taken back first;
+/// where it is out by now, whoever waits is told that instead.
+pub async fn give_up<S, K, L>(
+    functions: &Functions<S, K, L>,
+    message: &Message,
+    problem: &str,
+) -> Result<(), DeliverError>
 where
     S: StateStore + BlobStore,
     K: Keys,
     L: Seal,
 {
-    let (store, now) = (&functions.store, functions.now());
-    match effect {
-        Effect::Fetch(announced) => {
-            millrace_listener::fetch(announced, &functions.fetcher, store, store)
-                .await
-                .map_err(|error| error.to_string())
-        }
-        Effect::Plan(push) => millrace_orchestrator::plan(push, store, now)
-            .await
-            .map_err(|error| error.to_string()),
-        Effect::Ready { .. } => {
-            functions.ready.notify_waiters();
-            Ok(())
-        }
-        Effect::Sign(order) => millrace_signer::sign(order, &functions.keys, store, store, now)
-            .await
-            .map(drop)
-            .map_err(|error| error.to_string()),
-        Effect::Release(order) => {
-            millrace_releaser::release(order, &functions.seal, store, store, now)
-                .await
-                .map_err(|error| error.to_string())
-        }
-        Effect::Ended { .. } => Ok(()),
-        Effect::Unreadable(problem) => Err(unreadable(problem)),
-    }
+    deliver::give_up(message, problem, &functions.store, functions).await
 }
 
 /// Gives up on dead letters: each was delivered as often as a message may be, and whoever acted on it died
@@ -228,80 +271,26 @@ where
     K: Keys,
     L: Seal,
 {
-    let dead = functions
-        .store
-        .dead_letters(AT_ONCE_MAX)
-        .await
-        .map_err(|error| error.to_string());
-    let mut problems: Vec<String> = dead.as_ref().err().cloned().into_iter().collect();
-    for message in dead.unwrap_or_default() {
-        problems.extend(
-            give_up(
-                functions,
-                &message,
-                "whoever acted on it never came to its end",
-            )
-            .await
-            .err(),
-        );
+    let dead = match functions.store.dead_letters(AT_ONCE_MAX).await {
+        Ok(dead) => dead,
+        Err(error) => {
+            later(&error.into());
+            return false;
+        }
+    };
+    let mut all_given_up = true;
+    for message in dead {
+        if let Err(error) = give_up(functions, &message, NEVER_ENDED).await {
+            later(&error);
+            all_given_up = false;
+        }
     }
-    for problem in &problems {
-        eprintln!("millrace: {problem}; it is looked at again in a minute");
-    }
-    problems.is_empty()
+    all_given_up
 }
 
-/// Passing trouble that did not pass: whoever waits for the effect is told, and its message is settled. A release is taken back first;
-/// where it is out by now, whoever waits is told that instead.
-pub async fn give_up<S, K, L>(
-    functions: &Functions<S, K, L>,
-    message: &Message,
-    problem: &str,
-) -> Result<(), String>
-where
-    S: StateStore + BlobStore,
-    K: Keys,
-    L: Seal,
-{
-    let (store, now, reason) = (
-        &functions.store,
-        functions.now(),
-        Message::given_up(problem),
+fn later(error: &DeliverError) {
+    eprintln!(
+        "millrace: {}; it is looked at again in a minute",
+        chain(error)
     );
-    match &message.effect {
-        Effect::Fetch(announced) => {
-            millrace_listener::give_up(announced, &reason, store)
-                .await
-                .map_err(|error| error.to_string())?;
-        }
-        Effect::Plan(push) => {
-            millrace_orchestrator::give_up(push, &reason, store, now)
-                .await
-                .map_err(|error| error.to_string())?;
-        }
-        Effect::Sign(order) => {
-            millrace_signer::give_up(order, &reason, store, now)
-                .await
-                .map_err(|error| error.to_string())?;
-        }
-        Effect::Release(order) => {
-            millrace_releaser::give_up(order, &reason, store, store, now)
-                .await
-                .map_err(|error| error.to_string())?;
-        }
-        Effect::Ready { .. } | Effect::Ended { .. } => {}
-        // Nobody can tell who waits for it.
-        Effect::Unreadable(problem) => return Err(unreadable(problem)),
-    }
-    store
-        .settle(message.id)
-        .await
-        .map_err(|error| error.to_string())
-}
-
-/// What is said of a message that cannot be read.
-fn unreadable(problem: &str) -> String {
-    format!(
-        "a message cannot be read ({problem}) and is kept; if it is a newer millrace's, start that and `millrace messages retry`"
-    )
 }

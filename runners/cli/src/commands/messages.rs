@@ -7,6 +7,7 @@ use crate::state::{Folder, now};
 use crate::store::Store;
 use anyhow::{Result, bail};
 use millrace_core::order::Effect;
+use millrace_store::deliver::wants;
 use millrace_store::{Message, MessageId, StateStore};
 use serde_json::{Value, json};
 
@@ -96,18 +97,17 @@ async fn delivered_before(store: &Store) -> Result<Vec<MessageId>> {
 }
 
 fn as_json(message: &Message, dead: bool) -> Value {
-    let (wants, of) = match &message.effect {
-        Effect::Fetch(announced) => ("fetch", announced.id.to_string()),
-        Effect::Plan(push) => ("plan", push.announced.id.to_string()),
-        Effect::Ready { build, .. } => ("ready", build.to_string()),
-        Effect::Sign(order) => ("sign", order.build.to_string()),
-        Effect::Release(order) => ("release", order.build.to_string()),
-        Effect::Ended { build } => ("ended", build.to_string()),
-        Effect::Unreadable(problem) => ("?", format!("cannot be read: {problem}")),
+    let of = match &message.effect {
+        Effect::Fetch(announced) => announced.id.to_string(),
+        Effect::Plan(push) => push.announced.id.to_string(),
+        Effect::Ready { build, .. } | Effect::Ended { build } => build.to_string(),
+        Effect::Sign(order) => order.build.to_string(),
+        Effect::Release(order) => order.build.to_string(),
+        Effect::Unreadable(problem) => format!("cannot be read: {problem}"),
     };
     json!({
         "message": message.id.0,
-        "wants": wants,
+        "wants": wants(&message.effect),
         "of": of,
         "deliveries": message.deliveries,
         "dead_letter": dead,
