@@ -462,7 +462,7 @@ impl Town {
                     .map_err(|error| error.to_string())
             }),
             What::Cancel(build) => self.on_the_line(|line| async move {
-                match advance(
+                match advance::<Build>(
                     &line.store,
                     &build,
                     Event::Cancel {
@@ -482,7 +482,7 @@ impl Town {
                     by: "dana".to_owned(),
                     hold_s: None,
                 };
-                match advance(&line.store, &build, event, (line.clock)()).await {
+                match advance::<Build>(&line.store, &build, event, (line.clock)()).await {
                     Ok(_) => Ok(()),
                     // Another word for it than trouble: it was heard, and nothing was to be done.
                     Err(AdvanceError::Refused(refused)) => Err(format!("refused: {refused}")),

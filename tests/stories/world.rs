@@ -8,7 +8,7 @@ use millrace_core::order::Effect;
 use millrace_core::task::LEASE_MS;
 use millrace_store::memory::Fare;
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{BlobStore, Message, StateStore};
+use millrace_store::{BlobStore, Message, StateStore, chain};
 use millrace_tests::flight::Progress;
 use millrace_tests::packages::package;
 use millrace_tests::runner::Script;
@@ -443,7 +443,11 @@ fn an_order_that_its_build_did_not_make_is_not_signed() {
     order.files[0].digest = forged.digest;
     let mut signer = world.start(|store| {
         let line = world.line(store);
-        async move { carry_out(&line, &message).await }
+        async move {
+            carry_out(&line, &message)
+                .await
+                .map_err(|error| chain(&error))
+        }
     });
     assert_eq!(
         world.drive(&mut signer),

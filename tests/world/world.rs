@@ -406,7 +406,7 @@ impl World {
     /// Somebody stops the build of a package.
     pub fn cancel(&self, package: &str) -> Result<(), AdvanceError> {
         let build = self.build(package);
-        self.run(advance(
+        self.run(advance::<Build>(
             &self.store,
             &build.id,
             Event::Cancel {

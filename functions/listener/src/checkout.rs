@@ -18,10 +18,9 @@ use commit::{Limits, fetch_commit};
 use millrace_core::PushId;
 use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Push, PushRecord, PushState};
-use millrace_store::builds::{load_push, push_index_entries};
-use millrace_store::records::write;
+use millrace_store::builds::load_push;
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{BlobStore, Commit, Expect, SaveError, StateStore, Table, Version};
+use millrace_store::{BlobStore, Commit, Expect, SaveError, StateStore, Stored, Version};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -258,13 +257,7 @@ async fn hand_over(push: Push, state: &impl StateStore) -> Result<(), FetchError
     let id = push.announced.id.clone();
     while let Some((mut record, version)) = waiting(state, &id).await? {
         record.state = PushState::Fetched;
-        let fetched = write(
-            Table::Push,
-            id.as_str(),
-            Expect::Version(version),
-            &record,
-            push_index_entries(&record),
-        )?;
+        let fetched = record.write(Expect::Version(version))?;
         if saved(
             state,
             Commit {
@@ -286,22 +279,8 @@ async fn refuse(id: &PushId, reason: String, state: &impl StateStore) -> Result<
         record.state = PushState::Refused {
             reason: reason.clone(),
         };
-        let refused = write(
-            Table::Push,
-            id.as_str(),
-            Expect::Version(version),
-            &record,
-            push_index_entries(&record),
-        )?;
-        if saved(
-            state,
-            Commit {
-                writes: vec![refused],
-                effects: Vec::new(),
-            },
-        )
-        .await?
-        {
+        let refused = record.write(Expect::Version(version))?;
+        if saved(state, refused.into()).await? {
             break;
         }
     }

@@ -13,9 +13,8 @@ use axum::routing::post;
 use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Commit as GitCommit, Package, PushRecord, PushState, Wish};
 use millrace_core::{NameError, PackageName, PushId, Timestamp};
-use millrace_store::builds::{load_push, push_index_entries};
-use millrace_store::records::write;
-use millrace_store::{Commit, Expect, SaveError, StateError, StateStore, Table};
+use millrace_store::builds::load_push;
+use millrace_store::{Commit, Expect, SaveError, StateError, StateStore, Stored};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -276,13 +275,7 @@ impl<S: StateStore> Listener<S> {
             announced: announced.clone(),
             state: PushState::Fetching,
         };
-        let kept = write(
-            Table::Push,
-            id.as_str(),
-            Expect::Absent,
-            &record,
-            push_index_entries(&record),
-        )?;
+        let kept = record.write(Expect::Absent)?;
         let commit = Commit {
             writes: vec![kept],
             effects: vec![Effect::Fetch(announced.clone())],

@@ -161,10 +161,8 @@ mod tests {
     use super::*;
     use millrace_core::push::{Announced, Commit as GitCommit, Wish};
     use millrace_core::{PushId, Timestamp};
-    use millrace_store::builds::push_index_entries;
     use millrace_store::memory::MemoryStore;
-    use millrace_store::records::write;
-    use millrace_store::{Commit, Expect};
+    use millrace_store::{Expect, Stored};
     use std::future::poll_fn;
     use std::pin::pin;
     use std::task::Poll;
@@ -201,21 +199,8 @@ mod tests {
             announced: push().announced,
             state,
         };
-        let write = write(
-            Table::Push,
-            record.announced.id.as_str(),
-            expect,
-            &record,
-            push_index_entries(&record),
-        )
-        .unwrap();
-        store
-            .save(Commit {
-                writes: vec![write],
-                effects: Vec::new(),
-            })
-            .await
-            .unwrap();
+        let write = record.write(expect).unwrap();
+        store.save(write.into()).await.unwrap();
     }
 
     async fn record(store: &MemoryStore) -> (PushRecord, Version) {

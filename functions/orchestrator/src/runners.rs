@@ -2,10 +2,8 @@
 
 use millrace_core::queue::Reserved;
 use millrace_core::{Arch, Digest, RunnerName, Timestamp};
-use millrace_store::records::{all, get, write};
-use millrace_store::{
-    Commit, Expect, IndexEntry, Key, SaveError, StateError, StateStore, Table, Write,
-};
+use millrace_store::records::{self, all, create, get, remove};
+use millrace_store::{IndexEntry, Key, SaveError, StateError, StateStore, Stored, Table};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -160,30 +158,26 @@ pub async fn add_shared_runner(
 
 /// Adds a runner as it is described.
 pub async fn let_in(state: &impl StateStore, runner: Runner) -> Result<(), RunnerError> {
-    match keep(state, &runner, Expect::Absent).await {
-        Err(SaveError::Conflict(_)) => Err(RunnerError::Taken(runner.name)),
-        other => Ok(other?),
+    if create(state, &runner).await? {
+        Ok(())
+    } else {
+        Err(RunnerError::Taken(runner.name))
     }
 }
 
-async fn keep(state: &impl StateStore, runner: &Runner, expect: Expect) -> Result<(), SaveError> {
-    let entry = IndexEntry {
-        index: by_token(&runner.token),
-        sort: runner.name.to_string(),
-    };
-    let write = write(
-        Table::Runner,
-        runner.name.as_str(),
-        expect,
-        runner,
-        vec![entry],
-    )?;
-    state
-        .save(Commit {
-            writes: vec![write],
-            effects: Vec::new(),
-        })
-        .await
+impl Stored for Runner {
+    const TABLE: Table = Table::Runner;
+
+    fn id(&self) -> String {
+        self.name.to_string()
+    }
+
+    fn index_entries(&self) -> Vec<IndexEntry> {
+        vec![IndexEntry {
+            index: by_token(&self.token),
+            sort: self.name.to_string(),
+        }]
+    }
 }
 
 /// Changes the record of the runner that goes by a name, or whose token it shares; false where there is none.
@@ -200,14 +194,9 @@ async fn change(
         else {
             return Ok(false);
         };
-        let id = runner.name.as_str();
-        let Some((mut runner, version)) = get::<Runner>(state, Table::Runner, id).await? else {
-            continue;
-        };
-        change(&mut runner);
-        match keep(state, &runner, Expect::Version(version)).await {
-            Err(SaveError::Conflict(_)) => continue,
-            other => return other.map(|()| true),
+        // It may have been removed since, and another one may go by the name.
+        if let Some(()) = records::change(state, runner.name.as_str(), &change).await? {
+            return Ok(true);
         }
     }
 }
@@ -252,27 +241,7 @@ pub async fn reserve_runner(
 
 /// Takes a runner's token back; true where there was one. What it has leased ends with the lease.
 pub async fn remove_runner(state: &impl StateStore, name: &RunnerName) -> Result<bool, SaveError> {
-    loop {
-        let Some((_, version)) = get::<Runner>(state, Table::Runner, name.as_str()).await? else {
-            return Ok(false);
-        };
-        let gone = Write {
-            key: Key::new(Table::Runner, name.as_str()),
-            expect: Expect::Version(version),
-            body: None,
-            index_entries: Vec::new(),
-        };
-        match state
-            .save(Commit {
-                writes: vec![gone],
-                effects: Vec::new(),
-            })
-            .await
-        {
-            Err(SaveError::Conflict(_)) => continue,
-            other => return other.map(|()| true),
-        }
-    }
+    remove(state, &Key::new(Table::Runner, name.as_str())).await
 }
 
 /// The runner that a token belongs to. The token is looked up by its digest, so that the time this takes tells nothing of it.

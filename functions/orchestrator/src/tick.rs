@@ -1,12 +1,12 @@
 //! What time alone decides: leases whose holders were not heard of are over.
 
 use crate::trouble::pass_over;
-use millrace_core::build::{AHEAD_MS, Event};
+use millrace_core::build::{AHEAD_MS, Build, Event};
 use millrace_core::{BuildId, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::index::{LEASED, leased_until};
 use millrace_store::leases::heard;
-use millrace_store::{AdvanceError, StateStore, Table, advance};
+use millrace_store::{AdvanceError, Key, StateStore, Table, advance};
 
 /// Builds looked at in one tick; what is left over comes with the next one, a second later.
 const BUILDS_MAX: usize = 200;
@@ -74,10 +74,12 @@ pub async fn clock_set_back(
 async fn pass(state: &impl StateStore, id: &BuildId, now: Timestamp) -> Result<(), AdvanceError> {
     let (build, _) = load_build(state, id)
         .await?
-        .ok_or_else(|| AdvanceError::Unknown(id.clone()))?;
+        .ok_or_else(|| AdvanceError::Unknown(Key::new(Table::Build, id.as_str())))?;
     let heard = heard(state, &build).await?;
     if !heard.is_empty() {
-        advance(state, id, Event::Renew { heard }, now).await?;
+        advance::<Build>(state, id, Event::Renew { heard }, now).await?;
     }
-    advance(state, id, Event::Tick, now).await.map(drop)
+    advance::<Build>(state, id, Event::Tick, now)
+        .await
+        .map(drop)
 }

@@ -1,93 +1,111 @@
 //! The whole shell around the rules: load, step, save; again where somebody else was faster.
 
-use crate::builds::{build_index_entries, load_build};
 use crate::orders::keep;
-use crate::records::write;
+use crate::records::{Stored, get};
 use crate::state::{
-    Commit, Expect, RECORD_BYTES_MAX, SaveError, StateError, StateStore, Table, Version,
+    Commit, Expect, Key, RECORD_BYTES_MAX, SaveError, StateError, StateStore, Version,
 };
-use millrace_core::build::{Build, Event, Refused};
+use millrace_core::Timestamp;
+use millrace_core::build;
 use millrace_core::order::Effect;
-use millrace_core::{BuildId, Timestamp};
+use std::error::Error;
+use std::fmt::Display;
 
 /// Times that a decision is made anew because somebody else wrote first. Each time somebody else got on, so this many in a
 /// row mean that something writes in a circle.
 const CONFLICTS_MAX: usize = 100;
 
-/// What is left free in a build's record until it ends, in bytes: room for the words of its end, and for leases that end with it.
+/// What is left free in the record of an aggregate until it ends, in bytes: room for the words of its end, and for what ends with it.
 const RESERVE_BYTES: usize = 16 * 1024;
 
-/// A build that did not get on.
+/// What changes by events alone, and is one record: its rules say what follows from each event.
+pub trait Aggregate: Stored {
+    /// Names one; as text it is the id of the record.
+    type Id: Display + Sync;
+    /// What may happen to one.
+    type Event: Clone + Send;
+    /// Why the rules say no.
+    type Refused: Error + Send + Sync + 'static;
+
+    /// Lets an event happen, and answers what follows. A refused event leaves it as it was.
+    fn step(&mut self, event: Self::Event, now: Timestamp) -> Result<Vec<Effect>, Self::Refused>;
+
+    /// The event that ends one that no store would take any more; its record would have so many bytes.
+    fn outgrown(bytes: u64, bytes_max: u64) -> Self::Event;
+
+    /// Whether nothing happens to it any more but what ends things. Until then its record leaves room for that.
+    fn is_ended(&self) -> bool;
+}
+
+/// An aggregate that did not get on.
 #[derive(Debug, thiserror::Error)]
-pub enum AdvanceError {
-    /// The rules say no; the build is as it was. A retry does not help.
+pub enum AdvanceError<R: Error + 'static = build::Refused> {
+    /// The rules say no; it is as it was. A retry does not help.
     #[error(transparent)]
-    Refused(#[from] Refused),
-    /// There is no such build.
-    #[error("there is no build {0}")]
-    Unknown(BuildId),
+    Refused(R),
+    /// There is none of this name.
+    #[error("there is no {} {}", .0.table.as_str(), .0.id)]
+    Unknown(Key),
     /// The store's trouble, a conflict without end among it. A retry may help.
     #[error(transparent)]
     Save(#[from] SaveError),
 }
 
-impl From<StateError> for AdvanceError {
+impl<R: Error + 'static> From<StateError> for AdvanceError<R> {
     fn from(error: StateError) -> Self {
         Self::Save(SaveError::State(error))
     }
 }
 
-/// Lets an event happen to a build: its new state and what follows are written in one conditional write, or nothing is.
+/// Lets an event happen to an aggregate: its new state and what follows are written in one conditional write, or nothing is.
 ///
-/// A build that no store would take any more ends instead, with words that say so: an event that can never be written would come
+/// One that no store would take any more ends instead, with words that say so: an event that can never be written would come
 /// again and again.
-pub async fn advance(
+pub async fn advance<A: Aggregate>(
     state: &impl StateStore,
-    id: &BuildId,
-    event: Event,
+    id: &A::Id,
+    event: A::Event,
     now: Timestamp,
-) -> Result<Build, AdvanceError> {
-    let (mut event, mut tries) = (event, 0);
+) -> Result<A, AdvanceError<A::Refused>> {
+    let key = Key::new(A::TABLE, id.to_string());
+    let mut event = event;
+    let mut is_outgrown = false;
+    let mut tries = 0;
     loop {
-        let (mut build, version) = load_build(state, id)
-            .await?
-            .ok_or_else(|| AdvanceError::Unknown(id.clone()))?;
-        let before = build.clone();
-        let effects = build.step(event.clone(), now)?;
-        if build == before && effects.is_empty() {
-            return Ok(build);
+        let Some((before, version)) = get::<A>(state, key.table, &key.id).await? else {
+            return Err(AdvanceError::Unknown(key));
+        };
+        let mut after = before.clone();
+        let effects = after
+            .step(event.clone(), now)
+            .map_err(AdvanceError::Refused)?;
+        if after == before && effects.is_empty() {
+            return Ok(after);
         }
-        match save(state, &build, version, effects).await {
-            Ok(()) => return Ok(build),
+        match save(state, &after, version, effects).await {
+            Ok(()) => return Ok(after),
             Err(SaveError::Conflict(_)) if tries < CONFLICTS_MAX => tries += 1,
-            Err(SaveError::TooLarge { bytes, .. }) if !matches!(event, Event::Outgrown { .. }) => {
-                event = Event::Outgrown {
-                    bytes: bytes as u64,
-                    bytes_max: (RECORD_BYTES_MAX - RESERVE_BYTES) as u64,
-                };
+            Err(SaveError::TooLarge { bytes, .. }) if !is_outgrown => {
+                is_outgrown = true;
+                let bytes_max = RECORD_BYTES_MAX - RESERVE_BYTES;
+                event = A::outgrown(bytes as u64, bytes_max as u64);
             }
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-async fn save(
+async fn save<A: Aggregate>(
     state: &impl StateStore,
-    build: &Build,
+    aggregate: &A,
     version: Version,
     effects: Vec<Effect>,
 ) -> Result<(), SaveError> {
-    let write = write(
-        Table::Build,
-        build.id.as_str(),
-        Expect::Version(version),
-        build,
-        build_index_entries(build),
-    )?;
+    let write = aggregate.write(Expect::Version(version))?;
     let bytes = write.body.as_ref().map_or(0, String::len);
-    if bytes > RECORD_BYTES_MAX - RESERVE_BYTES && !build.is_ended() {
+    if bytes > RECORD_BYTES_MAX - RESERVE_BYTES && !aggregate.is_ended() {
         return Err(SaveError::TooLarge {
-            what: build.id.to_string(),
+            what: write.key.id,
             bytes,
         });
     }

@@ -1,19 +1,63 @@
-//! Where builds lie, and by which index entries they are found.
+//! Where builds and pushes lie, and by which index entries they are found.
 
+use crate::advance::Aggregate;
 use crate::index::{
     BUILDS, LEASED, PUSHES, commit_index, commit_pushes_index, held_index, leased_place,
     newest_first, package_index, package_platform_index, package_pushes_index, ready_index,
     ready_place,
 };
-use crate::records::{get, write};
+use crate::records::{Stored, get};
 use crate::state::{Commit, Expect, IndexEntry, SaveError, StateError, StateStore, Table, Version};
-use millrace_core::build::{Build, Stage};
+use millrace_core::build::{Build, Event, Refused, Stage};
+use millrace_core::order::Effect;
 use millrace_core::push::PushRecord;
-use millrace_core::{BuildId, PushId, RunnerName};
+use millrace_core::{BuildId, PushId, RunnerName, Timestamp};
 use std::collections::BTreeSet;
 
-/// All index entries of a build in its present state.
-pub fn build_index_entries(build: &Build) -> Vec<IndexEntry> {
+impl Stored for Build {
+    const TABLE: Table = Table::Build;
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn index_entries(&self) -> Vec<IndexEntry> {
+        build_index_entries(self)
+    }
+}
+
+impl Aggregate for Build {
+    type Id = BuildId;
+    type Event = Event;
+    type Refused = Refused;
+
+    fn step(&mut self, event: Event, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+        // The rules themselves, by the same name.
+        Build::step(self, event, now)
+    }
+
+    fn outgrown(bytes: u64, bytes_max: u64) -> Event {
+        Event::Outgrown { bytes, bytes_max }
+    }
+
+    fn is_ended(&self) -> bool {
+        Build::is_ended(self)
+    }
+}
+
+impl Stored for PushRecord {
+    const TABLE: Table = Table::Push;
+
+    fn id(&self) -> String {
+        self.announced.id.to_string()
+    }
+
+    fn index_entries(&self) -> Vec<IndexEntry> {
+        push_index_entries(self)
+    }
+}
+
+fn build_index_entries(build: &Build) -> Vec<IndexEntry> {
     let place = newest_first(build.created, build.id.as_str());
     let announced = &build.push.announced;
     let (package, platform) = (&announced.package, &build.platform.name);
@@ -52,8 +96,7 @@ pub fn build_index_entries(build: &Build) -> Vec<IndexEntry> {
     index_entries
 }
 
-/// All index entries of a push.
-pub fn push_index_entries(record: &PushRecord) -> Vec<IndexEntry> {
+fn push_index_entries(record: &PushRecord) -> Vec<IndexEntry> {
     let announced = &record.announced;
     let place = newest_first(announced.received, announced.id.as_str());
     let indexes = [
@@ -94,37 +137,17 @@ pub async fn create_builds(
     builds: &[Build],
 ) -> Result<(), SaveError> {
     for build in builds {
-        let write = write(
-            Table::Build,
-            build.id.as_str(),
-            Expect::Absent,
-            build,
-            build_index_entries(build),
-        )?;
-        match state
-            .save(Commit {
-                writes: vec![write],
-                effects: build.first_effects(),
-            })
-            .await
-        {
+        let new = Commit {
+            writes: vec![build.write(Expect::Absent)?],
+            effects: build.first_effects(),
+        };
+        match state.save(new).await {
             Ok(()) | Err(SaveError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
     }
     let (record, version) = push;
-    let id = record.announced.id.as_str();
-    let write = write(
-        Table::Push,
-        id,
-        Expect::Version(version),
-        record,
-        push_index_entries(record),
-    )?;
     state
-        .save(Commit {
-            writes: vec![write],
-            effects: Vec::new(),
-        })
+        .save(record.write(Expect::Version(version))?.into())
         .await
 }

@@ -1,8 +1,8 @@
 //! Messages and who acts on them: one trait for every part of the line that does, and what becomes of a message afterwards.
 
 use crate::advance::{AdvanceError, advance};
-use crate::state::{Message, SaveError, StateError, StateStore};
-use millrace_core::build::{Event, Refused};
+use crate::state::{Message, StateError, StateStore};
+use millrace_core::build::{Build, Event, Refused};
 use millrace_core::order::Effect;
 use millrace_core::{BuildId, Timestamp};
 use std::error::Error;
@@ -133,7 +133,7 @@ pub async fn tell_build(
     event: Event,
     now: Timestamp,
 ) -> Result<(), AdvanceError> {
-    match advance(state, build, event, now).await {
+    match advance::<Build>(state, build, event, now).await {
         Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => Ok(()),
         Err(error) => Err(error),
     }
@@ -146,7 +146,7 @@ pub async fn tell_given_up(
     event: Event,
     now: Timestamp,
 ) -> Result<(), AdvanceError> {
-    match advance(state, build, event, now).await {
+    match advance::<Build>(state, build, event, now).await {
         Ok(_) | Err(AdvanceError::Refused(_) | AdvanceError::Unknown(_)) => Ok(()),
         Err(error) => Err(error),
     }

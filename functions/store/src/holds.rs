@@ -3,10 +3,8 @@
 //! A session has two records, and each has one writer: what is typed is the terminal's, what is printed the runner's.
 
 use crate::index::{HOLDS, runner_holds_index};
-use crate::records::{get, put, write};
-use crate::state::{
-    Commit, Expect, IndexEntry, Key, SaveError, StateError, StateStore, Table, Write,
-};
+use crate::records::{self, Stored, create, get, put, remove};
+use crate::state::{Expect, IndexEntry, Key, SaveError, StateError, StateStore, Table};
 use millrace_core::build::Build;
 use millrace_core::hold::{Hold, Printed, Typed};
 use millrace_core::protocol::Holding;
@@ -17,6 +15,18 @@ use serde::de::DeserializeOwned;
 /// Id of a hold: that of its attempt.
 pub fn hold_id(holding: &Holding) -> String {
     format!("{}/{}/{}", holding.build, holding.task, holding.lease)
+}
+
+impl Stored for Hold {
+    const TABLE: Table = Table::Hold;
+
+    fn id(&self) -> String {
+        hold_id(&self.holding)
+    }
+
+    fn index_entries(&self) -> Vec<IndexEntry> {
+        index_entries(self)
+    }
 }
 
 fn index_entries(hold: &Hold) -> Vec<IndexEntry> {
@@ -49,23 +59,7 @@ pub async fn load_hold(
 
 /// Writes a new hold down; one that is there stays as it is.
 pub async fn begin_hold(state: &impl StateStore, hold: &Hold) -> Result<(), SaveError> {
-    let write = write(
-        Table::Hold,
-        &hold_id(&hold.holding),
-        Expect::Absent,
-        hold,
-        index_entries(hold),
-    )?;
-    match state
-        .save(Commit {
-            writes: vec![write],
-            effects: Vec::new(),
-        })
-        .await
-    {
-        Err(SaveError::Conflict(_)) => Ok(()),
-        other => other,
-    }
+    create(state, hold).await.map(drop)
 }
 
 /// Changes a hold, and answers what the change does; none where there is no such hold. Again where somebody else was faster.
@@ -74,35 +68,7 @@ pub async fn change_hold<T>(
     holding: &Holding,
     change: impl Fn(&mut Hold) -> T,
 ) -> Result<Option<T>, SaveError> {
-    let id = hold_id(holding);
-    loop {
-        let Some((mut hold, version)) = get::<Hold>(state, Table::Hold, &id).await? else {
-            return Ok(None);
-        };
-        let before = hold.clone();
-        let answer = change(&mut hold);
-        if hold == before {
-            return Ok(Some(answer));
-        }
-        let write = write(
-            Table::Hold,
-            &id,
-            Expect::Version(version),
-            &hold,
-            index_entries(&hold),
-        )?;
-        match state
-            .save(Commit {
-                writes: vec![write],
-                effects: Vec::new(),
-            })
-            .await
-        {
-            Ok(()) => return Ok(Some(answer)),
-            Err(SaveError::Conflict(_)) => continue,
-            Err(error) => return Err(error),
-        }
-    }
+    records::change(state, &hold_id(holding), change).await
 }
 
 /// Holds of an index, at most so many.
@@ -230,32 +196,8 @@ pub async fn forget_sessions(state: &impl StateStore, hold: &Hold) -> Result<(),
             typed_id(&hold.holding, session.number),
             printed_id(&hold.holding, session.number),
         ] {
-            forget(state, &id).await?;
+            remove(state, &Key::new(Table::Session, id)).await?;
         }
     }
     Ok(())
-}
-
-async fn forget(state: &impl StateStore, id: &str) -> Result<(), SaveError> {
-    loop {
-        let Some(record) = state.load(&Key::new(Table::Session, id)).await? else {
-            return Ok(());
-        };
-        let gone = Write {
-            key: record.key,
-            expect: Expect::Version(record.version),
-            body: None,
-            index_entries: Vec::new(),
-        };
-        match state
-            .save(Commit {
-                writes: vec![gone],
-                effects: Vec::new(),
-            })
-            .await
-        {
-            Err(SaveError::Conflict(_)) => continue,
-            other => return other,
-        }
-    }
 }

@@ -32,13 +32,14 @@ pub mod roots;
 pub mod s3;
 pub mod state;
 
-pub use advance::{AdvanceError, advance};
+pub use advance::{AdvanceError, Aggregate, advance};
 pub use blob::{
     Address, BlobError, BlobStore, Part, PointerVersion, SwapError, as_download, package_head,
     pieces,
 };
 pub use chain::chain;
 pub use deliver::{Deliver, DeliverError, Recipient, tell_build, tell_given_up};
+pub use records::Stored;
 pub use state::{
     Commit, Expect, IndexEntry, IndexHit, Key, Message, MessageId, Record, SaveError, StateError,
     StateStore, Table, Version, Write,

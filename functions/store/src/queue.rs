@@ -3,7 +3,7 @@
 use crate::builds::load_build;
 use crate::index::{LEASED, leased_share, package_platform_index, queued, ready_index};
 use crate::records::{all, get, put};
-use crate::state::{Commit, Expect, Key, SaveError, StateError, StateStore, Table, Write};
+use crate::state::{Expect, SaveError, StateError, StateStore, Table, Write};
 use millrace_core::build::Build;
 use millrace_core::queue::{Capacity, Forecast, Host, Queued, Reserved, Work, first, forecast};
 use millrace_core::task::{Task, TaskId, TaskState};
@@ -132,18 +132,8 @@ async fn forget(state: &impl StateStore, now: Timestamp) -> Result<(), SaveError
         if seen.is_ok_and(|seen| seen.at.plus_ms(FORGOTTEN_MS) > now) {
             continue;
         }
-        let key = Key::new(Table::Machine, record.key.id.clone());
-        let gone = Write {
-            key,
-            expect: Expect::Version(record.version),
-            body: None,
-            index_entries: Vec::new(),
-        };
         match state
-            .save(Commit {
-                writes: vec![gone],
-                effects: Vec::new(),
-            })
+            .save(Write::removal(record.key, record.version).into())
             .await
         {
             Ok(()) | Err(SaveError::Conflict(_)) => {}

@@ -8,6 +8,75 @@ use millrace_core::order::Effect;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// A type of which each value is one record.
+pub trait Stored: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync {
+    /// The kind of its records.
+    const TABLE: Table;
+
+    /// The id of its record.
+    fn id(&self) -> String;
+
+    /// All index entries of its record.
+    fn index_entries(&self) -> Vec<IndexEntry>;
+
+    /// A write of it.
+    fn write(&self, expect: Expect) -> Result<Write, StateError> {
+        write(Self::TABLE, &self.id(), expect, self, self.index_entries())
+    }
+}
+
+/// Writes a new value down; false where one of its id is there, which stays as it is.
+pub async fn create<T: Stored>(state: &impl StateStore, value: &T) -> Result<bool, SaveError> {
+    match state.save(value.write(Expect::Absent)?.into()).await {
+        Ok(()) => Ok(true),
+        Err(SaveError::Conflict(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Changes a value, and answers what the change does; none where there is none of this id. Again where somebody else was faster.
+pub async fn change<T: Stored, A>(
+    state: &impl StateStore,
+    id: &str,
+    change: impl Fn(&mut T) -> A,
+) -> Result<Option<A>, SaveError> {
+    loop {
+        let Some((before, version)) = get::<T>(state, T::TABLE, id).await? else {
+            return Ok(None);
+        };
+        let mut after = before.clone();
+        let answer = change(&mut after);
+        if after == before {
+            return Ok(Some(answer));
+        }
+        match state
+            .save(after.write(Expect::Version(version))?.into())
+            .await
+        {
+            Ok(()) => return Ok(Some(answer)),
+            Err(SaveError::Conflict(_)) => continue,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Removes a record, whatever it says now; false where there is none.
+pub async fn remove(state: &impl StateStore, key: &Key) -> Result<bool, SaveError> {
+    loop {
+        let Some(record) = state.load(key).await? else {
+            return Ok(false);
+        };
+        match state
+            .save(Write::removal(record.key, record.version).into())
+            .await
+        {
+            Ok(()) => return Ok(true),
+            Err(SaveError::Conflict(_)) => continue,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Reads a record's body.
 pub fn parse<T: DeserializeOwned>(record: &Record) -> Result<T, StateError> {
     serde_json::from_str(&record.body).map_err(|error| {

@@ -164,6 +164,18 @@ pub struct Write {
     pub index_entries: Vec<IndexEntry>,
 }
 
+impl Write {
+    /// Removes a record that is still as it was read.
+    pub const fn removal(key: Key, version: Version) -> Self {
+        Self {
+            key,
+            expect: Expect::Version(version),
+            body: None,
+            index_entries: Vec::new(),
+        }
+    }
+}
+
 /// Writes and effects that happen together or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Commit {
@@ -171,6 +183,15 @@ pub struct Commit {
     pub writes: Vec<Write>,
     /// What shall happen because of them.
     pub effects: Vec<Effect>,
+}
+
+impl From<Write> for Commit {
+    fn from(write: Write) -> Self {
+        Self {
+            writes: vec![write],
+            effects: Vec::new(),
+        }
+    }
 }
 
 /// Names an effect in the outbox. Grows; never used twice.

@@ -16,11 +16,10 @@ use millrace_core::push::{PushRecord, PushState};
 use millrace_core::queue::{Capacity, Reserved};
 use millrace_core::task::{Blame, Failure, Machine, Outcome};
 use millrace_core::{Arch, BuildId, LeaseNumber, Timestamp};
-use millrace_store::builds::{build_index_entries, push_index_entries};
 use millrace_store::holds::{begin_hold, change_hold};
 use millrace_store::queue::{Seen, see};
 use millrace_store::records::put;
-use millrace_store::{Expect, Table};
+use millrace_store::{Expect, Stored, Table};
 use millrace_web::view::{BuildView, TaskKind};
 use std::time::Duration;
 use tower::ServiceExt;
@@ -558,7 +557,7 @@ async fn a_log_is_followed_until_its_attempt_ends() {
         let cancel = Event::Cancel {
             by: "erin".to_owned(),
         };
-        millrace_store::advance(&world.store, &pigz, cancel, NOW)
+        millrace_store::advance::<Build>(&world.store, &pigz, cancel, NOW)
             .await
             .unwrap();
     };
@@ -650,14 +649,14 @@ async fn records_that_cannot_be_read_are_left_out_of_lists() {
     let world = World::busy().await;
     let (nano, zstd) = (of("nano"), announced("zstd", 20));
     world
-        .spoil(Table::Build, nano.id.as_str(), build_index_entries(&nano))
+        .spoil(Table::Build, nano.id.as_str(), nano.index_entries())
         .await;
     let refused = PushRecord {
         announced: zstd.clone(),
         state: PushState::Fetching,
     };
     world
-        .spoil(Table::Push, zstd.id.as_str(), push_index_entries(&refused))
+        .spoil(Table::Push, zstd.id.as_str(), refused.index_entries())
         .await;
     world.spoil(Table::Package, "curl", Vec::new()).await;
     world.spoil(Table::Platform, "broken", Vec::new()).await;

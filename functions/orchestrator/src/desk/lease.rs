@@ -135,7 +135,7 @@ async fn forget_what_it_had<S: StateStore, B>(
         let Ok(build) = hit.key.id.parse() else {
             continue;
         };
-        if let Err(error) = advance(
+        if let Err(error) = advance::<Build>(
             &desk.state,
             &build,
             Event::Return {
@@ -203,7 +203,7 @@ async fn take_from<S: StateStore, B: BlobStore>(
                 runner: runner.name.clone(),
                 machine: machine.clone(),
             };
-            match advance(&desk.state, &build, take, now).await {
+            match advance::<Build>(&desk.state, &build, take, now).await {
                 Ok(build) => return Ok(offer(desk, &build, &task, &machine, now)),
                 Err(error) => pass_over(&build, error)?,
             };

@@ -5,10 +5,10 @@ use millrace_core::Digest;
 use millrace_core::platform::Platform;
 use millrace_core::push::{Package, Push, PushRecord, PushState};
 use millrace_orchestrator::{Registered, plan};
-use millrace_store::builds::{load_build, load_push, push_index_entries};
+use millrace_store::builds::{load_build, load_push};
 use millrace_store::memory::MemoryStore;
-use millrace_store::records::{replace, write};
-use millrace_store::{Commit, Expect, StateStore, Table};
+use millrace_store::records::replace;
+use millrace_store::{Expect, StateStore, Stored, Table};
 
 /// A line with platforms of these names, each with the branches that it builds.
 async fn line(platforms: &[(&str, &[&str])]) -> MemoryStore {
@@ -54,21 +54,8 @@ async fn announce(store: &MemoryStore, push: &Push) {
         announced: push.announced.clone(),
         state: PushState::Fetching,
     };
-    let kept = write(
-        Table::Push,
-        push.announced.id.as_str(),
-        Expect::Absent,
-        &record,
-        push_index_entries(&record),
-    )
-    .unwrap();
-    store
-        .save(Commit {
-            writes: vec![kept],
-            effects: Vec::new(),
-        })
-        .await
-        .unwrap();
+    let kept = record.write(Expect::Absent).unwrap();
+    store.save(kept.into()).await.unwrap();
 }
 
 /// What has become of it: the platforms that it is built on, or why it is not.

@@ -16,10 +16,9 @@ use millrace_core::{Arch, Digest, LeaseNumber, PlatformName, PushId, Timestamp};
 use millrace_orchestrator::{
     self as runners, Desk, Paces, Token, add_runner, add_shared_runner, let_in, router,
 };
-use millrace_store::builds::{build_index_entries, load_build};
+use millrace_store::builds::load_build;
 use millrace_store::memory::MemoryStore;
-use millrace_store::records::write;
-use millrace_store::{BlobStore, Commit as Save, Expect, Key, StateStore, Table, Write};
+use millrace_store::{BlobStore, Expect, Key, StateStore, Stored, Table, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
@@ -262,21 +261,8 @@ impl World {
     }
 
     pub async fn keep(&self, build: &Build) {
-        let kept = write(
-            Table::Build,
-            build.id.as_str(),
-            Expect::Absent,
-            build,
-            build_index_entries(build),
-        )
-        .unwrap();
-        self.store
-            .save(Save {
-                writes: vec![kept],
-                effects: Vec::new(),
-            })
-            .await
-            .unwrap();
+        let kept = build.write(Expect::Absent).unwrap();
+        self.store.save(kept.into()).await.unwrap();
     }
 
     /// The record of a build, kept already or not, becomes one that nobody can read; it is found as before.
@@ -288,15 +274,9 @@ impl World {
             key,
             expect,
             body: Some("{\"id\":".to_owned()),
-            index_entries: build_index_entries(build),
+            index_entries: build.index_entries(),
         };
-        self.store
-            .save(Save {
-                writes: vec![spoilt],
-                effects: Vec::new(),
-            })
-            .await
-            .unwrap();
+        self.store.save(spoilt.into()).await.unwrap();
     }
 
     pub async fn now_is(&self, build: &Build) -> Build {

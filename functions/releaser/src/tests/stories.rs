@@ -567,7 +567,7 @@ async fn a_build_hears_of_its_release_once() {
         number: 1,
     };
     let again: Result<Build, AdvanceError> =
-        advance(&store, &order.build, event, Timestamp(0)).await;
+        advance::<Build>(&store, &order.build, event, Timestamp(0)).await;
     assert!(matches!(
         again,
         Err(AdvanceError::Refused(Refused::Already))

@@ -111,13 +111,13 @@ async fn passes(
         runner: "r1".parse().unwrap(),
         machine,
     };
-    let took = advance(store, build, take, NOW).await.unwrap();
+    let took = advance::<Build>(store, build, take, NOW).await.unwrap();
     let lease = took.task(&task).unwrap().lease().unwrap().number;
     let outcome = Outcome::Passed {
         summary: String::new(),
         artifacts,
     };
-    advance(
+    advance::<Build>(
         store,
         build,
         Event::Report {
@@ -230,7 +230,7 @@ async fn orders_are_kept_as_they_were_given() {
         size: 2,
     };
     let files = build.releasable().into_iter().map(made).collect();
-    let build = advance(
+    let build = advance::<Build>(
         &store,
         &ids[0],
         Event::Signed {
@@ -249,7 +249,9 @@ async fn orders_are_kept_as_they_were_given() {
         generation: Digest::of(b"g"),
         number: 1,
     };
-    advance(&store, &ids[0], released, NOW).await.unwrap();
+    advance::<Build>(&store, &ids[0], released, NOW)
+        .await
+        .unwrap();
     let Some(Order::Sign(kept)) = load_order(&store, &signing).await.unwrap() else {
         panic!("the order to the signer is gone")
     };

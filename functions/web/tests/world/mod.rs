@@ -3,19 +3,16 @@
 use axum::Router;
 use millrace_core::build::{Build, Event};
 use millrace_core::log::{Chunk, LogIndex};
-use millrace_core::order::{Effect, SignedFile};
+use millrace_core::order::SignedFile;
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform};
 use millrace_core::push::{Announced, Commit, Package, Push, PushRecord, PushState, Wish};
 use millrace_core::rpm::Rpm;
 use millrace_core::task::{Artifact, Blame, Failure, LEASE_MS, Machine, Outcome};
 use millrace_core::{Arch, Digest, LeaseNumber, PushId, RunnerName, Timestamp};
-use millrace_store::builds::{build_index_entries, push_index_entries};
 use millrace_store::memory::MemoryStore;
-use millrace_store::records::{put, write};
-use millrace_store::{
-    BlobStore, Commit as Save, Expect, IndexEntry, Key, StateStore, Table, Write,
-};
+use millrace_store::records::put;
+use millrace_store::{BlobStore, Expect, IndexEntry, Key, StateStore, Stored, Table, Write};
 use millrace_web::{Web, router};
 use std::sync::Arc;
 
@@ -407,21 +404,8 @@ impl World {
 
     pub async fn keep(&self, build: &Build) {
         let announced = &build.push.announced;
-        let kept = write(
-            Table::Build,
-            build.id.as_str(),
-            Expect::Absent,
-            build,
-            build_index_entries(build),
-        )
-        .unwrap();
-        self.store
-            .save(Save {
-                writes: vec![kept],
-                effects: Vec::<Effect>::new(),
-            })
-            .await
-            .unwrap();
+        let kept = build.write(Expect::Absent).unwrap();
+        self.store.save(kept.into()).await.unwrap();
         self.keep_push(&PushRecord {
             announced: announced.clone(),
             state: PushState::Planned {
@@ -457,21 +441,8 @@ impl World {
 
     pub async fn keep_push(&self, record: &PushRecord) {
         let announced = &record.announced;
-        let kept = write(
-            Table::Push,
-            announced.id.as_str(),
-            Expect::Absent,
-            record,
-            push_index_entries(record),
-        )
-        .unwrap();
-        self.store
-            .save(Save {
-                writes: vec![kept],
-                effects: Vec::new(),
-            })
-            .await
-            .unwrap();
+        let kept = record.write(Expect::Absent).unwrap();
+        self.store.save(kept.into()).await.unwrap();
         let Announced {
             package: name,
             clone_url,
@@ -506,13 +477,7 @@ impl World {
             body: Some("\"secret\"".to_owned()),
             index_entries,
         };
-        self.store
-            .save(Save {
-                writes: vec![spoilt],
-                effects: Vec::new(),
-            })
-            .await
-            .unwrap();
+        self.store.save(spoilt.into()).await.unwrap();
     }
 
     pub async fn keep_log(&self, id: &str, chunks: &[&[u8]]) {

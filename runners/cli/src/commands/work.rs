@@ -12,10 +12,10 @@ use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Commit, Package, PushRecord, PushState, Wish};
 use millrace_core::task::TaskId;
 use millrace_core::{BuildId, PackageName, PushId};
-use millrace_store::builds::{load_build, load_push, push_index_entries};
+use millrace_store::builds::{load_build, load_push};
 use millrace_store::index::{BUILDS, PUSHES, package_index};
-use millrace_store::records::{get, write};
-use millrace_store::{Commit as Save, Expect, StateStore, Table, advance};
+use millrace_store::records::get;
+use millrace_store::{Commit as Save, Expect, StateStore, Stored, Table, advance};
 use millrace_web::view::BuildView;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -162,13 +162,7 @@ pub(super) async fn announce(store: &Store, announced: &Announced) -> Result<()>
         announced: announced.clone(),
         state: PushState::Fetching,
     };
-    let kept = write(
-        Table::Push,
-        announced.id.as_str(),
-        Expect::Absent,
-        &record,
-        push_index_entries(&record),
-    )?;
+    let kept = record.write(Expect::Absent)?;
     Ok(store
         .save(Save {
             writes: vec![kept],
@@ -447,7 +441,7 @@ async fn decide(folder: &Folder, output: Output, id: &str, event: Event) -> Resu
     {
         bail!(NotThere(format!("build {} has no task {task}", build.id)));
     }
-    let build = advance(&store, &build.id, event, now()).await?;
+    let build = advance::<Build>(&store, &build.id, event, now()).await?;
     output.one(
         &serde_json::json!({"build": build.id, "state": build.word()}),
         |_| format!("build {} is {}", build.id, build.word()),
