@@ -15,17 +15,19 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use millrace_core::build::Build;
 use millrace_core::platform::Platform;
+use millrace_core::plugin::Plugin;
 use millrace_core::protocol::{Holding, Offer};
 use millrace_core::push::{Package, PushRecord};
+use millrace_core::runner::Runner as RunnerRecord;
 use millrace_core::task::LEASE_MS;
 use millrace_core::{Arch, BuildId, Digest, PlatformName, PushId, Timestamp};
 use millrace_host::line::lease::rest;
 use millrace_listener::Secret;
-use millrace_orchestrator::{Registered, add_runner};
 use millrace_store::builds::{load_build, load_push};
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::index::ready_index;
-use millrace_store::records::replace;
+use millrace_store::packages::register;
+use millrace_store::records::{create, replace};
 use millrace_store::s3::S3;
 use millrace_store::{Message, StateStore, Table};
 use millrace_tests::forge::{Delivery, Forge};
@@ -93,7 +95,7 @@ impl Scripted {
         let blobs = S3::open(&config, cloud.stack.bucket());
         cloud.stack.dead_letters().await;
         for plugin in ["source", "rpm", "check"] {
-            let registered = Registered {
+            let registered = Plugin {
                 name: plugin.parse().unwrap(),
                 digest: Digest::of(plugin.as_bytes()),
                 size: 1,
@@ -156,15 +158,8 @@ impl Scripted {
     /// Adds a runner, which works from now on.
     pub async fn runner(&mut self, which: &str, arch: Arch) {
         let (runner, token) = Runner::new(&format!("{}-{which}-{arch}", self.name), arch);
-        add_runner(
-            &self.state,
-            &runner.name.parse().unwrap(),
-            arch,
-            &token,
-            now(),
-        )
-        .await
-        .unwrap();
+        let record = RunnerRecord::new(&runner.name.parse().unwrap(), arch, &token, now());
+        assert!(create(&self.state, &record).await.unwrap());
         self.runners.push(runner.clone());
         self.sets_to_work(runner);
     }
@@ -205,9 +200,7 @@ impl Scripted {
     pub async fn delivery(&mut self, package: &str, commit: &str) -> Delivery {
         let (name, clone_url) = (package.parse().unwrap(), self.forge.clone_url(package));
         let registered = Package::new(name, clone_url, vec![self.platform.clone()], now());
-        millrace_listener::register(&self.state, registered)
-            .await
-            .unwrap();
+        register(&self.state, registered).await.unwrap();
         self.deliveries += 1;
         let delivery = self.forge.delivery(package, "main", commit);
         Delivery {

@@ -193,7 +193,7 @@ fn a_build_is_cloned_with_other_options_and_a_scratch_build_is_released_nowhere(
 }
 
 #[test]
-fn a_runner_that_is_to_leave_ends_by_itself_and_the_queue_says_what_is_waited_for() {
+fn a_draining_runner_ends_and_the_queue_says_what_it_waits_for() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start_without_runner(folder.path());
     up.push_new(
@@ -237,7 +237,7 @@ fn a_runner_that_is_to_leave_ends_by_itself_and_the_queue_says_what_is_waited_fo
         (&"waiting".into(), &"handed-back".into()),
         "{rpm}"
     );
-    assert!(up.millrace(&["runner", "list"]).contains("one is to leave"));
+    assert!(up.millrace(&["runner", "list"]).contains("one is draining"));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use millrace_core::Arch;
 use millrace_core::build::Build;
 use millrace_core::platform::PackageConfig;
 use millrace_core::protocol::Ask;
+use millrace_core::runner::Runner;
 use millrace_core::task::{Blame, Outcome};
-use millrace_orchestrator::Runner;
 use millrace_tests::line::{Line, failed, platform, push, rpm};
 use serde_json::{Value, to_string_pretty, to_value};
 

@@ -135,6 +135,7 @@ fn work_flows_one_way() {
     let may: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("millrace-core", &[][..]),
         ("millrace-store", &["millrace-core"][..]),
+        ("millrace-control", &["millrace-core", "millrace-store"][..]),
         ("millrace-lambda", &["millrace-core", "millrace-store"][..]),
         (
             "millrace-listener",
@@ -281,7 +282,7 @@ fn the_house_has_the_rooms_of_its_plan_and_no_others() {
     let plan = BTreeMap::from([
         (
             "functions",
-            "core lambda listener orchestrator releaser signer store web",
+            "control core lambda listener orchestrator releaser signer store web",
         ),
         ("runners", "arch cli host plugins sdk"),
         ("runners/plugins", "check rpm source"),

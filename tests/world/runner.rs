@@ -9,8 +9,8 @@ use millrace_core::build::Build;
 use millrace_core::protocol::{
     Ask, Holding, Logged, Offer, Place, Renewal, Renewed, Report, Upload, Work,
 };
+use millrace_core::runner::Token;
 use millrace_core::task::{Artifact, Blame, Failure, Outcome};
-use millrace_orchestrator::Token;
 use serde::de::DeserializeOwned;
 use std::fmt::Write;
 use tower::ServiceExt;

@@ -12,15 +12,18 @@ use millrace_cli::up::LocalSeal;
 use millrace_core::build::{Build, Event};
 use millrace_core::order::Effect;
 use millrace_core::platform::{Platform, RELEASED_REPOSITORY, Repository};
+use millrace_core::plugin::Plugin;
 use millrace_core::protocol::Offer;
 use millrace_core::push::{Package, PushRecord, PushState};
+use millrace_core::runner::Runner as RunnerRecord;
 use millrace_core::{Arch, Digest, PlatformName, Timestamp};
 use millrace_listener::{Clock, Fetcher, Listener, forge::Forge as Kind};
-use millrace_orchestrator::{Desk, Registered, add_runner};
+use millrace_orchestrator::Desk;
 use millrace_releaser::Generation;
 use millrace_signer::{Algorithm, LocalKeys};
 use millrace_store::memory::MemoryStore;
-use millrace_store::records::{all, replace};
+use millrace_store::packages::register;
+use millrace_store::records::{all, create, replace};
 use millrace_store::state::DELIVERIES_MAX;
 use millrace_store::{AdvanceError, Message, StateStore, Table, advance, chain};
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,7 +120,7 @@ impl World {
         ))
         .unwrap();
         for name in ["source", "rpm", "check"] {
-            let plugin = Registered {
+            let plugin = Plugin {
                 name: name.parse().unwrap(),
                 digest: Digest::of(name.as_bytes()),
                 size: 1,
@@ -130,14 +133,8 @@ impl World {
     /// Adds a runner.
     pub fn add_runner(&mut self, name: &str, arch: Arch) -> Runner {
         let (runner, token) = Runner::new(name, arch);
-        self.run(add_runner(
-            &self.store,
-            &name.parse().unwrap(),
-            arch,
-            &token,
-            self.now(),
-        ))
-        .unwrap();
+        let record = RunnerRecord::new(&name.parse().unwrap(), arch, &token, self.now());
+        assert!(self.run(create(&self.store, &record)).unwrap());
         self.runners.push(runner.clone());
         runner
     }
@@ -234,8 +231,7 @@ impl World {
         let commit = self.forge.commit(package, branch, files);
         let clone_url = self.forge.clone_url(package);
         let registered = Package::new(package.parse().unwrap(), clone_url, Vec::new(), self.now());
-        self.run(millrace_listener::register(&self.store, registered))
-            .unwrap();
+        self.run(register(&self.store, registered)).unwrap();
         self.forge.delivery(package, branch, &commit)
     }
 

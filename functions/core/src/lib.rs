@@ -5,8 +5,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod access;
 pub mod build;
 pub mod cause;
+pub mod clone_url;
 mod digest;
 pub mod header;
 pub mod hold;
@@ -16,12 +18,14 @@ mod names;
 pub mod order;
 pub mod plan;
 pub mod platform;
+pub mod plugin;
 pub mod protocol;
 pub mod push;
 pub mod queue;
 pub mod range;
 pub mod roots;
 pub mod rpm;
+pub mod runner;
 pub mod sources;
 pub mod task;
 

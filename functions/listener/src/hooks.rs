@@ -2,7 +2,7 @@
 
 use crate::answer::Answered;
 use crate::forge::{Envelope, Forge, Notice, Pushed, Repository};
-use crate::packages::{RegisterError, of_repository, register_new};
+
 use crate::secret::Secret;
 use axum::Router;
 use axum::body::Bytes;
@@ -14,6 +14,7 @@ use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Commit as GitCommit, Package, PushRecord, PushState, Wish};
 use millrace_core::{NameError, PackageName, PushId, Timestamp};
 use millrace_store::builds::load_push;
+use millrace_store::packages::{RegisterError, of_repository, register_new};
 use millrace_store::{Commit, Expect, SaveError, StateError, StateStore, Stored};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,8 +2,7 @@
 //!
 //! [`router`] answers what forges say, one file per forge below [`forge`]. A push is written down together with the wish
 //! to fetch it, so nothing that was accepted is lost. [`checkout`] acts on that wish: git2 fetches the commit, [`lookaside`]
-//! finds the sources that it names by digest, and the orchestrator is told to plan. [`packages`] knows which repository
-//! belongs to which package.
+//! finds the sources that it names by digest, and the orchestrator is told to plan.
 #![cfg_attr(
     test,
     allow(
@@ -20,12 +19,10 @@ mod hooks;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod lookaside;
-pub mod packages;
 mod secret;
 
 pub use checkout::{FetchError, Fetcher, fetch, give_up};
 pub use deliver::PushFetcher;
 pub use hooks::{BODY_BYTES_MAX, Clock, Listener, router};
 pub use lookaside::{Offered, Template, offer_source};
-pub use packages::{RegisterError, register};
 pub use secret::{Secret, SecretError};

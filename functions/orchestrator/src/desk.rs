@@ -5,7 +5,6 @@ mod hold;
 mod lease;
 mod log;
 
-use crate::runners::{Runner, Token, runner_of};
 use axum::Json;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -15,10 +14,12 @@ use axum::routing::{get, post};
 use millrace_core::build::{Build, Event, Heard};
 use millrace_core::platform::Repository;
 use millrace_core::protocol::{Holding, Problem, Renewal, Renewed, Report};
+use millrace_core::runner::{Runner, Token};
 use millrace_core::task::{LEASE_MS, Task};
 use millrace_core::{PlatformName, RunnerName, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::leases::hear;
+use millrace_store::runners::runner_of_token;
 use millrace_store::{
     AdvanceError, BlobError, BlobStore, SaveError, StateError, StateStore, tell_build,
 };
@@ -180,7 +181,7 @@ pub(crate) async fn speaker<S: StateStore, B>(
     let token = value
         .and_then(|value| value.strip_prefix("Bearer "))
         .ok_or(Denied::Unknown)?;
-    runner_of(&desk.state, &Token::presented(token))
+    runner_of_token(&desk.state, &Token::presented(token))
         .await?
         .ok_or(Denied::Unknown)
 }
@@ -241,8 +242,8 @@ async fn renew<S: StateStore, B: BlobStore>(
         silence(&desk, holding, silent_s, now).await?;
     }
     let hand_back = lease
-        .and_then(|lease| runner.leaving(&lease.runner))
-        .is_some_and(|leaving| leaving.hand_back);
+        .and_then(|lease| runner.draining(&lease.runner))
+        .is_some_and(|draining| draining.hand_back);
     Ok(Json(Renewed {
         until: at.plus_ms(LEASE_MS),
         now,

@@ -11,16 +11,11 @@ mod groups;
 pub mod lambda;
 mod plan;
 mod released;
-mod runners;
 mod tick;
 mod trouble;
 
 pub use deliver::{Planner, RunnerPool};
 pub use desk::{Desk, Paces, router};
-pub use plan::{PlanFailure, Registered, give_up, plan};
+pub use plan::{PlanFailure, give_up, plan};
 pub use released::released_repository;
-pub use runners::{
-    Leaving, Runner, RunnerError, Token, add_runner, add_shared_runner, drain_runner, let_in,
-    remove_runner, reserve_runner, resume_runner,
-};
 pub use tick::{clock_set_back, tick};

@@ -3,28 +3,17 @@
 use millrace_core::build::Build;
 use millrace_core::plan::{PlanError, plan as plan_build, platforms_for};
 use millrace_core::platform::{PackageConfig, Platform};
+use millrace_core::plugin::Plugin;
 use millrace_core::push::{Package, Push, PushRecord, PushState};
 use millrace_core::{Digest, PluginName, Timestamp};
 use millrace_store::builds::{create_builds, load_push};
 use millrace_store::records::{all, get};
 use millrace_store::state::DELIVERIES_MAX;
 use millrace_store::{SaveError, StateError, StateStore, Table, Version};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Times that a push is planned anew because somebody else wrote first: its record changes a handful of times in its life.
 const CONFLICTS_MAX: usize = 10;
-
-/// A plugin as it is registered: what a step's `plugin` stands for from the next plan on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registered {
-    /// Its name.
-    pub name: PluginName,
-    /// The component.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
-}
 
 /// Planning did not come to an end. The store's trouble: a retry may help.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +101,7 @@ async fn decide(
     now: Timestamp,
 ) -> Result<Result<Vec<Build>, String>, StateError> {
     let platforms: Vec<Platform> = all(state, Table::Platform).await?;
-    let plugins: Vec<Registered> = all(state, Table::Plugin).await?;
+    let plugins: Vec<Plugin> = all(state, Table::Plugin).await?;
     let plugins = plugins
         .into_iter()
         .map(|plugin| (plugin.name, plugin.digest))

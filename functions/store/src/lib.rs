@@ -25,9 +25,11 @@ pub mod leases;
 pub mod local;
 pub mod memory;
 pub mod orders;
+pub mod packages;
 pub mod queue;
 pub mod records;
 pub mod roots;
+pub mod runners;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod state;

@@ -1,13 +1,11 @@
 //! The plugins that come with the program: registered at the start of the line, unless somebody has put others in their place.
 
-use crate::commands::register_plugin;
 use crate::state::Folder;
 use crate::store::Store;
 use anyhow::{Context, Result, ensure};
+use millrace_control::plugin;
+use millrace_core::access::Actor;
 use millrace_core::{Digest, PluginName};
-use millrace_orchestrator::Registered;
-use millrace_store::Table;
-use millrace_store::records::get;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -61,12 +59,12 @@ pub(crate) async fn register(folder: &Folder, store: &Store, named: Option<&Path
     for (name, path) in found {
         let bundled =
             Digest::of(&std::fs::read(&path).with_context(|| path.display().to_string())?);
-        let registered: Option<(Registered, _)> = get(store, Table::Plugin, name.as_str()).await?;
-        let registered = registered.map(|(registered, _)| registered.digest);
+        let registered = plugin::registered(&name, store).await?;
+        let registered = registered.map(|registered| registered.digest);
         match wish(bundled, memory.get(name.as_str()).copied(), registered) {
             Wish::Nothing => {}
             Wish::Register => {
-                register_plugin(store, &name, &path).await?;
+                plugin::add(&Actor::Line, &name, &path, store, store).await?;
                 if registered.is_some() {
                     eprintln!(
                         "millrace: the plugin {name} is a new one, from {}",

@@ -1,7 +1,10 @@
 //! The commands: each looks up or changes one thing in the state folder, and says what it did.
 
+mod build;
+mod builds;
 mod doctor;
 mod keys;
+mod logs;
 mod messages;
 mod queue;
 mod release;
@@ -9,41 +12,14 @@ mod runners;
 mod setup;
 mod shell;
 mod verify;
-mod work;
-
-pub(crate) use setup::register_plugin;
 
 use crate::arguments::{Arguments, Command, Runner};
+use crate::ending::{self, Ending};
 use crate::output::Output;
 use crate::state::Folder;
 use anyhow::Context;
 use millrace_host::machine::subordinate;
 use std::process::ExitCode;
-
-/// How a command ended, as its exit status says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// It did what it should.
-    Done,
-    /// The build that it followed came to nothing.
-    BuildFailed,
-    /// The machine that it looked at may not run tasks.
-    Unfit,
-    /// What it ran elsewhere ended with this status.
-    Status(u8),
-}
-
-/// What was named is not there.
-#[derive(Debug)]
-pub(crate) struct NotThere(pub String);
-
-impl std::fmt::Display for NotThere {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for NotThere {}
 
 /// Runs a command. To be called before there are threads.
 pub fn run(arguments: Arguments) -> ExitCode {
@@ -61,15 +37,13 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Err(error) => Err(error.into()),
     };
     match result {
-        Ok(Ending::Done) => ExitCode::SUCCESS,
-        Ok(Ending::BuildFailed | Ending::Unfit) => ExitCode::from(1),
-        Ok(Ending::Status(status)) => ExitCode::from(status),
+        Ok(ending) => ending.into(),
         Err(error) => {
             eprintln!(
                 "millrace: {}",
                 crate::output::harmless(&format!("{error:#}"))
             );
-            ExitCode::from(if error.is::<NotThere>() { 3 } else { 4 })
+            ending::failed(&error)
         }
     }
 }
@@ -117,26 +91,24 @@ async fn dispatch(
     }
     match arguments.command {
         Command::Up(options) => crate::up::up(&folder, output, &options).await?,
-        Command::Build(options) => return work::build(&folder, output, options).await,
+        Command::Build(options) => return build::build(&folder, output, options).await,
         Command::Clone {
             build,
-            wishes,
+            options,
             watch,
-        } => return work::clone(&folder, output, &build, wishes, watch).await,
+        } => return build::clone(&folder, output, &build, options, watch).await,
         Command::Queue { limit } => queue::queue(&folder, output, limit).await?,
-        Command::Watch(options) => return work::watch(&folder, output, &options).await,
-        Command::Logs(options) => work::logs(&folder, output, &options).await?,
-        Command::Builds(options) => work::builds(&folder, output, &options).await?,
+        Command::Watch(options) => return builds::watch(&folder, output, &options).await,
+        Command::Logs(options) => logs::logs(&folder, output, &options).await?,
+        Command::Builds(options) => builds::builds(&folder, output, &options).await?,
         Command::Lock { build, output: to } => {
             verify::lock(&folder, output, &build, to.as_deref()).await?
         }
         Command::Verify { build, same_runner } => {
             return verify::verify(&folder, output, &build, same_runner).await;
         }
-        Command::Cancel { build } => work::cancel(&folder, output, &build).await?,
-        Command::Retry { build, task, hold } => {
-            work::retry(&folder, output, &build, task, hold).await?
-        }
+        Command::Cancel { build } => build::cancel(&folder, output, &build).await?,
+        Command::Retry(command) => build::retry(&folder, output, command).await?,
         Command::Shell(options) => return shell::shell(&folder, output, options).await,
         Command::Package(command) => setup::package(&folder, output, command).await?,
         Command::Platform(command) => setup::platform(&folder, output, command).await?,

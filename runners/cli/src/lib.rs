@@ -1,15 +1,19 @@
 //! The whole line in one process on one machine, and the commands that people speak to it with.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod actor;
 pub mod arguments;
 mod bundled;
 #[cfg(feature = "cloud")]
 mod cloud;
 mod commands;
 mod compare;
+mod ending;
+mod here;
 mod keyring;
 mod output;
 pub mod pump;
+mod remote;
 mod seal;
 mod state;
 mod store;

@@ -80,6 +80,23 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Takes the lines that have come to their end, and at the last call what is left.
+pub(crate) fn whole_lines(bytes: &mut Vec<u8>, last: bool) -> Vec<String> {
+    let end = if last {
+        bytes.len()
+    } else {
+        bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1)
+    };
+    let taken: Vec<u8> = bytes.drain(..end).collect();
+    String::from_utf8_lossy(&taken)
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
 /// A span of time for people: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.
 pub fn span(ms: u64) -> String {
     let seconds = ms / 1000;
@@ -103,5 +120,15 @@ mod tests {
             harmless("gcc: »ünïcödé«\n\tas it is"),
             Cow::Borrowed(_)
         ));
+    }
+
+    #[test]
+    fn a_line_of_a_log_is_told_when_it_is_whole() {
+        let mut bytes = b"one\ntw".to_vec();
+        assert_eq!(whole_lines(&mut bytes, false), ["one"]);
+        bytes.extend(b"o\n\nthree");
+        assert_eq!(whole_lines(&mut bytes, false), ["two", ""]);
+        assert_eq!(whole_lines(&mut bytes, true), ["three"]);
+        assert!(whole_lines(&mut bytes, true).is_empty());
     }
 }

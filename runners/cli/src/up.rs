@@ -1,7 +1,8 @@
 //! `millrace up`: every function, the embedded stores and one runner, in one process.
 
-use crate::arguments::{Manner, Up};
+use crate::arguments::Up;
 use crate::bundled;
+use crate::here::{emulated, own_arch, told_to_stop, worker_config};
 use crate::output::Output;
 use crate::pump::{self, Functions};
 pub use crate::seal::LocalSeal;
@@ -14,21 +15,18 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use millrace_core::{Arch, PlatformName, RunnerName, Timestamp};
-use millrace_host::plugin::engine::Code;
-use millrace_host::worker::{WorkerConfig, WorkerError};
+use millrace_control::runner::{self, RunnerRequest};
+use millrace_core::access::Actor;
+use millrace_core::runner::Token;
+use millrace_core::{PlatformName, RunnerName, Timestamp};
+use millrace_host::worker::WorkerError;
 use millrace_listener::forge::Forge;
 use millrace_listener::{Fetcher, Listener, Secret};
-use millrace_orchestrator::{
-    Desk, Runner as RunnerData, Token, let_in, released_repository, remove_runner,
-};
+use millrace_orchestrator::{Desk, released_repository};
 use millrace_signer::LocalKeys;
-use millrace_store::Table;
 use millrace_store::local::LocalStore;
-use millrace_store::records::get;
 use millrace_web::Web;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -196,15 +194,6 @@ fn functions(
     })
 }
 
-/// This machine's architecture, where it is one of the line's.
-pub(crate) fn own_arch() -> Result<Arch> {
-    let name = match std::env::consts::ARCH {
-        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
-        name => name,
-    };
-    Ok(name.parse()?)
-}
-
 async fn start_runner(
     folder: &Folder,
     store: &LocalStore,
@@ -213,23 +202,14 @@ async fn start_runner(
     stop: &Arc<AtomicBool>,
 ) -> Result<Runner> {
     let arch = own_arch()?;
-    let (name, manner) = (
-        RunnerName::new(&format!("local-{arch}"))?,
-        options.manner.on(arch),
-    );
+    let name = RunnerName::new(&format!("local-{arch}"))?;
     // A new token at every start: the old one dies with the process that had it.
     let token = Token::from_random(random()?);
-    let before: Option<(RunnerData, _)> = get(store, Table::Runner, name.as_str()).await?;
-    remove_runner(store, &name).await?;
-    let reserved = before
-        .map(|(runner, _)| runner.reserved)
-        .unwrap_or_default();
-    let runner = RunnerData {
-        emulates: manner.emulate.clone(),
-        reserved,
-        ..RunnerData::new(&name, arch, &token, now())
+    let request = RunnerRequest {
+        emulates: emulated(options.manner.emulate.clone(), arch),
+        ..RunnerRequest::new(name.clone(), arch)
     };
-    let_in(store, runner).await?;
+    runner::renew(&Actor::Line, request, &token, store, now()).await?;
     let work = match &options.work {
         Some(work) => std::path::absolute(work)?,
         None => folder.folder("runner")?,
@@ -239,7 +219,7 @@ async fn start_runner(
         token.reveal(),
         name,
         arch,
-        manner,
+        options.manner.clone(),
         &work,
     )?;
     let stop = Arc::clone(stop);
@@ -268,57 +248,6 @@ async fn failed(runner: &mut Option<Runner>) -> WorkerError {
         return error;
     }
     std::future::pending().await
-}
-
-impl Manner {
-    /// As a machine of this architecture takes it, which emulates none of its own, and each other one once.
-    pub(crate) fn on(&self, arch: Arch) -> Self {
-        let mut emulate = self.emulate.clone();
-        emulate.retain(|other| *other != arch);
-        emulate.sort_unstable();
-        emulate.dedup();
-        Self {
-            emulate,
-            ..self.clone()
-        }
-    }
-}
-
-/// What a runner here is told, where the machine may have one.
-pub(crate) fn worker_config(
-    url: &str,
-    token: &str,
-    name: RunnerName,
-    arch: Arch,
-    manner: Manner,
-    folder: &Path,
-) -> Result<WorkerConfig> {
-    let config = WorkerConfig {
-        desk_url: url.to_owned(),
-        token: token.to_owned(),
-        runner: name,
-        arch,
-        emulates: manner.emulate,
-        state: folder.to_owned(),
-        launcher: std::env::current_exe().context("finding this program")?,
-        code: Code::of_this_machine(),
-        features: manner.features.into_iter().collect(),
-        traces: manner.trace.map(std::path::absolute).transpose()?,
-    };
-    millrace_host::worker::may_run(&config)?;
-    Ok(config)
-}
-
-/// Waits for Ctrl-C or the service manager.
-pub(crate) async fn told_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
 }
 
 fn tell(folder: &Folder, output: Output, url: &str, options: &Up) -> Result<()> {

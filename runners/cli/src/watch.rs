@@ -1,6 +1,6 @@
 //! Follows builds: a line whenever a task gets on, and the end of the log where one fails.
 
-use crate::commands::NotThere;
+use crate::ending::NotFound;
 use crate::output::{Output, span};
 use crate::state::now;
 use crate::store::Store;
@@ -30,7 +30,7 @@ const TAIL_BYTES: u64 = 64 * 1024;
 pub async fn push(store: &Store, output: Output, id: &PushId) -> Result<bool> {
     let (record, _) = load_push(store, id)
         .await?
-        .ok_or_else(|| NotThere(format!("no push {id}: `millrace watch` names pushes")))?;
+        .ok_or_else(|| NotFound(format!("no push {id}: `millrace watch` names pushes")))?;
     let mut waiting = Waiting::default();
     output.say(&format!(
         "push {id}  {} at {}  {}",

@@ -3,12 +3,13 @@
 use crate::forge::{Line, NOW, SECRET, push_body};
 use millrace_core::order::Effect;
 use millrace_core::push::{Package, PushState};
-use millrace_listener::{BODY_BYTES_MAX, RegisterError, Secret, give_up, packages, register};
+use millrace_listener::{BODY_BYTES_MAX, Secret, give_up};
 use millrace_store::builds::load_push;
 use millrace_store::index::{PUSHES, package_pushes_index};
 use millrace_store::memory::MemoryStore;
-use millrace_store::records::{all, write};
-use millrace_store::{Commit, Expect, IndexEntry, StateStore, Table};
+use millrace_store::packages::{RegisterError, register};
+use millrace_store::records::all;
+use millrace_store::{StateStore, Table};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -405,76 +406,6 @@ async fn a_new_repository_does_not_take_another_ones_name() {
         (409, json!({"status": "refused", "message": message}))
     );
     assert_eq!(line.gitea("push", "d-2", &push()).await.0, 404);
-}
-
-fn package(name: &str) -> Package {
-    Package::new(name.parse().unwrap(), URL.to_owned(), Vec::new(), NOW)
-}
-
-#[tokio::test]
-async fn of_two_packages_that_ask_for_one_repository_at_once_one_gets_it_and_the_other_is_told() {
-    let store = MemoryStore::with_yields();
-    let (one, other) = tokio::join!(
-        register(&store, package("zlib")),
-        register(&store, package("zlib-ng"))
-    );
-    let (won, told) = match (one, other) {
-        (Ok(won), Err(told)) | (Err(told), Ok(won)) => (won, told),
-        both => panic!("{both:?}"),
-    };
-    assert_eq!(
-        told.to_string(),
-        format!("{URL} is already the repository of package {}", won.name)
-    );
-    assert_eq!(
-        all::<Package>(&store, Table::Package).await.unwrap(),
-        std::slice::from_ref(&won)
-    );
-    assert_eq!(
-        packages::of_repository(&store, "http://forge.example/rpms/zlib")
-            .await
-            .unwrap(),
-        Some(won)
-    );
-}
-
-#[tokio::test]
-async fn a_package_from_before_repositories_had_records_keeps_its_repository() {
-    let store = MemoryStore::new();
-    let entry = IndexEntry {
-        index: packages::repository_index(URL).unwrap(),
-        sort: "zlib".to_owned(),
-    };
-    let old = write(
-        Table::Package,
-        "zlib",
-        Expect::Absent,
-        &package("zlib"),
-        vec![entry],
-    )
-    .unwrap();
-    store
-        .save(Commit {
-            writes: vec![old],
-            effects: Vec::new(),
-        })
-        .await
-        .unwrap();
-    for _ in 0..2 {
-        assert_eq!(
-            packages::of_repository(&store, URL).await.unwrap(),
-            Some(package("zlib"))
-        );
-        let refused = register(&store, package("zlib-ng")).await.unwrap_err();
-        assert!(
-            matches!(refused, RegisterError::RepositoryTaken { .. }),
-            "{refused}"
-        );
-        assert_eq!(
-            register(&store, package("zlib")).await.unwrap(),
-            package("zlib")
-        );
-    }
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 //! understands none of it.
 
 use super::{Denied, Desk, had, has, speaker};
-use crate::runners::Runner;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -11,6 +10,7 @@ use millrace_core::hold::{Hold, PRINTED_BYTES_MAX, Printed, SessionEnd};
 use millrace_core::protocol::{
     Attend, Attended, GivenUp, Held, Holding, Listen, Print, Shown, Typing, WAIT_S_MAX, Wanted,
 };
+use millrace_core::runner::Runner;
 use millrace_core::task::Lease;
 use millrace_store::builds::load_build;
 use millrace_store::holds::{

@@ -1,7 +1,6 @@
 //! A runner asks for work, and waits on the line until there is some.
 
 use super::{Denied, Desk, Paces, RENEW_S, speaker};
-use crate::runners::Runner;
 use crate::tick;
 use crate::trouble::pass_over;
 use axum::Json;
@@ -13,6 +12,7 @@ use millrace_core::build::{Build, Event};
 use millrace_core::platform::SandboxOptions;
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX, Work};
 use millrace_core::queue::{Queued, sort};
+use millrace_core::runner::Runner;
 use millrace_core::task::{Machine, TaskId};
 use millrace_store::index::{held_index, ready_index};
 use millrace_store::queue::{Seen, heads, running, see};
@@ -49,7 +49,7 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
             ask.runner, ask.arch
         )));
     }
-    let leaves = runner.leaving(&ask.runner).is_some();
+    let leaves = runner.draining(&ask.runner).is_some();
     if let Some(other) = ask
         .emulates
         .iter()
@@ -104,7 +104,7 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
         let rung = desk.ready.notified();
         // Whatever somebody says of it while it waits holds for the next task already.
         let known = speaker(&desk, &headers).await?;
-        if known.leaving(&runner.name).is_some() {
+        if known.draining(&runner.name).is_some() {
             return Err(Denied::Leave(runner.name));
         }
         let runner = Runner {

@@ -5,8 +5,9 @@ use axum::http::Method;
 use millrace_core::protocol::{Renewed, WAIT_S_MAX};
 use millrace_core::task::LEASE_MS;
 use millrace_core::{Arch, Digest, LeaseNumber};
-use millrace_orchestrator::{remove_runner, tick};
+use millrace_orchestrator::tick;
 use millrace_store::builds::load_build;
+use millrace_store::runners::delete_runner;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -75,7 +76,7 @@ async fn a_removed_runner_is_a_stranger_and_what_it_had_ends_with_its_lease() {
     );
     let lease = gone.leases().await;
     assert!(
-        remove_runner(&world.store, &"intel-1".parse().unwrap())
+        delete_runner(&world.store, &"intel-1".parse().unwrap())
             .await
             .unwrap()
     );

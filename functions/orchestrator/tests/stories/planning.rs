@@ -3,8 +3,9 @@
 use crate::world::{BEGIN, platform, push};
 use millrace_core::Digest;
 use millrace_core::platform::Platform;
+use millrace_core::plugin::Plugin;
 use millrace_core::push::{Package, Push, PushRecord, PushState};
-use millrace_orchestrator::{Registered, plan};
+use millrace_orchestrator::plan;
 use millrace_store::builds::{load_build, load_push};
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::replace;
@@ -31,7 +32,7 @@ async fn line(platforms: &[(&str, &[&str])]) -> MemoryStore {
 }
 
 async fn register_plugin(store: &MemoryStore, name: &str) {
-    let plugin = Registered {
+    let plugin = Plugin {
         name: name.parse().unwrap(),
         digest: Digest::of(name.as_bytes()),
         size: 1,

@@ -6,10 +6,11 @@ use millrace_core::platform::Requires;
 use millrace_core::protocol::Offer;
 use millrace_core::queue::{Capacity, Priority, Reserved, Wait};
 use millrace_core::task::{Outcome, TaskState};
-use millrace_core::{Arch, Timestamp};
-use millrace_orchestrator::{drain_runner, reserve_runner, resume_runner};
+use millrace_core::{Arch, RunnerName, Timestamp};
 use millrace_store::index::ready_index;
+use millrace_store::memory::MemoryStore;
 use millrace_store::queue::{SEEN_MS, heads, machines, outlook, running};
+use millrace_store::runners::change_runner;
 
 /// A build of a package in a project, which waits.
 async fn build(world: &World, project: &str, package: &str, priority: Priority) -> Build {
@@ -22,6 +23,16 @@ async fn build(world: &World, project: &str, package: &str, priority: Priority) 
 
 async fn normal(world: &World, project: &str, package: &str) -> Build {
     build(world, project, package, Priority::Normal).await
+}
+
+async fn drain(store: &MemoryStore, name: &RunnerName, hand_back: bool) -> bool {
+    let drain = change_runner(store, name, |runner| runner.drain(name, hand_back));
+    drain.await.unwrap()
+}
+
+async fn reserve(store: &MemoryStore, name: &RunnerName, reserved: &Reserved) -> bool {
+    let reserve = change_runner(store, name, |runner| runner.reserved = reserved.clone());
+    reserve.await.unwrap()
 }
 
 /// A build whose source wants something of its machine.
@@ -146,7 +157,7 @@ async fn what_is_kept_for_some_is_not_given_to_others() {
     );
     let kept = |reserved: Reserved| {
         let (store, name) = (world.store.clone(), &name);
-        async move { assert!(reserve_runner(&store, name, &reserved).await.unwrap()) }
+        async move { assert!(reserve(&store, name, &reserved).await) }
     };
     kept(Reserved {
         own_arch: true,
@@ -169,13 +180,12 @@ async fn what_is_kept_for_some_is_not_given_to_others() {
     kept(Reserved::default()).await;
     assert_eq!(holding(&runner.takes().await.unwrap()).build, build.id);
     assert!(
-        !reserve_runner(
+        !reserve(
             &world.store,
             &"nobody".parse().unwrap(),
             &Reserved::default()
         )
         .await
-        .unwrap()
     );
 }
 
@@ -189,7 +199,7 @@ async fn a_runner_that_is_to_leave_finishes_and_is_given_no_more() {
         "intel-1".parse().unwrap(),
     );
     let lease = runner.leases().await;
-    assert!(drain_runner(&world.store, &name, false).await.unwrap());
+    assert!(drain(&world.store, &name, false).await);
     assert!(!runner.is_told_to_hand_back(&lease).await, "it finishes");
     assert_eq!(
         runner
@@ -212,7 +222,8 @@ async fn a_runner_that_is_to_leave_finishes_and_is_given_no_more() {
                 .to_owned()
         )
     );
-    assert!(resume_runner(&world.store, &name).await.unwrap());
+    let resumed = change_runner(&world.store, &name, |runner| runner.resume(&name));
+    assert!(resumed.await.unwrap());
     assert_eq!(holding(&runner.takes().await.unwrap()).build, build.id);
 }
 
@@ -222,11 +233,7 @@ async fn a_runner_that_is_to_leave_at_once_hands_back_and_who_waits_hears_of_it(
     let build = normal(&world, "p", "zlib").await;
     let [first, second] = world.shared("pool", Arch::X86_64, ["i-1", "i-2"]).await;
     let lease = first.leases().await;
-    assert!(
-        drain_runner(&world.store, &"pool.i-1".parse().unwrap(), true)
-            .await
-            .unwrap()
-    );
+    assert!(drain(&world.store, &"pool.i-1".parse().unwrap(), true).await);
     assert!(first.is_told_to_hand_back(&lease).await);
     assert_eq!(
         first
@@ -247,21 +254,13 @@ async fn a_runner_that_is_to_leave_at_once_hands_back_and_who_waits_hears_of_it(
         build.id,
         "the other of its kind goes on"
     );
-    assert!(
-        drain_runner(&world.store, &"pool".parse().unwrap(), false)
-            .await
-            .unwrap()
-    );
+    assert!(drain(&world.store, &"pool".parse().unwrap(), false).await);
     assert_eq!(
         second.ask(0).await.status,
         410,
         "all that share the token are to leave"
     );
-    assert!(
-        !drain_runner(&world.store, &"pool2.i-1".parse().unwrap(), true)
-            .await
-            .unwrap()
-    );
+    assert!(!drain(&world.store, &"pool2.i-1".parse().unwrap(), true).await);
 }
 
 #[tokio::test]

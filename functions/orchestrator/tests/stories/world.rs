@@ -11,13 +11,13 @@ use millrace_core::protocol::{
 };
 use millrace_core::push::{Announced, Commit, Push, Wish};
 use millrace_core::queue::Capacity;
+use millrace_core::runner::{Runner as RunnerRecord, Token};
 use millrace_core::task::{Artifact, Outcome, TaskId};
 use millrace_core::{Arch, Digest, LeaseNumber, PlatformName, PushId, Timestamp};
-use millrace_orchestrator::{
-    self as runners, Desk, Paces, Token, add_runner, add_shared_runner, let_in, router,
-};
+use millrace_orchestrator::{Desk, Paces, router};
 use millrace_store::builds::load_build;
 use millrace_store::memory::MemoryStore;
+use millrace_store::records::create;
 use millrace_store::{BlobStore, Expect, Key, StateStore, Stored, Table, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -171,15 +171,7 @@ impl World {
                 .first_chunk()
                 .unwrap(),
         );
-        add_runner(
-            &self.store,
-            &name.parse().unwrap(),
-            arch,
-            &token,
-            self.now(),
-        )
-        .await
-        .unwrap();
+        self.let_in(self.record(name, arch, &token)).await;
         self.speaking(name, arch, &[], &token)
     }
 
@@ -192,17 +184,20 @@ impl World {
                 .first_chunk()
                 .unwrap(),
         );
-        let runner = runners::Runner::new(&name.parse().unwrap(), arch, &token, self.now());
-        let_in(
-            &self.store,
-            runners::Runner {
-                emulates: emulates.to_vec(),
-                ..runner
-            },
-        )
-        .await
-        .unwrap();
+        self.let_in(RunnerRecord {
+            emulates: emulates.to_vec(),
+            ..self.record(name, arch, &token)
+        })
+        .await;
         self.speaking(name, arch, emulates, &token)
+    }
+
+    fn record(&self, name: &str, arch: Arch, token: &Token) -> RunnerRecord {
+        RunnerRecord::new(&name.parse().unwrap(), arch, token, self.now())
+    }
+
+    async fn let_in(&self, runner: RunnerRecord) {
+        assert!(create(&self.store, &runner).await.unwrap());
     }
 
     fn speaking(&self, name: &str, arch: Arch, emulates: &[Arch], token: &Token) -> Runner {
@@ -226,15 +221,11 @@ impl World {
                 .first_chunk()
                 .unwrap(),
         );
-        add_shared_runner(
-            &self.store,
-            &name.parse().unwrap(),
-            arch,
-            &token,
-            self.now(),
-        )
-        .await
-        .unwrap();
+        self.let_in(RunnerRecord {
+            shared: true,
+            ..self.record(name, arch, &token)
+        })
+        .await;
         own.map(|own| self.speaking(&format!("{name}.{own}"), arch, &[], &token))
     }
 

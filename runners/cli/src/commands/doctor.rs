@@ -1,6 +1,6 @@
 //! `millrace runner doctor`: what this machine gives to runners.
 
-use super::Ending;
+use crate::ending::Ending;
 use crate::output::Output;
 use crate::state::Folder;
 use anyhow::{Context, Result};

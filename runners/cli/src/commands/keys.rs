@@ -1,7 +1,7 @@
 //! Commands on signing keys.
 
-use super::NotThere;
 use crate::arguments::{Algorithm, Key};
+use crate::ending::NotFound;
 use crate::output::Output;
 use crate::state::{Folder, now};
 use anyhow::{Context, Result, ensure};
@@ -85,7 +85,7 @@ pub(super) async fn key(folder: &Folder, output: Output, command: Key) -> Result
                 .await?
                 .public_key(&name)
                 .await
-                .map_err(|error| NotThere(error.to_string()))?;
+                .map_err(|error| NotFound(error.to_string()))?;
             let text = String::from_utf8_lossy(&certificate).trim_end().to_owned();
             output.one(&json!({"key": name, "certificate": text}), |_| text.clone())
         }

@@ -1,7 +1,7 @@
 //! Commands that look at messages on their way, send them again, and put back what was lost.
 
-use super::NotThere;
 use crate::arguments::Messages;
+use crate::ending::NotFound;
 use crate::output::Output;
 use crate::state::{Folder, now};
 use crate::store::Store;
@@ -37,7 +37,7 @@ pub(super) async fn messages(folder: &Folder, output: Output, command: Messages)
                 if store.put_back(id, now()).await? {
                     again += 1;
                 } else if named {
-                    bail!(NotThere(format!(
+                    bail!(NotFound(format!(
                         "no message {}: it is settled, or never was; `millrace messages list`",
                         id.0
                     )));

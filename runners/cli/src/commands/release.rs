@@ -1,7 +1,7 @@
 //! Commands that look at what is released, and go back to what was.
 
-use super::NotThere;
 use crate::arguments::Release;
+use crate::ending::NotFound;
 use crate::output::Output;
 use crate::state::{Folder, now};
 use anyhow::Result;
@@ -15,7 +15,7 @@ pub(super) async fn release(folder: &Folder, output: Output, command: Release) -
         Release::List { platform, limit } => {
             let found = history(&platform, limit, &store).await?;
             let found = found.ok_or_else(|| {
-                NotThere(format!(
+                NotFound(format!(
                     "no platform `{platform}`: `millrace platform list`"
                 ))
             })?;
@@ -27,7 +27,7 @@ pub(super) async fn release(folder: &Folder, output: Output, command: Release) -
                 .await
                 .map_err(|error| match error {
                     ReleaseError::NoGeneration { .. } => {
-                        NotThere(format!("{error}: `millrace release list {platform}`")).into()
+                        NotFound(format!("{error}: `millrace release list {platform}`")).into()
                     }
                     other => anyhow::Error::from(other),
                 })?;

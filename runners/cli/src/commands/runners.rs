@@ -1,22 +1,18 @@
 //! Commands about those who build: let them in, look at them, let them leave, be one.
 
-use super::NotThere;
-use crate::arguments::{Manner, Runner};
+use crate::actor;
+use crate::arguments::Runner;
+use crate::here::{emulated, own_arch, told_to_stop, worker_config};
 use crate::output::Output;
 use crate::state::{Folder, now, random};
 use crate::store::Store;
-use crate::up::{told_to_stop, worker_config};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use millrace_control::runner::{self, RunnerRequest};
 use millrace_core::queue::Reserved;
+use millrace_core::runner::{Draining, Runner as RunnerRecord, Token};
 use millrace_core::{Arch, RunnerName};
 use millrace_host::worker::WorkerConfig;
-use millrace_orchestrator::{
-    Leaving, Runner as RunnerData, Token, drain_runner, let_in, remove_runner, reserve_runner,
-    resume_runner,
-};
-use millrace_store::Table;
 use millrace_store::queue::machines;
-use millrace_store::records::all;
 use millrace_web::view::{MachineView, bytes};
 use serde::Serialize;
 use serde_json::json;
@@ -33,20 +29,12 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
         manner,
     } = command
     {
-        let (token, arch) = (token(&token_file)?, crate::up::own_arch()?);
-        let config = worker_config(
-            &url,
-            &token,
-            name,
-            arch,
-            manner.on(arch),
-            &folder.folder("runner")?,
-        )?;
+        let (token, arch) = (token(&token_file)?, own_arch()?);
+        let config = worker_config(&url, &token, name, arch, manner, &folder.folder("runner")?)?;
         return be_a_runner(config, spot).await;
     }
     let store = folder.store().await?;
-    let unknown =
-        |name: &RunnerName| NotThere(format!("no runner `{name}`: `millrace runner list`"));
+    let actor = actor::local();
     match command {
         Runner::Add {
             name,
@@ -55,26 +43,26 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
             shared,
             emulate,
         } => {
-            let Manner { emulate, .. } = Manner {
-                emulate,
-                ..Manner::default()
-            }
-            .on(arch);
-            add(&store, output, name, arch, emulate, &url, shared).await
+            let request = RunnerRequest {
+                name: match name {
+                    Some(name) => name,
+                    None => name_for(arch)?,
+                },
+                arch,
+                emulates: emulated(emulate, arch),
+                shared,
+            };
+            add(&store, output, request, &url).await
         }
         Runner::List => list(&store, output).await,
         Runner::Remove { name } => {
-            if !remove_runner(&store, &name).await? {
-                bail!(unknown(&name));
-            }
+            runner::remove(&actor, &name, &store).await?;
             output.one(&json!({"removed": name}), |_| {
                 format!("runner {name} is no longer let in")
             })
         }
         Runner::Drain { name, hand_back } => {
-            if !drain_runner(&store, &name, hand_back).await? {
-                bail!(unknown(&name));
-            }
+            runner::drain(&actor, &name, hand_back, &store).await?;
             let first = if hand_back {
                 "hands back what it works on"
             } else {
@@ -85,9 +73,7 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
             })
         }
         Runner::Resume { name } => {
-            if !resume_runner(&store, &name).await? {
-                bail!(unknown(&name));
-            }
+            runner::resume(&actor, &name, &store).await?;
             output.one(&json!({"resumed": name}), |_| {
                 format!("runner {name} may stay, and come back")
             })
@@ -103,9 +89,7 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
                 projects,
                 at_least,
             };
-            if !reserve_runner(&store, &name, &reserved).await? {
-                bail!(unknown(&name));
-            }
+            runner::reserve(&actor, &name, &reserved, &store).await?;
             output.one(
                 &json!({"runner": name, "reserved": reserved}),
                 |_| match reserved.words() {
@@ -118,36 +102,19 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
     }
 }
 
-async fn add(
-    store: &Store,
-    output: Output,
-    name: Option<RunnerName>,
-    arch: Arch,
-    emulates: Vec<Arch>,
-    url: &str,
-    shared: bool,
-) -> Result<()> {
+async fn add(store: &Store, output: Output, request: RunnerRequest, url: &str) -> Result<()> {
     let token = Token::from_random(random()?);
-    let name = match name {
-        Some(name) => name,
-        None => RunnerName::new(&format!(
-            "{arch}-{:04x}",
-            u16::from_be_bytes([random()?[0], random()?[1]])
-        ))?,
-    };
+    runner::add(&actor::local(), request.clone(), &token, store, now()).await?;
+    let RunnerRequest {
+        name,
+        arch,
+        emulates,
+        shared,
+    } = request;
     let emulating: String = emulates
         .iter()
         .map(|other| format!(" --emulate {other}"))
         .collect();
-    let_in(
-        store,
-        RunnerData {
-            shared,
-            emulates,
-            ..RunnerData::new(&name, arch, &token, now())
-        },
-    )
-    .await?;
     let as_itself = if shared {
         format!("{name}.$(uname -n)")
     } else {
@@ -170,6 +137,13 @@ async fn add(
     )
 }
 
+/// A name for a runner that nobody has named.
+fn name_for(arch: Arch) -> Result<RunnerName> {
+    let [first, second, ..] = random()?;
+    let number = u16::from_be_bytes([first, second]);
+    Ok(RunnerName::new(&format!("{arch}-{number:04x}"))?)
+}
+
 /// A runner that may ask for work, and the machines that do so in its name.
 #[derive(Serialize)]
 struct Listed {
@@ -179,12 +153,13 @@ struct Listed {
     added: String,
     shared: bool,
     reserved: Option<String>,
-    leaving: Vec<Leaving>,
+    #[serde(rename = "leaving")]
+    draining: Vec<Draining>,
     machines: Vec<MachineView>,
 }
 
 async fn list(store: &Store, output: Output) -> Result<()> {
-    let runners: Vec<RunnerData> = all(store, Table::Runner).await?;
+    let runners = runner::list(store).await?;
     let mut machines: Vec<MachineView> = machines(store, now())
         .await?
         .into_iter()
@@ -195,12 +170,12 @@ async fn list(store: &Store, output: Output) -> Result<()> {
             .extract_if(.., |machine| runner.is(&machine.runner))
             .collect();
         let added = runner.added.rfc3339();
-        let RunnerData {
+        let RunnerRecord {
             name: runner_name,
             arch,
             emulates,
             shared,
-            leaving,
+            draining,
             reserved,
             ..
         } = runner;
@@ -211,7 +186,7 @@ async fn list(store: &Store, output: Output) -> Result<()> {
             added,
             shared,
             reserved: reserved.words(),
-            leaving,
+            draining,
             machines: own,
         }
     });
@@ -237,9 +212,9 @@ async fn list(store: &Store, output: Output) -> Result<()> {
             );
             lines.extend(
                 runner
-                    .leaving
+                    .draining
                     .iter()
-                    .map(|leaving| format!("  {} is to leave", leaving.name)),
+                    .map(|draining| format!("  {} is draining", draining.name)),
             );
             lines.extend(runner.machines.iter().map(of_machine));
             lines.join("\n")

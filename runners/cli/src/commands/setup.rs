@@ -1,20 +1,15 @@
 //! Commands that tell the line what to build, where and by whom.
 
-use super::NotThere;
+use crate::actor;
 use crate::arguments::{Package, Platform, Plugin};
 use crate::output::Output;
 use crate::state::{Folder, now};
-use crate::store::Store;
-use anyhow::{Context, Result, bail};
-use millrace_core::PluginName;
+use anyhow::{Context, Result};
+use millrace_control::package::{self, PackageRequest};
+use millrace_control::{platform, plugin};
 use millrace_core::platform::Platform as PlatformData;
-use millrace_core::push::Package as PackageData;
-use millrace_orchestrator::Registered;
 use millrace_releaser::Seal as _;
-use millrace_store::records::{all, get, replace};
-use millrace_store::{BlobStore, Table};
 use serde_json::json;
-use std::path::Path;
 
 pub(super) async fn package(folder: &Folder, output: Output, command: Package) -> Result<()> {
     let store = folder.store().await?;
@@ -26,12 +21,14 @@ pub(super) async fn package(folder: &Folder, output: Output, command: Package) -
             project,
             priority,
         } => {
-            let package = PackageData {
+            let request = PackageRequest {
+                name,
+                clone_url,
+                platforms,
                 project,
                 priority,
-                ..PackageData::new(name, clone_url, platforms, now())
             };
-            millrace_listener::register(&store, package.clone()).await?;
+            let package = package::add(&actor::local(), request, &store, now()).await?;
             output.one(&package, |package| {
                 format!(
                     "{} is built from {} from now on",
@@ -40,7 +37,7 @@ pub(super) async fn package(folder: &Folder, output: Output, command: Package) -
             })
         }
         Package::List => {
-            let packages: Vec<PackageData> = all(&store, Table::Package).await?;
+            let packages = package::list(&store).await?;
             output.list(
                 &packages,
                 "no packages yet: `millrace package add NAME URL`",
@@ -81,7 +78,7 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
                 )
             })?;
             millrace_releaser::prepare(&platform, &seal, &store, now()).await?;
-            replace(&store, Table::Platform, platform.name.as_str(), &platform).await?;
+            platform::add(&actor::local(), &platform, &store).await?;
             output.one(
                 &json!({"platform": platform.name, "architectures": platform.architectures}),
                 |_| {
@@ -96,7 +93,7 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
             )
         }
         Platform::List => {
-            let platforms: Vec<PlatformData> = all(&store, Table::Platform).await?;
+            let platforms = platform::list(&store).await?;
             output.list(
                 &platforms,
                 "no platforms yet: `millrace platform add FILE`",
@@ -104,11 +101,7 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
             )
         }
         Platform::Show { name } => {
-            let found: Option<(PlatformData, _)> =
-                get(&store, Table::Platform, name.as_str()).await?;
-            let (platform, _) = found.ok_or_else(|| {
-                NotThere(format!("no platform `{name}`: `millrace platform list`"))
-            })?;
+            let platform = platform::show(&name, &store).await?;
             output.one(&platform, |platform| {
                 serde_json::to_string_pretty(platform).unwrap_or_default()
             })
@@ -120,7 +113,8 @@ pub(super) async fn plugin(folder: &Folder, output: Output, command: Plugin) -> 
     let store = folder.store().await?;
     match command {
         Plugin::Add { name, file } => {
-            let registered = register_plugin(&store, &name, &file).await?;
+            let actor = actor::local();
+            let registered = plugin::add(&actor, &name, &file, &store, &store).await?;
             output.one(&registered, |plugin| {
                 format!(
                     "plugin {}: {} ({} bytes)",
@@ -129,7 +123,7 @@ pub(super) async fn plugin(folder: &Folder, output: Output, command: Plugin) -> 
             })
         }
         Plugin::List => {
-            let plugins: Vec<Registered> = all(&store, Table::Plugin).await?;
+            let plugins = plugin::list(&store).await?;
             output.list(
                 &plugins,
                 "no plugins yet: `millrace plugin add NAME FILE`",
@@ -137,28 +131,4 @@ pub(super) async fn plugin(folder: &Folder, output: Output, command: Plugin) -> 
             )
         }
     }
-}
-
-/// Keeps a component and lets steps find it by a name.
-pub(crate) async fn register_plugin(
-    store: &Store,
-    name: &PluginName,
-    file: &Path,
-) -> Result<Registered> {
-    let head = std::fs::read(file).with_context(|| file.display().to_string())?;
-    // The preamble of a component (WebAssembly component model, Binary.md): magic, version 13, layer 1.
-    if !head.starts_with(b"\0asm\x0d\0\x01\0") {
-        bail!(
-            "{} is no WebAssembly component: build it for wasm32-wasip2, or run `wasm-tools component new` on it",
-            file.display()
-        );
-    }
-    let (digest, size) = store.put_file(file).await?;
-    let registered = Registered {
-        name: name.clone(),
-        digest,
-        size,
-    };
-    replace(store, Table::Plugin, name.as_str(), &registered).await?;
-    Ok(registered)
 }

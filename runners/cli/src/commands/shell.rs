@@ -1,18 +1,18 @@
 //! A terminal in the sandbox in which a task has failed.
 
-use super::work::{find, whoever, whole_lines};
-use super::{Ending, NotThere};
+use crate::actor;
 use crate::arguments::Shell;
-use crate::output::{Output, harmless, span};
+use crate::ending::Ending;
+use crate::output::{Output, harmless, span, whole_lines};
 use crate::state::{Folder, now};
 use crate::store::Store;
 use crate::terminal::{self, Escapes, Raw};
-use anyhow::{Context, Result, bail};
-use millrace_core::build::Build;
+use anyhow::{Result, bail};
+use millrace_control::build::find;
+use millrace_control::hold::{self, SessionRequest};
 use millrace_core::hold::{Hold, HoldEnd, SessionEnd, TYPED_BYTES_MAX, Typed, Wants};
 use millrace_core::protocol::Holding;
-use millrace_core::task::TaskId;
-use millrace_store::holds::{change_hold, change_typed, holds_of_build, load_hold, printed};
+use millrace_store::holds::{change_typed, load_hold, printed};
 use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -54,19 +54,18 @@ const ENDED_OTHERWISE: u8 = 4;
 
 pub(super) async fn shell(folder: &Folder, output: Output, options: Shell) -> Result<Ending> {
     let store = folder.store().await?;
-    let build = find(&store, &options.build).await?;
-    let hold = held(&store, &build, options.task.as_ref()).await?;
+    let build = find(&options.build, &store).await?;
+    let hold = hold::find(&build, options.task.as_ref(), &store, now()).await?;
     if options.end {
         return give_up(&store, output, &hold).await;
     }
     let wants = wanted(options.command)?;
-    let (by, now) = (whoever(), now());
-    let let_in = change_hold(&store, &hold.holding, |hold| {
-        hold.let_in(&by, wants.clone(), options.take, now)
-    });
-    let number = let_in
-        .await?
-        .with_context(|| format!("no sandbox of {} is held", hold.holding.task))??;
+    let request = SessionRequest {
+        wants: wants.clone(),
+        take: options.take,
+    };
+    let actor = actor::local();
+    let number = hold::open_session(&actor, &hold.holding, request, &store, now()).await?;
     let looks = if store.is_in_cloud() {
         [LOOK_IN_CLOUD; 2]
     } else {
@@ -108,40 +107,6 @@ pub(super) async fn shell(folder: &Folder, output: Output, options: Shell) -> Re
         End::Said(SessionEnd::Left) | End::Left => 0,
         End::Said(_) | End::Lost | End::Signalled => ENDED_OTHERWISE,
     }))
-}
-
-/// The hold that is meant.
-async fn held(store: &Store, build: &Build, task: Option<&TaskId>) -> Result<Hold> {
-    if let Some(task) = task.filter(|task| build.task(task).is_none()) {
-        bail!(NotThere(format!("build {} has no task {task}", build.id)));
-    }
-    let mut holds = holds_of_build(store, build).await?;
-    holds.retain(|hold| task.is_none_or(|task| hold.holding.task == *task));
-    let over: Vec<Hold> = holds
-        .extract_if(.., |hold| hold.over(now()).is_some())
-        .collect();
-    if holds.len() > 1 {
-        let tasks: Vec<String> = holds
-            .iter()
-            .map(|hold| hold.holding.task.to_string())
-            .collect();
-        bail!(
-            "sandboxes of several tasks are held: name one of {}",
-            tasks.join(", ")
-        );
-    }
-    let again = format!(
-        "`millrace retry {} --hold 30m` does again what failed, and holds it",
-        build.id
-    );
-    let missing = || match over.first().and_then(|hold| hold.over(now())) {
-        Some(HoldEnd { at, reason }) => format!(
-            "the sandbox is held no more since {}: {reason}; {again}",
-            at.rfc3339()
-        ),
-        None => format!("no sandbox of build {} is held; {again}", build.id),
-    };
-    holds.pop().ok_or_else(|| NotThere(missing()).into())
 }
 
 /// What is wanted: a command, or a shell at this terminal.
@@ -213,11 +178,8 @@ async fn last_words(store: &Store, holding: &Holding, end: &End) -> Result<Strin
 
 /// Says that the sandbox is not wanted any more, and waits until it is gone.
 async fn give_up(store: &Store, output: Output, hold: &Hold) -> Result<Ending> {
-    let (holding, by) = (&hold.holding, whoever());
-    change_hold(store, holding, |hold| {
-        hold.unwanted_by.get_or_insert_with(|| by.clone()).clone()
-    })
-    .await?;
+    let holding = &hold.holding;
+    hold::give_up(&actor::local(), holding, store).await?;
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         let end = load_hold(store, holding)

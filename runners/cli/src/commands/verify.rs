@@ -1,22 +1,23 @@
 //! Whether a build comes to the same again: what was in its roots, as a lock; the same build from that on another runner; and what differs.
 
-use super::work::{announce, find, fresh_id, whoever};
-use super::{Ending, NotThere};
+use super::build::new_push_id;
+use crate::actor;
 use crate::compare::{self, Difference};
+use crate::ending::{Ending, NotFound};
 use crate::output::Output;
 use crate::state::{Folder, now};
 use crate::store::Store;
 use crate::watch;
 use anyhow::{Context, Result, bail};
+use millrace_control::build::find;
+use millrace_control::lock;
 use millrace_core::build::Build;
 use millrace_core::header::read_head;
-use millrace_core::push::{Announced, PushState, Wish};
-use millrace_core::roots::{LOCK_BYTES_MAX, Lock};
-use millrace_core::task::{Artifact, AttemptEnd, Task, TaskId};
+use millrace_core::push::PushState;
+use millrace_core::task::{Artifact, TaskId};
 use millrace_core::{Digest, PushId};
 use millrace_store::builds::{load_build, load_push};
-use millrace_store::roots::lock_of;
-use millrace_store::{BlobStore, package_head};
+use millrace_store::package_head;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -29,31 +30,13 @@ pub(super) async fn lock(
     to: Option<&Path>,
 ) -> Result<()> {
     let store = folder.store().await?;
-    let build = find(&store, id).await?;
-    let lock = lock_of(&store, &build).await?.with_context(|| {
-        format!(
-            "nothing is known of the roots of build {}: its runners are of a version that did not write it down, or it had none",
-            build.id
-        )
-    })?;
+    let build = find(id, &store).await?;
+    let lock = lock::show(&build, &store).await?;
     let text = serde_json::to_string_pretty(&lock)?;
     match to {
         Some(path) => std::fs::write(path, text + "\n").with_context(|| path.display().to_string()),
         None => output.one(&lock, |_| text),
     }
-}
-
-/// Reads a lock that somebody has kept, and hands it to the line.
-pub(super) async fn keep(store: &Store, path: &Path) -> Result<(Lock, Digest)> {
-    let text = std::fs::read(path).with_context(|| path.display().to_string())?;
-    if text.len() as u64 > LOCK_BYTES_MAX {
-        bail!(
-            "{}: a lock has at most {LOCK_BYTES_MAX} bytes",
-            path.display()
-        );
-    }
-    let lock = Lock::parse(&text).with_context(|| path.display().to_string())?;
-    Ok((lock, store.put(text).await?))
 }
 
 /// What `verify` has found.
@@ -84,46 +67,21 @@ pub(super) async fn verify(
     same_runner: bool,
 ) -> Result<Ending> {
     let store = folder.store().await?;
-    let build = find(&store, id).await?;
-    if !build.is_ended() || files(&build).is_empty() {
-        bail!(
-            "build {} is {} and has handed over nothing that could be compared",
-            build.id,
-            build.word()
-        );
+    let build = find(id, &store).await?;
+    let push = new_push_id()?;
+    let asked = lock::verify(&actor::local(), &build, push, same_runner, &store, now()).await?;
+    if !asked.is_locked {
+        output.say(
+            "nothing is known of its roots: they are made from what the repositories have today",
+        )?;
     }
-    let lock = match lock_of(&store, &build).await? {
-        Some(lock) => Some(store.put(serde_json::to_vec(&lock)?).await?),
-        None => {
-            output.say("nothing is known of its roots: they are made from what the repositories have today")?;
-            None
-        }
-    };
-    let not_by: BTreeMap<_, _> = if same_runner {
-        BTreeMap::new()
-    } else {
-        build.tasks.iter().filter_map(by).collect()
-    };
+    let announced = asked.announced;
+    let not_by = &announced.wish.not_by;
     if !not_by.is_empty() {
         let names: BTreeSet<String> = not_by.values().map(ToString::to_string).collect();
         let names = names.into_iter().collect::<Vec<_>>().join(", ");
         output.say(&format!("by other runners than {names}; where there are none, `--same-runner` lets those do it again"))?;
     }
-    let wish = Wish {
-        lock,
-        not_by,
-        scratch: true,
-        ..Wish::default()
-    }
-    .of_clone(&build.push.announced.wish, &build.platform.name);
-    let announced = Announced {
-        id: fresh_id()?,
-        pusher: whoever(),
-        received: now(),
-        wish,
-        ..build.push.announced.clone()
-    };
-    announce(&store, &announced).await?;
     watch::push(&store, output, &announced.id).await?;
     let again = build_of(&store, &announced.id, &build).await?;
     if !matches!(again.word(), "passed" | "released") {
@@ -148,16 +106,6 @@ pub(super) async fn verify(
     })
 }
 
-/// Who did a task.
-fn by(task: &Task) -> Option<(TaskId, millrace_core::RunnerName)> {
-    let answered = task
-        .attempts
-        .iter()
-        .rev()
-        .find(|attempt| matches!(attempt.end, AttemptEnd::Answered))?;
-    Some((task.id.clone(), answered.runner.clone()))
-}
-
 /// The build that a push came to on the platform of another.
 async fn build_of(store: &Store, push: &PushId, first: &Build) -> Result<Build> {
     let (record, _) = load_push(store, push)
@@ -171,7 +119,7 @@ async fn build_of(store: &Store, push: &PushId, first: &Build) -> Result<Build> 
             }
         }
     }
-    bail!(NotThere(format!(
+    bail!(NotFound(format!(
         "push {push} has come to no build on {}",
         first.platform.name
     )))
