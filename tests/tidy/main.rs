@@ -447,9 +447,10 @@ fn the_readme_has_what_a_newcomer_looks_for() {
     for wanted in [
         "cargo xtask demo",
         "cargo xtask test",
-        "## How it works",
-        "## Where to change what",
-        "## Add a step of your own",
+        "## For packagers",
+        "## For release engineers",
+        "## For plugin authors",
+        "## For contributors",
     ] {
         assert!(readme.contains(wanted), "README.md lacks `{wanted}`");
     }
