@@ -4,7 +4,7 @@ use crate::row::{Better, Figures, Row, seconds};
 use millrace_core::protocol::{Ask, Holding, Offer, Report};
 use millrace_core::task::Outcome;
 use millrace_core::{Arch, RunnerName};
-use millrace_host::line::client::{Answer, Desk};
+use millrace_host::line::client::{Desk, LeaseReply};
 use millrace_tests::up::Up;
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -207,7 +207,7 @@ impl Drop for Ended<'_> {
 /// An idle runner: what it is leased, it says, and waits for the next.
 fn wait_for_work(desk: &Desk, stop: &AtomicBool, give: &Sender<(Instant, Box<Offer>)>) {
     while !stop.load(Ordering::SeqCst) {
-        if let Answer::Work(offer) = desk.lease(&ask()).unwrap() {
+        if let LeaseReply::Offer(offer) = desk.lease(&ask()).unwrap() {
             let _ = give.send((Instant::now(), offer));
         }
     }
@@ -221,7 +221,7 @@ fn next(take: &Receiver<(Instant, Box<Offer>)>) -> (Instant, Box<Offer>) {
 fn take_one(desk: &Desk) -> Box<Offer> {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
-        if let Answer::Work(offer) = desk.lease(&ask()).unwrap() {
+        if let LeaseReply::Offer(offer) = desk.lease(&ask()).unwrap() {
             return offer;
         }
     }

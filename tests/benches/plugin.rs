@@ -7,10 +7,11 @@ use millrace_core::protocol::{Holding, Work};
 use millrace_core::task::TaskId;
 use millrace_core::{Arch, LeaseNumber};
 use millrace_host::line::log::TaskLog;
-use millrace_host::plugin::engine::{Code, End, Plugin, PluginLimits};
+use millrace_host::plugin::end::End;
+use millrace_host::plugin::engine::{Code, Plugin, PluginEngine, PluginLimits};
 use millrace_host::plugin::job::Job;
-use millrace_host::plugin::machine::Machine;
-use millrace_host::worker::WorkerConfig;
+use millrace_host::plugin::services::HostServices;
+use millrace_host::worker::{self, WorkerConfig};
 use millrace_tests::line::{platform, push};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,26 +46,26 @@ pub fn rows() -> Vec<Row> {
     let guest = std::fs::read(Path::new(&plugins).join("examples/misbehave.wasm")).unwrap();
     let digest = Digest::of(&guest);
     let (compile, shell) = in_turn(COMPILATIONS, || compile_ms(&guest, &digest), shell_ms);
-    let machine = machine(folder.path());
-    machine.engine.compile(&digest, &guest).unwrap();
+    let host = host(folder.path());
+    host.engine.compile(&digest, &guest).unwrap();
     let (load, shell_2) = in_turn(RUNS, || load_ms(folder.path(), &digest), shell_ms);
-    let plugin = machine
+    let plugin = host
         .engine
         .loaded(&digest)
         .expect("it was compiled a moment ago");
     let (instance, shell_5) = in_turn(
         RUNS,
-        || instantiate_ms(&machine, &plugin, &digest, folder.path()),
+        || instantiate_ms(&host, &plugin, &digest, folder.path()),
         shell_ms,
     );
     let (warm, shell_3) = in_turn(
         RUNS,
-        || run_ms(&machine, &plugin, &digest, folder.path(), "nothing"),
+        || run_ms(&host, &plugin, &digest, folder.path(), "nothing"),
         shell_ms,
     );
     let (call, shell_4) = in_turn(
         RUNS,
-        || run_ms(&machine, &plugin, &digest, folder.path(), "calls") / CALLS,
+        || run_ms(&host, &plugin, &digest, folder.path(), "calls") / CALLS,
         shell_ms,
     );
     let row = |row, ours, theirs, goal| Row {
@@ -85,7 +86,13 @@ pub fn rows() -> Vec<Row> {
     ]
 }
 
-fn machine(folder: &Path) -> Arc<Machine> {
+/// What a runner has for plugins.
+struct Host {
+    engine: PluginEngine,
+    services: Arc<HostServices>,
+}
+
+fn host(folder: &Path) -> Host {
     let config = WorkerConfig {
         desk_url: "http://127.0.0.1:9".to_owned(),
         token: String::new(),
@@ -98,28 +105,24 @@ fn machine(folder: &Path) -> Arc<Machine> {
         launcher: "/nowhere".into(),
         features: Default::default(),
     };
-    Arc::new(Machine::new(&config, PluginLimits::default()).unwrap())
+    Host {
+        engine: worker::engine(&config, PluginLimits::default()).unwrap(),
+        services: Arc::new(worker::services(&config).unwrap()),
+    }
 }
 
 fn compile_ms(guest: &[u8], digest: &Digest) -> f64 {
     let folder = tempfile::tempdir().unwrap();
-    let machine = machine(folder.path());
-    1e3 * seconds(|| drop(machine.engine.compile(digest, guest).unwrap()))
+    let host = host(folder.path());
+    1e3 * seconds(|| drop(host.engine.compile(digest, guest).unwrap()))
 }
 
 fn load_ms(folder: &Path, digest: &Digest) -> f64 {
-    let machine = machine(folder);
-    1e3 * seconds(|| {
-        drop(
-            machine
-                .engine
-                .loaded(digest)
-                .expect("it was compiled before"),
-        )
-    })
+    let host = host(folder);
+    1e3 * seconds(|| drop(host.engine.loaded(digest).expect("it was compiled before")))
 }
 
-fn job(machine: &Arc<Machine>, work: Work, place: &Path) -> Job {
+fn job(host: &Host, work: Work, place: &Path) -> Job {
     let holding = Holding {
         build: work.build.clone(),
         task: work.task.clone(),
@@ -132,7 +135,7 @@ fn job(machine: &Arc<Machine>, work: Work, place: &Path) -> Job {
         place,
         Arc::new(TaskLog::new(1 << 20)),
         Arc::default(),
-        Arc::clone(machine),
+        host.services.clone(),
     )
     .unwrap()
 }
@@ -143,22 +146,16 @@ fn place(folder: &Path) -> PathBuf {
     place
 }
 
-fn instantiate_ms(machine: &Arc<Machine>, plugin: &Plugin, digest: &Digest, folder: &Path) -> f64 {
-    let job = job(machine, work(digest, "nothing"), &place(folder));
-    1e3 * seconds(|| machine.engine.instantiate(plugin, job).unwrap())
+fn instantiate_ms(host: &Host, plugin: &Plugin, digest: &Digest, folder: &Path) -> f64 {
+    let job = job(host, work(digest, "nothing"), &place(folder));
+    1e3 * seconds(|| host.engine.instantiate(plugin, job).unwrap())
 }
 
-fn run_ms(
-    machine: &Arc<Machine>,
-    plugin: &Plugin,
-    digest: &Digest,
-    folder: &Path,
-    what: &str,
-) -> f64 {
+fn run_ms(host: &Host, plugin: &Plugin, digest: &Digest, folder: &Path, what: &str) -> f64 {
     let (place, work) = (place(folder), work(digest, what));
     1e3 * seconds(|| {
-        let job = job(machine, work, &place);
-        let (end, _) = machine.engine.run(plugin, job);
+        let job = job(host, work, &place);
+        let (end, _) = host.engine.run(plugin, job);
         assert!(
             matches!(end, End::Answered(Ok(_))),
             "the guest did not answer as it should"

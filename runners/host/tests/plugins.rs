@@ -10,9 +10,8 @@ use millrace_host::line::log::TaskLog;
 use millrace_host::line::stop::{Stop, Why};
 use millrace_host::plugin::engine::{Code, PluginEngine, PluginLimits};
 use millrace_host::plugin::job::Job;
-use millrace_host::plugin::machine::Machine;
 use millrace_host::plugin::outcome;
-use millrace_host::worker::WorkerConfig;
+use millrace_host::worker::{self, WorkerConfig};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,11 +50,11 @@ impl Trial {
             traces: Some(self.folder.path().join("calls")),
             ..world::config(&self.url, self.folder.path())
         };
-        let machine = Arc::new(Machine::new(&config, self.limits).unwrap());
-        let plugin = machine
-            .engine
+        let services = Arc::new(worker::services(&config).unwrap());
+        let engine = worker::engine(&config, self.limits).unwrap();
+        let plugin = engine
             .loaded(&digest)
-            .unwrap_or_else(|| machine.engine.compile(&digest, &guest).unwrap());
+            .unwrap_or_else(|| engine.compile(&digest, &guest).unwrap());
         let mut work = world::work(&digest, what);
         work.sandbox.limits.time_s = self.time_s;
         let limits = work.sandbox.limits;
@@ -74,10 +73,10 @@ impl Trial {
             &place,
             log.clone(),
             self.stop.clone(),
-            machine.clone(),
+            services,
         )
         .unwrap();
-        let (end, job) = machine.engine.run(&plugin, job);
+        let (end, job) = engine.run(&plugin, job);
         let logged = log
             .next_chunk()
             .map(|(_, bytes)| String::from_utf8(bytes).unwrap())

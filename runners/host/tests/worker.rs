@@ -240,7 +240,7 @@ fn two_runners_do_not_share_a_folder() {
             .count()
     };
     let error = run(config(&url, state.path()), Arc::new(AtomicBool::new(false))).unwrap_err();
-    assert!(matches!(error, WorkerError::Held { .. }), "{error}");
+    assert!(matches!(error, WorkerError::InUse { .. }), "{error}");
     assert!(
         error
             .to_string()

@@ -10,8 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use ureq::http::Response;
 use ureq::{Agent, Body, SendBody};
 
@@ -31,23 +30,17 @@ const STORED: Duration = Duration::from_secs(300);
 /// pauses.
 const BROKEN_MAX: u32 = 20;
 
-/// The first pause before another try.
-const PAUSE_FIRST: Duration = Duration::from_millis(250);
-
-/// The longest pause: a line that comes back is noticed within this time.
-const PAUSE_LAST: Duration = Duration::from_secs(15);
-
 /// Largest JSON answer, in bytes: an offer with 400 inputs and as many repositories as anybody has is far below.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 /// Longest pause that the line may ask for between two questions for work: whoever is told more has misheard.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(300);
 
-/// The answer to "give me work".
+/// The line's answer to a runner that asks for work.
 #[derive(Debug)]
-pub enum Answer {
+pub enum LeaseReply {
     /// There is some.
-    Work(Box<Offer>),
+    Offer(Box<Offer>),
     /// There is none; ask again after this time.
     Nothing(Duration),
 }
@@ -61,9 +54,9 @@ pub enum DeskError {
     /// The token is not known; whoever runs the runner must act.
     #[error("the line does not know this runner's token: {0}")]
     Unauthorized(String),
-    /// The line lets this runner go: it is to leave.
+    /// The runner is draining: the line gives it no more work.
     #[error("the line lets this runner go: {0}")]
-    Leave(String),
+    Draining(String),
     /// The line will not; trying again does not help.
     #[error("the line refuses ({status}): {message}")]
     Refused {
@@ -133,11 +126,11 @@ impl Desk {
     }
 
     /// Asks for work. A line that keeps nobody waiting says at once that there is none, and when to ask again.
-    pub fn lease(&self, ask: &Ask) -> Result<Answer> {
+    pub fn lease(&self, ask: &Ask) -> Result<LeaseReply> {
         let patience = Duration::from_secs(u64::from(ask.wait_s)) + ANSWER / 2;
         let response = self.post("lease", ask, patience)?;
         if response.status().as_u16() != 204 {
-            return self.json(response).map(Box::new).map(Answer::Work);
+            return self.json(response).map(Box::new).map(LeaseReply::Offer);
         }
         let said = response
             .headers()
@@ -146,7 +139,7 @@ impl Desk {
         let pause = said
             .and_then(|seconds| seconds.parse().ok())
             .map_or(Duration::ZERO, Duration::from_secs);
-        Ok(Answer::Nothing(pause.min(ASK_AGAIN_MAX)))
+        Ok(LeaseReply::Nothing(pause.min(ASK_AGAIN_MAX)))
     }
 
     /// Says that the task is being worked on.
@@ -353,7 +346,7 @@ impl Desk {
         Err(match status {
             401 => DeskError::Unauthorized(message),
             409 => DeskError::LeaseLost(message),
-            410 => DeskError::Leave(message),
+            410 => DeskError::Draining(message),
             408 | 429 | 500.. => self.away(&format!("{status} {message}")),
             _ => DeskError::Refused { status, message },
         })
@@ -386,92 +379,9 @@ fn words(holding: &Holding) -> [(&'static str, String); 3] {
     ]
 }
 
-/// How long to wait before the next try, after so many that failed.
-pub fn pause(failed: u32) -> Duration {
-    PAUSE_FIRST
-        .saturating_mul(1 << failed.saturating_sub(1).min(16))
-        .min(PAUSE_LAST)
-}
-
-/// Waits, unless somebody stops it; answers whether it waited to the end.
-pub fn wait(time: Duration, stop: &AtomicBool) -> bool {
-    /// How soon a stop is seen.
-    const LOOK: Duration = Duration::from_millis(50);
-    let until = Instant::now() + time;
-    while !stop.load(Ordering::SeqCst) {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return true;
-        }
-        std::thread::sleep(left.min(LOOK));
-    }
-    false
-}
-
-/// Tries until it works, is refused, is stopped, or has taken this long.
-pub fn patiently<T>(
-    time: Duration,
-    stop: &AtomicBool,
-    mut call: impl FnMut() -> Result<T>,
-) -> Result<T> {
-    let until = Instant::now() + time;
-    let mut failed = 0;
-    loop {
-        match call() {
-            Err(error) if error.is_passing() && Instant::now() < until => {
-                failed += 1;
-                if !wait(pause(failed), stop) {
-                    return Err(DeskError::GivenUp);
-                }
-            }
-            other => return other,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_grow_and_stay_short_enough_to_notice_a_line_that_is_back() {
-        let pauses: Vec<u128> = [1, 2, 3, 6, 7, 8, u32::MAX]
-            .map(|failed| pause(failed).as_millis())
-            .to_vec();
-        assert_eq!(pauses, [250, 500, 1000, 8000, 15_000, 15_000, 15_000]);
-    }
-
-    #[test]
-    fn a_refusal_is_not_tried_again_and_trouble_is() {
-        let never = AtomicBool::new(false);
-        let away = || DeskError::Away {
-            url: String::new(),
-            problem: String::new(),
-        };
-        let mut tries = 0;
-        let refused: Result<()> = patiently(Duration::from_secs(5), &never, || {
-            tries += 1;
-            Err(if tries < 3 {
-                away()
-            } else {
-                DeskError::LeaseLost(String::new())
-            })
-        });
-        assert!(matches!(refused, Err(DeskError::LeaseLost(_))));
-        assert_eq!(tries, 3);
-    }
-
-    #[test]
-    fn a_stop_ends_the_waiting() {
-        let now = AtomicBool::new(true);
-        let given_up: Result<()> = patiently(Duration::from_secs(60), &now, || {
-            Err(DeskError::Away {
-                url: String::new(),
-                problem: String::new(),
-            })
-        });
-        assert!(matches!(given_up, Err(DeskError::GivenUp)));
-    }
 
     /// A line that answers one connection after the other with these bytes, and hangs up; answers where it is, and what it was
     /// asked.

@@ -1,8 +1,9 @@
 //! Keeps a lease alive and a log flowing while a plugin runs in another thread.
 
-use crate::line::client::{Desk, DeskError, pause, wait};
-use crate::line::log::{self, TaskLog};
-use crate::line::stop::{Stop, Why};
+use super::client::{Desk, DeskError};
+use super::log::{self, TaskLog};
+use super::patience::{pause, wait};
+use super::stop::{Stop, Why};
 use millrace_core::protocol::{Holding, Renewal, Renewed};
 use millrace_core::task::LEASE_MS;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,4 +3,5 @@
 pub mod client;
 pub mod lease;
 pub mod log;
+pub mod patience;
 pub mod stop;

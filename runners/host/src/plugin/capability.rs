@@ -60,7 +60,7 @@ pub struct Grants {
 
 /// What a plugin wants to have run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct CommandRequest {
     /// Program and arguments.
     pub argv: Vec<String>,
     /// Variables.
@@ -135,16 +135,16 @@ pub fn path_inside(path: &str) -> Result<&str, Refusal> {
 }
 
 /// Checks a command, and bounds what it asks for: its time by what is left of the task's.
-pub fn command(asked: &Asked, left: Duration) -> Result<Duration, Refusal> {
-    let words = asked
+pub fn command(request: &CommandRequest, left: Duration) -> Result<Duration, Refusal> {
+    let words = request
         .argv
         .iter()
-        .chain(asked.env.iter().flat_map(|(name, value)| [name, value]));
+        .chain(request.env.iter().flat_map(|(name, value)| [name, value]));
     let bytes: usize = words.clone().map(|word| word.len() + 1).sum();
-    if asked.argv.first().is_none_or(String::is_empty) {
+    if request.argv.first().is_none_or(String::is_empty) {
         return Err(Refusal::Command("has no program"));
     }
-    if words.chain([&asked.cwd]).any(|word| word.contains('\0')) {
+    if words.chain([&request.cwd]).any(|word| word.contains('\0')) {
         return Err(Refusal::Command("has a NUL in it"));
     }
     if bytes > ARGUMENT_BYTES_MAX {
@@ -152,7 +152,7 @@ pub fn command(asked: &Asked, left: Duration) -> Result<Duration, Refusal> {
             "is longer than 48 KiB: hand lists over as a file or on standard input",
         ));
     }
-    if asked
+    if request
         .env
         .iter()
         .any(|(name, _)| name.is_empty() || name.contains('='))
@@ -161,25 +161,25 @@ pub fn command(asked: &Asked, left: Duration) -> Result<Duration, Refusal> {
             "sets a variable without a name, or with `=` in it",
         ));
     }
-    if !asked.cwd.starts_with('/') || asked.cwd.split('/').any(|part| part == "..") {
+    if !request.cwd.starts_with('/') || request.cwd.split('/').any(|part| part == "..") {
         return Err(Refusal::Command(
             "starts in a folder that is not absolute, or has `..` in it",
         ));
     }
-    if asked.stdin.len() > STDIN_BYTES_MAX {
+    if request.stdin.len() > STDIN_BYTES_MAX {
         return Err(Refusal::Command(
             "gets more than 1 MiB of standard input: write a file",
         ));
     }
-    if asked.capture_bytes_max > CAPTURE_BYTES_MAX {
+    if request.capture_bytes_max > CAPTURE_BYTES_MAX {
         return Err(Refusal::Command(
             "hands back more than 16 MiB of output: have it write a file",
         ));
     }
-    let own = if asked.timeout_s == 0 {
+    let own = if request.timeout_s == 0 {
         left
     } else {
-        Duration::from_secs(u64::from(asked.timeout_s))
+        Duration::from_secs(u64::from(request.timeout_s))
     };
     Ok(own.min(left))
 }
@@ -228,8 +228,8 @@ mod tests {
         }
     }
 
-    fn asked(argv: &[&str]) -> Asked {
-        Asked {
+    fn request(argv: &[&str]) -> CommandRequest {
+        CommandRequest {
             argv: argv.iter().map(|word| (*word).to_owned()).collect(),
             env: Vec::new(),
             cwd: "/work".to_owned(),
@@ -288,45 +288,45 @@ mod tests {
 
     #[test]
     fn a_command_gets_the_time_that_the_task_has_left_and_no_more() {
-        let five_s = Asked {
+        let five_s = CommandRequest {
             timeout_s: 5,
-            ..asked(&["true"])
+            ..request(&["true"])
         };
-        let long = Asked {
+        let long = CommandRequest {
             timeout_s: 1_000_000,
-            ..asked(&["true"])
+            ..request(&["true"])
         };
-        assert_eq!(command(&asked(&["true"]), HOUR), Ok(HOUR));
+        assert_eq!(command(&request(&["true"]), HOUR), Ok(HOUR));
         assert_eq!(command(&five_s, HOUR), Ok(Duration::from_secs(5)));
         assert_eq!(command(&long, HOUR), Ok(HOUR));
     }
 
     #[test]
     fn a_command_that_cannot_be_run_is_refused() {
-        let env = |name: &str| Asked {
+        let env = |name: &str| CommandRequest {
             env: vec![(name.to_owned(), String::new())],
-            ..asked(&["true"])
+            ..request(&["true"])
         };
-        let cwd = |folder: &str| Asked {
+        let cwd = |folder: &str| CommandRequest {
             cwd: folder.to_owned(),
-            ..asked(&["true"])
+            ..request(&["true"])
         };
         let refused = [
-            asked(&[]),
-            asked(&[""]),
-            asked(&["a\0b"]),
-            asked(&["a", &"x".repeat(ARGUMENT_BYTES_MAX)]),
+            request(&[]),
+            request(&[""]),
+            request(&["a\0b"]),
+            request(&["a", &"x".repeat(ARGUMENT_BYTES_MAX)]),
             env(""),
             env("A=B"),
             cwd("work"),
             cwd("/work/../etc"),
-            Asked {
+            CommandRequest {
                 stdin: vec![0; STDIN_BYTES_MAX + 1],
-                ..asked(&["cat"])
+                ..request(&["cat"])
             },
-            Asked {
+            CommandRequest {
                 capture_bytes_max: CAPTURE_BYTES_MAX + 1,
-                ..asked(&["cat"])
+                ..request(&["cat"])
             },
         ];
         for case in refused {

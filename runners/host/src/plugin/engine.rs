@@ -1,9 +1,11 @@
 //! wasmtime, set up so that a plugin comes out the same everywhere, and ends.
 
-use crate::plugin::bindings::{Plugin as Bindings, PluginPre};
-use crate::plugin::image::Images;
-use crate::plugin::job::Job;
-use crate::plugin::wasi;
+use super::bindings::{Plugin as Bindings, PluginPre};
+use super::end::{End, Interrupt};
+use super::image::Images;
+use super::job::Job;
+use super::limiter::MemoryLimiter;
+use super::wasi;
 use millrace_core::Digest;
 use std::collections::BTreeMap;
 use std::io;
@@ -12,23 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Config, Engine, ResourceLimiter, Store, Trap, UpdateDeadline};
+use wasmtime::{Config, Engine, Store, Trap, UpdateDeadline};
 
 /// How often a running plugin is looked at. A cancelled one stops after 5 ms on average; more often costs, later is felt.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Stack of a plugin, in bytes: what a thread has elsewhere is 8 MiB, but recursion that deep is a mistake in a plugin.
 const STACK_BYTES: usize = 1 << 20;
-
-/// Elements of all tables together: a Python interpreter has about 10,000 functions.
-const TABLE_ELEMENTS_MAX: usize = 100_000;
-
-/// Modules that a component may be put together from, and tables that they may have: one of Python with compiled libraries has about
-/// 30 modules, and small ones for linking between them.
-const INSTANCES_MAX: usize = 200;
-
-/// Linear memories: modules that are linked share one, so few components have more than two.
-const MEMORIES_MAX: usize = 20;
 
 /// What plugins are compiled to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,48 +76,6 @@ pub enum EngineError {
     /// wasmtime cannot be set up on this machine.
     #[error("wasmtime cannot be set up here: {0}")]
     Setup(String),
-}
-
-/// How a run ended, whatever it was that ended it.
-#[derive(Debug)]
-pub enum End {
-    /// The plugin answered.
-    Answered(Result<crate::plugin::bindings::Outcome, crate::plugin::bindings::Failure>),
-    /// It was given up from outside.
-    Stopped,
-    /// The task's time is over.
-    TimedOut,
-    /// The task said nothing for longer than it may.
-    Silent,
-    /// It thought for too long by itself.
-    Loops,
-    /// It wanted more memory than there is for it, in bytes.
-    OutOfMemory(usize),
-    /// It called itself too deeply.
-    StackOverflow,
-    /// It ended itself.
-    Exited(i32),
-    /// It trapped, for instance after a panic, whose words are in the log.
-    Trapped(String),
-    /// The runner could not do its part.
-    Trouble(String),
-}
-
-/// Why the host ended a plugin.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Interrupt {
-    /// It is given up.
-    #[error("stopped")]
-    Stopped,
-    /// The task's time is over.
-    #[error("the task's time is over")]
-    TimedOut,
-    /// It thinks for too long.
-    #[error("it thinks for too long")]
-    Loops,
-    /// The runner could not do its part.
-    #[error("{0}")]
-    Trouble(String),
 }
 
 /// A compiled plugin, ready to be run any number of times.
@@ -221,10 +171,7 @@ impl PluginEngine {
 
     /// Runs a plugin on a task in this thread, to its end. The job comes back with what was handed over.
     pub fn run(&self, plugin: &Plugin, mut job: Job) -> (End, Job) {
-        job.memory = MemoryLimiter {
-            bytes_max: self.limits.memory_bytes,
-            ..MemoryLimiter::default()
-        };
+        job.memory = MemoryLimiter::of(self.limits.memory_bytes);
         let task = job.task();
         let mut store = self.store(job);
         let answer = plugin
@@ -236,16 +183,13 @@ impl PluginEngine {
             Err(error) => end_of(&error, &store.data().memory),
         };
         let mut job = store.into_data();
-        job.asked(format_args!("end {end:?}"));
+        job.trace_call(format_args!("end {end:?}"));
         (end, job)
     }
 
     /// Makes an instance of a plugin and lets it go: what comes before a plugin's first instruction, to be measured.
     pub fn instantiate(&self, plugin: &Plugin, mut job: Job) -> Result<(), EngineError> {
-        job.memory = MemoryLimiter {
-            bytes_max: self.limits.memory_bytes,
-            ..MemoryLimiter::default()
-        };
+        job.memory = MemoryLimiter::of(self.limits.memory_bytes);
         let made = plugin.0.instantiate(self.store(job));
         made.map(drop)
             .map_err(|error| EngineError::Unfit(format!("{error:#}")))
@@ -299,67 +243,6 @@ fn end_of(error: &wasmtime::Error, memory: &MemoryLimiter) -> End {
     }
 }
 
-/// Bounds the memories of a plugin together, and remembers that it did.
-#[derive(Debug, Default)]
-pub struct MemoryLimiter {
-    bytes_max: usize,
-    /// What all memories have, in bytes. A step that the machine has no memory for counts as well.
-    bytes: usize,
-    /// Elements of all tables.
-    elements: usize,
-    refused: bool,
-}
-
-impl ResourceLimiter for MemoryLimiter {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let bytes = self.bytes.saturating_add(desired.saturating_sub(current));
-        let fits = bytes <= self.bytes_max;
-        if fits {
-            self.bytes = bytes;
-        }
-        self.refused |= !fits;
-        Ok(fits)
-    }
-
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.refused = true;
-        Ok(())
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let elements = self
-            .elements
-            .saturating_add(desired.saturating_sub(current));
-        let fits = elements <= TABLE_ELEMENTS_MAX;
-        if fits {
-            self.elements = elements;
-        }
-        Ok(fits)
-    }
-
-    fn instances(&self) -> usize {
-        INSTANCES_MAX
-    }
-
-    fn tables(&self) -> usize {
-        INSTANCES_MAX
-    }
-
-    fn memories(&self) -> usize {
-        MEMORIES_MAX
-    }
-}
-
 /// Wakes the stores of an engine every [`TICK`] until it is dropped.
 struct Ticker(Arc<AtomicBool>);
 
@@ -402,35 +285,5 @@ mod tests {
             (compiles(Code::of_this_machine()), compiles(Code::Portable)),
             (Code::of_this_machine() == Code::Portable, true)
         );
-    }
-
-    #[test]
-    fn many_small_memories_are_no_way_around_the_bound() {
-        let mut limiter = MemoryLimiter {
-            bytes_max: 100,
-            ..MemoryLimiter::default()
-        };
-        assert!(limiter.memory_growing(0, 60, None).unwrap());
-        assert!(limiter.memory_growing(60, 80, None).unwrap());
-        assert!(!limiter.memory_growing(0, 21, None).unwrap() && limiter.refused);
-        assert!(limiter.memory_growing(0, 20, None).unwrap());
-        assert!(!limiter.memory_growing(0, 1, None).unwrap());
-    }
-
-    #[test]
-    fn many_small_tables_are_not_either() {
-        let mut limiter = MemoryLimiter::default();
-        assert!(
-            limiter
-                .table_growing(0, TABLE_ELEMENTS_MAX / 2, None)
-                .unwrap()
-        );
-        assert!(
-            limiter
-                .table_growing(0, TABLE_ELEMENTS_MAX / 2, None)
-                .unwrap()
-        );
-        assert!(!limiter.table_growing(0, 1, None).unwrap());
-        assert!((limiter.instances(), limiter.tables(), limiter.memories()) < (1000, 1000, 100));
     }
 }

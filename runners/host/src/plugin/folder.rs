@@ -1,7 +1,7 @@
 //! A task's folder, opened so that nothing in it leads out: what commands leave there is not to be trusted.
 
+use super::capability::{READ_BYTES_MAX, path_inside};
 use crate::machine::removal::remove_folder;
-use crate::plugin::capability::{READ_BYTES_MAX, path_inside};
 use crate::sandbox::disk;
 use crate::sandbox::mounts::again;
 use millrace_core::Digest;

@@ -1,46 +1,49 @@
 //! One task while a plugin works on it: everything that its imports reach, and nothing else.
 
-use crate::hold::Noted;
+use super::bindings;
+use super::capability::Grants;
+use super::failed::{FailedRun, FailedSandbox, LastFailure};
+use super::folder::Folder;
+use super::limiter::MemoryLimiter;
+use super::services::HostServices;
+use super::task_root::TaskRoot;
+use super::trace::Trace;
+use super::wasi_state::WasiState;
+use crate::buildroot::Root;
 use crate::line::log::TaskLog;
 use crate::line::stop::Stop;
-use crate::plugin::bindings;
-use crate::plugin::capability::Grants;
-use crate::plugin::engine::MemoryLimiter;
-use crate::plugin::folder::Folder;
-use crate::plugin::imports;
-use crate::plugin::machine::Machine;
-use crate::plugin::trace::Trace;
-use crate::plugin::wasi;
+use millrace_core::hold::HOLD_S_MAX;
 use millrace_core::protocol::{Holding, Work};
-use millrace_core::roots::{Lock, Root, TaskRoots};
+use millrace_core::roots::{self, Lock, TaskRoots};
 use millrace_core::task::Artifact;
+use std::fmt::Arguments;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable};
 
 /// A task's state.
 pub struct Job {
     pub(crate) table: ResourceTable,
-    pub(crate) wasi: wasi::State,
+    pub(crate) wasi: WasiState,
     pub(crate) memory: MemoryLimiter,
     pub(crate) grants: Grants,
     pub(crate) folder: Folder,
     pub(crate) log: Arc<TaskLog>,
     pub(crate) stop: Arc<Stop>,
-    pub(crate) machine: Arc<Machine>,
+    pub(crate) services: Arc<HostServices>,
     pub(crate) work: Work,
-    pub(crate) holding: Holding,
+    pub(crate) lease: Holding,
     pub(crate) published: Vec<Artifact>,
     pub(crate) trace: Trace,
-    /// What failed last, where the sandbox is wanted for that.
-    pub(crate) noted: Option<Noted>,
+    /// What failed last, if its sandbox shall be held.
+    last_failure: Option<LastFailure>,
     /// How many roots it has.
     pub(crate) roots: usize,
     /// What was in those that it has had.
-    pub(crate) had: Vec<Root>,
-    /// What its roots are to have.
+    pub(crate) had: Vec<roots::Root>,
+    /// What its roots shall have.
     pub(crate) lock: Option<Arc<Lock>>,
     deadline: Instant,
 }
@@ -53,26 +56,26 @@ impl Job {
     pub fn new(
         work: Work,
         lock: Option<Arc<Lock>>,
-        holding: Holding,
+        lease: Holding,
         folder: &Path,
         log: Arc<TaskLog>,
         stop: Arc<Stop>,
-        machine: Arc<Machine>,
+        services: Arc<HostServices>,
     ) -> io::Result<Self> {
-        let name = format!("{}-{}-{}", holding.build, holding.task, holding.lease);
+        let name = format!("{}-{}-{}", lease.build, lease.task, lease.lease);
         Ok(Self {
-            trace: Trace::begin(machine.traces.as_deref(), &name)?,
+            trace: Trace::begin(services.traces.as_deref(), &name)?,
             table: ResourceTable::new(),
-            wasi: wasi::State::new(work.source_date_epoch_s),
+            wasi: WasiState::new(work.source_date_epoch_s),
             memory: MemoryLimiter::default(),
             grants: Grants::new(&work.inputs),
             folder: Folder::open(folder, work.sandbox.limits.disk_bytes)?,
             log,
             stop,
-            machine,
-            holding,
+            services,
+            lease,
             published: Vec::new(),
-            noted: None,
+            last_failure: None,
             roots: 0,
             had: Vec::new(),
             lock,
@@ -89,7 +92,7 @@ impl Job {
             package: work.package.to_string(),
             commit: work.commit.to_string(),
             spec: work.spec.clone(),
-            arch: work.arch.unwrap_or(self.machine.arch).to_string(),
+            arch: work.arch.unwrap_or(self.services.arch).to_string(),
             platform: work.platform.to_string(),
             macros: work
                 .macros
@@ -97,7 +100,7 @@ impl Job {
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
             source_date_epoch: work.source_date_epoch_s,
-            inputs: work.inputs.iter().map(imports::artifact).collect(),
+            inputs: work.inputs.iter().map(Into::into).collect(),
             config: serde_json::to_string(&work.config).expect("JSON values become JSON"),
         }
     }
@@ -112,11 +115,66 @@ impl Job {
         self.deadline + GRACE
     }
 
+    /// Adds a call of the plugin to the task's trace.
+    pub(crate) fn trace_call(&mut self, call: Arguments<'_>) {
+        self.trace.line(call);
+    }
+
+    /// An input of the task by its name; a digest of no input stays as the plugin has it.
+    pub(crate) fn input_name(&self, digest: &str) -> String {
+        let input = self
+            .work
+            .inputs
+            .iter()
+            .find(|input| input.digest.to_string() == digest);
+        input.map_or_else(|| digest.to_owned(), |input| input.name.clone())
+    }
+
+    /// Remembers what failed, if its sandbox shall be held.
+    pub(crate) fn note_failure(&mut self, run: FailedRun) {
+        if self.work.hold_s.is_some() {
+            self.last_failure = Some(LastFailure { run, root: None });
+        }
+    }
+
+    /// The plugin is done with a root: it goes, unless something failed in it.
+    pub(crate) fn let_go_of_root(&mut self, number: u32, root: Root) {
+        match &mut self.last_failure {
+            Some(last) if last.run.root == number && last.root.is_none() => last.root = Some(root),
+            _ => drop(root),
+        }
+    }
+
+    /// The sandbox in which a command failed, with what runs that again; `folder` is around the task's own.
+    pub(crate) fn take_failed_sandbox(&mut self, folder: &Path) -> Option<FailedSandbox> {
+        let LastFailure { run, root } = self.last_failure.take()?;
+        let root = match root {
+            Some(root) => root,
+            None => {
+                self.table
+                    .delete(Resource::<TaskRoot>::new_own(run.root))
+                    .ok()?
+                    .root
+            }
+        };
+        run.write_script(&self.folder);
+        let hold_s = self.work.hold_s.unwrap_or_default().min(HOLD_S_MAX);
+        Some(FailedSandbox {
+            root,
+            run,
+            folder: folder.to_owned(),
+            work: self.folder.path().to_owned(),
+            lease: self.lease.clone(),
+            options: self.work.sandbox,
+            hold: Duration::from_secs(hold_s.into()),
+        })
+    }
+
     /// What was handed over, in that order, and what was in its roots, if it had some.
     pub fn into_results(self) -> (Vec<Artifact>, Option<TaskRoots>) {
-        let arch = self.work.arch.unwrap_or(self.machine.arch);
+        let arch = self.work.arch.unwrap_or(self.services.arch);
         let roots = TaskRoots {
-            task: self.holding.task,
+            task: self.lease.task,
             arch,
             roots: self.had,
         };

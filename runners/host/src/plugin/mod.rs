@@ -2,12 +2,18 @@
 
 pub mod bindings;
 pub mod capability;
+pub(crate) mod command_line;
+pub mod end;
 pub mod engine;
+pub(crate) mod failed;
 pub mod folder;
 pub mod image;
 pub mod imports;
 pub mod job;
-pub mod machine;
+pub mod limiter;
 pub mod outcome;
+pub mod services;
+pub mod task_root;
 pub mod trace;
 pub mod wasi;
+mod wasi_state;

@@ -1,7 +1,7 @@
-//! What the end of a run comes to for the line.
+//! What the end of a run means for the line.
 
-use crate::plugin::bindings;
-use crate::plugin::engine::End;
+use super::bindings;
+use super::end::End;
 use millrace_core::platform::Limits;
 use millrace_core::task::{Artifact, Blame, Failure, Outcome, cut};
 

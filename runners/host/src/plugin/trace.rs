@@ -3,7 +3,6 @@
 //! A line has the call's name and what it was asked with. What would be another on every machine stands there as what it is for: an
 //! input by its name, bytes by their number. So the same plugin on the same task comes to the same lines wherever it is run.
 
-use crate::plugin::job::Job;
 use std::fmt::Arguments;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -40,23 +39,6 @@ impl Trace {
         if self.bytes > TRACE_BYTES_MAX || file.write_all(line.as_bytes()).is_err() {
             self.file = None;
         }
-    }
-}
-
-impl Job {
-    /// Notes a call.
-    pub(crate) fn asked(&mut self, call: Arguments<'_>) {
-        self.trace.line(call);
-    }
-
-    /// An input of the task by its name; what is none stays as the plugin has it.
-    pub(crate) fn input_name(&self, digest: &str) -> String {
-        let input = self
-            .work
-            .inputs
-            .iter()
-            .find(|input| input.digest.to_string() == digest);
-        input.map_or_else(|| digest.to_owned(), |input| input.name.clone())
     }
 }
 

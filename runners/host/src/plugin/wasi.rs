@@ -4,7 +4,8 @@
 //! random numbers follow from the task. So a second run of a task sees the same, and sleeping costs nothing. What is printed goes to
 //! the log. Everything else of WASI may be imported, and ends the plugin with its name when it is called.
 
-use crate::plugin::job::Job;
+use super::job::Job;
+use super::wasi_state::READING_NS;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{
     Component, ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
@@ -19,53 +20,6 @@ const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
 /// How much a guest may print at once, in bytes; it asks again for more.
 const WRITE_BYTES_MAX: u64 = 1 << 16;
-
-/// How far the clock moves when it is read, so that loops that wait for time to pass come to an end.
-const READING_NS: u64 = 1000;
-
-/// What a guest sees of the world.
-#[derive(Debug)]
-pub struct State {
-    epoch_s: u64,
-    now_ns: u64,
-    random: u64,
-}
-
-impl State {
-    /// A world that began at the commit's time, in seconds since 1970.
-    pub const fn new(epoch_s: u64) -> Self {
-        Self {
-            epoch_s,
-            now_ns: 0,
-            random: epoch_s,
-        }
-    }
-
-    const fn read_clock(&mut self) -> u64 {
-        self.now_ns = self.now_ns.saturating_add(READING_NS);
-        self.now_ns
-    }
-
-    const fn wait_until(&mut self, due_ns: u64) {
-        if self.now_ns < due_ns {
-            self.now_ns = due_ns;
-        }
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014), written out so that no update of a
-    /// crate changes what a plugin sees.
-    const fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn random_bytes(&mut self, count: usize) -> Vec<u8> {
-        let words = std::iter::repeat_with(|| self.random().to_le_bytes());
-        words.flatten().take(count).collect()
-    }
-}
 
 /// A guest ended itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! The notice that this machine is about to be taken back: a spare one of EC2 has two minutes left then (Amazon EC2 User Guide, "Spot
 //! Instance interruption notices").
 
-use crate::line::client::wait;
+use crate::line::patience::wait;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use ureq::Agent;

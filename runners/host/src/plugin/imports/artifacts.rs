@@ -2,12 +2,13 @@
 
 use super::trouble;
 use crate::buildroot::header;
-use crate::line::client::{DeskError, patiently};
+use crate::line::client::DeskError;
+use crate::line::patience::patiently;
 use crate::line::stop::{Stop, Why};
 use crate::plugin::bindings::artifacts::{Error, Host};
 use crate::plugin::bindings::types;
 use crate::plugin::capability::Refusal;
-use crate::plugin::engine::Interrupt;
+use crate::plugin::end::Interrupt;
 use crate::plugin::folder::FolderError;
 use crate::plugin::job::Job;
 use millrace_core::Digest;
@@ -18,7 +19,7 @@ use std::time::{Duration, UNIX_EPOCH};
 impl Host for Job {
     fn fetch(&mut self, digest: String, path: String) -> wasmtime::Result<Result<(), Error>> {
         let name = self.input_name(&digest);
-        self.asked(format_args!("artifacts.fetch {name:?} {path:?}"));
+        self.trace_call(format_args!("artifacts.fetch {name:?} {path:?}"));
         let input = match self.grants.input(&digest) {
             Ok(input) => (input.digest, input.size),
             Err(refusal) => return Ok(Err(refused(refusal))),
@@ -34,9 +35,9 @@ impl Host for Job {
     }
 
     fn publish(&mut self, path: String) -> wasmtime::Result<Result<types::Artifact, Error>> {
-        self.asked(format_args!("artifacts.publish {path:?}"));
+        self.trace_call(format_args!("artifacts.publish {path:?}"));
         match self.hand_over(&path) {
-            Ok(artifact) => Ok(Ok(super::artifact(&artifact))),
+            Ok(artifact) => Ok(Ok((&artifact).into())),
             Err(Unpublished::Refused(reason)) => Ok(Err(Error::Refused(reason))),
             Err(Unpublished::Folder(FolderError::Io { path, source })) => {
                 Err(trouble(format!("{path}: {source}")))
@@ -116,7 +117,7 @@ impl Job {
         let fetch = || {
             file.set_len(0)?;
             file.rewind()?;
-            self.machine
+            self.services
                 .desk
                 .download(
                     digest,
@@ -155,8 +156,8 @@ impl Job {
         let file = self.folder.file(path)?;
         let send = || {
             (&file).rewind()?;
-            self.machine.desk.upload(
-                &self.holding,
+            self.services.desk.upload(
+                &self.lease,
                 &digest,
                 size,
                 &mut Until {

@@ -4,8 +4,9 @@ use super::trouble;
 use crate::buildroot::{self, Recipe, Root, RootError, Session};
 use crate::plugin::bindings::buildroot::{Error, Host, HostRoot, Installed, Kind};
 use crate::plugin::capability;
-use crate::plugin::engine::Interrupt;
+use crate::plugin::end::Interrupt;
 use crate::plugin::job::Job;
+use crate::plugin::task_root::TaskRoot;
 use millrace_core::Arch;
 use millrace_core::roots::{Lock, RootKind};
 use millrace_core::task::TaskId;
@@ -14,20 +15,13 @@ use wasmtime::component::Resource;
 /// Most roots that a task has at once: one to build or try in, one to compare with, and room for an idea.
 const ROOTS_MAX: usize = 4;
 
-/// What stands behind the resource `root`.
-pub struct TaskRoot {
-    pub(crate) root: Root,
-    /// Which of the task's roots, counted from 0.
-    number: usize,
-}
-
-type Answer<T> = wasmtime::Result<Result<T, Error>>;
+type HostResult<T> = wasmtime::Result<Result<T, Error>>;
 
 impl Host for Job {}
 
 impl HostRoot for Job {
-    fn create(&mut self, kind: Kind, packages: Vec<String>) -> Answer<Resource<TaskRoot>> {
-        self.asked(format_args!("buildroot.create {kind:?} {packages:?}"));
+    fn create(&mut self, kind: Kind, packages: Vec<String>) -> HostResult<Resource<TaskRoot>> {
+        self.trace_call(format_args!("buildroot.create {kind:?} {packages:?}"));
         if self.roots >= ROOTS_MAX {
             return Ok(Err(Error::Refused(format!(
                 "a task may have {ROOTS_MAX} roots at once"
@@ -40,17 +34,17 @@ impl HostRoot for Job {
             Kind::Build => buildroot::Kind::Build,
             Kind::Minimal => buildroot::Kind::Minimal,
         };
-        let mut recipe = Recipe::of(&self.work, self.machine.arch);
+        let mut recipe = Recipe::of(&self.work, self.services.arch);
         if let Some(lock) = &self.lock {
             let number = self.had.iter().filter(|root| root.kind == kind).count();
-            let (task, arch) = (&self.holding.task, recipe.arch);
+            let (task, arch) = (&self.lease.task, recipe.arch);
             match lock.root(task, arch, kind, number) {
                 Some(root) => recipe.locked = Some(root.clone()),
                 None => return Ok(Err(Error::Refused(no_root(lock, task, arch, kind, number)))),
             }
         }
         let made = self.with_session(|job, session| {
-            job.machine
+            job.services
                 .buildroots
                 .create(&recipe, kind, &packages, session)
         })?;
@@ -67,24 +61,24 @@ impl HostRoot for Job {
         })
     }
 
-    fn install(&mut self, root: Resource<TaskRoot>, packages: Vec<String>) -> Answer<()> {
-        self.asked(format_args!("buildroot.install {packages:?}"));
+    fn install(&mut self, root: Resource<TaskRoot>, packages: Vec<String>) -> HostResult<()> {
+        self.trace_call(format_args!("buildroot.install {packages:?}"));
         if let Err(error) = check(&packages) {
             return Ok(Err(error));
         }
         self.in_root(root, |root, session| root.install(&packages, session))
     }
 
-    fn remove(&mut self, root: Resource<TaskRoot>, packages: Vec<String>) -> Answer<()> {
-        self.asked(format_args!("buildroot.remove {packages:?}"));
+    fn remove(&mut self, root: Resource<TaskRoot>, packages: Vec<String>) -> HostResult<()> {
+        self.trace_call(format_args!("buildroot.remove {packages:?}"));
         if let Err(error) = check(&packages) {
             return Ok(Err(error));
         }
         self.in_root(root, |root, session| root.remove(&packages, session))
     }
 
-    fn contents(&mut self, root: Resource<TaskRoot>) -> Answer<Vec<Installed>> {
-        self.asked(format_args!("buildroot.contents"));
+    fn contents(&mut self, root: Resource<TaskRoot>) -> HostResult<Vec<Installed>> {
+        self.trace_call(format_args!("buildroot.contents"));
         let installed = |package: buildroot::Installed| Installed {
             nevra: package.nevra,
             name: package.name,
@@ -95,11 +89,11 @@ impl HostRoot for Job {
     }
 
     fn drop(&mut self, root: Resource<TaskRoot>) -> wasmtime::Result<()> {
-        self.asked(format_args!("buildroot.drop"));
+        self.trace_call(format_args!("buildroot.drop"));
         let number = root.rep();
         let TaskRoot { root, .. } = self.table.delete(root)?;
         self.roots -= 1;
-        self.root_is_let_go(number, root);
+        self.let_go_of_root(number, root);
         Ok(())
     }
 }
@@ -126,7 +120,7 @@ impl Job {
         &mut self,
         root: Resource<TaskRoot>,
         work: impl FnOnce(&mut Root, &mut Session<'_>) -> Result<T, RootError>,
-    ) -> Answer<T> {
+    ) -> HostResult<T> {
         let (log, stop) = (self.log.clone(), self.stop.clone()); // the table is borrowed below
         let (limits, time_left, folder) = (
             self.work.sandbox.limits,
@@ -145,13 +139,13 @@ impl Job {
         let done = work(root, &mut session);
         self.had[*number] = root.record().clone();
         self.folder.changed();
-        self.answer(done)
+        self.sorted(done)
     }
 
     fn with_session<T>(
         &self,
         work: impl FnOnce(&Self, &mut Session<'_>) -> Result<T, RootError>,
-    ) -> Answer<T> {
+    ) -> HostResult<T> {
         let mut output = |bytes: &[u8]| self.log.bytes(bytes);
         let (limits, time_left) = (self.work.sandbox.limits, self.time_left());
         let mut session = Session {
@@ -163,11 +157,11 @@ impl Job {
         };
         let done = work(self, &mut session);
         self.folder.changed();
-        self.answer(done)
+        self.sorted(done)
     }
 
     /// Tells what the plugin can do something about from trouble of the machine.
-    fn answer<T>(&self, result: Result<T, RootError>) -> Answer<T> {
+    fn sorted<T>(&self, result: Result<T, RootError>) -> HostResult<T> {
         Ok(Err(match result {
             Ok(value) => return Ok(Ok(value)),
             Err(RootError::Unresolved(problems)) => Error::Unresolved(problems),

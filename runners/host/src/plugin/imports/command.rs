@@ -1,12 +1,15 @@
 //! `command`: programs in the sandbox.
 
-use super::{TaskRoot, trouble};
-use crate::hold::Failed;
+use super::trouble;
 use crate::plugin::bindings::command::{Error, Exit, Host, Spec};
-use crate::plugin::capability::{self, Asked};
-use crate::plugin::engine::Interrupt;
+use crate::plugin::capability::{self, CommandRequest};
+use crate::plugin::command_line::one_line;
+use crate::plugin::end::Interrupt;
+use crate::plugin::failed::FailedRun;
 use crate::plugin::job::Job;
+use crate::plugin::task_root::TaskRoot;
 use crate::sandbox::{Command, Ended};
+use millrace_core::platform::Limits;
 use std::time::Duration;
 use wasmtime::component::Resource;
 
@@ -19,38 +22,36 @@ impl Host for Job {
         root: Resource<TaskRoot>,
         spec: Spec,
     ) -> wasmtime::Result<Result<Exit, Error>> {
-        let (as_root, asked) = asked(spec);
-        self.asked(format_args!("command.run {}", noted(&asked, as_root)));
-        let timeout = match capability::command(&asked, self.time_left()) {
+        let as_root = spec.as_root;
+        let request = request_of(spec);
+        self.trace_call(format_args!("command.run {}", traced(&request, as_root)));
+        let timeout = match capability::command(&request, self.time_left()) {
             Ok(timeout) => timeout,
             Err(refusal) => return Ok(Err(Error::Refused(refusal.to_string()))),
         };
-        self.log.line(&format!("$ {}", shown(&asked.argv)));
-        let timeout_s = if timeout.as_secs() < u64::from(asked.timeout_s) || asked.timeout_s == 0 {
-            self.work.sandbox.limits.time_s
-        } else {
-            asked.timeout_s
-        };
-        let command = self.command(&root, asked, as_root, timeout)?;
-        let (log, mut tail) = (self.log.clone(), Tail::default());
-        let mut sink = |bytes: &[u8]| {
+        self.log.line(&format!("$ {}", one_line(&request.argv)));
+        let limits = self.work.sandbox.limits;
+        let timeout_s = timeout_s(&request, timeout, &limits);
+        let command = self.command(&root, request, as_root, timeout)?;
+        let log = self.log.clone();
+        let mut tail = Tail::default();
+        let mut output = |bytes: &[u8]| {
             log.bytes(bytes);
             tail.add(bytes);
         };
         let ended = self
-            .machine
+            .services
             .sandbox
-            .run(&command, self.stop.flag(), &mut sink);
+            .run(&command, self.stop.flag(), &mut output);
         let failed = ended
             .as_ref()
             .ok()
             .and_then(how_it_failed)
-            .map(|how| Failed::of(&command, root.rep(), how));
+            .map(|how| FailedRun::of(&command, root.rep(), how));
         self.folder.changed();
         if let Some(failed) = failed {
             self.note_failure(failed);
         }
-        let limits = self.work.sandbox.limits;
         Ok(match ended.map_err(trouble)? {
             Ended::Exited {
                 status,
@@ -73,7 +74,16 @@ impl Host for Job {
     }
 }
 
-/// How a command failed, where it did.
+/// The time of a command as its plugin is told of it: its own, or the task's if that ends first.
+fn timeout_s(request: &CommandRequest, timeout: Duration, limits: &Limits) -> u32 {
+    if timeout.as_secs() < u64::from(request.timeout_s) || request.timeout_s == 0 {
+        limits.time_s
+    } else {
+        request.timeout_s
+    }
+}
+
+/// How a command failed; none if it did not.
 fn how_it_failed(ended: &Ended) -> Option<String> {
     match ended {
         Ended::Exited { status: 0, .. } => None,
@@ -87,29 +97,28 @@ fn how_it_failed(ended: &Ended) -> Option<String> {
     }
 }
 
-fn asked(spec: Spec) -> (bool, Asked) {
-    let asked = Asked {
+fn request_of(spec: Spec) -> CommandRequest {
+    CommandRequest {
         argv: spec.argv,
         env: spec.env,
         cwd: spec.cwd,
         stdin: spec.stdin,
         timeout_s: spec.timeout_s,
         capture_bytes_max: spec.capture_bytes_max,
-    };
-    (spec.as_root, asked)
+    }
 }
 
 /// A command as a trace has it: of its input only how many lines it has, for those are paths that differ between architectures.
-fn noted(asked: &Asked, as_root: bool) -> String {
-    let lines = asked.stdin.iter().filter(|byte| **byte == b'\n').count();
-    let Asked {
+fn traced(request: &CommandRequest, as_root: bool) -> String {
+    let lines = request.stdin.iter().filter(|byte| **byte == b'\n').count();
+    let CommandRequest {
         argv,
         env,
         cwd,
         stdin: _,
         timeout_s,
         capture_bytes_max,
-    } = asked;
+    } = request;
     format!(
         "{argv:?} env {env:?} cwd {cwd:?} stdin {lines} lines timeout {timeout_s} s capture {capture_bytes_max} bytes{}",
         if as_root { " as root" } else { "" }
@@ -120,39 +129,22 @@ impl Job {
     fn command(
         &self,
         root: &Resource<TaskRoot>,
-        asked: Asked,
+        request: CommandRequest,
         as_root: bool,
         timeout: Duration,
     ) -> wasmtime::Result<Command<'_>> {
         Ok(Command {
             view: self.table.get(root)?.root.view(),
-            argv: asked.argv,
-            env: asked.env,
-            cwd: asked.cwd,
-            stdin: asked.stdin,
+            argv: request.argv,
+            env: request.env,
+            cwd: request.cwd,
+            stdin: request.stdin,
             timeout,
             as_root,
             options: self.work.sandbox,
             work: self.folder.path(),
-            capture_bytes_max: asked.capture_bytes_max as usize,
+            capture_bytes_max: request.capture_bytes_max as usize,
         })
-    }
-}
-
-/// A command line as people would type it, on one line; of a script only how it begins.
-pub(crate) fn shown(argv: &[String]) -> String {
-    /// Longer ones are lists of files, which nobody reads.
-    const CHARACTERS_MAX: usize = 2000;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@%^~".contains(c);
-    let word = |word: &String| match word.trim().split_once('\n') {
-        Some((first, _)) => format!("'{first} …'"),
-        None if !word.is_empty() && word.chars().all(plain) => word.clone(),
-        None => format!("'{}'", word.trim_end().replace('\'', r"'\''")),
-    };
-    let line = argv.iter().map(word).collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(CHARACTERS_MAX) {
-        Some((at, _)) => format!("{} …", &line[..at]),
-        None => line,
     }
 }
 
@@ -186,23 +178,6 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_command_is_shown_as_one_would_type_it() {
-        let argv = [
-            "rpmbuild",
-            "--define",
-            "dist .el9",
-            "it's",
-            "",
-            "\nset -e\nmake\n",
-        ]
-        .map(str::to_owned);
-        assert_eq!(
-            shown(&argv),
-            r"rpmbuild --define 'dist .el9' 'it'\''s' '' 'set -e …'"
-        );
-    }
 
     #[test]
     fn a_tail_has_the_last_whole_lines_however_they_came() {

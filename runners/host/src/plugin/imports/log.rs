@@ -6,13 +6,13 @@ use crate::plugin::job::Job;
 
 impl Host for Job {
     fn section(&mut self, title: String) -> wasmtime::Result<()> {
-        self.asked(format_args!("log.section {title:?}"));
+        self.trace_call(format_args!("log.section {title:?}"));
         self.log.section(&title);
         Ok(())
     }
 
     fn line(&mut self, text: String) -> wasmtime::Result<()> {
-        self.asked(format_args!("log.line {text:?}"));
+        self.trace_call(format_args!("log.line {text:?}"));
         self.log.line(&text);
         Ok(())
     }
@@ -25,7 +25,7 @@ impl Host for Job {
         line: u32,
         message: String,
     ) -> wasmtime::Result<()> {
-        self.asked(format_args!(
+        self.trace_call(format_args!(
             "log.annotate {severity:?} {file:?} {line} {message:?}"
         ));
         let severity = match severity {

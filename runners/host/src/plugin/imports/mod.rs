@@ -10,31 +10,11 @@ mod files;
 mod log;
 
 use crate::plugin::bindings;
-use crate::plugin::engine::Interrupt;
-pub use buildroot::TaskRoot;
-pub(crate) use command::shown;
-use millrace_core::task::Artifact;
+use crate::plugin::end::Interrupt;
 
 impl bindings::types::Host for crate::plugin::job::Job {}
 
 /// Ends the plugin, since the runner cannot do its part.
 fn trouble(problem: impl std::fmt::Display) -> wasmtime::Error {
     wasmtime::Error::new(Interrupt::Trouble(problem.to_string()))
-}
-
-/// An artifact as plugins see it.
-pub fn artifact(artifact: &Artifact) -> bindings::types::Artifact {
-    let rpm = artifact.rpm.as_ref().map(|rpm| bindings::types::Nevra {
-        name: rpm.name.clone(),
-        epoch: rpm.epoch,
-        version: rpm.version.clone(),
-        release: rpm.release.clone(),
-        arch: rpm.arch.clone(),
-    });
-    bindings::types::Artifact {
-        name: artifact.name.clone(),
-        digest: artifact.digest.to_string(),
-        size: artifact.size,
-        rpm,
-    }
 }

@@ -1,0 +1,21 @@
+//! What the tasks of a runner share: the line, and what makes roots and runs commands on this machine.
+
+use crate::buildroot::Buildroots;
+use crate::line::client::Desk;
+use crate::sandbox::Sandbox;
+use millrace_core::Arch;
+use std::path::PathBuf;
+
+/// What the host does its part for plugins with.
+pub struct HostServices {
+    /// The line.
+    pub desk: Desk,
+    /// Runs commands.
+    pub sandbox: Sandbox,
+    /// Makes roots.
+    pub buildroots: Buildroots,
+    /// What is built for here.
+    pub arch: Arch,
+    /// The folder for records of what plugins ask for, where somebody wants them.
+    pub traces: Option<PathBuf>,
+}
