@@ -466,7 +466,7 @@ impl Town {
                     &line.store,
                     &build,
                     Event::Cancel {
-                        by: "dana".to_owned(),
+                        by: "dana".parse().unwrap(),
                     },
                     (line.clock)(),
                 )
@@ -479,7 +479,7 @@ impl Town {
             What::Retry(build, task) => self.on_the_line(|line| async move {
                 let event = Event::Retry {
                     task,
-                    by: "dana".to_owned(),
+                    by: "dana".parse().unwrap(),
                     hold_s: None,
                 };
                 match advance::<Build>(&line.store, &build, event, (line.clock)()).await {

@@ -422,12 +422,12 @@ fn cancelling_drops_what_runs_and_refuses_its_answer() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     let lease = line.take("source", "r1");
     line.event(Event::Cancel {
-        by: "dana".to_owned(),
+        by: "dana".parse().unwrap(),
     })
     .unwrap();
     assert_eq!(
         line.event(Event::Cancel {
-            by: "dana".to_owned()
+            by: "dana".parse().unwrap()
         }),
         Err(Refused::Already)
     );
@@ -483,7 +483,7 @@ fn orders_are_answered_once_and_only_as_they_stand() {
     line.released();
     assert!(
         line.event(Event::Cancel {
-            by: "dana".to_owned()
+            by: "dana".parse().unwrap()
         })
         .is_err(),
         "what is released stays released"
@@ -657,7 +657,7 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
         16 if drastic => report(failed(Blame::Environment, "swap")),
         16 => Event::Return { runner: name("r2") },
         17 if drastic => Event::Cancel {
-            by: "dana".to_owned(),
+            by: "dana".parse().unwrap(),
         },
         17 if chance.u8(0..9) == 0 => Event::Return { runner: name("r1") },
         18 if drastic => Event::SignRefused {
@@ -674,7 +674,7 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
         },
         19 if chance.u8(0..9) == 0 => Event::Retry {
             task: chance.bool().then(|| task.id.clone()),
-            by: "erin".to_owned(),
+            by: "erin".parse().unwrap(),
             hold_s: None,
         },
         19 if chance.u8(0..9) == 0 => report(Outcome::Excluded {

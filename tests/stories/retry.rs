@@ -8,7 +8,7 @@ use millrace_tests::line::{Line, failed, id, passed, rpm};
 fn retry(task: Option<&str>) -> Event {
     Event::Retry {
         task: task.map(id),
-        by: "dana".to_owned(),
+        by: "dana".parse().unwrap(),
         hold_s: None,
     }
 }
@@ -47,7 +47,7 @@ fn what_failed_is_done_again_and_what_passed_is_not() {
         "the attempt that failed is kept, and no number is given twice"
     );
     assert_eq!(
-        (again.retried[0].by.as_str(), again.retried[0].attempts),
+        (again.retried[0].by.name(), again.retried[0].attempts),
         ("dana", 1)
     );
     assert_snapshot!(line.wanted().lines().skip(4).take(4).collect::<Vec<_>>().join("\n"), @"
@@ -108,7 +108,7 @@ fn a_cancelled_build_goes_on_where_it_was() {
     line.passes("source", &[rpm("zlib", "src")]);
     let lease = line.take("rpm@x86_64", "r1");
     line.event(Event::Cancel {
-        by: "dana".to_owned(),
+        by: "dana".parse().unwrap(),
     })
     .unwrap();
     line.event(retry(None)).unwrap();
@@ -131,7 +131,7 @@ fn who_cancels_and_retries_all_day_makes_no_build_larger() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     for _ in 0..100 {
         line.event(Event::Cancel {
-            by: "dana".to_owned(),
+            by: "dana".parse().unwrap(),
         })
         .unwrap();
         line.event(retry(None)).unwrap();
@@ -185,14 +185,14 @@ fn a_task_that_was_dropped_too_often_holds_up_the_one_that_was_not() {
     for _ in 0..ATTEMPTS_MAX - 1 {
         line.take("rpm@aarch64", "r1");
         line.event(Event::Cancel {
-            by: "dana".to_owned(),
+            by: "dana".parse().unwrap(),
         })
         .unwrap();
         line.event(retry(Some("rpm@x86_64"))).unwrap();
     }
     line.take("rpm@aarch64", "r1");
     line.event(Event::Cancel {
-        by: "dana".to_owned(),
+        by: "dana".parse().unwrap(),
     })
     .unwrap();
     assert_eq!(

@@ -114,7 +114,7 @@ fn a_build_that_only_pauses_has_not_ended() {
         .unwrap();
     assert!(!line.build.is_ended());
     line.event(Event::Cancel {
-        by: "dana".to_owned(),
+        by: "dana".parse().unwrap(),
     })
     .unwrap();
     assert_snapshot!(line.told().lines().next().unwrap(), @"source dropped");
@@ -142,7 +142,7 @@ fn a_task_that_was_handed_back_is_none_the_worse() {
     line.passes("source", &[rpm("zlib", "src")]);
     assert_snapshot!(line.told().lines().next().unwrap(), @"source passed: 1 packages");
     line.event(Event::Cancel {
-        by: "dana".to_owned(),
+        by: "dana".parse().unwrap(),
     })
     .unwrap();
 }

@@ -406,7 +406,7 @@ impl World {
             &self.store,
             &build.id,
             Event::Cancel {
-                by: "dana".to_owned(),
+                by: "dana".parse().unwrap(),
             },
             self.now(),
         ))

@@ -117,9 +117,7 @@ pub async fn cancel(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<Build, ControlError> {
-    let event = Event::Cancel {
-        by: actor.to_string(),
-    };
+    let event = Event::Cancel { by: actor.clone() };
     Ok(advance(state, build, event, now).await?)
 }
 
@@ -137,7 +135,7 @@ pub async fn retry(
     }
     let event = Event::Retry {
         task: request.task,
-        by: actor.to_string(),
+        by: actor.clone(),
         hold_s: request.hold_s,
     };
     Ok(advance(state, &build.id, event, now).await?)

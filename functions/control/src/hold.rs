@@ -72,9 +72,8 @@ pub async fn open_session(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<u32, ControlError> {
-    let by = actor.to_string();
     let let_in = change_hold(state, holding, |hold| {
-        hold.let_in(&by, request.wants.clone(), request.take, now)
+        hold.let_in(actor, request.wants.clone(), request.take, now)
     });
     let number = let_in.await?.ok_or_else(|| is_gone(holding))??;
     Ok(number)
@@ -87,9 +86,8 @@ pub async fn give_up(
     holding: &Holding,
     state: &impl StateStore,
 ) -> Result<(), ControlError> {
-    let by = actor.to_string();
     let change = change_hold(state, holding, |hold| {
-        hold.unwanted_by.get_or_insert_with(|| by.clone());
+        hold.unwanted_by.get_or_insert_with(|| actor.clone());
     });
     Ok(change.await?.ok_or_else(|| is_gone(holding))?)
 }

@@ -30,6 +30,19 @@ pub enum Actor {
 }
 
 impl Actor {
+    /// Its name alone.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Person(name)
+            | Self::Token(name)
+            | Self::Webhook(name)
+            | Self::Local(name)
+            | Self::Unverified(name) => name,
+            Self::Runner(name) => name.as_str(),
+            Self::Line => "the line",
+        }
+    }
+
     /// How records keep it.
     pub fn record(&self) -> String {
         match self {
@@ -85,13 +98,13 @@ impl From<Actor> for String {
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Person(name)
-            | Self::Webhook(name)
-            | Self::Local(name)
-            | Self::Unverified(name) => f.write_str(name),
             Self::Token(name) => write!(f, "token {name}"),
             Self::Runner(name) => write!(f, "runner {name}"),
-            Self::Line => f.write_str("the line"),
+            Self::Person(_)
+            | Self::Webhook(_)
+            | Self::Line
+            | Self::Local(_)
+            | Self::Unverified(_) => f.write_str(self.name()),
         }
     }
 }
@@ -99,6 +112,10 @@ impl fmt::Display for Actor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Timestamp;
+    use crate::build::{End, Stage};
+    use crate::hold::{Hold, SessionEnd};
+    use crate::task::Retried;
 
     #[test]
     fn an_actor_is_read_back_from_its_record() {
@@ -122,6 +139,32 @@ mod tests {
         let old: Actor = serde_json::from_str(r#""alice""#).unwrap();
         assert_eq!(old, Actor::Unverified("alice".to_owned()));
         assert_eq!(serde_json::to_string(&old).unwrap(), r#""alice""#);
+    }
+
+    #[test]
+    fn a_build_and_a_hold_of_an_older_line_name_who_is_unverified() {
+        let alice = Actor::Unverified("alice".to_owned());
+        let cancelled = r#"{"stage":"ended","end":{"end":"cancelled","by":"alice"}}"#;
+        let stage: Stage = serde_json::from_str(cancelled).unwrap();
+        let end = End::Cancelled { by: alice.clone() };
+        assert_eq!(stage, Stage::Ended { end });
+        assert_eq!(serde_json::to_string(&stage).unwrap(), cancelled);
+
+        let retried = r#"{"by":"alice","at":1700000000000,"attempts":1}"#;
+        let retried: Retried = serde_json::from_str(retried).unwrap();
+        assert_eq!(retried.by, alice);
+
+        let hold = r#"{"build":"b1","task":"rpm@x86_64","lease":2,"runner":"r1","since":1,"until":2,
+            "failed":{"line":"make","cwd":"/work","ended":"ended with status 1"},"unwanted_by":"alice",
+            "sessions":[{"number":1,"by":"alice","since":1,"wants":"command","argv":["ls"],"ended":[2,{"how":"taken","by":"alice"}]}]}"#;
+        let hold: Hold = serde_json::from_str(hold).unwrap();
+        assert_eq!(hold.unwanted_by, Some(alice.clone()));
+        let [session] = &hold.sessions[..] else {
+            panic!("{hold:?}")
+        };
+        let taken = SessionEnd::Taken { by: alice.clone() };
+        assert_eq!(session.by, alice);
+        assert_eq!(session.ended, Some((Timestamp(2), taken)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod retry;
 
 pub use clock::AHEAD_MS;
 
+use crate::access::Actor;
 use crate::order::{Effect, OrderId, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
 use crate::platform::{Limits, On, Platform, Step};
 use crate::push::Push;
@@ -94,7 +95,7 @@ pub enum End {
     /// Somebody stopped it.
     Cancelled {
         /// Who.
-        by: String,
+        by: Actor,
     },
 }
 
@@ -148,14 +149,14 @@ pub enum Event {
     /// Somebody stops the build.
     Cancel {
         /// Who.
-        by: String,
+        by: Actor,
     },
     /// Somebody wants tasks done again that came to nothing.
     Retry {
         /// Which; none means all of them.
         task: Option<TaskId>,
         /// Who.
-        by: String,
+        by: Actor,
         /// For how long the sandbox of one that fails again is held, in seconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hold_s: Option<u32>,
@@ -406,7 +407,7 @@ impl Build {
             } => Some(reason),
             Stage::Ended {
                 end: End::Cancelled { by },
-            } => Some(by),
+            } => Some(by.name()),
             Stage::Running
             | Stage::Signing { .. }
             | Stage::Releasing { .. }
@@ -517,7 +518,7 @@ impl Build {
         }
     }
 
-    fn cancel(&mut self, by: String, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+    fn cancel(&mut self, by: Actor, now: Timestamp) -> Result<Vec<Effect>, Refused> {
         match &self.stage {
             Stage::Running => Ok(self.end(End::Cancelled { by }, now)),
             // What is signed or released is decided; taking it back is a release of its own.

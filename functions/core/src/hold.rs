@@ -6,6 +6,7 @@ mod stream;
 
 pub use stream::{PRINTED_BYTES_MAX, Printed, Stream, TYPED_BYTES_MAX, Typed};
 
+use crate::access::Actor;
 use crate::protocol::Holding;
 use crate::task::cut;
 use crate::{RunnerName, Timestamp};
@@ -81,7 +82,7 @@ pub struct Hold {
     pub failed: FailedCommand,
     /// Who wants it given up now, where somebody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unwanted_by: Option<String>,
+    pub unwanted_by: Option<Actor>,
     /// When and why it was given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<HoldEnd>,
@@ -105,7 +106,7 @@ pub struct Session {
     /// Grows by one with every session of a hold, so that what is still said in an earlier one can be told apart.
     pub number: u32,
     /// Who.
-    pub by: String,
+    pub by: Actor,
     /// Since when.
     pub since: Timestamp,
     /// What they want.
@@ -174,7 +175,7 @@ pub enum SessionEnd {
     /// Somebody else sits there now.
     Taken {
         /// Who.
-        by: String,
+        by: Actor,
     },
     /// The sandbox is not held any more, for this reason.
     GivenUp {
@@ -211,7 +212,7 @@ pub enum HoldRefused {
     #[error("{by} is at it since {}: --take takes it over. A terminal that was cut off is let go after a minute", .since.rfc3339())]
     Taken {
         /// Who.
-        by: String,
+        by: Actor,
         /// Since when.
         since: Timestamp,
     },
@@ -271,7 +272,7 @@ impl Hold {
     /// Lets somebody in; answers the session's number. Whoever was there has to go where `take` says so.
     pub fn let_in(
         &mut self,
-        by: &str,
+        by: &Actor,
         wants: Wants,
         take: bool,
         now: Timestamp,
@@ -296,10 +297,10 @@ impl Hold {
             .sessions
             .last()
             .map_or(1, |last| last.number.saturating_add(1));
-        self.end_session(SessionEnd::Taken { by: by.to_owned() }, now);
+        self.end_session(SessionEnd::Taken { by: by.clone() }, now);
         self.sessions.push(Session {
             number,
-            by: by.to_owned(),
+            by: by.clone(),
             since: now,
             wants,
             ended: None,

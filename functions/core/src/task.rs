@@ -1,5 +1,6 @@
 //! A task: a step of a build on an architecture, leased to one runner at a time.
 
+use crate::access::Actor;
 use crate::cause::Cause;
 use crate::rpm::Rpm;
 use crate::{Arch, Digest, LeaseNumber, NameError, RunnerName, StepName, Timestamp};
@@ -295,7 +296,7 @@ pub enum AttemptEnd {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retried {
     /// Who said so.
-    pub by: String,
+    pub by: Actor,
     /// When.
     pub at: Timestamp,
     /// Attempts before it, which no longer count against the task.

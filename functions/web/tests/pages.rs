@@ -555,7 +555,7 @@ async fn a_log_is_followed_until_its_attempt_ends() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         world.append_to_log(&id, b"last\n").await;
         let cancel = Event::Cancel {
-            by: "erin".to_owned(),
+            by: "erin".parse().unwrap(),
         };
         millrace_store::advance::<Build>(&world.store, &pigz, cancel, NOW)
             .await
@@ -919,7 +919,7 @@ async fn a_failure_names_its_cause_and_links_to_the_line_and_what_was_done_again
         .report("rpm@x86_64", 1, Outcome::Failed(failure.clone()))
         .event(Event::Retry {
             task: Some("rpm@x86_64".parse().unwrap()),
-            by: "erin <e>".to_owned(),
+            by: "erin <e>".parse().unwrap(),
             hold_s: None,
         });
     let twice = again
@@ -1002,7 +1002,7 @@ async fn a_sandbox_that_is_held_is_shown_with_the_command_that_gets_into_it_unti
         failed,
     );
     hold.let_in(
-        "dana <d>",
+        &"dana <d>".parse().unwrap(),
         Wants::Command {
             argv: vec!["ls".to_owned()],
         },

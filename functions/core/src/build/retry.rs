@@ -3,6 +3,7 @@
 
 use super::{Build, End, Refused, Stage};
 use crate::Timestamp;
+use crate::access::Actor;
 use crate::task::{ATTEMPTS_MAX, Retried, Task, TaskId, TaskState};
 
 impl Build {
@@ -11,7 +12,7 @@ impl Build {
     pub(super) fn retry(
         &mut self,
         wanted: Option<&TaskId>,
-        by: &str,
+        by: &Actor,
         now: Timestamp,
     ) -> Result<(), Refused> {
         match self.stage {
@@ -65,12 +66,12 @@ impl Task {
     }
 
     /// Waits as if nobody had tried, though what was tried is kept.
-    fn start_over(&mut self, by: &str, at: Timestamp) {
+    fn start_over(&mut self, by: &Actor, at: Timestamp) {
         self.state = TaskState::Waiting;
         // Who starts what nobody has tried since changes nothing, however often.
         if self.attempts.len() > self.attempts_before() {
             self.retried.push(Retried {
-                by: by.to_owned(),
+                by: by.clone(),
                 at,
                 attempts: self.attempts.len(),
             });

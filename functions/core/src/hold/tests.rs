@@ -53,8 +53,13 @@ fn times_are_written_as_people_do() {
 #[test]
 fn one_at_a_time_is_let_in_and_the_next_when_the_first_has_gone() {
     let mut hold = held();
-    assert_eq!(hold.let_in("dana", terminal(), false, at(1)), Ok(1));
-    let refused = hold.let_in("erin", terminal(), false, at(2)).unwrap_err();
+    assert_eq!(
+        hold.let_in(&"dana".parse().unwrap(), terminal(), false, at(1)),
+        Ok(1)
+    );
+    let refused = hold
+        .let_in(&"erin".parse().unwrap(), terminal(), false, at(2))
+        .unwrap_err();
     assert!(
         refused
             .to_string()
@@ -62,7 +67,10 @@ fn one_at_a_time_is_let_in_and_the_next_when_the_first_has_gone() {
         "{refused}"
     );
     hold.session_ended(1, SessionEnd::Exited { status: 0 }, at(3));
-    assert_eq!(hold.let_in("erin", terminal(), false, at(4)), Ok(2));
+    assert_eq!(
+        hold.let_in(&"erin".parse().unwrap(), terminal(), false, at(4)),
+        Ok(2)
+    );
     // What is still said in the first changes nothing.
     hold.session_ended(1, SessionEnd::Silent, at(5));
     assert_eq!(hold.session().map(|session| session.number), Some(2));
@@ -75,10 +83,11 @@ fn one_at_a_time_is_let_in_and_the_next_when_the_first_has_gone() {
 #[test]
 fn whoever_is_taken_over_from_is_told_by_whom() {
     let mut hold = held();
-    hold.let_in("dana", terminal(), false, at(1)).unwrap();
+    hold.let_in(&"dana".parse().unwrap(), terminal(), false, at(1))
+        .unwrap();
     assert_eq!(
         hold.let_in(
-            "erin",
+            &"erin".parse().unwrap(),
             Wants::Command {
                 argv: vec!["ls".to_owned()]
             },
@@ -98,12 +107,15 @@ fn whoever_is_taken_over_from_is_told_by_whom() {
 fn a_hold_ends_by_its_time_or_before_and_the_first_word_on_why_stays() {
     let mut hold = held();
     assert_eq!((hold.until, hold.over(at(29))), (at(30), None));
-    let refused = hold.let_in("dana", terminal(), false, at(30)).unwrap_err();
+    let refused = hold
+        .let_in(&"dana".parse().unwrap(), terminal(), false, at(30))
+        .unwrap_err();
     assert_eq!(
         refused.to_string(),
         "the sandbox is held no more since 2023-11-14T22:43:20Z: its time was over"
     );
-    hold.let_in("dana", terminal(), false, at(1)).unwrap();
+    hold.let_in(&"dana".parse().unwrap(), terminal(), false, at(1))
+        .unwrap();
     hold.give_up("the runner is stopped", at(2));
     hold.give_up("its time was over", at(30));
     assert_eq!(
@@ -123,8 +135,10 @@ fn a_hold_ends_by_its_time_or_before_and_the_first_word_on_why_stays() {
 #[test]
 fn a_sandbox_that_somebody_wants_given_up_lets_nobody_in() {
     let mut hold = held();
-    hold.unwanted_by = Some("dana".to_owned());
-    let refused = hold.let_in("erin", terminal(), true, at(1)).unwrap_err();
+    hold.unwanted_by = Some("dana".parse().unwrap());
+    let refused = hold
+        .let_in(&"erin".parse().unwrap(), terminal(), true, at(1))
+        .unwrap_err();
     assert!(
         refused.to_string().ends_with("dana wants it given up"),
         "{refused}"
@@ -153,7 +167,7 @@ fn what_makes_no_sense_is_refused_before_a_runner_hears_of_it() {
     for wants in wants {
         assert!(
             matches!(
-                held().let_in("dana", wants.clone(), false, at(1)),
+                held().let_in(&"dana".parse().unwrap(), wants.clone(), false, at(1)),
                 Err(HoldRefused::Odd(_))
             ),
             "{wants:?}"
@@ -165,7 +179,10 @@ fn what_makes_no_sense_is_refused_before_a_runner_hears_of_it() {
 fn a_hold_remembers_its_last_sessions() {
     let mut hold = held();
     for number in 1..=30 {
-        assert_eq!(hold.let_in("dana", terminal(), true, at(1)), Ok(number));
+        assert_eq!(
+            hold.let_in(&"dana".parse().unwrap(), terminal(), true, at(1)),
+            Ok(number)
+        );
     }
     assert_eq!(
         (hold.sessions.len(), hold.sessions[0].number),
@@ -194,7 +211,8 @@ fn the_end_is_announced_five_minutes_and_one_minute_before_each_once() {
 #[test]
 fn a_hold_is_kept_as_it_was_written_down_first() {
     let mut hold = held();
-    hold.let_in("dana", terminal(), false, at(1)).unwrap();
+    hold.let_in(&"dana".parse().unwrap(), terminal(), false, at(1))
+        .unwrap();
     let json = serde_json::to_string(&hold).unwrap();
     assert_eq!(
         json,

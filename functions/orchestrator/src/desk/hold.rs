@@ -356,7 +356,7 @@ mod tests {
             &Printed::default(),
             0,
             Some(&SessionEnd::Taken {
-                by: "erin".to_owned(),
+                by: "erin".parse().unwrap(),
             }),
         );
         assert_eq!(kept.ended, Some(SessionEnd::Exited { status: 3 }));

@@ -95,7 +95,7 @@ impl Failed {
     async fn let_in(&self, by: &str, take: bool) -> u32 {
         let now = self.world.now();
         let let_in = change_hold(&self.world.store, &self.holding, |hold| {
-            hold.let_in(by, terminal(), take, now)
+            hold.let_in(&by.parse().unwrap(), terminal(), take, now)
         })
         .await;
         let_in.unwrap().unwrap().unwrap()
@@ -332,7 +332,7 @@ async fn a_runner_that_listens_hears_at_once_what_is_typed_and_that_somebody_els
     typing.await.unwrap();
     let next = story.let_in("erin", true).await;
     let taken = SessionEnd::Taken {
-        by: "erin".to_owned(),
+        by: "erin".parse().unwrap(),
     };
     assert_eq!(
         story.listen(session, 1, 30_000).await.over,
@@ -371,7 +371,7 @@ async fn what_is_given_up_by_its_author_or_its_runner_is_over_for_everybody_and_
         .unwrap();
     story.print(session, 0, b"$ ", None).await;
     change_hold(store, &story.holding, |hold| {
-        hold.unwanted_by = Some("dana".to_owned())
+        hold.unwanted_by = Some("dana".parse().unwrap())
     })
     .await
     .unwrap();

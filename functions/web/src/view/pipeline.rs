@@ -72,7 +72,7 @@ impl HeldView {
         let held = || Self {
             until: hold.until,
             runner: hold.runner.clone(),
-            by: hold.session().map(|session| session.by.clone()),
+            by: hold.session().map(|session| session.by.to_string()),
             sessions: hold.sessions.len(),
             command: format!(
                 "millrace shell {} {}",
@@ -177,7 +177,7 @@ impl TaskView {
                 .retried
                 .iter()
                 .map(|retried| RetriedView {
-                    by: retried.by.clone(),
+                    by: retried.by.to_string(),
                     at: retried.at,
                 })
                 .collect(),

@@ -320,7 +320,7 @@ pub fn every_state() -> Vec<Build> {
             .passes("check@aarch64", 2000, "installs, removes", Vec::new()),
         told("sbsigntools", "ExclusiveArch: riscv64", 1500).excluded(),
         told("tzdata", "Nothing to release", 2900).passes("source", 900, "only a source", Vec::new()).quiet(),
-        told("httpd", "Oops, wrong branch", 4400).sourced().take("rpm@x86_64", "intel-1").after(9000).event(Event::Cancel { by: "erin".to_owned() }),
+        told("httpd", "Oops, wrong branch", 4400).sourced().take("rpm@x86_64", "intel-1").after(9000).event(Event::Cancel { by: "erin".parse().unwrap() }),
     ];
     told_all.into_iter().map(|told| told.build).collect()
 }
