@@ -7,7 +7,7 @@ use millrace_core::task::TaskId;
 use millrace_core::{BuildId, PackageName, PlatformName, RunnerName};
 use millrace_store::packages::RegisterError;
 use millrace_store::roots::RootsError;
-use millrace_store::{AdvanceError, BlobError, SaveError, StateError};
+use millrace_store::{AdvanceError, BlobError, MessageId, SaveError, StateError};
 use std::path::PathBuf;
 
 /// A verb that was not done. Nothing has changed.
@@ -76,6 +76,11 @@ pub enum NotFound {
         /// What was named.
         task: TaskId,
     },
+    /// No message of this number waits.
+    #[error(
+        "no message {}: it is settled, or there was none; `millrace messages list`", .0.0
+    )]
+    Message(MessageId),
     /// No sandbox is held.
     #[error("{0}")]
     Hold(String),

@@ -18,6 +18,7 @@ pub mod build;
 mod error;
 pub mod hold;
 pub mod lock;
+pub mod message;
 pub mod package;
 pub mod platform;
 pub mod plugin;

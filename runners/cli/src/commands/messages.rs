@@ -1,49 +1,37 @@
 //! Commands that look at messages on their way, send them again, and put back what was lost.
 
+use crate::actor;
 use crate::arguments::Messages;
-use crate::ending::NotFound;
 use crate::output::Output;
 use crate::state::{Folder, now};
+#[cfg(feature = "cloud")]
 use crate::store::Store;
-use anyhow::{Result, bail};
+use anyhow::Result;
+#[cfg(feature = "cloud")]
+use anyhow::bail;
+use millrace_control::message::{self, RetryMessages, Unsettled};
 use millrace_core::order::Effect;
+use millrace_store::MessageId;
 use millrace_store::deliver::wants;
-use millrace_store::{Message, MessageId, StateStore};
 use serde_json::{Value, json};
-
-/// Messages looked at: more than a line has on its way at its busiest.
-const LOOKED_AT_MAX: usize = 10_000;
 
 pub(super) async fn messages(folder: &Folder, output: Output, command: Messages) -> Result<()> {
     let store = folder.store().await?;
     match command {
         Messages::List => {
-            let values: Vec<Value> = all(&store)
-                .await?
-                .iter()
-                .map(|(message, dead)| as_json(message, *dead))
-                .collect();
-            output.list(&values, "nothing is on its way", line)
+            let all = message::list(&store).await?;
+            let values: Vec<Value> = all.iter().map(as_json).collect();
+            output.list(&values, "no message is on its way", line)
         }
         Messages::Retry { messages } => {
-            let named = !messages.is_empty();
-            let ids = if named {
-                messages.into_iter().map(MessageId).collect()
-            } else {
-                delivered_before(&store).await?
+            let is_all = messages.is_empty();
+            let which = match is_all {
+                false => RetryMessages::Named(messages.into_iter().map(MessageId).collect()),
+                true if store.is_in_cloud() => RetryMessages::All,
+                true => RetryMessages::Delivered,
             };
-            let mut again = 0;
-            for id in ids {
-                if store.put_back(id, now()).await? {
-                    again += 1;
-                } else if named {
-                    bail!(NotFound(format!(
-                        "no message {}: it is settled, or never was; `millrace messages list`",
-                        id.0
-                    )));
-                }
-            }
-            if !named {
+            let again = message::retry(&actor::local(), which, &store, now()).await?;
+            if is_all {
                 folder.forget_dead_letters().await?;
             }
             output.one(&json!({"again": again}), |_| match again {
@@ -67,36 +55,11 @@ pub(super) async fn restore(folder: &Folder, output: Output, from: &str) -> Resu
     })
 }
 
-/// What nobody has settled, the oldest first, and whether it is a dead letter.
-async fn all(store: &Store) -> Result<Vec<(Message, bool)>> {
-    let out = store
-        .unsettled(LOOKED_AT_MAX)
-        .await?
-        .into_iter()
-        .map(|message| (message, false));
-    let dead = store
-        .dead_letters(LOOKED_AT_MAX)
-        .await?
-        .into_iter()
-        .map(|message| (message, true));
-    let mut all: Vec<_> = out.chain(dead).collect();
-    all.sort_by_key(|(message, _)| message.id);
-    Ok(all)
-}
-
-/// Those with which somebody has had trouble. In the cloud, the first delivery is not counted: there all of them are.
-async fn delivered_before(store: &Store) -> Result<Vec<MessageId>> {
-    let troubled =
-        |(message, dead): &(Message, bool)| *dead || message.deliveries > 0 || store.is_in_cloud();
-    Ok(all(store)
-        .await?
-        .iter()
-        .filter(|one| troubled(one))
-        .map(|(message, _)| message.id)
-        .collect())
-}
-
-fn as_json(message: &Message, dead: bool) -> Value {
+fn as_json(unsettled: &Unsettled) -> Value {
+    let Unsettled {
+        message,
+        is_dead_letter,
+    } = unsettled;
     let of = match &message.effect {
         Effect::Fetch(announced) => announced.id.to_string(),
         Effect::Plan(push) => push.announced.id.to_string(),
@@ -110,10 +73,10 @@ fn as_json(message: &Message, dead: bool) -> Value {
         "wants": wants(&message.effect),
         "of": of,
         "deliveries": message.deliveries,
-        "dead_letter": dead,
+        "dead_letter": is_dead_letter,
         // As `millrace events` called them; they go with it.
         "event": message.id.0,
-        "set_aside": dead,
+        "set_aside": is_dead_letter,
     })
 }
 
@@ -137,6 +100,7 @@ fn line(value: &Value) -> String {
 mod tests {
     use super::*;
     use millrace_core::BuildId;
+    use millrace_store::Message;
 
     #[test]
     fn a_message_is_a_line() {
@@ -148,8 +112,12 @@ mod tests {
             effect,
             deliveries: 10,
         };
+        let unsettled = Unsettled {
+            message,
+            is_dead_letter: true,
+        };
         assert_eq!(
-            line(&as_json(&message, true)),
+            line(&as_json(&unsettled)),
             "7                      ended    0123456789ab                       10 deliveries, dead letter"
         );
     }
