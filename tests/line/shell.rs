@@ -268,7 +268,7 @@ fn a_failed_sandbox_is_entered_by_its_author_and_gone_when_they_say_so() {
     assert!(up.watch(&good).1, "{}", up.log());
 
     let mut seat = Seat::sit(&up, &[&build]);
-    seat.shows("sh /work/again.sh does it once more");
+    seat.shows("sh /work/again.sh repeats it");
     seat.prompts();
     assert!(seat.is_raw());
     seat.types("stty size; tty; id -u; echo $TERM\r");

@@ -1,4 +1,4 @@
-//! The plugins that come with the program: registered at the start of the line, unless somebody has put others in their place.
+//! The plugins that come with the program: registered at the start of the line, unless somebody has added others by their names.
 
 use crate::state::Folder;
 use crate::store::Store;
@@ -66,15 +66,12 @@ pub(crate) async fn register(folder: &Folder, store: &Store, named: Option<&Path
             Wish::Register => {
                 plugin::add(&Actor::Line, &name, &path, store, store).await?;
                 if registered.is_some() {
-                    eprintln!(
-                        "millrace: the plugin {name} is a new one, from {}",
-                        path.display()
-                    );
+                    eprintln!("millrace: plugin {name} is updated from {}", path.display());
                 }
             }
             Wish::LeaveTheOther => {
                 eprintln!(
-                    "millrace: the plugin {name} stays the one that was added; `millrace plugin add {name} {}` takes the one that comes with this program",
+                    "millrace: plugin {name} stays as somebody added it; `millrace plugin add {name} {}` takes the one that comes with this program",
                     path.display()
                 );
                 continue;

@@ -1,4 +1,4 @@
-//! A line in the cloud, as commands of this machine work on it: with the credentials of whoever gives them.
+//! A line in the cloud, which commands on this machine work on with the credentials of their user.
 
 pub(crate) mod keys;
 
@@ -15,7 +15,7 @@ use millrace_store::aws::sdk_config;
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
 
-/// Where a line in the cloud lies; `cargo xtask deploy` says it. `AWS_PROFILE`, `AWS_REGION` and the other variables of AWS are heeded.
+/// Where a line in the cloud is: `cargo xtask deploy` prints it. `AWS_PROFILE`, `AWS_REGION` and the other variables of AWS count.
 #[derive(Debug, Clone, Args)]
 pub struct Cloud {
     /// Work on the line whose records are in this DynamoDB table, instead of the state folder.
@@ -27,7 +27,7 @@ pub struct Cloud {
         value_name = "NAME"
     )]
     pub table: Option<String>,
-    /// And whose packages are in this bucket.
+    /// The bucket with that line's packages.
     #[arg(
         long,
         global = true,
@@ -36,19 +36,19 @@ pub struct Cloud {
         value_name = "NAME"
     )]
     pub bucket: Option<String>,
-    /// The Lambda function that signs there: `platform add`, `release rollback` and `key show` ask it.
+    /// The Lambda function that signs for that line: `platform add`, `release rollback` and `key show` ask it.
     #[arg(long, global = true, env = "MILLRACE_SIGN", value_name = "NAME")]
     pub sign: Option<String>,
-    /// The keys of that line and where each lies, NAME=ARN with spaces between: the other commands on keys use it.
+    /// The keys of that line and the place of each, NAME=ARN with spaces between: the other commands on keys use it.
     #[arg(long, global = true, env = "MILLRACE_KEYS", value_name = "PLACES")]
     pub keys: Option<Places>,
-    /// The queue of its dead letters: `messages retry` empties it.
+    /// The queue of that line's dead letters: `messages retry` empties it.
     #[arg(long, global = true, env = "MILLRACE_DEAD_LETTERS", value_name = "URL")]
     pub dead_letters: Option<String>,
 }
 
 impl Cloud {
-    /// Its stores; none where no line in the cloud is named.
+    /// Its stores; none if no line in the cloud is named.
     pub(crate) async fn store(&self) -> Option<Store> {
         let (table, bucket) = (self.table.as_ref()?, self.bucket.as_ref()?);
         let config = sdk_config(None).await;

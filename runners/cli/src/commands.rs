@@ -1,4 +1,4 @@
-//! The commands: each looks up or changes one thing in the state folder, and says what it did.
+//! The commands: each looks up or changes one thing of a line, and says what it did.
 
 mod build;
 mod builds;
@@ -87,7 +87,7 @@ async fn dispatch(
     }
     if let Some(problem) = no_namespace {
         return Err(problem
-            .context("a runner builds sandboxes, as root or as a user with ids for them; a line without one takes --no-runner"));
+            .context("a runner builds sandboxes, as root or as a user with ids for them; for a line without a runner, use --no-runner"));
     }
     match arguments.command {
         Command::Up(options) => crate::up::up(&folder, output, &options).await?,

@@ -150,7 +150,7 @@ fn there(file: Option<&FileEntry<'_>>) -> String {
     if file.is_some() {
         "there".to_owned()
     } else {
-        "not there".to_owned()
+        "missing".to_owned()
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
         );
         assert_eq!(
             (told[1].first.as_str(), told[1].again.as_str()),
-            ("not there", "there")
+            ("missing", "there")
         );
         assert_eq!(
             (told[2].first.as_str(), told[2].again.as_str()),

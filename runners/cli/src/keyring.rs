@@ -4,7 +4,7 @@ use anyhow::Result;
 use millrace_core::KeyName;
 use millrace_signer::{KeyError, LocalKeys, PrivateKey};
 
-/// Whoever keeps the keys of the line that a command works on.
+/// The keys of the line that a command works on.
 pub(crate) enum Keyring {
     /// Files of this machine.
     Here(LocalKeys),
@@ -35,7 +35,7 @@ impl Keyring {
         }
     }
 
-    /// The names of all keys; of those in the cloud, with the places that they have there, whether anything lies in them or not.
+    /// The names of all keys; of those in the cloud with their places there, empty or not.
     pub(crate) fn list(&self) -> Result<Vec<(KeyName, Option<String>)>> {
         match self {
             Self::Here(keys) => Ok(keys.list()?.into_iter().map(|key| (key, None)).collect()),

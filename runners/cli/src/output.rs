@@ -32,7 +32,7 @@ impl Output {
         self.line(&line)
     }
 
-    /// Several things; `none` is what people read where there are none.
+    /// Several things; `none` is what people read if there are none.
     pub fn list<T: Serialize>(
         self,
         values: &[T],
@@ -61,7 +61,7 @@ impl Output {
     }
 }
 
-/// A text from anywhere as a terminal may have it: what would move its cursor, change its title or answer for whoever sits there
+/// A text from anywhere as a terminal may have it: what would move its cursor, change its title or type for the user
 /// is written out, as `cat -v` does. Builds print what they like, and so do commits.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     let acts = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');

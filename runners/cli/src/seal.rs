@@ -28,7 +28,7 @@ impl Seal for LocalSeal {
     }
 }
 
-/// Whoever signs for the line that a command works on.
+/// The signer of the line that a command works on.
 pub(crate) enum AnySeal {
     Here(LocalSeal),
     #[cfg(feature = "cloud")]

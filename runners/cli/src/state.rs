@@ -1,4 +1,4 @@
-//! The state folder: where everything of the line lies, and who may read it.
+//! The state folder: where a line keeps everything, and who may read it.
 
 #[cfg(feature = "cloud")]
 use crate::cloud::Cloud;
@@ -25,7 +25,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Takes the folder that was named, or this user's own; makes it where it is not there.
+    /// Takes the folder that was named, or this user's own; makes it if it does not exist.
     pub fn open(named: Option<&Path>) -> Result<Self> {
         let path = match named {
             Some(path) => std::path::absolute(path).context("the state folder")?,
@@ -74,7 +74,7 @@ impl Folder {
         &self.path
     }
 
-    /// A folder in it, made where it is not there.
+    /// A folder in it, made if it does not exist.
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.join(name);
         fs::DirBuilder::new()
@@ -102,7 +102,7 @@ impl Folder {
         self.local().map(Store::Here)
     }
 
-    /// Forgets what a line in the cloud has put with its dead letters: whatever it was, it is delivered again.
+    /// Empties the queue of dead letters of a line in the cloud: they are delivered again.
     pub(crate) async fn forget_dead_letters(&self) -> Result<()> {
         #[cfg(feature = "cloud")]
         if let Some(cloud) = &self.cloud {
@@ -117,7 +117,7 @@ impl Folder {
         Ok(LocalKeys::open(&self.folder("keys")?)?)
     }
 
-    /// Where the keys lie of the line that commands work on.
+    /// The keys of the line that commands work on.
     pub(crate) async fn keyring(&self) -> Result<Keyring> {
         #[cfg(feature = "cloud")]
         if let Some(cloud) = &self.cloud {
@@ -160,7 +160,7 @@ impl Folder {
         Ok(secret)
     }
 
-    /// Where the webhook secret lies.
+    /// The file with the webhook secret.
     pub fn webhook_secret_path(&self) -> PathBuf {
         self.join("webhook-secret")
     }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 /// Keys read at a time.
 const PIECE_BYTES: usize = 4096;
 
-/// Pieces that wait to be sent; whoever pastes more waits.
+/// Pieces that wait to be sent; a paste of more waits.
 const PIECES_MAX: usize = 4;
 
 /// A terminal that hands every key on and does nothing by itself, until this is dropped: at the end, after an error, or in a panic.

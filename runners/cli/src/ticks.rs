@@ -45,7 +45,7 @@ pub async fn run(store: LocalStore) {
     }
 }
 
-/// What was to end by a clock that was ahead ends as it would if it began now.
+/// Ends that a clock ahead of time has set are set anew, as if what they end began now.
 async fn set_back(store: &LocalStore, now: Timestamp) -> Result<(), String> {
     store
         .hide_no_longer_than(now.plus_ms(OUT_MS))
@@ -57,12 +57,12 @@ async fn set_back(store: &LocalStore, now: Timestamp) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// What a tick is to do.
+/// What a tick does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
     /// Let time decide.
     Decide,
-    /// Nothing yet: whoever works must be able to say so first.
+    /// Nothing yet: runners that work must be able to say so first.
     Wait,
     /// The clock was set back.
     SetBack,

@@ -49,7 +49,7 @@ pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
     let _lock = lock(&store)
         .await
         .context("is `millrace up` running over this state folder already?")?;
-    // Whoever sees the port open finds the secret, too.
+    // Who sees the port open finds the secret, too.
     folder.webhook_secret()?;
     let ready = Arc::new(Notify::new());
     let socket = TcpListener::bind(options.listen)
@@ -68,7 +68,7 @@ pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
         .unwrap_or_else(|| format!("http://{address}"));
     if options.url.is_none() && address.ip().is_unspecified() {
         eprintln!(
-            "millrace: runners on other machines cannot read what is released here before --url says where they reach it"
+            "millrace: runners on other machines cannot read what is released here: say with --url where they reach this line"
         );
     }
     let functions = functions(folder, &store, &ready, options)?;
@@ -95,7 +95,7 @@ pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
         error = failed(&mut runner) => return Err(error.into()),
     }
     if let Some((runner, _)) = runner {
-        eprintln!("millrace: stopping; what runs here goes back to the queue");
+        eprintln!("millrace: stopping; tasks that run here go back to the queue");
         // The line still serves, for that is where the runner hands it back to.
         let _ = tokio::time::timeout(STOP_MAX, tokio::task::spawn_blocking(|| runner.join())).await;
     }
@@ -157,7 +157,7 @@ fn routes(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, url: &str) -
         .nest("/repo", millrace_releaser::router(store.clone(), None)))
 }
 
-/// Whoever posts something (a webhook, an answer) may have caused effects: the pump looks at once.
+/// A request that posts something (a webhook, an answer) may have caused messages: the pump looks at once.
 async fn ring(State(posted): State<Arc<Notify>>, request: Request, next: Next) -> Response {
     let posts = request.method() == Method::POST;
     let response = next.run(request).await;
@@ -240,7 +240,7 @@ async fn start_runner(
 /// A runner in a thread, and why it could not go on.
 type Runner = (std::thread::JoinHandle<()>, oneshot::Receiver<WorkerError>);
 
-/// Comes back when the runner of this machine cannot go on; never where there is none, or where it was told to stop.
+/// Returns when the runner of this machine cannot go on; never if there is none, or if it was told to stop.
 async fn failed(runner: &mut Option<Runner>) -> WorkerError {
     if let Some((_, failure)) = runner
         && let Ok(error) = failure.await

@@ -1,4 +1,4 @@
-//! Follows builds: a line whenever a task gets on, and the end of the log where one fails.
+//! Follows builds: one line whenever a task moves on, and the end of the log of a task that fails.
 
 use crate::ending::NotFound;
 use crate::output::{Output, span};
@@ -26,7 +26,7 @@ const TAIL_LINES: usize = 30;
 /// Bytes read for them.
 const TAIL_BYTES: u64 = 64 * 1024;
 
-/// Follows a push until its builds have ended; true where all were released (or had nothing to release).
+/// Follows a push until its builds have ended; true if all were released or had nothing to release.
 pub async fn push(store: &Store, output: Output, id: &PushId) -> Result<bool> {
     let (record, _) = load_push(store, id)
         .await?
@@ -62,7 +62,7 @@ pub async fn push(store: &Store, output: Output, id: &PushId) -> Result<bool> {
     }
 }
 
-/// Follows a build until it has ended; true where it was released (or had nothing to release).
+/// Follows a build until it has ended; true if it was released or had nothing to release.
 pub async fn build(store: &Store, output: Output, id: &BuildId) -> Result<bool> {
     let mut shown: BTreeMap<String, String> = BTreeMap::new();
     let (mut began, mut waiting) = (false, Waiting::default());
@@ -102,7 +102,7 @@ pub async fn build(store: &Store, output: Output, id: &BuildId) -> Result<bool> 
     }
 }
 
-/// Waiting for what a line does: says so once where none works over this state, and waits all the same.
+/// Waits for what a line does; if none works over this state, it says so once and waits all the same.
 #[derive(Debug, Default)]
 pub struct Waiting {
     looked: bool,
@@ -112,9 +112,7 @@ impl Waiting {
     /// Until it is time to look again.
     pub async fn wait(&mut self, store: &Store, time: Duration) {
         if !std::mem::replace(&mut self.looked, true) && !store.is_worked_on() {
-            eprintln!(
-                "millrace: no `millrace up` works over this state: this waits until one does"
-            );
+            eprintln!("millrace: no `millrace up` runs over this state: waiting until one does");
         }
         tokio::time::sleep(time).await;
     }
@@ -166,7 +164,7 @@ async fn show(
     Ok(())
 }
 
-/// Where its sandbox is held, how to get into it.
+/// If its sandbox is held, how to get into it.
 async fn show_hold(store: &Store, output: Output, build: &Build, task: &Task) -> Result<()> {
     let held = holds_of_build(store, build)
         .await?
@@ -185,7 +183,7 @@ async fn show_hold(store: &Store, output: Output, build: &Build, task: &Task) ->
     })
 }
 
-/// Signing and releasing may each be over before anybody looks: what was passed is told all the same.
+/// Signing and releasing may each be over before anybody looks: what was passed is printed all the same.
 fn show_stage(output: Output, build: &Build, shown: &mut BTreeMap<String, String>) -> Result<()> {
     let passed: &[&str] = match build.word() {
         "signing" => &["signing"],

@@ -15,7 +15,7 @@ const CURRENT: &str = "AWSCURRENT";
 /// keys at once, one does, and the other is refused (AWS Secrets Manager API Reference, "PutSecretValue", ClientRequestToken).
 const VERSION: &str = "millrace-the-first-and-only-version";
 
-/// The places of a line's keys, over the credentials of whoever gives commands.
+/// The places of a line's keys, with the credentials of the commands' user.
 pub(crate) struct Secrets {
     client: Client,
     places: Places,
@@ -35,7 +35,7 @@ impl Secrets {
         &self.places
     }
 
-    /// Makes sure that a key may be put into its place. Nobody here may read what lies there, but whether there is anything shows.
+    /// Makes sure that a key may be put into its place. Nobody here may read what is in it, but can see whether it is empty.
     pub(crate) async fn takes(&self, key: &KeyName) -> Result<()> {
         let asked = self
             .client

@@ -34,9 +34,9 @@ pub(super) fn doctor(
         .count();
     output.say(&match refused {
         0 => "Runners may work on this machine.".to_owned(),
-        number => format!(
-            "No task may run on this machine: {number} of these keep it from that, marked with ✗."
-        ),
+        number => {
+            format!("No task may run on this machine, because of {number} of these, marked with ✗.")
+        }
     })?;
     Ok(if refused == 0 {
         Ending::Done

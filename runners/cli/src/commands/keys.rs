@@ -36,7 +36,7 @@ pub(super) async fn key(folder: &Folder, output: Output, command: Key) -> Result
             .await??;
             keyring.keep(&name, &private).await?;
             output.one(&json!({"key": name}), |_| {
-                format!("key {name} is there; `millrace key show {name}` prints its public half")
+                format!("key {name} is made; `millrace key show {name}` prints its public half")
             })
         }
         Key::Import {
@@ -60,7 +60,7 @@ pub(super) async fn key(folder: &Folder, output: Output, command: Key) -> Result
             keyring.keep(&name, &private).await?;
             output.one(&json!({"key": name, "fingerprint": private.fingerprint()}), |_| {
                 let fingerprint = private.fingerprint();
-                format!("key {name} is {fingerprint} from now on; `millrace key show {name}` prints its public half")
+                format!("key {name} is imported: {fingerprint}; `millrace key show {name}` prints its public half")
             })
         }
         Key::List => {

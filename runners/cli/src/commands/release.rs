@@ -20,7 +20,7 @@ pub(super) async fn release(folder: &Folder, output: Output, command: Release) -
                 ))
             })?;
             let values: Vec<Value> = found.iter().map(as_json).collect();
-            output.list(&values, "no generation was asked for", line)
+            output.list(&values, "nothing to list: --limit is 0", line)
         }
         Release::Rollback { platform, number } => {
             let became = rollback(&platform, number, &folder.seal().await?, &store, now())

@@ -1,4 +1,4 @@
-//! Commands about those who build: let them in, look at them, let them leave, be one.
+//! Commands on runners: let them in, list them, drain them, be one.
 
 use crate::actor;
 use crate::arguments::Runner;
@@ -58,7 +58,7 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
         Runner::Remove { name } => {
             runner::remove(&actor, &name, &store).await?;
             output.one(&json!({"removed": name}), |_| {
-                format!("runner {name} is no longer let in")
+                format!("runner {name} is removed")
             })
         }
         Runner::Drain { name, hand_back } => {
@@ -69,13 +69,13 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
                 "finishes what it works on"
             };
             output.one(&json!({"draining": name, "hand_back": hand_back}), |_| {
-                format!("runner {name} {first}, and leaves; `millrace runner resume {name}` lets it come back")
+                format!("runner {name} is draining: it {first}, and ends; `millrace runner resume {name}` cancels that")
             })
         }
         Runner::Resume { name } => {
             runner::resume(&actor, &name, &store).await?;
             output.one(&json!({"resumed": name}), |_| {
-                format!("runner {name} may stay, and come back")
+                format!("runner {name} gets tasks again")
             })
         }
         Runner::Reserve {
@@ -93,8 +93,8 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
             output.one(
                 &json!({"runner": name, "reserved": reserved}),
                 |_| match reserved.words() {
-                    Some(words) => format!("runner {name} is kept for {words}"),
-                    None => format!("runner {name} is there for everything that it can do"),
+                    Some(words) => format!("runner {name} is reserved for {words}"),
+                    None => format!("runner {name} takes all tasks that it can do"),
                 },
             )
         }
@@ -132,7 +132,7 @@ async fn add(store: &Store, output: Output, request: RunnerRequest, url: &str) -
             } else {
                 format!("the {arch} machine")
             };
-            format!("On {where_to}, once (the token is not shown again):\n\n  {line}")
+            format!("Run once on {where_to} (the token is not shown again):\n\n  {line}")
         },
     )
 }
@@ -193,7 +193,7 @@ async fn list(store: &Store, output: Output) -> Result<()> {
     let listed: Vec<Listed> = listed.collect();
     output.list(
         &listed,
-        "no runners yet: `millrace up` brings its own, `millrace runner add` lets others in",
+        "no runners yet: `millrace up` starts one, `millrace runner add` lets others in",
         |runner| {
             let emulates: String = runner
                 .emulates
@@ -208,7 +208,7 @@ async fn list(store: &Store, output: Output) -> Result<()> {
                 runner
                     .reserved
                     .iter()
-                    .map(|reserved| format!("  kept for {reserved}")),
+                    .map(|reserved| format!("  reserved for {reserved}")),
             );
             lines.extend(
                 runner

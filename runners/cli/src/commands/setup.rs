@@ -1,4 +1,4 @@
-//! Commands that tell the line what to build, where and by whom.
+//! Commands that tell the line what to build, for which platforms and with which plugins.
 
 use crate::actor;
 use crate::arguments::{Package, Platform, Plugin};
@@ -31,7 +31,7 @@ pub(super) async fn package(folder: &Folder, output: Output, command: Package) -
             let package = package::add(&actor::local(), request, &store, now()).await?;
             output.one(&package, |package| {
                 format!(
-                    "{} is built from {} from now on",
+                    "from now on, {} is built from {}",
                     package.name, package.clone_url
                 )
             })
@@ -73,7 +73,7 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
             let seal = folder.seal().await?;
             seal.public_key(&platform.key).await.with_context(|| {
                 format!(
-                    "platform {} signs with the key `{}`, which cannot be had",
+                    "platform {} signs with the key `{}`, which cannot be read",
                     platform.name, platform.key
                 )
             })?;
@@ -88,7 +88,7 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
                         .map(|step| step.name.as_str())
                         .collect::<Vec<_>>()
                         .join(", ");
-                    format!("platform {} is there; its steps are {steps}", platform.name)
+                    format!("platform {} is added; its steps are {steps}", platform.name)
                 },
             )
         }

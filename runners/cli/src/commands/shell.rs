@@ -25,7 +25,7 @@ use tokio::time::sleep;
 const LOOK: Duration = Duration::from_millis(8);
 const LOOK_IDLE: Duration = Duration::from_millis(30);
 
-/// The same where each look is paid for: an hour comes to a cent.
+/// The same if each look is paid for: an hour costs a cent.
 const LOOK_IN_CLOUD: Duration = Duration::from_millis(250);
 
 /// How long after something has happened it is likely that more does.
@@ -40,7 +40,7 @@ const HOLD_LOOK: Duration = Duration::from_secs(1);
 /// Bytes that were shown and not yet acknowledged: a quarter of what may wait to be shown.
 const SHOWN_BYTES: u64 = 32 * 1024;
 
-/// How long a runner may be silent, which says every ten seconds that it is there.
+/// How long a runner may be silent, which says every ten seconds that it works.
 const SILENCE: Duration = Duration::from_secs(45);
 
 /// How long a runner may take to end a session or a hold; those that are there take a second or two.
@@ -116,7 +116,7 @@ fn wanted(argv: Vec<String>) -> Result<Wants> {
     }
     if !terminal::is_there() {
         bail!(
-            "a shell wants a terminal at both of its ends: `millrace shell BUILD TASK -- COMMAND` runs a command without one"
+            "a shell needs a terminal for input and output: `millrace shell BUILD TASK -- COMMAND` runs a command without one"
         );
     }
     let term = std::env::var("TERM")
@@ -134,7 +134,7 @@ fn banner(hold: &Hold) -> String {
     let left = span(hold.until.since_ms(now()));
     let failed = &hold.failed;
     format!(
-        "{task} of build {build} has failed: in {} this {}\n  $ {}\n  again    sh /work/again.sh does it once more; it is in the \
+        "{task} of build {build} has failed: in {} this {}\n  $ {}\n  again    sh /work/again.sh repeats it; it is in the \
          shell's history\n  files    all that the task had is in /work, rpmbuild's folders in /work/rpmbuild\n  held     until {}, for \
          {left}, by {}\n  leave    with exit, or ~. at the beginning of a line; `millrace shell {build} {task} --end` gives it up\n",
         failed.cwd,
@@ -149,10 +149,10 @@ fn banner(hold: &Hold) -> String {
 async fn last_words(store: &Store, holding: &Holding, end: &End) -> Result<String> {
     let said = match end {
         End::Said(end) => end.to_string(),
-        End::Left => "you have left it; its runner has not said yet that it has ended".to_owned(),
+        End::Left => "you have left it; its runner has not yet said that it has ended".to_owned(),
         End::Signalled => "it was ended by a signal".to_owned(),
         End::Lost => format!(
-            "its runner was not heard of for {} s: it may be gone, or cut off",
+            "its runner has said nothing for {} s: it may be gone, or cut off",
             SILENCE.as_secs()
         ),
     };
@@ -194,7 +194,7 @@ async fn give_up(store: &Store, output: Output, hold: &Hold) -> Result<Ending> {
         sleep(LOOK_IN_CLOUD).await;
     }
     bail!(
-        "runner {} has not said that it has given the sandbox up: it does as soon as it is heard of, or at {}",
+        "runner {} has not yet given the sandbox up: it does when it next asks the line, or at {}",
         hold.runner,
         hold.until.rfc3339()
     )
@@ -256,11 +256,11 @@ impl Sitting<'_> {
     async fn leave(&mut self) {
         self.typed.left = true;
         if let Err(error) = self.tell().await {
-            eprintln!("millrace: {error:#}; the runner lets the sandbox go after a minute");
+            eprintln!("millrace: {error:#}; the runner ends the session after a minute");
         }
     }
 
-    /// Shows what is new, and answers how it ended where it did.
+    /// Shows what is new; gives how it ended, if it did.
     async fn look(
         &mut self,
         other: &mut Other,
@@ -410,7 +410,7 @@ impl Sitting<'_> {
     }
 }
 
-/// Shows what comes, as it comes; for whoever sits at a terminal, and nobody else.
+/// Shows what comes, as it comes: for a person at a terminal only.
 fn show_raw(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     Ok(out.write_all(bytes).and_then(|()| out.flush())?)

@@ -1,4 +1,4 @@
-//! Whether a build comes to the same again: what was in its roots, as a lock; the same build from that on another runner; and what differs.
+//! Whether a build comes out the same again: what was in its roots, as a lock; the same build from that on another runner; and what differs.
 
 use super::build::new_push_id;
 use crate::actor;
@@ -71,16 +71,15 @@ pub(super) async fn verify(
     let push = new_push_id()?;
     let asked = lock::verify(&actor::local(), &build, push, same_runner, &store, now()).await?;
     if !asked.is_locked {
-        output.say(
-            "nothing is known of its roots: they are made from what the repositories have today",
-        )?;
+        output
+            .say("nothing is known of its roots: they are made anew from today's repositories")?;
     }
     let announced = asked.announced;
     let not_by = &announced.wish.not_by;
     if !not_by.is_empty() {
         let names: BTreeSet<String> = not_by.values().map(ToString::to_string).collect();
         let names = names.into_iter().collect::<Vec<_>>().join(", ");
-        output.say(&format!("by other runners than {names}; where there are none, `--same-runner` lets those do it again"))?;
+        output.say(&format!("by other runners than {names}; if there are none, `--same-runner` lets those do it again"))?;
     }
     watch::push(&store, output, &announced.id).await?;
     let again = build_of(&store, &announced.id, &build).await?;
@@ -106,7 +105,7 @@ pub(super) async fn verify(
     })
 }
 
-/// The build that a push came to on the platform of another.
+/// The build of a push on the platform of another build.
 async fn build_of(store: &Store, push: &PushId, first: &Build) -> Result<Build> {
     let (record, _) = load_push(store, push)
         .await?
@@ -120,7 +119,7 @@ async fn build_of(store: &Store, push: &PushId, first: &Build) -> Result<Build> 
         }
     }
     bail!(NotFound(format!(
-        "push {push} has come to no build on {}",
+        "push {push} has no build on {}",
         first.platform.name
     )))
 }
@@ -208,7 +207,7 @@ fn told(verdict: &Verdict) -> String {
     } in differing
     {
         let digest = |digest: &Option<Digest>| {
-            digest.map_or_else(|| "not there".to_owned(), |digest| digest.to_string())
+            digest.map_or_else(|| "missing".to_owned(), |digest| digest.to_string())
         };
         text.push_str(&format!(
             "\n{name} ({task})\n  first {}\n  again {}",
@@ -219,7 +218,7 @@ fn told(verdict: &Verdict) -> String {
             text.push_str(&format!("\n    {what}: {first}  →  {again}"));
         }
         if differences.is_empty() && first.is_some() && again.is_some() {
-            text.push_str("\n    the same files in the same words: packed differently");
+            text.push_str("\n    the same files and header: packed differently");
         }
     }
     text
