@@ -33,6 +33,8 @@ use millrace_store::{Message, StateStore, Table};
 use millrace_tests::forge::{Delivery, Forge};
 use millrace_tests::line::platform;
 use millrace_tests::runner::{Answer, Runner, Script, holding, spec};
+use millrace_tests::wait::{wait_for_async, wait_until_async};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -40,13 +42,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 /// The pause of a runner that found nothing, or that was told to come again.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a push may take to come to its end: some seconds when nothing goes wrong, a minute where every other call does.
-const END_MAX: Duration = Duration::from_secs(180);
 
 /// Messages looked at.
 const MESSAGES_MAX: usize = 10_000;
@@ -239,19 +237,19 @@ impl Scripted {
 
     /// The forge delivers until the line takes it, as whoever looks at a failed delivery there does.
     pub async fn deliver(&self, delivery: &Delivery) {
-        let until = Instant::now() + END_MAX;
-        loop {
-            let (status, said) = self.hook(delivery).await;
-            if status == 202 {
-                return;
-            }
-            assert!(
-                status >= 500 && Instant::now() < until,
-                "{status} {said}\n{}",
-                self.cloud.logs()
-            );
-            tokio::time::sleep(PAUSE).await;
-        }
+        wait_until_async(
+            || format!("the line to take {}\n{}", delivery.id, self.cloud.logs()),
+            async || {
+                let (status, said) = self.hook(delivery).await;
+                assert!(
+                    status == 202 || status >= 500,
+                    "{status} {said}\n{}",
+                    self.cloud.logs()
+                );
+                status == 202
+            },
+        )
+        .await;
     }
 
     /// What became of a push.
@@ -280,20 +278,23 @@ impl Scripted {
 
     /// Waits for the end of a push's build.
     pub async fn ended(&self, delivery: &Delivery) -> Build {
-        let until = Instant::now() + END_MAX;
-        loop {
-            let build = self.build_of(delivery).await;
-            match build {
-                Some(build) if build.is_ended() => return build,
-                other => assert!(
-                    Instant::now() < until,
-                    "no end of {}: {other:?}\n{}",
+        let seen = RefCell::new(None);
+        wait_for_async(
+            || {
+                let seen = seen.borrow();
+                format!(
+                    "the end of {}: {seen:?}\n{}",
                     delivery.id,
                     self.cloud.logs()
-                ),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+                )
+            },
+            async || {
+                let build = self.build_of(delivery).await;
+                seen.replace(build.clone());
+                build.filter(Build::is_ended)
+            },
+        )
+        .await
     }
 
     /// What lies in the present platform's repositories, as their root document says.

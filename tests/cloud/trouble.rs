@@ -11,6 +11,7 @@ use millrace_core::build::Build;
 use millrace_core::push::PushState;
 use millrace_core::task::AttemptEnd;
 use millrace_tests::forge::Delivery;
+use millrace_tests::wait::wait_until_async;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -300,17 +301,19 @@ async fn two_orchestrators_and_many_runners_at_one_build_lease_each_task_once() 
         line.runner(which, Arch::Aarch64).await;
     }
     let delivery = line.push("crowd-package").await;
-    while !line
-        .build_of(&delivery)
-        .await
-        .is_some_and(|build| build.is_ended())
-    {
-        tokio::join!(
-            line.cloud.lambda.fire("sweep"),
-            line.cloud.lambda.fire("sweep")
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    wait_until_async(
+        || format!("the end of {}\n{}", delivery.id, line.cloud.logs()),
+        async || {
+            tokio::join!(
+                line.cloud.lambda.fire("sweep"),
+                line.cloud.lambda.fire("sweep")
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let build = line.build_of(&delivery).await;
+            build.is_some_and(|build| build.is_ended())
+        },
+    )
+    .await;
     let build = line.released(&delivery).await;
     line.is_done().await;
     let processes = line.cloud.lambda.function("desk").started();
@@ -401,9 +404,11 @@ async fn a_message_on_which_its_function_always_dies_can_be_retried() {
     .await;
     *is_bad.lock().unwrap() = true;
     let first = line.push("dying-one").await;
-    while line.cloud.stack.dead().await == 0 {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    wait_until_async(
+        || format!("a dead letter\n{}", line.cloud.logs()),
+        async || line.cloud.stack.dead().await > 0,
+    )
+    .await;
     line.quiet().await;
     assert_eq!(line.build_of(&first).await.unwrap().word(), "signing");
     *is_bad.lock().unwrap() = false;

@@ -2,7 +2,7 @@
 
 use crate::specs::{empty, files};
 use millrace_tests::up::Up;
-use std::time::{Duration, Instant};
+use millrace_tests::wait::wait_for;
 
 /// Tight bounds, so that what misbehaves is over soon. The time is not as tight as the others: a task that finds no base root
 /// makes one, which takes 13 s on two cores that do nothing else.
@@ -281,23 +281,15 @@ fn a_build_that_says_nothing_is_told_of_and_then_stopped() {
             .map(|build| build["pipeline"].clone())
             .unwrap_or_default()
     };
-    let until = Instant::now() + Duration::from_secs(120);
-    loop {
-        let tasks = pipeline(&up);
-        let rpm = tasks
-            .as_array()
-            .and_then(|tasks| tasks.iter().find(|task| task["step"] == "rpm").cloned());
-        if let Some(rpm) = rpm.filter(|rpm| rpm["state"] == "stalled") {
-            assert!(rpm["silent_since"].is_string(), "{rpm}");
-            break;
-        }
-        assert!(
-            Instant::now() < until,
-            "nobody says that it stalls: {tasks}\n{}",
-            up.log()
-        );
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    let stalled = wait_for(
+        || format!("word that it stalls: {}\n{}", pipeline(&up), up.log()),
+        || {
+            let tasks = pipeline(&up);
+            let rpm = tasks.as_array()?.iter().find(|task| task["step"] == "rpm");
+            rpm.filter(|rpm| rpm["state"] == "stalled").cloned()
+        },
+    );
+    assert!(stalled["silent_since"].is_string(), "{stalled}");
     let (told, released) = up.watch(&commit);
     assert!(
         !released

@@ -1,12 +1,13 @@
 //! Chaos in short: a few rounds that are the same each time, and what is left of a run that is ended early. `cargo xtask chaos` plays more.
 
 use millrace_tests::up::{Machine, processes_with};
+use millrace_tests::wait::wait_until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// With this seed three rounds have every trouble that keeps nobody waiting for a minute: kill -9 of a runner and of the line, a cut link, muddled
 /// ways, a frozen runner, a full disk, and clocks that jump.
@@ -67,11 +68,7 @@ impl Run {
     }
 
     fn wait_for(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
-        let until = Instant::now() + PATIENCE;
-        while !is_so(self) {
-            assert!(Instant::now() < until, "{what} does not come");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        wait_until(|| what.to_owned(), || is_so(self));
     }
 
     /// Processes and mounts; its folder is another matter.

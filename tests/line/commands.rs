@@ -2,6 +2,7 @@
 
 use crate::specs::{empty, files};
 use millrace_tests::up::{Machine, Up, processes_with, seconds_of_this_run};
+use millrace_tests::wait::{wait_for, wait_until};
 use serde_json::Value;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,18 +10,14 @@ use std::time::{Duration, Instant};
 /// A build whose tasks nobody takes.
 fn waiting_build(up: &mut Up) -> String {
     up.push_new("idle", &files(&empty("idle", "BuildArch: noarch", "true")));
-    let until = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(build) = up.builds().first() {
-            return build["build"]
-                .as_str()
-                .or(build["id"].as_str())
-                .unwrap()
-                .to_owned();
-        }
-        assert!(Instant::now() < until, "no build:\n{}", up.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_for(
+        || format!("a build:\n{}", up.log()),
+        || {
+            let build = up.builds().into_iter().next()?;
+            let id = build["build"].as_str().or(build["id"].as_str());
+            Some(id.unwrap().to_owned())
+        },
+    )
 }
 
 #[test]
@@ -75,23 +72,17 @@ fn a_build_that_was_cancelled_goes_on_as_soon_as_somebody_wants_it_to() {
 
 /// Waits until a task of the only build is in this state; the build.
 fn build_with(up: &Up, step: &str, state: &str) -> Value {
-    let until = Instant::now() + Duration::from_secs(120);
-    loop {
-        let build = up.builds().into_iter().next().unwrap_or_default();
-        let tasks = build["pipeline"].as_array().cloned().unwrap_or_default();
-        if tasks
-            .iter()
-            .any(|task| task["step"] == step && task["state"] == state)
-        {
-            return build;
-        }
-        assert!(
-            Instant::now() < until,
-            "{step} does not get {state}: {build}\n{}",
-            up.log()
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_for(
+        || format!("{step} to be {state}: {:?}\n{}", up.builds(), up.log()),
+        || {
+            let build = up.builds().into_iter().next()?;
+            let tasks = build["pipeline"].as_array()?;
+            let found = tasks
+                .iter()
+                .any(|task| task["step"] == step && task["state"] == state);
+            found.then_some(build)
+        },
+    )
 }
 
 #[test]
@@ -108,11 +99,10 @@ fn a_cancelled_task_and_its_sandbox_are_gone_within_ten_seconds_though_it_prints
         )),
     );
     let build = build_with(&up, "rpm", "running");
-    let until = Instant::now() + Duration::from_secs(60);
-    while processes_with(&nap) < 2 {
-        assert!(Instant::now() < until, "it does not begin:\n{}", up.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until(
+        || format!("the begin of the build:\n{}", up.log()),
+        || processes_with(&nap) >= 2,
+    );
     // All that is said is sent by then, so that only a renewal can tell the runner.
     std::thread::sleep(Duration::from_secs(2));
     let cancelled = Instant::now();
@@ -203,10 +193,10 @@ fn a_draining_runner_ends_and_the_queue_says_what_it_waits_for() {
     let build = build_with(&up, "source", "waiting");
     let nobody =
         "no runner is there: `millrace up` brings its own, `millrace runner add` lets others in";
-    let until = Instant::now() + Duration::from_secs(10);
-    while !up.millrace(&["queue"]).contains(nobody) {
-        assert!(Instant::now() < until, "{}", up.millrace(&["queue"]));
-    }
+    wait_until(
+        || format!("`{nobody}` in the queue: {}", up.millrace(&["queue"])),
+        || up.millrace(&["queue"]).contains(nobody),
+    );
     up.runner("one");
     build_with(&up, "rpm", "running");
     let queue: Value = serde_json::from_str(&up.http("GET", "/api/v1/queue", "", "").1).unwrap();

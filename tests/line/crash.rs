@@ -7,7 +7,7 @@ use millrace_tests::up::{Up, processes_with, run, seconds_of_this_run};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Times that the line is killed while it works.
 const KILLS: usize = 8;
@@ -109,23 +109,9 @@ fn in_the_repository(up: &Up) -> (usize, Vec<String>) {
     (generation, packages)
 }
 
-/// How long a build may take to get somewhere; a lost lease takes a minute of it.
-const PATIENCE: Duration = Duration::from_secs(180);
-
 /// Asks until it is so.
-fn wait_for<T>(what: &str, up: &Up, mut ask: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = ask() {
-            return found;
-        }
-        assert!(
-            Instant::now() < until,
-            "{what} does not come:\n{}",
-            up.log()
-        );
-        std::thread::sleep(Duration::from_millis(100));
-    }
+fn wait_for<T>(what: &str, up: &Up, ask: impl FnMut() -> Option<T>) -> T {
+    millrace_tests::wait::wait_for(|| format!("{what}:\n{}", up.log()), ask)
 }
 
 fn rpm_task(up: &Up) -> Option<(Value, Value)> {

@@ -5,6 +5,7 @@ use crate::yard::{PATIENCE, Yard, status};
 use millrace_host::buildroot::RootError;
 use millrace_host::sandbox::{Ended, Overlay, SandboxError, View};
 use millrace_tests::up::{Machine, Up, processes_with};
+use millrace_tests::wait::wait_until;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -179,11 +180,7 @@ fn a_sandbox_that_is_dropped_leaves_no_starter() {
     yard.bash(":");
     let starter = starter();
     drop(yard);
-    let until = Instant::now() + PATIENCE;
-    while parent(starter).is_some() {
-        assert!(Instant::now() < until, "it is still there");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_until(|| "its end".to_owned(), || parent(starter).is_none());
 }
 
 #[test]
@@ -703,15 +700,10 @@ fn ctrl_c_hands_the_task_back_and_the_next_runner_does_it() {
             &format!("sleep {word}"),
         )),
     );
-    let until = Instant::now() + Duration::from_secs(180);
-    while processes_with(word) == 0 {
-        assert!(
-            Instant::now() < until,
-            "the build does not come:\n{}",
-            up.log()
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until(
+        || format!("the build:\n{}", up.log()),
+        || processes_with(word) > 0,
+    );
     // As the terminal does it: to all that is in the foreground.
     millrace_tests::up::run(std::process::Command::new("kill").args([
         "-INT",

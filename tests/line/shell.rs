@@ -2,6 +2,7 @@
 
 use crate::specs::{empty, files};
 use millrace_tests::up::{Machine, Up, processes_with, seconds_of_this_run};
+use millrace_tests::wait::{WAIT_MAX, wait_for, wait_until};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
@@ -15,17 +16,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long anything may take that takes a second.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 const TASK: &str = "rpm@x86_64";
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    wait_until(|| what.to_owned(), holds);
 }
 
 /// A package whose build fails, and leaves something behind.
@@ -146,24 +140,18 @@ impl Seat {
     }
 
     fn shows(&self, words: &str) {
-        let end = Instant::now() + PATIENCE;
-        while !self.shown().contains(words) {
-            assert!(
-                Instant::now() < end,
-                "`{words}` is not shown:\n{}",
-                self.shown()
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(
+            || format!("`{words}` on the terminal:\n{}", self.shown()),
+            || self.shown().contains(words),
+        );
     }
 
     /// Waits for the shell's prompt.
     fn prompts(&self) {
-        let end = Instant::now() + PATIENCE;
-        while !self.shown().ends_with("$ ") {
-            assert!(Instant::now() < end, "no prompt:\n{}", self.shown());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(
+            || format!("the prompt:\n{}", self.shown()),
+            || self.shown().ends_with("$ "),
+        );
     }
 
     fn resize(&self, rows: u16, columns: u16) {
@@ -193,20 +181,16 @@ impl Seat {
     }
 
     fn ends(mut self) -> (ExitStatus, String) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                assert!(
-                    !self.is_raw(),
-                    "the terminal is not as it was:\n{}",
-                    self.shown()
-                );
-                std::thread::sleep(Duration::from_millis(100));
-                return (status, self.shown());
-            }
-            assert!(Instant::now() < end, "it does not end:\n{}", self.shown());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let shown = self.shown.clone();
+        let what = || format!("the end of it:\n{}", shown.lock().unwrap());
+        let status = wait_for(what, || self.child.try_wait().unwrap());
+        assert!(
+            !self.is_raw(),
+            "the terminal is not as it was:\n{}",
+            self.shown()
+        );
+        std::thread::sleep(Duration::from_millis(100));
+        (status, self.shown())
     }
 }
 
@@ -361,7 +345,7 @@ fn echoes_soon(seat: &mut Seat) {
             let (before, began) = (seat.shown().len(), Instant::now());
             seat.types("x");
             while seat.shown().len() == before {
-                assert!(began.elapsed() < PATIENCE, "no echo");
+                assert!(began.elapsed() < WAIT_MAX, "no echo");
                 std::thread::sleep(Duration::from_millis(1));
             }
             began.elapsed().as_millis()

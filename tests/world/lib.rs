@@ -11,4 +11,5 @@ pub mod line;
 pub mod packages;
 pub mod runner;
 pub mod up;
+pub mod wait;
 pub mod world;

@@ -1,6 +1,7 @@
 //! The real line for tests: `millrace up` as a process of its own, repositories made with git, webhooks signed as Gitea signs
 //! them, and the real clients.
 
+use crate::wait::{WAIT_MAX, wait_for};
 use hmac::{Hmac, KeyInit, Mac};
 use millrace_core::Digest;
 use serde_json::{Value, json};
@@ -10,14 +11,17 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a line may take to answer after its start.
 const START_MAX: Duration = Duration::from_secs(30);
 
-/// How long a push may take to come to its end: with a cold buildroot, lost leases and a slow machine some minutes.
+/// How long a push may take in all: with a cold buildroot, lost leases and a slow machine some minutes.
 const WATCH_MAX: Duration = Duration::from_secs(900);
+
+/// How often a push that is watched is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What the line's own tests need from the machine; `cargo xtask test` sets it up and names it in the environment.
 pub struct Machine {
@@ -259,15 +263,9 @@ impl Up {
             .position(|(known, _)| known == name)
             .unwrap();
         let (_, mut child) = self.runners.remove(place);
-        let until = Instant::now() + START_MAX;
-        loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                assert!(status.success(), "runner {name} ended with {status}");
-                return;
-            }
-            assert!(Instant::now() < until, "runner {name} does not end");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let what = || format!("the end of runner {name}");
+        let status = wait_for(what, || child.try_wait().unwrap());
+        assert!(status.success(), "runner {name} ended with {status}");
     }
 
     /// `kill -9`.
@@ -367,25 +365,44 @@ impl Up {
 
     /// Waits for the end of a commit's builds; what `millrace watch` printed, and whether it was released.
     pub fn watch(&self, commit: &str) -> (String, bool) {
-        // coreutils' timeout: a line that stands still must not stop the tests with it.
-        let output = Command::new("timeout")
-            .arg(WATCH_MAX.as_secs().to_string())
-            .arg(&self.machine.program)
+        let told = tempfile::NamedTempFile::new().unwrap();
+        let mut watch = Command::new(&self.machine.program)
             .args(["--state".as_ref(), self.state().as_os_str()])
             .args(["watch", "--commit", commit])
-            .output()
+            .stdin(Stdio::null())
+            .stdout(told.reopen().unwrap())
+            .stderr(Stdio::null())
+            .spawn()
             .unwrap();
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert_ne!(
-            output.status.code(),
-            Some(124),
-            "no end of it within {WATCH_MAX:?}:\n{told}\n{}",
-            self.log()
-        );
-        (
-            String::from_utf8_lossy(&output.stdout).into_owned(),
-            output.status.code() == Some(0),
-        )
+        let status = self.wait_for_watch(&mut watch, told.path());
+        (fs::read_to_string(told.path()).unwrap(), status.success())
+    }
+
+    /// A line that stands still must not stop the tests with it: for two minutes nothing was told, and no log grew.
+    fn wait_for_watch(&self, watch: &mut Child, told: &Path) -> ExitStatus {
+        let began = Instant::now();
+        let (mut seen, mut moved) = (0, began);
+        loop {
+            if let Some(status) = watch.try_wait().unwrap() {
+                return status;
+            }
+            let bytes = bytes_below(told) + bytes_below(&self.state().join("blobs"));
+            if bytes != seen {
+                (seen, moved) = (bytes, Instant::now());
+            }
+            if moved.elapsed() > WAIT_MAX || began.elapsed() > WATCH_MAX {
+                watch.kill().unwrap();
+                watch.wait().unwrap();
+                panic!(
+                    "waited {:?} in vain for the end of a push, and {:?} for any news of it:\n{}\n{}",
+                    began.elapsed(),
+                    moved.elapsed(),
+                    fs::read_to_string(told).unwrap(),
+                    self.log()
+                );
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// All builds as `millrace builds --json` has them.
@@ -407,6 +424,17 @@ impl Drop for Up {
             self.kill();
         }
     }
+}
+
+/// Bytes of a file, or of all files below a folder.
+fn bytes_below(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else {
+        return fs::metadata(path).map_or(0, |file| file.len());
+    };
+    entries
+        .flatten()
+        .map(|entry| bytes_below(&entry.path()))
+        .sum()
 }
 
 /// The port in what the line says at its start, `{"url":"http://127.0.0.1:40123",…}`.

@@ -1,5 +1,6 @@
 //! What is under way, so that a test can wait until nothing is.
 
+use millrace_tests::wait::wait_until_async;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -36,22 +37,25 @@ impl Activity {
 
     /// Waits until nothing has been under way for a time, and no reader has found anything in it.
     pub async fn quiet(&self, time: Duration, readers: &[Reads]) {
-        loop {
+        let what = || {
+            let (under_way, begun) = self.counts();
+            format!("quiet: {under_way} under way of {begun}")
+        };
+        wait_until_async(what, async || {
             let before = self.counts();
             let seen: Vec<u64> = readers.iter().map(Reads::count).collect();
             tokio::time::sleep(time).await;
             // Of two reads that ended meanwhile, the second one began meanwhile, and has seen whatever was written before.
-            while readers
-                .iter()
-                .zip(&seen)
-                .any(|(reader, seen)| reader.count() < seen + 2)
-            {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            if before.0 == 0 && self.counts() == before {
-                return;
-            }
-        }
+            let is_read = async || {
+                readers
+                    .iter()
+                    .zip(&seen)
+                    .all(|(reader, seen)| reader.count() >= seen + 2)
+            };
+            wait_until_async(|| "two reads of each stream".to_owned(), is_read).await;
+            before.0 == 0 && self.counts() == before
+        })
+        .await;
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::lambda::RESPONSE_BYTES_MAX;
 use crate::lambda::function::Failure;
 use crate::lambda::tests::child::{Alone, TIMEOUT};
+use millrace_tests::wait::wait_until_async;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -71,9 +72,11 @@ async fn invocations_at_once_have_a_process_each_and_no_more_than_may_run() {
     let alone = Alone::new("handler", TIMEOUT, Some(2));
     let sleep = json!({ "do": "sleep", "seconds": 1.0 });
     let (one, two, ()) = tokio::join!(alone.tell(sleep.clone()), alone.tell(sleep), async {
-        while alone.function.started() < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        wait_until_async(
+            || "two processes".to_owned(),
+            async || alone.function.started() >= 2,
+        )
+        .await;
         assert_eq!(alone.tell(json!({})).await, Err(Failure::Throttled));
     });
     assert_ne!(one.unwrap()["pid"], two.unwrap()["pid"]);
@@ -127,11 +130,12 @@ async fn a_process_that_exits_fails_its_invocation_and_the_next_has_a_new_one() 
 async fn a_process_may_be_ended_at_any_time() {
     let alone = Alone::new("handler", TIMEOUT, None);
     let (answer, ()) = tokio::join!(alone.tell(json!({ "do": "sleep", "seconds": 60 })), async {
-        while !std::fs::read_to_string(&alone.function.program.log)
-            .is_ok_and(|log| log.contains("sleep"))
-        {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let log = &alone.function.program.log;
+        wait_until_async(
+            || format!("`sleep` in {}", log.display()),
+            async || std::fs::read_to_string(log).is_ok_and(|log| log.contains("sleep")),
+        )
+        .await;
         alone.children.end("alone");
     });
     assert_eq!(

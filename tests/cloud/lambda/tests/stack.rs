@@ -8,6 +8,7 @@ use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use millrace_tests::wait::wait_until_async;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -45,17 +46,19 @@ impl Stack {
             .await
             .unwrap();
         let fields = [("Action", "DescribeStacks"), ("StackName", name.as_str())];
-        loop {
-            let told = account
-                .form("cloudformation", VERSION, &fields)
-                .await
-                .unwrap();
-            if told.contains("CREATE_COMPLETE") {
-                break;
-            }
-            assert!(told.contains("CREATE_IN_PROGRESS"), "{told}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        wait_until_async(
+            || format!("the stack {name}"),
+            async || {
+                let told = account
+                    .form("cloudformation", VERSION, &fields)
+                    .await
+                    .unwrap();
+                let is_complete = told.contains("CREATE_COMPLETE");
+                assert!(is_complete || told.contains("CREATE_IN_PROGRESS"), "{told}");
+                is_complete
+            },
+        )
+        .await;
         let folder = TempDir::new().unwrap();
         child::write(folder.path());
         Self {

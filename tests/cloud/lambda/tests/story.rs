@@ -6,6 +6,7 @@ use crate::lambda::tests::stack::{Stack, lines, send};
 use crate::lambda::{EVENT_BYTES_MAX, Lambda, Options, REQUEST_BYTES_MAX};
 use axum::Router;
 use axum::http::Method;
+use millrace_tests::wait::wait_until_async;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -336,11 +337,14 @@ async fn all_processes_end_with_lambda() {
     lambda.quiet(A_MOMENT).await;
     lambda.stop();
     for pid in [first, second] {
-        while std::fs::read_to_string(format!("/proc/{pid}/stat"))
-            .is_ok_and(|stat| !stat.contains(") Z "))
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        wait_until_async(
+            || format!("the end of process {pid}"),
+            async || {
+                std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                    .map_or(true, |stat| stat.contains(") Z "))
+            },
+        )
+        .await;
     }
 }
 

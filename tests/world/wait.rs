@@ -1,0 +1,55 @@
+//! Waiting in tests: it has an end, and says what did not come.
+
+use std::time::{Duration, Instant};
+
+/// Longest that a test waits for anything: a lost lease takes a minute, and a busy machine as much again.
+pub const WAIT_MAX: Duration = Duration::from_secs(120);
+
+/// How often a test looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Asks until there is something. `what` says what is waited for, and whatever explains why it does not come.
+pub fn wait_for<T>(what: impl Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + WAIT_MAX;
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        past(end, &what);
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// The same, until something holds.
+pub fn wait_until(what: impl Fn() -> String, mut holds: impl FnMut() -> bool) {
+    wait_for(what, || holds().then_some(()));
+}
+
+/// [`wait_for`], between other tasks.
+pub async fn wait_for_async<T>(
+    what: impl Fn() -> String,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let end = Instant::now() + WAIT_MAX;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        past(end, &what);
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// [`wait_until`], between other tasks.
+pub async fn wait_until_async(what: impl Fn() -> String, mut holds: impl AsyncFnMut() -> bool) {
+    wait_for_async(what, async || holds().await.then_some(())).await;
+}
+
+fn past(end: Instant, what: &impl Fn() -> String) {
+    assert!(
+        Instant::now() < end,
+        "waited {} s in vain for {}",
+        WAIT_MAX.as_secs(),
+        what()
+    );
+}
