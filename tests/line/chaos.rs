@@ -7,14 +7,10 @@ use nix::unistd::Pid;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
 /// With this seed three rounds have every trouble that keeps nobody waiting for a minute: kill -9 of a runner and of the line, a cut link, muddled
 /// ways, a frozen runner, a full disk, and clocks that jump.
 const SEED: &str = "2590";
-
-/// How long a line may take to get its runners, and to be gone.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn chaos(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
