@@ -4,6 +4,8 @@
     reason = "tests end where something is not as it should be"
 )]
 
+mod units;
+
 use millrace_core::Arch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
