@@ -54,7 +54,7 @@ pub fn bench(folders: &Folders, yes: bool, json: bool, names: &[String]) -> Resu
         },
         yes,
     )?;
-    build::workspace(folders, false)?;
+    build::measured(folders)?;
     build::guests(folders)?;
     build::example_guests(folders)?;
     root::ask_once_for_all()?;

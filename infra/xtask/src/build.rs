@@ -25,6 +25,14 @@ pub const SELECTION: [&str; 5] = [
 /// The targets that tests are made of. Without these words cargo builds the examples too, which no test runs.
 pub const TARGETS: [&str; 3] = ["--lib", "--bins", "--tests"];
 
+/// Optimizes our own crates. Dependencies have lines of their own in the profile, and stay as they were compiled.
+const MEASURED: [&str; 4] = [
+    "--config",
+    "profile.dev.opt-level=1",
+    "--config",
+    "profile.dev.package.millrace-core.opt-level=3",
+];
+
 /// Adds the functions of the cloud, and the commands that work on a line there.
 pub const CLOUD: [&str; 2] = ["--features", "millrace-tests/cloud"];
 
@@ -59,15 +67,26 @@ pub fn workspace(folders: &Folders, cloud: bool) -> Result<()> {
     select(folders, "build", "build the workspace", cloud, &[])
 }
 
+/// Builds the same to be measured: our own crates are optimized, which the profile leaves out for the sake of compile time.
+pub fn measured(folders: &Folders) -> Result<()> {
+    select(
+        folders,
+        "build-measured",
+        "build the workspace, optimized",
+        false,
+        &MEASURED,
+    )
+}
+
 /// Builds the same, and the tests.
 pub fn tests(folders: &Folders, cloud: bool) -> Result<()> {
     let title = "build the workspace and its tests";
     select(folders, "build-tests", title, cloud, &TARGETS)
 }
 
-fn select(folders: &Folders, name: &str, title: &str, cloud: bool, targets: &[&str]) -> Result<()> {
+fn select(folders: &Folders, name: &str, title: &str, cloud: bool, words: &[&str]) -> Result<()> {
     let mut cargo = cargo(folders, "build");
-    cargo.args(SELECTION).args(targets);
+    cargo.args(SELECTION).args(words);
     cargo.args(CLOUD.iter().filter(|_| cloud));
     timed(folders, name, title, WORKSPACE_S, |progress| {
         counted(folders, name, cargo, progress)

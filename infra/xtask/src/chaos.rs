@@ -22,7 +22,7 @@ that are to be released, some that are to fail or to be cancelled, one that leav
   full disks       of a runner, and of the line
   clocks           of a runner or of the line, which jump by hours, and back (libfaketime)
 
-When all builds of a round have ended, these laws are looked after: each build is what its package asks for; no machine's death is a
+When all builds of a round have ended, these laws are checked: each build ended as its package should; no machine's death is a
 package's failure; a lease that ended without an answer is one that something happened to; no task has two accepted answers; the repositories
 have what was released, each file once, whole and signed; and no process, mount, control group or file of a sandbox is left.
 

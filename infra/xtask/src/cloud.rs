@@ -1,5 +1,5 @@
 //! The emulators of AWS that the tests of the cloud speak to: installed from PyPI into a folder of their own, started on the loopback
-//! interface, and stopped with whoever started them. And the linters of the cloud's template.
+//! interface, and stopped with xtask. And the linters of the cloud's template.
 
 use crate::command::{self, logged};
 use crate::deploy::{Outputs, deploy_to_emulator, template_of};
@@ -101,7 +101,7 @@ struct Emulator {
 
 impl Emulator {
     /// Installs it where it is not there, and starts it.
-    fn start(folders: &Folders, name: &str, wishes: &[(&str, &str)]) -> Result<Self> {
+    fn start(folders: &Folders, name: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let program = pypi::aws_tools(folders)?.join("ministack");
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let endpoint = format!("http://{address}");
@@ -119,7 +119,7 @@ impl Emulator {
             .env("GATEWAY_PORT", address.port().to_string())
             // What it starts itself finds it here, and nothing of the real services.
             .env("AWS_ENDPOINT_URL", &endpoint)
-            .envs(wishes.iter().copied())
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);

@@ -91,7 +91,7 @@ pub fn succeeds_within(command: &mut Command, time: Duration) -> bool {
 /// Ends a process when its own standard input ends without a word.
 const WATCHDOG: &str = r#"read -r word || kill -TERM "$1" 2>/dev/null"#;
 
-/// Watches over a server that is to end when this process does, however this one comes to its end. A word to it calls it off.
+/// Ends a server when this process ends, even by `kill -9`. A word on its standard input calls it off.
 pub fn watchdog(over: &Child) -> Result<Child> {
     let mut watchdog = Command::new("sh");
     watchdog

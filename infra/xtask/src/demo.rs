@@ -264,7 +264,7 @@ pub fn packages(folders: &Folders) -> Result<PathBuf> {
     Ok(place)
 }
 
-/// The spec with upstream's versions as they were to be had on this machine, in `Version:` and in BuildRequires.
+/// The spec with the versions of upstream that this machine got, in `Version:` and in BuildRequires.
 fn with_versions(spec: &str, package: &str, versions: &[(&str, &str)]) -> String {
     let version_of = |name: &str| {
         versions
@@ -327,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spec_gets_the_versions_that_were_to_be_had() {
+    fn a_spec_gets_the_versions_that_this_machine_got() {
         let spec = "Name: pigz\nVersion:        2.8\nBuildRequires:  gcc\nBuildRequires:  zlib-devel >= 1.3.1-100\n%changelog\n";
         let versions = [("zlib", "1.2.11"), ("pigz", "2.5")];
         assert_eq!(

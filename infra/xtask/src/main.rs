@@ -35,57 +35,57 @@ use folders::Folders;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-cargo xtask: sets up a machine, builds, tests and shows the line
+cargo xtask: sets up a machine; builds, tests and shows the line
 
 Usage: cargo xtask VERB [OPTIONS]
 
 Verbs:
   demo      takes two real packages from `git push` to `dnf install` on this machine
-  test      sets up, builds, checks form and lints, runs every test
-  deploy    brings the line up on AWS, or brings it up to date: shows the change, asks, and says where everything is
-  destroy   takes the line on AWS down; what people's packages are made of stays, unless --drop-data is said
+  test      sets up, builds, checks form and lints, runs every test, and says where the time went
+  deploy    creates the line on AWS or updates it: shows the changes, asks, and prints its addresses
+  destroy   deletes the line on AWS; keeps the data of packages, unless --drop-data is given
   bench     measures the line beside what a person would use instead: `bench core plugin line`, `--json` for programs
-  chaos     plays the line with everything that goes wrong, with real processes: `cargo xtask chaos --help`
-  setup     installs what the line needs, and nothing that is there
+  chaos     runs the line while everything goes wrong, with real processes: `cargo xtask chaos --help`
+  setup     installs what the line needs and what is missing
   build     builds the workspace and the plugins
-  plugins   builds the plugins alone; prints where their components lie
-  seed      makes the seed distribution: Debian's packages as a repository of RPMs, where no repository of Enterprise Linux
-            can be reached; prints where it lies
-  platform  prints the platform file of seed distributions, to hand to `millrace platform add`
+  plugins   builds only the plugins; prints the folder of their components
+  seed      makes the seed distribution: Debian's packages as a repository of RPMs, for machines that cannot reach a repository
+            of Enterprise Linux; prints its folder
+  platform  prints the platform file of seed distributions, for `millrace platform add`
 
 Options:
-  -y, --yes           do not ask before installing packages (where nobody sits at a terminal, nothing is asked)
+  -y, --yes           install packages without asking (without a terminal, nothing is asked)
       --keep          demo: leave the line running at the end
       --platform NAME demo: build for this platform of infra/platforms [default: the seed distribution on Debian and Ubuntu,
                       almalinux-9 elsewhere]
       --suite NAME    seed, platform, demo: make the seed distribution of this suite: bookworm, trixie or noble
-                      [default: the machine's own]
-      --arch NAME     seed, platform: x86_64, aarch64, ppc64le or s390x, as often as needed [default: the machine's own]. Others than
-                      the machine's own have what a small package in C is built with
-      --again         seed: look for newer packages, although there is one
-      --cloud         test: the tests of the cloud too, against an emulator of AWS that is installed and started for them
+                      [default: that of this machine]
+      --arch NAME     seed, platform: x86_64, aarch64, ppc64le or s390x; may be repeated [default: that of this machine].
+                      For other architectures, the seed has only what a small package in C needs to build
+      --again         seed: look for newer packages, even if a seed distribution exists
+      --cloud         test: run the tests of the cloud too; installs and starts an emulator of AWS
       --stack NAME    deploy, destroy: the CloudFormation stack [default: millrace]
-      --dry-run       deploy: only show what would change
+      --dry-run       deploy: only show the changes
       --parameter NAME=VALUE
-                      deploy: for the template, as often as needed; what an earlier deployment was told stays as it is
-      --drop-data     destroy: every package, build and log too
-      --list          setup: only say what is needed, and whether it is there
-      -- ARGUMENTS    test: for the test runner, for example a part of a test's name
-  -h, --help          this text
+                      deploy: a parameter of the template; may be repeated. Other parameters keep their value
+      --drop-data     destroy: delete every package, build and log too
+      --list          setup: only list the needs, and whether they are met
+      -- ARGUMENTS    test: pass these to the test runner, for example a part of a test's name
+  -h, --help          show this text
 
 Environment:
-  XDG_CACHE_HOME      what is kept between runs lies in its folder `millrace` [default: ~/.cache]
-  CARGO_TARGET_DIR    where cargo builds [default: `target` in that folder, so that it outlives a clone]
-  MILLRACE_MIRROR     a mirror of Debian or Ubuntu for the seed distribution [default: the one that apt uses here]
+  XDG_CACHE_HOME      xtask keeps its files in the folder `millrace` of it [default: ~/.cache]
+  CARGO_TARGET_DIR    where cargo builds [default: `target` in that folder, which outlives a clone]
+  MILLRACE_MIRROR     a mirror of Debian or Ubuntu for the seed distribution [default: the one that apt uses on this machine]
 
-It is made for Debian 12 and 13, Ubuntu 24.04, Fedora, AlmaLinux 9 and 10, as root or as a user who may use sudo.
-Exit status: 0 done; 1 something failed, and the message says what to do; 2 the command line makes no sense.
+It works on Debian 12 and 13, Ubuntu 24.04, Fedora, and AlmaLinux 9 and 10, as root or as a user who may use sudo.
+Exit status: 0 done; 1 something failed, and the message says what to do; 2 the command line is wrong.
 ";
 
-/// The stack on AWS, where no other is named.
+/// The stack on AWS, unless another one is named.
 const STACK: &str = "millrace";
 
-/// What was said on the command line.
+/// The options on the command line.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
     yes: bool,
@@ -137,7 +137,7 @@ impl Options {
                 "--short" => options.chaos.push(word.clone()),
                 "--" => options.rest = words.by_ref().cloned().collect(),
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
-                other => bail!("`{other}` is no option"),
+                other => bail!("there is no option `{other}`"),
             }
         }
         Ok(options)
@@ -182,7 +182,7 @@ fn main() -> ExitCode {
     let options = match Options::parse(&words[1..]) {
         Ok(options) if !options.chaos.is_empty() && verb != "chaos" => {
             eprintln!(
-                "xtask: `{}` is for chaos; `cargo xtask --help` lists what there is",
+                "xtask: `{}` is an option of chaos; see `cargo xtask --help`",
                 options.chaos[0]
             );
             return ExitCode::from(2);
@@ -190,13 +190,13 @@ fn main() -> ExitCode {
         Ok(options) if options.names.is_empty() || verb == "bench" => options,
         Ok(options) => {
             eprintln!(
-                "xtask: `{verb}` takes no `{}`; `cargo xtask --help` lists what there is",
+                "xtask: `{verb}` takes no `{}`; see `cargo xtask --help`",
                 options.names.join(" ")
             );
             return ExitCode::from(2);
         }
         Err(error) => {
-            eprintln!("xtask: {error}; `cargo xtask --help` lists what there is");
+            eprintln!("xtask: {error}; see `cargo xtask --help`");
             return ExitCode::from(2);
         }
     };
@@ -212,13 +212,13 @@ fn ended(result: Result<ExitCode>) -> ExitCode {
 
 fn run(verb: &str, options: &Options) -> Result<ExitCode> {
     let folders = Folders::find()?;
-    let wishes = || demo::DemoOptions {
+    let demo_options = || demo::DemoOptions {
         yes: options.yes,
         keep: options.keep,
         platform: options.platform.as_deref(),
         suite: options.suite.as_deref(),
     };
-    let stack = || deploy::DeployOptions {
+    let deploy_options = || deploy::DeployOptions {
         stack: options.stack.clone().unwrap_or_else(|| STACK.to_owned()),
         dry_run: options.dry_run,
         yes: options.yes,
@@ -226,11 +226,11 @@ fn run(verb: &str, options: &Options) -> Result<ExitCode> {
         parameters: options.parameters.clone(),
     };
     match verb {
-        "demo" => demo::demo(&folders, &wishes())?,
-        demo::AS_ROOT_VERB => demo::from_push_to_install(&folders, &wishes())?,
+        "demo" => demo::demo(&folders, &demo_options())?,
+        demo::AS_ROOT_VERB => demo::from_push_to_install(&folders, &demo_options())?,
         "test" => test::test(&folders, options.yes, options.cloud, &options.rest)?,
-        "deploy" => deploy::deploy(&folders, &stack())?,
-        "destroy" => deploy::destroy(&folders, &stack())?,
+        "deploy" => deploy::deploy(&folders, &deploy_options())?,
+        "destroy" => deploy::destroy(&folders, &deploy_options())?,
         "bench" => bench::bench(&folders, options.yes, options.json, &options.names)?,
         "chaos" => chaos::chaos(&folders, options.yes, &options.chaos)?,
         "setup" if options.list => setup::list(),
@@ -248,7 +248,7 @@ fn run(verb: &str, options: &Options) -> Result<ExitCode> {
             platform::of_seeds(&folders, &options.seeds(&folders)?)?
         ),
         other => {
-            eprintln!("xtask: `{other}` is no verb; `cargo xtask --help` lists what there is");
+            eprintln!("xtask: there is no verb `{other}`; see `cargo xtask --help`");
             return Ok(ExitCode::from(2));
         }
     }
@@ -282,7 +282,7 @@ mod tests {
     fn a_misspelt_option_is_refused() {
         assert_eq!(
             parse("--ye").unwrap_err().to_string(),
-            "`--ye` is no option"
+            "there is no option `--ye`"
         );
         assert_eq!(
             parse("--suite").unwrap_err().to_string(),

@@ -46,7 +46,7 @@ pub fn for_a_user() -> bool {
     is_root() && std::env::var_os("SUDO_USER").is_some_and(|user| user != "root")
 }
 
-/// Makes sure that root's rights are to be had: sudo asks for a password on the terminal, so call it where nothing is drawn.
+/// Makes sure that this process can get root's rights. sudo asks for a password on the terminal: call it while nothing is drawn there.
 pub fn ask() -> Result<()> {
     if is_root() || silently() {
         return Ok(());

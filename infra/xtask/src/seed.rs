@@ -181,7 +181,7 @@ fn converted(
         .collect())
 }
 
-/// Puts exactly these RPMs into a new repository and swaps it with the old one, so that whoever reads finds one of the two.
+/// Puts exactly these RPMs into a new repository and swaps it with the old one: readers find one of the two.
 fn publish(seed_folder: &SeedFolder, made: &[SeedPackage]) -> Result<()> {
     let (new, old, repo) = (
         seed_folder.join("repo.new"),

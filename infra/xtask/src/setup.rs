@@ -78,7 +78,7 @@ const NEEDS: [Need; 18] = [
         "newuidmap",
         "uidmap",
         "shadow-utils",
-        "gives an ordinary user's runner the ids that its sandboxes have",
+        "gives the sandboxes of an ordinary user's runner their ids",
     ),
     program(
         "createrepo_c",
@@ -90,7 +90,7 @@ const NEEDS: [Need; 18] = [
         "debugedit",
         "debugedit",
         "debugedit",
-        "is what find-debuginfo works with",
+        "splits debuginfo from programs",
     ),
     program("dwz", "dwz", "dwz", "makes debuginfo small"),
     program("eu-strip", "elfutils", "elfutils", "takes debuginfo apart"),
@@ -101,7 +101,12 @@ const NEEDS: [Need; 18] = [
         "gnupg2",
         "signs what the bench compares with",
     ),
-    program("rpmsign", "rpm", "rpm-sign", "does it for packages"),
+    program(
+        "rpmsign",
+        "rpm",
+        "rpm-sign",
+        "signs the packages that the bench compares with",
+    ),
     program(
         "curl",
         "curl",
@@ -135,19 +140,19 @@ const BENCH_NEEDS: [Need; 4] = [
         "bwrap",
         "bubblewrap",
         "bubblewrap",
-        "is what the bench compares sandboxes with",
+        "runs sandboxes that the bench compares with",
     ),
     program(
         "systemd-nspawn",
         "systemd-container",
         "systemd-container",
-        "is what the bench compares sandboxes with",
+        "runs sandboxes that the bench compares with",
     ),
     program(
         "podman",
         "podman",
         "podman",
-        "is what the bench compares sandboxes with",
+        "runs sandboxes that the bench compares with",
     ),
     Need {
         probe: Probe::Runs(&["sh", "-c", "command -v runc || command -v crun"]),
@@ -258,7 +263,7 @@ pub fn set_up(folders: &Folders, wanted: Purpose, yes: bool) -> Result<()> {
     packages.sort_unstable();
     packages.dedup();
     eprintln!(
-        "{} lacks what the line needs. These packages of the distribution are to be installed:",
+        "{} lacks what the line needs. These packages of the distribution will be installed:",
         host.title
     );
     for package in &packages {
@@ -270,7 +275,7 @@ pub fn set_up(folders: &Folders, wanted: Purpose, yes: bool) -> Result<()> {
     }
     if !yes && !agreed()? {
         bail!(
-            "nothing was installed: install {} yourself, or say yes",
+            "nothing was installed: install {} yourself, or answer yes",
             packages.join(" ")
         );
     }
@@ -292,7 +297,7 @@ pub fn set_up(folders: &Folders, wanted: Purpose, yes: bool) -> Result<()> {
     match missing.into_iter().find(|need| !need.is_there()) {
         None => Ok(()),
         Some(need) => bail!(
-            "{} was installed and still something is missing that {}: see {}",
+            "{} is installed, but what {} is still missing: see {}",
             need.package(host.family),
             need.why,
             log.display()
@@ -300,7 +305,7 @@ pub fn set_up(folders: &Folders, wanted: Purpose, yes: bool) -> Result<()> {
     }
 }
 
-/// Asks on a terminal; where there is none nobody can answer, and whoever started it wanted it done.
+/// Asks on a terminal. Without one nobody can answer, and the answer is yes.
 fn agreed() -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Ok(true);

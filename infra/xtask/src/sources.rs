@@ -60,10 +60,7 @@ fn by_apt(folders: &Folders, host: &Host, package: &str, kept: &Path) -> Result<
             Err(error) => tried.push(format!("{}: {error:#}", archive.suite)),
         }
     }
-    bail!(
-        "the source of {package} could not be had:\n{}",
-        tried.join("\n")
-    )
+    bail!("cannot get the source of {package}:\n{}", tried.join("\n"))
 }
 
 fn archives(host: &Host) -> Result<Vec<Archive>> {

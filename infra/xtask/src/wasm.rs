@@ -16,7 +16,7 @@ use std::time::Duration;
 /// The guests' target.
 pub const TARGET: &str = "wasm32-wasip2";
 
-/// rustup has 60 MB to fetch; where it may not it hangs or says no, and there is another way.
+/// rustup fetches 60 MB. In a closed network it hangs or fails, and there is another way.
 const RUSTUP_TIME: Duration = Duration::from_secs(120);
 
 /// The suite whose rustc is taken: the first of Debian's whose rustc is as new as the workspace asks for.
