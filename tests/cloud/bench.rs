@@ -125,7 +125,7 @@ fn asked() -> Vec<Asked> {
         },
         Asked {
             function: "fetch",
-            program: "listener",
+            program: "source",
             with: message.clone(),
         },
         Asked {

@@ -317,7 +317,8 @@ async fn run_functions(stack: &Stack, options: impl FnOnce(&mut Options)) -> Lam
 /// The program of a function, as the template's code says it too.
 fn program(function: &str) -> String {
     let of = match function.rsplit('-').next().unwrap() {
-        "hooks" | "fetch" => "listener",
+        "hooks" => "listener",
+        "fetch" => "source",
         "desk" | "messages" | "sweep" => "orchestrator",
         "sign" => "signer",
         "release" | "repository" => "releaser",

@@ -144,6 +144,10 @@ fn work_flows_one_way() {
             &["millrace-core", "millrace-lambda", "millrace-store"][..],
         ),
         (
+            "millrace-source",
+            &["millrace-core", "millrace-lambda", "millrace-store"][..],
+        ),
+        (
             "millrace-orchestrator",
             &["millrace-core", "millrace-lambda", "millrace-store"][..],
         ),
@@ -216,8 +220,12 @@ fn no_function_links_what_it_does_not_need() {
         "rustls@0.21",
         "hyper@0.14",
     ];
-    let functions: [(&str, &[&[&str]]); 5] = [
-        ("listener", &[PAGES, KEYS, REPODATA, HOSTS, CALLS]),
+    let functions: [(&str, &[&[&str]]); 6] = [
+        ("listener", &[GIT, PAGES, KEYS, REPODATA, HOSTS, CALLS]),
+        (
+            "source",
+            &[PAGES, HTTP, KEYS, REPODATA, HOSTS, CALLS, SECRETS],
+        ),
         ("orchestrator", &[GIT, PAGES, KEYS, REPODATA, SECRETS]),
         // Keys that were brought along lie in secrets.
         ("signer", &[GIT, PAGES, HTTP, REPODATA, HOSTS, CALLS]),
@@ -284,7 +292,7 @@ fn the_house_has_the_rooms_of_its_plan_and_no_others() {
     let plan = BTreeMap::from([
         (
             "functions",
-            "control core lambda listener orchestrator releaser signer store web",
+            "control core lambda listener orchestrator releaser signer source store web",
         ),
         ("runners", "arch cli host plugins sdk"),
         ("runners/plugins", "check rpm source"),

@@ -7,7 +7,6 @@ use millrace_listener::lambda;
 async fn main() -> Result<(), Error> {
     match handler()?.as_str() {
         "hooks" => lambda::hooks().await,
-        "fetch" => lambda::fetch().await,
         other => Err(EnvironmentError::Handler(other.to_owned()).into()),
     }
 }

@@ -2,10 +2,11 @@
 
 use millrace_core::Timestamp;
 use millrace_core::order::Effect;
-use millrace_listener::{Clock, Fetcher, PushFetcher};
+use millrace_listener::Clock;
 use millrace_orchestrator::Planner;
 use millrace_releaser::{OrderReleaser, Seal};
 use millrace_signer::{Keys, OrderSigner};
+use millrace_source::{Fetcher, PushFetcher};
 use millrace_store::deliver::{self, act};
 use millrace_store::state::DELIVERIES_MAX;
 use millrace_store::{BlobStore, Deliver, DeliverError, Message, Recipient, StateStore, chain};

@@ -6,7 +6,7 @@ use millrace_core::push::Commit;
 
 /// What a reference of a repository points at now.
 pub(crate) fn reference(url: &str, wanted: Option<&str>) -> Result<(String, Commit)> {
-    millrace_listener::Fetcher::speak_http();
+    millrace_source::Fetcher::speak_http();
     let mut remote = git2::Remote::create_detached(url)?;
     remote
         .connect(git2::Direction::Fetch)

@@ -3,7 +3,7 @@
 use crate::forge::{Line, NOW, SECRET, push_body};
 use millrace_core::order::Effect;
 use millrace_core::push::{Package, PushState};
-use millrace_listener::{BODY_BYTES_MAX, Secret, give_up};
+use millrace_listener::{BODY_BYTES_MAX, Secret};
 use millrace_store::builds::load_push;
 use millrace_store::index::{PUSHES, package_pushes_index};
 use millrace_store::memory::MemoryStore;
@@ -90,9 +90,7 @@ async fn a_repeat_is_answered_the_same_whatever_has_become_of_the_push_and_its_r
     let [Effect::Fetch(announced)] = &line.effects().await[..] else {
         panic!("nothing to fetch")
     };
-    give_up(announced, "the forge is away", &line.store)
-        .await
-        .unwrap();
+    line.given_up(announced).await;
     assert_eq!(line.gitea("push", "d-1", &push()).await, (202, accepted()));
     assert_eq!(
         (records(&line).await, line.effects().await),

@@ -12,7 +12,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// The functions that are programs of their own.
-pub const PROGRAMS: [&str; 5] = ["listener", "orchestrator", "releaser", "signer", "web"];
+pub const PROGRAMS: [&str; 6] = [
+    "listener",
+    "orchestrator",
+    "releaser",
+    "signer",
+    "source",
+    "web",
+];
 
 /// The profile that they are built with; `Cargo.toml` says why it is as it is.
 const PROFILE: &str = "lambda";
@@ -163,7 +170,7 @@ pub fn build(folders: &Folders, architecture: Architecture) -> Result<PathBuf> {
         ]);
     }
     // Lambda's machines have no libgit2.
-    build.args(["--features", "millrace-listener/vendored"]);
+    build.args(["--features", "millrace-source/vendored"]);
     let guess_s = progress::on_all_cores(BUILD_S);
     let (name, title) = (
         format!("functions-{}", architecture.as_str()),

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use millrace_core::Digest;
 use millrace_core::sources::SourceFile;
-use millrace_listener::{FetchError, fetch, offer_source};
+use millrace_source::{FetchError, fetch, offer_source};
 use millrace_store::records::put;
 use millrace_store::{BlobStore, Expect, Table};
 use serde_json::json;
@@ -59,7 +59,7 @@ async fn lookaside(code: StatusCode, bytes: &'static [u8]) -> (String, Arc<Atomi
 
 #[tokio::test]
 async fn sources_come_from_a_lookaside_store_once_and_lie_beside_the_spec() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (url, asked) = lookaside(StatusCode::OK, TARBALL).await;
     let fetcher = line.fetcher(&[&url]);
     let repo = Repo::new();
@@ -97,7 +97,7 @@ async fn sources_come_from_a_lookaside_store_once_and_lie_beside_the_spec() {
 
 #[tokio::test]
 async fn a_source_that_was_offered_is_found_by_each_of_its_digests() {
-    let line = Line::new().await;
+    let line = Line::new();
     let file = line.scratch.path().join("zlib-1.tar.xz");
     std::fs::write(&file, TARBALL).unwrap();
     let offered = offer_source(&file, &line.store, &line.store).await.unwrap();
@@ -136,7 +136,7 @@ async fn a_source_that_was_offered_is_found_by_each_of_its_digests() {
 
 #[tokio::test]
 async fn a_package_of_the_centos_layout_that_has_nothing_but_sha1_is_fetched() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (url, asked) = lookaside(StatusCode::OK, TARBALL).await;
     let metadata = format!("{SHA1} SOURCES/zlib-1.tar.xz\n");
     let repo = Repo::new();
@@ -177,7 +177,7 @@ async fn a_package_of_the_centos_layout_that_has_nothing_but_sha1_is_fetched() {
 
 #[tokio::test]
 async fn a_wrong_sha1_is_refused_with_both_digests() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (url, _) = lookaside(StatusCode::OK, b"something else").await;
     let metadata = format!("{SHA1} SOURCES/zlib-1.tar.xz\n");
     let reason = line
@@ -221,7 +221,7 @@ const SHATTERED_SHA1: &str = "f92d74e3874587aaf443d1db961d4e26dde13e9c";
 
 #[tokio::test]
 async fn a_file_that_was_made_to_have_another_ones_sha1_is_refused_and_has_no_name_by_sha1() {
-    let line = Line::new().await;
+    let line = Line::new();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("zlib-1.tar.xz");
     let metadata = format!("{SHATTERED_SHA1} SOURCES/zlib-1.tar.xz\n");
@@ -235,7 +235,7 @@ async fn a_file_that_was_made_to_have_another_ones_sha1_is_refused_and_has_no_na
     );
     assert_eq!(line.refusal_of(&files, &line.fetcher(&[&url])).await, words);
 
-    let line = Line::new().await;
+    let line = Line::new();
     offer_source(&file, &line.store, &line.store).await.unwrap();
     let reason = line.refusal_of(&files, &line.fetcher(&[])).await;
     assert!(
@@ -247,7 +247,7 @@ async fn a_file_that_was_made_to_have_another_ones_sha1_is_refused_and_has_no_na
 
     // By SHA-512 it is what its author has seen, whoever made it.
     let text = format!("SHA512 (zlib-1.tar.xz) = {}\n", sha512(&shattered(0)));
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     let announced = line
         .announced(
@@ -267,7 +267,7 @@ async fn a_file_that_was_made_to_have_another_ones_sha1_is_refused_and_has_no_na
 
 #[tokio::test]
 async fn a_name_by_sha1_stays_with_the_file_that_was_found_first() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (url, asked) = lookaside(StatusCode::OK, TARBALL).await;
     let other = line.store.put(b"another file".to_vec()).await.unwrap();
     let key = format!("lookaside/sha1/{SHA1}");
@@ -304,7 +304,7 @@ async fn a_name_by_sha1_stays_with_the_file_that_was_found_first() {
 
 #[tokio::test]
 async fn a_file_with_the_sha1_of_one_that_the_line_knew_and_no_longer_holds_is_refused() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (url, _) = lookaside(StatusCode::OK, TARBALL).await;
     let gone = Digest::of(b"another file");
     let key = format!("lookaside/sha1/{SHA1}");
@@ -334,7 +334,7 @@ async fn a_file_with_the_sha1_of_one_that_the_line_knew_and_no_longer_holds_is_r
 
 #[tokio::test]
 async fn sources_that_are_too_much_together_are_refused() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (url, _) = lookaside(StatusCode::OK, TARBALL).await;
     let mut fetcher = line.fetcher(&[&url]);
     let digest = sha512(TARBALL);
@@ -344,7 +344,7 @@ async fn sources_that_are_too_much_together_are_refused() {
     let words = "the package's sources have more than 37 bytes together, which is the most that the line takes of one push";
     assert_eq!(line.refusal_of(&files, &fetcher).await, words);
 
-    let line = Line::new().await;
+    let line = Line::new();
     fetcher.bounds.sources_bytes += 1;
     let repo = Repo::new();
     let announced = line
@@ -355,7 +355,7 @@ async fn sources_that_are_too_much_together_are_refused() {
 
 #[tokio::test]
 async fn a_store_that_never_answers_is_waited_for_until_the_time_is_over() {
-    let line = Line::new().await;
+    let line = Line::new();
     let silent = serve(Router::new().fallback(std::future::pending::<StatusCode>)).await;
     let mut fetcher = line.fetcher(&[&format!("{silent}/{{digest}}")]);
     fetcher.bounds.time = Duration::from_millis(300);
@@ -381,7 +381,7 @@ async fn a_store_that_never_answers_is_waited_for_until_the_time_is_over() {
 
 #[tokio::test]
 async fn a_wrong_digest_is_refused_with_both_digests_and_the_address() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (url, _) = lookaside(StatusCode::OK, b"something else").await;
     let text = sources();
     let reason = line
@@ -405,7 +405,7 @@ async fn a_wrong_digest_is_refused_with_both_digests_and_the_address() {
 
 #[tokio::test]
 async fn a_source_that_nobody_has_is_refused_with_where_the_line_looked() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (url, _) = lookaside(StatusCode::NOT_FOUND, b"").await;
     let text = sources();
     let nowhere = line.scratch.path().parent().unwrap().join("nowhere");
@@ -431,7 +431,7 @@ async fn a_source_that_nobody_has_is_refused_with_where_the_line_looked() {
 
 #[tokio::test]
 async fn the_next_store_is_asked_where_one_has_nothing_something_else_or_trouble() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (none, _) = lookaside(StatusCode::FORBIDDEN, b"").await;
     let (other, _) = lookaside(StatusCode::OK, b"please log in").await;
     let (trouble, _) = lookaside(StatusCode::BAD_GATEWAY, b"").await;
@@ -459,7 +459,7 @@ async fn the_next_store_is_asked_where_one_has_nothing_something_else_or_trouble
 
 #[tokio::test]
 async fn a_store_that_nobody_keeps_is_passing_trouble() {
-    let line = Line::new().await;
+    let line = Line::new();
     let free = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()
@@ -478,7 +478,7 @@ async fn a_store_that_nobody_keeps_is_passing_trouble() {
 
 #[tokio::test]
 async fn a_source_that_is_too_large_is_refused() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (url, _) = lookaside(StatusCode::OK, TARBALL).await;
     let mut fetcher = line.fetcher(&[&url]);
     fetcher.bounds.source_bytes = TARBALL.len() as u64 - 1;
@@ -514,7 +514,7 @@ async fn a_source_line_that_says_nothing_climbs_or_stands_in_the_way_is_refused(
         ),
     ];
     for (text, words) in cases {
-        let line = Line::new().await;
+        let line = Line::new();
         assert_eq!(
             line.refusal_of(
                 &[SPEC, ("sources", PLAIN, text.as_bytes())],
@@ -528,7 +528,7 @@ async fn a_source_line_that_says_nothing_climbs_or_stands_in_the_way_is_refused(
 
 #[tokio::test]
 async fn a_package_that_takes_too_many_words_is_refused() {
-    let line = Line::new().await;
+    let line = Line::new();
     let file = line.scratch.path().join("zlib-1.tar.xz");
     std::fs::write(&file, TARBALL).unwrap();
     offer_source(&file, &line.store, &line.store).await.unwrap();

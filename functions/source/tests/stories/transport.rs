@@ -6,7 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Method, Uri, header};
 use axum::response::Response;
-use millrace_listener::{FetchError, fetch};
+use millrace_source::{FetchError, fetch};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -83,7 +83,7 @@ fn pushed_over() -> (Repo, String) {
 
 #[tokio::test]
 async fn exactly_the_commit_is_fetched_where_the_server_gives_commits_by_id() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (repo, pushed) = pushed_over();
     repo.git
         .config()
@@ -106,7 +106,7 @@ async fn exactly_the_commit_is_fetched_where_the_server_gives_commits_by_id() {
 
 #[tokio::test]
 async fn the_reference_is_fetched_where_the_server_gives_only_references() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (repo, pushed) = pushed_over();
     let (url, asked) = serve_git(&repo).await;
     let announced = line.announced_from(&url, MAIN, &pushed).await;
@@ -132,7 +132,7 @@ async fn a_commit_that_is_gone_is_gone_over_http_too() {
             .set_bool("uploadpack.allowAnySHA1InWant", allowed)
             .unwrap();
         let (url, _) = serve_git(&repo).await;
-        let line = Line::new().await;
+        let line = Line::new();
         let gone = "3".repeat(40);
         let announced = line.announced_from(&url, MAIN, &gone).await;
         let reason = line.refused(&announced, &line.fetcher(&[])).await;
@@ -145,7 +145,7 @@ async fn a_commit_that_is_gone_is_gone_over_http_too() {
 
 #[tokio::test]
 async fn a_repository_that_wants_a_password_is_refused() {
-    let line = Line::new().await;
+    let line = Line::new();
     let deny = || async {
         (
             axum::http::StatusCode::UNAUTHORIZED,
@@ -162,7 +162,7 @@ async fn a_repository_that_wants_a_password_is_refused() {
 
 #[tokio::test]
 async fn a_server_that_has_trouble_is_passing_trouble() {
-    let line = Line::new().await;
+    let line = Line::new();
     let url = format!(
         "{}/zlib.git",
         serve(Router::new().fallback(async || axum::http::StatusCode::BAD_GATEWAY)).await
@@ -177,7 +177,7 @@ async fn a_server_that_has_trouble_is_passing_trouble() {
 
 #[tokio::test]
 async fn a_repository_that_has_moved_is_fetched_where_it_is() {
-    let line = Line::new().await;
+    let line = Line::new();
     let (repo, pushed) = pushed_over();
     let (there, asked) = serve_git(&repo).await;
     let moved = move |uri: Uri| {
@@ -201,7 +201,7 @@ async fn a_repository_that_has_moved_is_fetched_where_it_is() {
 
 #[tokio::test]
 async fn a_page_that_is_no_repository_is_said_to_be_none() {
-    let line = Line::new().await;
+    let line = Line::new();
     let page = || async { axum::response::Html("<title>zlib</title>") };
     let url = format!("{}/zlib", serve(Router::new().fallback(page)).await);
     let announced = line.announced_from(&url, MAIN, &"6".repeat(40)).await;
@@ -226,7 +226,7 @@ async fn a_pack_that_breaks_off_is_passing_trouble() {
     for whole in [false, true] {
         let (there, _) = serve_git(&repo).await;
         let there = there.replace("/zlib.git", "");
-        let line = Line::new().await;
+        let line = Line::new();
         let broken = move |method: Method, uri: Uri, body: Bytes| {
             let there = there.clone();
             async move {

@@ -1,10 +1,8 @@
 //! From a push to the bytes that a build starts from.
 
-use crate::forge::{
-    COMMITTED_S, LINK, Line, PLAIN, PROGRAM, Repo, SPEC, SUBMODULE, TREE, push_body,
-};
+use crate::forge::{COMMITTED_S, LINK, Line, PLAIN, PROGRAM, Repo, SPEC, SUBMODULE, TREE};
 use millrace_core::push::PushState;
-use millrace_listener::{FetchError, fetch, give_up};
+use millrace_source::{FetchError, fetch, give_up};
 use std::io::Read;
 use std::time::Duration;
 
@@ -35,7 +33,7 @@ fn unpacked(archive: &[u8]) -> Vec<(String, u32, u64, u64, String)> {
 
 #[tokio::test]
 async fn a_push_is_fetched_and_kept_as_one_archive() {
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     let long = format!("{}/{}.patch", "deep".repeat(30), "patch".repeat(20));
     let files = [
@@ -76,7 +74,7 @@ async fn a_push_is_fetched_and_kept_as_one_archive() {
 
 #[tokio::test]
 async fn fetched_twice_it_is_planned_once_from_the_same_bytes() {
-    let (line, other) = (Line::new().await, Line::new().await);
+    let (line, other) = (Line::new(), Line::new());
     let repo = Repo::new();
     let commit = repo.commit("main", &[SPEC]);
     let announced = line.announced(&repo, MAIN, &commit).await;
@@ -96,7 +94,7 @@ async fn fetched_twice_it_is_planned_once_from_the_same_bytes() {
 
 #[tokio::test]
 async fn two_at_once_plan_once() {
-    let line = Line::with(millrace_store::memory::MemoryStore::with_yields()).await;
+    let line = Line::with(millrace_store::memory::MemoryStore::with_yields());
     let repo = Repo::new();
     let announced = line
         .announced(&repo, MAIN, &repo.commit("main", &[SPEC]))
@@ -110,7 +108,7 @@ async fn two_at_once_plan_once() {
 
 #[tokio::test]
 async fn a_commit_that_was_pushed_over_since_is_fetched_as_it_was_pushed() {
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     let first = repo.commit("main", &[("zlib.spec", PLAIN, b"Version: 1")]);
     repo.commit("main", &[("zlib.spec", PLAIN, b"Version: 2")]);
@@ -121,7 +119,7 @@ async fn a_commit_that_was_pushed_over_since_is_fetched_as_it_was_pushed() {
 
 #[tokio::test]
 async fn an_annotated_tag_leads_to_its_commit() {
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     let tag = repo.tag("v1", &repo.commit("main", &[SPEC]));
     let announced = line.announced(&repo, "refs/tags/v1", &tag).await;
@@ -134,7 +132,7 @@ async fn an_annotated_tag_leads_to_its_commit() {
 
 #[tokio::test]
 async fn a_commit_that_is_gone_is_refused() {
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     repo.commit("main", &[SPEC]);
     for (reference, digit) in [(MAIN, "1"), ("refs/heads/never", "2")] {
@@ -149,7 +147,7 @@ async fn a_commit_that_is_gone_is_refused() {
 
 #[tokio::test]
 async fn no_spec_and_two_specs_are_refused() {
-    let line = Line::new().await;
+    let line = Line::new();
     let words = "no spec file: put `zlib.spec` at the top of the repository or in SPECS/";
     // A link is no spec: what it leads to is another matter in every root.
     assert_eq!(
@@ -160,7 +158,7 @@ async fn no_spec_and_two_specs_are_refused() {
         .await,
         words
     );
-    let line = Line::new().await;
+    let line = Line::new();
     let words = "2 spec files (SPECS/zlib.spec, b.spec): keep one, or name it in millrace.toml as `spec = \"…\"`";
     assert_eq!(
         line.refusal_of(
@@ -174,7 +172,7 @@ async fn no_spec_and_two_specs_are_refused() {
 
 #[tokio::test]
 async fn millrace_toml_names_the_spec_and_goes_with_the_push() {
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     let config = b"spec = \"rpm/zlib.spec\"\n";
     let commit = repo.commit(
@@ -195,7 +193,7 @@ async fn millrace_toml_names_the_spec_and_goes_with_the_push() {
 
 #[tokio::test]
 async fn a_misspelt_millrace_toml_is_refused_with_the_place() {
-    let line = Line::new().await;
+    let line = Line::new();
     let reason = line
         .refusal_of(
             &[SPEC, ("millrace.toml", PLAIN, b"\nspce = \"zlib.spec\"\n")],
@@ -214,14 +212,14 @@ async fn a_misspelt_millrace_toml_is_refused_with_the_place() {
 
 #[tokio::test]
 async fn submodules_and_what_is_no_text_are_refused() {
-    let line = Line::new().await;
+    let line = Line::new();
     let words = "`lib/zlib` is a submodule; the line builds from one repository: put the files in it, or name them in `sources`";
     assert_eq!(
         line.refusal_of(&[SPEC, ("lib/zlib", SUBMODULE, b"")], &line.fetcher(&[]))
             .await,
         words
     );
-    let line = Line::new().await;
+    let line = Line::new();
     assert_eq!(
         line.refusal_of(&[SPEC, ("sources", PLAIN, b"\xff")], &line.fetcher(&[]))
             .await,
@@ -231,7 +229,7 @@ async fn submodules_and_what_is_no_text_are_refused() {
 
 #[tokio::test]
 async fn a_tree_and_a_history_that_are_too_large_are_refused() {
-    let line = Line::new().await;
+    let line = Line::new();
     let mut fetcher = line.fetcher(&[]);
     fetcher.bounds.tree_bytes = 1000;
     let large = noise(1001);
@@ -242,7 +240,7 @@ async fn a_tree_and_a_history_that_are_too_large_are_refused() {
         words
     );
 
-    let line = Line::new().await;
+    let line = Line::new();
     fetcher.bounds.pack_bytes = 1000;
     let words = "the repository's history has more than 1000 bytes: keep large files in a lookaside store and name them in `sources`";
     assert_eq!(
@@ -254,7 +252,7 @@ async fn a_tree_and_a_history_that_are_too_large_are_refused() {
 
 #[tokio::test]
 async fn a_tree_that_holds_itself_a_million_times_is_refused() {
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     let mut tree = repo.tree(&[("file", PLAIN, b"x")]);
     for _ in 0..6 {
@@ -283,7 +281,7 @@ fn noise(count: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_forge_that_is_away_is_passing_trouble_until_the_line_gives_up() {
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     let announced = line
         .announced(&repo, MAIN, &repo.commit("main", &[SPEC]))
@@ -316,7 +314,7 @@ async fn a_forge_that_is_away_is_passing_trouble_until_the_line_gives_up() {
 
 #[tokio::test]
 async fn giving_up_to_fetch_comes_too_late_for_a_push_that_was_fetched() {
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     let announced = line
         .announced(&repo, MAIN, &repo.commit("main", &[SPEC]))
@@ -328,7 +326,7 @@ async fn giving_up_to_fetch_comes_too_late_for_a_push_that_was_fetched() {
 
 #[tokio::test]
 async fn a_push_that_takes_longer_than_one_try_may_goes_on_with_the_next() {
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     let announced = line
         .announced(&repo, MAIN, &repo.commit("main", &[SPEC]))
@@ -351,7 +349,7 @@ async fn a_push_that_takes_longer_than_one_try_may_goes_on_with_the_next() {
 
 #[tokio::test]
 async fn what_was_left_by_a_fetcher_that_was_killed_is_swept_away_and_nothing_else() {
-    let line = Line::new().await;
+    let line = Line::new();
     let left = line.scratch.path().join("fetch-x/repository.git/objects");
     std::fs::create_dir_all(&left).unwrap();
     std::fs::write(left.join("pack"), "half").unwrap();
@@ -365,7 +363,7 @@ async fn what_was_left_by_a_fetcher_that_was_killed_is_swept_away_and_nothing_el
 
 #[tokio::test]
 async fn a_commit_from_before_1970_is_as_old_as_can_be_and_one_past_2106_is_refused() {
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     let tree = repo.tree(&[SPEC]);
     let announced = line
@@ -392,7 +390,7 @@ async fn whoever_dies_while_fetching_has_done_nothing_by_half() {
     let commit = repo.commit("main", &[SPEC]);
     let mut died = 0;
     for pauses in 0.. {
-        let line = Line::with(millrace_store::memory::MemoryStore::with_yields()).await;
+        let line = Line::with(millrace_store::memory::MemoryStore::with_yields());
         let announced = line.announced(&repo, MAIN, &commit).await;
         let fetcher = line.fetcher(&[]);
         let ended = poll_times(
@@ -434,7 +432,7 @@ async fn poll_times<T>(future: impl Future<Output = T>, times: usize) -> bool {
 
 #[tokio::test]
 async fn a_push_that_nobody_wrote_down_is_nobodys() {
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     let mut announced = line
         .announced(&repo, MAIN, &repo.commit("main", &[SPEC]))
@@ -448,22 +446,12 @@ async fn a_push_that_nobody_wrote_down_is_nobodys() {
 
 #[tokio::test]
 async fn a_reference_that_git_would_not_take_is_refused() {
-    let line = Line::new().await;
+    let line = Line::new();
     let repo = Repo::new();
     let commit = repo.commit("main", &[SPEC]);
-    line.register(&repo.url()).await;
-    line.gitea(
-        "push",
-        "d",
-        &push_body(&repo.url(), "refs/heads/*", &commit),
-    )
-    .await;
-    let effects = line.effects().await;
-    let [millrace_core::order::Effect::Fetch(announced)] = &effects[..] else {
-        panic!("{effects:?}")
-    };
+    let announced = line.announced(&repo, "refs/heads/*", &commit).await;
     assert_eq!(
-        line.refused(announced, &line.fetcher(&[])).await,
+        line.refused(&announced, &line.fetcher(&[])).await,
         "`refs/heads/*` is no reference"
     );
 }
