@@ -1,6 +1,7 @@
 //! Acts on messages that want a push fetched.
 
-use crate::checkout::{Fetcher, fetch, give_up};
+use crate::fetch::{fetch, give_up};
+use crate::fetcher::Fetcher;
 use millrace_core::order::Effect;
 use millrace_core::push::Announced;
 use millrace_store::{BlobStore, Deliver, DeliverError, StateStore};

@@ -23,7 +23,7 @@ pub async fn fetch() -> Result<(), Error> {
         .collect::<Result<_, _>>();
     let fetcher = Fetcher::new(
         std::env::temp_dir().join("fetch"),
-        lookaside.map_err(|error: crate::lookaside::TemplateError| odd(error.to_string()))?,
+        lookaside.map_err(|error: crate::TemplateError| odd(error.to_string()))?,
     );
     fetcher.sweep()?;
     let fetching = Fetching {

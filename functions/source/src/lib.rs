@@ -1,8 +1,8 @@
 //! Fetches what was pushed, with every byte that a build starts from.
 //!
 //! The listener writes down a push together with the order to fetch it. [`fetch`](fn@fetch) acts on that order: git2 fetches the
-//! commit, [`lookaside`] finds the sources that it names by digest, both are kept under their digests, and the orchestrator is told
-//! to plan.
+//! commit, lookaside stores give the sources that it names by digest, all of it is kept under its digest, and the orchestrator is
+//! told to plan.
 #![cfg_attr(
     test,
     allow(
@@ -11,12 +11,21 @@
     )
 )]
 
-pub mod checkout;
+mod client;
 mod deliver;
+mod digests;
+mod error;
+mod fetch;
+mod fetcher;
+mod git;
 #[cfg(feature = "lambda")]
 pub mod lambda;
-pub mod lookaside;
+mod lookaside;
+mod template;
 
-pub use checkout::{FetchError, Fetcher, fetch, give_up};
 pub use deliver::PushFetcher;
-pub use lookaside::{Offered, Template, offer_source};
+pub use error::{FetchError, Refusal};
+pub use fetch::{fetch, give_up};
+pub use fetcher::{Bounds, Fetcher};
+pub use lookaside::{Offered, offer_source};
+pub use template::{Template, TemplateError};

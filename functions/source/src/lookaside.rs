@@ -1,129 +1,20 @@
 //! Sources by digest: what the line holds already, and where else to look.
 
-use crate::Fetcher;
-use crate::checkout::{FetchError, Refusal, Stop};
+use crate::digests::{Digests, digests};
+use crate::error::{FetchError, Refusal, Stop};
+use crate::fetcher::Fetcher;
 use millrace_core::sources::{Algorithm, SourceFile, Wanted};
 use millrace_core::{Digest, PackageName};
 use millrace_store::records::{get, put, replace};
 use millrace_store::{BlobStore, Expect, SaveError, StateStore, Table};
 use serde::{Deserialize, Serialize};
-use sha1_checked::Sha1;
-use sha2::{Digest as _, Sha256, Sha512};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Instant;
-
-/// The fields that a template may have.
-const FIELDS: [&str; 4] = ["{package}", "{name}", "{algorithm}", "{digest}"];
-
-/// Bytes that are read at once.
-const CHUNK_BYTES: usize = 128 * 1024;
 
 /// What happened where nothing else did.
 const LATE: &str = "the time is over";
-
-/// Where a lookaside store keeps a file, as an `http://`, `https://` or `file:///` URL with fields:
-/// `https://src.fedoraproject.org/lookaside/pkgs/rpms/{package}/{name}/{algorithm}/{digest}/{name}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Template(String);
-
-/// A template that leads nowhere; a person must act.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{template}` is no lookaside URL: {problem}")]
-pub struct TemplateError {
-    template: String,
-    problem: String,
-}
-
-impl FromStr for Template {
-    type Err = TemplateError;
-
-    fn from_str(text: &str) -> Result<Self, TemplateError> {
-        let wrong = |problem: String| TemplateError {
-            template: text.to_owned(),
-            problem,
-        };
-        if !["http://", "https://", "file:///"]
-            .iter()
-            .any(|scheme| text.starts_with(scheme))
-        {
-            return Err(wrong(
-                "begin it with https://, http:// or file:///".to_owned(),
-            ));
-        }
-        let rest = FIELDS
-            .iter()
-            .fold(text.to_owned(), |rest, field| rest.replace(field, ""));
-        if rest.contains(['{', '}']) {
-            return Err(wrong(format!(
-                "it may have the fields {}",
-                FIELDS.join(", ")
-            )));
-        }
-        if !text.contains("{digest}") && !text.contains("{name}") {
-            return Err(wrong(
-                "it needs {digest} or {name}, or every file would be the same".to_owned(),
-            ));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for Template {
-    type Error = TemplateError;
-    fn try_from(text: String) -> Result<Self, TemplateError> {
-        text.parse()
-    }
-}
-
-impl From<Template> for String {
-    fn from(template: Template) -> Self {
-        template.0
-    }
-}
-
-impl Template {
-    /// The address of a source of a package.
-    pub fn url(&self, package: &PackageName, wanted: &Wanted) -> String {
-        // A file's path is taken as it stands; in other URLs a blank, for example, is `%20` (RFC 3986, 2.1).
-        let spell = |value: &str| {
-            if self.0.starts_with("file:") {
-                value.to_owned()
-            } else {
-                percent_encoded(value)
-            }
-        };
-        let values = [
-            package.as_str(),
-            wanted.file_name(),
-            wanted.algorithm.as_str(),
-            &wanted.digest,
-        ];
-        let mut url = self.0.clone();
-        // `{` is spelt `%7B` in a value, and a value comes after the fields of its own name, so no value is taken for a field.
-        for (field, value) in FIELDS.iter().zip(values.map(spell)) {
-            url = url.replace(field, &value);
-        }
-        url
-    }
-}
-
-fn percent_encoded(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+".contains(&byte);
-    value
-        .bytes()
-        .map(|byte| {
-            if plain(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
-}
 
 /// What the line holds under a digest that is not SHA-256.
 #[derive(Debug, Serialize, Deserialize)]
@@ -192,46 +83,6 @@ async fn pin(key: &str, held: &Held, state: &impl StateStore) -> Result<(), Save
         Ok(()) | Err(SaveError::Conflict(_)) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// What was read of a file.
-struct Digests {
-    /// In bytes.
-    size: u64,
-    sha256: Digest,
-    /// Hexadecimal digits.
-    sha512: String,
-    /// Hexadecimal digits; none where the file is one of two that were made to have the same.
-    sha1: Option<String>,
-}
-
-/// Copies and hashes.
-fn digests(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<Digests> {
-    let (mut sha256, mut sha512, mut sha1, mut size) =
-        (Sha256::new(), Sha512::new(), Sha1::new(), 0);
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        let count = from.read(&mut chunk)?;
-        if count == 0 {
-            break;
-        }
-        sha256.update(&chunk[..count]);
-        sha512.update(&chunk[..count]);
-        sha1_checked::Digest::update(&mut sha1, &chunk[..count]);
-        to.write_all(&chunk[..count])?;
-        size += count as u64;
-    }
-    let sha1 = sha1.try_finalize();
-    Ok(Digests {
-        size,
-        sha256: Digest::from_bytes(sha256.finalize().into()),
-        sha512: hexadecimal(&sha512.finalize()),
-        sha1: (!sha1.has_collision()).then(|| hexadecimal(sha1.hash())),
-    })
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads until the time is over.
@@ -439,55 +290,5 @@ fn open(url: &str, agent: &ureq::Agent, until: Instant) -> Result<Option<Box<dyn
         // Object stores say 403 where nothing is and nobody may list.
         403 | 404 | 410 => Ok(None),
         other => Err(format!("HTTP status {other}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn url(template: &str, file: &str) -> String {
-        let wanted = Wanted {
-            path: file.to_owned(),
-            algorithm: Algorithm::Sha256,
-            digest: "ab".repeat(32),
-        };
-        template
-            .parse::<Template>()
-            .unwrap()
-            .url(&"zlib".parse().unwrap(), &wanted)
-    }
-
-    #[test]
-    fn a_template_becomes_the_address_of_a_file() {
-        let digest = "ab".repeat(32);
-        let fedora = "https://host/pkgs/rpms/{package}/{name}/{algorithm}/{digest}/{name}";
-        assert_eq!(
-            url(fedora, "SOURCES/a b{digest}.tar"),
-            format!(
-                "https://host/pkgs/rpms/zlib/a%20b%7Bdigest%7D.tar/sha256/{digest}/a%20b%7Bdigest%7D.tar"
-            )
-        );
-        assert_eq!(
-            url("file:///srv/{name}", "c++ 1.tar"),
-            "file:///srv/c++ 1.tar"
-        );
-    }
-
-    #[test]
-    fn a_template_that_leads_nowhere_says_what_it_needs() {
-        let problem = |text: &str| text.parse::<Template>().unwrap_err().problem;
-        assert_eq!(
-            problem("ftp://host/{digest}"),
-            "begin it with https://, http:// or file:///"
-        );
-        assert_eq!(
-            problem("https://host/{branch}/{digest}"),
-            "it may have the fields {package}, {name}, {algorithm}, {digest}"
-        );
-        assert_eq!(
-            problem("https://host/{package}"),
-            "it needs {digest} or {name}, or every file would be the same"
-        );
     }
 }

@@ -1,6 +1,6 @@
 //! A commit's tree as one tar archive, the same bytes for the same commit, and what the tree says about itself.
 
-use super::refusal::{FetchError, Refusal, Stop};
+use crate::error::{FetchError, Refusal, Stop};
 use git2::{ObjectType, Odb, Oid, Repository};
 use millrace_core::PackageName;
 use millrace_core::platform::PackageConfig;
@@ -22,7 +22,7 @@ const TEXT_BYTES_MAX: u64 = 256 * 1024;
 const SUBJECT_CHARS_MAX: usize = 200;
 
 /// A commit that was taken apart.
-pub(super) struct Archive {
+pub(crate) struct Archive {
     /// Where the archive is.
     pub path: PathBuf,
     /// The committer's time, in seconds since 1970.
@@ -52,7 +52,7 @@ struct Entry {
 }
 
 /// Reads what the package says about itself, then writes the archive.
-pub(super) fn archive(
+pub(crate) fn archive(
     repository: &Repository,
     commit: Oid,
     package: &PackageName,

@@ -1,4 +1,4 @@
-//! Why nothing becomes of a push: what its author must mend, and what passes.
+//! Why a push is not fetched: what its author must mend, and what passes.
 
 use millrace_core::platform::PlatformError;
 use millrace_core::push::Commit;

@@ -1,6 +1,7 @@
-//! git over HTTP and HTTPS, by the client that fetches sources too: one TLS, one set of certificates, one set of bounds for all that
+//! git over HTTP and HTTPS, by the client that fetches sources, too: one TLS, one set of certificates, one set of bounds for all that
 //! the line fetches, and no OpenSSL ([Git HTTP protocol](https://git-scm.com/docs/http-protocol), "Smart Clients").
 
+use crate::client::agent;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport, register};
 use git2::{Error, ErrorClass, ErrorCode};
 use std::cell::{Cell, RefCell};
@@ -8,7 +9,6 @@ use std::io::{self, Read, Write};
 use std::sync::Once;
 use std::time::Duration;
 use ureq::http::{HeaderValue, Response, header};
-use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, ResponseExt};
 
 /// What asks: forges give smart answers to names that begin with `git/`, and to others not all do.
@@ -28,30 +28,13 @@ thread_local! {
     static SILENT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A client that trusts whom this machine trusts: a company's forge may have a certificate of the company's own. A server may take
-/// `connect` to be there, and may say nothing for `silence`.
-pub(super) fn agent(name: &str, connect: Duration, silence: Duration) -> Agent {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .user_agent(name)
-        .timeout_connect(Some(connect))
-        .timeout_per_read(Some(silence))
-        .tls_config(
-            TlsConfig::builder()
-                .root_certs(RootCerts::PlatformVerifier)
-                .build(),
-        )
-        .build()
-        .into()
-}
-
 /// Whether a server was silent for too long since this was asked last, on this thread.
 pub(super) fn was_silent() -> bool {
     SILENT.replace(false)
 }
 
 /// Lets git2 speak HTTP and HTTPS in this process; without, it knows paths alone. Whoever calls first decides the bounds.
-pub(super) fn speak_http(connect: Duration, silence: Duration) {
+pub(crate) fn speak_http(connect: Duration, silence: Duration) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let agent = agent(USER_AGENT, connect, silence);

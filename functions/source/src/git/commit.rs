@@ -1,7 +1,7 @@
 //! Fetches one commit into a private bare repository, by its id where the server allows that.
 
-use super::http::was_silent;
-use super::refusal::{FetchError, Refusal, Stop};
+use super::transport::was_silent;
+use crate::error::{FetchError, Refusal, Stop};
 use git2::{
     AutotagOption, ErrorCode, FetchOptions, ObjectType, Oid, Reference, RemoteCallbacks, Repository,
 };
@@ -15,7 +15,7 @@ const FETCHED: &str = "refs/millrace/fetched";
 
 /// Bounds of one transfer.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Pack that git sends, in bytes.
     pub pack_bytes: u64,
     /// When nobody waits for it any more.
@@ -23,7 +23,7 @@ pub(super) struct Limits {
 }
 
 /// Fetches what was announced. Answers the commit; that of an annotated tag is the commit behind it.
-pub(super) fn fetch_commit(
+pub(crate) fn fetch_commit(
     announced: &Announced,
     limits: Limits,
     into: &Path,
@@ -143,7 +143,7 @@ fn transfer(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkout::http::speak_http;
+    use crate::git::transport::speak_http;
     use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::sync::Arc;
