@@ -139,6 +139,7 @@ fn work_flows_one_way() {
         ("millrace-store", &["millrace-core"][..]),
         ("millrace-control", &["millrace-core", "millrace-store"][..]),
         ("millrace-lambda", &["millrace-core", "millrace-store"][..]),
+        ("millrace-view", &["millrace-core", "millrace-store"][..]),
         (
             "millrace-listener",
             &["millrace-core", "millrace-lambda", "millrace-store"][..],
@@ -161,7 +162,12 @@ fn work_flows_one_way() {
         ),
         (
             "millrace-web",
-            &["millrace-core", "millrace-lambda", "millrace-store"][..],
+            &[
+                "millrace-core",
+                "millrace-lambda",
+                "millrace-store",
+                "millrace-view",
+            ][..],
         ),
         ("millrace-host", &["millrace-core"][..]),
         ("millrace-sdk", &[][..]),
@@ -292,7 +298,7 @@ fn the_house_has_the_rooms_of_its_plan_and_no_others() {
     let plan = BTreeMap::from([
         (
             "functions",
-            "control core lambda listener orchestrator releaser signer source store web",
+            "control core lambda listener orchestrator releaser signer source store view web",
         ),
         ("runners", "arch cli host plugins sdk"),
         ("runners/plugins", "check rpm source"),

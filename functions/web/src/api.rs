@@ -3,7 +3,6 @@
 use crate::Web;
 use crate::find::{self, Of, PAGE, Part, id};
 use crate::problem::{AsJson, Problem};
-use crate::view::{BuildView, MachineView, PackageView, PlatformView, PushView, WaitingView};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
@@ -13,6 +12,7 @@ use millrace_core::push::Commit;
 use millrace_core::roots::Lock;
 use millrace_store::roots::lock_of;
 use millrace_store::{BlobStore, StateStore};
+use millrace_view::{BuildView, MachineView, PackageView, PlatformView, PushView, WaitingView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,6 @@
 //! Finds what is to be shown: records by id, and lists page by page, the newest first.
 
 use crate::problem::Problem;
-use crate::view::{BuildView, MachineView, PackageView, PlatformView, PushView, WaitingView};
 use futures_util::future::try_join_all;
 use millrace_core::build::Build;
 use millrace_core::platform::Platform;
@@ -16,6 +15,7 @@ use millrace_store::index::{
 use millrace_store::queue::{machines as machines_of, outlook};
 use millrace_store::records::{get, parse};
 use millrace_store::{IndexHit, Record, StateError, StateStore, Table};
+use millrace_view::{BuildView, MachineView, PackageView, PlatformView, PushView, WaitingView};
 use serde::de::DeserializeOwned;
 use std::str::FromStr;
 

@@ -1,11 +1,11 @@
 //! What all pages have in common: the frame, and how states, times and commits are written.
 
 use crate::STYLE;
-use crate::view::{ago, segment, span};
 use axum::response::Html;
 use maud::{DOCTYPE, Markup, html};
 use millrace_core::push::Commit;
 use millrace_core::{Digest, Timestamp};
+use millrace_view::{ago, segment, span};
 use std::sync::LazyLock;
 
 /// Seconds between two looks at something that runs: a task's state changes every few seconds at most.

@@ -11,7 +11,7 @@
 //! | `/platforms`, `/platforms/{name}` | platforms |
 //! | `/queue` | tasks that wait for a runner, how long and for what; the runners that were heard of |
 //! | `/pushes/{id}` | a push, and what has become of it |
-//! | `/api/v1/…` | the same as JSON, in the shape of [`view`] |
+//! | `/api/v1/…` | the same as JSON, in the shape of [`millrace_view`] |
 //!
 //! What a push brings (subjects, logs, files) is hostile until shown otherwise: text is escaped by `maud`, files are only ever
 //! handed out as downloads, and no page may run script or be framed.
@@ -27,7 +27,6 @@ mod layout;
 mod logs;
 mod pages;
 mod problem;
-pub mod view;
 
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;

@@ -14,11 +14,11 @@ use crate::find::{self, Happened, Of, id};
 use crate::layout::{Page, page};
 use crate::logs::{Which, find_log};
 use crate::problem::Problem;
-use crate::view::BuildView;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Html;
 use millrace_store::{BlobStore, StateStore};
+use millrace_view::BuildView;
 use serde::Deserialize;
 
 type Shown = Result<Html<String>, Problem>;

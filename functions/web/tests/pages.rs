@@ -20,7 +20,7 @@ use millrace_store::holds::{begin_hold, change_hold};
 use millrace_store::queue::{Seen, see};
 use millrace_store::records::put;
 use millrace_store::{Expect, Stored, Table};
-use millrace_web::view::{BuildView, TaskKind};
+use millrace_view::{BuildView, TaskKind};
 use std::time::Duration;
 use tower::ServiceExt;
 use world::{NOW, World, announced, every_state, file, platform, told};

@@ -6,7 +6,7 @@ mod world;
 
 use millrace_core::build::Build;
 use millrace_core::push::{PushRecord, PushState};
-use millrace_web::view::{BuildView, PackageView, PlatformView, PushView};
+use millrace_view::{BuildView, PackageView, PlatformView, PushView};
 use world::{NOW, announced, every_state, platform};
 
 fn of(package: &str) -> Build {

@@ -2,9 +2,9 @@
 
 use super::pipeline;
 use crate::layout::{moment, named, reference, since, state, took};
-use crate::view::{ArtifactView, BuildView, bytes};
 use maud::{Markup, html};
 use millrace_core::Timestamp;
+use millrace_view::{ArtifactView, BuildView, bytes};
 use std::collections::BTreeSet;
 
 pub(super) fn whole(build: &BuildView, base: &str, now: Timestamp) -> Markup {

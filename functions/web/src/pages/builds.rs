@@ -2,9 +2,9 @@
 
 use crate::find::{Happened, Part};
 use crate::layout::{commit, moment, named, older, reference, since, state, took};
-use crate::view::{BuildView, PushView};
 use maud::{Markup, html};
 use millrace_core::Timestamp;
+use millrace_view::{BuildView, PushView};
 
 pub(super) fn all(part: &Part<Happened>, newest: bool, now: Timestamp) -> Markup {
     html! {

@@ -5,10 +5,10 @@ use super::pipeline::emulated;
 use crate::layout::{named, state};
 use crate::logs::{Log, part, read_all, readable};
 use crate::problem::Problem;
-use crate::view::{BuildView, bytes};
 use maud::{Markup, html};
 use millrace_core::log::LogIndex;
 use millrace_store::BlobStore;
+use millrace_view::{BuildView, bytes};
 
 /// What a page shows of a log, in bytes: some 3,000 lines, more than anybody reads from the end, and quick to fetch again
 /// and again while the task runs.

@@ -4,9 +4,9 @@ use super::builds::list;
 use super::pipeline::{reason, table};
 use crate::find::{Happened, Part};
 use crate::layout::{commit, moment, named, older, since, state};
-use crate::view::{BuildView, PackageView, segment};
 use maud::{Markup, html};
 use millrace_core::Timestamp;
+use millrace_view::{BuildView, PackageView, segment};
 
 pub(super) fn all(part: &Part<PackageView>, now: Timestamp) -> Markup {
     html! {

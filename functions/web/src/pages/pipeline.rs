@@ -1,11 +1,11 @@
 //! What is done to a build, as a table of steps by architectures, and why it did not work out.
 
 use crate::layout::{moment, state, took};
-use crate::view::{AttemptView, BuildView, HeldView, TaskKind, TaskView};
 use maud::{Markup, html};
 use millrace_core::Arch;
 use millrace_core::cause::Cause;
 use millrace_core::task::Blame;
+use millrace_view::{AttemptView, BuildView, HeldView, TaskKind, TaskView};
 
 /// The table.
 pub(super) fn table(build: &BuildView) -> Markup {

@@ -1,9 +1,9 @@
 //! The list of platforms, and the page of one.
 
 use crate::layout::named;
-use crate::view::{PlatformView, RepositoryView, StepView, bytes};
 use maud::{Markup, html};
 use millrace_core::platform::{On, Requires};
+use millrace_view::{PlatformView, RepositoryView, StepView, bytes};
 
 pub(super) fn all(platforms: &[PlatformView]) -> Markup {
     html! {

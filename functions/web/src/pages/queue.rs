@@ -1,9 +1,9 @@
 //! The page of what waits, and of the machines that it waits for.
 
 use crate::layout::{named, since, state};
-use crate::view::{MachineView, WaitingView, bytes};
 use maud::{Markup, html};
 use millrace_core::Timestamp;
+use millrace_view::{MachineView, WaitingView, bytes};
 
 pub(super) fn whole(waiting: &[WaitingView], machines: &[MachineView], now: Timestamp) -> Markup {
     html! {

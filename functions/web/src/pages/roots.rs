@@ -1,9 +1,9 @@
 //! The page of what was in a task's roots.
 
 use crate::layout::named;
-use crate::view::BuildView;
 use maud::{Markup, html};
 use millrace_core::roots::{Root, RootKind, RootPackage, TaskRoots};
+use millrace_view::BuildView;
 
 pub(super) fn whole(build: &BuildView, attempt: u32, roots: &TaskRoots) -> Markup {
     html! {

@@ -13,7 +13,7 @@ use millrace_core::build::Build;
 use millrace_store::StateStore;
 use millrace_store::builds::{load_build, load_push};
 use millrace_store::index::{BUILDS, PUSHES, package_index};
-use millrace_web::view::BuildView;
+use millrace_view::BuildView;
 use std::time::Duration;
 
 /// Pushes looked through for the beginning of a commit.

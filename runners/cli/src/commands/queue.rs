@@ -4,7 +4,7 @@ use crate::output::Output;
 use crate::state::{Folder, now};
 use anyhow::Result;
 use millrace_store::queue::outlook;
-use millrace_web::view::WaitingView;
+use millrace_view::WaitingView;
 
 pub(super) async fn queue(folder: &Folder, output: Output, limit: usize) -> Result<()> {
     let store = folder.store().await?;

@@ -13,7 +13,7 @@ use millrace_core::runner::{Draining, Runner as RunnerRecord, Token};
 use millrace_core::{Arch, RunnerName};
 use millrace_host::worker::WorkerConfig;
 use millrace_store::queue::machines;
-use millrace_web::view::{MachineView, bytes};
+use millrace_view::{MachineView, bytes};
 use serde::Serialize;
 use serde_json::json;
 use std::path::Path;

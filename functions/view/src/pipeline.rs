@@ -1,6 +1,6 @@
 //! What is done to a build, as it is shown: its tasks, then signing and release.
 
-use super::{rfc3339, rfc3339_or_null};
+use crate::time::{rfc3339, rfc3339_or_null};
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::cause::Cause;
 use millrace_core::hold::Hold;
@@ -136,7 +136,7 @@ pub struct AttemptView {
 }
 
 /// All of it, in the order in which it is done.
-pub(super) fn pipeline(build: &Build, now: Timestamp) -> Vec<TaskView> {
+pub(crate) fn pipeline(build: &Build, now: Timestamp) -> Vec<TaskView> {
     let tasks = build
         .tasks
         .iter()
@@ -146,7 +146,7 @@ pub(super) fn pipeline(build: &Build, now: Timestamp) -> Vec<TaskView> {
 
 impl TaskView {
     /// Adds the sandbox of it that is held, where one is.
-    pub(super) fn see_hold(&mut self, holds: &[Hold], now: Timestamp) {
+    pub(crate) fn see_hold(&mut self, holds: &[Hold], now: Timestamp) {
         let own = holds
             .iter()
             .find(|hold| hold.holding.task.to_string() == self.task);

@@ -1,7 +1,8 @@
 //! A build and what its tasks handed over, as they are shown.
 
-use super::pipeline::{TaskView, pipeline};
-use super::{rfc3339, rfc3339_or_null, segment};
+use crate::pipeline::{TaskView, pipeline};
+use crate::time::{rfc3339, rfc3339_or_null};
+use crate::words::segment;
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::hold::Hold;
 use millrace_core::push::Commit;

@@ -1,6 +1,7 @@
 //! What waits, and the machines that it waits for, as they are shown.
 
-use super::{rfc3339, span};
+use crate::time::rfc3339;
+use crate::words::span;
 use millrace_core::queue::{Priority, Wait};
 use millrace_core::task::TaskId;
 use millrace_core::{

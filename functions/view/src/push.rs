@@ -1,6 +1,7 @@
 //! Pushes and packages, as they are shown.
 
-use super::{BuildView, rfc3339};
+use crate::build::BuildView;
+use crate::time::rfc3339;
 use millrace_core::push::{Commit, Package, PushRecord, PushState};
 use millrace_core::queue::Priority;
 use millrace_core::{BuildId, PackageName, PlatformName, ProjectName, PushId, Timestamp};
@@ -96,7 +97,7 @@ impl PackageView {
             name,
             project: project.unwrap_or_else(|| ProjectName::of_clone_url(&clone_url)),
             priority: priority.unwrap_or_default(),
-            clone_url: super::platform::without_password(&clone_url),
+            clone_url: crate::platform::without_password(&clone_url),
             platforms,
             registered,
             latest,

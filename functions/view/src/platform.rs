@@ -142,7 +142,7 @@ fn step(step: &Step) -> StepView {
 }
 
 /// A URL without the user and password that it may have: everybody may read the pages.
-pub(super) fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
