@@ -6,6 +6,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod build;
+mod error;
+pub mod find;
+mod lists;
+mod log;
 mod pipeline;
 mod platform;
 mod push;
@@ -14,8 +18,11 @@ mod time;
 mod words;
 
 pub use build::{ArtifactView, BuildView};
+pub use error::ViewError;
+pub use lists::{BuildList, PackageList, PlatformList, PushList, QueueView};
+pub use log::{AttemptLog, log_bytes, log_text};
 pub use pipeline::{AttemptView, HeldView, RetriedView, TaskKind, TaskView};
 pub use platform::{PlatformView, RepositoryView, StepView};
 pub use push::{PackageView, PushView};
-pub use queue::{MachineView, WaitingView};
+pub use queue::{RunnerView, WaitingView};
 pub use words::{ago, bytes, segment, span};

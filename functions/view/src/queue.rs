@@ -1,4 +1,4 @@
-//! What waits, and the machines that it waits for, as they are shown.
+//! What waits, and the runners that it waits for, as they are shown.
 
 use crate::time::rfc3339;
 use crate::words::span;
@@ -78,9 +78,9 @@ fn words(wait: &Wait) -> String {
     }
 }
 
-/// A machine that asks, or asked, for work.
+/// A runner that asks, or asked, for work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MachineView {
+pub struct RunnerView {
     /// Who.
     pub runner: RunnerName,
     /// `working`, `waiting`, or `away` where it was not heard of for some minutes.
@@ -104,8 +104,8 @@ pub struct MachineView {
     pub asked: Timestamp,
 }
 
-impl MachineView {
-    /// What is shown of a machine.
+impl RunnerView {
+    /// What is shown of a runner.
     pub fn of(machine: Machine) -> Self {
         let (build, task) = machine.at.unzip();
         let state = match (&build, machine.is_there) {

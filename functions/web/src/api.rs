@@ -1,8 +1,7 @@
-//! The JSON API: lists as `{"builds": […], "next": …}`, where `next` is what `after` takes; problems as `{"error": "…"}`.
+//! The JSON API: what [`millrace_view`] shows; problems as `{"error": "…"}`.
 
 use crate::Web;
-use crate::find::{self, Of, PAGE, Part, id};
-use crate::problem::{AsJson, Problem};
+use crate::problem::{JsonProblem, Problem};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
@@ -10,11 +9,14 @@ use axum::routing::get;
 use axum::{Json, Router};
 use millrace_core::push::Commit;
 use millrace_core::roots::Lock;
-use millrace_store::roots::lock_of;
 use millrace_store::{BlobStore, StateStore};
-use millrace_view::{BuildView, MachineView, PackageView, PlatformView, PushView, WaitingView};
+use millrace_view::find::{self, BuildFilter, LIST_ENTRIES, parse_id};
+use millrace_view::{
+    BuildList, BuildView, PackageList, PackageView, PlatformList, PlatformView, PushList, PushView,
+    QueueView,
+};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 pub(crate) fn router<S: StateStore, B: BlobStore>() -> Router<Web<S, B>> {
     Router::new()
@@ -30,44 +32,43 @@ pub(crate) fn router<S: StateStore, B: BlobStore>() -> Router<Web<S, B>> {
         .route("/queue", get(queue::<S, B>))
 }
 
-/// What a request asks for. A word that nobody knows is refused: the answer would be another one than was meant.
-struct Only<T>(T);
+/// What a request asks for. An unknown word is refused: without it the answer would not be what was meant.
+struct StrictQuery<T>(T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Only<T> {
-    type Rejection = AsJson;
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for StrictQuery<T> {
+    type Rejection = JsonProblem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AsJson> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, JsonProblem> {
         let bad = |error: QueryRejection| Problem::Bad(error.body_text());
-        Ok(Query::try_from_uri(&parts.uri)
-            .map(|Query(asked)| Self(asked))
-            .map_err(bad)?)
+        let Query(query) = Query::try_from_uri(&parts.uri).map_err(bad)?;
+        Ok(Self(query))
     }
 }
 
-/// Where nothing more can be asked for.
+/// Nothing more can be asked for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct NoQuery {}
 
 /// Which part of the list.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct After {
+struct ListQuery {
     after: Option<String>,
 }
 
-/// Which part of which list.
+/// Which builds or pushes, and which part of their list.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct BuildQuery {
     after: Option<String>,
     limit: Option<String>,
     package: Option<String>,
     commit: Option<String>,
 }
 
-impl Asked {
-    fn of(&self) -> Result<Of, Problem> {
+impl BuildQuery {
+    fn filter(&self) -> Result<BuildFilter, Problem> {
         let bad = |error: millrace_core::NameError| Problem::Bad(error.to_string());
         let package = self
             .package
@@ -81,164 +82,106 @@ impl Asked {
             .map(Commit::new)
             .transpose()
             .map_err(bad)?;
-        Ok(Of { package, commit })
+        Ok(BuildFilter { package, commit })
     }
 
     fn limit(&self) -> Result<usize, Problem> {
         let bad = |_| Problem::Bad("`limit` is no number.".to_owned());
         self.limit
             .as_deref()
-            .map_or(Ok(PAGE), |limit| limit.parse().map_err(bad))
+            .map_or(Ok(LIST_ENTRIES), |limit| limit.parse().map_err(bad))
     }
-}
-
-#[derive(Serialize)]
-struct Builds {
-    builds: Vec<BuildView>,
-    next: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Pushes {
-    pushes: Vec<PushView>,
-    next: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Packages {
-    packages: Vec<PackageView>,
-    next: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Platforms {
-    platforms: Vec<PlatformView>,
-}
-
-#[derive(Serialize)]
-struct Queue {
-    waiting: Vec<WaitingView>,
-    runners: Vec<MachineView>,
 }
 
 async fn builds<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Only(asked): Only<Asked>,
-) -> Result<Json<Builds>, AsJson> {
-    let part = find::builds(
-        &web.state,
-        &asked.of()?,
-        asked.after.as_deref(),
-        asked.limit()?,
-        web.now(),
-    )
-    .await?;
-    let Part {
-        entries: builds,
-        next,
-    } = part;
-    Ok(Json(Builds { builds, next }))
+    StrictQuery(query): StrictQuery<BuildQuery>,
+) -> Result<Json<BuildList>, JsonProblem> {
+    let filter = query.filter()?;
+    let limit = query.limit()?;
+    let after = query.after.as_deref();
+    let part = find::builds(&web.state, &filter, after, limit, web.now()).await?;
+    Ok(Json(part.into()))
 }
 
 async fn build<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Path(text): Path<String>,
-    Only(Nothing {}): Only<Nothing>,
-) -> Result<Json<BuildView>, AsJson> {
-    let build = find::record(&web.state, &id("build", &text)?).await?;
-    Ok(Json(find::view(&web.state, &build, web.now()).await?))
+    Path(id): Path<String>,
+    _: StrictQuery<NoQuery>,
+) -> Result<Json<BuildView>, JsonProblem> {
+    let build = find::build_record(&web.state, &parse_id("build", &id)?).await?;
+    Ok(Json(find::build(&web.state, &build, web.now()).await?))
 }
 
 /// What was in the roots of a build, as `millrace build --lock` takes it.
 async fn lock<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Path(text): Path<String>,
-    Only(Nothing {}): Only<Nothing>,
-) -> Result<Json<Lock>, AsJson> {
-    let build = find::record(&web.state, &id("build", &text)?).await?;
-    let lock = lock_of(&web.blobs, &build).await.map_err(Problem::from)?;
-    let unknown = || {
-        Problem::Missing(format!(
-            "Nothing is known of the roots of build {}.",
-            build.id
-        ))
-    };
-    Ok(Json(lock.ok_or_else(unknown)?))
+    Path(id): Path<String>,
+    _: StrictQuery<NoQuery>,
+) -> Result<Json<Lock>, JsonProblem> {
+    let build = find::build_record(&web.state, &parse_id("build", &id)?).await?;
+    Ok(Json(find::lock(&web.blobs, &build).await?))
 }
 
 async fn pushes<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Only(asked): Only<Asked>,
-) -> Result<Json<Pushes>, AsJson> {
-    let Part {
-        entries: pushes,
-        next,
-    } = find::pushes(
-        &web.state,
-        &asked.of()?,
-        asked.after.as_deref(),
-        asked.limit()?,
-    )
-    .await?;
-    Ok(Json(Pushes { pushes, next }))
+    StrictQuery(query): StrictQuery<BuildQuery>,
+) -> Result<Json<PushList>, JsonProblem> {
+    let filter = query.filter()?;
+    let limit = query.limit()?;
+    let part = find::pushes(&web.state, &filter, query.after.as_deref(), limit).await?;
+    Ok(Json(part.into()))
 }
 
 async fn push<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Path(text): Path<String>,
-    Only(Nothing {}): Only<Nothing>,
-) -> Result<Json<PushView>, AsJson> {
-    Ok(Json(find::push(&web.state, &id("push", &text)?).await?))
+    Path(id): Path<String>,
+    _: StrictQuery<NoQuery>,
+) -> Result<Json<PushView>, JsonProblem> {
+    let id = parse_id("push", &id)?;
+    Ok(Json(find::push(&web.state, &id).await?))
 }
 
 async fn packages<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Only(asked): Only<After>,
-) -> Result<Json<Packages>, AsJson> {
-    let Part {
-        entries: packages,
-        next,
-    } = find::packages(&web.state, asked.after.as_deref(), web.now()).await?;
-    Ok(Json(Packages { packages, next }))
+    StrictQuery(query): StrictQuery<ListQuery>,
+) -> Result<Json<PackageList>, JsonProblem> {
+    let part = find::packages(&web.state, query.after.as_deref(), web.now()).await?;
+    Ok(Json(part.into()))
 }
 
 async fn package<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Path(text): Path<String>,
-    Only(Nothing {}): Only<Nothing>,
-) -> Result<Json<PackageView>, AsJson> {
-    Ok(Json(
-        find::package(&web.state, &id("package", &text)?, web.now()).await?,
-    ))
+    Path(name): Path<String>,
+    _: StrictQuery<NoQuery>,
+) -> Result<Json<PackageView>, JsonProblem> {
+    let name = parse_id("package", &name)?;
+    Ok(Json(find::package(&web.state, &name, web.now()).await?))
 }
 
 async fn platforms<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Only(Nothing {}): Only<Nothing>,
-) -> Result<Json<Platforms>, AsJson> {
-    Ok(Json(Platforms {
-        platforms: find::platforms(&web.state).await?,
-    }))
+    _: StrictQuery<NoQuery>,
+) -> Result<Json<PlatformList>, JsonProblem> {
+    let platforms = find::platforms(&web.state).await?;
+    Ok(Json(PlatformList { platforms }))
 }
 
 async fn platform<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Path(text): Path<String>,
-    Only(Nothing {}): Only<Nothing>,
-) -> Result<Json<PlatformView>, AsJson> {
-    Ok(Json(
-        find::platform(&web.state, &id("platform", &text)?).await?,
-    ))
+    Path(name): Path<String>,
+    _: StrictQuery<NoQuery>,
+) -> Result<Json<PlatformView>, JsonProblem> {
+    let name = parse_id("platform", &name)?;
+    Ok(Json(find::platform(&web.state, &name).await?))
 }
 
 async fn queue<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Only(Nothing {}): Only<Nothing>,
-) -> Result<Json<Queue>, AsJson> {
+    _: StrictQuery<NoQuery>,
+) -> Result<Json<QueueView>, JsonProblem> {
     let now = web.now();
-    let (waiting, runners) = (
-        find::waiting(&web.state, now).await?,
-        find::machines(&web.state, now).await?,
-    );
-    Ok(Json(Queue { waiting, runners }))
+    let waiting = find::waiting(&web.state, now).await?;
+    let runners = find::runners(&web.state, now).await?;
+    Ok(Json(QueueView { waiting, runners }))
 }

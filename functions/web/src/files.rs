@@ -1,7 +1,6 @@
 //! Files that tasks handed over: only ever downloaded, never shown as a page.
 
 use crate::Web;
-use crate::find::{self, id};
 use crate::problem::Problem;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -9,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use millrace_core::task::{Task, TaskId};
 use millrace_store::{BlobError, BlobStore, StateStore, as_download, pieces};
+use millrace_view::find::{self, parse_id};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 const ADDRESS_VALID: Duration = Duration::from_secs(900);
 
 #[derive(Deserialize)]
-pub(crate) struct From {
+pub(crate) struct FileQuery {
     /// The task that handed the file over, where several have one of its name.
     task: Option<String>,
 }
@@ -24,10 +24,10 @@ pub(crate) struct From {
 pub(crate) async fn artifact<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Path((build, name)): Path<(String, String)>,
-    Query(from): Query<From>,
+    Query(query): Query<FileQuery>,
 ) -> Result<Response, Problem> {
-    let build = find::record(&web.state, &id("build", &build)?).await?;
-    let task: Option<TaskId> = from.task.map(|task| id("task", &task)).transpose()?;
+    let build = find::build_record(&web.state, &parse_id("build", &build)?).await?;
+    let task: Option<TaskId> = query.task.map(|task| parse_id("task", &task)).transpose()?;
     let of_task = |candidate: &&Task| task.as_ref().is_none_or(|task| candidate.id == *task);
     let found = build
         .tasks

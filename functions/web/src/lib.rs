@@ -20,7 +20,6 @@
 
 mod api;
 mod files;
-mod find;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 mod layout;

@@ -10,64 +10,52 @@ mod queue;
 mod roots;
 
 use crate::Web;
-use crate::find::{self, Happened, Of, id};
 use crate::layout::{Page, page};
-use crate::logs::{Which, find_log};
+use crate::logs::LogQuery;
 use crate::problem::Problem;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Html;
 use millrace_store::{BlobStore, StateStore};
-use millrace_view::BuildView;
+use millrace_view::find::{self, BuildFilter, HistoryEntry, parse_id};
+use millrace_view::{AttemptLog, BuildView};
 use serde::Deserialize;
 
-type Shown = Result<Html<String>, Problem>;
+type PageResult = Result<Html<String>, Problem>;
 
 #[derive(Deserialize)]
-pub(crate) struct After {
+pub(crate) struct ListQuery {
     after: Option<String>,
 }
 
-impl Happened {
-    const fn is_ended(&self) -> bool {
-        match self {
-            Self::Build(build) => build.is_ended(),
-            Self::Push(push) => push.reason.is_some(),
-        }
-    }
-}
-
 /// Whether the newest part of a list is shown and something in it changes by itself.
-fn runs(after: &After, list: &[Happened]) -> bool {
-    after.after.is_none() && !list.iter().all(Happened::is_ended)
+fn is_changing(query: &ListQuery, list: &[HistoryEntry]) -> bool {
+    query.after.is_none() && !list.iter().all(HistoryEntry::is_ended)
 }
 
 pub(crate) async fn builds<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Query(after): Query<After>,
-) -> Shown {
+    Query(query): Query<ListQuery>,
+) -> PageResult {
     let now = web.now();
-    let part = find::happened(&web.state, &Of::default(), after.after.as_deref(), now).await?;
+    let filter = BuildFilter::default();
+    let part = find::history(&web.state, &filter, query.after.as_deref(), now).await?;
     let frame = Page {
         title: "Builds",
         here: "/",
-        refresh: runs(&after, &part.entries),
+        refresh: is_changing(&query, &part.entries),
     };
-    Ok(page(frame, &builds::all(&part, after.after.is_none(), now)))
+    Ok(page(frame, &builds::all(&part, query.after.is_none(), now)))
 }
 
 pub(crate) async fn build<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     headers: HeaderMap,
     Path(text): Path<String>,
-) -> Shown {
+) -> PageResult {
     let now = web.now();
-    let view = find::view(
-        &web.state,
-        &find::record(&web.state, &id("build", &text)?).await?,
-        now,
-    )
-    .await?;
+    let build = find::build_record(&web.state, &parse_id("build", &text)?).await?;
+    let view = find::build(&web.state, &build, now).await?;
     let title = format!(
         "{} {} on {}: {}",
         view.package,
@@ -86,9 +74,9 @@ pub(crate) async fn build<S: StateStore, B: BlobStore>(
 pub(crate) async fn log<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Path((build, task)): Path<(String, String)>,
-    Query(which): Query<Which>,
-) -> Shown {
-    let log = find_log(&web.state, &build, &task, which.attempt.as_deref()).await?;
+    Query(query): Query<LogQuery>,
+) -> PageResult {
+    let log = AttemptLog::find(&web.state, &build, &task, query.attempt.as_deref()).await?;
     let end = log::end(&web.blobs, &log.index).await?;
     let title = format!(
         "Log of {} of {} {}",
@@ -96,12 +84,12 @@ pub(crate) async fn log<S: StateStore, B: BlobStore>(
         log.build.push.announced.package,
         log.build.push.announced.commit.short()
     );
-    let view = find::view(&web.state, &log.build, web.now()).await?;
+    let view = find::build(&web.state, &log.build, web.now()).await?;
     Ok(page(
         Page {
             title: &title,
             here: "",
-            refresh: log.runs(),
+            refresh: log.is_growing(),
         },
         &log::whole(&view, &log, &end),
     ))
@@ -111,9 +99,9 @@ pub(crate) async fn log<S: StateStore, B: BlobStore>(
 pub(crate) async fn roots<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Path((build, task)): Path<(String, String)>,
-    Query(which): Query<Which>,
-) -> Shown {
-    let log = find_log(&web.state, &build, &task, which.attempt.as_deref()).await?;
+    Query(query): Query<LogQuery>,
+) -> PageResult {
+    let log = AttemptLog::find(&web.state, &build, &task, query.attempt.as_deref()).await?;
     let attempt = log
         .task
         .attempts
@@ -146,9 +134,9 @@ pub(crate) async fn roots<S: StateStore, B: BlobStore>(
 
 pub(crate) async fn packages<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
-    Query(after): Query<After>,
-) -> Shown {
-    let part = find::packages(&web.state, after.after.as_deref(), web.now()).await?;
+    Query(query): Query<ListQuery>,
+) -> PageResult {
+    let part = find::packages(&web.state, query.after.as_deref(), web.now()).await?;
     let refresh = part
         .entries
         .iter()
@@ -166,40 +154,40 @@ pub(crate) async fn packages<S: StateStore, B: BlobStore>(
 pub(crate) async fn package<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Path(name): Path<String>,
-    Query(after): Query<After>,
-) -> Shown {
+    Query(query): Query<ListQuery>,
+) -> PageResult {
     let now = web.now();
-    let view = find::package(&web.state, &id("package", &name)?, now).await?;
-    let of = Of {
+    let view = find::package(&web.state, &parse_id("package", &name)?, now).await?;
+    let filter = BuildFilter {
         package: Some(view.name.clone()),
         commit: None,
     };
-    let history = find::happened(&web.state, &of, after.after.as_deref(), now).await?;
+    let history = find::history(&web.state, &filter, query.after.as_deref(), now).await?;
     let frame = Page {
         title: view.name.as_str(),
         here: "",
-        refresh: runs(&after, &history.entries),
+        refresh: is_changing(&query, &history.entries),
     };
     Ok(page(frame, &packages::one(&view, &history, now)))
 }
 
-pub(crate) async fn queue<S: StateStore, B: BlobStore>(State(web): State<Web<S, B>>) -> Shown {
+pub(crate) async fn queue<S: StateStore, B: BlobStore>(State(web): State<Web<S, B>>) -> PageResult {
     let now = web.now();
-    let (waiting, machines) = (
-        find::waiting(&web.state, now).await?,
-        find::machines(&web.state, now).await?,
-    );
+    let waiting = find::waiting(&web.state, now).await?;
+    let runners = find::runners(&web.state, now).await?;
     Ok(page(
         Page {
             title: "Queue",
             here: "/queue",
             refresh: !waiting.is_empty(),
         },
-        &queue::whole(&waiting, &machines, now),
+        &queue::whole(&waiting, &runners, now),
     ))
 }
 
-pub(crate) async fn platforms<S: StateStore, B: BlobStore>(State(web): State<Web<S, B>>) -> Shown {
+pub(crate) async fn platforms<S: StateStore, B: BlobStore>(
+    State(web): State<Web<S, B>>,
+) -> PageResult {
     let all = find::platforms(&web.state).await?;
     Ok(page(
         Page {
@@ -214,8 +202,8 @@ pub(crate) async fn platforms<S: StateStore, B: BlobStore>(State(web): State<Web
 pub(crate) async fn platform<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Path(name): Path<String>,
-) -> Shown {
-    let view = find::platform(&web.state, &id("platform", &name)?).await?;
+) -> PageResult {
+    let view = find::platform(&web.state, &parse_id("platform", &name)?).await?;
     Ok(page(
         Page {
             title: view.name.as_str(),
@@ -229,10 +217,10 @@ pub(crate) async fn platform<S: StateStore, B: BlobStore>(
 pub(crate) async fn push<S: StateStore, B: BlobStore>(
     State(web): State<Web<S, B>>,
     Path(text): Path<String>,
-) -> Shown {
+) -> PageResult {
     let now = web.now();
-    let view = find::push(&web.state, &id("push", &text)?).await?;
-    let of_push = find::builds_of(&web.state, &view, now).await?;
+    let view = find::push(&web.state, &parse_id("push", &text)?).await?;
+    let of_push = find::builds_of_push(&web.state, &view, now).await?;
     let title = format!("Push of {} to {}", view.commit.short(), view.package);
     let refresh =
         matches!(view.state, "fetching" | "fetched") || !of_push.iter().all(BuildView::is_ended);

@@ -5,8 +5,9 @@ use axum::Json;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use maud::html;
+use millrace_store::BlobError;
 use millrace_store::roots::RootsError;
-use millrace_store::{BlobError, StateError};
+use millrace_view::ViewError;
 
 /// What is wrong.
 #[derive(Debug)]
@@ -21,10 +22,18 @@ pub(crate) enum Problem {
     Trouble,
 }
 
-impl From<StateError> for Problem {
-    fn from(error: StateError) -> Self {
-        eprintln!("millrace-web: {error}");
-        Self::Trouble
+impl From<ViewError> for Problem {
+    fn from(error: ViewError) -> Self {
+        match error {
+            ViewError::NoRecord { .. }
+            | ViewError::NoTask { .. }
+            | ViewError::NotTaken(_)
+            | ViewError::NoAttempt { .. }
+            | ViewError::NoRoots(_) => Self::Missing(error.to_string()),
+            ViewError::Position => Self::Bad(error.to_string()),
+            ViewError::State(error) => Self::trouble(&error),
+            ViewError::Roots(error) => error.into(),
+        }
     }
 }
 
@@ -37,10 +46,7 @@ impl From<BlobError> for Problem {
             error @ (BlobError::OutOfRange { .. }
             | BlobError::Damaged { .. }
             | BlobError::Digest(_)
-            | BlobError::Io(_)) => {
-                eprintln!("millrace-web: {error}");
-                Self::Trouble
-            }
+            | BlobError::Io(_)) => Self::trouble(&error),
         }
     }
 }
@@ -49,15 +55,18 @@ impl From<RootsError> for Problem {
     fn from(error: RootsError) -> Self {
         match error {
             RootsError::Blob(error) => error.into(),
-            error @ RootsError::Senseless(..) => {
-                eprintln!("millrace-web: {error}");
-                Self::Trouble
-            }
+            error @ RootsError::Senseless(..) => Self::trouble(&error),
         }
     }
 }
 
 impl Problem {
+    /// Says to whoever runs the line what a visitor need not know.
+    fn trouble(error: &dyn std::error::Error) -> Self {
+        eprintln!("millrace-web: {error}");
+        Self::Trouble
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Missing(_) => StatusCode::NOT_FOUND,
@@ -108,15 +117,21 @@ impl IntoResponse for Problem {
 }
 
 /// A problem told to a program.
-pub(crate) struct AsJson(Problem);
+pub(crate) struct JsonProblem(Problem);
 
-impl From<Problem> for AsJson {
+impl From<Problem> for JsonProblem {
     fn from(problem: Problem) -> Self {
         Self(problem)
     }
 }
 
-impl IntoResponse for AsJson {
+impl From<ViewError> for JsonProblem {
+    fn from(error: ViewError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for JsonProblem {
     fn into_response(self) -> Response {
         (
             self.0.status(),
@@ -129,7 +144,7 @@ impl IntoResponse for AsJson {
 pub(crate) async fn no_such_page(uri: Uri) -> Response {
     let problem = Problem::Missing("There is no page at this address.".to_owned());
     if uri.path().starts_with("/api/") {
-        AsJson(problem).into_response()
+        JsonProblem(problem).into_response()
     } else {
         problem.into_response()
     }

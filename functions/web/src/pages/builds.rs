@@ -1,12 +1,12 @@
 //! Lists of builds and pushes, and the page of one push.
 
-use crate::find::{Happened, Part};
 use crate::layout::{commit, moment, named, older, reference, since, state, took};
 use maud::{Markup, html};
 use millrace_core::Timestamp;
+use millrace_view::find::{HistoryEntry, ListPart};
 use millrace_view::{BuildView, PushView};
 
-pub(super) fn all(part: &Part<Happened>, newest: bool, now: Timestamp) -> Markup {
+pub(super) fn all(part: &ListPart<HistoryEntry>, newest: bool, now: Timestamp) -> Markup {
     html! {
         h1 { "Builds" }
         @if part.entries.is_empty() {
@@ -20,7 +20,7 @@ pub(super) fn all(part: &Part<Happened>, newest: bool, now: Timestamp) -> Markup
 }
 
 /// A table of builds, and of pushes that no build came of.
-pub(super) fn list(entries: &[Happened], with_package: bool, now: Timestamp) -> Markup {
+pub(super) fn list(entries: &[HistoryEntry], with_package: bool, now: Timestamp) -> Markup {
     html! {
         div.wide {
             table.list {
@@ -36,8 +36,8 @@ pub(super) fn list(entries: &[Happened], with_package: bool, now: Timestamp) -> 
                 tbody {
                     @for entry in entries {
                         @match entry {
-                            Happened::Build(build) => { (build_row(build, with_package, now)) }
-                            Happened::Push(push) => { (push_row(push, with_package, now)) }
+                            HistoryEntry::Build(build) => { (build_row(build, with_package, now)) }
+                            HistoryEntry::Push(push) => { (push_row(push, with_package, now)) }
                         }
                     }
                 }
@@ -85,7 +85,7 @@ fn first_line(reason: &str) -> &str {
 }
 
 pub(super) fn push(push: &PushView, builds: Vec<BuildView>, now: Timestamp) -> Markup {
-    let entries: Vec<Happened> = builds.into_iter().map(Happened::Build).collect();
+    let entries: Vec<HistoryEntry> = builds.into_iter().map(HistoryEntry::Build).collect();
     html! {
         h1 { "Push to " (named("packages", push.package.as_str())) " " (state(push.state)) }
         @if let Some(reason) = &push.reason {

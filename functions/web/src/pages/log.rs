@@ -3,12 +3,12 @@
 use super::pipeline;
 use super::pipeline::emulated;
 use crate::layout::{named, state};
-use crate::logs::{Log, part, read_all, readable};
+use crate::logs::read_all;
 use crate::problem::Problem;
 use maud::{Markup, html};
 use millrace_core::log::LogIndex;
 use millrace_store::BlobStore;
-use millrace_view::{BuildView, bytes};
+use millrace_view::{AttemptLog, BuildView, bytes, log_bytes, log_text};
 
 /// What a page shows of a log, in bytes: some 3,000 lines, more than anybody reads from the end, and quick to fetch again
 /// and again while the task runs.
@@ -18,17 +18,17 @@ const SHOWN_BYTES: u64 = 256 * 1024;
 const NUMBERED_BYTES: u64 = 1024 * 1024;
 
 /// What is shown of a log: its end, from the beginning of a line on.
-pub(super) struct End {
+pub(super) struct LogTail {
     text: String,
     /// Number of its first line, where it was counted.
     first: Option<usize>,
 }
 
-pub(super) async fn end(blobs: &impl BlobStore, index: &LogIndex) -> Result<End, Problem> {
+pub(super) async fn end(blobs: &impl BlobStore, index: &LogIndex) -> Result<LogTail, Problem> {
     let size = index.size();
     let numbered = size <= NUMBERED_BYTES;
     let from = if numbered { 0 } else { size - SHOWN_BYTES };
-    let read = read_all(blobs, part(index, from..size)).await?;
+    let read = read_all(blobs, log_bytes(index, from..size)).await?;
     let begin = if size <= SHOWN_BYTES {
         0
     } else {
@@ -38,8 +38,8 @@ pub(super) async fn end(blobs: &impl BlobStore, index: &LogIndex) -> Result<End,
         )
     };
     let first = numbered.then(|| 1 + read[..begin].iter().filter(|byte| **byte == b'\n').count());
-    Ok(End {
-        text: readable(&read[begin..]),
+    Ok(LogTail {
+        text: log_text(&read[begin..]),
         first,
     })
 }
@@ -52,7 +52,7 @@ fn next_line(bytes: &[u8], at: usize) -> usize {
         .map_or(at, |end| at + end + 1)
 }
 
-pub(super) fn whole(build: &BuildView, log: &Log, end: &End) -> Markup {
+pub(super) fn whole(build: &BuildView, log: &AttemptLog, end: &LogTail) -> Markup {
     let name = log.task.id.to_string();
     let task = build.pipeline.iter().find(|task| task.task == name);
     let attempt = task.and_then(|task| {
@@ -78,20 +78,20 @@ pub(super) fn whole(build: &BuildView, log: &Log, end: &End) -> Markup {
             @if size > SHOWN_BYTES { "The last " (bytes(SHOWN_BYTES)) " of " (bytes(size)) "; " } @else { (bytes(size)) ", " }
             a href=(path) { "the whole log as text" }
             @if let Some(roots) = attempt.and_then(|attempt| attempt.roots.as_ref()) { ", " a href=(roots) { "what was in its roots" } }
-            @if log.runs() { ", " a href={ (path) "&follow=1" } { "as it grows" } }
+            @if log.is_growing() { ", " a href={ (path) "&follow=1" } { "as it grows" } }
             "."
         }
         @if let Some(reason) = task.filter(|task| task.is_trouble()).and_then(|task| task.reason.as_ref()) {
             section.reason aria-label="Why it failed" { pre { (reason) } }
         }
         @if let Some(held) = task.and_then(|task| task.held.as_ref()) { (pipeline::held_line(held)) }
-        @if end.text.is_empty() { p.empty { "Nothing was written to it " @if log.runs() { "yet." } @else { "." } } }
+        @if end.text.is_empty() { p.empty { "Nothing was written to it " @if log.is_growing() { "yet." } @else { "." } } }
         @else { div.log tabindex="0" role="region" aria-label="Log" { pre { (lines(end)) } } }
     }
 }
 
 /// Lines to be linked to. Their links are left out of the round of the tabulator key: there are thousands.
-fn lines(end: &End) -> Markup {
+fn lines(end: &LogTail) -> Markup {
     let Some(first) = end.first else {
         return html! { (end.text) };
     };

@@ -2,13 +2,13 @@
 
 use super::builds::list;
 use super::pipeline::{reason, table};
-use crate::find::{Happened, Part};
 use crate::layout::{commit, moment, named, older, since, state};
 use maud::{Markup, html};
 use millrace_core::Timestamp;
+use millrace_view::find::{HistoryEntry, ListPart};
 use millrace_view::{BuildView, PackageView, segment};
 
-pub(super) fn all(part: &Part<PackageView>, now: Timestamp) -> Markup {
+pub(super) fn all(part: &ListPart<PackageView>, now: Timestamp) -> Markup {
     html! {
         h1 { "Packages" }
         @if part.entries.is_empty() {
@@ -34,7 +34,11 @@ fn latest(build: &BuildView, now: Timestamp) -> Markup {
     }
 }
 
-pub(super) fn one(package: &PackageView, history: &Part<Happened>, now: Timestamp) -> Markup {
+pub(super) fn one(
+    package: &PackageView,
+    history: &ListPart<HistoryEntry>,
+    now: Timestamp,
+) -> Markup {
     html! {
         h1 { (package.name) }
         dl.facts {

@@ -1,11 +1,11 @@
-//! The page of what waits, and of the machines that it waits for.
+//! The page of what waits, and of the runners that it waits for.
 
 use crate::layout::{named, since, state};
 use maud::{Markup, html};
 use millrace_core::Timestamp;
-use millrace_view::{MachineView, WaitingView, bytes};
+use millrace_view::{RunnerView, WaitingView, bytes};
 
-pub(super) fn whole(waiting: &[WaitingView], machines: &[MachineView], now: Timestamp) -> Markup {
+pub(super) fn whole(waiting: &[WaitingView], runners: &[RunnerView], now: Timestamp) -> Markup {
     html! {
         h1 { "Queue" }
         @if waiting.is_empty() { p.empty { "No task waits for a runner." } }
@@ -20,14 +20,14 @@ pub(super) fn whole(waiting: &[WaitingView], machines: &[MachineView], now: Time
             } }
         }
         h2 { "Runners" }
-        @if machines.is_empty() { p.empty { "No runner has asked for work yet. Run " code { "millrace runner add" } " to let one in." } }
+        @if runners.is_empty() { p.empty { "No runner has asked for work yet. Run " code { "millrace runner add" } " to let one in." } }
         @else {
             div.wide { table.list {
                 thead { tr {
                     th scope="col" { "Runner" } th scope="col" { "State" } th scope="col" { "Builds for" } th.number scope="col" { "Memory" }
                     th.number scope="col" { "Free disk" } th scope="col" { "Asked for work" }
                 } }
-                tbody { @for machine in machines { (machine_row(machine, now)) } }
+                tbody { @for runner in runners { (runner_row(runner, now)) } }
             } }
         }
     }
@@ -45,29 +45,29 @@ fn waiting_row(task: &WaitingView, now: Timestamp) -> Markup {
     }
 }
 
-fn machine_row(machine: &MachineView, now: Timestamp) -> Markup {
-    let arches: Vec<&str> = machine
+fn runner_row(runner: &RunnerView, now: Timestamp) -> Markup {
+    let arches: Vec<&str> = runner
         .architectures
         .iter()
         .map(|arch| arch.as_str())
         .collect();
-    let features: Vec<&str> = machine
+    let features: Vec<&str> = runner
         .features
         .iter()
         .map(|feature| feature.as_str())
         .collect();
     html! {
         tr {
-            th scope="row" { (machine.runner) }
+            th scope="row" { (runner.runner) }
             td {
-                (state(machine.state))
-                @if let (Some(build), Some(task)) = (&machine.build, &machine.task) { " on " a href={ "/builds/" (build) } { (task) } }
-                @if let Some(reserved) = &machine.reserved { div.why { "kept for " (reserved) } }
+                (state(runner.state))
+                @if let (Some(build), Some(task)) = (&runner.build, &runner.task) { " on " a href={ "/builds/" (build) } { (task) } }
+                @if let Some(reserved) = &runner.reserved { div.why { "kept for " (reserved) } }
             }
             td { (arches.join(", ")) @if !features.is_empty() { div.why { "has " (features.join(", ")) } } }
-            td.number { (bytes(machine.memory_bytes)) }
-            td.number { (bytes(machine.disk_bytes)) }
-            td { (since(machine.asked, now)) }
+            td.number { (bytes(runner.memory_bytes)) }
+            td.number { (bytes(runner.disk_bytes)) }
+            td { (since(runner.asked, now)) }
         }
     }
 }

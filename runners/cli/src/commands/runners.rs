@@ -13,7 +13,7 @@ use millrace_core::runner::{Draining, Runner as RunnerRecord, Token};
 use millrace_core::{Arch, RunnerName};
 use millrace_host::worker::WorkerConfig;
 use millrace_store::queue::machines;
-use millrace_view::{MachineView, bytes};
+use millrace_view::{RunnerView, bytes};
 use serde::Serialize;
 use serde_json::json;
 use std::path::Path;
@@ -155,15 +155,15 @@ struct Listed {
     reserved: Option<String>,
     #[serde(rename = "leaving")]
     draining: Vec<Draining>,
-    machines: Vec<MachineView>,
+    machines: Vec<RunnerView>,
 }
 
 async fn list(store: &Store, output: Output) -> Result<()> {
     let runners = runner::list(store).await?;
-    let mut machines: Vec<MachineView> = machines(store, now())
+    let mut machines: Vec<RunnerView> = machines(store, now())
         .await?
         .into_iter()
-        .map(MachineView::of)
+        .map(RunnerView::of)
         .collect();
     let listed = runners.into_iter().map(|runner| {
         let own = machines
@@ -222,7 +222,7 @@ async fn list(store: &Store, output: Output) -> Result<()> {
     )
 }
 
-fn of_machine(machine: &MachineView) -> String {
+fn of_machine(machine: &RunnerView) -> String {
     let at = match (&machine.build, &machine.task) {
         (Some(build), Some(task)) => format!(" on {task} of build {build}"),
         _ => String::new(),
