@@ -14,6 +14,10 @@ mod pipeline;
 mod platform;
 mod push;
 mod queue;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 mod time;
 mod words;
 

@@ -1,17 +1,18 @@
 //! Serves pages of a made-up line, to look at them: `cargo run -p millrace-web --example made_up`.
 
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(clippy::unwrap_used)]
 
-#[path = "../tests/world/mod.rs"]
-mod world;
+use millrace_view::testing::{NOW, World, build_of, every_state};
+use millrace_web::{Web, router};
+use std::sync::Arc;
 
 #[tokio::main]
 async fn main() {
-    let world = world::World::busy().await;
+    let world = World::busy().await;
     let long: String = (1..40_000)
         .map(|n| format!("[{n}/39999] cc -O2 -c file{n}.c\n"))
         .collect();
-    let pigz = world::every_state().remove(1).id;
+    let pigz = build_of("pigz").id;
     world
         .keep_log(
             &format!("{pigz}/rpm@x86_64/1"),
@@ -22,7 +23,7 @@ async fn main() {
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:8620".to_owned());
     let socket = tokio::net::TcpListener::bind(&address).await.unwrap();
-    for build in world::every_state() {
+    for build in every_state() {
         println!(
             "http://{}/builds/{}  {} {}",
             socket.local_addr().unwrap(),
@@ -31,5 +32,11 @@ async fn main() {
             build.push.announced.package
         );
     }
-    axum::serve(socket, world.router()).await.unwrap();
+    let routes = router(Web {
+        state: world.store.clone(),
+        blobs: world.store.clone(),
+        clock: Arc::new(|| NOW),
+        part_bytes: None,
+    });
+    axum::serve(socket, routes).await.unwrap();
 }

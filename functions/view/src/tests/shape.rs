@@ -1,20 +1,8 @@
 //! The shape of what programs are told. It may grow; whatever else changes here breaks somebody's script.
 
-#![allow(clippy::unwrap_used, dead_code)]
-
-mod world;
-
-use millrace_core::build::Build;
+use crate::testing::{NOW, announced, build_of, platform};
+use crate::{BuildView, PackageView, PlatformView, PushView, TaskKind};
 use millrace_core::push::{PushRecord, PushState};
-use millrace_view::{BuildView, PackageView, PlatformView, PushView};
-use world::{NOW, announced, every_state, platform};
-
-fn of(package: &str) -> Build {
-    every_state()
-        .into_iter()
-        .find(|build| build.push.announced.package.as_str() == package)
-        .unwrap()
-}
 
 fn pretty(view: &impl serde::Serialize) -> String {
     serde_json::to_string_pretty(view).unwrap()
@@ -22,7 +10,7 @@ fn pretty(view: &impl serde::Serialize) -> String {
 
 #[test]
 fn the_shape_of_a_build() {
-    let mut build = of("curl");
+    let mut build = build_of("curl");
     build.tasks.truncate(3);
     insta::assert_snapshot!(pretty(&BuildView::of(&build, NOW)), @r#"
     {
@@ -316,4 +304,20 @@ fn the_shape_of_a_platform() {
       "key_file": "/repo/almalinux-9/RPM-GPG-KEY-millrace"
     }
     "#);
+}
+
+#[test]
+fn a_build_that_failed_after_its_tasks_says_at_which_order() {
+    let orders = |package: &str| {
+        let pipeline = BuildView::of(&build_of(package), NOW).pipeline.into_iter();
+        pipeline
+            .filter(|task| task.kind != TaskKind::Task)
+            .map(|task| task.state)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(orders("bzip2"), ["failed", "dropped"]);
+    assert_eq!(orders("gzip"), ["passed", "failed"]);
+    assert_eq!(orders("nano"), ["dropped", "dropped"]);
+    assert_eq!(orders("xz"), ["passed", "running"]);
+    assert_eq!(orders("tzdata"), ["excluded", "excluded"]);
 }

@@ -1,0 +1,3 @@
+//! Tests of what is shown.
+
+mod shape;
