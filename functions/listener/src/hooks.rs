@@ -1,8 +1,7 @@
-//! The webhooks' address: who delivers, whether they may, what they say, and what becomes of it.
+//! The webhooks' address: who delivers, whether they may, what they say, and what follows from it.
 
-use crate::answer::Answered;
 use crate::forge::{Envelope, Forge, Notice, Pushed, Repository};
-
+use crate::reply::HookReply;
 use crate::secret::Secret;
 use axum::Router;
 use axum::body::Bytes;
@@ -53,7 +52,7 @@ pub fn router<S: StateStore>(listener: Listener<S>) -> Router {
                 listener
                     .hear(forge, &headers, body)
                     .await
-                    .unwrap_or_else(|error| Answered::refused(error.code(), error.to_string()))
+                    .unwrap_or_else(|error| HookReply::refused(error.code(), error.to_string()))
             },
         )
     };
@@ -94,14 +93,14 @@ enum HookError {
     LongReference(usize),
     #[error("nobody registered {}: do it with `millrace package add {} {}`, then deliver again", .0.full_name, .0.name, .0.clone_url)]
     NotRegistered(Repository),
-    #[error("{0}")]
+    #[error(transparent)]
     Name(#[from] NameError),
     #[error(transparent)]
     Register(RegisterError),
     #[error("push {0} is another delivery's already: push again")]
     Taken(PushId),
     #[error("{0}: deliver again")]
-    Save(SaveError),
+    Save(#[source] SaveError),
 }
 
 const fn hint(form: bool) -> &'static str {
@@ -170,7 +169,7 @@ impl<S: StateStore> Listener<S> {
         forge: Forge,
         headers: &HeaderMap,
         body: Result<Bytes, BytesRejection>,
-    ) -> Result<Answered, HookError> {
+    ) -> Result<HookReply, HookError> {
         let body = body.map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => HookError::Oversized,
             _ => HookError::BrokenOff,
@@ -207,32 +206,32 @@ impl<S: StateStore> Listener<S> {
         notice: Notice,
         forge: Forge,
         delivery: Option<String>,
-    ) -> Result<Answered, HookError> {
+    ) -> Result<HookReply, HookError> {
         match notice {
             Notice::Push(pushed) => self.push(pushed, push_of(forge, delivery)?).await,
             Notice::RepositoryCreated(repository) => self.created(repository).await,
-            Notice::RepositoryDeleted(repository) => Ok(Answered::ignored(format!(
+            Notice::RepositoryDeleted(repository) => Ok(HookReply::ignored(format!(
                 "{} is gone; what was built from it stays",
                 repository.full_name
             ))),
-            Notice::Deleted { reference } => Ok(Answered::ignored(format!(
+            Notice::Deleted { reference } => Ok(HookReply::ignored(format!(
                 "{reference} was deleted: nothing to build"
             ))),
-            Notice::Ping => Ok(Answered::ignored(
+            Notice::Ping => Ok(HookReply::ignored(
                 "the line hears you: the next push is built",
             )),
-            Notice::Other { event } => Ok(Answered::ignored(format!(
+            Notice::Other { event } => Ok(HookReply::ignored(format!(
                 "the line does not act on `{event}`"
             ))),
         }
     }
 
-    async fn push(&self, pushed: Pushed, id: PushId) -> Result<Answered, HookError> {
-        if let Some(answered) = self
+    async fn push(&self, pushed: Pushed, id: PushId) -> Result<HookReply, HookError> {
+        if let Some(reply) = self
             .accepted(&id, &pushed.reference, &pushed.commit)
             .await?
         {
-            return Ok(answered);
+            return Ok(reply);
         }
         let Pushed {
             repository,
@@ -241,7 +240,7 @@ impl<S: StateStore> Listener<S> {
             pusher,
         } = pushed;
         if !reference.starts_with("refs/heads/") && !reference.starts_with("refs/tags/") {
-            return Ok(Answered::ignored(format!(
+            return Ok(HookReply::ignored(format!(
                 "{reference} is neither branch nor tag"
             )));
         }
@@ -269,8 +268,8 @@ impl<S: StateStore> Listener<S> {
         .await
     }
 
-    /// Writes down a push and the wish to fetch it: both, or, where somebody else was faster, none.
-    async fn accept(&self, announced: Announced) -> Result<Answered, HookError> {
+    /// Writes down a push and the order to fetch it: both, or neither if somebody else was faster.
+    async fn accept(&self, announced: Announced) -> Result<HookReply, HookError> {
         let id = announced.id.clone();
         let record = PushRecord {
             announced: announced.clone(),
@@ -282,7 +281,7 @@ impl<S: StateStore> Listener<S> {
             effects: vec![Effect::Fetch(announced.clone())],
         };
         match self.state.save(commit).await {
-            Ok(()) => Ok(Answered::accepted(&announced)),
+            Ok(()) => Ok(HookReply::accepted(&announced)),
             Err(conflict @ SaveError::Conflict(_)) => {
                 let faster = self
                     .accepted(&id, &announced.reference, &announced.commit)
@@ -293,32 +292,31 @@ impl<S: StateStore> Listener<S> {
         }
     }
 
-    /// What was answered when this push was first delivered. Ids are short, so that once in a very long while two deliveries
-    /// come to the same; then what they announce is not the same.
+    /// The answer that this push got when it was first delivered. Ids are short, so that once in a very long while two deliveries
+    /// have the same; then what they announce differs.
     async fn accepted(
         &self,
         id: &PushId,
         reference: &str,
         commit: &GitCommit,
-    ) -> Result<Option<Answered>, HookError> {
+    ) -> Result<Option<HookReply>, HookError> {
         match load_push(&self.state, id).await? {
             None => Ok(None),
             Some((PushRecord { announced, .. }, _))
                 if announced.reference == reference && announced.commit == *commit =>
             {
-                Ok(Some(Answered::accepted(&announced)))
+                Ok(Some(HookReply::accepted(&announced)))
             }
             Some(_) => Err(HookError::Taken(id.clone())),
         }
     }
 
-    /// Registers a new repository under its own name, for every platform. A repeat finds it registered and is answered the
-    /// same.
-    async fn created(&self, repository: Repository) -> Result<Answered, HookError> {
+    /// Registers a new repository under its own name, for every platform. A repeat finds it registered and gets the same answer.
+    async fn created(&self, repository: Repository) -> Result<HookReply, HookError> {
         let name = PackageName::new(&repository.name)?;
-        let answered = Answered::registered(&name, &repository.clone_url);
+        let reply = HookReply::registered(&name, &repository.clone_url);
         let package = Package::new(name, repository.clone_url, Vec::new(), (self.clock)());
         register_new(&self.state, package).await?;
-        Ok(answered)
+        Ok(reply)
     }
 }

@@ -10,11 +10,11 @@
     )
 )]
 
-pub mod answer;
 pub mod forge;
 mod hooks;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+mod reply;
 mod secret;
 
 pub use hooks::{BODY_BYTES_MAX, Clock, Listener, router};
