@@ -15,14 +15,16 @@ pub(crate) struct Digests {
     pub(crate) sha256: Digest,
     /// Hexadecimal digits.
     pub(crate) sha512: String,
-    /// Hexadecimal digits; none where the file is one of two that were made to have the same.
+    /// Hexadecimal digits; none if the file is one of two that were made to have the same.
     pub(crate) sha1: Option<String>,
 }
 
 /// Copies and hashes.
 pub(crate) fn digests(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<Digests> {
-    let (mut sha256, mut sha512, mut sha1, mut size) =
-        (Sha256::new(), Sha512::new(), Sha1::new(), 0);
+    let mut sha256 = Sha256::new();
+    let mut sha512 = Sha512::new();
+    let mut sha1 = Sha1::new();
+    let mut size = 0;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let count = from.read(&mut chunk)?;

@@ -1,4 +1,4 @@
-//! Why a push is not fetched: what its author must mend, and what passes.
+//! Why a push is not fetched: what its author must fix, and what is temporary.
 
 use millrace_core::platform::PlatformError;
 use millrace_core::push::Commit;
@@ -7,7 +7,7 @@ use millrace_core::{Digest, PushId};
 use millrace_store::{BlobError, SaveError, StateError};
 use std::time::Duration;
 
-/// What the author of a push must mend. Ends up in the push's record; a retry does not help.
+/// What the author of a push must fix. It is kept in the push's record; a retry does not help.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Pushed over or removed since.
@@ -26,10 +26,10 @@ pub enum Refusal {
     /// A repository whose commits have 64 digits.
     #[error("commit {0} is of a SHA-256 repository; the line fetches from SHA-1 repositories")]
     Sha256Repository(Commit),
-    /// Nothing that git would take either.
+    /// git would not take it either.
     #[error("`{0}` is no reference")]
     Reference(String),
-    /// The repository is not for everybody.
+    /// The repository is not public.
     #[error(
         "{0} cannot be read without a password: make it readable, or register the package with a URL that is"
     )]
@@ -39,7 +39,7 @@ pub enum Refusal {
         "`{0}` is a submodule; the line builds from one repository: put the files in it, or name them in `sources`"
     )]
     Submodule(String),
-    /// A path that would land elsewhere, or that no log could show.
+    /// A path that would be unpacked elsewhere, or that no log could show.
     #[error("the repository has the path `{0}`, which cannot be unpacked everywhere: rename it")]
     Path(String),
     /// Two things in one place.
@@ -75,7 +75,7 @@ pub enum Refusal {
         /// The committer's time, in seconds since 1970.
         committed_s: i64,
     },
-    /// A source that is named by its SHA-1 digest, and that may be another file than its author saw.
+    /// A source that is named by its SHA-1 digest, and may be another file than the one that its author saw.
     #[error(
         "{url} is made so that another file has the same SHA-1 digest: \
         name `{name}` by SHA-512 (`sha512sum`) once you know that it is the right one"
@@ -165,13 +165,13 @@ fn looked_at(urls: &[String]) -> String {
     }
 }
 
-/// Passing trouble; a retry may help.
+/// A temporary failure; a retry may help.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// There is no record of the push, so there is nobody to tell. A retry does not help.
+    /// There is no record of the push, so there is nowhere to say why. A retry does not help.
     #[error("there is no push {0}")]
     Unknown(PushId),
-    /// The forge does not answer as it should.
+    /// The forge does not answer, or not with a commit.
     #[error("{url}: {source}")]
     Git {
         /// Whose.
@@ -179,13 +179,13 @@ pub enum FetchError {
         /// libgit2's words.
         source: git2::Error,
     },
-    /// A lookaside store does not answer as it should.
-    #[error("{url}: {problem}")]
+    /// A lookaside store does not give the file.
+    #[error("{url}: {source}")]
     Lookaside {
         /// Whose.
         url: String,
         /// What happened.
-        problem: String,
+        source: DownloadError,
     },
     /// It takes longer than one try may. What was fetched stays, so that the next try goes on from there.
     #[error("not all was fetched within {} s, and the next try goes on from what was: {last}", time.as_secs())]
@@ -193,18 +193,19 @@ pub enum FetchError {
         /// The bound.
         time: Duration,
         /// What was cut off.
+        #[source]
         last: Box<FetchError>,
     },
-    /// The scratch folder's trouble.
+    /// The scratch folder failed.
     #[error("the scratch folder: {0}")]
     Scratch(#[from] std::io::Error),
     /// A file was not the same when it was read again.
     #[error("a file changed while it was read: {0} became {1}")]
     Changed(Digest, Digest),
-    /// The blob store's trouble.
+    /// The blob store failed.
     #[error(transparent)]
     Blob(#[from] BlobError),
-    /// The state store's trouble.
+    /// The state store failed.
     #[error(transparent)]
     Save(#[from] SaveError),
     /// The process ends.
@@ -218,13 +219,30 @@ impl From<StateError> for FetchError {
     }
 }
 
+/// Why a download failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// The push has used up its time.
+    #[error("the time is over")]
+    TimeOver,
+    /// The server answered, but not with the file.
+    #[error("HTTP status {0}")]
+    Status(u16),
+    /// The server did not answer.
+    #[error(transparent)]
+    Http(#[from] ureq::Error),
+    /// It broke off, or a file cannot be read.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
 /// Why fetching ended early.
 #[derive(Debug)]
 pub(crate) enum Stop {
     /// Its author must act.
     Refused(Refusal),
     /// Try again.
-    Passing(FetchError),
+    Temporary(FetchError),
 }
 
 macro_rules! stop {
@@ -238,4 +256,4 @@ macro_rules! stop {
 }
 
 stop!(Refused: Refusal, TreeError, PlatformError);
-stop!(Passing: FetchError, std::io::Error, BlobError, SaveError, StateError);
+stop!(Temporary: FetchError, std::io::Error, BlobError, SaveError, StateError);

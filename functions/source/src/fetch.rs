@@ -1,7 +1,7 @@
 //! From a push that was announced to a push whose bytes the line holds.
 //!
-//! Acting on one `Effect::Fetch` twice comes to the same: the archive is the same bytes under the same digest, and the wish to
-//! plan is written at most once, together with the state that says so. Even a second wish would do no harm, since the ids of
+//! Acting on one `Effect::Fetch` twice has the same result: the archive is the same bytes under the same digest, and the order to
+//! plan is written at most once, together with the state that says so. Even a second order would do no harm, since the ids of
 //! builds follow from push and platform.
 
 use crate::error::{FetchError, Refusal, Stop};
@@ -20,8 +20,8 @@ use std::time::Instant;
 /// Largest push, in bytes of JSON: every build keeps it, and a build's record of at most 380 KB must hold its tasks besides.
 const PUSH_BYTES_MAX: usize = 192 * 1024;
 
-/// Fetches what was announced, keeps it, and has it planned. What its author must mend ends in the push's record and is no
-/// error here; an error means passing trouble, and the effect should be delivered again.
+/// Fetches what was announced, keeps it, and has it planned. What its author must fix is written into the push's record and is no
+/// error here; an error is a temporary failure, and the message should be delivered again.
 pub async fn fetch(
     announced: &Announced,
     fetcher: &Fetcher,
@@ -36,16 +36,16 @@ pub async fn fetch(
     match assemble(announced, fetcher, until, state, blobs).await {
         Ok(push) => hand_over(push, state).await,
         Err(Stop::Refused(refusal)) => refuse(&announced.id, refusal.to_string(), state).await,
-        Err(Stop::Passing(error)) if Instant::now() >= until => Err(FetchError::Slow {
+        Err(Stop::Temporary(error)) if Instant::now() >= until => Err(FetchError::Slow {
             time,
             last: Box::new(error),
         }),
-        Err(Stop::Passing(error)) => Err(error),
+        Err(Stop::Temporary(error)) => Err(error),
     }
 }
 
-/// Says in the push's record why nothing became of it: for an `Effect::Fetch` that is given up. It comes too late
-/// for a push that somebody else has fetched since.
+/// Says in the push's record why it was not fetched: for an `Effect::Fetch` that is about to be a dead letter. A push that was
+/// fetched meanwhile stays as it is.
 pub async fn give_up(
     announced: &Announced,
     reason: &str,
@@ -66,7 +66,8 @@ async fn assemble(
     let folder = fetcher.folder()?;
     let bounds = fetcher.bounds;
     let checked_out = check_out(announced.clone(), bounds, until, folder.path().to_owned()).await?;
-    let (mut sources, mut bytes) = (Vec::new(), 0_u64);
+    let mut sources = Vec::new();
+    let mut bytes = 0_u64;
     for wanted in &checked_out.wanted {
         let source = obtain(wanted, &announced.package, fetcher, until, state, blobs).await?;
         bytes = bytes.saturating_add(source.size);
@@ -139,7 +140,7 @@ fn fits(push: &Push) -> Result<(), Refusal> {
     }
 }
 
-/// The push's record, where nobody has decided about it yet.
+/// The push's record, if nobody has decided about it yet.
 async fn waiting(
     state: &impl StateStore,
     id: &PushId,
@@ -150,47 +151,36 @@ async fn waiting(
     Ok((record.state == PushState::Fetching).then_some((record, version)))
 }
 
-/// Writes that the push was fetched and the wish to plan, on the condition that nobody has decided about this push yet.
+/// Writes that the push was fetched together with the order to plan it.
 async fn hand_over(push: Push, state: &impl StateStore) -> Result<(), FetchError> {
     let id = push.announced.id.clone();
-    while let Some((mut record, version)) = waiting(state, &id).await? {
-        record.state = PushState::Fetched;
-        let fetched = record.write(Expect::Version(version))?;
-        if saved(
-            state,
-            Commit {
-                writes: vec![fetched],
-                effects: vec![Effect::Plan(Box::new(push.clone()))],
-            },
-        )
-        .await?
-        {
-            break;
-        }
-    }
-    Ok(())
+    let plan = Effect::Plan(Box::new(push));
+    decide(&id, &PushState::Fetched, &[plan], state).await
 }
 
-/// Refuses a push, on the condition that nobody has decided about it yet.
 async fn refuse(id: &PushId, reason: String, state: &impl StateStore) -> Result<(), FetchError> {
+    decide(id, &PushState::Refused { reason }, &[], state).await
+}
+
+/// Writes what became of a push, on the condition that nobody has decided about it yet. A push changes a handful of times in its
+/// life, so the loop ends.
+async fn decide(
+    id: &PushId,
+    decision: &PushState,
+    effects: &[Effect],
+    state: &impl StateStore,
+) -> Result<(), FetchError> {
     while let Some((mut record, version)) = waiting(state, id).await? {
-        record.state = PushState::Refused {
-            reason: reason.clone(),
+        record.state = decision.clone();
+        let commit = Commit {
+            writes: vec![record.write(Expect::Version(version))?],
+            effects: effects.to_vec(),
         };
-        let refused = record.write(Expect::Version(version))?;
-        if saved(state, refused.into()).await? {
-            break;
+        match state.save(commit).await {
+            Ok(()) => return Ok(()),
+            Err(SaveError::Conflict(_)) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
-}
-
-/// Whether a commit was made; not where somebody else was faster. A push changes a handful of times in its life, so asking
-/// again ends.
-async fn saved(state: &impl StateStore, commit: Commit) -> Result<bool, FetchError> {
-    match state.save(commit).await {
-        Ok(()) => Ok(true),
-        Err(SaveError::Conflict(_)) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }

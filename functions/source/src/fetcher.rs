@@ -51,8 +51,8 @@ impl Fetcher {
     /// A server that says nothing for so long has forgotten us; forges prepare even large packs in less.
     const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-    /// One try to fetch a push. An effect is out for ten minutes before somebody else may have it; until then a silent server
-    /// is waited for at its longest, and what came is copied into the store. What was fetched before stays fetched.
+    /// One try to fetch a push. A message is out for ten minutes before somebody else may have it; the rest of that time is for
+    /// waiting for a silent server once and for copying what came into the store. What was fetched before stays fetched.
     pub const FETCH_MAX: Duration = Duration::from_secs(480);
 
     /// How the folders of single tries begin.

@@ -14,6 +14,7 @@
 mod client;
 mod deliver;
 mod digests;
+mod download;
 mod error;
 mod fetch;
 mod fetcher;
@@ -24,8 +25,8 @@ mod lookaside;
 mod template;
 
 pub use deliver::PushFetcher;
-pub use error::{FetchError, Refusal};
+pub use error::{DownloadError, FetchError, Refusal};
 pub use fetch::{fetch, give_up};
 pub use fetcher::{Bounds, Fetcher};
-pub use lookaside::{Offered, offer_source};
+pub use lookaside::{UploadedSource, upload_source};
 pub use template::{Template, TemplateError};

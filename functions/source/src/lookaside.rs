@@ -1,6 +1,7 @@
-//! Sources by digest: what the line holds already, and where else to look.
+//! Sources by digest: what the line has already, and what it takes from elsewhere.
 
 use crate::digests::{Digests, digests};
+use crate::download::download;
 use crate::error::{FetchError, Refusal, Stop};
 use crate::fetcher::Fetcher;
 use millrace_core::sources::{Algorithm, SourceFile, Wanted};
@@ -9,27 +10,24 @@ use millrace_store::records::{get, put, replace};
 use millrace_store::{BlobStore, Expect, SaveError, StateStore, Table};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
-/// What happened where nothing else did.
-const LATE: &str = "the time is over";
-
-/// What the line holds under a digest that is not SHA-256.
+/// The file that a digest other than SHA-256 stands for.
 #[derive(Debug, Serialize, Deserialize)]
-struct Held {
+struct KnownSource {
     digest: Digest,
     size: u64,
 }
 
-fn held_key(algorithm: Algorithm, digest: &str) -> String {
+/// Key of its record.
+fn key_of(algorithm: Algorithm, digest: &str) -> String {
     format!("lookaside/{}/{digest}", algorithm.as_str())
 }
 
 /// A file that was put into the line's own lookaside store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Offered {
+pub struct UploadedSource {
     /// SHA-256, under which it is kept.
     pub sha256: Digest,
     /// SHA-512 in hexadecimal digits, for a line of `sources`.
@@ -40,67 +38,60 @@ pub struct Offered {
 
 /// Puts a file into the line's own lookaside store, where packages that name it by SHA-256, SHA-512 or SHA-1 find it. Twice
 /// does no harm; a retry may help.
-pub async fn offer_source(
+pub async fn upload_source(
     path: &Path,
     state: &impl StateStore,
     blobs: &impl BlobStore,
-) -> Result<Offered, FetchError> {
-    let file = path.to_owned();
-    let read = move || digests(&mut File::open(file)?, &mut std::io::sink());
+) -> Result<UploadedSource, FetchError> {
     let Digests {
         sha256,
         sha512,
         sha1,
         ..
-    } = tokio::task::spawn_blocking(read)
-        .await
-        .map_err(|_| FetchError::Stopped)??;
+    } = digests_of(path).await?;
     let (digest, size) = blobs.put_file(path).await?;
     if digest != sha256 {
         return Err(FetchError::Changed(sha256, digest));
     }
-    let held = Held { digest, size };
-    replace(
-        state,
-        Table::Setting,
-        &held_key(Algorithm::Sha512, &sha512),
-        &held,
-    )
-    .await?;
+    let source = KnownSource { digest, size };
+    let key = key_of(Algorithm::Sha512, &sha512);
+    replace(state, Table::Setting, &key, &source).await?;
     if let Some(sha1) = sha1 {
-        pin(&held_key(Algorithm::Sha1, &sha1), &held, state).await?;
+        pin(&key_of(Algorithm::Sha1, &sha1), &source, state).await?;
     }
-    Ok(Offered {
+    Ok(UploadedSource {
         sha256,
         sha512,
         size,
     })
 }
 
+async fn digests_of(path: &Path) -> Result<Digests, FetchError> {
+    let file = path.to_owned();
+    let read = move || digests(&mut File::open(file)?, &mut std::io::sink());
+    let digests = tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|_| FetchError::Stopped)??;
+    Ok(digests)
+}
+
 /// Keeps what a SHA-1 digest stands for. The first file stays: SHA-1 does not vouch that a later one is the same.
-async fn pin(key: &str, held: &Held, state: &impl StateStore) -> Result<(), SaveError> {
-    match put(state, Table::Setting, key, Expect::Absent, held, Vec::new()).await {
+async fn pin(key: &str, source: &KnownSource, state: &impl StateStore) -> Result<(), SaveError> {
+    let kept = put(
+        state,
+        Table::Setting,
+        key,
+        Expect::Absent,
+        source,
+        Vec::new(),
+    );
+    match kept.await {
         Ok(()) | Err(SaveError::Conflict(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Reads until the time is over.
-struct Until<R> {
-    from: R,
-    until: Instant,
-}
-
-impl<R: Read> Read for Until<R> {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        if Instant::now() >= self.until {
-            return Err(std::io::Error::other(LATE));
-        }
-        self.from.read(into)
-    }
-}
-
-/// A source that the line holds afterwards: it held it already, or some lookaside store has it.
+/// Makes sure that the line has a source: it has it already, or some lookaside store does.
 pub(crate) async fn obtain(
     wanted: &Wanted,
     package: &PackageName,
@@ -110,185 +101,69 @@ pub(crate) async fn obtain(
     blobs: &impl BlobStore,
 ) -> Result<SourceFile, Stop> {
     let path = wanted.path.clone();
-    if let Some(Held { digest, size }) = held(wanted, state, blobs).await? {
+    if let Some(KnownSource { digest, size }) = kept(wanted, state, blobs).await? {
         return Ok(SourceFile { path, digest, size });
     }
     let folder = fetcher.folder()?;
     let file = folder.path().join("source");
-    let work = {
-        let (wanted, package, fetcher, file) = (
-            wanted.clone(),
-            package.clone(),
-            fetcher.clone(),
-            file.clone(),
-        );
-        move || look_everywhere(&wanted, &package, &fetcher, until, &file)
-    };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| FetchError::Stopped)??;
-    let Offered {
-        sha256: found,
-        size,
-        ..
-    } = offer_source(&file, state, blobs).await?;
-    match named(wanted, state).await? {
-        Some(known) if known != found => {
-            let (name, digest) = (wanted.file_name().to_owned(), wanted.digest.clone());
-            Err(Refusal::Pinned {
-                name,
-                digest,
-                known,
-                found,
-            }
-            .into())
+    download_to(&file, wanted, package, fetcher, until).await?;
+    let uploaded = upload_source(&file, state, blobs).await?;
+    let found = uploaded.sha256;
+    match known(wanted, state).await? {
+        Some(known) if known != found => Err(Refusal::Pinned {
+            name: wanted.file_name().to_owned(),
+            digest: wanted.digest.clone(),
+            known,
+            found,
         }
+        .into()),
         Some(_) | None => Ok(SourceFile {
             path,
             digest: found,
-            size,
+            size: uploaded.size,
         }),
     }
 }
 
-/// The file that a source's name stands for, as far as the line knows; whether it holds that file is another matter.
-async fn named(wanted: &Wanted, state: &impl StateStore) -> Result<Option<Digest>, Stop> {
-    match wanted.algorithm {
-        Algorithm::Sha256 => Ok(Digest::from_hex(&wanted.digest).ok()),
-        Algorithm::Sha512 | Algorithm::Sha1 => {
-            let key = held_key(wanted.algorithm, &wanted.digest);
-            Ok(get::<Held>(state, Table::Setting, &key)
-                .await?
-                .map(|(held, _)| held.digest))
-        }
-    }
-}
-
-async fn held(
-    wanted: &Wanted,
-    state: &impl StateStore,
-    blobs: &impl BlobStore,
-) -> Result<Option<Held>, Stop> {
-    let Some(digest) = named(wanted, state).await? else {
-        return Ok(None);
-    };
-    Ok(blobs.size(&digest).await?.map(|size| Held { digest, size }))
-}
-
-/// Why one store did not help.
-enum Miss {
-    NotThere,
-    Other(Refusal),
-    Trouble(FetchError),
-}
-
-/// Looks in one store after the other. Where none has the file, a store that might have it another time counts more than one
-/// that has something else, and that more than all that have nothing.
-fn look_everywhere(
+/// Downloads on a thread that may block.
+async fn download_to(
+    file: &Path,
     wanted: &Wanted,
     package: &PackageName,
     fetcher: &Fetcher,
     until: Instant,
-    to: &Path,
 ) -> Result<(), Stop> {
-    let (mut looked, mut other, mut trouble) = (Vec::new(), None, None);
-    for template in &fetcher.lookaside {
-        let url = template.url(package, wanted);
-        match look(&url, wanted, fetcher, until, to) {
-            Ok(()) => return Ok(()),
-            Err(Miss::NotThere) => looked.push(url),
-            Err(Miss::Other(refusal)) => other = other.or(Some(refusal)),
-            Err(Miss::Trouble(error)) => trouble = trouble.or(Some(error)),
+    let file = file.to_owned();
+    let wanted = wanted.clone();
+    let package = package.clone();
+    let fetcher = fetcher.clone();
+    let work = move || download(&wanted, &package, &fetcher, until, &file);
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| FetchError::Stopped)?
+}
+
+/// The digest of the file that a source's name stands for, as far as the line knows; whether it has that file is another matter.
+async fn known(wanted: &Wanted, state: &impl StateStore) -> Result<Option<Digest>, Stop> {
+    match wanted.algorithm {
+        Algorithm::Sha256 => Ok(Digest::from_hex(&wanted.digest).ok()),
+        Algorithm::Sha512 | Algorithm::Sha1 => {
+            let key = key_of(wanted.algorithm, &wanted.digest);
+            let found = get::<KnownSource>(state, Table::Setting, &key).await?;
+            Ok(found.map(|(source, _)| source.digest))
         }
     }
-    if let Some(error) = trouble {
-        return Err(error.into());
-    }
-    let Wanted {
-        algorithm, digest, ..
-    } = wanted.clone();
-    Err(other
-        .unwrap_or_else(|| Refusal::NoSource {
-            name: wanted.file_name().to_owned(),
-            algorithm,
-            digest,
-            looked,
-        })
-        .into())
 }
 
-fn look(
-    url: &str,
+/// A source that the line has.
+async fn kept(
     wanted: &Wanted,
-    fetcher: &Fetcher,
-    until: Instant,
-    to: &Path,
-) -> Result<(), Miss> {
-    let trouble = |problem: String| {
-        Miss::Trouble(FetchError::Lookaside {
-            url: url.to_owned(),
-            problem,
-        })
+    state: &impl StateStore,
+    blobs: &impl BlobStore,
+) -> Result<Option<KnownSource>, Stop> {
+    let Some(digest) = known(wanted, state).await? else {
+        return Ok(None);
     };
-    let bytes_max = fetcher.bounds.source_bytes;
-    let from = open(url, &fetcher.agent, until)
-        .map_err(trouble)?
-        .ok_or(Miss::NotThere)?;
-    let mut file = File::create(to).map_err(|error| Miss::Trouble(error.into()))?;
-    let mut from = Until {
-        from: from.take(bytes_max + 1),
-        until,
-    };
-    let read = digests(&mut from, &mut file).map_err(|error| trouble(error.to_string()))?;
-    if read.size > bytes_max {
-        return Err(Miss::Other(Refusal::LargeSource {
-            url: url.to_owned(),
-            bytes_max,
-        }));
-    }
-    let name = wanted.file_name().to_owned();
-    let found = match wanted.algorithm {
-        Algorithm::Sha512 => read.sha512,
-        Algorithm::Sha256 => read.sha256.hex(),
-        Algorithm::Sha1 => read.sha1.ok_or_else(|| {
-            Miss::Other(Refusal::Collided {
-                name: name.clone(),
-                url: url.to_owned(),
-            })
-        })?,
-    };
-    if found != wanted.digest {
-        let (algorithm, expected) = (wanted.algorithm, wanted.digest.clone());
-        return Err(Miss::Other(Refusal::WrongDigest {
-            name,
-            url: url.to_owned(),
-            algorithm,
-            expected,
-            found,
-        }));
-    }
-    Ok(())
-}
-
-/// What lies at a URL; none where nothing does. The error is for people.
-fn open(url: &str, agent: &ureq::Agent, until: Instant) -> Result<Option<Box<dyn Read>>, String> {
-    if let Some(path) = url.strip_prefix("file://") {
-        return match File::open(path) {
-            Ok(file) => Ok(Some(Box::new(file))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.to_string()),
-        };
-    }
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(LATE.to_owned());
-    }
-    let request = agent.get(url).config().timeout_global(Some(left)).build();
-    let response = request.call().map_err(|error| error.to_string())?;
-    match response.status().as_u16() {
-        200 => Ok(Some(Box::new(response.into_body().into_reader()))),
-        // Object stores say 403 where nothing is and nobody may list.
-        403 | 404 | 410 => Ok(None),
-        other => Err(format!("HTTP status {other}")),
-    }
+    let size = blobs.size(&digest).await?;
+    Ok(size.map(|size| KnownSource { digest, size }))
 }

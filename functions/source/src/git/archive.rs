@@ -94,7 +94,7 @@ fn date(committed_s: i64) -> Result<u64, Refusal> {
         .map_err(|_| Refusal::Date { committed_s })
 }
 
-/// What was just fetched cannot be read: the scratch folder's trouble.
+/// What was just fetched cannot be read: the scratch folder is to blame.
 fn unreadable(error: git2::Error) -> FetchError {
     FetchError::Scratch(std::io::Error::other(error))
 }
@@ -108,7 +108,8 @@ fn list(
 ) -> Result<Vec<Entry>, Stop> {
     let mut entries = Vec::new();
     let mut folders = vec![(String::new(), root)];
-    let (mut seen, mut bytes) = (0_usize, 0_u64);
+    let mut seen = 0_usize;
+    let mut bytes = 0_u64;
     while let Some((prefix, folder)) = folders.pop() {
         let folder = repository.find_tree(folder).map_err(unreadable)?;
         for entry in &folder {

@@ -33,8 +33,8 @@ pub(crate) fn fetch_commit(
     if !Reference::is_valid_name(&announced.reference) {
         return Err(Refusal::Reference(announced.reference.clone()).into());
     }
-    let trouble = |source| passing(&announced.clone_url, source);
-    let repository = Repository::init_bare(into).map_err(trouble)?;
+    let failed = |source| git_failed(&announced.clone_url, source);
+    let repository = Repository::init_bare(into).map_err(failed)?;
     // libgit2's transport for paths knows no shallow fetches.
     let depth = if announced.clone_url.starts_with("http") {
         1
@@ -76,10 +76,10 @@ pub(crate) fn fetch_commit(
 /// Whether a transfer by id may have ended because it was by id.
 fn minds_ids(stop: &Stop) -> bool {
     match stop {
-        Stop::Passing(FetchError::Git { source, .. }) => {
+        Stop::Temporary(FetchError::Git { source, .. }) => {
             !matches!(source.code(), ErrorCode::Timeout | ErrorCode::User)
         }
-        Stop::Passing(_) | Stop::Refused(_) => false,
+        Stop::Temporary(_) | Stop::Refused(_) => false,
     }
 }
 
@@ -87,14 +87,14 @@ fn has(repository: &Repository, wanted: Oid) -> bool {
     repository.odb().is_ok_and(|odb| odb.exists(wanted))
 }
 
-fn passing(url: &str, source: git2::Error) -> FetchError {
+fn git_failed(url: &str, source: git2::Error) -> FetchError {
     FetchError::Git {
         url: url.to_owned(),
         source,
     }
 }
 
-/// One transfer, which ends where the pack becomes too large or takes too long.
+/// One transfer, which ends when the pack becomes too large or takes too long.
 fn transfer(
     repository: &Repository,
     url: &str,
@@ -134,9 +134,9 @@ fn transfer(
         }
         Err(error) if was_silent() => {
             let silent = git2::Error::new(ErrorCode::Timeout, error.class(), error.message());
-            Err(passing(url, silent).into())
+            Err(git_failed(url, silent).into())
         }
-        Err(error) => Err(passing(url, error).into()),
+        Err(error) => Err(git_failed(url, error).into()),
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
             until: Instant::now() + Duration::from_secs(60),
         };
         match fetch_commit(&announced, limits, folder.path()).err() {
-            Some(Stop::Passing(FetchError::Git { source, .. })) => {
+            Some(Stop::Temporary(FetchError::Git { source, .. })) => {
                 assert_eq!(source.code(), ErrorCode::Timeout, "{source}")
             }
             other => panic!("{other:?}"),

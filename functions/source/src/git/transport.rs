@@ -33,7 +33,7 @@ pub(super) fn was_silent() -> bool {
     SILENT.replace(false)
 }
 
-/// Lets git2 speak HTTP and HTTPS in this process; without, it knows paths alone. Whoever calls first decides the bounds.
+/// Lets git2 speak HTTP and HTTPS in this process; without, it knows paths alone. The first call decides the bounds.
 pub(crate) fn speak_http(connect: Duration, silence: Duration) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -76,7 +76,7 @@ impl SmartSubtransport for Http {
             Service::UploadPackLs => {
                 let (answer, address) = references(&self.agent, url.trim_end_matches('/'))?;
                 self.moved.replace(Some(address));
-                Ok(Box::new(Exchange::Answer(answer)))
+                Ok(Box::new(Exchange::Reply(answer)))
             }
             Service::UploadPack => {
                 let address = self
@@ -103,13 +103,13 @@ impl SmartSubtransport for Http {
     }
 }
 
-type Answer = Box<dyn Read + Send>;
+type ReplyBody = Box<dyn Read + Send>;
 
 /// Asks a repository for its references; answers where it is, too, which may be elsewhere.
-fn references(agent: &Agent, url: &str) -> Result<(Answer, String), Error> {
+fn references(agent: &Agent, url: &str) -> Result<(ReplyBody, String), Error> {
     let asked = agent.get(format!("{url}{REFERENCES}")).call();
-    let answer =
-        checked(asked, "application/x-git-upload-pack-advertisement").map_err(Trouble::into_git)?;
+    let answer = checked(asked, "application/x-git-upload-pack-advertisement")
+        .map_err(HttpFailure::into_git)?;
     let there = answer.get_uri().to_string();
     let address = there.strip_suffix(REFERENCES).unwrap_or(url).to_owned();
     Ok((Box::new(answer.into_body().into_reader()), address))
@@ -122,7 +122,7 @@ enum Exchange {
         address: String,
         request: Vec<u8>,
     },
-    Answer(Answer),
+    Reply(ReplyBody),
 }
 
 impl Write for Exchange {
@@ -134,7 +134,7 @@ impl Write for Exchange {
             Self::Request { .. } => Err(io::Error::other(format!(
                 "a request of more than {REQUEST_BYTES_MAX} bytes"
             ))),
-            Self::Answer(_) => Err(io::Error::other("the question was asked already")),
+            Self::Reply(_) => Err(io::Error::other("the question was asked already")),
         }
     }
 
@@ -159,26 +159,26 @@ impl Read for Exchange {
                 )
                 .header(header::ACCEPT, "application/x-git-upload-pack-result")
                 .send(&request[..]);
-            let answer =
-                checked(asked, "application/x-git-upload-pack-result").map_err(Trouble::into_io)?;
-            *self = Self::Answer(Box::new(answer.into_body().into_reader()));
+            let answer = checked(asked, "application/x-git-upload-pack-result")
+                .map_err(HttpFailure::into_io)?;
+            *self = Self::Reply(Box::new(answer.into_body().into_reader()));
         }
         match self {
-            Self::Answer(answer) => answer
+            Self::Reply(answer) => answer
                 .read(into)
-                .map_err(|error| Trouble::of(error.into()).into_io()),
+                .map_err(|error| HttpFailure::of(error.into()).into_io()),
             Self::Request { .. } => Ok(0),
         }
     }
 }
 
-/// Why there is no answer, in words for whoever reads the push.
-struct Trouble {
+/// Why there is no answer, in words for those who read the push.
+struct HttpFailure {
     code: ErrorCode,
     words: String,
 }
 
-impl Trouble {
+impl HttpFailure {
     fn of(error: ureq::Error) -> Self {
         let silent = matches!(error, ureq::Error::Timeout(_));
         SILENT.set(SILENT.get() || silent);
@@ -209,13 +209,13 @@ fn error(code: ErrorCode, words: &str) -> Error {
 fn checked(
     asked: Result<Response<Body>, ureq::Error>,
     kind: &str,
-) -> Result<Response<Body>, Trouble> {
-    let answer = asked.map_err(Trouble::of)?;
-    let trouble = |code, words| Err(Trouble { code, words });
+) -> Result<Response<Body>, HttpFailure> {
+    let answer = asked.map_err(HttpFailure::of)?;
+    let failure = |code, words| Err(HttpFailure { code, words });
     match answer.status().as_u16() {
         200 => {}
-        401 => return trouble(ErrorCode::Auth, "it wants a password".to_owned()),
-        status => return trouble(ErrorCode::GenericError, format!("HTTP status {status}")),
+        401 => return failure(ErrorCode::Auth, "it wants a password".to_owned()),
+        status => return failure(ErrorCode::GenericError, format!("HTTP status {status}")),
     }
     let said = answer
         .headers()
@@ -226,7 +226,7 @@ fn checked(
         return Ok(answer);
     }
     let said = String::from_utf8_lossy(said).into_owned();
-    trouble(
+    failure(
         ErrorCode::GenericError,
         format!("it answers with `{said}` instead of `{kind}`: is a git repository there?"),
     )

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use millrace_core::Digest;
 use millrace_core::sources::SourceFile;
-use millrace_source::{FetchError, fetch, offer_source};
+use millrace_source::{DownloadError, FetchError, fetch, upload_source};
 use millrace_store::records::put;
 use millrace_store::{BlobStore, Expect, Table};
 use serde_json::json;
@@ -100,12 +100,16 @@ async fn a_source_that_was_offered_is_found_by_each_of_its_digests() {
     let line = Line::new();
     let file = line.scratch.path().join("zlib-1.tar.xz");
     std::fs::write(&file, TARBALL).unwrap();
-    let offered = offer_source(&file, &line.store, &line.store).await.unwrap();
+    let offered = upload_source(&file, &line.store, &line.store)
+        .await
+        .unwrap();
     assert_eq!(
         (offered.sha256, offered.sha512, offered.size),
         (Digest::of(TARBALL), sha512(TARBALL), TARBALL.len() as u64)
     );
-    offer_source(&file, &line.store, &line.store).await.unwrap();
+    upload_source(&file, &line.store, &line.store)
+        .await
+        .unwrap();
     std::fs::remove_file(&file).unwrap();
 
     let repo = Repo::new();
@@ -236,7 +240,9 @@ async fn a_file_that_was_made_to_have_another_ones_sha1_is_refused_and_has_no_na
     assert_eq!(line.refusal_of(&files, &line.fetcher(&[&url])).await, words);
 
     let line = Line::new();
-    offer_source(&file, &line.store, &line.store).await.unwrap();
+    upload_source(&file, &line.store, &line.store)
+        .await
+        .unwrap();
     let reason = line.refusal_of(&files, &line.fetcher(&[])).await;
     assert!(
         reason.starts_with(&format!(
@@ -287,7 +293,9 @@ async fn a_name_by_sha1_stays_with_the_file_that_was_found_first() {
     let files = [SPEC, (".zlib.metadata", PLAIN, metadata.as_bytes())];
     let file = line.scratch.path().join("zlib-1.tar.xz");
     std::fs::write(&file, TARBALL).unwrap();
-    offer_source(&file, &line.store, &line.store).await.unwrap();
+    upload_source(&file, &line.store, &line.store)
+        .await
+        .unwrap();
     std::fs::remove_file(&file).unwrap();
     let announced = line
         .announced(&repo, MAIN, &repo.commit("main", &files))
@@ -448,7 +456,13 @@ async fn the_next_store_is_asked_where_one_has_nothing_something_else_or_trouble
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, FetchError::Lookaside { problem, .. } if problem == "HTTP status 502"),
+        matches!(
+            &error,
+            FetchError::Lookaside {
+                source: DownloadError::Status(502),
+                ..
+            }
+        ),
         "{error}"
     );
     let push = line
@@ -531,7 +545,9 @@ async fn a_package_that_takes_too_many_words_is_refused() {
     let line = Line::new();
     let file = line.scratch.path().join("zlib-1.tar.xz");
     std::fs::write(&file, TARBALL).unwrap();
-    offer_source(&file, &line.store, &line.store).await.unwrap();
+    upload_source(&file, &line.store, &line.store)
+        .await
+        .unwrap();
     std::fs::remove_file(&file).unwrap();
     let digest = sha512(TARBALL);
     let text: String = (0..850)

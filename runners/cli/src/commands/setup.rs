@@ -46,7 +46,7 @@ pub(super) async fn package(folder: &Folder, output: Output, command: Package) -
         }
         Package::Upload { files } => {
             for file in files {
-                let offered = millrace_source::offer_source(&file, &store, &store)
+                let offered = millrace_source::upload_source(&file, &store, &store)
                     .await
                     .with_context(|| file.display().to_string())?;
                 let name = file
