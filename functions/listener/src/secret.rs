@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_body_a_cut_signature_and_no_digits_are_not_vouched_for() {
+    fn neither_a_changed_body_nor_a_cut_signature_is_vouched_for() {
         let secret = Secret::new("It's a Secret to Everybody").unwrap();
         let signature = secret.sign(b"Hello, World!");
         assert!(!secret.vouches_for(b"Hello, world!", &signature));

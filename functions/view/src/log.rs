@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_shown_without_colours_and_without_the_past_of_progress_bars() {
+    fn a_log_is_shown_without_colours_and_old_progress_bars() {
         assert_eq!(
             log_text(b"\x1b[1;31merror\x1b[0m: no\r\n 1%\r 50%\r100%\nend\x07\x1b["),
             "error: no\n100%\nend"

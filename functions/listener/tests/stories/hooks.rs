@@ -28,7 +28,7 @@ fn accepted() -> Value {
 }
 
 #[tokio::test]
-async fn a_push_is_accepted_and_wished_to_be_fetched() {
+async fn a_push_is_accepted_and_ordered_to_be_fetched() {
     let line = Line::new().await;
     line.register(URL).await;
     assert_eq!(line.gitea("push", "d-1", &push()).await, (202, accepted()));
@@ -70,8 +70,7 @@ async fn a_repeated_delivery_gets_the_same_answer_and_starts_nothing() {
 }
 
 #[tokio::test]
-async fn a_repeat_is_answered_the_same_whatever_has_become_of_the_push_and_its_record_is_all_that_grows()
- {
+async fn a_repeat_after_the_push_has_ended_gets_the_same_answer() {
     let line = Line::new().await;
     line.register(URL).await;
     let records = |line: &Line| {
@@ -112,7 +111,7 @@ async fn an_id_that_is_another_deliverys_is_refused() {
 }
 
 #[tokio::test]
-async fn of_many_deliveries_at_once_one_starts_something_and_all_hear_the_same() {
+async fn of_many_deliveries_at_once_one_starts_something() {
     let line = Line::with(MemoryStore::with_yields()).await;
     line.register(URL).await;
     let body = push();
@@ -232,7 +231,7 @@ async fn a_body_is_not_read_before_its_signature_is_right() {
 }
 
 #[tokio::test]
-async fn an_oversized_body_is_refused_with_413_and_the_largest_is_read() {
+async fn an_oversized_body_is_refused_and_the_largest_is_read() {
     let line = Line::new().await;
     let words = "the body has more than 5242880 bytes: push fewer commits at once";
     assert_eq!(
@@ -246,7 +245,7 @@ async fn an_oversized_body_is_refused_with_413_and_the_largest_is_read() {
 }
 
 #[tokio::test]
-async fn a_truncated_body_and_one_that_is_no_json_are_refused_with_400_and_the_place() {
+async fn a_body_that_is_no_whole_json_is_refused_with_the_place() {
     let line = Line::new().await;
     let whole = push().to_string();
     let cases = [
@@ -324,7 +323,7 @@ async fn a_delivery_without_event_or_id_is_refused_with_400() {
 }
 
 #[tokio::test]
-async fn a_push_to_a_repository_that_nobody_registered_is_refused_until_somebody_does() {
+async fn a_push_to_an_unregistered_repository_is_refused() {
     let line = Line::new().await;
     let message = "nobody registered rpms/zlib: do it with `millrace package add zlib https://forge.example/rpms/zlib.git`, then deliver again";
     assert_eq!(

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_falls_silent_is_left_after_a_while_and_is_not_asked_in_another_way() {
+    fn a_silent_server_is_left_and_not_asked_in_another_way() {
         speak_http(Duration::from_secs(5), Duration::from_millis(300));
         let tip = "7".repeat(40);
         let (url, asked) = silent_server(&tip);

@@ -107,7 +107,7 @@ async fn two_at_once_plan_once() {
 }
 
 #[tokio::test]
-async fn a_commit_that_was_pushed_over_since_is_fetched_as_it_was_pushed() {
+async fn a_commit_pushed_over_since_is_fetched_as_it_was_pushed() {
     let line = Line::new();
     let repo = Repo::new();
     let first = repo.commit("main", &[("zlib.spec", PLAIN, b"Version: 1")]);
@@ -280,7 +280,7 @@ fn noise(count: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_forge_that_is_away_is_passing_trouble_until_the_line_gives_up() {
+async fn a_forge_that_is_away_is_tried_until_the_line_gives_up() {
     let line = Line::new();
     let repo = Repo::new();
     let announced = line
@@ -313,7 +313,7 @@ async fn a_forge_that_is_away_is_passing_trouble_until_the_line_gives_up() {
 }
 
 #[tokio::test]
-async fn giving_up_to_fetch_comes_too_late_for_a_push_that_was_fetched() {
+async fn giving_up_leaves_a_push_that_was_fetched_as_it_is() {
     let line = Line::new();
     let repo = Repo::new();
     let announced = line
@@ -325,7 +325,7 @@ async fn giving_up_to_fetch_comes_too_late_for_a_push_that_was_fetched() {
 }
 
 #[tokio::test]
-async fn a_push_that_takes_longer_than_one_try_may_goes_on_with_the_next() {
+async fn a_push_too_long_for_one_try_goes_on_with_the_next() {
     let line = Line::new();
     let repo = Repo::new();
     let announced = line
@@ -348,7 +348,7 @@ async fn a_push_that_takes_longer_than_one_try_may_goes_on_with_the_next() {
 }
 
 #[tokio::test]
-async fn what_was_left_by_a_fetcher_that_was_killed_is_swept_away_and_nothing_else() {
+async fn a_sweep_removes_what_a_killed_fetcher_left_and_no_more() {
     let line = Line::new();
     let left = line.scratch.path().join("fetch-x/repository.git/objects");
     std::fs::create_dir_all(&left).unwrap();
@@ -362,7 +362,7 @@ async fn what_was_left_by_a_fetcher_that_was_killed_is_swept_away_and_nothing_el
 }
 
 #[tokio::test]
-async fn a_commit_from_before_1970_is_as_old_as_can_be_and_one_past_2106_is_refused() {
+async fn dates_begin_in_1970_and_end_in_2106() {
     let line = Line::new();
     let repo = Repo::new();
     let tree = repo.tree(&[SPEC]);
@@ -385,7 +385,7 @@ async fn a_commit_from_before_1970_is_as_old_as_can_be_and_one_past_2106_is_refu
 }
 
 #[tokio::test]
-async fn whoever_dies_while_fetching_has_done_nothing_by_half() {
+async fn a_fetcher_that_dies_leaves_nothing_half_done() {
     let repo = Repo::new();
     let commit = repo.commit("main", &[SPEC]);
     let mut died = 0;

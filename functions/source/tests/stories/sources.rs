@@ -58,7 +58,7 @@ async fn lookaside(code: StatusCode, bytes: &'static [u8]) -> (String, Arc<Atomi
 }
 
 #[tokio::test]
-async fn sources_come_from_a_lookaside_store_once_and_lie_beside_the_spec() {
+async fn sources_come_from_lookaside_once_and_lie_beside_the_spec() {
     let line = Line::new();
     let (url, asked) = lookaside(StatusCode::OK, TARBALL).await;
     let fetcher = line.fetcher(&[&url]);
@@ -139,7 +139,7 @@ async fn a_source_that_was_offered_is_found_by_each_of_its_digests() {
 }
 
 #[tokio::test]
-async fn a_package_of_the_centos_layout_that_has_nothing_but_sha1_is_fetched() {
+async fn a_centos_package_with_nothing_but_sha1_is_fetched() {
     let line = Line::new();
     let (url, asked) = lookaside(StatusCode::OK, TARBALL).await;
     let metadata = format!("{SHA1} SOURCES/zlib-1.tar.xz\n");
@@ -224,7 +224,7 @@ fn shattered(which: usize) -> Vec<u8> {
 const SHATTERED_SHA1: &str = "f92d74e3874587aaf443d1db961d4e26dde13e9c";
 
 #[tokio::test]
-async fn a_file_that_was_made_to_have_another_ones_sha1_is_refused_and_has_no_name_by_sha1() {
+async fn a_file_made_to_collide_in_sha1_is_refused_and_unnamed() {
     let line = Line::new();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("zlib-1.tar.xz");
@@ -311,7 +311,7 @@ async fn a_name_by_sha1_stays_with_the_file_that_was_found_first() {
 }
 
 #[tokio::test]
-async fn a_file_with_the_sha1_of_one_that_the_line_knew_and_no_longer_holds_is_refused() {
+async fn another_file_under_a_known_sha1_is_refused() {
     let line = Line::new();
     let (url, _) = lookaside(StatusCode::OK, TARBALL).await;
     let gone = Digest::of(b"another file");
@@ -362,7 +362,7 @@ async fn sources_that_are_too_much_together_are_refused() {
 }
 
 #[tokio::test]
-async fn a_store_that_never_answers_is_waited_for_until_the_time_is_over() {
+async fn a_silent_store_is_waited_for_until_the_time_is_over() {
     let line = Line::new();
     let silent = serve(Router::new().fallback(std::future::pending::<StatusCode>)).await;
     let mut fetcher = line.fetcher(&[&format!("{silent}/{{digest}}")]);
@@ -412,7 +412,7 @@ async fn a_wrong_digest_is_refused_with_both_digests_and_the_address() {
 }
 
 #[tokio::test]
-async fn a_source_that_nobody_has_is_refused_with_where_the_line_looked() {
+async fn a_source_that_nobody_has_is_refused_with_where_we_looked() {
     let line = Line::new();
     let (url, _) = lookaside(StatusCode::NOT_FOUND, b"").await;
     let text = sources();
@@ -438,7 +438,7 @@ async fn a_source_that_nobody_has_is_refused_with_where_the_line_looked() {
 }
 
 #[tokio::test]
-async fn the_next_store_is_asked_where_one_has_nothing_something_else_or_trouble() {
+async fn the_next_store_is_asked_if_one_fails_or_has_something_else() {
     let line = Line::new();
     let (none, _) = lookaside(StatusCode::FORBIDDEN, b"").await;
     let (other, _) = lookaside(StatusCode::OK, b"please log in").await;
@@ -472,7 +472,7 @@ async fn the_next_store_is_asked_where_one_has_nothing_something_else_or_trouble
 }
 
 #[tokio::test]
-async fn a_store_that_nobody_keeps_is_passing_trouble() {
+async fn a_store_that_is_away_is_asked_again_later() {
     let line = Line::new();
     let free = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
@@ -509,7 +509,7 @@ async fn a_source_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_source_line_that_says_nothing_climbs_or_stands_in_the_way_is_refused() {
+async fn a_source_line_that_cannot_be_used_is_refused() {
     let digest = sha512(TARBALL);
     let cases = [
         (

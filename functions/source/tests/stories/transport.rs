@@ -82,7 +82,7 @@ fn pushed_over() -> (Repo, String) {
 }
 
 #[tokio::test]
-async fn exactly_the_commit_is_fetched_where_the_server_gives_commits_by_id() {
+async fn only_the_commit_is_fetched_if_the_server_gives_ids() {
     let line = Line::new();
     let (repo, pushed) = pushed_over();
     repo.git
@@ -105,7 +105,7 @@ async fn exactly_the_commit_is_fetched_where_the_server_gives_commits_by_id() {
 }
 
 #[tokio::test]
-async fn the_reference_is_fetched_where_the_server_gives_only_references() {
+async fn the_reference_is_fetched_if_the_server_gives_no_ids() {
     let line = Line::new();
     let (repo, pushed) = pushed_over();
     let (url, asked) = serve_git(&repo).await;
@@ -161,7 +161,7 @@ async fn a_repository_that_wants_a_password_is_refused() {
 }
 
 #[tokio::test]
-async fn a_server_that_has_trouble_is_passing_trouble() {
+async fn a_server_that_fails_is_asked_again_later() {
     let line = Line::new();
     let url = format!(
         "{}/zlib.git",
@@ -221,7 +221,7 @@ async fn a_page_that_is_no_repository_is_said_to_be_none() {
 }
 
 #[tokio::test]
-async fn a_pack_that_breaks_off_is_passing_trouble() {
+async fn a_pack_that_breaks_off_is_asked_for_again_later() {
     let (repo, pushed) = pushed_over();
     for whole in [false, true] {
         let (there, _) = serve_git(&repo).await;

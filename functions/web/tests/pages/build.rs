@@ -50,7 +50,7 @@ async fn a_build_in_every_state_has_a_page_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_failed_build_says_why_and_who_must_act_and_where_to_look() {
+async fn a_failed_build_says_why_and_who_must_act() {
     let world = World::busy().await;
     let nano = build_of("nano").id;
     let page = get(&world, &format!("/builds/{nano}")).await;
@@ -127,7 +127,7 @@ async fn a_released_build_says_how_to_install_it() {
 }
 
 #[tokio::test]
-async fn a_failure_names_its_cause_and_links_to_the_line_and_what_was_done_again_says_for_whom() {
+async fn a_failure_links_to_its_cause_and_a_retry_names_who_asked() {
     let world = World::busy().await;
     let cause = Cause {
         kind: Kind::TestFailed,
@@ -198,8 +198,7 @@ async fn an_attempt_on_a_machine_of_another_architecture_says_so() {
 }
 
 #[tokio::test]
-async fn a_sandbox_that_is_held_is_shown_with_the_command_that_gets_into_it_until_its_time_is_over()
-{
+async fn a_held_sandbox_is_shown_with_the_command_to_enter_it() {
     let world = World::busy().await;
     let failure = Failure::new(Blame::Package, "%build failed");
     let mut build = story("broken", "Break it", 3)
@@ -264,7 +263,7 @@ async fn a_sandbox_that_is_held_is_shown_with_the_command_that_gets_into_it_unti
 }
 
 #[tokio::test]
-async fn a_task_that_says_nothing_is_shown_as_stalled_and_as_one_that_runs() {
+async fn a_silent_task_is_shown_as_stalled_and_running() {
     let world = World::busy().await;
     let (task, lease) = ("source".parse().unwrap(), LeaseNumber(1));
     let since = Some(Timestamp(NOW.0 - 50_000));

@@ -64,7 +64,7 @@ async fn a_long_log_is_shown_from_its_end_and_given_whole_as_text() {
 }
 
 #[tokio::test]
-async fn a_log_comes_in_parts_where_an_answer_must_be_whole_and_each_names_the_next() {
+async fn a_log_in_parts_names_the_next_part() {
     let world = World::busy().await;
     let pigz = build_of("pigz").id;
     world
@@ -178,7 +178,7 @@ async fn only_so_many_follow_logs_at_once_and_the_next_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_goes_on_for_ever_is_followed_for_an_hour_and_says_so() {
+async fn an_endless_log_is_followed_for_an_hour_and_says_so() {
     let world = World::busy().await;
     let since = tokio::time::Instant::now();
     let text = get(

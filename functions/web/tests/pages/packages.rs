@@ -8,7 +8,7 @@ use millrace_store::{Expect, Table};
 use millrace_view::testing::{World, announced, story};
 
 #[tokio::test]
-async fn a_package_has_its_latest_build_on_each_platform_however_often_another_one_builds_it() {
+async fn a_package_has_its_latest_build_on_each_platform() {
     let world = World::busy().await;
     let other = Platform {
         name: "el10".parse().unwrap(),

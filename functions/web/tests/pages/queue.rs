@@ -7,7 +7,7 @@ use millrace_store::queue::{Seen, see};
 use millrace_view::testing::{NOW, World, story};
 
 #[tokio::test]
-async fn the_queue_says_what_waits_for_whom_and_which_runners_there_are() {
+async fn the_queue_lists_what_waits_and_the_runners() {
     let world = World::empty();
     assert!(
         get(&world, "/queue")
