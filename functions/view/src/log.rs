@@ -190,6 +190,6 @@ mod tests {
             log_text(b"\x1b[1;31merror\x1b[0m: no\r\n 1%\r 50%\r100%\nend\x07\x1b["),
             "error: no\n100%\nend"
         );
-        assert_eq!(readable(b"caf\xc3\xa9 \xff\n"), "café \u{fffd}\n");
+        assert_eq!(log_text(b"caf\xc3\xa9 \xff\n"), "café \u{fffd}\n");
     }
 }

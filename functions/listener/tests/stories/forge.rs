@@ -121,14 +121,13 @@ impl Line {
         record.state = PushState::Refused {
             reason: "the forge is away".to_owned(),
         };
-        let marks = push_marks(&record);
         put(
             &self.store,
             Table::Push,
             id,
             Expect::Version(version),
             &record,
-            marks,
+            Vec::new(),
         )
         .await
         .unwrap();

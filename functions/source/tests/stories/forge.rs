@@ -6,7 +6,7 @@ use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Commit as GitCommit, Push, PushRecord, PushState, Wish};
 use millrace_core::{PushId, Timestamp};
 use millrace_source::{Fetcher, Template};
-use millrace_store::builds::{load_push, push_marks};
+use millrace_store::builds::load_push;
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::put;
 use millrace_store::{BlobStore, Expect, StateStore, Table};
@@ -200,14 +200,13 @@ impl Line {
             announced: announced.clone(),
             state: PushState::Fetching,
         };
-        let marks = push_marks(&record);
         put(
             &self.store,
             Table::Push,
             announced.id.as_str(),
             Expect::Absent,
             &record,
-            marks,
+            Vec::new(),
         )
         .await
         .unwrap();

@@ -64,10 +64,7 @@ pub fn build_of(package: &str) -> Build {
 
 impl BuildStory {
     fn event_with(self, make: impl FnOnce(Self) -> Event) -> Self {
-        let event = make(Self {
-            build: self.build.clone(),
-            now: self.now,
-        });
+        let event = make(self.clone());
         self.after(500).event(event)
     }
 

@@ -49,6 +49,7 @@ config = { depth = 2 }
 "#;
 
 /// A build as it goes on, told step by step.
+#[derive(Clone)]
 pub struct BuildStory {
     pub build: Build,
     now: Timestamp,

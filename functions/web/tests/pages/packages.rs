@@ -5,7 +5,7 @@ use millrace_core::BuildId;
 use millrace_core::platform::Platform;
 use millrace_store::records::put;
 use millrace_store::{Expect, Table};
-use millrace_view::testing::{World, announced, story};
+use millrace_view::testing::{World, announced, platform, story};
 
 #[tokio::test]
 async fn a_package_has_its_latest_build_on_each_platform() {
