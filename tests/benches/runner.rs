@@ -2,8 +2,8 @@
 
 use crate::row::{Better, Figures, Row, in_turn, seconds};
 use millrace_core::platform::{Limits, Platform, SandboxOptions};
-use millrace_host::buildroot::{Buildroots, Kind, Recipe, Root, Session};
-use millrace_host::sandbox::{Command, Ended, Sandbox, View};
+use millrace_host::buildroot::{Buildroots, Recipe, Root, RootKind, RootSession};
+use millrace_host::sandbox::{Command, CommandEnd, Sandbox, View};
 use millrace_tests::up::{Machine, platform, run};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -90,9 +90,9 @@ impl Place {
         self.folder.path().join("task/work")
     }
 
-    fn root(&self, kind: Kind) -> Root {
+    fn root(&self, kind: RootKind) -> Root {
         let (work, never) = (self.work(), AtomicBool::new(false));
-        let mut session = Session {
+        let mut session = RootSession {
             work: &work,
             limits: Limits::default(),
             time_left: Duration::from_secs(600),
@@ -125,7 +125,7 @@ impl Place {
                 said.push_str(&String::from_utf8_lossy(bytes))
             });
         assert!(
-            matches!(ended, Ok(Ended::Exited { status: 0, .. })),
+            matches!(ended, Ok(CommandEnd::Exited { status: 0, .. })),
             "{argv:?}: {ended:?}\n{said}"
         );
     }
@@ -281,7 +281,7 @@ fn mock() -> Result<Peer, String> {
 type Goal = (usize, Option<f64>);
 
 fn starts(place: &Place) -> Vec<Row> {
-    let root = place.root(Kind::Minimal);
+    let root = place.root(RootKind::Minimal);
     let below = lowers(&root);
     let folder = place.folder.path();
     let peers = [
@@ -348,7 +348,7 @@ const BUILD: [&str; 6] = [
 ];
 
 fn builds(place: &Place) -> Row {
-    let root = place.root(Kind::Build);
+    let root = place.root(RootKind::Build);
     let packages = std::env::var("MILLRACE_TEST_PACKAGES")
         .expect("MILLRACE_TEST_PACKAGES is set by `cargo xtask bench`");
     let packages = PathBuf::from(packages);

@@ -5,7 +5,7 @@
 
 use crate::sandbox::{ELSEWHERE, again, holders, signal, unique};
 use crate::yard::{PATIENCE, Yard, status};
-use millrace_host::sandbox::{Ended, SandboxError, View};
+use millrace_host::sandbox::{CommandEnd, SandboxError, View};
 use millrace_tests::up::processes_with;
 use std::fs;
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Runs a script as root of the sandbox, who can do more there than its ordinary user.
-fn as_root(yard: &Yard, script: &str) -> (Ended, String) {
+fn as_root(yard: &Yard, script: &str) -> (CommandEnd, String) {
     yard.run(&["/bin/bash", "-c", script], PATIENCE, true)
 }
 
@@ -180,15 +180,15 @@ fn there_are_no_devices_but_those_that_every_program_expects_and_none_can_be_mad
 #[test]
 fn files_without_end_and_without_content_end_the_task_and_not_the_machine() {
     let (ended, said) = Yard::new().bash("i=0; while :; do : > /work/$((i++)); done");
-    assert_eq!(ended, Ended::OutOfSpace, "{said}");
+    assert_eq!(ended, CommandEnd::OutOfSpace, "{said}");
 }
 
 #[test]
 fn files_without_end_in_memory_run_into_a_bound() {
     let (ended, said) =
         Yard::new().bash("i=0; while : > /tmp/$((i++)); do :; done 2>&1; echo full");
-    let bounded =
-        ended == Ended::OutOfMemory || status(&ended) == Some(0) && said.contains("No space left");
+    let bounded = ended == CommandEnd::OutOfMemory
+        || status(&ended) == Some(0) && said.contains("No space left");
     assert!(bounded, "{ended:?}: {said}");
 }
 
@@ -199,7 +199,7 @@ fn a_file_in_memory_that_grows_without_end_counts_as_memory_of_the_task() {
             &Yard::new(),
             &format!("for n in 1 2 3 4; do cat /dev/zero > {place}/$n; done"),
         );
-        assert_eq!(ended, Ended::OutOfMemory, "{place}: {said}");
+        assert_eq!(ended, CommandEnd::OutOfMemory, "{place}: {said}");
     }
 }
 
@@ -211,7 +211,7 @@ fn a_fork_bomb_of_root_runs_into_the_bound_too() {
         true,
     );
     assert!(
-        matches!(ended, Ended::TimedOut | Ended::Exited { .. }),
+        matches!(ended, CommandEnd::TimedOut | CommandEnd::Exited { .. }),
         "{ended:?}"
     );
     assert!(said.contains("it had 50, as many as it may"), "{said}");

@@ -3,7 +3,7 @@
 use crate::specs::{empty, files};
 use crate::yard::{PATIENCE, Yard, status};
 use millrace_host::buildroot::RootError;
-use millrace_host::sandbox::{Ended, Overlay, SandboxError, View};
+use millrace_host::sandbox::{CommandEnd, Overlay, SandboxError, View};
 use millrace_tests::up::{Machine, Up, processes_with};
 use millrace_tests::wait::wait_until;
 use std::fs::{self, File};
@@ -34,7 +34,7 @@ fn a_loop_is_stopped_in_time_and_nothing_of_it_is_left() {
     let began = Instant::now();
     let script = "sleep 4711.25 & setsid sleep 4711.25 & while :; do :; done";
     let (ended, _) = yard.run(&["/bin/bash", "-c", script], Duration::from_secs(1), false);
-    assert_eq!(ended, Ended::TimedOut);
+    assert_eq!(ended, CommandEnd::TimedOut);
     assert!(
         began.elapsed() < Duration::from_secs(10),
         "{:?}",
@@ -48,7 +48,7 @@ fn a_task_that_is_given_up_is_stopped() {
     let ended = Yard::new().when_heard("echo here; sleep 600", &mut |cancelled| {
         cancelled.store(true, Ordering::SeqCst)
     });
-    assert_eq!(ended.unwrap(), Ended::Cancelled);
+    assert_eq!(ended.unwrap(), CommandEnd::Cancelled);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_command_that_ends_while_its_task_is_given_up_has_no_verdict() {
     let ended = Yard::new().when_heard("echo here", &mut |cancelled| {
         cancelled.store(true, Ordering::SeqCst)
     });
-    assert_eq!(ended.unwrap(), Ended::Cancelled);
+    assert_eq!(ended.unwrap(), CommandEnd::Cancelled);
 }
 
 #[test]
@@ -145,12 +145,12 @@ fn a_starter_that_is_killed_takes_no_command_along_and_is_replaced() {
         }
     });
     assert!(
-        matches!(ended, Ok(Ended::Exited { status: 0, .. })),
+        matches!(ended, Ok(CommandEnd::Exited { status: 0, .. })),
         "{ended:?}"
     );
     let (ended, said) = yard.bash("echo again");
     assert!(
-        matches!(ended, Ended::Exited { status: 0, .. }),
+        matches!(ended, CommandEnd::Exited { status: 0, .. }),
         "{ended:?}: {said}"
     );
     assert_ne!(Some(starter()), killed);
@@ -164,7 +164,7 @@ fn a_starter_that_hangs_is_given_up_for_another() {
     signal("STOP", frozen);
     let (ended, said) = yard.bash("echo ran >>/work/runs");
     assert!(
-        matches!(ended, Ended::Exited { status: 0, .. }),
+        matches!(ended, CommandEnd::Exited { status: 0, .. }),
         "{ended:?}: {said}"
     );
     assert_ne!(starter(), frozen, "there is one, and it is another");
@@ -187,7 +187,7 @@ fn a_sandbox_that_is_dropped_leaves_no_starter() {
 fn a_command_hears_all_signals() {
     let (ended, said) = Yard::new().run(&["/usr/bin/cat", "/proc/self/status"], PATIENCE, false);
     assert!(
-        matches!(ended, Ended::Exited { status: 0, .. }),
+        matches!(ended, CommandEnd::Exited { status: 0, .. }),
         "{ended:?}"
     );
     let of = |name: &str| {
@@ -221,7 +221,7 @@ pub fn process_lines() -> Vec<(u32, String)> {
 #[test]
 fn more_memory_than_allowed_is_not_had() {
     let (ended, said) = Yard::new().bash("x=a; while :; do x=$x$x; done");
-    assert_eq!(ended, Ended::OutOfMemory, "{said}");
+    assert_eq!(ended, CommandEnd::OutOfMemory, "{said}");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_fork_bomb_runs_into_the_bound_and_its_author_is_told() {
         false,
     );
     assert!(
-        matches!(ended, Ended::TimedOut | Ended::Exited { .. }),
+        matches!(ended, CommandEnd::TimedOut | CommandEnd::Exited { .. }),
         "{ended:?}"
     );
     assert!(said.contains("it had 50, as many as it may"), "{said}");
@@ -242,14 +242,14 @@ fn a_fork_bomb_runs_into_the_bound_and_its_author_is_told() {
 fn a_full_disk_ends_the_task_and_not_the_machine() {
     for place in ["/work/big", "/builddir/big"] {
         let (ended, said) = Yard::new().bash(&format!("cat /dev/zero > {place}"));
-        assert_eq!(ended, Ended::OutOfSpace, "{place}: {said}");
+        assert_eq!(ended, CommandEnd::OutOfSpace, "{place}: {said}");
     }
 }
 
 #[test]
 fn printing_without_end_is_stopped() {
     let (ended, said) = Yard::new().bash("yes");
-    assert_eq!(ended, Ended::OutputLimit);
+    assert_eq!(ended, CommandEnd::OutputLimit);
     assert!(
         (1_000_000..2_000_000).contains(&said.len()),
         "{} bytes were let through",

@@ -1,8 +1,8 @@
 //! A root and a folder for a task, without a line around them.
 
 use millrace_core::platform::{Limits, Platform, SandboxOptions};
-use millrace_host::buildroot::{Buildroots, Kind, Recipe, Root, RootError, Session};
-use millrace_host::sandbox::{Command, Ended, Sandbox, SandboxError, View};
+use millrace_host::buildroot::{Buildroots, Recipe, Root, RootError, RootKind, RootSession};
+use millrace_host::sandbox::{Command, CommandEnd, Sandbox, SandboxError, View};
 use millrace_tests::up::{Machine, platform};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -93,7 +93,10 @@ impl Yard {
         packages: &[&str],
     ) -> (Result<Root, RootError>, String) {
         let packages = owned(packages);
-        self.with_session(|session| self.roots.create(recipe, Kind::Minimal, &packages, session))
+        self.with_session(|session| {
+            self.roots
+                .create(recipe, RootKind::Minimal, &packages, session)
+        })
     }
 
     /// Installs into a root; the answer, and what was said.
@@ -104,7 +107,7 @@ impl Yard {
     /// Does something to roots; the answer, and what was said.
     pub fn with_session<T>(
         &self,
-        work: impl FnOnce(&mut Session<'_>) -> Result<T, RootError>,
+        work: impl FnOnce(&mut RootSession<'_>) -> Result<T, RootError>,
     ) -> (Result<T, RootError>, String) {
         let (folder, never, mut said) = (self.work(), AtomicBool::new(false), String::new());
         let mut output = |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes));
@@ -115,7 +118,7 @@ impl Yard {
             log_bytes: 16 << 20,
             ..LIMITS
         };
-        let mut session = Session {
+        let mut session = RootSession {
             work: &folder,
             limits,
             time_left: Duration::from_secs(300),
@@ -132,11 +135,11 @@ impl Yard {
     }
 
     /// Runs a script as the ordinary user; how it ended, and what it printed.
-    pub fn bash(&self, script: &str) -> (Ended, String) {
+    pub fn bash(&self, script: &str) -> (CommandEnd, String) {
         self.run(&["/bin/bash", "-c", script], PATIENCE, false)
     }
 
-    pub fn run(&self, argv: &[&str], timeout: Duration, as_root: bool) -> (Ended, String) {
+    pub fn run(&self, argv: &[&str], timeout: Duration, as_root: bool) -> (CommandEnd, String) {
         self.run_until(argv, timeout, as_root, &AtomicBool::new(false))
     }
 
@@ -146,7 +149,7 @@ impl Yard {
         timeout: Duration,
         as_root: bool,
         cancelled: &AtomicBool,
-    ) -> (Ended, String) {
+    ) -> (CommandEnd, String) {
         let root = self.root();
         self.run_in(root.view(), argv, timeout, as_root, cancelled)
     }
@@ -158,7 +161,7 @@ impl Yard {
         timeout: Duration,
         as_root: bool,
         cancelled: &AtomicBool,
-    ) -> (Ended, String) {
+    ) -> (CommandEnd, String) {
         let mut said = String::new();
         let heard = &mut |bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes));
         let ended = self.hear(view, argv, timeout, as_root, cancelled, heard);
@@ -174,7 +177,7 @@ impl Yard {
         as_root: bool,
         cancelled: &AtomicBool,
         heard: &mut dyn FnMut(&[u8]),
-    ) -> Result<Ended, SandboxError> {
+    ) -> Result<CommandEnd, SandboxError> {
         let work = self.work();
         let command = Command {
             view,
@@ -199,7 +202,7 @@ impl Yard {
         &self,
         script: &str,
         act: &mut dyn FnMut(&AtomicBool),
-    ) -> Result<Ended, SandboxError> {
+    ) -> Result<CommandEnd, SandboxError> {
         let (root, cancelled) = (self.root(), AtomicBool::new(false));
         self.hear(
             root.view(),
@@ -227,9 +230,9 @@ pub fn recipe() -> Recipe {
 }
 
 /// The status of what ended by itself.
-pub fn status(ended: &Ended) -> Option<u8> {
+pub fn status(ended: &CommandEnd) -> Option<u8> {
     match ended {
-        Ended::Exited { status, .. } => Some(*status),
+        CommandEnd::Exited { status, .. } => Some(*status),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Files from where somebody says that they lie.
 
-use super::RootError;
+use super::error::RootError;
 use millrace_core::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -8,8 +8,11 @@ use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// Largest list of mirrors or `repomd.xml`, in bytes: real ones have some KB.
+pub(super) const TEXT_BYTES_MAX: u64 = 4 << 20;
+
 /// How long a server may take to answer.
-pub(super) const ANSWER_MAX: Duration = Duration::from_secs(30);
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// How long it may be silent in the middle of a file.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -44,8 +47,38 @@ pub(super) fn open(url: &str) -> Result<Box<dyn Read>, RootError> {
     }
 }
 
-/// What is wanted, by its digest.
-pub(super) struct Wanted<'a> {
+/// Reads a file of at most so many bytes by its URL.
+pub(super) fn fetch(url: &str, repository: &str, bytes_max: u64) -> Result<Vec<u8>, RootError> {
+    let failed = |problem: String| {
+        RootError::Repository(format!("repository {repository}: {url}: {problem}"))
+    };
+    let mut bytes = Vec::new();
+    if let Some(path) = url.strip_prefix("file://") {
+        let file = File::open(path).map_err(|error| failed(error.to_string()))?;
+        file.take(bytes_max)
+            .read_to_end(&mut bytes)
+            .map_err(|error| failed(error.to_string()))?;
+        return Ok(bytes);
+    }
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(ANSWER_MAX))
+        .tls_config(crate::machine::trust::of_this_machine())
+        .build()
+        .into();
+    let mut answer = agent
+        .get(url)
+        .call()
+        .map_err(|error| failed(error.to_string()))?;
+    answer
+        .body_mut()
+        .with_config()
+        .limit(bytes_max)
+        .read_to_vec()
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// A file that is fetched, by its digest.
+pub(super) struct ExpectedFile<'a> {
     /// What it is, in words.
     pub(super) what: &'a str,
     /// Whose word it is that it has this digest: `the lock`.
@@ -58,16 +91,16 @@ pub(super) struct Wanted<'a> {
 pub(super) fn keep(
     from: impl Read,
     to: &mut impl Write,
-    wanted: &Wanted<'_>,
+    expected: &ExpectedFile<'_>,
     stop: &AtomicBool,
 ) -> Result<(), RootError> {
-    let Wanted {
+    let ExpectedFile {
         what,
         named_by,
         digest,
         bytes_max,
-    } = wanted;
-    let found = copy_hashed(Unless { from, stop }, *bytes_max, to);
+    } = expected;
+    let found = copy_hashed(CancellableRead { from, stop }, *bytes_max, to);
     if stop.load(Ordering::SeqCst) {
         return Err(RootError::Stopped);
     }
@@ -100,12 +133,12 @@ pub(super) fn copy_hashed(
 }
 
 /// A file on its way, which breaks off where the task is given up.
-struct Unless<'a, R> {
+struct CancellableRead<'a, R> {
     from: R,
     stop: &'a AtomicBool,
 }
 
-impl<R: Read> Read for Unless<'_, R> {
+impl<R: Read> Read for CancellableRead<'_, R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.stop.load(Ordering::SeqCst) {
             return Err(io::Error::other("the task was given up"));
@@ -121,7 +154,7 @@ mod tests {
     #[test]
     fn only_what_was_asked_for_is_kept_and_nothing_of_a_task_that_is_given_up() {
         let digest = Digest::of(b"abc");
-        let wanted = Wanted {
+        let expected = ExpectedFile {
             what: "a file",
             named_by: "the lock",
             digest: &digest,
@@ -129,20 +162,20 @@ mod tests {
         };
         let (go_on, stop) = (AtomicBool::new(false), AtomicBool::new(true));
         let mut kept = Vec::new();
-        assert!(keep(&b"abc"[..], &mut kept, &wanted, &go_on).is_ok() && kept == b"abc");
-        let other = keep(&b"abd"[..], &mut io::sink(), &wanted, &go_on)
+        assert!(keep(&b"abc"[..], &mut kept, &expected, &go_on).is_ok() && kept == b"abc");
+        let other = keep(&b"abd"[..], &mut io::sink(), &expected, &go_on)
             .unwrap_err()
             .to_string();
         assert!(
             other.starts_with("a file is not what the lock names: it has sha256:"),
             "{other}"
         );
-        let long = keep(&b"abcd"[..], &mut io::sink(), &wanted, &go_on)
+        let long = keep(&b"abcd"[..], &mut io::sink(), &expected, &go_on)
             .unwrap_err()
             .to_string();
         assert_eq!(long, "a file: it has more than 3 bytes");
         assert!(matches!(
-            keep(&b"abc"[..], &mut io::sink(), &wanted, &stop),
+            keep(&b"abc"[..], &mut io::sink(), &expected, &stop),
             Err(RootError::Stopped)
         ));
     }

@@ -1,9 +1,8 @@
 //! Images of a registry, pulled by digest (OCI distribution specification 1.1, "Pull"; image specification 1.1, "Image Manifest").
 
-use super::RootError;
-use super::Session;
-use super::fetch::{Wanted, agent, keep};
-use super::recipe::TEXT_BYTES_MAX;
+use super::error::RootError;
+use super::fetch::{ExpectedFile, TEXT_BYTES_MAX, agent, keep};
+use super::session::RootSession;
 use crate::machine::arch::Facts;
 use millrace_core::platform::Image;
 use millrace_core::{Arch, Digest};
@@ -22,24 +21,24 @@ const LAYERS_MAX: usize = 500;
 
 /// A manifest, or an index of manifests.
 #[derive(Debug, Deserialize)]
-struct Manifest {
+struct ImageManifest {
     #[serde(default)]
-    manifests: Vec<Descriptor>,
+    manifests: Vec<BlobDescriptor>,
     #[serde(default)]
-    layers: Vec<Descriptor>,
+    layers: Vec<BlobDescriptor>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Descriptor {
+struct BlobDescriptor {
     digest: String,
     #[serde(default)]
     size: u64,
     #[serde(default)]
-    platform: Option<Machine>,
+    platform: Option<ImagePlatform>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Machine {
+struct ImagePlatform {
     architecture: String,
     os: String,
 }
@@ -57,7 +56,7 @@ pub(super) fn pull(
     arch: Arch,
     folder: &Path,
     bytes_max: u64,
-    session: &mut Session<'_>,
+    session: &mut RootSession<'_>,
 ) -> Result<Vec<PathBuf>, RootError> {
     let mut registry = Registry {
         image,
@@ -77,17 +76,14 @@ pub(super) fn pull(
     let mut paths = Vec::new();
     for (number, layer) in manifest.layers.iter().enumerate() {
         let digest = registry.digest(&layer.digest)?;
-        (session.output)(
-            format!(
-                "fetching layer {digest} of {}/{}\n",
-                image.registry, image.name
-            )
-            .as_bytes(),
-        );
+        session.say(&format!(
+            "fetching layer {digest} of {}/{}",
+            image.registry, image.name
+        ));
         let answer = registry.get(&format!("blobs/{digest}"), "*/*")?;
         let path = folder.join(format!("layer-{number:03}"));
         let what = format!("layer {digest}");
-        let wanted = Wanted {
+        let expected = ExpectedFile {
             what: &what,
             named_by: "the image",
             digest: &digest,
@@ -96,7 +92,7 @@ pub(super) fn pull(
         keep(
             answer.into_body().into_reader(),
             &mut File::create(&path)?,
-            &wanted,
+            &expected,
             session.cancelled,
         )?;
         paths.push(path);
@@ -106,14 +102,14 @@ pub(super) fn pull(
 
 impl Registry<'_> {
     /// The manifest of the image; of an index that of the architecture.
-    fn manifest_for(&mut self, arch: Arch) -> Result<Manifest, RootError> {
+    fn manifest_for(&mut self, arch: Arch) -> Result<ImageManifest, RootError> {
         let manifest = self.manifest(&self.image.digest.clone())?;
         if manifest.manifests.is_empty() {
             return Ok(manifest);
         }
         let wanted = Facts::of(arch).oci;
         let is_wanted =
-            |platform: &Machine| platform.os == "linux" && platform.architecture == wanted;
+            |platform: &ImagePlatform| platform.os == "linux" && platform.architecture == wanted;
         let found = manifest
             .manifests
             .iter()
@@ -124,7 +120,7 @@ impl Registry<'_> {
         self.manifest(&digest)
     }
 
-    fn manifest(&mut self, digest: &Digest) -> Result<Manifest, RootError> {
+    fn manifest(&mut self, digest: &Digest) -> Result<ImageManifest, RootError> {
         let mut answer = self.get(&format!("manifests/{digest}"), MANIFESTS)?;
         let text = answer
             .body_mut()

@@ -1,7 +1,7 @@
 //! What a repository says of its packages: the digest of each file, and where it lies.
 
-use super::RootError;
-use super::recipe::fetch;
+use super::error::RootError;
+use super::fetch::fetch;
 use millrace_core::Digest;
 use rpmrepo_metadata::{Checksum, MetadataError, PrimaryXml, RepomdXml, utils};
 use std::collections::HashMap;

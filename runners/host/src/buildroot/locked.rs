@@ -1,9 +1,10 @@
 //! Files of packages that a lock names: each fetched from where it was, and taken only where it is the same byte by byte.
 
-use super::fetch::{Wanted, keep, open};
+use super::error::RootError;
+use super::fetch::{ExpectedFile, keep, open};
 use super::recipe::Recipe;
-use super::store::Store;
-use super::{RootError, Session};
+use super::session::RootSession;
+use super::store::LayerStore;
 use millrace_core::Digest;
 use millrace_core::roots::{Root, RootPackage};
 use std::collections::BTreeMap;
@@ -15,17 +16,17 @@ use std::time::SystemTime;
 const PACKAGE_BYTES_MAX: u64 = 8 << 30;
 
 /// Files of packages by the repository whose key they must be signed with.
-pub(super) type Files = BTreeMap<String, Vec<PathBuf>>;
+pub(super) type SignedFiles = BTreeMap<String, Vec<PathBuf>>;
 
 /// The files of packages of a lock, fetched where they are not here yet. They are given up with those that dnf has downloaded.
 pub(super) fn fetch<'a>(
-    store: &Store,
+    store: &LayerStore,
     recipe: &Recipe,
     packages: impl Iterator<Item = &'a RootPackage>,
-    session: &mut Session<'_>,
-) -> Result<Files, RootError> {
+    session: &mut RootSession<'_>,
+) -> Result<SignedFiles, RootError> {
     let folder = store.locked()?;
-    let mut files = Files::new();
+    let mut files = SignedFiles::new();
     for package in packages {
         let (nevra, repository) = (&package.nevra, &package.repository);
         let (Some(digest), Some(url)) = (&package.digest, &package.url) else {
@@ -56,22 +57,22 @@ fn have(
     digest: &Digest,
     url: &str,
     package: &RootPackage,
-    session: &mut Session<'_>,
+    session: &mut RootSession<'_>,
 ) -> Result<(), RootError> {
     if let Ok(file) = File::options().write(true).open(path) {
         // Used just now, so that it is not among what nobody has used for long.
         return Ok(file.set_modified(SystemTime::now())?);
     }
-    (session.output)(format!("fetching {url}\n").as_bytes());
+    session.say(&format!("fetching {url}"));
     let new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
     let what = format!("{}: {url}", package.nevra);
-    let wanted = Wanted {
+    let expected = ExpectedFile {
         what: &what,
         named_by: "the lock",
         digest,
         bytes_max: PACKAGE_BYTES_MAX,
     };
-    keep(open(url)?, &mut new.as_file(), &wanted, session.cancelled)?;
+    keep(open(url)?, &mut new.as_file(), &expected, session.cancelled)?;
     new.persist(path).map_err(|error| error.error)?;
     Ok(())
 }

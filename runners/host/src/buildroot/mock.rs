@@ -2,9 +2,14 @@
 //! configuration is the keeper's of the machine. What it has made becomes a layer like any other, and nothing foreign but its own
 //! scriptlets has run in it.
 
-use super::recipe::{self, Recipe};
-use super::store::{Layer, Store};
-use super::{Buildroots, Maker, RootError, Session, from_nothing};
+use super::dnf::last_words;
+use super::error::RootError;
+use super::layer::from_nothing;
+use super::maker::LayerMaker;
+use super::origin::mock_config;
+use super::recipe::Recipe;
+use super::session::RootSession;
+use super::store::{Layer, LayerStore};
 use crate::machine::subordinate;
 use millrace_core::Digest;
 use std::io::{self, BufRead, BufReader};
@@ -21,34 +26,27 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The program, as it is found.
 pub(super) const MOCK: &str = "mock";
 
-/// The configuration's name or path on this machine.
-pub(super) fn config(recipe: &Recipe) -> String {
-    recipe.filled(recipe.buildroot.config.as_deref().unwrap_or_default())
-}
-
-impl Buildroots {
+impl LayerMaker {
     /// A root that mock has made, with packages on top of what its configuration says. It is made anew when the configuration or the
     /// platform's repositories have changed.
     pub(super) fn of_mock(
         &self,
-        maker: &mut Maker,
         packages: &[String],
-        repositories: &recipe::Fingerprints,
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<Layer, RootError> {
         if subordinate::in_namespace() {
             return Err(RootError::Refused(
                 "mock needs a runner that is root: this one is an ordinary user".to_owned(),
             ));
         }
-        let mock = Mock::of(&self.mock, &maker.recipe);
+        let mock = MockCommand::of(&self.mock, &self.recipe);
         let says = mock.run(&["--debug-config-expanded"], false, session)?;
-        let key = Store::key_of(&(
+        let key = LayerStore::key_of(&(
             "mock",
-            maker.recipe.arch,
+            self.recipe.arch,
             packages,
             Digest::of(says.as_bytes()),
-            &repositories.platform,
+            &self.repositories.platform,
         ));
         let mock = mock.named(&key);
         let made = self.store.once(&key, |new| {
@@ -58,30 +56,30 @@ impl Buildroots {
             let cleaned = mock.run(&["--scrub=chroot"], false, session);
             filled?;
             cleaned?;
-            self.is_root(&overlay, maker, session)?;
-            self.settle(new, &overlay, maker, session)?;
+            self.is_root(&overlay, session)?;
+            self.settle(new, &overlay, session)?;
             Ok(true)
         })?;
         made.ok_or_else(|| {
             RootError::Refused(format!(
                 "mock has made nothing by {}",
-                config(&maker.recipe)
+                mock_config(&self.recipe)
             ))
         })
     }
 }
 
 /// mock with one configuration.
-struct Mock {
+struct MockCommand {
     program: String,
     common: Vec<String>,
 }
 
-impl Mock {
+impl MockCommand {
     fn of(program: &Path, recipe: &Recipe) -> Self {
         let arch = recipe.arch.to_string();
         let forced = (std::env::consts::ARCH != arch).then(|| ["--forcearch".to_owned(), arch]);
-        let common = ["--root".to_owned(), config(recipe)]
+        let common = ["--root".to_owned(), mock_config(recipe)]
             .into_iter()
             .chain(forced.into_iter().flatten())
             .collect();
@@ -105,7 +103,7 @@ impl Mock {
         &self,
         to: &Path,
         packages: &[String],
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<(), RootError> {
         self.run(&["--init"], true, session)?;
         if !packages.is_empty() {
@@ -141,7 +139,7 @@ impl Mock {
         &self,
         arguments: &[&str],
         aloud: bool,
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<String, RootError> {
         let arguments = arguments.iter().map(|text| (*text).to_owned());
         let argv: Vec<String> = std::iter::once(self.program.clone())
@@ -156,7 +154,7 @@ impl Mock {
 }
 
 /// Runs a program of the machine to its end, unless the task is given up; what it has printed.
-fn run(argv: &[String], aloud: bool, session: &mut Session<'_>) -> Result<String, RootError> {
+fn run(argv: &[String], aloud: bool, session: &mut RootSession<'_>) -> Result<String, RootError> {
     let (mut reader, writer) = io::pipe()?;
     let mut command = Command::new(&argv[0]);
     command
@@ -204,7 +202,7 @@ fn run(argv: &[String], aloud: bool, session: &mut Session<'_>) -> Result<String
     if status.success() {
         return Ok(said);
     }
-    let last = super::dnf::last_words(&said);
+    let last = last_words(&said);
     Err(RootError::Refused(format!(
         "`{}` failed ({status}):\n{last}",
         argv.join(" ")

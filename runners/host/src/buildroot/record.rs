@@ -1,14 +1,15 @@
 //! What is in a root, written down exactly: from dnf which packages and of which repository, from the repository which files they were.
 
+use super::error::RootError;
+use super::fingerprints::Fingerprints;
 use super::index::{Index, Primary};
-use super::recipe::Fingerprints;
-use super::store::Store;
-use super::{Installed, RootError};
+use super::installed::InstalledPackage;
+use super::repository_cache::RepositoryCache;
 use millrace_core::Digest;
 use millrace_core::roots::RootPackage;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Beside a layer: the packages in a root of it and of those below it, as JSON.
@@ -19,21 +20,23 @@ const KEY: &str = "gpg-pubkey";
 
 /// Knows files of packages by repository and NEVRA.
 #[derive(Debug, Clone)]
-pub(super) struct Files {
-    store: Store,
+pub(super) struct PackageFiles {
+    indexes: RepositoryCache,
+    /// Address and `repomd.xml` of each, by its id.
     repositories: BTreeMap<String, (String, Arc<[u8]>)>,
-    cache: std::path::PathBuf,
+    /// Where dnf keeps lists.
+    cache: PathBuf,
 }
 
-impl Files {
+impl PackageFiles {
     /// Those of the repositories as they are now; lists that dnf has fetched lie below `cache`.
-    pub(super) fn new(store: &Store, now: &Fingerprints, cache: &Path) -> Self {
+    pub(super) fn new(indexes: &RepositoryCache, now: &Fingerprints, cache: &Path) -> Self {
         let known = |(id, repomd): (&String, &Arc<[u8]>)| {
             let base = now.bases.get(id)?.first()?.clone();
             Some((id.clone(), (base, repomd.clone())))
         };
         Self {
-            store: store.clone(),
+            indexes: indexes.clone(),
             repositories: now.repomds.iter().filter_map(known).collect(),
             cache: cache.to_owned(),
         }
@@ -42,12 +45,12 @@ impl Files {
     /// Packages as they are written down. What was known before stays as it was; `own` are files of the task, by NEVRA.
     pub(super) fn of(
         &self,
-        installed: Vec<Installed>,
+        installed: Vec<InstalledPackage>,
         known: &[RootPackage],
         own: &BTreeMap<String, Digest>,
     ) -> Result<Vec<RootPackage>, RootError> {
         let mut packages = Vec::new();
-        for Installed {
+        for InstalledPackage {
             nevra, repository, ..
         } in installed.into_iter().filter(|package| package.name != KEY)
         {
@@ -85,7 +88,7 @@ impl Files {
             RootError::Repository(format!("repository {repository}, {base}: {problem}"))
         };
         let primary = Primary::of(repomd).map_err(unreadable)?;
-        let index = self.store.index(&primary.digest, || {
+        let index = self.indexes.index(&primary.digest, || {
             let packed = primary.read(repository, base, &self.cache)?;
             Index::of(&packed).map_err(|error| unreadable(error.to_string()))
         })?;
@@ -95,7 +98,7 @@ impl Files {
 
 /// Packages of a root that somebody else has made, whose own name stands for all that is in it: from which repository they came there says
 /// nothing about where they can be had.
-pub(super) fn of_image(installed: Vec<Installed>) -> Vec<RootPackage> {
+pub(super) fn of_image(installed: Vec<InstalledPackage>) -> Vec<RootPackage> {
     let packages = installed.into_iter().filter(|package| package.name != KEY);
     let plain = |nevra| RootPackage {
         nevra,

@@ -1,6 +1,6 @@
 //! What the line has released, as far as it can change a root: the names of its packages and of what they obsolete.
 
-use super::RootError;
+use super::error::RootError;
 use super::index::{OPEN_BYTES_MAX, Primary};
 use flate2::read::GzDecoder;
 use millrace_core::Digest;

@@ -1,14 +1,18 @@
 //! A root of one task, and what is done to it.
 
-use super::dnf::{Change, Dnf};
+use super::dnf::{Dnf, PackageChange};
+use super::error::RootError;
 use super::fetch::copy_hashed;
+use super::header;
+use super::installed::InstalledPackage;
 use super::locked::{fetch, of_repositories};
-use super::recipe::{self, Recipe};
-use super::record::{self, Files};
-use super::store::{Layer, Store};
-use super::{Installed, RootError, Session, inside, is_source};
-use crate::buildroot::header;
-use crate::sandbox::{Overlay, Sandbox, View};
+use super::recipe::Recipe;
+use super::record::{self, PackageFiles};
+use super::requires::build_requires;
+use super::session::RootSession;
+use super::store::{Layer, LayerStore};
+use super::task_files::{inside, is_source};
+use crate::sandbox::{Overlay, View};
 use millrace_core::Digest;
 use millrace_core::roots;
 use std::collections::BTreeMap;
@@ -18,34 +22,33 @@ use std::path::PathBuf;
 /// A root of one task.
 #[derive(Debug)]
 pub struct Root {
-    pub(super) ground: Ground,
+    pub(super) base: RootBase,
     pub(super) record: roots::Root,
 }
 
 /// What a root is made of.
 #[derive(Debug)]
-pub(super) enum Ground {
+pub(super) enum RootBase {
     /// Layers, and what the task changes on top of them.
-    Layers(Box<Layers>),
+    Layers(Box<LayeredRoot>),
     /// The machine as it is.
     Machine,
 }
 
 /// A root of layers.
 #[derive(Debug)]
-pub(super) struct Layers {
+pub(super) struct LayeredRoot {
     pub(super) overlay: Overlay,
     pub(super) dnf: Dnf,
-    pub(super) sandbox: Sandbox,
-    pub(super) store: Store,
+    pub(super) store: LayerStore,
     pub(super) recipe: Recipe,
-    pub(super) files: Files,
+    pub(super) files: PackageFiles,
     /// Not given up while a task uses them.
     pub(super) _held: Vec<Layer>,
 }
 
 /// What shall come into a root.
-struct Wanted {
+struct RequestedPackages {
     /// Names, and capabilities as dnf is asked for them.
     names: Vec<String>,
     /// Files of the task's folder.
@@ -57,12 +60,12 @@ impl Root {
     pub fn install(
         &mut self,
         packages: &[String],
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<(), RootError> {
         let wanted = wanted(packages, session)?;
-        match &mut self.ground {
-            Ground::Machine => Err(RootError::Refused(MACHINE_STAYS.to_owned())),
-            Ground::Layers(layers) if layers.recipe.locked.is_some() => {
+        match &mut self.base {
+            RootBase::Machine => Err(RootError::Refused(MACHINE_STAYS.to_owned())),
+            RootBase::Layers(layers) if layers.recipe.locked.is_some() => {
                 layers.install_locked(&wanted, session)?;
                 let later = layers
                     .recipe
@@ -74,7 +77,7 @@ impl Root {
                 record::add(&mut self.record.packages, later);
                 note_own(&mut self.record, &wanted.files)
             }
-            Ground::Layers(layers) => {
+            RootBase::Layers(layers) => {
                 if let Some(now) = layers.install(&wanted, &self.record.packages, session)? {
                     record::add(&mut self.record.packages, now);
                 }
@@ -87,26 +90,23 @@ impl Root {
     pub fn remove(
         &mut self,
         packages: &[String],
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<(), RootError> {
-        match &self.ground {
-            Ground::Machine => Err(RootError::Refused(MACHINE_STAYS.to_owned())),
-            Ground::Layers(layers) => {
-                layers
-                    .dnf
-                    .remove(&layers.sandbox, &layers.overlay, packages, session)
-            }
+        match &self.base {
+            RootBase::Machine => Err(RootError::Refused(MACHINE_STAYS.to_owned())),
+            RootBase::Layers(layers) => layers.dnf.remove(&layers.overlay, packages, session),
         }
     }
 
     /// Every package in it, sorted.
-    pub fn contents(&self, session: &mut Session<'_>) -> Result<Vec<Installed>, RootError> {
-        let Ground::Layers(layers) = &self.ground else {
+    pub fn contents(
+        &self,
+        session: &mut RootSession<'_>,
+    ) -> Result<Vec<InstalledPackage>, RootError> {
+        let RootBase::Layers(layers) = &self.base else {
             return Ok(Vec::new());
         };
-        let mut installed = layers
-            .dnf
-            .installed(&layers.sandbox, &layers.overlay, session)?;
+        let mut installed = layers.dnf.installed(&layers.overlay, session)?;
         if layers.recipe.locked.is_some() {
             // rpm alone has put them there, and dnf does not know from where they came.
             let known = &self.record.packages;
@@ -123,9 +123,9 @@ impl Root {
 
     /// How commands see it.
     pub fn view(&self) -> View {
-        match &self.ground {
-            Ground::Layers(layers) => View::Root(layers.overlay.clone()),
-            Ground::Machine => View::Machine,
+        match &self.base {
+            RootBase::Layers(layers) => View::Root(layers.overlay.clone()),
+            RootBase::Machine => View::Machine,
         }
     }
 
@@ -137,14 +137,14 @@ impl Root {
 
 const MACHINE_STAYS: &str = "the platform's provider is `host`: nothing can be installed into the machine itself, or removed from it";
 
-fn wanted(packages: &[String], session: &Session<'_>) -> Result<Wanted, RootError> {
-    let mut wanted = Wanted {
+fn wanted(packages: &[String], session: &RootSession<'_>) -> Result<RequestedPackages, RootError> {
+    let mut wanted = RequestedPackages {
         names: Vec::new(),
         files: Vec::new(),
     };
     for package in packages {
         if is_source(package) {
-            let requires = recipe::build_requires(&inside(session.work, package)?)?;
+            let requires = build_requires(&inside(session.work, package)?)?;
             wanted.names.extend(
                 requires
                     .iter()
@@ -197,46 +197,46 @@ fn own(files: &[PathBuf]) -> Result<BTreeMap<String, Digest>, RootError> {
     Ok(own)
 }
 
-impl Layers {
+impl LayeredRoot {
     /// Installs, and answers all that is in the root then where it is not plain from what was asked for.
     fn install(
         &self,
-        wanted: &Wanted,
+        wanted: &RequestedPackages,
         known: &[roots::RootPackage],
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<Option<Vec<roots::RootPackage>>, RootError> {
-        let Wanted { names, files } = wanted;
+        let RequestedPackages { names, files } = wanted;
         let mut files: Vec<String> = files
             .iter()
             .map(|file| file.display().to_string())
             .collect();
         // Where files alone are asked for and the root has all that they need, rpm does it in a tenth of dnf's time.
         if names.is_empty()
-            && (files.is_empty()
-                || self
-                    .dnf
-                    .rpm_installs(&self.sandbox, &self.overlay, &files, session)?)
+            && (files.is_empty() || self.dnf.rpm_installs(&self.overlay, &files, session)?)
         {
             return Ok(None);
         }
         let mut packages = names.clone();
         packages.append(&mut files);
-        let install = Change {
+        let install = PackageChange {
             verb: "install",
             packages,
             with_released: true,
             fresh: false,
         };
-        self.dnf
-            .change(&self.sandbox, &self.overlay, &install, session)?;
-        let installed = self.dnf.installed(&self.sandbox, &self.overlay, session)?;
+        self.dnf.change(&self.overlay, &install, session)?;
+        let installed = self.dnf.installed(&self.overlay, session)?;
         self.files
             .of(installed, known, &own(&wanted.files)?)
             .map(Some)
     }
 
-    /// Installs files of the task, and of the lock all that came later the first time; there is nothing else to be had.
-    fn install_locked(&self, wanted: &Wanted, session: &mut Session<'_>) -> Result<(), RootError> {
+    /// Installs files of the task, and of the lock all that came later the first time; nothing else can be installed.
+    fn install_locked(
+        &self,
+        wanted: &RequestedPackages,
+        session: &mut RootSession<'_>,
+    ) -> Result<(), RootError> {
         let Some(locked) = &self.recipe.locked else {
             return Ok(());
         };
@@ -250,9 +250,7 @@ impl Layers {
         if files.is_empty() && own.is_empty() {
             return Ok(());
         }
-        let put = self
-            .dnf
-            .put_exactly(&self.sandbox, &self.overlay, &files, &own, session);
+        let put = self.dnf.put_exactly(&self.overlay, &files, &own, session);
         put.map_err(|error| match error {
             RootError::Transaction(words) => RootError::Unresolved(vec![
                 words,
@@ -266,7 +264,7 @@ impl Layers {
     }
 }
 
-impl Drop for Layers {
+impl Drop for LayeredRoot {
     fn drop(&mut self) {
         if let Some(own) = self.overlay.upper.parent() {
             let _ = crate::machine::removal::remove_folder(own);

@@ -1,11 +1,16 @@
 //! Roots that somebody has made: an archive by its digest, or an image of a registry by the digest of its manifest.
 
-use super::dnf::{Change, Said};
-use super::fetch::{Wanted, keep, open};
-use super::recipe::{self, Recipe};
-use super::store::{Layer, Store};
-use super::{Buildroots, CARRIED, Maker, RootError, Session, from_nothing, image, paths};
-use crate::sandbox::{Ended, Overlay, View};
+use super::dnf::{ChangeResult, PackageChange};
+use super::error::RootError;
+use super::fetch::{ExpectedFile, keep, open};
+use super::image;
+use super::layer::{carries, from_nothing, over, paths};
+use super::maker::LayerMaker;
+use super::origin::{archive_name, origin};
+use super::recipe::Recipe;
+use super::session::RootSession;
+use super::store::{Layer, LayerStore};
+use crate::sandbox::{CommandEnd, Overlay, View};
 use millrace_core::platform::{Archive, Image};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -34,53 +39,25 @@ for archive; do
 done
 "#;
 
-/// What a root that somebody has made is called in records.
-pub(super) fn name(recipe: &Recipe) -> String {
-    match &recipe.buildroot.image {
-        Some(image) => format!(
-            "image {}",
-            image
-                .split_once('@')
-                .map_or(image.as_str(), |(_, digest)| digest)
-        ),
-        None => {
-            let archive = recipe
-                .buildroot
-                .archives
-                .iter()
-                .find(|archive| archive.arch == recipe.arch);
-            archive.map_or_else(
-                || "archive".to_owned(),
-                |archive| format!("archive {}", archive.digest),
-            )
-        }
-    }
-}
-
-impl Buildroots {
+impl LayerMaker {
     /// What somebody has made, as a layer.
-    pub(super) fn archive(
-        &self,
-        maker: &mut Maker,
-        session: &mut Session<'_>,
-    ) -> Result<Layer, RootError> {
-        let recipe = maker.recipe.clone();
-        let key = Store::key_of(&("rootfs", recipe.arch, name(&recipe)));
+    pub(super) fn archive(&mut self, session: &mut RootSession<'_>) -> Result<Layer, RootError> {
+        let key = LayerStore::key_of(&("rootfs", self.recipe.arch, archive_name(&self.recipe)));
         let made = self.store.once(&key, |new| {
             let fetched = new.join("fetched");
             fs::create_dir_all(&fetched)?;
-            let archives = archives(&recipe, &fetched, session)?;
+            let archives = archives(&self.recipe, &fetched, session)?;
             let overlay = from_nothing(new)?;
             self.unpack(&archives, &overlay.upper, session)?;
             fs::remove_dir_all(&fetched)?;
             find_database(&overlay.upper)?;
-            self.is_root(&overlay, maker, session)?;
-            maker.dnf.adopt(&self.sandbox, &overlay, session)?;
-            self.settle(new, &overlay, maker, session)?;
+            self.is_root(&overlay, session)?;
+            self.dnf.adopt(&overlay, session)?;
+            self.settle(new, &overlay, session)?;
             Ok(true)
         })?;
         let layer = made.ok_or_else(|| RootError::Refused("an empty archive".to_owned()))?;
-        maker.dnf.carries = layer.path.with_file_name(CARRIED).exists();
+        self.dnf.carries = carries(std::slice::from_ref(&layer));
         Ok(layer)
     }
 
@@ -89,37 +66,27 @@ impl Buildroots {
         &self,
         archive: Layer,
         packages: &[String],
-        repositories: &recipe::Fingerprints,
-        maker: &Maker,
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<Vec<Layer>, RootError> {
         if packages.is_empty() {
             return Ok(vec![archive]);
         }
         let lowers = paths(std::slice::from_ref(&archive));
-        let key = Store::key_of(&("on top", &lowers, packages, &repositories.platform));
-        let install = Change {
+        let key = LayerStore::key_of(&("on top", &lowers, packages, &self.repositories.platform));
+        let install = PackageChange {
             verb: "install",
             packages: packages.to_vec(),
             with_released: false,
             fresh: true,
         };
         let top = self.store.once(&key, |new| {
-            let overlay = Overlay {
-                lowers: lowers.clone(),
-                upper: new.join("layer"),
-                scratch: new.join("scratch"),
-            };
-            if maker.dnf.change(
-                &self.sandbox,
-                &overlay,
-                &install,
-                &mut self.for_all(session),
-            )? == Said::Nothing
-            {
+            let overlay = over(new, &lowers);
+            let mut for_layer = session.with_disk(self.layer_bytes_max);
+            let changed = self.dnf.change(&overlay, &install, &mut for_layer)?;
+            if changed == ChangeResult::NothingToDo {
                 return Ok(false);
             }
-            self.settle(new, &overlay, maker, session)?;
+            self.settle(new, &overlay, session)?;
             Ok(true)
         })?;
         Ok(top.into_iter().chain([archive]).collect())
@@ -129,18 +96,16 @@ impl Buildroots {
         &self,
         archives: &[PathBuf],
         to: &Path,
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<(), RootError> {
         fs::create_dir_all(to)?;
         let above = to.parent().unwrap_or(to).to_owned();
+        let paths = std::iter::once(to).chain(archives.iter().map(PathBuf::as_path));
         let argv = ["/bin/sh", "-c", UNPACK, "sh"]
+            .into_iter()
             .map(str::to_owned)
-            .into_iter();
-        let argv = argv.chain(
-            std::iter::once(to)
-                .chain(archives.iter().map(PathBuf::as_path))
-                .map(|path| path.display().to_string()),
-        );
+            .chain(paths.map(|path| path.display().to_string()))
+            .collect();
         let view = View::Host {
             readable: Vec::new(),
             writable: vec![above],
@@ -152,8 +117,8 @@ impl Buildroots {
             last.extend_from_slice(bytes);
             last.drain(..last.len().saturating_sub(4096));
         };
-        let session = self.for_all(session);
-        let command = session.command(view, argv.collect());
+        let session = session.with_disk(self.layer_bytes_max);
+        let command = session.command(view, argv);
         let ended = self.sandbox.run(&command, session.cancelled, &mut output)?;
         let last = String::from_utf8_lossy(&last);
         well(ended).map_err(|problem| {
@@ -167,17 +132,16 @@ impl Buildroots {
     pub(super) fn is_root(
         &self,
         overlay: &Overlay,
-        maker: &Maker,
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<(), RootError> {
         let argv = ["/bin/sh", "-c", ":"].map(str::to_owned).to_vec();
         let command = session.command(View::Root(overlay.clone()), argv);
         let ended = self.sandbox.run(&command, session.cancelled, &mut |_| {})?;
-        let origin = self.origin(&maker.recipe).unwrap_or_default();
+        let origin = origin(&self.recipe).unwrap_or_default();
         let refused = || {
             RootError::Refused(format!(
                 "{origin} is no root of {}: /bin/sh does not run in it",
-                maker.recipe.arch
+                self.recipe.arch
             ))
         };
         well(ended).map_err(|problem| problem.unwrap_or_else(refused))
@@ -185,14 +149,14 @@ impl Buildroots {
 }
 
 /// Nothing where a command ended well; otherwise what else there was to say, if it did not just fail.
-fn well(ended: Ended) -> Result<(), Option<RootError>> {
+fn well(ended: CommandEnd) -> Result<(), Option<RootError>> {
     match ended {
-        Ended::Exited { status: 0, .. } => Ok(()),
-        Ended::TimedOut | Ended::Cancelled => Err(Some(RootError::Stopped)),
-        Ended::OutOfSpace => Err(Some(RootError::Refused(
+        CommandEnd::Exited { status: 0, .. } => Ok(()),
+        CommandEnd::TimedOut | CommandEnd::Cancelled => Err(Some(RootError::Stopped)),
+        CommandEnd::OutOfSpace => Err(Some(RootError::Refused(
             "the archive does not fit on the disk that a layer may use".to_owned(),
         ))),
-        Ended::Exited { .. } | Ended::OutOfMemory | Ended::OutputLimit => Err(None),
+        CommandEnd::Exited { .. } | CommandEnd::OutOfMemory | CommandEnd::OutputLimit => Err(None),
     }
 }
 
@@ -200,7 +164,7 @@ fn well(ended: Ended) -> Result<(), Option<RootError>> {
 fn archives(
     recipe: &Recipe,
     folder: &Path,
-    session: &mut Session<'_>,
+    session: &mut RootSession<'_>,
 ) -> Result<Vec<PathBuf>, RootError> {
     if let Some(image) = &recipe.buildroot.image {
         let image: Image = image.parse().map_err(RootError::Refused)?;
@@ -214,10 +178,10 @@ fn archives(
     let archive = archive.ok_or_else(|| {
         RootError::Refused(format!("the platform has no archive for {}", recipe.arch))
     })?;
-    (session.output)(format!("fetching {}\n", archive.url).as_bytes());
+    session.say(&format!("fetching {}", archive.url));
     let to = folder.join("archive");
     let Archive { url, digest, .. } = archive;
-    let wanted = Wanted {
+    let expected = ExpectedFile {
         what: url,
         named_by: "the platform",
         digest,
@@ -226,7 +190,7 @@ fn archives(
     keep(
         open(url)?,
         &mut File::create(&to)?,
-        &wanted,
+        &expected,
         session.cancelled,
     )?;
     Ok(vec![to])

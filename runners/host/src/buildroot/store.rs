@@ -1,22 +1,14 @@
 //! Layers on the disk, each made once: in a new folder, which gets its name when it is whole, and loses it when nobody has used it for long.
 
-use super::RootError;
-use super::index::Index;
-use super::recipe::{Fingerprints, Recipe, TEXT_BYTES_MAX, fetch};
+use super::error::RootError;
 use crate::sandbox;
 use millrace_core::Digest;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
-
-/// How long the state of the platform's repositories is taken to be as it was when last asked for: a build must see what the
-/// line released a second ago, but not what a distribution published a minute ago.
-const PLATFORM_FRESH: Duration = Duration::from_secs(120);
+use std::time::{Duration, SystemTime};
 
 /// What all layers together may take, in bytes: a base has about 1 GB, the dependencies of one package some 100 MB, so that those of some
 /// hundred packages stay.
@@ -32,23 +24,10 @@ const WHOLE: &str = "whole";
 /// Marks a question that was answered with "nothing to change".
 const NOTHING: &str = "nothing";
 
-/// Keys of repositories by their URL, and when each was fetched.
-type Keys = BTreeMap<String, (Instant, Vec<u8>)>;
-
-/// Lists of packages by the digest of the packed list, in the order in which they were read.
-type Indexes = Vec<(Digest, Arc<Index>)>;
-
-/// Lists of packages that are kept in memory: as many as a platform has repositories, for the next root is made from the same.
-/// The largest takes some 20 MB.
-const INDEXES_MAX: usize = 4;
-
 /// Layers below a folder.
 #[derive(Debug, Clone)]
-pub(super) struct Store {
+pub(super) struct LayerStore {
     folder: PathBuf,
-    asked: Arc<Mutex<Vec<(Instant, String, Fingerprints)>>>,
-    keys: Arc<Mutex<Keys>>,
-    indexes: Arc<Mutex<Indexes>>,
 }
 
 /// A layer that stays as long as this is held.
@@ -59,16 +38,13 @@ pub(super) struct Layer {
     _lock: File,
 }
 
-impl Store {
+impl LayerStore {
     /// Opens a folder for root alone: what is in it has programs that make whoever runs them root.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder.join("layers"))?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         let store = Self {
             folder: folder.to_owned(),
-            asked: Arc::default(),
-            keys: Arc::default(),
-            indexes: Arc::default(),
         };
         store.sweep(LAYERS_BYTES_MAX, SystemTime::now());
         Ok(store)
@@ -85,101 +61,9 @@ impl Store {
         Ok(folder)
     }
 
-    /// A list of packages by the digest of the packed list, read unless it is known.
-    pub(super) fn index(
-        &self,
-        digest: &Digest,
-        read: impl FnOnce() -> Result<Index, RootError>,
-    ) -> Result<Arc<Index>, RootError> {
-        let known = |indexes: &Indexes| {
-            indexes
-                .iter()
-                .find(|(of, _)| of == digest)
-                .map(|(_, index)| index.clone())
-        };
-        if let Some(index) = known(&self.indexes.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(index);
-        }
-        let index = Arc::new(read()?);
-        let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
-        indexes.push((*digest, index.clone()));
-        let too_many = indexes.len().saturating_sub(INDEXES_MAX);
-        indexes.drain(..too_many);
-        Ok(index)
-    }
-
     /// Names what a layer is made from.
     pub(super) fn key_of(from: &impl Serialize) -> String {
         Digest::of(&serde_json::to_vec(from).unwrap_or_default()).hex()[..32].to_owned()
-    }
-
-    /// What the repositories of a recipe are now.
-    pub(super) fn fingerprints(&self, recipe: &Recipe) -> Result<Fingerprints, RootError> {
-        let remote = |repository: &millrace_core::platform::Repository| {
-            let url = repository
-                .baseurl
-                .as_ref()
-                .or(repository.mirrorlist.as_ref());
-            repository.id != millrace_core::platform::RELEASED_REPOSITORY
-                && url.is_some_and(|url| !url.starts_with("file://"))
-        };
-        if !recipe.repositories.iter().any(remote) {
-            return Fingerprints::of(recipe);
-        }
-        let own = Recipe {
-            repositories: recipe
-                .repositories
-                .iter()
-                .filter(|repository| !remote(repository))
-                .cloned()
-                .collect(),
-            ..recipe.clone()
-        };
-        let name = format!("{recipe:?}");
-        let known = {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            asked.retain(|(at, _, _)| at.elapsed() < PLATFORM_FRESH);
-            asked
-                .iter()
-                .find(|(_, known, _)| *known == name)
-                .map(|(_, _, found)| found.clone())
-        };
-        if let Some(found) = known {
-            let now = Fingerprints::of(&own)?;
-            let (mut bases, mut repomds) = (found.bases, found.repomds);
-            bases.extend(now.bases);
-            repomds.extend(now.repomds);
-            return Ok(Fingerprints {
-                released: now.released,
-                platform: found.platform,
-                bases,
-                repomds,
-            });
-        }
-        let found = Fingerprints::of(recipe)?;
-        self.asked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((Instant::now(), name, found.clone()));
-        Ok(found)
-    }
-
-    /// A repository's key; asked for as seldom as what the platform's repositories are.
-    pub(super) fn key(&self, url: &str, repository: &str) -> Result<Vec<u8>, RootError> {
-        let known = {
-            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-            keys.retain(|_, (at, _)| at.elapsed() < PLATFORM_FRESH);
-            keys.get(url).map(|(_, key)| key.clone())
-        };
-        if let Some(key) = known {
-            return Ok(key);
-        }
-        let key = fetch(url, repository, TEXT_BYTES_MAX)?;
-        self.keys
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(url.to_owned(), (Instant::now(), key.clone()));
-        Ok(key)
     }
 
     /// The layer of a key: made by `make` in a new folder, in `layer` below it, unless it is there. `make` answers whether there is
@@ -386,7 +270,7 @@ mod tests {
 
     const LAYER_BYTES: usize = 1 << 20;
 
-    fn layer(store: &Store, key: &str) -> Layer {
+    fn layer(store: &LayerStore, key: &str) -> Layer {
         let make = |new: &Path| {
             fs::create_dir(new.join("layer"))?;
             fs::write(new.join("layer/file"), vec![1; LAYER_BYTES])?;
@@ -407,7 +291,7 @@ mod tests {
     fn the_folder_is_for_root_alone() {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Store::open(folder.path()).unwrap();
+        LayerStore::open(folder.path()).unwrap();
         assert_eq!(
             fs::metadata(folder.path()).unwrap().permissions().mode() & 0o777,
             0o700
@@ -417,7 +301,7 @@ mod tests {
     #[test]
     fn what_was_used_least_lately_goes_first_and_what_is_in_use_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = LayerStore::open(folder.path()).unwrap();
         let (held, old, new) = (
             layer(&store, "held"),
             layer(&store, "old"),
@@ -440,13 +324,13 @@ mod tests {
     #[test]
     fn what_nobody_used_for_long_goes_when_a_runner_starts() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = LayerStore::open(folder.path()).unwrap();
         let (old, new) = (layer(&store, "old"), layer(&store, "new"));
         set_used(&old, UNUSED_MAX + Duration::from_secs(60));
         fs::create_dir_all(folder.path().join("layers/torn.new/layer")).unwrap();
         let paths = [&old, &new].map(|layer| layer.path.clone());
         drop((old, new));
-        Store::open(folder.path()).unwrap();
+        LayerStore::open(folder.path()).unwrap();
         assert_eq!(paths.each_ref().map(|path| path.exists()), [false, true]);
         assert!(
             !folder.path().join("layers/torn.new").exists(),

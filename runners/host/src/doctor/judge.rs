@@ -2,7 +2,7 @@
 
 use super::seen::{Place, Seen, Standing};
 use super::{Finding, Verdict};
-use crate::sandbox::{Bounds, Looked};
+use crate::sandbox::{Bounds, Inspection};
 use millrace_core::platform::Limits;
 
 /// The first kernel that makes mounts read-only as a whole, which the sandbox does (mount_setattr(2)).
@@ -128,7 +128,7 @@ fn no_sandbox(problem: &str, seen: &Seen) -> Finding {
     )
 }
 
-fn network(looked: &Looked) -> Finding {
+fn network(looked: &Inspection) -> Finding {
     let others: Vec<&str> = looked
         .interfaces
         .iter()
@@ -150,7 +150,7 @@ fn network(looked: &Looked) -> Finding {
     }
 }
 
-fn processes(looked: &Looked) -> Finding {
+fn processes(looked: &Inspection) -> Finding {
     /// The first process of a sandbox, and the command.
     const OWN: usize = 2;
     match looked.processes.len() {
@@ -162,7 +162,7 @@ fn processes(looked: &Looked) -> Finding {
     }
 }
 
-fn machine(looked: &Looked) -> Finding {
+fn machine(looked: &Inspection) -> Finding {
     match looked.knobs.as_slice() {
         [] => good("machine", "what sets the kernel is only to be read"),
         knobs => refused(
@@ -175,7 +175,7 @@ fn machine(looked: &Looked) -> Finding {
     }
 }
 
-fn privileges(looked: &Looked) -> Finding {
+fn privileges(looked: &Inspection) -> Finding {
     if !looked.no_new_privileges {
         return refused(
             "privileges",
@@ -194,7 +194,7 @@ fn privileges(looked: &Looked) -> Finding {
     }
 }
 
-fn calls(looked: &Looked, filters: bool) -> Finding {
+fn calls(looked: &Inspection, filters: bool) -> Finding {
     match (looked.filtered, filters) {
         (true, _) => good("calls", "system calls that no build needs are refused"),
         (false, true) => refused(
@@ -208,7 +208,7 @@ fn calls(looked: &Looked, filters: bool) -> Finding {
     }
 }
 
-fn order(looked: &Looked) -> Finding {
+fn order(looked: &Inspection) -> Finding {
     if looked.ordered {
         return good(
             "order",
@@ -337,13 +337,13 @@ mod tests {
 
     /// A machine on which all is as it should be.
     fn machine() -> Seen {
-        let looked = Looked {
+        let looked = Inspection {
             interfaces: vec!["lo".to_owned()],
             processes: vec![1, 2],
             no_new_privileges: true,
             filtered: true,
             ordered: true,
-            ..Looked::default()
+            ..Inspection::default()
         };
         Seen {
             standing: Standing::Root,
@@ -366,7 +366,7 @@ mod tests {
         }
     }
 
-    fn with_looked(change: impl FnOnce(&mut Looked)) -> Seen {
+    fn with_looked(change: impl FnOnce(&mut Inspection)) -> Seen {
         let mut seen = machine();
         change(seen.looked.as_mut().unwrap());
         seen

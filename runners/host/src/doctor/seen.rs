@@ -2,7 +2,7 @@
 
 use super::Candidate;
 use crate::machine::{subordinate, trust};
-use crate::sandbox::{Bounds, Looked, Sandbox, calls_are_filtered};
+use crate::sandbox::{Bounds, Inspection, Sandbox, calls_are_filtered};
 use millrace_core::platform::Limits;
 use nix::sys::statfs::statfs;
 use std::fs;
@@ -43,7 +43,7 @@ pub(super) struct Seen {
     /// Its release: `6.12.0-55.el10`.
     pub(super) kernel: String,
     /// What is seen in a sandbox, or why none could be built.
-    pub(super) looked: Result<Looked, String>,
+    pub(super) looked: Result<Inspection, String>,
     /// What building it and looking took, in milliseconds.
     pub(super) took_ms: u64,
     /// What control groups bound here, or why they do not work.
@@ -90,7 +90,7 @@ fn standing(candidate: &Candidate<'_>) -> Standing {
 }
 
 /// Builds a sandbox below the runner's folder, since that is where roots are seen over each other.
-fn look(candidate: &Candidate<'_>) -> Result<Looked, String> {
+fn look(candidate: &Candidate<'_>) -> Result<Inspection, String> {
     let folder = fs::create_dir_all(candidate.folder).and_then(|()| {
         tempfile::Builder::new()
             .prefix(".doctor-")

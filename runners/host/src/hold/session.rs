@@ -8,7 +8,7 @@ use super::listen::Listener;
 use super::tell::Teller;
 use crate::plugin::failed::{AGAIN_HISTORY, FailedSandbox};
 use crate::plugin::services::HostServices;
-use crate::sandbox::{Command, Ended, SandboxError, Terminal, used};
+use crate::sandbox::{Command, CommandEnd, SandboxError, Terminal, used};
 use millrace_core::hold::{Session, SessionEnd, Size, Wants};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -111,7 +111,7 @@ impl SessionDriver<'_> {
         term: &str,
         size: Size,
         opened: &mut dyn FnMut(Terminal),
-    ) -> Result<Ended, SandboxError> {
+    ) -> Result<CommandEnd, SandboxError> {
         let own = [
             ("TERM", term.to_owned()),
             ("HISTFILE", format!("/work/{AGAIN_HISTORY}")),
@@ -130,7 +130,7 @@ impl SessionDriver<'_> {
             .run_at_terminal(&command, size, cancelled, opened, &mut output)
     }
 
-    fn command(&self, argv: &[String]) -> Result<Ended, SandboxError> {
+    fn command(&self, argv: &[String]) -> Result<CommandEnd, SandboxError> {
         let command = self.prepared(argv.to_vec());
         let mut output = |bytes: &[u8]| self.channel.print(bytes);
         self.services
@@ -180,19 +180,19 @@ impl SessionDriver<'_> {
 }
 
 /// How a session ended whose command has ended by itself.
-fn session_end(ended: Result<Ended, SandboxError>) -> SessionEnd {
+fn session_end(ended: Result<CommandEnd, SandboxError>) -> SessionEnd {
     let stopped = |reason: &str| SessionEnd::Stopped {
         reason: reason.to_owned(),
     };
     match ended {
-        Ok(Ended::Exited { status, .. }) => SessionEnd::Exited { status },
-        Ok(Ended::TimedOut) => SessionEnd::GivenUp {
+        Ok(CommandEnd::Exited { status, .. }) => SessionEnd::Exited { status },
+        Ok(CommandEnd::TimedOut) => SessionEnd::GivenUp {
             reason: "its time was over".to_owned(),
         },
-        Ok(Ended::OutOfMemory) => stopped("it needed more memory than the task may have"),
-        Ok(Ended::OutOfSpace) => stopped("it filled the disk that the task may use"),
-        Ok(Ended::OutputLimit) => stopped("it printed more than the task may"),
-        Ok(Ended::Cancelled) => SessionEnd::Left,
+        Ok(CommandEnd::OutOfMemory) => stopped("it needed more memory than the task may have"),
+        Ok(CommandEnd::OutOfSpace) => stopped("it filled the disk that the task may use"),
+        Ok(CommandEnd::OutputLimit) => stopped("it printed more than the task may"),
+        Ok(CommandEnd::Cancelled) => SessionEnd::Left,
         Err(error) => stopped(&error.to_string()),
     }
 }

@@ -9,7 +9,7 @@
 //! | i386, on x86_64              | the same, with the numbers of i386     |
 //! | x32 on x86_64, all others    | are not there (ENOSYS)                 |
 
-use super::launcher::{Doing, Outcome};
+use super::setup_error::{Doing, SetupResult};
 use seccompiler::SeccompCmpArgLen::Dword;
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
 use seccompiler::{
@@ -164,7 +164,7 @@ pub(crate) fn are_filtered() -> bool {
 }
 
 /// Refuses the calls for this process and all that it starts. `chroots` are allowed where scriptlets of packages are run.
-pub(super) fn filter(chroots: bool) -> Outcome<()> {
+pub(super) fn filter(chroots: bool) -> SetupResult<()> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
         return Ok(());
     };

@@ -177,13 +177,13 @@ impl Drop for Cgroup {
 /// For a process that is moved by its id the kernel waits for all processors, 10 to 20 ms (`cgroup_threadgroup_rwsem`). It does not for one
 /// that moves its only thread by itself, which version 1 has a file for, nor for one that begins in a group, as version 2 has it.
 #[derive(Debug)]
-pub(super) struct Entries {
+pub(super) struct GroupEntries {
     files: Vec<File>,
     /// The group of version 2.
     unified: Option<File>,
 }
 
-impl Entries {
+impl GroupEntries {
     pub(super) fn open(folders: &[PathBuf]) -> io::Result<Self> {
         let mut entries = Self {
             files: Vec::new(),
@@ -366,7 +366,7 @@ mod tests {
         if let Err(error) = fs::create_dir(&folder) {
             return println!("this user may make no groups here: {error}");
         }
-        let entries = Entries::open(std::slice::from_ref(&folder)).unwrap();
+        let entries = GroupEntries::open(std::slice::from_ref(&folder)).unwrap();
         // SAFETY: the child does nothing that other threads of this process could have begun.
         let (forked, inside) = unsafe { entries.fork() }.unwrap();
         let child = match forked {

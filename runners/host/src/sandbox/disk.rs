@@ -29,7 +29,7 @@ const ENTRY_BYTES: u64 = 4096;
 const DISTURBED_MAX: u32 = 20;
 
 /// Measures folders again and again, the more seldom the longer it takes.
-pub(super) struct Watch {
+pub(super) struct DiskWatch {
     bytes_max: u64,
     /// When the next look at anything is due.
     look: Instant,
@@ -41,7 +41,7 @@ pub(super) struct Watch {
     disturbed: u32,
 }
 
-impl Watch {
+impl DiskWatch {
     pub(super) fn new(bytes_max: u64) -> Self {
         let due = Instant::now() + PAUSE;
         Self {
@@ -279,10 +279,10 @@ mod tests {
 
     #[test]
     fn space_that_goes_fast_is_looked_after_at_once() {
-        let watch = Watch {
+        let watch = DiskWatch {
             used: 60,
             free: Some(1000),
-            ..Watch::new(100)
+            ..DiskWatch::new(100)
         };
         assert_eq!(
             [Some(1000), Some(965), Some(955), None].map(|free| watch.may_be_over(free)),

@@ -34,13 +34,13 @@ pub(crate) fn again<T>(mut look_up: impl FnMut() -> Result<T>) -> Result<T> {
 }
 
 /// A root that is not entered yet.
-pub(super) struct Root {
+pub(super) struct NewRoot {
     handle: OwnedFd,
     /// Whether something that is in the way of a folder is thrown away. Never where folders of the machine are seen.
     own: bool,
 }
 
-impl Root {
+impl NewRoot {
     /// A root that belongs to this sandbox alone, whatever packages have made of it.
     pub(super) fn own(handle: OwnedFd) -> Self {
         Self { handle, own: true }
@@ -148,7 +148,7 @@ impl Root {
     }
 }
 
-impl AsFd for Root {
+impl AsFd for NewRoot {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
     }
@@ -177,9 +177,9 @@ pub(super) const NO_PROGRAMS: u64 = libc::MOUNT_ATTR_NOEXEC;
 pub(super) const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
 
 /// A mount that is nowhere yet.
-pub(super) struct Tree(OwnedFd);
+pub(super) struct DetachedMount(OwnedFd);
 
-impl Tree {
+impl DetachedMount {
     /// A new file system with options as mount(8) takes them: `mode=755,size=16m` (fsopen(2), fsconfig(2), fsmount(2)).
     pub(super) fn new(kind: &str, options: &str, properties: u64) -> Result<Self> {
         let name = text(kind.as_bytes())?;
@@ -273,10 +273,11 @@ impl Tree {
     }
 }
 
-fn open_tree(folder: i32, path: &CStr, more: u32) -> Result<Tree> {
+fn open_tree(folder: i32, path: &CStr, more: u32) -> Result<DetachedMount> {
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | more;
     // SAFETY: the path is a C string that lives through the call.
-    handle(unsafe { libc::syscall(libc::SYS_open_tree, folder, path.as_ptr(), flags) }).map(Tree)
+    handle(unsafe { libc::syscall(libc::SYS_open_tree, folder, path.as_ptr(), flags) })
+        .map(DetachedMount)
 }
 
 fn set(

@@ -12,7 +12,7 @@
 
 use super::calls::{ABI, ANSWER, IF_EQUAL, LOAD, NUMBER, instruction};
 use super::handles;
-use super::launcher::{Doing, Outcome};
+use super::setup_error::{Doing, SetupResult};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -48,7 +48,7 @@ const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Bytes of an entry before its name: inode, place, length, kind (getdents(2)).
 const HEAD_BYTES: usize = 19;
 
-/// Entries are padded so that the next one's numbers lie well.
+/// GroupEntries are padded so that the next one's numbers lie well.
 const ALIGNMENT: usize = 8;
 
 /// Places of `.` and `..`, before all others.
@@ -74,7 +74,7 @@ const OWN_ABI: u32 = if cfg!(target_endian = "little") {
 const OWN_ABI: u32 = 0x8000_0016;
 
 /// The way on which a command hands over what hears its calls.
-pub(super) struct Way {
+pub(super) struct ListingChannel {
     /// The launcher's end.
     own: OwnedFd,
     /// The command's.
@@ -83,8 +83,8 @@ pub(super) struct Way {
     processes: OwnedFd,
 }
 
-impl Way {
-    pub(super) fn new() -> Outcome<Self> {
+impl ListingChannel {
+    pub(super) fn new() -> SetupResult<Self> {
         let ends = socketpair(
             AddressFamily::Unix,
             SockType::Stream,
@@ -107,7 +107,7 @@ impl Way {
     }
 
     /// In the launcher: answers until the first process of the sandbox has ended. Nobody comes after that.
-    pub(super) fn answer(self, first: Pid) -> Outcome<()> {
+    pub(super) fn answer(self, first: Pid) -> SetupResult<()> {
         let Self {
             own,
             theirs,
@@ -121,7 +121,7 @@ impl Way {
         };
         let first = process_handle(first).doing("a handle on the first process")?;
         be_quick(&listener);
-        let mut desk = Desk {
+        let mut desk = ListingResponder {
             listener,
             processes,
             buffer: vec![0; READ_BYTES],
@@ -152,7 +152,7 @@ impl Way {
 
 /// In the process that becomes the command: from now on the launcher is asked for lists, by this process and all that it starts. Where the
 /// kernel cannot do that, lists stay as they are.
-pub(super) fn be_heard(way: OwnedFd) -> Outcome<()> {
+pub(super) fn be_heard(way: OwnedFd) -> SetupResult<()> {
     let program = [
         instruction(LOAD, ABI, 0, 0),
         instruction(IF_EQUAL, OWN_ABI, 0, 3),
@@ -169,7 +169,7 @@ pub(super) fn be_heard(way: OwnedFd) -> Outcome<()> {
 
 /// Installs a filter that asks; none on a kernel that cannot let a caller wait, whatever signals come, once its call was heard (before 5.19). A
 /// caller that a signal takes away may have given the memory back that the answer is written to (seccomp_unotify(2)).
-fn listen(program: &[sock_filter]) -> Outcome<Option<OwnedFd>> {
+fn listen(program: &[sock_filter]) -> SetupResult<Option<OwnedFd>> {
     let program = libc::sock_fprog {
         len: program.len() as u16,
         filter: program.as_ptr().cast_mut().cast(),
@@ -212,7 +212,7 @@ fn process_handle(process: Pid) -> nix::Result<OwnedFd> {
 }
 
 /// What a call comes to.
-enum Verdict {
+enum ListingVerdict {
     /// The kernel does it as ever.
     GoOn,
     Failed(Errno),
@@ -235,14 +235,14 @@ fn be_quick(listener: &OwnedFd) {
 }
 
 /// Where calls are heard and answered.
-struct Desk {
+struct ListingResponder {
     listener: OwnedFd,
     /// `/proc` of the runner.
     processes: OwnedFd,
     buffer: Vec<u8>,
 }
 
-impl Desk {
+impl ListingResponder {
     fn answer_one(&mut self) -> nix::Result<()> {
         // SAFETY: all of it may be zero, and must be (seccomp_unotify(2)).
         let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
@@ -252,7 +252,7 @@ impl Desk {
             Err(Errno::ENOENT | Errno::EINTR) => return Ok(()),
             other => other.map(drop)?,
         }
-        let verdict = self.list(&call).unwrap_or_else(Verdict::Failed);
+        let verdict = self.list(&call).unwrap_or_else(ListingVerdict::Failed);
         let mut said = libc::seccomp_notif_resp {
             id: call.id,
             val: 0,
@@ -260,15 +260,17 @@ impl Desk {
             flags: 0,
         };
         match verdict {
-            Verdict::GoOn => said.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
-            Verdict::Failed(error) => said.error = -(error as i32),
-            Verdict::Listed {
+            ListingVerdict::GoOn => said.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
+            ListingVerdict::Failed(error) => said.error = -(error as i32),
+            ListingVerdict::Listed {
                 bytes,
                 handle,
                 next,
             } if lseek64(&handle, next as i64, Whence::SeekSet).is_ok() => said.val = bytes as i64,
             // A file system that has no such positions.
-            Verdict::Listed { .. } => said.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
+            ListingVerdict::Listed { .. } => {
+                said.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32
+            }
         }
         // SAFETY: the kernel reads an answer, which lives through the call.
         match unsafe { send_answer(self.listener.as_raw_fd(), &raw mut said) } {
@@ -279,7 +281,7 @@ impl Desk {
     }
 
     /// Does what a call wants, but for the position of its handle.
-    fn list(&mut self, call: &libc::seccomp_notif) -> Result<Verdict, Errno> {
+    fn list(&mut self, call: &libc::seccomp_notif) -> Result<ListingVerdict, Errno> {
         let [handle, address, room, ..] = call.data.args;
         let thread = Pid::from_raw(call.pid as i32);
         // Opened before the call is known to be waited for still: the process with this id may be another one afterwards.
@@ -291,20 +293,20 @@ impl Desk {
         // SAFETY: the kernel reads a number.
         unsafe { is_valid(self.listener.as_raw_fd(), &raw const call.id) }?;
         let (Ok(memory), Ok(theirs)) = (memory, theirs) else {
-            return Ok(Verdict::GoOn);
+            return Ok(ListingVerdict::GoOn);
         };
         if !is_listed(theirs.as_fd()) {
-            return Ok(Verdict::GoOn);
+            return Ok(ListingVerdict::GoOn);
         }
         // Another handle on the same folder, with a position of its own.
         let Ok(folder) = self.open(
             &format!("self/fd/{}", theirs.as_raw_fd()),
             OFlag::O_RDONLY | OFlag::O_DIRECTORY,
         ) else {
-            return Ok(Verdict::GoOn);
+            return Ok(ListingVerdict::GoOn);
         };
         let from = lseek64(&theirs, 0, Whence::SeekCur)? as u64;
-        let mut found = Batch::new(from, (room as usize).min(ANSWER_BYTES_MAX));
+        let mut found = ListingBatch::new(from, (room as usize).min(ANSWER_BYTES_MAX));
         loop {
             // SAFETY: the kernel writes no more than there is room for.
             let read = unsafe {
@@ -324,7 +326,7 @@ impl Desk {
         memory
             .write_all_at(&answer, address)
             .map_err(|_| Errno::EFAULT)?;
-        Ok(Verdict::Listed {
+        Ok(ListingVerdict::Listed {
             bytes: answer.len(),
             handle: theirs,
             next,
@@ -377,14 +379,14 @@ fn is_listed(handle: BorrowedFd<'_>) -> bool {
 
 /// An entry as the kernel has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry<'a> {
+struct FolderEntry<'a> {
     inode: u64,
     kind: u8,
     name: &'a [u8],
 }
 
 /// What getdents64(2) wrote.
-fn entries(mut bytes: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+fn entries(mut bytes: &[u8]) -> impl Iterator<Item = FolderEntry<'_>> {
     std::iter::from_fn(move || {
         let (inode, length) = (bytes.first_chunk::<8>()?, bytes.get(16..18)?);
         let (entry, rest) =
@@ -392,7 +394,7 @@ fn entries(mut bytes: &[u8]) -> impl Iterator<Item = Entry<'_>> {
         bytes = rest;
         let name = entry.get(HEAD_BYTES..)?;
         let end = name.iter().position(|byte| *byte == 0)?;
-        Some(Entry {
+        Some(FolderEntry {
             inode: u64::from_ne_bytes(*inode),
             kind: entry[HEAD_BYTES - 1],
             name: &name[..end],
@@ -415,7 +417,7 @@ fn place(name: &[u8]) -> u64 {
 }
 
 /// The first entries from a position on, as many as there is room for.
-struct Batch {
+struct ListingBatch {
     from: u64,
     room: usize,
     /// By place and name: of two that have one place, both are listed.
@@ -425,7 +427,7 @@ struct Batch {
     beyond: Option<u64>,
 }
 
-impl Batch {
+impl ListingBatch {
     fn new(from: u64, room: usize) -> Self {
         Self {
             from,
@@ -436,11 +438,11 @@ impl Batch {
         }
     }
 
-    fn take(&mut self, entry: Entry<'_>) {
+    fn take(&mut self, entry: FolderEntry<'_>) {
         self.put(place(entry.name), entry);
     }
 
-    fn put(&mut self, at: u64, entry: Entry<'_>) {
+    fn put(&mut self, at: u64, entry: FolderEntry<'_>) {
         if at <= self.from || self.beyond.is_some_and(|beyond| at >= beyond) {
             return;
         }
@@ -492,8 +494,8 @@ fn length(name: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn entry(name: &str) -> Entry<'_> {
-        Entry {
+    fn entry(name: &str) -> FolderEntry<'_> {
+        FolderEntry {
             inode: name.len() as u64,
             kind: libc::DT_REG,
             name: name.as_bytes(),
@@ -504,7 +506,7 @@ mod tests {
     fn read(names: &[String], room: usize) -> Vec<String> {
         let (mut position, mut all) = (0, Vec::new());
         loop {
-            let mut batch = Batch::new(position, room);
+            let mut batch = ListingBatch::new(position, room);
             names.iter().for_each(|name| batch.take(entry(name)));
             let (answer, next) = batch.answer().unwrap();
             if answer.is_empty() {
@@ -547,15 +549,15 @@ mod tests {
 
     #[test]
     fn a_call_without_room_for_the_next_entry_is_refused_as_the_kernel_does() {
-        let mut batch = Batch::new(0, 24);
+        let mut batch = ListingBatch::new(0, 24);
         batch.take(entry("a-name-of-twenty-bytes"));
         assert_eq!(batch.answer(), Err(Errno::EINVAL));
-        assert_eq!(Batch::new(7, 24).answer(), Ok((Vec::new(), 7)));
+        assert_eq!(ListingBatch::new(7, 24).answer(), Ok((Vec::new(), 7)));
     }
 
     #[test]
     fn those_that_share_a_place_are_listed_together_or_later() {
-        let mut batch = Batch::new(0, 80);
+        let mut batch = ListingBatch::new(0, 80);
         for (place, name) in [(9, "one"), (5, "first"), (9, "other"), (9, "third")] {
             batch.put(place, entry(name));
         }

@@ -8,7 +8,9 @@
 //! wanted next.
 
 use super::handles;
-use super::launcher::{self, Doing, NOT_SET_UP, Outcome, die_with_parent, stand_alone};
+use super::launcher;
+use super::process::{NOT_SET_UP, die_with_parent, stand_alone};
+use super::setup_error::{Doing, SetupResult};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_name;
@@ -26,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The first argument that makes this program a starter; the second is the process that it is for.
-pub(super) const START: &str = "__sandbox";
+const START: &str = "__sandbox";
 
 /// Where a starter has the way to its runner.
 const WAY: RawFd = 0;
@@ -46,11 +48,11 @@ const BEGIN: Duration = Duration::from_secs(10);
 pub(super) struct Starter {
     program: PathBuf,
     /// None until one is wanted.
-    running: Mutex<Option<Running>>,
+    running: Mutex<Option<RunningStarter>>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningStarter {
     way: UnixStream,
     process: Arc<Mutex<Child>>,
     /// The thread that launchers are the children of does not end while there is one of these.
@@ -79,14 +81,14 @@ impl Starter {
             return Ok(started);
         }
         // None is there, or it was killed, or it hung. A launcher of it that comes late finds that nobody hears it, and starts nothing.
-        let new = Running::begin(&self.program)?;
+        let new = RunningStarter::begin(&self.program)?;
         let started = new.start(plan, &streams)?;
         *running = Some(new);
         Ok(started)
     }
 }
 
-impl Running {
+impl RunningStarter {
     fn begin(program: &Path) -> io::Result<Self> {
         let (way, theirs) = UnixStream::pair()?;
         way.set_write_timeout(Some(BEGIN))?;
@@ -168,7 +170,7 @@ impl Running {
 }
 
 /// One that hangs has the streams of a command on their way to it, which nobody would see the end of.
-impl Drop for Running {
+impl Drop for RunningStarter {
     fn drop(&mut self) {
         let _ = self
             .process
@@ -232,8 +234,17 @@ impl Drop for Launcher {
     }
 }
 
+/// Becomes the starter of launchers where that is what this process was started for. To be called first thing in `main`, before there
+/// are threads.
+pub fn main_if_asked() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(START) {
+        std::process::exit(main(&arguments.next().unwrap_or_default()));
+    }
+}
+
 /// The starter's part: forks as it is told, until nobody tells it any more.
-pub(super) fn main(runner: &str) -> i32 {
+fn main(runner: &str) -> i32 {
     match serve(runner) {
         Ok(status) => status,
         Err(problem) => {
@@ -243,7 +254,7 @@ pub(super) fn main(runner: &str) -> i32 {
     }
 }
 
-fn serve(runner: &str) -> Outcome<i32> {
+fn serve(runner: &str) -> SetupResult<i32> {
     // As ps(1) and top(1) show it.
     set_name(c"starter").doing("its name")?;
     die_with_parent()?;
@@ -307,7 +318,7 @@ unsafe fn fork_beside() -> nix::Result<Option<Pid>> {
 }
 
 /// In the new process: puts what it was given into its places, says who it is, and is a launcher from there on.
-fn begin(plan: &str, given: [OwnedFd; GIVEN]) -> Outcome<i32> {
+fn begin(plan: &str, given: [OwnedFd; GIVEN]) -> SetupResult<i32> {
     for (place, handle) in given.into_iter().enumerate() {
         // Kept open, as a number: the place of one is where another was, and what is left of them is closed together.
         let (handle, place) = (handle.into_raw_fd(), place as RawFd);

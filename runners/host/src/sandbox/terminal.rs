@@ -4,8 +4,8 @@
 //! size (pty(7)).
 
 use super::handles;
-use super::launcher::{Doing, Outcome};
 use super::plan::USER;
+use super::setup_error::{Doing, SetupResult};
 use millrace_core::hold::Size;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_file};
@@ -90,7 +90,7 @@ fn set_size(terminal: &impl AsRawFd, size: Size) -> Result<(), Errno> {
 }
 
 /// In the first process of the sandbox: makes a terminal, hands its outer end to the host, and answers with the inner one.
-pub(super) fn open(size: Size) -> Outcome<OwnedFd> {
+pub(super) fn open(size: Size) -> SetupResult<OwnedFd> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let outer = open_file(Path::new(GIVES_OUT), flags, Mode::empty()).doing("a terminal")?;
     let unlock: libc::c_int = 0;
@@ -111,7 +111,7 @@ pub(super) fn open(size: Size) -> Outcome<OwnedFd> {
 }
 
 /// In the process that becomes the command: sits down at a terminal, with nothing else open.
-pub(super) fn sit_at(inner: OwnedFd) -> Outcome<()> {
+pub(super) fn sit_at(inner: OwnedFd) -> SetupResult<()> {
     setsid().doing("a session of its own")?;
     // SAFETY: it takes a number (ioctl_tty(2)).
     Errno::result(unsafe { libc::ioctl(inner.as_raw_fd(), libc::TIOCSCTTY, 0) })

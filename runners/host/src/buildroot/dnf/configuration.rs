@@ -1,9 +1,9 @@
 //! dnf's configuration and keys (dnf.conf(5)): written anew for each root into a folder that nothing in a sandbox can write to.
 
-use super::super::RootError;
-use super::super::recipe::{Fingerprints, Recipe};
-use super::super::store::Store;
-use super::{CACHE, DATABASE};
+use super::super::error::RootError;
+use super::super::fingerprints::Fingerprints;
+use super::super::recipe::Recipe;
+use super::super::repository_cache::RepositoryCache;
 use millrace_core::platform::{RELEASED_REPOSITORY, Repository};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,6 +11,13 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+/// Where dnf and rpm of this machine keep a root's database. Distributions differ, and so does the machine's own rpm.
+pub(super) const DATABASE: &str = "/var/lib/rpm";
+
+/// Where a root sees metadata and packages while dnf works on it: in a file system that is new with every command, so that nothing of it
+/// stays in the root.
+pub(super) const CACHE: &str = "/dev/dnf";
 
 /// How long the platform's metadata is good for dnf, in seconds, while a task changes its own root. Layers are made from what it is now.
 const METADATA_S: u32 = 600;
@@ -39,7 +46,7 @@ const PROXY: [&str; 3] = ["http_proxy", "https_proxy", "no_proxy"];
 /// Writes all that dnf reads; the files with keys, by repository.
 pub(super) fn write(
     folder: &Path,
-    store: &Store,
+    repositories: &RepositoryCache,
     recipe: &Recipe,
     now: &Fingerprints,
 ) -> Result<BTreeMap<String, PathBuf>, RootError> {
@@ -64,7 +71,10 @@ pub(super) fn write(
         let key = match &repository.gpgkey {
             Some(url) => {
                 let file = folder.join(format!("key-{number}"));
-                write_new(&file, &store.key(&recipe.filled(url), &repository.id)?)?;
+                write_new(
+                    &file,
+                    &repositories.key(&recipe.filled(url), &repository.id)?,
+                )?;
                 keys.insert(repository.id.clone(), file.clone());
                 Some(file)
             }

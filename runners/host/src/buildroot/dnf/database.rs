@@ -1,10 +1,12 @@
 //! One database for the rpm of a root and the rpm of this machine, wherever each looks for it; or, where the two cannot read the same kind
 //! of it, one for each with the same in both.
 
-use super::super::{RootError, Session};
+use super::super::error::RootError;
+use super::super::session::RootSession;
+use super::configuration::DATABASE;
+use super::tool::{Dnf, Reach, RootCommand};
 use super::words::{last_words, marked};
-use super::{DATABASE, Dnf};
-use crate::sandbox::{Overlay, Sandbox, View};
+use crate::sandbox::Overlay;
 
 /// Makes another folder the database's, and lets the old one lead there. Links in the root lead nowhere else: it runs where nothing
 /// else is. The arguments are the root, and the folder as the root sees it.
@@ -52,7 +54,7 @@ rm -f "$1/.headers"
 
 /// What there is in the database of a new root, and how the root's own rpm comes to see it.
 #[derive(Debug)]
-pub(in super::super) struct Settled {
+pub(in super::super) struct SettledDatabase {
     /// The names of the packages, sorted.
     pub(in super::super) names: Vec<String>,
     /// Whether each change of the root must be handed over to its own rpm.
@@ -62,160 +64,173 @@ pub(in super::super) struct Settled {
 /// Asks for the names of all packages.
 const NAMES: [&str; 4] = ["--query", "--all", "--queryformat", "=%{NAME}\\n"];
 
+/// Status of a program that is not there, as shells have it.
+const NO_SUCH_PROGRAM: u8 = 127;
+
 impl Dnf {
     /// Puts the database of a new root where the root's own rpm looks for it, and makes sure that it reads there what dnf wrote: rpm of
     /// EL 8 knows no SQLite, and newer ones write no Berkeley DB, so there the headers are handed over.
     pub(in super::super) fn settle(
         &self,
-        sandbox: &Sandbox,
         overlay: &Overlay,
-        session: &mut Session<'_>,
-    ) -> Result<Settled, RootError> {
-        let root = self.path("root").display().to_string();
-        if let Some(place) = self.inside(sandbox, overlay, &["--eval", "=%{_dbpath}"], session)? {
+        session: &mut RootSession<'_>,
+    ) -> Result<SettledDatabase, RootError> {
+        if let Some(place) = self.inside(overlay, &["--eval", "=%{_dbpath}"], session)? {
             let place = place.first().cloned().unwrap_or_default();
-            if !place
-                .strip_prefix('/')
-                .is_some_and(millrace_core::sources::is_inside)
-            {
-                return Err(RootError::Refused(format!(
-                    "rpm of the root keeps its database in `{place}`, which is no folder"
-                )));
-            }
-            if place != DATABASE {
-                let argv = ["/bin/sh", "-c", MOVE, "sh", &root, &place]
-                    .map(str::to_owned)
-                    .to_vec();
-                let (status, said) = self.run_quietly(sandbox, overlay, argv, session)?;
-                if status != 0 {
-                    return Err(RootError::Refused(format!(
-                        "moving the root's database to {place}: {}",
-                        last_words(&said)
-                    )));
-                }
-            }
+            self.move_database(overlay, &place, session)?;
         }
-        let outside = match self.run_quietly(sandbox, overlay, self.rpm(&NAMES), session)? {
-            (0, said) => sorted(&said),
-            (_, said) => return Err(RootError::Transaction(last_words(&said))),
-        };
-        let carried = match self.inside(sandbox, overlay, &NAMES, session)? {
+        let outside = self.outside_names(overlay, session)?;
+        let carried = match self.inside(overlay, &NAMES, session)? {
             Some(inside) if inside != outside => {
-                self.carry(sandbox, overlay, session)?;
-                let inside = self
-                    .inside(sandbox, overlay, &NAMES, session)?
-                    .unwrap_or_default();
-                in_step(&outside, &inside)?;
+                self.carry(overlay, session)?;
+                let inside = self.inside(overlay, &NAMES, session)?;
+                in_step(&outside, &inside.unwrap_or_default())?;
                 true
             }
             Some(_) | None => false,
         };
-        Ok(Settled {
+        Ok(SettledDatabase {
             names: outside,
             carried,
         })
     }
 
+    /// Moves the database to where the root's own rpm looks for it.
+    fn move_database(
+        &self,
+        overlay: &Overlay,
+        place: &str,
+        session: &mut RootSession<'_>,
+    ) -> Result<(), RootError> {
+        let is_folder = place
+            .strip_prefix('/')
+            .is_some_and(millrace_core::sources::is_inside);
+        if !is_folder {
+            return Err(RootError::Refused(format!(
+                "rpm of the root keeps its database in `{place}`, which is no folder"
+            )));
+        }
+        if place == DATABASE {
+            return Ok(());
+        }
+        let root = self.path("root").display().to_string();
+        let command = RootCommand::quiet(shell(MOVE, &[&root, place]), Reach::Root);
+        let output = self.run(overlay, command, session)?;
+        if output.status == 0 {
+            return Ok(());
+        }
+        Err(RootError::Refused(format!(
+            "moving the root's database to {place}: {}",
+            last_words(&output.text)
+        )))
+    }
+
     /// Takes over what the rpm of a root that somebody else has made knows, where this machine's rpm cannot read its database.
     pub(in super::super) fn adopt(
         &self,
-        sandbox: &Sandbox,
         overlay: &Overlay,
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<(), RootError> {
-        let outside = match self.run_quietly(sandbox, overlay, self.rpm(&NAMES), session)? {
-            (0, said) => sorted(&said),
-            (_, said) => return Err(RootError::Transaction(last_words(&said))),
-        };
-        let inside = self
-            .inside(sandbox, overlay, &NAMES, session)?
-            .unwrap_or_default();
+        let outside = self.outside_names(overlay, session)?;
+        let inside = self.inside(overlay, &NAMES, session)?.unwrap_or_default();
         if !outside.is_empty() || inside.is_empty() {
             return Ok(());
         }
-        let failed = |said: &str| {
-            RootError::Refused(format!(
-                "this machine's rpm cannot be handed what is in the root's database: {}",
-                last_words(said)
-            ))
-        };
-        let export = ["/bin/sh", "-c", EXPORT_INSIDE].map(str::to_owned).to_vec();
-        let (status, said) = self.run_inside(sandbox, overlay, export, session)?;
-        if status != 0 {
-            return Err(failed(&said));
-        }
         let root = self.path("root").display().to_string();
-        let import = ["/bin/sh", "-c", IMPORT_OUTSIDE, "sh", &root]
-            .map(str::to_owned)
-            .to_vec();
-        match self.run_quietly(sandbox, overlay, import, session)? {
-            (0, _) => Ok(()),
-            (_, said) => Err(failed(&said)),
-        }
+        let steps = [
+            RootCommand::quiet(shell(EXPORT_INSIDE, &[]), Reach::Inside),
+            RootCommand::quiet(shell(IMPORT_OUTSIDE, &[&root]), Reach::Root),
+        ];
+        self.hand_over(
+            overlay,
+            steps,
+            "this machine's rpm cannot be handed what is in the root's database",
+            session,
+        )
     }
 
     /// Hands what this machine's rpm knows of a root over to the root's own.
     pub(super) fn carry(
         &self,
-        sandbox: &Sandbox,
         overlay: &Overlay,
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<(), RootError> {
-        let failed = |said: &str| {
-            let problem = last_words(said);
-            RootError::Refused(format!(
-                "rpm of the root cannot read this machine's database, nor be handed what is in it: {problem}"
-            ))
-        };
         let root = self.path("root").display().to_string();
-        let export = ["/bin/sh", "-c", EXPORT, "sh", &root]
-            .map(str::to_owned)
-            .to_vec();
-        let (status, said) = self.run_quietly(sandbox, overlay, export, session)?;
-        if status != 0 {
-            return Err(failed(&said));
+        let steps = [
+            RootCommand::quiet(shell(EXPORT, &[&root]), Reach::Root),
+            RootCommand::quiet(shell(IMPORT, &[]), Reach::Inside),
+        ];
+        self.hand_over(
+            overlay,
+            steps,
+            "rpm of the root cannot read this machine's database, nor be handed what is in it",
+            session,
+        )
+    }
+
+    /// One rpm writes down the headers of all packages, and the other reads them.
+    fn hand_over(
+        &self,
+        overlay: &Overlay,
+        steps: [RootCommand; 2],
+        failed: &str,
+        session: &mut RootSession<'_>,
+    ) -> Result<(), RootError> {
+        for command in steps {
+            let output = self.run(overlay, command, session)?;
+            if output.status != 0 {
+                let problem = last_words(&output.text);
+                return Err(RootError::Refused(format!("{failed}: {problem}")));
+            }
         }
-        let import = ["/bin/sh", "-c", IMPORT].map(str::to_owned).to_vec();
-        match self.run_inside(sandbox, overlay, import, session)? {
-            (0, _) => Ok(()),
-            (_, said) => Err(failed(&said)),
+        Ok(())
+    }
+
+    /// The names of all packages that this machine's rpm sees in a root, sorted.
+    fn outside_names(
+        &self,
+        overlay: &Overlay,
+        session: &mut RootSession<'_>,
+    ) -> Result<Vec<String>, RootError> {
+        let query = RootCommand::quiet(self.rpm(&NAMES), Reach::Root);
+        let output = self.run(overlay, query, session)?;
+        if output.status == 0 {
+            Ok(sorted(&output.text))
+        } else {
+            Err(RootError::Transaction(last_words(&output.text)))
         }
     }
 
     /// What the root's own rpm says, sorted; none where it has none.
     fn inside(
         &self,
-        sandbox: &Sandbox,
         overlay: &Overlay,
         arguments: &[&str],
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<Option<Vec<String>>, RootError> {
         let argv = std::iter::once("rpm")
             .chain(arguments.iter().copied())
             .map(str::to_owned)
             .collect();
-        match self.run_inside(sandbox, overlay, argv, session)? {
-            (0, said) => Ok(Some(sorted(&said))),
-            (NO_SUCH_PROGRAM, _) => Ok(None),
-            (_, said) => Err(RootError::Refused(format!(
+        let output = self.run(overlay, RootCommand::quiet(argv, Reach::Inside), session)?;
+        match output.status {
+            0 => Ok(Some(sorted(&output.text))),
+            NO_SUCH_PROGRAM => Ok(None),
+            _ => Err(RootError::Refused(format!(
                 "rpm of the root: {}",
-                last_words(&said)
+                last_words(&output.text)
             ))),
         }
     }
+}
 
-    fn run_inside(
-        &self,
-        sandbox: &Sandbox,
-        overlay: &Overlay,
-        argv: Vec<String>,
-        session: &mut Session<'_>,
-    ) -> Result<(u8, String), RootError> {
-        let mut command = self.command(View::Root(overlay.clone()), argv, session);
-        command.env = Vec::new();
-        command.cwd = "/".to_owned();
-        self.heard(sandbox, &command, session.cancelled, &mut |_| {})
-    }
+/// A command line that runs a script with arguments.
+fn shell(script: &str, arguments: &[&str]) -> Vec<String> {
+    ["/bin/sh", "-c", script, "sh"]
+        .iter()
+        .chain(arguments)
+        .map(|word| (*word).to_owned())
+        .collect()
 }
 
 fn sorted(said: &str) -> Vec<String> {
@@ -223,9 +238,6 @@ fn sorted(said: &str) -> Vec<String> {
     lines.sort();
     lines
 }
-
-/// Status of a program that is not there, as shells have it.
-const NO_SUCH_PROGRAM: u8 = 127;
 
 /// Whether both see the same packages. Where they do not, a build would find none of its BuildRequires.
 fn in_step(outside: &[String], inside: &[String]) -> Result<(), RootError> {

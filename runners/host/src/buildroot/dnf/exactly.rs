@@ -1,11 +1,13 @@
 //! Packages that are put into a root by rpm alone: exactly these, and nothing that would be newer.
 
-use super::super::locked::Files;
-use super::super::{RootError, Session};
-use super::Dnf;
+use super::super::error::RootError;
+use super::super::locked::SignedFiles;
+use super::super::session::RootSession;
+use super::tool::{Dnf, Reach, RootCommand};
 use super::words::{last_words, marked};
-use crate::sandbox::{Overlay, Sandbox};
+use crate::sandbox::Overlay;
 use millrace_core::roots::RootPackage;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -24,14 +26,13 @@ impl Dnf {
     /// Puts files that a lock names into a root, after a look at their signatures, together with files of the task, which have none.
     pub(in super::super) fn put_exactly(
         &self,
-        sandbox: &Sandbox,
         overlay: &Overlay,
-        files: &Files,
+        files: &SignedFiles,
         own: &[String],
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<(), RootError> {
         for (repository, files) in files {
-            self.are_signed(sandbox, overlay, repository, files, session)?;
+            self.are_signed(overlay, repository, files, session)?;
         }
         let names = files
             .values()
@@ -47,26 +48,26 @@ impl Dnf {
             "--excludedocs",
             &list.display().to_string(),
         ]);
-        let (status, said) = self.run_quietly(sandbox, overlay, argv, session)?;
-        if status != 0 {
-            return Err(RootError::Transaction(last_words(&said)));
+        let output = self.run(overlay, RootCommand::quiet(argv, Reach::Root), session)?;
+        if output.status != 0 {
+            return Err(RootError::Transaction(last_words(&output.text)));
         }
-        self.changed(sandbox, overlay, session)
+        self.changed(overlay, session)
     }
 
     /// Whether a root has the packages of a lock and no others; in words what is too much or too little.
     pub(in super::super) fn has_exactly(
         &self,
-        sandbox: &Sandbox,
         overlay: &Overlay,
         packages: &[RootPackage],
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<(), RootError> {
-        let (status, said) = self.run_quietly(sandbox, overlay, self.rpm(&NEVRAS), session)?;
-        if status != 0 {
-            return Err(RootError::Transaction(last_words(&said)));
+        let query = RootCommand::quiet(self.rpm(&NEVRAS), Reach::Root);
+        let output = self.run(overlay, query, session)?;
+        if output.status != 0 {
+            return Err(RootError::Transaction(last_words(&output.text)));
         }
-        let there: std::collections::BTreeSet<&str> = marked(&said)
+        let there: BTreeSet<&str> = marked(&output.text)
             .filter(|nevra| !nevra.starts_with("gpg-pubkey-"))
             .collect();
         let wanted = packages
@@ -87,11 +88,10 @@ impl Dnf {
     /// Whether files are signed as their repository asks, if it asks (rpmkeys(8), "--checksig").
     fn are_signed(
         &self,
-        sandbox: &Sandbox,
         overlay: &Overlay,
         repository: &str,
         files: &[PathBuf],
-        session: &mut Session<'_>,
+        session: &mut RootSession<'_>,
     ) -> Result<(), RootError> {
         let Some(key) = self.keys.get(repository) else {
             return Ok(());
@@ -102,47 +102,47 @@ impl Dnf {
             .keep()
             .display()
             .to_string();
-        let rpmkeys = |arguments: &[&str], files: &[String]| {
-            let common = [
-                "rpmkeys",
-                "--dbpath",
-                &ring,
-                "--define",
-                "_pkgverify_level all",
-            ];
-            common
-                .iter()
-                .chain(arguments)
-                .map(|text| (*text).to_owned())
-                .chain(files.iter().cloned())
-                .collect::<Vec<_>>()
-        };
-        let import = rpmkeys(&["--import"], &[key.display().to_string()]);
+        let import = rpmkeys(&ring, "--import", &[key.display().to_string()]);
         let names: Vec<String> = files
             .iter()
             .map(|file| file.display().to_string())
             .collect();
         let checks = names
             .chunks(KEYS_FILES_MAX)
-            .map(|files| rpmkeys(&["--checksig"], files));
+            .map(|files| rpmkeys(&ring, "--checksig", files));
         for argv in std::iter::once(import).chain(checks) {
-            let (status, said) = self.run_quietly(sandbox, overlay, argv, session)?;
-            if status != 0 {
-                let bad: Vec<&str> = said
-                    .lines()
-                    .filter(|line| line.contains("NOT OK"))
-                    .take(5)
-                    .collect();
-                let words = if bad.is_empty() {
-                    last_words(&said)
-                } else {
-                    bad.join("\n")
-                };
+            let output = self.run(overlay, RootCommand::quiet(argv, Reach::Root), session)?;
+            if output.status != 0 {
                 return Err(RootError::Refused(format!(
-                    "not signed by the key of repository `{repository}`:\n{words}"
+                    "not signed by the key of repository `{repository}`:\n{}",
+                    unsigned(&output.text)
                 )));
             }
         }
         Ok(())
+    }
+}
+
+/// A command line of rpmkeys with keys of its own.
+fn rpmkeys(ring: &str, verb: &str, files: &[String]) -> Vec<String> {
+    let level = "_pkgverify_level all";
+    ["rpmkeys", "--dbpath", ring, "--define", level, verb]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(files.iter().cloned())
+        .collect()
+}
+
+/// What rpmkeys says of files that are not signed as they should be.
+fn unsigned(text: &str) -> String {
+    let bad: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("NOT OK"))
+        .take(5)
+        .collect();
+    if bad.is_empty() {
+        last_words(text)
+    } else {
+        bad.join("\n")
     }
 }

@@ -3,7 +3,7 @@
 //! Both take options of a command after the command, and `--setopt` before it. `builddep` is another plugin in each, so that what a
 //! source package needs is installed by name.
 
-use super::super::RootError;
+use super::super::error::RootError;
 
 /// What says that all was as it should be already; the status is 0.
 pub(super) const NOTHING: &str = "Nothing to do.";

@@ -1,7 +1,7 @@
 //! `buildroot`: roots of the platform.
 
 use super::trouble;
-use crate::buildroot::{self, Recipe, Root, RootError, Session};
+use crate::buildroot::{InstalledPackage, Recipe, Root, RootError, RootSession};
 use crate::plugin::bindings::buildroot::{Error, Host, HostRoot, Installed, Kind};
 use crate::plugin::capability;
 use crate::plugin::end::Interrupt;
@@ -31,8 +31,8 @@ impl HostRoot for Job {
             return Ok(Err(error));
         }
         let kind = match kind {
-            Kind::Build => buildroot::Kind::Build,
-            Kind::Minimal => buildroot::Kind::Minimal,
+            Kind::Build => RootKind::Build,
+            Kind::Minimal => RootKind::Minimal,
         };
         let mut recipe = Recipe::of(&self.work, self.services.arch);
         if let Some(lock) = &self.lock {
@@ -79,7 +79,7 @@ impl HostRoot for Job {
 
     fn contents(&mut self, root: Resource<TaskRoot>) -> HostResult<Vec<Installed>> {
         self.trace_call(format_args!("buildroot.contents"));
-        let installed = |package: buildroot::Installed| Installed {
+        let installed = |package: InstalledPackage| Installed {
             nevra: package.nevra,
             name: package.name,
             repository: package.repository,
@@ -119,7 +119,7 @@ impl Job {
     fn in_root<T>(
         &mut self,
         root: Resource<TaskRoot>,
-        work: impl FnOnce(&mut Root, &mut Session<'_>) -> Result<T, RootError>,
+        work: impl FnOnce(&mut Root, &mut RootSession<'_>) -> Result<T, RootError>,
     ) -> HostResult<T> {
         let (log, stop) = (self.log.clone(), self.stop.clone()); // the table is borrowed below
         let (limits, time_left, folder) = (
@@ -128,7 +128,7 @@ impl Job {
             self.folder.path().to_owned(),
         );
         let mut output = |bytes: &[u8]| log.bytes(bytes);
-        let mut session = Session {
+        let mut session = RootSession {
             work: &folder,
             limits,
             time_left,
@@ -144,11 +144,11 @@ impl Job {
 
     fn with_session<T>(
         &self,
-        work: impl FnOnce(&Self, &mut Session<'_>) -> Result<T, RootError>,
+        work: impl FnOnce(&Self, &mut RootSession<'_>) -> Result<T, RootError>,
     ) -> HostResult<T> {
         let mut output = |bytes: &[u8]| self.log.bytes(bytes);
         let (limits, time_left) = (self.work.sandbox.limits, self.time_left());
-        let mut session = Session {
+        let mut session = RootSession {
             work: self.folder.path(),
             limits,
             time_left,

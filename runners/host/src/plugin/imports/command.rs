@@ -8,7 +8,7 @@ use crate::plugin::end::Interrupt;
 use crate::plugin::failed::FailedRun;
 use crate::plugin::job::Job;
 use crate::plugin::task_root::TaskRoot;
-use crate::sandbox::{Command, Ended};
+use crate::sandbox::{Command, CommandEnd};
 use millrace_core::platform::Limits;
 use std::time::Duration;
 use wasmtime::component::Resource;
@@ -53,7 +53,7 @@ impl Host for Job {
             self.note_failure(failed);
         }
         Ok(match ended.map_err(trouble)? {
-            Ended::Exited {
+            CommandEnd::Exited {
                 status,
                 stdout,
                 cut,
@@ -65,11 +65,11 @@ impl Host for Job {
                 tail: tail.lines(),
                 elapsed_ms,
             }),
-            Ended::TimedOut => Err(Error::TimedOut(timeout_s)),
-            Ended::OutOfMemory => Err(Error::OutOfMemory(limits.memory_bytes)),
-            Ended::OutOfSpace => Err(Error::OutOfSpace(limits.disk_bytes)),
-            Ended::OutputLimit => Err(Error::OutputLimit(limits.log_bytes)),
-            Ended::Cancelled => return Err(wasmtime::Error::new(Interrupt::Stopped)),
+            CommandEnd::TimedOut => Err(Error::TimedOut(timeout_s)),
+            CommandEnd::OutOfMemory => Err(Error::OutOfMemory(limits.memory_bytes)),
+            CommandEnd::OutOfSpace => Err(Error::OutOfSpace(limits.disk_bytes)),
+            CommandEnd::OutputLimit => Err(Error::OutputLimit(limits.log_bytes)),
+            CommandEnd::Cancelled => return Err(wasmtime::Error::new(Interrupt::Stopped)),
         })
     }
 }
@@ -84,16 +84,20 @@ fn timeout_s(request: &CommandRequest, timeout: Duration, limits: &Limits) -> u3
 }
 
 /// How a command failed; none if it did not.
-fn how_it_failed(ended: &Ended) -> Option<String> {
+fn how_it_failed(ended: &CommandEnd) -> Option<String> {
     match ended {
-        Ended::Exited { status: 0, .. } => None,
-        Ended::Exited { status, .. } => Some(format!("ended with status {status}")),
-        Ended::TimedOut | Ended::Cancelled => Some("was stopped: its time was over".to_owned()),
-        Ended::OutOfMemory => {
+        CommandEnd::Exited { status: 0, .. } => None,
+        CommandEnd::Exited { status, .. } => Some(format!("ended with status {status}")),
+        CommandEnd::TimedOut | CommandEnd::Cancelled => {
+            Some("was stopped: its time was over".to_owned())
+        }
+        CommandEnd::OutOfMemory => {
             Some("was stopped: it needed more memory than it may have".to_owned())
         }
-        Ended::OutOfSpace => Some("was stopped: it filled the disk that it may use".to_owned()),
-        Ended::OutputLimit => Some("was stopped: it printed too much".to_owned()),
+        CommandEnd::OutOfSpace => {
+            Some("was stopped: it filled the disk that it may use".to_owned())
+        }
+        CommandEnd::OutputLimit => Some("was stopped: it printed too much".to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a command finds in the sandbox when it looks around: the protections, seen from the side that they are against.
 
-use super::launcher::KEPT;
+use super::capabilities::KEPT;
 use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ const KNOBS: [&str; 3] = ["/proc/sys", "/proc/sysrq-trigger", "/sys"];
 
 /// What is seen from inside.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Looked {
+pub(crate) struct Inspection {
     /// Network interfaces.
     pub(crate) interfaces: Vec<String>,
     /// Processes, by their ids in the sandbox.
@@ -35,7 +35,7 @@ pub(super) fn print() -> Result<(), String> {
         .map_err(|error| format!("/proc/self/status: {error}"))?;
     let devices = fs::read_to_string("/proc/self/net/dev")
         .map_err(|error| format!("/proc/self/net/dev: {error}"))?;
-    let looked = Looked {
+    let looked = Inspection {
         interfaces: interfaces(&devices),
         processes: processes(),
         knobs: KNOBS
