@@ -1,11 +1,11 @@
 //! Bounds on memory and processes by control groups, of either version, where this machine has them.
 
+use super::process::{Fork, fork_as};
 use millrace_core::platform::Limits;
 use nix::errno::Errno;
 use nix::unistd::{ForkResult, Pid, fork};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -213,7 +213,7 @@ impl GroupEntries {
     pub(super) unsafe fn fork(&self) -> nix::Result<(ForkResult, bool)> {
         if let Some(group) = &self.unified {
             // SAFETY: the caller's word.
-            match unsafe { fork_into(group) } {
+            match unsafe { fork_as(Fork::Into(group)) } {
                 // A kernel before 5.7, or the rules of a container around us.
                 Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM | Errno::EACCES) => {}
                 forked => return forked.map(|forked| (forked, true)),
@@ -229,37 +229,6 @@ impl GroupEntries {
             .iter_mut()
             .try_for_each(|file| file.write_all(b"0"))
     }
-}
-
-/// CLONE_INTO_CGROUP of linux/sched.h, which does not fit into what libc has for it.
-const INTO_GROUP: u64 = 1 << 33;
-
-/// Forks into a control group of version 2 (clone(2), CLONE_INTO_CGROUP).
-///
-/// # Safety
-///
-/// This process has one thread.
-unsafe fn fork_into(group: &File) -> nix::Result<ForkResult> {
-    // SAFETY: all of it may be zero, which stands for what fork(2) does.
-    let mut how: libc::clone_args = unsafe { std::mem::zeroed() };
-    how.flags = INTO_GROUP;
-    how.exit_signal = libc::SIGCHLD as u64;
-    how.cgroup = group.as_raw_fd() as u64;
-    // SAFETY: the kernel reads as many bytes as are said. Without a stack the child goes on with a copy of this one, as after fork(2);
-    // there is no other thread whose locks the copy could have taken along.
-    let process = Errno::result(unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut how,
-            size_of::<libc::clone_args>(),
-        )
-    })?;
-    Ok(match process {
-        0 => ForkResult::Child,
-        process => ForkResult::Parent {
-            child: Pid::from_raw(process as i32),
-        },
-    })
 }
 
 type Files = Vec<(&'static str, String)>;

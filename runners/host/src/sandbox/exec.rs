@@ -59,7 +59,7 @@ pub(super) fn become_command(plan: &LaunchPlan, way: Option<OwnedFd>) -> SetupRe
         .map(|(name, value)| text(&format!("{name}={value}")))
         .collect::<SetupResult<Vec<_>>>()?;
     let Some(program) = argv.first() else {
-        return Err("an empty command".to_owned());
+        return Err("it is empty").doing("the command");
     };
     // SAFETY: one thread, and the search for the program must go by the sandbox's PATH, not by the machine's.
     unsafe {

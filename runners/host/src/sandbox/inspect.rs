@@ -1,6 +1,7 @@
 //! What a command finds in the sandbox when it looks around: the protections, seen from the side that they are against.
 
 use super::capabilities::KEPT;
+use super::setup_error::{Doing, SetupResult};
 use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ pub(crate) struct Inspection {
     pub(crate) knobs: Vec<String>,
     /// Whether programs that make their user root do so no more.
     pub(crate) no_new_privileges: bool,
-    /// Capabilities that could be had beyond those that packages need, by number.
+    /// Capabilities that are within reach beyond those that packages need, by number.
     pub(crate) capabilities: Vec<u32>,
     /// Whether system calls are refused that no build needs.
     pub(crate) filtered: bool,
@@ -30,11 +31,9 @@ pub(crate) struct Inspection {
 }
 
 /// Looks around, and prints what it saw as JSON.
-pub(super) fn print() -> Result<(), String> {
-    let status = fs::read_to_string("/proc/self/status")
-        .map_err(|error| format!("/proc/self/status: {error}"))?;
-    let devices = fs::read_to_string("/proc/self/net/dev")
-        .map_err(|error| format!("/proc/self/net/dev: {error}"))?;
+pub(super) fn print() -> SetupResult<()> {
+    let status = fs::read_to_string("/proc/self/status").doing("/proc/self/status")?;
+    let devices = fs::read_to_string("/proc/self/net/dev").doing("/proc/self/net/dev")?;
     let looked = Inspection {
         interfaces: interfaces(&devices),
         processes: processes(),
@@ -46,12 +45,9 @@ pub(super) fn print() -> Result<(), String> {
         no_new_privileges: field(&status, "NoNewPrivs") == Some("1"),
         capabilities: field(&status, "CapBnd").map_or_else(|| (0..64).collect(), beyond),
         filtered: is_filtered(),
-        ordered: is_ordered().map_err(|error| format!("{PLACE}: {error}"))?,
+        ordered: is_ordered().doing(PLACE)?,
     };
-    println!(
-        "{}",
-        serde_json::to_string(&looked).map_err(|error| error.to_string())?
-    );
+    println!("{}", serde_json::to_string(&looked).doing("its JSON")?);
     Ok(())
 }
 

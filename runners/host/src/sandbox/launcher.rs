@@ -4,19 +4,19 @@
 //! process of the PID namespace, which sets everything up and reaps; and the command.
 
 use super::cgroup::GroupEntries;
+use super::handles::has_ended;
 use super::order::ListingChannel;
 use super::plan::LaunchPlan;
 use super::process::{NOT_SET_UP, die_with_parent, stand_alone};
 use super::setup_error::{Doing, SetupResult};
 use super::{exec, roots, terminal};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::raise;
 use nix::sys::wait::{WaitStatus, wait, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Does as planned; the status for the host. What did not work out is said in words.
 pub(super) fn main(plan: &str, mut word: File) -> i32 {
@@ -30,7 +30,7 @@ pub(super) fn main(plan: &str, mut word: File) -> i32 {
     match launch(&plan, &mut word) {
         Ok(status) => status,
         Err(problem) => {
-            let _ = word.write_all(problem.as_bytes());
+            let _ = word.write_all(problem.to_string().as_bytes());
             NOT_SET_UP
         }
     }
@@ -69,7 +69,7 @@ fn launch(plan: &LaunchPlan, word: &mut File) -> SetupResult<i32> {
         (ForkResult::Child, inside) => {
             drop(life);
             let result = die_with_parent().and_then(|()| {
-                if has_ended(&launcher)? {
+                if has_ended(&launcher).doing("poll")? {
                     // It was killed before this process was bound to its life.
                     return Ok(NOT_SET_UP);
                 }
@@ -81,20 +81,11 @@ fn launch(plan: &LaunchPlan, word: &mut File) -> SetupResult<i32> {
                 first_process(plan, way.map(ListingChannel::into_theirs), word)
             });
             if let Err(problem) = &result {
-                let _ = word.write_all(problem.as_bytes());
+                let _ = word.write_all(problem.to_string().as_bytes());
             }
             std::process::exit(result.unwrap_or(NOT_SET_UP))
         }
     }
-}
-
-/// Whether nobody has the other end of a pipe any more, whichever end this is.
-fn has_ended(pipe: impl AsFd) -> SetupResult<bool> {
-    let mut polled = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
-    poll(&mut polled, PollTimeout::ZERO).doing("poll")?;
-    Ok(polled[0]
-        .revents()
-        .is_some_and(|found| found.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)))
 }
 
 fn status_of(status: WaitStatus) -> Option<i32> {
@@ -122,7 +113,7 @@ fn first_process(plan: &LaunchPlan, way: Option<OwnedFd>, word: &File) -> SetupR
         bring_loopback_up();
     }
     let terminal = plan.terminal.map(terminal::open).transpose()?;
-    if has_ended(word)? {
+    if has_ended(word).doing("poll")? {
         // The runner took this for one that would never begin, and started another.
         return Ok(NOT_SET_UP);
     }

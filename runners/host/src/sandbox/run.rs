@@ -5,9 +5,9 @@ use super::command::{Command, CommandEnd, PLAN_BYTES_MAX, SandboxError};
 use super::disk::DiskWatch;
 use super::input::{CommandInput, InputEnd, feed_with};
 use super::inspect::Inspection;
-use super::output::{CapturedOutput, PIECE_BYTES, listen};
+use super::output::{CapturedOutput, OutputPiece, PIECE_BYTES, listen};
 use super::plan::LaunchPlan;
-use super::starter::Starter;
+use super::starter::{Launcher, Starter};
 use super::terminal::Terminal;
 use super::view::{Overlay, View};
 use super::watch::{CommandWatch, attend};
@@ -20,6 +20,7 @@ use std::io::{self, PipeReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// Longest that looking around in a sandbox may take; it takes some 30 ms.
@@ -136,42 +137,12 @@ impl Sandbox {
         cancelled: &AtomicBool,
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<CommandEnd, SandboxError> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!(
-            "{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = next_name();
+        // They go in the reverse order: the launcher, its control groups, and the folder below its root.
         let scratch = Scratch::new(command.work, &name)?;
         let cgroup = Cgroup::new(&name, &command.options.limits)?;
-        let plan = LaunchPlan::of(command, input.size(), &scratch.path, &cgroup);
-        let text = serde_json::to_string(&plan).map_err(io::Error::other)?;
-        if text.len() > PLAN_BYTES_MAX {
-            return Err(SandboxError::TooLong(text.len()));
-        }
-        let ((stdin, feed), (out, stdout), (err, stderr)) =
-            (input.stdin()?, io::pipe()?, io::pipe()?);
-        let (mut launcher, mut word) = self
-            .starter
-            .start(&text, [stdin, stdout.into(), stderr.into()])?;
-        let pieces = listen(out, err);
-        let terminal = match feed {
-            InputEnd::Bytes(pipe) => {
-                feed_with(pipe, command.stdin.clone());
-                None
-            }
-            InputEnd::Terminal(way) => Some(way),
-        };
-        if let (CommandInput::Terminal(_, opened), Some(way)) = (input, terminal) {
-            match Terminal::receive(&way) {
-                Ok(terminal) => terminal.into_iter().for_each(opened),
-                // The end of the launcher is that of the command, whose words are then the last.
-                Err(error) => {
-                    launcher.kill()?;
-                    output(format!("no terminal came: {error}\n").as_bytes());
-                }
-            }
-        }
+        let plan = plan_text(command, input.size(), &scratch.path, &cgroup)?;
+        let mut started = self.launch(&plan, command, input, output)?;
         let began = Instant::now();
         let mut watch = CommandWatch {
             command,
@@ -184,23 +155,19 @@ impl Sandbox {
             capture_max: command.capture_bytes_max,
             ..CapturedOutput::default()
         };
-        let stopped = attend(&pieces, &mut watch, &mut heard, output);
+        let stopped = attend(&started.pieces, &mut watch, &mut heard, output);
         if stopped.is_some() {
-            launcher.kill()?;
+            started.launcher.kill()?;
         }
-        let status = launcher.wait()?;
+        let status = started.launcher.wait()?;
         cgroup.end();
         if cgroup.processes_refused() > 0 {
-            // Not the end of a command by itself, but mostly why it came to one.
-            output(
-                format!(
-                    "it was refused a process: it had {}, as many as it may\n",
-                    command.options.limits.processes
-                )
-                .as_bytes(),
-            );
+            // Not the end of a command by itself, but mostly why it ended.
+            let processes = command.options.limits.processes;
+            let line = format!("it was refused a process: it had {processes}, as many as it may\n");
+            output(line.as_bytes());
         }
-        let problem = said(&mut word)?;
+        let problem = last_words(&mut started.word)?;
         if !problem.is_empty() {
             return Err(SandboxError::Setup(problem));
         }
@@ -208,25 +175,93 @@ impl Sandbox {
         if let Some(stopped) = stopped.or_else(|| watch.after(success)) {
             return Ok(stopped);
         }
-        let status = match status {
-            WaitStatus::Exited(_, status) => status,
-            WaitStatus::Signaled(_, signal, _) => return Err(SandboxError::Ended(signal as i32)),
-            other => return Err(io::Error::other(format!("{other:?} is no end")).into()),
-        };
-        let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let status = u8::try_from(status).unwrap_or(255);
         Ok(CommandEnd::Exited {
-            status,
+            status: status_of(status)?,
             stdout: heard.stdout,
             cut: heard.cut,
-            elapsed_ms,
+            elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         })
+    }
+
+    /// Starts the launcher of a command, and connects both to this process.
+    fn launch(
+        &self,
+        plan: &str,
+        command: &Command<'_>,
+        input: CommandInput<'_>,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<StartedCommand, SandboxError> {
+        let (stdin, feed) = input.stdin()?;
+        let (out, stdout) = io::pipe()?;
+        let (err, stderr) = io::pipe()?;
+        let (launcher, word) = self
+            .starter
+            .start(plan, [stdin, stdout.into(), stderr.into()])?;
+        let pieces = listen(out, err);
+        match (input, feed) {
+            (CommandInput::Terminal(_, opened), InputEnd::Terminal(way)) => {
+                match Terminal::receive(&way) {
+                    Ok(terminal) => terminal.into_iter().for_each(opened),
+                    // The end of the launcher is that of the command, whose words are then the last.
+                    Err(error) => {
+                        launcher.kill()?;
+                        output(format!("no terminal came: {error}\n").as_bytes());
+                    }
+                }
+            }
+            (_, InputEnd::Bytes(pipe)) => feed_with(pipe, command.stdin.clone()),
+            (CommandInput::Bytes, InputEnd::Terminal(_)) => {}
+        }
+        Ok(StartedCommand {
+            launcher,
+            word,
+            pieces,
+        })
+    }
+}
+
+/// A command that runs, and all that comes from it.
+struct StartedCommand {
+    launcher: Launcher,
+    /// Where the launcher says what did not work out.
+    word: PipeReader,
+    pieces: Receiver<OutputPiece>,
+}
+
+/// A name that no other sandbox on this machine has.
+fn next_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{number}", std::process::id())
+}
+
+/// What the launcher is told, if there is room for it.
+fn plan_text(
+    command: &Command<'_>,
+    terminal: Option<Size>,
+    scratch: &Path,
+    cgroup: &Cgroup,
+) -> Result<String, SandboxError> {
+    let plan = LaunchPlan::of(command, terminal, scratch, cgroup);
+    let text = serde_json::to_string(&plan).map_err(io::Error::other)?;
+    if text.len() > PLAN_BYTES_MAX {
+        return Err(SandboxError::TooLong(text.len()));
+    }
+    Ok(text)
+}
+
+/// The status of a command, from that of its launcher.
+fn status_of(launcher: WaitStatus) -> Result<u8, SandboxError> {
+    match launcher {
+        WaitStatus::Exited(_, status) => Ok(u8::try_from(status).unwrap_or(255)),
+        WaitStatus::Signaled(_, signal, _) => Err(SandboxError::Ended(signal as i32)),
+        other => Err(io::Error::other(format!("{other:?} is no end")).into()),
     }
 }
 
 /// What a launcher says did not work out. Where there are no control groups, the first process may still be about to die with the
 /// launcher that was killed: then it has nothing to say any more.
-fn said(word: &mut PipeReader) -> io::Result<String> {
+fn last_words(word: &mut PipeReader) -> io::Result<String> {
     fcntl(&*word, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     let mut bytes = Vec::new();
     match word.read_to_end(&mut bytes) {

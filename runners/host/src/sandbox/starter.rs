@@ -9,14 +9,13 @@
 
 use super::handles;
 use super::launcher;
-use super::process::{NOT_SET_UP, die_with_parent, stand_alone};
+use super::process::{Fork, NOT_SET_UP, die_with_parent, fork_as, stand_alone};
 use super::setup_error::{Doing, SetupResult};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_name;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::{Pid, getpid, getppid};
+use nix::unistd::{ForkResult, Pid, getpid, getppid};
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -25,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The first argument that makes this program a starter; the second is the process that it is for.
 const START: &str = "__sandbox";
@@ -145,7 +144,7 @@ impl RunningStarter {
         // Nobody has its other end but the launcher, from here on.
         drop(word);
         (&self.way).write_all(plan.as_bytes())?;
-        if !is_readable_within(&heard, BEGIN)? {
+        if !handles::is_readable_within(&heard, BEGIN)? {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!("no launcher began within {} s", BEGIN.as_secs()),
@@ -177,19 +176,6 @@ impl Drop for RunningStarter {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .kill();
-    }
-}
-
-/// Waits until there is something to be read, or nobody could say anything any more; whether it came to that in time.
-fn is_readable_within(pipe: &PipeReader, time: Duration) -> io::Result<bool> {
-    let until = Instant::now() + time;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let left = PollTimeout::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], left) {
-            Err(Errno::EINTR) => {}
-            other => return Ok(other? > 0),
-        }
     }
 }
 
@@ -267,9 +253,9 @@ fn serve(runner: &str) -> SetupResult<i32> {
     let way = UnixStream::from(unsafe { OwnedFd::from_raw_fd(WAY) });
     while let Some((plan, given)) = told(&way).doing("a plan")? {
         // SAFETY: this process has one thread.
-        match unsafe { fork_beside() } {
-            Ok(None) => std::process::exit(begin(&plan, given)?),
-            Ok(Some(_)) => {}
+        match unsafe { fork_as(Fork::Beside) } {
+            Ok(ForkResult::Child) => std::process::exit(begin(&plan, given)?),
+            Ok(ForkResult::Parent { .. }) => {}
             Err(error) => {
                 let [.., word] = given;
                 let _ = File::from(word).write_all(&(-(error as i32)).to_ne_bytes());
@@ -294,27 +280,6 @@ fn told(mut way: &UnixStream) -> io::Result<Option<(String, [OwnedFd; GIVEN])>> 
         .try_into()
         .map_err(|given: Vec<_>| io::Error::other(format!("{} handles", given.len())))?;
     Ok(Some((plan, given)))
-}
-
-/// fork(2), with the parent of this process as the child's, too; none in the child.
-///
-/// # Safety
-///
-/// This process has one thread.
-unsafe fn fork_beside() -> nix::Result<Option<Pid>> {
-    // SAFETY: all of it may be zero, which stands for what fork(2) does.
-    let mut how: libc::clone_args = unsafe { std::mem::zeroed() };
-    how.flags = libc::CLONE_PARENT as u64;
-    // SAFETY: the kernel reads as many bytes as are said. Without a stack the child goes on with a copy of this one, as after fork(2);
-    // there is no other thread whose locks the copy could have taken along.
-    let process = Errno::result(unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut how,
-            size_of::<libc::clone_args>(),
-        )
-    })?;
-    Ok((process > 0).then(|| Pid::from_raw(process as i32)))
 }
 
 /// In the new process: puts what it was given into its places, says who it is, and is a launcher from there on.

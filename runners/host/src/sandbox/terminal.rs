@@ -9,7 +9,6 @@ use super::setup_error::{Doing, SetupResult};
 use millrace_core::hold::Size;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_file};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::setsid;
 use std::fs::File;
@@ -47,11 +46,9 @@ impl Terminal {
         self.0.try_clone().map(Self)
     }
 
-    /// Waits until there is something to be read, or nobody is there any more, at most so long; whether it came to that.
+    /// Waits until there is something to be read or nobody is there any more, but no longer than this; whether that happened.
     pub fn is_readable_within(&self, time: Duration) -> bool {
-        let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-        poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], time)
-            .is_ok_and(|ready| ready > 0)
+        handles::is_readable_within(&self.0, time).unwrap_or(false)
     }
 
     /// What there is to be read now; nothing where nobody is there any more.
