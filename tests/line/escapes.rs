@@ -219,7 +219,7 @@ fn a_fork_bomb_of_root_runs_into_the_bound_too() {
 
 #[cfg(target_arch = "x86_64")]
 mod calls {
-    use crate::sandbox::calls::{of_x86_64, tried};
+    use crate::walls::calls::{of_x86_64, tried};
 
     const EPERM: u8 = 1;
     const ESRCH: u8 = 3;

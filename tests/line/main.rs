@@ -22,4 +22,5 @@ mod roots;
 mod sandbox;
 mod shell;
 mod specs;
+mod walls;
 mod yard;

@@ -1,4 +1,4 @@
-//! Roots with packages that try to reach the next one, and roots of distributions whose rpm looks elsewhere.
+//! How roots are made and found again; roots with packages that try to reach the next one, and of distributions whose rpm looks elsewhere.
 
 use crate::specs::{files, generated};
 use crate::yard::{PATIENCE, ROOT_BYTES_MAX, Yard, recipe, status};
@@ -306,4 +306,38 @@ fn a_root_whose_rpm_cannot_read_this_machines_database_is_handed_every_change() 
     let (done, said) = yard.with_session(|session| root.remove(&["ed".to_owned()], session));
     assert!(done.is_ok(), "{done:?}\n{said}");
     assert!(!knows(&root, "ed"), "what was removed was not handed over");
+}
+
+#[test]
+fn a_package_that_nobody_has_is_named() {
+    let (root, _) = Yard::new().try_root(&["no-such-package"]);
+    let Err(RootError::Unresolved(problems)) = root else {
+        panic!("{root:?}")
+    };
+    assert!(
+        problems.join("\n").contains("no-such-package"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn a_root_is_made_once_and_then_found() {
+    let yard = Yard::new();
+    yard.root();
+    let (root, said) = yard.try_root(&[]);
+    assert!(root.is_ok());
+    assert_eq!(said, "", "it was made again");
+}
+
+#[test]
+fn a_path_that_leads_out_of_the_folder_is_refused() {
+    let yard = Yard::new();
+    std::os::unix::fs::symlink("/etc/passwd", yard.work().join("link.rpm")).unwrap();
+    for path in ["/work/../outside.rpm", "/work/link.rpm"] {
+        let (root, _) = yard.try_root(&[path]);
+        assert!(
+            matches!(root, Err(RootError::Refused(_))),
+            "{path}: {root:?}"
+        );
+    }
 }

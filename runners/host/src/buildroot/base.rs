@@ -10,7 +10,7 @@ use millrace_core::platform::Provider;
 use millrace_core::roots::RootKind;
 
 impl LayerMaker {
-    /// What every root of the kind has, from the platform's own repositories. Whoever keeps the platform must act on what is wrong with it.
+    /// What every root of the kind has, from the platform's own repositories. If they cannot be installed, the keeper of the platform must act.
     pub(super) fn base(
         &mut self,
         kind: RootKind,

@@ -30,7 +30,7 @@ pub enum RootError {
 }
 
 impl RootError {
-    /// The same, where no package of a task had a part in it: whoever keeps the platform must act.
+    /// The same, if no package of a task had a part in it: the keeper of the platform must act.
     pub(super) fn of_platform(self, what: &str) -> Self {
         match self {
             Self::Unresolved(problems) => Self::Refused(format!("{what}: {}", problems.join("\n"))),

@@ -89,7 +89,7 @@ impl MockCommand {
         }
     }
 
-    /// The same with a root of its own, whoever else uses the configuration.
+    /// The same with a root of its own, since others may use the configuration too.
     fn named(self, key: &str) -> Self {
         let own = ["--uniqueext".to_owned(), format!("millrace-{key}")];
         Self {

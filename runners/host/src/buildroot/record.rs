@@ -96,8 +96,8 @@ impl PackageFiles {
     }
 }
 
-/// Packages of a root that somebody else has made, whose own name stands for all that is in it: from which repository they came there says
-/// nothing about where they can be had.
+/// Packages of a root that somebody else has made, whose own name stands for all that is in it: the repository that they came from there says
+/// nothing about where they are now.
 pub(super) fn of_image(installed: Vec<InstalledPackage>) -> Vec<RootPackage> {
     let packages = installed.into_iter().filter(|package| package.name != KEY);
     let plain = |nevra| RootPackage {

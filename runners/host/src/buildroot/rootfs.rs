@@ -148,7 +148,7 @@ impl LayerMaker {
     }
 }
 
-/// Nothing where a command ended well; otherwise what else there was to say, if it did not just fail.
+/// Nothing if a command ended well. If not, the reason, or none if it just failed.
 fn well(ended: CommandEnd) -> Result<(), Option<RootError>> {
     match ended {
         CommandEnd::Exited { status: 0, .. } => Ok(()),

@@ -39,7 +39,7 @@ pub(super) struct Layer {
 }
 
 impl LayerStore {
-    /// Opens a folder for root alone: what is in it has programs that make whoever runs them root.
+    /// Opens a folder for root alone: it has programs in it that make their user root.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder.join("layers"))?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
@@ -208,7 +208,7 @@ impl LayerStore {
     }
 }
 
-/// Whether a lock is the one that others find by its path: whoever gives a layer up removes the file.
+/// Whether a lock is the one that others find by its path: a process that gives a layer up removes the file.
 fn is_lock_of(lock: &File, path: &Path) -> bool {
     let same = |own: fs::Metadata, there: fs::Metadata| {
         own.ino() == there.ino() && own.dev() == there.dev()

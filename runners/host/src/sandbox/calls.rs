@@ -121,7 +121,7 @@ const I386: Numbers = Numbers {
     ioctl: 54,
 };
 
-/// New namespaces, in which a process has every right. CLONE_NEWTIME is none of clone(2): there its bit belongs to a signal's number.
+/// New namespaces, in which a process has every right. clone(2) has no CLONE_NEWTIME: there its bit belongs to a signal's number.
 const NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWNS,
     libc::CLONE_NEWCGROUP,

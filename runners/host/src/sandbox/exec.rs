@@ -80,7 +80,7 @@ pub(super) fn become_command(plan: &LaunchPlan, way: Option<OwnedFd>) -> SetupRe
     })
 }
 
-/// All signals do what they do by default, whatever this process, its libraries or whoever started the runner made of them. A command that
+/// All signals do what they do by default, whatever this process, its libraries or the starter of the runner made of them. A command that
 /// ignores SIGPIPE, as programs in Rust do, prints for nobody for ever, and no shell takes that back for what it starts.
 fn hear_all_signals() -> SetupResult<()> {
     /// A `struct sigaction` of the kernel's, which on no machine is larger: nothing set is SIG_DFL, with no flags (rt_sigaction(2)).

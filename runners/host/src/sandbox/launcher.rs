@@ -126,7 +126,7 @@ fn first_process(plan: &LaunchPlan, way: Option<OwnedFd>, word: &File) -> SetupR
         ForkResult::Parent { child } => {
             // The launcher waits until nobody has this end.
             drop(way);
-            // Whoever has an end of it open keeps the other from seeing that all who sat there have gone.
+            // A process that has an end of it open keeps the other from seeing that all who sat there have gone.
             drop(terminal);
             loop {
                 match wait().doing("wait")? {

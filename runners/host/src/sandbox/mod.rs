@@ -14,6 +14,7 @@ mod handles;
 mod input;
 mod inspect;
 mod launcher;
+mod listing;
 pub(crate) mod mounts;
 mod order;
 mod output;

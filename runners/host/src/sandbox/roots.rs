@@ -1,4 +1,4 @@
-//! The making of a sandbox's root, from outside: mounts are put together, and then everything else is let go of.
+//! The making of a sandbox's root, from outside: mounts are put together, and then nothing else stays in sight.
 
 use super::mounts::{self, DetachedMount, NO_DEVICES, NO_PROGRAMS, NO_SUID, NewRoot, READ_ONLY};
 use super::plan::{LaunchPlan, USER};
@@ -76,7 +76,7 @@ fn mount_overlay(overlay: &Overlay, at: &Path) -> SetupResult<()> {
         .map(|lower| lower.display().to_string())
         .collect::<Vec<_>>()
         .join(":");
-    // Without `volatile` the kernel writes all that the machine's disk still has in memory when the overlay goes, whoever's it is: that
+    // Without `volatile` the kernel writes all that the machine's disk still has in memory when the overlay goes, of all tasks: that
     // takes from tenths of a second to many. It leaves a mark then, so that nobody goes on after a crash with what was never written;
     // here a root that was in use then is thrown away (overlayfs.rst, "Volatile mount").
     match fs::remove_dir_all(overlay.scratch.join("work/incompat")) {
@@ -85,7 +85,7 @@ fn mount_overlay(overlay: &Overlay, at: &Path) -> SetupResult<()> {
         }
         _ => {}
     }
-    // The attributes in which it keeps what was removed are otherwise those of the machine's root alone (overlayfs.rst, "userxattr").
+    // The attributes in which it keeps what was removed are those of the machine's root alone, if nothing is said (overlayfs.rst, "userxattr").
     let own = if subordinate::in_namespace() {
         "volatile,userxattr"
     } else {
@@ -156,7 +156,7 @@ fn enter_root(plan: &LaunchPlan, overlay: &Overlay) -> SetupResult<()> {
         .and_then(|tree| tree.over(&work))
         .doing("/work")?;
     if let (Some(place), Ok(own)) = (names, DetachedMount::copy(Path::new("/etc/resolv.conf"))) {
-        // Whoever may use the network finds names as the machine does.
+        // A command that may use the network finds names as the machine does.
         own.read_only()
             .and_then(|tree| tree.over(&place))
             .doing("/etc/resolv.conf")?;
@@ -165,7 +165,7 @@ fn enter_root(plan: &LaunchPlan, overlay: &Overlay) -> SetupResult<()> {
     sethostname("buildroot").doing("host name")
 }
 
-/// `/proc` and `/dev` of a root. `/dev/tty` is the terminal of whoever opens it, and only there where somebody sits at the sandbox.
+/// `/proc` and `/dev` of a root. `/dev/tty` is the terminal of the process that opens it, and is only there if somebody sits at the sandbox.
 fn furnish(root: &NewRoot, tty: bool) -> SetupResult<()> {
     let (proc, dev) = (folder(root, "proc")?, folder(root, "dev")?);
     mount_proc(&proc)?;

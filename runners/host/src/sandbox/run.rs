@@ -112,8 +112,8 @@ impl Sandbox {
         self.start(command, CommandInput::Bytes, cancelled, output)
     }
 
-    /// Runs a command at a terminal of the sandbox's own, to its end. Its other end is handed out as soon as it is there; what comes
-    /// otherwise, before the command is there, goes to `output`.
+    /// Runs a command at a terminal of the sandbox's own, to its end. Its other end is handed out as soon as it is there; what is
+    /// printed before the command begins goes to `output`.
     pub fn run_at_terminal(
         &self,
         command: &Command<'_>,

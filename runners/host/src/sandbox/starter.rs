@@ -111,7 +111,7 @@ impl RunningStarter {
                         let id = Pid::from_raw(starter.id() as i32);
                         let starter = Arc::new(Mutex::new(starter));
                         let _ = tell.send(Ok(starter.clone()));
-                        // Its id stays its own until it is waited for, which whoever is about to kill it must not be kept from.
+                        // Its id stays its own until it is waited for, and nobody who is about to kill it may have to wait.
                         while waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
                             == Err(Errno::EINTR)
                         {}
@@ -249,7 +249,7 @@ fn serve(runner: &str) -> SetupResult<i32> {
         return Ok(NOT_SET_UP);
     }
     stand_alone(WORD)?;
-    // SAFETY: whoever starts a starter gives it this as its standard input, and nothing else in this process uses that.
+    // SAFETY: the runner that starts a starter gives it this as its standard input, and nothing else in this process uses that.
     let way = UnixStream::from(unsafe { OwnedFd::from_raw_fd(WAY) });
     while let Some((plan, given)) = told(&way).doing("a plan")? {
         // SAFETY: this process has one thread.

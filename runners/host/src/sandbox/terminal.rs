@@ -68,7 +68,7 @@ impl Terminal {
         }
     }
 
-    /// Makes it another size; whoever runs in the foreground is told by SIGWINCH.
+    /// Makes it another size; what runs in the foreground is told by SIGWINCH.
     pub fn resize(&self, size: Size) -> io::Result<()> {
         Ok(set_size(&self.0, size)?)
     }

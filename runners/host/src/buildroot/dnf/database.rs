@@ -52,7 +52,7 @@ rpmdb --root "$1" --importdb < "$1/.headers"
 rm -f "$1/.headers"
 "#;
 
-/// What there is in the database of a new root, and how the root's own rpm comes to see it.
+/// What there is in the database of a new root, and how the root's own rpm sees it.
 #[derive(Debug)]
 pub(in super::super) struct SettledDatabase {
     /// The names of the packages, sorted.
