@@ -5,25 +5,28 @@
 //! release or nothing of it, and an earlier state is one pointer away.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod change;
 mod deliver;
+mod error;
 mod generation;
-mod history;
 #[cfg(feature = "lambda")]
 pub mod lambda;
-mod package;
-mod publish;
-mod repodata;
-mod root;
+mod metadata;
+mod order;
+mod platform;
+mod seal;
 mod serve;
-mod shelf;
 
+pub use change::Changed;
 pub use deliver::OrderReleaser;
-pub use generation::{Entry, FileRef, Generation, Repository};
-pub use history::{Past, history};
-pub use publish::{
-    Changed, ReleaseError, Seal, SealError, give_up, prepare, publish, release, rollback, withdraw,
-};
-pub use root::{Released, current};
+pub use error::ReleaseError;
+pub use generation::file::FileRef;
+pub use generation::history::{Past, history};
+pub use generation::manifest::{Entry, Generation, Repository};
+pub use generation::root::{Released, current};
+pub use order::{give_up, publish, release, withdraw};
+pub use platform::{prepare, rollback};
+pub use seal::{Seal, SealError};
 pub use serve::router;
 
 #[cfg(test)]

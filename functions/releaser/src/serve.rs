@@ -14,8 +14,9 @@
 mod file;
 
 use crate::ReleaseError;
-use crate::generation::{FileRef, Generation};
-use crate::root::{generation, root, was_made};
+use crate::generation::file::FileRef;
+use crate::generation::manifest::Generation;
+use crate::generation::root::{generation, root, was_made};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};

@@ -4,9 +4,9 @@ use crate::header::{
     PayloadDigest, Unsound, base64, check_header_digests, finish, hasher, hexadecimal,
     payload_digest, signatures, with_signature,
 };
-use crate::keys::{KeyError, Keys};
-use crate::sign::{is_signed_by, sign_bytes};
-use crate::{Problem, SignError};
+use crate::error::{KeyError, Problem, SignError};
+use crate::keys::Keys;
+use crate::signature::{is_signed_by, sign_bytes};
 use millrace_core::header::{LEAD_BYTES, read_head};
 use millrace_core::order::{OrderedFile, SignOrder, SignedFile};
 use millrace_core::rpm::Rpm;

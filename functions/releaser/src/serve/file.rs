@@ -1,6 +1,6 @@
 //! Sends a file of known content, or a range of it, piece by piece (RFC 9110).
 
-use crate::generation::FileRef;
+use crate::generation::file::FileRef;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};

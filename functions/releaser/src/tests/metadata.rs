@@ -2,7 +2,7 @@
 
 use super::rpms::{self, Package, Variant, packages};
 use super::{COMMITTED_S, order, platform, released};
-use crate::generation::location;
+use crate::generation::manifest::location;
 use crate::{ReleaseError, publish};
 use flate2::read::GzDecoder;
 use millrace_core::header::read_head;

@@ -3,7 +3,7 @@
 //! Primary, filelists and other, compressed with gzip, which every client since EL6 reads; and `repomd.xml`, which names them
 //! (createrepo_c's format, which dnf(8) and librepo read).
 
-use crate::generation::FileRef;
+use crate::generation::file::FileRef;
 use flate2::{Compression, GzBuilder};
 use millrace_core::Digest;
 use rpmrepo_metadata::{

@@ -3,8 +3,8 @@
 //! The packages of an order lie together in a blob, not each in one of its own: an object that is written costs as much as a dozen that
 //! are read, and what is read together comes in one answer (the page "Amazon S3 pricing").
 
-use crate::publish::ReleaseError;
-use crate::repodata::Pieces;
+use crate::error::ReleaseError;
+use crate::metadata::repodata::Pieces;
 use millrace_core::{Digest, PlatformName};
 use millrace_store::{BlobError, BlobStore};
 use serde::Deserialize;

@@ -1,8 +1,8 @@
 //! Signing keys in AWS Secrets Manager: OpenPGP keys that were brought along. They lie there wrapped by a key in KMS, the signer
 //! alone may read them, and it keeps them in memory and nowhere else.
 
-use crate::keys::KeyError;
-use crate::private::PrivateKey;
+use crate::error::KeyError;
+use crate::keys::private::PrivateKey;
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError};

@@ -1,7 +1,8 @@
 //! A key with its private half, in memory: made here, or read from what an OpenPGP program wrote, and signed with.
 
-use crate::keys::{Algorithm, KeyError, USER_ID_BYTES_MAX, armored};
-use crate::sign::{legacy, primary};
+use crate::error::{KeyError, USER_ID_BYTES_MAX};
+use crate::keys::Algorithm;
+use crate::openpgp::{armored, legacy, primary};
 use millrace_core::KeyName;
 use sequoia_openpgp::Packet;
 use sequoia_openpgp::armor::Kind;

@@ -1,8 +1,8 @@
 //! What a platform has released, generation by generation.
 
-use crate::generation::Generation;
-use crate::publish::ReleaseError;
-use crate::root::{current, generation};
+use crate::generation::manifest::Generation;
+use crate::error::ReleaseError;
+use crate::generation::root::{current, generation};
 use millrace_core::{BuildId, Digest, PlatformName};
 use millrace_store::BlobStore;
 use std::collections::BTreeSet;

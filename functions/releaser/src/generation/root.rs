@@ -1,7 +1,7 @@
 //! The pointer to what a platform has released now, and the generations behind it.
 
-use crate::generation::Generation;
-use crate::publish::ReleaseError;
+use crate::generation::manifest::Generation;
+use crate::error::ReleaseError;
 use millrace_core::order::OrderId;
 use millrace_core::{Digest, PlatformName};
 use millrace_store::{BlobStore, PointerVersion, SwapError};

@@ -1,7 +1,9 @@
 //! OpenPGP signatures that come out the same every time: over headers, and detached over repository metadata.
 
+use crate::error::KeyError;
 use crate::header::Legacy;
-use crate::keys::{KeyError, Keys, armored};
+use crate::keys::Keys;
+use crate::openpgp::{armored, legacy, primary};
 use millrace_core::KeyName;
 use sequoia_openpgp::armor::Kind;
 use sequoia_openpgp::cert::Cert;
@@ -13,7 +15,7 @@ use sequoia_openpgp::packet::signature::subpacket::{Subpacket, SubpacketArea, Su
 use sequoia_openpgp::packet::{Key, Signature};
 use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::serialize::MarshalInto as _;
-use sequoia_openpgp::types::{Curve, HashAlgorithm, PublicKeyAlgorithm, SignatureType, Timestamp};
+use sequoia_openpgp::types::{HashAlgorithm, SignatureType, Timestamp};
 use sequoia_openpgp::{Packet, PacketPile};
 use std::time::UNIX_EPOCH;
 
@@ -110,27 +112,6 @@ pub fn seal(
         });
     }
     Ok(armored(Kind::Signature, |to| Ok(to.write_all(&made.packet)?)).into_bytes())
-}
-
-pub(crate) fn primary(certificate: &Cert) -> &Key<PublicParts, UnspecifiedRole> {
-    certificate.primary_key().key().role_as_unspecified()
-}
-
-/// What rpm calls signatures by this key; none where no rpm takes them.
-pub(crate) fn legacy(key: &Key<PublicParts, UnspecifiedRole>) -> Option<Legacy> {
-    match (key.version(), key.pk_algo(), key.mpis()) {
-        (4, PublicKeyAlgorithm::RSAEncryptSign, _) => Some(Legacy::Rsa),
-        (
-            4,
-            PublicKeyAlgorithm::EdDSA,
-            mpi::PublicKey::EdDSA {
-                curve: Curve::Ed25519,
-                ..
-            },
-        ) => Some(Legacy::EdDsa),
-        // rpm 4 calls a signature bad that it does not know, where it is written for rpm 4.
-        _ => None,
-    }
 }
 
 fn signature_time(key: &Key<PublicParts, UnspecifiedRole>, signed_s: u64) -> Option<Timestamp> {

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::Keys;
-use crate::sign::{is_signed_by, primary, seal, sign_bytes};
+use crate::openpgp::primary;
+use crate::signature::{is_signed_by, seal, sign_bytes};
 use rsa::pkcs8::EncodePublicKey as _;
 use rsa::{BigUint, RsaPublicKey};
 use sequoia_openpgp::crypto::Signer as _;

@@ -5,8 +5,8 @@
 
 mod packets;
 
-use crate::keys::{KeyError, USER_ID_BYTES_MAX};
-use crate::sign::primary;
+use crate::error::{KeyError, USER_ID_BYTES_MAX};
+use crate::openpgp::primary;
 use aws_config::SdkConfig;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};

@@ -1,8 +1,9 @@
 //! Reads packages out of the blob store as far as their metadata goes: lead and headers, never the payload.
 
-use crate::generation::{FileRef, location};
-use crate::publish::ReleaseError;
-use crate::repodata::{self, Pieces};
+use crate::generation::file::FileRef;
+use crate::generation::manifest::location;
+use crate::error::ReleaseError;
+use crate::metadata::repodata::{self, Pieces};
 use millrace_core::Digest;
 use millrace_core::header::{Head, kind, read_head};
 use millrace_core::order::{OrderedFile, ReleaseOrder};

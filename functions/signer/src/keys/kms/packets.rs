@@ -1,6 +1,6 @@
 //! What KMS says, as OpenPGP packets: a public key, a signature, and the certificate that is made of both.
 
-use crate::keys::KeyError;
+use crate::error::KeyError;
 use millrace_core::KeyName;
 use rsa::RsaPublicKey;
 use rsa::pkcs8::{DecodePublicKey as _, ObjectIdentifier, SubjectPublicKeyInfoRef};

@@ -1,9 +1,10 @@
 //! The keys of a line in the cloud, each where its place is.
 
-use crate::keys::{KeyError, Keys};
-use crate::kms::KmsKeys;
-use crate::place::{Place, Places};
-use crate::secrets::SecretKeys;
+use crate::error::KeyError;
+use crate::keys::Keys;
+use crate::keys::kms::KmsKeys;
+use crate::keys::place::{Place, Places};
+use crate::keys::secrets::SecretKeys;
 use aws_config::SdkConfig;
 use millrace_core::KeyName;
 use millrace_lambda::{EnvironmentError, variable};

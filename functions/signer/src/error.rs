@@ -1,0 +1,165 @@
+//! Why an order is not carried out, a file not signed, a key not used.
+
+use crate::header::Unsound;
+use millrace_core::header::HeaderError;
+use millrace_core::{BuildId, Digest, KeyName};
+use millrace_store::{AdvanceError, BlobError, StateError};
+use std::io;
+use std::path::PathBuf;
+
+/// Longest user id, in bytes: an OpenPGP implementation must take no more, and people read it.
+pub const USER_ID_BYTES_MAX: usize = 200;
+
+/// What is wrong with a file. A retry does not help.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// It was cut or replaced.
+    #[error("it has {found} bytes, ordered were {expected}")]
+    Size {
+        /// As ordered.
+        expected: u64,
+        /// As stored.
+        found: u64,
+    },
+    /// It was changed after its build handed it over.
+    #[error("its bytes were altered: sha256 is {found}, ordered was {expected}")]
+    Digest {
+        /// As ordered, in hexadecimal.
+        expected: String,
+        /// As stored.
+        found: String,
+    },
+    /// It is another package than its name says.
+    #[error("it is {found}, ordered was {expected}")]
+    OtherPackage {
+        /// NEVRA as ordered.
+        expected: String,
+        /// NEVRA in its header.
+        found: String,
+    },
+    /// It is no package.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// It is not as it was built, or cannot be signed so that the signature means anything.
+    #[error(transparent)]
+    Unsound(#[from] Unsound),
+    /// What was written does not verify; it is not handed on.
+    #[error("what was written ({0}) does not verify with the key's certificate")]
+    Written(Digest),
+}
+
+/// An order that was not carried out; nothing of it counts.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// A file is wrong.
+    #[error("{file}: {problem}")]
+    File {
+        /// Which.
+        file: String,
+        /// What is wrong.
+        problem: Problem,
+    },
+    /// The key cannot be had or used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A file's bytes cannot be had.
+    #[error("{file}: {source}")]
+    Blob {
+        /// Which.
+        file: String,
+        /// Why.
+        source: BlobError,
+    },
+    /// There is no such build: whoever sent the order must say why.
+    #[error("there is no build {0}, so nothing vouches for the order")]
+    UnknownBuild(BuildId),
+    /// The build's record cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The build did not take the answer.
+    #[error(transparent)]
+    Advance(#[from] AdvanceError),
+}
+
+impl SignError {
+    /// Whether the build's author or a keeper of keys must act, and must be told through the build. Everything else may pass, or
+    /// is to be looked at by whoever runs the line.
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::File { .. } => true,
+            Self::Key(error) => !error.is_passing(),
+            Self::Blob { source, .. } => !matches!(source, BlobError::Io(_)),
+            Self::UnknownBuild(_) | Self::State(_) | Self::Advance(_) => false,
+        }
+    }
+}
+
+/// A key that cannot be had or used; none of them says anything of what a private key consists of.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Somebody must make it, or bring it.
+    #[error(
+        "there is no key `{0}`: make it with `millrace key create {0}`, or bring one with `millrace key import {0} FILE`"
+    )]
+    Missing(KeyName),
+    /// A line in the cloud has a place for each of its keys, and none for this one.
+    #[error(
+        "the line has no place for a key `{0}`: the template's `KeyName` says which key it has; name that one in the platform"
+    )]
+    Unplaced(KeyName),
+    /// Its place in the cloud is a secret, and nobody has put it there.
+    #[error(
+        "there is no key in the secret of `{0}` yet: bring one with `millrace key import {0} FILE`, or make one with `millrace key create {0}`"
+    )]
+    Empty(KeyName),
+    /// A key is never overwritten: what it signed could not be told from what another one signed.
+    #[error("there is a key `{0}` already; take another name")]
+    Exists(KeyName),
+    /// Others have read it, or may have.
+    #[error("{} can be read by others (mode {mode:03o}): make it yours alone with `chmod {want:03o}`, or better, make a new key", path.display())]
+    Open {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// Which it should have.
+        want: u32,
+    },
+    /// Not what a certificate can carry.
+    #[error(
+        "a user id is a name and an address, for example `Example Linux <security@example.org>`, of 1 to {USER_ID_BYTES_MAX} bytes in one line"
+    )]
+    UserId,
+    /// What lies there is no key that rpm's signatures can be made with.
+    #[error("the key `{key}` cannot be used: {problem}")]
+    Unfit {
+        /// Which.
+        key: KeyName,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// Passing: the disk, the network. A retry may help.
+    #[error("the key `{key}` cannot be reached: {source}")]
+    Unavailable {
+        /// Which.
+        key: KeyName,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl KeyError {
+    /// Whether the same call may succeed later without a person doing anything.
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } => true,
+            Self::Missing(_)
+            | Self::Unplaced(_)
+            | Self::Empty(_)
+            | Self::Exists(_)
+            | Self::Open { .. }
+            | Self::UserId
+            | Self::Unfit { .. } => false,
+        }
+    }
+}

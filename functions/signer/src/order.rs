@@ -1,0 +1,93 @@
+//! Acts on sign orders: signs what the build's record vouches for, and tells the build.
+
+use crate::error::SignError;
+use crate::file::sign_file;
+use crate::keys::Keys;
+use millrace_core::Timestamp;
+use millrace_core::build::{Event, Refused};
+use millrace_core::order::{SignOrder, SignedFile};
+use millrace_store::builds::load_build;
+use millrace_store::{AdvanceError, BlobStore, StateStore, tell_build, tell_given_up};
+
+/// What has come of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// All files are signed, now or before, and the build knows.
+    Signed,
+    /// It will not be signed, for this reason, and the build knows.
+    Refused(String),
+    /// The build does not want it, or not any more; nothing was changed.
+    NotWanted(String),
+}
+
+/// Carries out an order of a build, and tells the build.
+///
+/// `Err` is passing trouble: deliver the order again. The same order twice comes to the same answer, and the build hears it once.
+pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
+    order: &SignOrder,
+    keys: &K,
+    state: &S,
+    blobs: &B,
+    now: Timestamp,
+) -> Result<Answer, SignError> {
+    let (build, _) = load_build(state, &order.build)
+        .await?
+        .ok_or_else(|| SignError::UnknownBuild(order.build.clone()))?;
+    if let Err(reason) = build.vouches_for_signing(order) {
+        return Ok(Answer::NotWanted(reason));
+    }
+    let (event, answer) = match sign_files(order, keys, blobs).await {
+        Ok(files) => (
+            Event::Signed {
+                order: order.id,
+                files,
+            },
+            Answer::Signed,
+        ),
+        Err(error) if error.is_refusal() => {
+            let reason = error.to_string();
+            (
+                Event::SignRefused {
+                    order: order.id,
+                    reason: reason.clone(),
+                },
+                Answer::Refused(reason),
+            )
+        }
+        Err(error) => return Err(error),
+    };
+    match tell_build(state, &order.build, event, now).await {
+        Ok(()) => Ok(answer),
+        Err(AdvanceError::Refused(
+            refused @ (Refused::WrongStage(_) | Refused::WrongOrder { .. }),
+        )) => Ok(Answer::NotWanted(refused.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells the build that its order is given up; not where it does not want it any more. An error is passing.
+pub async fn give_up(
+    order: &SignOrder,
+    reason: &str,
+    state: &impl StateStore,
+    now: Timestamp,
+) -> Result<(), AdvanceError> {
+    let event = Event::SignRefused {
+        order: order.id,
+        reason: reason.to_owned(),
+    };
+    tell_given_up(state, &order.build, event, now).await
+}
+
+/// Signs an order's files, in its order, without asking who vouches for it: all of them or none counts.
+pub async fn sign_files(
+    order: &SignOrder,
+    keys: &impl Keys,
+    blobs: &impl BlobStore,
+) -> Result<Vec<SignedFile>, SignError> {
+    let mut signed = Vec::with_capacity(order.files.len());
+    for file in &order.files {
+        signed.push(sign_file(order, file, keys, blobs).await?);
+    }
+    Ok(signed)
+}
