@@ -322,7 +322,7 @@ impl Laws {
             }
         }
         let files =
-            |(repository, packages): (&str, &BTreeMap<String, millrace_releaser::Entry>)| {
+            |(repository, packages): (&str, &BTreeMap<String, millrace_releaser::PackageEntry>)| {
                 let place = repository.to_owned();
                 packages
                     .iter()

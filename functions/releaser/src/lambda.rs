@@ -76,17 +76,14 @@ impl Seal for Signer {
         repomd: &[u8],
         signed_s: u64,
     ) -> Result<Vec<u8>, SealError> {
-        let repomd =
-            String::from_utf8(repomd.to_vec()).map_err(|error| SealError(error.to_string()))?;
+        let repomd = String::from_utf8(repomd.to_vec()).map_err(SealError::new)?;
         let question = Question {
             seal: key.clone(),
             repomd,
             signed_s,
         };
         let armored: Result<String, _> = self.functions.ask(&self.name, &question).await;
-        armored
-            .map(String::into_bytes)
-            .map_err(|error| SealError(error.to_string()))
+        armored.map(String::into_bytes).map_err(SealError::new)
     }
 
     async fn public_key(&self, key: &KeyName) -> Result<Vec<u8>, SealError> {
@@ -99,8 +96,6 @@ impl Seal for Signer {
                 },
             )
             .await;
-        armored
-            .map(String::into_bytes)
-            .map_err(|error| SealError(error.to_string()))
+        armored.map(String::into_bytes).map_err(SealError::new)
     }
 }

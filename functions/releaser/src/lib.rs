@@ -17,15 +17,14 @@ mod platform;
 mod seal;
 mod serve;
 
-pub use change::Changed;
 pub use deliver::OrderReleaser;
-pub use error::ReleaseError;
+pub use error::{Corruption, PackageProblem, ReleaseError, ReleaseRefusal};
 pub use generation::file::FileRef;
-pub use generation::history::{Past, history};
-pub use generation::manifest::{Entry, Generation, Repository};
-pub use generation::root::{Released, current};
+pub use generation::history::{GenerationSummary, history};
+pub use generation::manifest::{FileNameTaken, Generation, PackageEntry, Repository};
+pub use generation::root::{GenerationRef, current};
 pub use order::{give_up, publish, release, withdraw};
-pub use platform::{prepare, rollback};
+pub use platform::{RollbackOutcome, prepare, rollback};
 pub use seal::{Seal, SealError};
 pub use serve::router;
 

@@ -1,6 +1,11 @@
-//! The metadata of repositories: what is read out of packages, kept for the releases to come, and written.
+//! The metadata of repositories: read out of packages, kept for the releases to come, and written.
 
 pub mod cache;
+mod filelists;
+mod other;
 pub mod package;
-pub mod repodata;
+mod pieces;
+mod primary;
+mod repomd;
 pub mod repository;
+mod xml;

@@ -1,10 +1,10 @@
 //! Acts on release orders: carries one out or takes it back, and tells the build.
 
-use crate::change::{CONFLICTS_MAX, Changed, Sealing, change};
-use crate::error::ReleaseError;
+use crate::change::{CONFLICTS_MAX, Change, ChangeOutcome, SealingKey};
+use crate::error::{ReleaseError, ReleaseRefusal};
 use crate::generation::manifest::Generation;
-use crate::generation::root::{Released, Root, generation, numbered, root, swap_without};
-use crate::metadata::cache::Shelf;
+use crate::generation::root::{Current, GenerationRef, OrderState, read_current, withdraw_order};
+use crate::metadata::cache::MetadataCache;
 use crate::metadata::package::describe;
 use crate::seal::Seal;
 use millrace_core::Timestamp;
@@ -13,10 +13,7 @@ use millrace_core::order::ReleaseOrder;
 use millrace_store::builds::load_build;
 use millrace_store::{BlobStore, StateStore, tell_build, tell_given_up};
 
-/// What a releaser says that comes too late.
-const WITHDRAWN: &str = "the release was given up before it was carried out: push again";
-
-/// Acts on an order: releases, and tells the build. Doing it twice comes to the same release.
+/// Acts on an order: releases, and tells the build. Doing it twice has the same result.
 pub async fn release<S: StateStore, B: BlobStore>(
     order: &ReleaseOrder,
     seal: &impl Seal,
@@ -25,26 +22,19 @@ pub async fn release<S: StateStore, B: BlobStore>(
     now: Timestamp,
 ) -> Result<(), ReleaseError> {
     let build = load_build(state, &order.build).await?;
-    // A build that does not want this any more, or never did, gets nothing: an effect that comes late does no harm.
+    // A build that does not want this any more, or never did, gets nothing: a message that comes late does no harm.
     if build.is_none_or(|(build, _)| build.vouches_for_release(order).is_err()) {
         return Ok(());
     }
     let event = match publish(order, seal, blobs, now).await {
-        Ok(Released { generation, number }) => Event::Released {
-            order: order.id,
-            generation,
-            number,
-        },
-        Err(ReleaseError::Refused(reason)) => Event::ReleaseRefused {
-            order: order.id,
-            reason,
-        },
+        Ok(released) => released_event(order, released),
+        Err(ReleaseError::Refused(refusal)) => refused_event(order, refusal.to_string()),
         Err(error) => return Err(error),
     };
     Ok(tell_build(state, &order.build, event, now).await?)
 }
 
-/// Takes an order back, and tells the build; where it is out by now the build hears that instead. An error is passing.
+/// Takes an order back, and tells the build; if it is out by now, the build hears that instead. A retry may help after an error.
 pub async fn give_up<S: StateStore, B: BlobStore>(
     order: &ReleaseOrder,
     reason: &str,
@@ -53,15 +43,8 @@ pub async fn give_up<S: StateStore, B: BlobStore>(
     now: Timestamp,
 ) -> Result<(), ReleaseError> {
     let event = match withdraw(order, blobs).await? {
-        Some(Released { generation, number }) => Event::Released {
-            order: order.id,
-            generation,
-            number,
-        },
-        None => Event::ReleaseRefused {
-            order: order.id,
-            reason: reason.to_owned(),
-        },
+        Some(released) => released_event(order, released),
+        None => refused_event(order, reason.to_owned()),
     };
     Ok(tell_given_up(state, &order.build, event, now).await?)
 }
@@ -72,97 +55,100 @@ pub async fn publish(
     seal: &impl Seal,
     blobs: &impl BlobStore,
     now: Timestamp,
-) -> Result<Released, ReleaseError> {
-    let mut shelf = Shelf::default();
-    let metadata = match describe(order, blobs).await {
-        Ok(packages) => shelf.keep(packages, blobs).await?,
-        // What is out is out: an order that was carried out before is answered so, even where its packages were lost since, or
-        // this releaser asks more of them than the one that carried it out.
-        Err(error) => return carried_out(order, blobs).await?.ok_or(error),
-    };
-    let add = |current: Generation, at: Option<&Root>| {
-        if current.orders.contains_key(&order.id) {
-            return Ok(None);
-        }
-        if at.is_some_and(|root| root.has_withdrawn(&order.id)) {
-            return Err(ReleaseError::Refused(WITHDRAWN.to_owned()));
-        }
-        Ok(Some(current.with_order(order, &metadata)?))
-    };
-    match change(
-        &order.platform,
-        Sealing::AsBefore(&order.key),
-        &shelf,
+) -> Result<GenerationRef, ReleaseError> {
+    let current = read_current(&order.platform, blobs).await?;
+    // What is out is out: an order that was carried out before is answered so, even if its packages were lost since, or this releaser
+    // asks more of them than the one that carried it out.
+    if let Some(current) = &current
+        && let Some(released) = carried_out(order, current, blobs).await?
+    {
+        return Ok(released);
+    }
+    let mut metadata = MetadataCache::default();
+    let packages = describe(order, blobs).await?;
+    let kept = metadata.keep(packages, blobs).await?;
+    let add_packages =
+        |before: &Generation, current: Option<&Current>| match state_of(order, current) {
+            OrderState::Open => Ok(Some(before.clone().with_order(order, &kept)?)),
+            OrderState::CarriedOut { .. } => Ok(None),
+            OrderState::Withdrawn => Err(ReleaseRefusal::Withdrawn.into()),
+        };
+    let change = Change {
+        platform: &order.platform,
+        sealing: SealingKey::AsBefore(&order.key),
+        metadata: &metadata,
         seal,
         blobs,
         now,
-        add,
-    )
-    .await?
-    {
-        Changed::To(released) => Ok(released),
-        Changed::Not(at) => first_with(order, at, blobs).await,
+    };
+    match change.make(current, add_packages).await? {
+        ChangeOutcome::Released(released) => Ok(released),
+        ChangeOutcome::Unchanged(current) => {
+            let released = carried_out(order, &current, blobs).await?;
+            Ok(released.unwrap_or(current.root.current))
+        }
     }
 }
 
-/// Takes an order back: from now on no releaser carries it out, however late it comes to it. Where one has done so already the
+/// Takes an order back: from now on no releaser carries it out, however late the order reaches it. If one has done so already, the
 /// answer is the generation that did, and the packages stay.
 ///
 /// Carrying out and taking back are decided by the same swap, so of two that try at once exactly one does it.
 pub async fn withdraw(
     order: &ReleaseOrder,
     blobs: &impl BlobStore,
-) -> Result<Option<Released>, ReleaseError> {
+) -> Result<Option<GenerationRef>, ReleaseError> {
     for _ in 0..CONFLICTS_MAX {
-        // A platform's first generation is made before the platform can be built for: where there is none, nothing can be out.
-        let Some(root) = root(&order.platform, blobs).await? else {
+        // A platform's first generation is made before the platform can be built for: before that, nothing can be out.
+        let Some(current) = read_current(&order.platform, blobs).await? else {
             return Ok(None);
         };
-        if let Some(released) = carried_out_by(order, root.released, blobs).await? {
-            return Ok(Some(released));
-        }
-        if root.has_withdrawn(&order.id)
-            || swap_without(&order.platform, order.id, &root, blobs).await?
-        {
-            return Ok(None);
+        match current.state_of(&order.id) {
+            OrderState::CarriedOut { .. } => return carried_out(order, &current, blobs).await,
+            OrderState::Withdrawn => return Ok(None),
+            OrderState::Open => {
+                if withdraw_order(&order.platform, order.id, &current.root, blobs).await? {
+                    return Ok(None);
+                }
+            }
         }
     }
     Err(ReleaseError::Busy(order.platform.clone()))
 }
 
+/// What has become of an order; a platform that has released nothing has carried out and taken back nothing.
+fn state_of(order: &ReleaseOrder, current: Option<&Current>) -> OrderState {
+    current.map_or(OrderState::Open, |current| current.state_of(&order.id))
+}
+
 /// The generation that carried an order out, if one did.
 async fn carried_out(
     order: &ReleaseOrder,
+    current: &Current,
     blobs: &impl BlobStore,
-) -> Result<Option<Released>, ReleaseError> {
-    let Some(root) = root(&order.platform, blobs).await? else {
+) -> Result<Option<GenerationRef>, ReleaseError> {
+    let OrderState::CarriedOut { number } = current.state_of(&order.id) else {
         return Ok(None);
     };
-    carried_out_by(order, root.released, blobs).await
+    let found = current.numbered(number, blobs).await?;
+    let released = found.map_or(current.root.current, |(generation, _)| GenerationRef {
+        generation,
+        number,
+    });
+    Ok(Some(released))
 }
 
-/// The same as of a generation that was read.
-async fn carried_out_by(
-    order: &ReleaseOrder,
-    at: Released,
-    blobs: &impl BlobStore,
-) -> Result<Option<Released>, ReleaseError> {
-    let now = generation(&order.platform, &at.generation, blobs).await?;
-    if now.orders.contains_key(&order.id) {
-        first_with(order, at, blobs).await.map(Some)
-    } else {
-        Ok(None)
+fn released_event(order: &ReleaseOrder, released: GenerationRef) -> Event {
+    Event::Released {
+        order: order.id,
+        generation: released.generation,
+        number: released.number,
     }
 }
 
-/// The generation that carried an order out; `at` is one that has it.
-async fn first_with(
-    order: &ReleaseOrder,
-    at: Released,
-    blobs: &impl BlobStore,
-) -> Result<Released, ReleaseError> {
-    let now = generation(&order.platform, &at.generation, blobs).await?;
-    let number = now.orders.get(&order.id).copied().unwrap_or(at.number);
-    let found = numbered(&order.platform, at.generation, number, blobs).await?;
-    Ok(found.map_or(at, |(_, generation)| Released { generation, number }))
+const fn refused_event(order: &ReleaseOrder, reason: String) -> Event {
+    Event::ReleaseRefused {
+        order: order.id,
+        reason,
+    }
 }

@@ -1,14 +1,22 @@
 //! Who signs repository metadata, as the releaser asks for it.
 
 use millrace_core::KeyName;
+use std::error::Error;
 use std::future::Future;
 
 /// The signature was not made. A retry may help.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("the metadata is not signed: {0}")]
-pub struct SealError(pub String);
+pub struct SealError(#[source] Box<dyn Error + Send + Sync>);
 
-/// Whoever signs repository metadata: the releaser holds no key.
+impl SealError {
+    /// What kept the signer from signing.
+    pub fn new(problem: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(problem.into())
+    }
+}
+
+/// Signs repository metadata: the releaser holds no key.
 pub trait Seal: Send + Sync {
     /// An armored detached OpenPGP signature of a `repomd.xml`, made as of a time in seconds since 1970.
     fn seal(

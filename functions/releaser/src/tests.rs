@@ -145,7 +145,7 @@ async fn released(store: &MemoryStore) -> Generation {
 
 /// What lies where: `x86_64/os: a.rpm b.rpm`, a repository a line.
 fn listing(generation: &Generation) -> String {
-    let line = |(name, packages): (&str, &BTreeMap<String, crate::Entry>)| {
+    let line = |(name, packages): (&str, &BTreeMap<String, crate::PackageEntry>)| {
         let files: Vec<&str> = packages.keys().map(String::as_str).collect();
         format!("{name}: {}\n", files.join(" "))
     };

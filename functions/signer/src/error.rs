@@ -1,6 +1,6 @@
 //! Why an order is not carried out, a file not signed, a key not used.
 
-use crate::header::Unsound;
+use crate::header::UnsoundPackage;
 use millrace_core::header::HeaderError;
 use millrace_core::{BuildId, Digest, KeyName};
 use millrace_store::{AdvanceError, BlobError, StateError};
@@ -12,7 +12,7 @@ pub const USER_ID_BYTES_MAX: usize = 200;
 
 /// What is wrong with a file. A retry does not help.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub enum FileProblem {
     /// It was cut or replaced.
     #[error("it has {found} bytes, ordered were {expected}")]
     Size {
@@ -42,7 +42,7 @@ pub enum Problem {
     Header(#[from] HeaderError),
     /// It is not as it was built, or cannot be signed so that the signature means anything.
     #[error(transparent)]
-    Unsound(#[from] Unsound),
+    UnsoundPackage(#[from] UnsoundPackage),
     /// What was written does not verify; it is not handed on.
     #[error("what was written ({0}) does not verify with the key's certificate")]
     Written(Digest),
@@ -57,7 +57,8 @@ pub enum SignError {
         /// Which.
         file: String,
         /// What is wrong.
-        problem: Problem,
+        #[source]
+        problem: FileProblem,
     },
     /// The key cannot be had or used.
     #[error(transparent)]

@@ -1,10 +1,10 @@
 //! One package file on its way through the signer: read its head, check all of it, sign, put together, check again.
 
+use crate::error::{FileProblem, KeyError, SignError};
 use crate::header::{
-    PayloadDigest, Unsound, base64, check_header_digests, finish, hasher, hexadecimal,
+    PayloadDigest, UnsoundPackage, base64, check_header_digests, finish, hasher, hexadecimal,
     payload_digest, signatures, with_signature,
 };
-use crate::error::{KeyError, Problem, SignError};
 use crate::keys::Keys;
 use crate::signature::{is_signed_by, sign_bytes};
 use millrace_core::header::{LEAD_BYTES, read_head};
@@ -21,14 +21,14 @@ use std::io;
 const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What a head says that the rest of the work needs.
-struct Checked {
+struct CheckedHead {
     header_at: u64,
     payload_at: u64,
     payload: PayloadDigest,
 }
 
 /// A head with a new signature.
-struct Signed {
+struct SignedHead {
     /// Lead and signature header.
     front: Vec<u8>,
     /// The bytes that were signed.
@@ -60,7 +60,7 @@ pub(crate) async fn sign_file(
         .ok_or(BlobError::Missing(file.digest))
         .map_err(trouble)?;
     if stored != file.size {
-        return Err(wrong(Problem::Size {
+        return Err(wrong(FileProblem::Size {
             expected: file.size,
             found: stored,
         }));
@@ -89,7 +89,7 @@ pub(crate) async fn sign_file(
         .await
         .map_err(trouble)?;
     if written != size || !is_signed_head(&head, &signed.header, &signed.certificate) {
-        return Err(wrong(Problem::Written(digest)));
+        return Err(wrong(FileProblem::Written(digest)));
     }
     Ok(SignedFile {
         unsigned: file.digest,
@@ -99,7 +99,7 @@ pub(crate) async fn sign_file(
 }
 
 /// The head must be sound, of the package that was ordered, and as it was built.
-fn check_head(bytes: &[u8], ordered: &Rpm) -> Result<Checked, Problem> {
+fn check_head(bytes: &[u8], ordered: &Rpm) -> Result<CheckedHead, FileProblem> {
     let head = read_head(bytes)?;
     let found = head.header.rpm()?;
     let names = |rpm: &Rpm| {
@@ -112,13 +112,13 @@ fn check_head(bytes: &[u8], ordered: &Rpm) -> Result<Checked, Problem> {
         )
     };
     if names(&found) != names(ordered) {
-        return Err(Problem::OtherPackage {
+        return Err(FileProblem::OtherPackage {
             expected: ordered.to_string(),
             found: found.to_string(),
         });
     }
     check_header_digests(&head)?;
-    Ok(Checked {
+    Ok(CheckedHead {
         header_at: head.header_at,
         payload_at: head.payload_at,
         payload: payload_digest(&head.header)?,
@@ -129,7 +129,7 @@ fn check_head(bytes: &[u8], ordered: &Rpm) -> Result<Checked, Problem> {
 async fn hash(
     digest: &Digest,
     size: u64,
-    checked: &Checked,
+    checked: &CheckedHead,
     blobs: &impl BlobStore,
 ) -> Result<(Vec<u8>, Vec<u8>), BlobError> {
     let (mut whole, mut payload) = (
@@ -150,13 +150,13 @@ async fn hash(
 /// The bytes must be those that the build vouches for, and their payload the one that was packed.
 fn check_content(
     file: &OrderedFile,
-    checked: &Checked,
+    checked: &CheckedHead,
     whole: Vec<u8>,
     payload: Vec<u8>,
-) -> Result<(), Problem> {
+) -> Result<(), FileProblem> {
     let (whole, payload) = (hexadecimal(&whole), hexadecimal(&payload));
     if whole != file.digest.hex() {
-        return Err(Problem::Digest {
+        return Err(FileProblem::Digest {
             expected: file.digest.hex(),
             found: whole,
         });
@@ -166,7 +166,7 @@ fn check_content(
             algorithm,
             expected,
         } = checked.payload.clone();
-        return Err(Unsound::PayloadDigest {
+        return Err(UnsoundPackage::PayloadDigest {
             algorithm,
             expected,
             found: payload,
@@ -182,7 +182,7 @@ async fn sign_head(
     key: KeyName,
     signed_s: u64,
     bytes: Vec<u8>,
-) -> Result<Signed, SignError> {
+) -> Result<SignedHead, SignError> {
     let name = key.clone();
     let work = move || {
         let head = read_head(&bytes).expect("it was checked");
@@ -192,7 +192,7 @@ async fn sign_head(
             &with_signature(&head.signature, &made.packet, made.legacy),
         ]
         .concat();
-        Ok(Signed {
+        Ok(SignedHead {
             front,
             header: head.header.bytes.to_vec(),
             certificate: keys.certificate(&key)?,

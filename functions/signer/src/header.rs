@@ -40,7 +40,7 @@ const REPLACED: [u32; 7] = [
 
 /// A package that is not signed, in words for whoever built it. A retry does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unsound {
+pub enum UnsoundPackage {
     /// rpm writes one of them since 4.0; without it nothing tells that the header is as it was built.
     #[error("its signature header has no digest of the header")]
     NoHeaderDigest,
@@ -102,7 +102,7 @@ impl Legacy {
 }
 
 /// Checks that the header is the one that was built: every digest that the signature header has of it, and at least one.
-pub fn check_header_digests(head: &Head<'_>) -> Result<(), Unsound> {
+pub fn check_header_digests(head: &Head<'_>) -> Result<(), UnsoundPackage> {
     let known = [
         (SHA1, HashAlgorithm::SHA1),
         (SHA256, HashAlgorithm::SHA256),
@@ -115,7 +115,7 @@ pub fn check_header_digests(head: &Head<'_>) -> Result<(), Unsound> {
         };
         let found = hexadecimal(&digest(algorithm, head.header.bytes));
         if found != expected {
-            return Err(Unsound::HeaderDigest {
+            return Err(UnsoundPackage::HeaderDigest {
                 algorithm,
                 expected: expected.to_owned(),
                 found,
@@ -124,22 +124,22 @@ pub fn check_header_digests(head: &Head<'_>) -> Result<(), Unsound> {
         checked += 1;
     }
     if checked == 0 {
-        Err(Unsound::NoHeaderDigest)
+        Err(UnsoundPackage::NoHeaderDigest)
     } else {
         Ok(())
     }
 }
 
 /// What the payload must hash to. A v6 package may leave the algorithm out: it is SHA-256 (OpenPGP's number 8).
-pub fn payload_digest(header: &Header<'_>) -> Result<PayloadDigest, Unsound> {
+pub fn payload_digest(header: &Header<'_>) -> Result<PayloadDigest, UnsoundPackage> {
     let expected = header
         .text(tag::PAYLOADDIGEST)
-        .ok_or(Unsound::NoPayloadDigest)?
+        .ok_or(UnsoundPackage::NoPayloadDigest)?
         .to_owned();
     let number = header.number(tag::PAYLOADDIGESTALGO).unwrap_or(8);
     let algorithm = u8::try_from(number)
         .map(HashAlgorithm::from)
-        .map_err(|_| Unsound::PayloadAlgorithm(number))?;
+        .map_err(|_| UnsoundPackage::PayloadAlgorithm(number))?;
     match algorithm {
         HashAlgorithm::SHA256
         | HashAlgorithm::SHA384
@@ -149,7 +149,7 @@ pub fn payload_digest(header: &Header<'_>) -> Result<PayloadDigest, Unsound> {
             algorithm,
             expected,
         }),
-        _ => Err(Unsound::PayloadAlgorithm(number)),
+        _ => Err(UnsoundPackage::PayloadAlgorithm(number)),
     }
 }
 

@@ -5,7 +5,7 @@ pub mod cloud;
 #[cfg(feature = "lambda")]
 mod kms;
 pub mod local;
-pub mod place;
+pub mod location;
 pub mod private;
 #[cfg(feature = "lambda")]
 mod secrets;

@@ -20,13 +20,13 @@ mod signature;
 mod tests;
 
 pub use deliver::OrderSigner;
-pub use error::{KeyError, Problem, SignError, USER_ID_BYTES_MAX};
-pub use header::Unsound;
+pub use error::{FileProblem, KeyError, SignError, USER_ID_BYTES_MAX};
+pub use header::UnsoundPackage;
 #[cfg(feature = "lambda")]
 pub use keys::cloud::CloudKeys;
 pub use keys::local::LocalKeys;
-pub use keys::place::{Place, Places};
+pub use keys::location::{KeyLocation, KeyLocationError, KeyLocations};
 pub use keys::private::{KEY_BYTES_MAX, PrivateKey};
 pub use keys::{Algorithm, Keys};
-pub use order::{Answer, give_up, sign, sign_files};
+pub use order::{SignOutcome, give_up, sign, sign_files};
 pub use signature::seal;

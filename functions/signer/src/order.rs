@@ -11,7 +11,7 @@ use millrace_store::{AdvanceError, BlobStore, StateStore, tell_build, tell_given
 
 /// What has come of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum SignOutcome {
     /// All files are signed, now or before, and the build knows.
     Signed,
     /// It will not be signed, for this reason, and the build knows.
@@ -29,12 +29,12 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
     state: &S,
     blobs: &B,
     now: Timestamp,
-) -> Result<Answer, SignError> {
+) -> Result<SignOutcome, SignError> {
     let (build, _) = load_build(state, &order.build)
         .await?
         .ok_or_else(|| SignError::UnknownBuild(order.build.clone()))?;
     if let Err(reason) = build.vouches_for_signing(order) {
-        return Ok(Answer::NotWanted(reason));
+        return Ok(SignOutcome::NotWanted(reason));
     }
     let (event, answer) = match sign_files(order, keys, blobs).await {
         Ok(files) => (
@@ -42,7 +42,7 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
                 order: order.id,
                 files,
             },
-            Answer::Signed,
+            SignOutcome::Signed,
         ),
         Err(error) if error.is_refusal() => {
             let reason = error.to_string();
@@ -51,7 +51,7 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
                     order: order.id,
                     reason: reason.clone(),
                 },
-                Answer::Refused(reason),
+                SignOutcome::Refused(reason),
             )
         }
         Err(error) => return Err(error),
@@ -60,7 +60,7 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
         Ok(()) => Ok(answer),
         Err(AdvanceError::Refused(
             refused @ (Refused::WrongStage(_) | Refused::WrongOrder { .. }),
-        )) => Ok(Answer::NotWanted(refused.to_string())),
+        )) => Ok(SignOutcome::NotWanted(refused.to_string())),
         Err(error) => Err(error.into()),
     }
 }

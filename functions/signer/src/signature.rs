@@ -21,7 +21,7 @@ use std::time::UNIX_EPOCH;
 
 /// A signature packet, and where old versions of rpm look for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
+pub struct SignaturePacket {
     /// The whole OpenPGP packet.
     pub packet: Vec<u8>,
     /// Its algorithm's tag.
@@ -37,7 +37,7 @@ pub fn sign_bytes(
     key: &KeyName,
     bytes: &[u8],
     signed_s: u64,
-) -> Result<Made, KeyError> {
+) -> Result<SignaturePacket, KeyError> {
     let certificate = keys.certificate(key)?;
     let public = primary(&certificate);
     let unfit = |problem| KeyError::Unfit {
@@ -76,7 +76,7 @@ pub fn sign_bytes(
     let packet = Packet::from(signature)
         .to_vec()
         .map_err(|_| unfit("its signature does not fit a packet"))?;
-    Ok(Made { packet, legacy })
+    Ok(SignaturePacket { packet, legacy })
 }
 
 /// Whether this packet is a good signature over these bytes by this certificate's key.

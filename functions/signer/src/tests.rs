@@ -129,14 +129,14 @@ fn is_well_signed(said: &str, algorithm: &str, key_id: &str) -> bool {
 
 /// A keeper of keys that is not well.
 #[derive(Clone)]
-enum Ailing {
+enum FaultyKeys {
     /// It signs with another key than its certificate shows.
     Confused(LocalKeys),
     /// It does not answer.
     Silent(LocalKeys),
 }
 
-impl Keys for Ailing {
+impl Keys for FaultyKeys {
     fn certificate(&self, key: &KeyName) -> Result<sequoia_openpgp::Cert, KeyError> {
         let (Self::Confused(keys) | Self::Silent(keys)) = self;
         keys.certificate(key)

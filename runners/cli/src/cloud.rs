@@ -10,7 +10,7 @@ use aws_sdk_sqs::operation::purge_queue::PurgeQueueError;
 use clap::Args;
 use millrace_lambda::Functions;
 use millrace_releaser::lambda::Signer;
-use millrace_signer::Places;
+use millrace_signer::KeyLocations;
 use millrace_store::aws::sdk_config;
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
@@ -41,7 +41,7 @@ pub struct Cloud {
     pub sign: Option<String>,
     /// The keys of that line and the place of each, NAME=ARN with spaces between: the other commands on keys use it.
     #[arg(long, global = true, env = "MILLRACE_KEYS", value_name = "PLACES")]
-    pub keys: Option<Places>,
+    pub keys: Option<KeyLocations>,
     /// The queue of that line's dead letters: `messages retry` empties it.
     #[arg(long, global = true, env = "MILLRACE_DEAD_LETTERS", value_name = "URL")]
     pub dead_letters: Option<String>,

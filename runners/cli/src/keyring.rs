@@ -41,7 +41,7 @@ impl Keyring {
             Self::Here(keys) => Ok(keys.list()?.into_iter().map(|key| (key, None)).collect()),
             #[cfg(feature = "cloud")]
             Self::Cloud(secrets) => {
-                use millrace_signer::Place::{Kms, Secret};
+                use millrace_signer::KeyLocation::{Kms, Secret};
                 let all = secrets.places().iter();
                 Ok(all
                     .map(|(key, Kms(arn) | Secret(arn))| (key.clone(), Some(arn.clone())))

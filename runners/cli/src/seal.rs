@@ -16,15 +16,14 @@ impl Seal for LocalSeal {
         repomd: &[u8],
         signed_s: u64,
     ) -> Result<Vec<u8>, SealError> {
-        millrace_signer::seal(&self.0, key, repomd, signed_s)
-            .map_err(|error| SealError(error.to_string()))
+        millrace_signer::seal(&self.0, key, repomd, signed_s).map_err(SealError::new)
     }
 
     async fn public_key(&self, key: &KeyName) -> Result<Vec<u8>, SealError> {
         self.0
             .public(key)
             .map(String::into_bytes)
-            .map_err(|error| SealError(error.to_string()))
+            .map_err(SealError::new)
     }
 }
 

@@ -1,15 +1,15 @@
 //! What a platform has released, generation by generation.
 
-use crate::generation::manifest::Generation;
 use crate::error::ReleaseError;
-use crate::generation::root::{current, generation};
+use crate::generation::manifest::Generation;
+use crate::generation::root::{current, read_generation};
 use millrace_core::{BuildId, Digest, PlatformName};
 use millrace_store::BlobStore;
 use std::collections::BTreeSet;
 
-/// A generation in short.
+/// A generation, summed up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Past {
+pub struct GenerationSummary {
     /// Its number.
     pub number: u64,
     /// The document.
@@ -22,30 +22,30 @@ pub struct Past {
     pub added: Vec<BuildId>,
 }
 
-/// A platform's generations, from the one that is current back to the first, and so many of them at most; none where nobody has
+/// A platform's generations, from the one that is current back to the first, and so many of them at most; none if nobody has
 /// made repositories for it.
 pub async fn history(
     platform: &PlatformName,
     limit: usize,
     blobs: &impl BlobStore,
-) -> Result<Option<Vec<Past>>, ReleaseError> {
+) -> Result<Option<Vec<GenerationSummary>>, ReleaseError> {
     let Some((mut at, mut digest)) = current(platform, blobs).await? else {
         return Ok(None);
     };
     let mut all = Vec::new();
     while all.len() < limit {
         let Some(before) = at.previous else {
-            all.push(in_short(&at, digest, None));
+            all.push(summary(&at, digest, None));
             break;
         };
-        let earlier = generation(platform, &before, blobs).await?;
-        all.push(in_short(&at, digest, Some(&earlier)));
+        let earlier = read_generation(platform, &before, blobs).await?;
+        all.push(summary(&at, digest, Some(&earlier)));
         (at, digest) = (earlier, before);
     }
     Ok(Some(all))
 }
 
-fn in_short(at: &Generation, generation: Digest, earlier: Option<&Generation>) -> Past {
+fn summary(at: &Generation, generation: Digest, earlier: Option<&Generation>) -> GenerationSummary {
     let files: BTreeSet<Digest> = at
         .packages()
         .flat_map(|(_, packages)| packages.values())
@@ -57,7 +57,7 @@ fn in_short(at: &Generation, generation: Digest, earlier: Option<&Generation>) -
         .difference(&before)
         .map(|build| (*build).clone())
         .collect();
-    Past {
+    GenerationSummary {
         number: at.number,
         generation,
         released_s: at.released_s,

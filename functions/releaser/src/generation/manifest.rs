@@ -1,10 +1,10 @@
-//! What a platform has released, as one document, and the rules of how the next one follows from it.
+//! The manifest of a generation: what a platform has released, as one document, and how the next one follows from it.
 
 use crate::generation::file::FileRef;
 use millrace_core::order::{OrderId, OrderedFile, ReleaseOrder};
 use millrace_core::{BuildId, Digest, KeyName, PlatformName};
 use serde::{Deserialize, Serialize};
-use std::collections::btree_map::Entry as Place;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Orders that a generation remembers. An order is delivered again for some hours at most, and only to a build that still waits
@@ -13,7 +13,7 @@ const ORDERS_MAX: usize = 1000;
 
 /// A package in a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct PackageEntry {
     /// Which, with its epoch.
     pub nevra: String,
     /// The signed file.
@@ -28,7 +28,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Repository {
     /// By file name: the NEVRA without its epoch, so that two packages that differ in the epoch alone cannot both be here.
-    pub packages: BTreeMap<String, Entry>,
+    pub packages: BTreeMap<String, PackageEntry>,
     /// `repomd.xml`, its signature, and what it names, by file name.
     pub repodata: BTreeMap<String, FileRef>,
 }
@@ -56,38 +56,43 @@ pub struct Generation {
     pub orders: BTreeMap<OrderId, u64>,
 }
 
-/// A package that cannot go where it should.
+/// A package whose file name another one has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.words())]
-pub struct Taken {
-    /// Which.
+pub struct FileNameTaken {
+    /// The package that cannot be released.
     pub nevra: String,
-    /// What has its place.
-    pub there: String,
-    /// By which build.
+    /// The package that has the name.
+    pub existing: String,
+    /// The build that released that one.
     pub build: BuildId,
 }
 
-impl Taken {
+impl FileNameTaken {
     fn words(&self) -> String {
         let Self {
             nevra,
-            there,
+            existing,
             build,
         } = self;
-        if nevra == there {
+        if nevra == existing {
             return format!(
                 "{nevra} was released before, by build {build}, with other content: raise Release in the spec and push again"
             );
         }
         format!(
-            "{nevra} would have the file name of {there}, released by build {build}: raise Release in the spec and push again"
+            "{nevra} would have the file name of {existing}, released by build {build}: raise Release in the spec and push again"
         )
     }
 }
 
-/// A generation in the making, and the names of its repositories whose metadata must be written anew.
-pub type Next = (Generation, BTreeSet<String>);
+/// A generation in the making.
+#[derive(Debug)]
+pub struct NextGeneration {
+    pub generation: Generation,
+    /// Repositories whose metadata must be written anew.
+    pub stale: BTreeSet<String>,
+}
 
 impl Generation {
     /// Before a platform's first: no repositories.
@@ -105,16 +110,24 @@ impl Generation {
         }
     }
 
-    /// With these repositories, and whatever it had. Answers those that are new.
-    pub fn with_repositories(mut self, names: impl IntoIterator<Item = String>) -> Next {
-        let mut new = BTreeSet::new();
+    /// Whether this key signs its metadata, with this certificate.
+    pub fn has_key(&self, key: &KeyName, certificate: &[u8]) -> bool {
+        self.key == *key && self.key_certificate == Digest::of(certificate)
+    }
+
+    /// With these repositories besides those that it has.
+    pub fn with_repositories(mut self, names: impl IntoIterator<Item = String>) -> NextGeneration {
+        let mut stale = BTreeSet::new();
         for name in names {
-            if let Place::Vacant(place) = self.repositories.entry(name.clone()) {
+            if let Entry::Vacant(place) = self.repositories.entry(name.clone()) {
                 place.insert(Repository::default());
-                new.insert(name);
+                stale.insert(name);
             }
         }
-        (self, new)
+        NextGeneration {
+            generation: self,
+            stale,
+        }
     }
 
     /// With an order's packages in their places; older versions stay. `metadata` says in which blob a package's pieces of XML are.
@@ -122,51 +135,27 @@ impl Generation {
         self,
         order: &ReleaseOrder,
         metadata: &BTreeMap<Digest, Digest>,
-    ) -> Result<Next, Taken> {
-        let (mut next, mut changed) =
-            self.with_repositories(order.repositories.iter().map(ToString::to_string));
+    ) -> Result<NextGeneration, FileNameTaken> {
+        let names = order.repositories.iter().map(ToString::to_string);
+        let mut next = self.with_repositories(names);
         for (name, file) in placements(order) {
             let Some(metadata) = metadata.get(&file.digest) else {
                 continue;
             };
-            let (nevra, build) = (file.rpm.to_string(), order.build.clone());
-            let packages = &mut next.repositories.entry(name.clone()).or_default().packages;
-            match packages.entry(file.name.clone()) {
-                Place::Occupied(there) if there.get().file.digest == file.digest => {}
-                Place::Occupied(there) => {
-                    let Entry {
-                        nevra: there,
-                        build,
-                        ..
-                    } = there.get().clone();
-                    return Err(Taken {
-                        nevra,
-                        there,
-                        build,
-                    });
-                }
-                Place::Vacant(place) => {
-                    place.insert(Entry {
-                        nevra,
-                        file: FileRef {
-                            digest: file.digest,
-                            size: file.size,
-                        },
-                        build,
-                        metadata: *metadata,
-                    });
-                    changed.insert(name);
-                }
+            let repository = next.generation.repositories.entry(name.clone());
+            let is_new = repository.or_default().add(file, &order.build, *metadata)?;
+            if is_new {
+                next.stale.insert(name);
             }
         }
-        next.remember(order.id);
-        Ok((next, changed))
+        next.generation.remember(order.id);
+        Ok(next)
     }
 
     /// With the packages of an earlier generation. Orders stay carried out: one that is delivered late must not bring back what
     /// somebody took away.
-    pub fn with_packages_of(mut self, earlier: &Self) -> Next {
-        let mut changed = BTreeSet::new();
+    pub fn with_packages_of(mut self, earlier: &Self) -> NextGeneration {
+        let mut stale = BTreeSet::new();
         for (name, repository) in &mut self.repositories {
             let packages = earlier
                 .repositories
@@ -175,10 +164,13 @@ impl Generation {
                 .unwrap_or_default();
             if repository.packages != packages {
                 repository.packages = packages;
-                changed.insert(name.clone());
+                stale.insert(name.clone());
             }
         }
-        (self, changed)
+        NextGeneration {
+            generation: self,
+            stale,
+        }
     }
 
     fn remember(&mut self, order: OrderId) {
@@ -215,7 +207,7 @@ impl Generation {
     }
 
     /// All packages, by repository and file name.
-    pub fn packages(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, Entry>)> {
+    pub fn packages(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, PackageEntry>)> {
         self.repositories
             .iter()
             .map(|(name, repository)| (name.as_str(), &repository.packages))
@@ -227,6 +219,38 @@ impl Generation {
             .values()
             .flat_map(|repository| repository.packages.values())
             .map(|entry| &entry.build)
+    }
+}
+
+impl Repository {
+    /// Adds a package; false if it is here already.
+    fn add(
+        &mut self,
+        file: &OrderedFile,
+        build: &BuildId,
+        metadata: Digest,
+    ) -> Result<bool, FileNameTaken> {
+        let nevra = file.rpm.to_string();
+        match self.packages.entry(file.name.clone()) {
+            Entry::Occupied(entry) if entry.get().file.digest == file.digest => Ok(false),
+            Entry::Occupied(entry) => Err(FileNameTaken {
+                nevra,
+                existing: entry.get().nevra.clone(),
+                build: entry.get().build.clone(),
+            }),
+            Entry::Vacant(place) => {
+                place.insert(PackageEntry {
+                    nevra,
+                    file: FileRef {
+                        digest: file.digest,
+                        size: file.size,
+                    },
+                    build: build.clone(),
+                    metadata,
+                });
+                Ok(true)
+            }
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! The packages of an order lie together in a blob, not each in one of its own: an object that is written costs as much as a dozen that
 //! are read, and what is read together comes in one answer (the page "Amazon S3 pricing").
 
-use crate::error::ReleaseError;
-use crate::metadata::repodata::Pieces;
+use crate::error::{Corruption, ReleaseError};
+use crate::metadata::pieces::Pieces;
 use millrace_core::{Digest, PlatformName};
 use millrace_store::{BlobError, BlobStore};
 use serde::Deserialize;
@@ -16,98 +16,111 @@ const TOGETHER_BYTES: usize = 4 << 20;
 /// Largest blob of them, in bytes: one package may be larger than all that lie together. A kernel's list of files has about 2 MB.
 const BLOB_BYTES_MAX: u64 = 64 << 20;
 
-/// What lies in a blob.
+/// What a blob holds.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Kept {
+enum MetadataBlob {
     /// Of several packages, by their digests.
     Together(BTreeMap<Digest, Pieces>),
     /// Of one, as releasers before this one kept it.
     Alone(Pieces),
 }
 
-/// Pieces that are at hand, by the digests of their packages' blobs and by those of the packages.
+/// What the metadata says of packages, in memory: by the digests of the blobs that hold it, and by those of the packages. What is not in
+/// memory is read from the store.
 #[derive(Debug, Default)]
-pub struct Shelf(BTreeMap<Digest, BTreeMap<Digest, Pieces>>);
+pub struct MetadataCache(BTreeMap<Digest, BTreeMap<Digest, Pieces>>);
 
-impl Shelf {
+impl MetadataCache {
     /// Keeps what was found out about packages, in this order; answers in which blob that of each is.
     pub async fn keep(
         &mut self,
         packages: Vec<(Digest, Pieces)>,
         blobs: &impl BlobStore,
     ) -> Result<BTreeMap<Digest, Digest>, BlobError> {
-        let (mut places, mut together, mut bytes) = (BTreeMap::new(), BTreeMap::new(), 0);
-        let mut packages = packages.into_iter().peekable();
-        while let Some((package, pieces)) = packages.next() {
-            bytes += pieces.bytes();
-            together.insert(package, pieces);
-            let next = packages.peek().map(|(_, pieces)| pieces.bytes());
-            if next.is_none_or(|next| bytes + next > TOGETHER_BYTES) {
-                let together = std::mem::take(&mut together);
-                let blob = blobs
-                    .put(serde_json::to_vec(&together).map_err(std::io::Error::from)?)
-                    .await?;
-                places.extend(together.keys().map(|package| (*package, blob)));
-                self.0.insert(blob, together);
-                bytes = 0;
-            }
+        let mut blob_of = BTreeMap::new();
+        for together in in_blobs(packages) {
+            let document = serde_json::to_vec(&together).map_err(std::io::Error::from)?;
+            let blob = blobs.put(document).await?;
+            blob_of.extend(together.keys().map(|package| (*package, blob)));
+            self.0.insert(blob, together);
         }
-        Ok(places)
+        Ok(blob_of)
     }
 
-    /// Reads what is not at hand of these blobs. `of` has released them.
-    async fn read(
-        &self,
-        wanted: BTreeSet<Digest>,
-        of: &PlatformName,
-        blobs: &impl BlobStore,
-    ) -> Result<BTreeMap<Digest, Kept>, ReleaseError> {
-        let mut read = BTreeMap::new();
-        for blob in wanted.into_iter().filter(|blob| !self.0.contains_key(blob)) {
-            let bytes = blobs.read_all(&blob, BLOB_BYTES_MAX).await?;
-            let corrupt = |error: serde_json::Error| ReleaseError::Corrupt {
-                platform: of.clone(),
-                problem: error.to_string(),
-            };
-            read.insert(blob, serde_json::from_slice(&bytes).map_err(corrupt)?);
-        }
-        Ok(read)
-    }
-
-    /// What is known of packages, each named by its digest and its blob's, in this order.
-    pub async fn of(
+    /// What is known of packages, each named by its digest and its blob's, in this order. `platform` has released them.
+    pub async fn read(
         &self,
         packages: &[(Digest, Digest)],
-        of: &PlatformName,
+        platform: &PlatformName,
         blobs: &impl BlobStore,
     ) -> Result<Vec<Pieces>, ReleaseError> {
-        let mut read = self
-            .read(packages.iter().map(|(_, blob)| *blob).collect(), of, blobs)
-            .await?;
-        let found = packages.iter().map(|(package, blob)| {
+        let mut fetched = self.fetch(packages, platform, blobs).await?;
+        let mut all = Vec::with_capacity(packages.len());
+        for (package, blob) in packages {
             let pieces = match self.0.get(blob) {
                 Some(together) => together.get(package).cloned(),
-                None => taken(&mut read, package, blob),
+                None => take(&mut fetched, package, blob),
             };
-            let lost = || ReleaseError::Corrupt {
-                platform: of.clone(),
-                problem: format!("{blob} says nothing of package {package}"),
+            let missing = Corruption::NoMetadata {
+                blob: *blob,
+                package: *package,
             };
-            pieces.ok_or_else(lost)
-        });
-        found.collect()
+            all.push(pieces.ok_or_else(|| ReleaseError::corrupt(platform, missing))?);
+        }
+        Ok(all)
+    }
+
+    /// Reads those blobs that are not in memory.
+    async fn fetch(
+        &self,
+        packages: &[(Digest, Digest)],
+        platform: &PlatformName,
+        blobs: &impl BlobStore,
+    ) -> Result<BTreeMap<Digest, MetadataBlob>, ReleaseError> {
+        let wanted: BTreeSet<Digest> = packages.iter().map(|(_, blob)| *blob).collect();
+        let mut fetched = BTreeMap::new();
+        for blob in wanted.into_iter().filter(|blob| !self.0.contains_key(blob)) {
+            let bytes = blobs.read_all(&blob, BLOB_BYTES_MAX).await?;
+            let document = serde_json::from_slice(&bytes)
+                .map_err(|error| ReleaseError::corrupt(platform, error))?;
+            fetched.insert(blob, document);
+        }
+        Ok(fetched)
     }
 }
 
+/// Packages, in this order, as they lie together.
+fn in_blobs(packages: Vec<(Digest, Pieces)>) -> Vec<BTreeMap<Digest, Pieces>> {
+    let mut all = Vec::new();
+    let mut together = BTreeMap::new();
+    let mut bytes = 0;
+    for (package, pieces) in packages {
+        if !together.is_empty() && bytes + pieces.bytes() > TOGETHER_BYTES {
+            all.push(std::mem::take(&mut together));
+            bytes = 0;
+        }
+        bytes += pieces.bytes();
+        together.insert(package, pieces);
+    }
+    if !together.is_empty() {
+        all.push(together);
+    }
+    all
+}
+
 /// What is said of a package, taken from what was read: a repository has each of its packages once.
-fn taken(read: &mut BTreeMap<Digest, Kept>, package: &Digest, blob: &Digest) -> Option<Pieces> {
-    if let Kept::Together(together) = read.get_mut(blob)? {
+fn take(
+    fetched: &mut BTreeMap<Digest, MetadataBlob>,
+    package: &Digest,
+    blob: &Digest,
+) -> Option<Pieces> {
+    if let MetadataBlob::Together(together) = fetched.get_mut(blob)? {
         return together.remove(package);
     }
-    match read.remove(blob)? {
-        Kept::Alone(pieces) => Some(pieces),
-        Kept::Together(_) => None,
+    match fetched.remove(blob)? {
+        MetadataBlob::Alone(pieces) => Some(pieces),
+        MetadataBlob::Together(_) => None,
     }
 }
 
@@ -140,8 +153,8 @@ mod tests {
             package(4, TOGETHER_BYTES / 2),
             package(5, 30),
         ];
-        let mut shelf = Shelf::default();
-        let kept = shelf.keep(packages.clone(), &store).await.unwrap();
+        let mut cache = MetadataCache::default();
+        let kept = cache.keep(packages.clone(), &store).await.unwrap();
         let blobs: Vec<Digest> = packages.iter().map(|(package, _)| kept[package]).collect();
         assert!(
             blobs[0] == blobs[1]
@@ -151,8 +164,8 @@ mod tests {
             "{blobs:?}"
         );
         let asked: Vec<_> = places(&kept, &packages).into_iter().rev().collect();
-        for shelf in [shelf, Shelf::default()] {
-            let found = shelf.of(&asked, &platform, &store).await.unwrap();
+        for cache in [cache, MetadataCache::default()] {
+            let found = cache.read(&asked, &platform, &store).await.unwrap();
             let expected: Vec<Pieces> = packages
                 .iter()
                 .rev()
@@ -171,8 +184,8 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(
-            Shelf::default()
-                .of(&[(package, blob)], &platform, &store)
+            MetadataCache::default()
+                .read(&[(package, blob)], &platform, &store)
                 .await
                 .unwrap(),
             [pieces]
@@ -182,13 +195,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_where_it_should_be_is_said_to_be_corrupt() {
         let (store, platform) = (MemoryStore::new(), "el10".parse().unwrap());
-        let kept = Shelf::default()
+        let kept = MetadataCache::default()
             .keep(vec![package(1, 10)], &store)
             .await
             .unwrap();
         let blob = *kept.values().next().unwrap();
-        let error = Shelf::default()
-            .of(&[(Digest::of(&[2]), blob)], &platform, &store)
+        let error = MetadataCache::default()
+            .read(&[(Digest::of(&[2]), blob)], &platform, &store)
             .await
             .unwrap_err();
         assert!(

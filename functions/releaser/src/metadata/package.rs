@@ -1,14 +1,15 @@
 //! Reads packages out of the blob store as far as their metadata goes: lead and headers, never the payload.
 
-use crate::generation::file::FileRef;
+use crate::error::{PackageProblem, ReleaseError, ReleaseRefusal};
 use crate::generation::manifest::location;
-use crate::error::ReleaseError;
-use crate::metadata::repodata::{self, Pieces};
+use crate::metadata::pieces::Pieces;
+use crate::metadata::{filelists, other, primary};
 use millrace_core::Digest;
 use millrace_core::header::{Head, kind, read_head};
 use millrace_core::order::{OrderedFile, ReleaseOrder};
 use millrace_core::rpm::Rpm;
 use millrace_store::{BlobError, BlobStore, package_head};
+use rpmrepo_metadata::{Checksum, MetadataError, Package, PackageOptions, PackageSource};
 
 /// What the metadata says of each package of an order, by the package's digest; those of one repository lie beside each other.
 pub async fn describe(
@@ -20,30 +21,35 @@ pub async fn describe(
     let mut all = Vec::new();
     for placement in placements {
         let file = &placement.file;
-        let refused = |problem: String| ReleaseError::Refused(format!("{}: {problem}", file.name));
-        check_name(file).map_err(refused)?;
+        check_name(file).map_err(|problem| refusal(file, problem))?;
         if placement.into.is_empty() {
-            let (rpm, arch, platform) = (&file.rpm, &file.rpm.arch, &order.platform);
-            return Err(ReleaseError::Refused(format!(
-                "{rpm} is for {arch}, and platform {platform} has no repository for it"
-            )));
+            return Err(no_repository(order, file).into());
         }
         let head = read(file, blobs).await?;
-        let reference = FileRef {
-            digest: file.digest,
-            size: file.size,
-        };
-        let pieces = repodata::pieces(&head, reference, &location(&file.name), order.released_s);
-        all.push((
-            file.digest,
-            pieces.map_err(|error| refused(error.to_string()))?,
-        ));
+        let pieces = pieces(&head, file, order.released_s)
+            .map_err(|problem| refusal(file, problem.into()))?;
+        all.push((file.digest, pieces));
     }
     Ok(all)
 }
 
+fn refusal(file: &OrderedFile, problem: PackageProblem) -> ReleaseRefusal {
+    ReleaseRefusal::Package {
+        file: file.name.clone(),
+        problem,
+    }
+}
+
+fn no_repository(order: &ReleaseOrder, file: &OrderedFile) -> ReleaseRefusal {
+    ReleaseRefusal::NoRepository {
+        nevra: file.rpm.to_string(),
+        arch: file.rpm.arch.clone(),
+        platform: order.platform.clone(),
+    }
+}
+
 /// Makes sure that a file is called what it is, in letters that stand in a URL: its name becomes its place in the repository.
-fn check_name(file: &OrderedFile) -> Result<(), String> {
+fn check_name(file: &OrderedFile) -> Result<(), PackageProblem> {
     let Rpm {
         name,
         version,
@@ -55,43 +61,58 @@ fn check_name(file: &OrderedFile) -> Result<(), String> {
     // A source package that must not be shipped in full is called so, and is a source package all the same.
     let nosrc = format!("{name}-{version}-{release}.nosrc.rpm");
     if file.name != expected && !(file.rpm.is_source() && file.name == nosrc) {
-        return Err(format!("a package with this header is called {expected}"));
+        return Err(PackageProblem::FileName { expected });
     }
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._+-~^".contains(c);
-    if name.starts_with('.') || !file.name.chars().all(plain) {
-        return Err(
-            "name, version and release may have letters, digits and `._+-~^`, and nothing else"
-                .to_owned(),
-        );
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-~^".contains(c);
+    if name.starts_with('.') || !file.name.chars().all(is_plain) {
+        return Err(PackageProblem::Characters);
     }
     Ok(())
 }
 
 /// A package's lead and headers, checked, and those of the package that was ordered.
 async fn read(file: &OrderedFile, blobs: &impl BlobStore) -> Result<Vec<u8>, ReleaseError> {
-    let refused = |problem: String| ReleaseError::Refused(format!("{}: {problem}", file.name));
     let size = blobs
         .size(&file.digest)
         .await?
         .ok_or(BlobError::Missing(file.digest))?;
     if size != file.size {
-        return Err(refused(format!(
-            "it has {size} bytes, and {} were ordered",
-            file.size
-        )));
+        let problem = PackageProblem::Size {
+            found: size,
+            ordered: file.size,
+        };
+        return Err(refusal(file, problem).into());
     }
     let bytes = package_head(blobs, &file.digest, size).await?;
-    let head = read_head(&bytes).map_err(|error| refused(error.to_string()))?;
-    let found = head
-        .header
-        .rpm()
-        .map_err(|error| refused(error.to_string()))?;
-    let (found, ordered) = (found.to_string(), file.rpm.to_string());
-    if found == ordered {
-        Ok(readable(&head, &bytes))
-    } else {
-        Err(refused(format!("it is {found}, ordered was {ordered}")))
+    Ok(check_head(&bytes, &file.rpm).map_err(|problem| refusal(file, problem))?)
+}
+
+/// Makes sure that a head is that of the package that was ordered; answers it as metadata can say it.
+fn check_head(bytes: &[u8], ordered: &Rpm) -> Result<Vec<u8>, PackageProblem> {
+    let head = read_head(bytes)?;
+    let found = head.header.rpm()?.to_string();
+    let ordered = ordered.to_string();
+    if found != ordered {
+        return Err(PackageProblem::OtherPackage { found, ordered });
     }
+    Ok(readable(&head, bytes))
+}
+
+/// What the metadata says of a package, from its lead and headers; `head` must have been checked.
+fn pieces(head: &[u8], file: &OrderedFile, time_s: u64) -> Result<Pieces, MetadataError> {
+    let source = PackageSource {
+        checksum: Some(Checksum::Sha256(file.digest.hex())),
+        size_package: Some(file.size),
+        time_file: time_s,
+        location_href: location(&file.name),
+        location_base: None,
+    };
+    let package = Package::from_buffer(head, source, PackageOptions::default())?;
+    Ok(Pieces {
+        primary: primary::piece(&package)?,
+        filelists: filelists::piece(&package)?,
+        other: other::piece(&package)?,
+    })
 }
 
 /// The head with its texts as XML can say them: changelogs of the nineties have form feeds and Latin-1 in them, and one such
@@ -120,9 +141,9 @@ fn printable(data: &[u8]) -> Vec<u8> {
     let mut clean = Vec::with_capacity(data.len());
     for chunk in data.utf8_chunks() {
         for c in chunk.valid().chars() {
-            let said = !matches!(c, '\u{1}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}');
+            let is_character = !matches!(c, '\u{1}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}');
             let mut bytes = [b'?'; 4];
-            let length = if said {
+            let length = if is_character {
                 c.encode_utf8(&mut bytes).len()
             } else {
                 c.len_utf8()

@@ -1,10 +1,10 @@
 //! Writes and signs the metadata of one repository.
 
 use crate::error::ReleaseError;
-use crate::generation::file::put;
+use crate::generation::file::FileRef;
 use crate::generation::manifest::Generation;
-use crate::metadata::cache::Shelf;
-use crate::metadata::repodata::{self, REPOMD};
+use crate::metadata::cache::MetadataCache;
+use crate::metadata::repomd::{self, REPOMD};
 use crate::seal::Seal;
 use millrace_store::{BlobError, BlobStore};
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub async fn write_repodata(
     next: &mut Generation,
     name: &str,
-    shelf: &Shelf,
+    metadata: &MetadataCache,
     seal: &impl Seal,
     blobs: &impl BlobStore,
 ) -> Result<(), ReleaseError> {
@@ -25,16 +25,19 @@ pub async fn write_repodata(
         .values()
         .map(|entry| (entry.file.digest, entry.metadata))
         .collect();
-    let packages = shelf.of(&packages, &next.platform, blobs).await?;
+    let packages = metadata.read(&packages, &next.platform, blobs).await?;
     let mut repodata = BTreeMap::new();
     for (file, bytes) in
-        repodata::files(&packages, next.number, next.released_s).map_err(BlobError::Io)?
+        repomd::files(&packages, next.number, next.released_s).map_err(BlobError::Io)?
     {
         if file == REPOMD {
             let signature = seal.seal(&next.key, &bytes, next.released_s).await?;
-            repodata.insert(format!("{REPOMD}.asc"), put(signature, blobs).await?);
+            repodata.insert(
+                format!("{REPOMD}.asc"),
+                FileRef::put(signature, blobs).await?,
+            );
         }
-        repodata.insert(file, put(bytes, blobs).await?);
+        repodata.insert(file, FileRef::put(bytes, blobs).await?);
     }
     repository.repodata = repodata;
     Ok(())

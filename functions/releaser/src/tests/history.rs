@@ -2,7 +2,10 @@
 
 use super::rpms::{Variant, package};
 use super::{NOW, NamedSeal, metadata, order, platform, released};
-use crate::{Changed, Past, ReleaseError, Released, current, history, prepare, publish, rollback};
+use crate::{
+    GenerationRef, GenerationSummary, ReleaseError, RollbackOutcome, current, history, prepare,
+    publish, rollback,
+};
 use millrace_store::memory::MemoryStore;
 
 #[tokio::test]
@@ -20,7 +23,7 @@ async fn an_earlier_state_comes_back_under_a_new_number() {
     let (generation, digest) = current(&name, &store).await.unwrap().unwrap();
     assert_eq!(
         became,
-        Changed::To(Released {
+        RollbackOutcome::Restored(GenerationRef {
             generation: digest,
             number: 3
         })
@@ -70,7 +73,7 @@ async fn going_back_to_what_is_there_changes_nothing() {
     let became = rollback(&name, 2, &NamedSeal, &store, NOW).await.unwrap();
     assert_eq!(
         became,
-        Changed::Not(Released {
+        RollbackOutcome::Unchanged(GenerationRef {
             generation: second,
             number: 2
         }),
@@ -84,7 +87,7 @@ async fn going_back_to_what_is_there_changes_nothing() {
             .unwrap();
         assert_eq!(
             became,
-            Changed::Not(Released {
+            RollbackOutcome::Unchanged(GenerationRef {
                 generation: third,
                 number: 3
             }),
@@ -95,8 +98,8 @@ async fn going_back_to_what_is_there_changes_nothing() {
 }
 
 /// A line a generation: its number, its time, how many packages, which builds came in.
-fn lines(all: &[Past]) -> String {
-    let line = |past: &Past| {
+fn lines(all: &[GenerationSummary]) -> String {
+    let line = |past: &GenerationSummary| {
         let added: Vec<&str> = past
             .added
             .iter()

@@ -6,7 +6,7 @@ use super::{
     platform, released, stage,
 };
 use crate::{
-    ReleaseError, Released, Seal, SealError, current, prepare, publish, release, withdraw,
+    GenerationRef, ReleaseError, Seal, SealError, current, prepare, publish, release, withdraw,
 };
 use millrace_core::build::{Build, End, Event, Refused, Stage};
 use millrace_core::platform::Platform;
@@ -155,7 +155,8 @@ async fn a_build_that_was_not_told_is_told_which_generation_first_had_its_packag
     let first = order(&store, "first", &[package(Variant::First, "tally")]).await;
     keep_build(&store, &first).await;
     // The releaser dies between the swap and the build; another release comes in between.
-    let Released { generation, number } = publish(&first, &NamedSeal, &store, NOW).await.unwrap();
+    let GenerationRef { generation, number } =
+        publish(&first, &NamedSeal, &store, NOW).await.unwrap();
     publish(
         &order(&store, "second", &[package(Variant::Second, "tally")]).await,
         &NamedSeal,
@@ -256,7 +257,7 @@ async fn a_package_that_differs_in_its_epoch_alone_cannot_take_the_file_of_anoth
     };
     let expected = "tally-1:1.0~rc1-1.el9.x86_64 would have the file name of tally-1.0~rc1-1.el9.x86_64, released by build first: raise \
                     Release in the spec and push again";
-    assert_eq!(reason, expected);
+    assert_eq!(reason.to_string(), expected);
 }
 
 #[tokio::test]
@@ -303,13 +304,14 @@ async fn an_order_that_is_out_is_never_refused_afterwards_whatever_is_asked_of_i
         ],
     )
     .await;
-    let Released { generation, number } = publish(&order, &NamedSeal, &store, NOW).await.unwrap();
+    let GenerationRef { generation, number } =
+        publish(&order, &NamedSeal, &store, NOW).await.unwrap();
     // A releaser that took less care carried the order out and died; the one that it is delivered to now would refuse it.
     let mut delivered = order.clone();
     delivered.placements[0].into.clear();
     assert_eq!(
         publish(&delivered, &NamedSeal, &store, NOW).await.unwrap(),
-        Released { generation, number }
+        GenerationRef { generation, number }
     );
 }
 
@@ -344,7 +346,7 @@ impl Seal for Interrupted<'_> {
     ) -> Result<Vec<u8>, SealError> {
         publish(self.1, &NamedSeal, self.0, NOW)
             .await
-            .map_err(|error| SealError(error.to_string()))?;
+            .map_err(|error| SealError::new(error))?;
         NamedSeal.seal(key, repomd, signed_s).await
     }
 
@@ -511,7 +513,7 @@ struct NoSeal;
 
 impl Seal for NoSeal {
     async fn seal(&self, _: &KeyName, _: &[u8], _: u64) -> Result<Vec<u8>, SealError> {
-        Err(SealError("the signer does not answer".to_owned()))
+        Err(SealError::new("the signer does not answer"))
     }
 
     async fn public_key(&self, key: &KeyName) -> Result<Vec<u8>, SealError> {
@@ -604,7 +606,7 @@ async fn of_carrying_an_order_out_and_taking_it_back_exactly_one_happens() {
             }
             (None, Err(ReleaseError::Refused(reason))) => {
                 assert_eq!(
-                    (reason.as_str(), is_out),
+                    (reason.to_string().as_str(), is_out),
                     (
                         "the release was given up before it was carried out: push again",
                         false

@@ -166,8 +166,8 @@ fn closed_to_others(path: &Path, mode: u32, want: u32) -> Result<(), KeyError> {
 mod tests {
     use super::*;
     use crate::SignError;
-    use crate::header::{base64, hexadecimal};
     use crate::error::USER_ID_BYTES_MAX;
+    use crate::header::{base64, hexadecimal};
     use crate::signature::{is_signed_by, sign_bytes};
     use sequoia_openpgp::packet::signature::subpacket::SubpacketTag;
     use sequoia_openpgp::parse::Parse as _;

@@ -1,9 +1,9 @@
 //! Orders of builds: delivered once or often, forged, cut short, refused.
 
 use super::rpms::{packages, rpmkeys};
-use super::{Ailing, COMMITTED_S, Desk, build_id, desk, is_well_signed, key, key_id};
+use super::{COMMITTED_S, Desk, FaultyKeys, build_id, desk, is_well_signed, key, key_id};
 use crate::keys::Keys as _;
-use crate::{Answer, SignError, sign, sign_files};
+use crate::{SignError, SignOutcome, sign, sign_files};
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::order::{Effect, OrderedFile, ReleaseOrder, SignOrder};
 use millrace_core::platform::Platform;
@@ -116,7 +116,7 @@ impl Desk {
         }
     }
 
-    async fn deliver(&self, order: &SignOrder) -> Result<Answer, SignError> {
+    async fn deliver(&self, order: &SignOrder) -> Result<SignOutcome, SignError> {
         sign(order, &self.keys, &self.store, &self.store, NOW).await
     }
 }
@@ -128,7 +128,7 @@ async fn an_order_moves_its_build_on_once_however_often_it_is_delivered() {
         .order("release", &[&packages().hello, &packages().source])
         .await;
     keep_build(&desk, &order).await;
-    assert_eq!(desk.deliver(&order).await.unwrap(), Answer::Signed);
+    assert_eq!(desk.deliver(&order).await.unwrap(), SignOutcome::Signed);
     let stage = desk.stage().await;
     let released = desk.release_order().await;
     let certificate = desk.keys.public(&key("release")).unwrap();
@@ -150,7 +150,7 @@ async fn an_order_moves_its_build_on_once_however_often_it_is_delivered() {
     }
     assert!(matches!(
         desk.deliver(&order).await.unwrap(),
-        Answer::NotWanted(_)
+        SignOutcome::NotWanted(_)
     ));
     assert_eq!(desk.stage().await, stage);
     let messages = desk.store.take(10, NOW, NOW.plus_ms(1)).await.unwrap();
@@ -224,7 +224,7 @@ async fn a_forged_order_is_refused_for_not_being_the_builds_before_anything_is_s
         );
         assert_eq!(
             desk.deliver(&forged).await.unwrap(),
-            Answer::NotWanted(refusal)
+            SignOutcome::NotWanted(refusal)
         );
         desk.assert_signed_nothing_of(&forged).await;
         assert_eq!(desk.stage().await, Stage::Signing { order: order.id });
@@ -280,7 +280,7 @@ async fn a_signer_that_dies_anywhere_signs_again_to_the_same_bytes_and_its_build
 
         let answer = desk.deliver(&order).await.unwrap();
         assert!(
-            matches!(answer, Answer::Signed | Answer::NotWanted(_)),
+            matches!(answer, SignOutcome::Signed | SignOutcome::NotWanted(_)),
             "after {steps} steps: {answer:?}"
         );
         let released = desk.release_order().await;
@@ -323,7 +323,7 @@ async fn a_refusal_ends_the_build_with_a_reason_for_its_author() {
     keep_build(&desk, &order).await;
     assert!(matches!(
         desk.deliver(&order).await.unwrap(),
-        Answer::Refused(_)
+        SignOutcome::Refused(_)
     ));
     let Stage::Ended {
         end: End::Failed { reason },
@@ -342,7 +342,7 @@ async fn a_key_that_nobody_made_is_named_in_the_builds_reason() {
     let desk = desk();
     let order = desk.order("none", &[&packages().hello]).await;
     keep_build(&desk, &order).await;
-    let Answer::Refused(reason) = desk.deliver(&order).await.unwrap() else {
+    let SignOutcome::Refused(reason) = desk.deliver(&order).await.unwrap() else {
         panic!("signed with no key")
     };
     assert!(reason.contains("millrace key create none"), "{reason}");
@@ -353,11 +353,11 @@ async fn a_key_service_that_does_not_answer_leaves_the_build_as_it_was() {
     let desk = desk();
     let order = desk.order("release", &[&packages().hello]).await;
     keep_build(&desk, &order).await;
-    let silent = Ailing::Silent(desk.keys.clone());
+    let silent = FaultyKeys::Silent(desk.keys.clone());
     let error = sign(&order, &silent, &desk.store, &desk.store, NOW)
         .await
         .unwrap_err();
     assert!(!error.is_refusal(), "{error}");
     assert_eq!(desk.stage().await, Stage::Signing { order: order.id });
-    assert_eq!(desk.deliver(&order).await.unwrap(), Answer::Signed);
+    assert_eq!(desk.deliver(&order).await.unwrap(), SignOutcome::Signed);
 }

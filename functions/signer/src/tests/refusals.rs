@@ -3,7 +3,7 @@
 use super::rpms::{entry_of, packages, place_of, with_header};
 use super::{COMMITTED_S, desk};
 use crate::header::{self, Legacy, with_signature};
-use crate::{Problem, SignError, sign_files};
+use crate::{FileProblem, SignError, sign_files};
 use millrace_core::Digest;
 use millrace_core::header::{LEAD_BYTES, read_head, tag};
 use millrace_store::BlobStore as _;
@@ -118,7 +118,7 @@ async fn what_is_cut_or_no_package_is_refused() {
         matches!(
             error,
             SignError::File {
-                problem: Problem::Size { .. },
+                problem: FileProblem::Size { .. },
                 ..
             }
         ),

@@ -1,10 +1,10 @@
 //! Signatures over repository metadata, and keepers of keys that are not well.
 
 use super::rpms::packages;
-use super::{Ailing, COMMITTED_S, desk, key};
+use super::{COMMITTED_S, FaultyKeys, desk, key};
 use crate::keys::Keys as _;
 use crate::signature::{is_signed_by, sign_bytes};
-use crate::{Problem, SignError, seal, sign_files};
+use crate::{FileProblem, SignError, seal, sign_files};
 
 #[tokio::test]
 async fn a_seal_verifies_and_is_the_same_every_time() {
@@ -37,7 +37,7 @@ async fn a_seal_verifies_and_is_the_same_every_time() {
 async fn a_signature_that_does_not_verify_after_writing_is_not_handed_on() {
     let desk = desk();
     let order = desk.order("release", &[&packages().hello]).await;
-    let confused = Ailing::Confused(desk.keys.clone());
+    let confused = FaultyKeys::Confused(desk.keys.clone());
     let error = sign_files(&order, &confused, &desk.store)
         .await
         .unwrap_err();
@@ -45,7 +45,7 @@ async fn a_signature_that_does_not_verify_after_writing_is_not_handed_on() {
         matches!(
             error,
             SignError::File {
-                problem: Problem::Written(_),
+                problem: FileProblem::Written(_),
                 ..
             }
         ),

@@ -5,7 +5,7 @@ use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use millrace_core::KeyName;
-use millrace_signer::{KeyError, Place, Places, PrivateKey};
+use millrace_signer::{KeyError, KeyLocation, KeyLocations, PrivateKey};
 use millrace_store::aws::sdk_config;
 
 /// What Secrets Manager calls the version of a secret that others see.
@@ -18,12 +18,12 @@ const VERSION: &str = "millrace-the-first-and-only-version";
 /// The places of a line's keys, with the credentials of the commands' user.
 pub(crate) struct Secrets {
     client: Client,
-    places: Places,
+    places: KeyLocations,
 }
 
 impl Secrets {
     /// Nothing is asked of Secrets Manager yet.
-    pub(crate) async fn new(places: Places) -> Self {
+    pub(crate) async fn new(places: KeyLocations) -> Self {
         Self {
             client: Client::new(&sdk_config(None).await),
             places,
@@ -31,7 +31,7 @@ impl Secrets {
     }
 
     /// All keys that the line has a place for.
-    pub(crate) const fn places(&self) -> &Places {
+    pub(crate) const fn places(&self) -> &KeyLocations {
         &self.places
     }
 
@@ -91,8 +91,8 @@ impl Secrets {
             .of(key)
             .with_context(|| KeyError::Unplaced(key.clone()))?
         {
-            Place::Secret(arn) => Ok(arn),
-            Place::Kms(_) => bail!(
+            KeyLocation::Secret(arn) => Ok(arn),
+            KeyLocation::Kms(_) => bail!(
                 "the key `{key}` is in KMS, which has made it and takes no other: `cargo xtask deploy --parameter KeyKeptIn=secret` \
                  makes a place for a key that is brought or made here"
             ),

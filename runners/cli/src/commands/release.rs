@@ -6,7 +6,9 @@ use crate::output::Output;
 use crate::state::{Folder, now};
 use anyhow::Result;
 use millrace_core::Timestamp;
-use millrace_releaser::{Changed, Past, ReleaseError, Released, history, rollback};
+use millrace_releaser::{
+    GenerationRef, GenerationSummary, ReleaseError, RollbackOutcome, history, rollback,
+};
 use serde_json::{Value, json};
 
 pub(super) async fn release(folder: &Folder, output: Output, command: Release) -> Result<()> {
@@ -31,15 +33,15 @@ pub(super) async fn release(folder: &Folder, output: Output, command: Release) -
                     }
                     other => anyhow::Error::from(other),
                 })?;
-            let (Changed::To(Released {
+            let (RollbackOutcome::Restored(GenerationRef {
                 generation,
                 number: current,
             })
-            | Changed::Not(Released {
+            | RollbackOutcome::Unchanged(GenerationRef {
                 generation,
                 number: current,
             })) = became;
-            let changed = matches!(became, Changed::To(_));
+            let changed = matches!(became, RollbackOutcome::Restored(_));
             let value = json!({"platform": platform, "number": current, "generation": generation, "changed": changed});
             output.one(&value, |_| match changed {
                 true => {
@@ -53,8 +55,8 @@ pub(super) async fn release(folder: &Folder, output: Output, command: Release) -
     }
 }
 
-fn as_json(past: &Past) -> Value {
-    let Past {
+fn as_json(past: &GenerationSummary) -> Value {
+    let GenerationSummary {
         number,
         generation,
         released_s,
@@ -159,7 +161,7 @@ Nothing.
         let added = ["0123456789ab", "ba9876543210"]
             .map(|build| BuildId::new(build).unwrap())
             .to_vec();
-        let past = Past {
+        let past = GenerationSummary {
             number: 7,
             generation: Digest::of(b""),
             released_s: 1_800_000_000,
@@ -170,7 +172,7 @@ Nothing.
             line(&as_json(&past)),
             "     7  2027-01-15T08:00:00Z      12 packages  0123456789ab ba9876543210"
         );
-        let empty = Past {
+        let empty = GenerationSummary {
             added: vec![],
             ..past
         };
