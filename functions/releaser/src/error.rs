@@ -28,7 +28,9 @@ pub enum ReleaseError {
     /// A stored document makes no sense; a person must look.
     #[error("what platform {platform} has released cannot be read: {problem}")]
     Corrupt {
+        /// The platform whose document it is.
         platform: PlatformName,
+        /// What is wrong with it.
         #[source]
         problem: Corruption,
     },
@@ -37,7 +39,12 @@ pub enum ReleaseError {
     Busy(PlatformName),
     /// There is no such generation to go back to; the caller must name another one.
     #[error("platform {platform} has no generation {number}")]
-    NoGeneration { platform: PlatformName, number: u64 },
+    NoGeneration {
+        /// The platform that was named.
+        platform: PlatformName,
+        /// The number that was named.
+        number: u64,
+    },
 }
 
 impl ReleaseError {
@@ -65,8 +72,11 @@ pub enum ReleaseRefusal {
     /// A package is for an architecture that the platform does not have.
     #[error("{nevra} is for {arch}, and platform {platform} has no repository for it")]
     NoRepository {
+        /// The package.
         nevra: String,
+        /// The architecture in its header.
         arch: String,
+        /// The platform of the order.
         platform: PlatformName,
     },
     /// Another package has the file's place in its repository.
@@ -75,7 +85,9 @@ pub enum ReleaseRefusal {
     /// A package is not what was ordered, or cannot be described.
     #[error("{file}: {problem}")]
     Package {
+        /// The file's name.
         file: String,
+        /// What is wrong with it.
         #[source]
         problem: PackageProblem,
     },
@@ -86,16 +98,29 @@ pub enum ReleaseRefusal {
 pub enum PackageProblem {
     /// The file's name is not that of the package in it.
     #[error("a package with this header is called {expected}")]
-    FileName { expected: String },
+    FileName {
+        /// The name that follows from the header.
+        expected: String,
+    },
     /// Its name has characters that do not stand in a URL.
     #[error("name, version and release may have letters, digits and `._+-~^`, and nothing else")]
     Characters,
     /// It was cut or replaced.
     #[error("it has {found} bytes, and {ordered} were ordered")]
-    Size { found: u64, ordered: u64 },
+    Size {
+        /// Bytes in the store.
+        found: u64,
+        /// Bytes according to the order.
+        ordered: u64,
+    },
     /// Its header names another package.
     #[error("it is {found}, ordered was {ordered}")]
-    OtherPackage { found: String, ordered: String },
+    OtherPackage {
+        /// NEVRA in its header.
+        found: String,
+        /// NEVRA in the order.
+        ordered: String,
+    },
     /// It is no package.
     #[error(transparent)]
     Header(#[from] HeaderError),
@@ -112,5 +137,10 @@ pub enum Corruption {
     Json(#[from] serde_json::Error),
     /// It lacks a package that a generation looks for in it.
     #[error("{blob} says nothing of package {package}")]
-    NoMetadata { blob: Digest, package: Digest },
+    NoMetadata {
+        /// The document.
+        blob: Digest,
+        /// The package.
+        package: Digest,
+    },
 }

@@ -1,7 +1,7 @@
 //! Packages that are not signed, and what their builders are told.
 
+use super::desk;
 use super::rpms::{entry_of, packages, place_of, with_header};
-use super::{COMMITTED_S, desk};
 use crate::header::{self, Legacy, with_signature};
 use crate::{FileProblem, SignError, sign_files};
 use millrace_core::Digest;
