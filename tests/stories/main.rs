@@ -8,6 +8,7 @@ mod builds;
 mod clock;
 mod platforms;
 mod pump;
+mod records;
 mod retry;
 mod rules;
 mod wire;

@@ -96,6 +96,16 @@ impl Line {
         }
     }
 
+    /// A build as a store keeps it, at a time of the line's clock. What its orders say is not known.
+    pub fn resumed(build: Build, now: Timestamp) -> Self {
+        Self {
+            build,
+            effects: Vec::new(),
+            now,
+            ends_early: None,
+        }
+    }
+
     /// Lets an event happen; refused events must leave the build as it was.
     pub fn event(&mut self, event: Event) -> Result<(), Refused> {
         let before = self.build.clone();
