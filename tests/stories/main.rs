@@ -6,11 +6,11 @@
 
 mod builds;
 mod clock;
+mod options;
 mod platforms;
 mod pump;
 mod records;
 mod retry;
 mod rules;
 mod wire;
-mod wishes;
 mod world;

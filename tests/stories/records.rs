@@ -55,7 +55,9 @@ const KINDS: [(&str, Reread); 30] = [
     ("wire-shown", reread::<Shown>),
     ("wire-typing", reread::<Typing>),
     ("wire-upload", reread::<Upload>),
-    ("wire-", |_| panic!("a message of a kind that is not known here")),
+    ("wire-", |_| {
+        panic!("a message of a kind that is not known here")
+    }),
 ];
 
 fn folder() -> PathBuf {
@@ -212,9 +214,12 @@ fn an_old_lease_that_nobody_renews_is_lost() {
         line.build.task(&id("rpm@x86_64")).unwrap().state,
         TaskState::Waiting
     );
-    let options = &line.build.push.announced.wish;
+    let options = &line.build.push.announced.options;
     assert_eq!(options.hold_s, Some(600));
-    assert_eq!(options.not_by.get(&id("rpm@x86_64")).unwrap().as_str(), "r9");
+    assert_eq!(
+        options.not_by.get(&id("rpm@x86_64")).unwrap().as_str(),
+        "r9"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use millrace_core::build::{Build, Event, Refused};
 use millrace_core::order::{Effect, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform};
-use millrace_core::push::{Announced, Commit, Push, Wish};
+use millrace_core::push::{Announced, BuildOptions, Commit, Push};
 use millrace_core::rpm::Rpm;
 use millrace_core::sources::SourceFile;
 use millrace_core::task::{Artifact, Blame, Failure, Machine, Outcome, TaskId};
@@ -45,7 +45,7 @@ pub fn push(package: &str, number: u64) -> Push {
             commit: Commit::new(&format!("{number:040x}")).unwrap(),
             pusher: "dana".to_owned(),
             received: Timestamp(1_000),
-            wish: Wish::default(),
+            options: BuildOptions::default(),
         },
         committed_s: 1_700_000_000,
         subject: "Update".to_owned(),

@@ -4,7 +4,7 @@ use crate::{ControlError, NotFound, package};
 use millrace_core::access::Actor;
 use millrace_core::build::{Build, Event};
 use millrace_core::order::Effect;
-use millrace_core::push::{Announced, Commit as GitCommit, PushRecord, PushState, Wish};
+use millrace_core::push::{Announced, BuildOptions, Commit as GitCommit, PushRecord, PushState};
 use millrace_core::task::TaskId;
 use millrace_core::{BuildId, PackageName, PushId, Timestamp};
 use millrace_store::builds::load_build;
@@ -30,7 +30,7 @@ pub struct BuildRequest {
     /// In the reference's history.
     pub commit: GitCommit,
     /// How to build it.
-    pub options: Wish,
+    pub options: BuildOptions,
 }
 
 /// Tasks that somebody wants done again.
@@ -65,7 +65,7 @@ pub async fn build(
         commit: request.commit,
         pusher: actor.to_string(),
         received: now,
-        wish: request.options,
+        options: request.options,
     };
     announce(announced, state).await
 }
@@ -76,7 +76,7 @@ pub async fn clone(
     actor: &Actor,
     build: &Build,
     id: PushId,
-    options: Wish,
+    options: BuildOptions,
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<Announced, ControlError> {
@@ -85,7 +85,7 @@ pub async fn clone(
         id,
         pusher: actor.to_string(),
         received: now,
-        wish: options.of_clone(&before.wish, &build.platform.name),
+        options: options.of_clone(&before.options, &build.platform.name),
         ..before.clone()
     };
     announce(announced, state).await

@@ -3,7 +3,7 @@
 use crate::{ControlError, build};
 use millrace_core::access::Actor;
 use millrace_core::build::Build;
-use millrace_core::push::{Announced, Wish};
+use millrace_core::push::{Announced, BuildOptions};
 use millrace_core::roots::{LOCK_BYTES_MAX, Lock};
 use millrace_core::task::{AttemptEnd, Task, TaskId};
 use millrace_core::{PackageName, PushId, RunnerName, Timestamp};
@@ -26,7 +26,7 @@ pub async fn show(build: &Build, blobs: &impl BlobStore) -> Result<Lock, Control
 pub async fn require(
     text: Vec<u8>,
     package: &PackageName,
-    options: &mut Wish,
+    options: &mut BuildOptions,
     blobs: &impl BlobStore,
 ) -> Result<(), ControlError> {
     if text.len() as u64 > LOCK_BYTES_MAX {
@@ -42,7 +42,7 @@ pub async fn require(
 }
 
 /// Refuses a lock of another package or platform.
-fn fits(lock: &Lock, package: &PackageName, options: &Wish) -> Result<(), ControlError> {
+fn fits(lock: &Lock, package: &PackageName, options: &BuildOptions) -> Result<(), ControlError> {
     if lock.package != *package {
         return Err(ControlError::Invalid(format!(
             "the lock is of package {}, not of {package}",
@@ -94,11 +94,11 @@ pub async fn verify(
         true => BTreeMap::new(),
         false => first.tasks.iter().filter_map(done_by).collect(),
     };
-    let options = Wish {
+    let options = BuildOptions {
         lock,
         not_by,
         scratch: true,
-        ..Wish::default()
+        ..BuildOptions::default()
     };
     let announced = build::clone(actor, first, id, options, stores, now).await?;
     Ok(Verification {

@@ -342,9 +342,9 @@ impl Build {
             Event::Cancel { by } => self.cancel(by, now),
             Event::Retry { task, by, hold_s } => {
                 self.retry(task.as_ref(), &by, now)?;
-                // Where nobody says otherwise, the build's own wish stays.
-                let wish = &mut self.push.announced.wish;
-                wish.hold_s = hold_s.or(wish.hold_s);
+                // Without a time of its own, the retry keeps that of the build.
+                let options = &mut self.push.announced.options;
+                options.hold_s = hold_s.or(options.hold_s);
                 Ok(Vec::new())
             }
             Event::Signed { order, files } => self.signed(order, &files),
@@ -467,7 +467,7 @@ impl Build {
         if !self.ready().any(|ready| *ready == id) {
             return Err(Refused::NotReady { task: id, word });
         }
-        if self.push.announced.wish.not_by.get(&id) == Some(&runner) {
+        if self.push.announced.options.not_by.get(&id) == Some(&runner) {
             return Err(Refused::NotBy { task: id, runner });
         }
         let number = task.next_number();
@@ -658,7 +658,7 @@ impl Build {
     /// architecture of the platform that made it. They stay the same once all tasks are done. Of a scratch build none do.
     pub fn releasable(&self) -> Vec<OrderedFile> {
         let mut files: BTreeMap<String, OrderedFile> = BTreeMap::new();
-        if self.push.announced.wish.scratch {
+        if self.push.announced.options.scratch {
             return Vec::new();
         }
         for task in self

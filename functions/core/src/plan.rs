@@ -2,7 +2,7 @@
 
 use crate::build::{Build, Stage};
 use crate::platform::{On, PackageConfig, Platform, PlatformError, Step, steps_of};
-use crate::push::{Push, Wish};
+use crate::push::{BuildOptions, Push};
 use crate::task::{Task, TaskId};
 use crate::{Arch, BuildId, Digest, PackageName, PlatformName, PluginName, Timestamp};
 use std::collections::BTreeMap;
@@ -55,19 +55,19 @@ pub enum PlanError {
         /// Those that it may have.
         registered: Vec<PlatformName>,
     },
-    /// Somebody wishes for a platform that the push is not built on.
+    /// The options name a platform that the push is not built on.
     #[error("{package} is not built on the platform `{platform}` from {reference}: it is built on {}", names(.built))]
     NotBuiltOn {
         /// What is built.
         package: PackageName,
         /// From which branch or tag.
         reference: String,
-        /// The platform that somebody wished for.
+        /// The platform that the options name.
         platform: PlatformName,
         /// Those that it is built on.
         built: Vec<PlatformName>,
     },
-    /// Somebody wishes for an architecture that a platform does not have.
+    /// The options name an architecture that the platform does not have.
     #[error("platform {platform} has no {arch}")]
     NoArchitecture {
         /// The platform.
@@ -109,7 +109,7 @@ fn names(platforms: &[PlatformName]) -> String {
 
 /// The platforms that a push is built on, in the order of their names: those that the package is registered for, or else all; of
 /// these the ones that its `millrace.toml` asks for, where it asks for some; of these the ones that build the pushed reference; and of
-/// these those that somebody wished for, where somebody did.
+/// these those that the build options name, if they name any.
 pub fn platforms_for<'a>(
     push: &Push,
     config: &PackageConfig,
@@ -140,8 +140,8 @@ pub fn platforms_for<'a>(
     let chosen = |platform: &&Platform| wanted.is_empty() || wanted.contains(&platform.name);
     let builds = |platform: &&Platform| platform.builds_reference(&push.announced.reference);
     let mut built: Vec<&Platform> = all.iter().filter(chosen).filter(builds).collect();
-    let wished = &push.announced.wish.platforms;
-    if let Some(platform) = wished
+    let asked = &push.announced.options.platforms;
+    if let Some(platform) = asked
         .iter()
         .find(|name| !built.iter().any(|platform| platform.name == **name))
     {
@@ -155,7 +155,7 @@ pub fn platforms_for<'a>(
                 .collect(),
         });
     }
-    built.retain(|platform| wished.is_empty() || wished.contains(&platform.name));
+    built.retain(|platform| asked.is_empty() || asked.contains(&platform.name));
     Ok(built)
 }
 
@@ -167,7 +167,7 @@ pub fn plan(
     plugins: &BTreeMap<PluginName, Digest>,
     now: Timestamp,
 ) -> Result<Build, PlanError> {
-    let platform = &as_wished(platform, &push.announced.wish)?;
+    let platform = &with_options(platform, &push.announced.options)?;
     let steps = steps_of(platform, config)?;
     let mut pinned = BTreeMap::new();
     for step in &steps {
@@ -214,9 +214,9 @@ pub fn plan(
     }
 }
 
-/// A platform with what somebody wants otherwise laid over it.
-fn as_wished(platform: &Platform, wish: &Wish) -> Result<Platform, PlanError> {
-    if let Some(arch) = wish
+/// A platform with the build options laid over it.
+fn with_options(platform: &Platform, options: &BuildOptions) -> Result<Platform, PlanError> {
+    if let Some(arch) = options
         .architectures
         .iter()
         .find(|arch| !platform.architectures.contains(arch))
@@ -229,8 +229,8 @@ fn as_wished(platform: &Platform, wish: &Wish) -> Result<Platform, PlanError> {
     let mut platform = platform.clone();
     platform
         .architectures
-        .retain(|arch| wish.architectures.is_empty() || wish.architectures.contains(arch));
-    platform.macros.extend(wish.macros.clone());
+        .retain(|arch| options.architectures.is_empty() || options.architectures.contains(arch));
+    platform.macros.extend(options.macros.clone());
     Ok(platform)
 }
 

@@ -49,10 +49,10 @@ impl Package {
     }
 }
 
-/// What somebody wants of one push that is not as usual. Only who runs the line may: a forge's webhooks have no wishes.
+/// What is special about the builds of one push. Only whoever runs the line may ask for it: a forge's webhook has no options.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Wish {
+pub struct BuildOptions {
     /// How urgent it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
@@ -79,14 +79,14 @@ pub struct Wish {
     pub hold_s: Option<u32>,
 }
 
-impl Wish {
-    /// Whether all is as usual.
+impl BuildOptions {
+    /// Whether nothing is special.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
 
-    /// This wish for a clone of a build on a platform. What was otherwise than usual with that build is so with the clone, where nobody
-    /// says something else; and what was not to be released is not, whoever clones it.
+    /// These options for a clone of a build on a platform. The clone has the options of that build except where these name others; a
+    /// clone of a scratch build is a scratch build.
     #[must_use]
     pub fn of_clone(self, before: &Self, platform: &PlatformName) -> Self {
         Self {
@@ -195,9 +195,13 @@ pub struct Announced {
     pub pusher: String,
     /// When the line heard of it.
     pub received: Timestamp,
-    /// What is to be done otherwise than usual.
-    #[serde(default, skip_serializing_if = "Wish::is_nothing")]
-    pub wish: Wish,
+    /// What is special about its builds.
+    #[serde(
+        rename = "wish",
+        default,
+        skip_serializing_if = "BuildOptions::is_nothing"
+    )]
+    pub options: BuildOptions,
 }
 
 impl Announced {
@@ -205,7 +209,7 @@ impl Announced {
     pub fn rank(&self, package: Option<&Package>) -> Rank {
         let project = package.and_then(|package| package.project.clone());
         let priority = self
-            .wish
+            .options
             .priority
             .or(package.and_then(|package| package.priority));
         Rank {

@@ -10,7 +10,9 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use millrace_core::order::Effect;
-use millrace_core::push::{Announced, Commit as GitCommit, Package, PushRecord, PushState, Wish};
+use millrace_core::push::{
+    Announced, BuildOptions, Commit as GitCommit, Package, PushRecord, PushState,
+};
 use millrace_core::{NameError, PackageName, PushId, Timestamp};
 use millrace_store::builds::load_push;
 use millrace_store::packages::{RegisterError, of_repository, register_new};
@@ -263,7 +265,7 @@ impl<S: StateStore> Listener<S> {
             commit,
             pusher,
             received: (self.clock)(),
-            wish: Wish::default(),
+            options: BuildOptions::default(),
         })
         .await
     }

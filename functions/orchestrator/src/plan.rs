@@ -148,7 +148,7 @@ fn builds_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millrace_core::push::{Announced, Commit as GitCommit, Wish};
+    use millrace_core::push::{Announced, BuildOptions, Commit as GitCommit};
     use millrace_core::{PushId, Timestamp};
     use millrace_store::memory::MemoryStore;
     use millrace_store::{Expect, Stored};
@@ -167,7 +167,7 @@ mod tests {
             commit: GitCommit::new(&"1".repeat(40)).unwrap(),
             pusher: "dana".to_owned(),
             received: NOW,
-            wish: Wish::default(),
+            options: BuildOptions::default(),
         };
         let (subject, spec, config) = ("Update".to_owned(), "zlib.spec".to_owned(), String::new());
         let tree = Digest::of(b"tree");

@@ -11,7 +11,7 @@ use crate::{Generation, Seal, SealError, current};
 use millrace_core::build::{Build, Stage};
 use millrace_core::order::{OrderedFile, ReleaseOrder};
 use millrace_core::platform::Platform;
-use millrace_core::push::{Announced, Commit, Push, Wish};
+use millrace_core::push::{Announced, BuildOptions, Commit, Push};
 use millrace_core::{BuildId, Digest, KeyName, PushId, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::memory::MemoryStore;
@@ -95,7 +95,7 @@ async fn keep_build(store: &MemoryStore, order: &ReleaseOrder) {
         commit: Commit::new(&"1".repeat(40)).unwrap(),
         pusher: "dana".to_owned(),
         received: NOW,
-        wish: Wish::default(),
+        options: BuildOptions::default(),
     };
     let push = Push {
         announced,

@@ -93,7 +93,7 @@ pub async fn holds_of_build(
     build: &Build,
 ) -> Result<Vec<Hold>, StateError> {
     let mut holds = Vec::new();
-    if build.push.announced.wish.hold_s.is_none() {
+    if build.push.announced.options.hold_s.is_none() {
         return Ok(holds);
     }
     for holding in build.tasks.iter().filter_map(|task| latest(build, task)) {

@@ -104,7 +104,7 @@ pub(crate) fn ready_place(build: &Build, task: &TaskId) -> String {
     let not_by = build
         .push
         .announced
-        .wish
+        .options
         .not_by
         .get(task)
         .map(|runner| format!("/{runner}"))

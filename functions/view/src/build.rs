@@ -103,7 +103,7 @@ impl BuildView {
             reason: reason(build),
             project: build.rank.project.clone(),
             priority: build.rank.priority,
-            scratch: announced.wish.scratch,
+            scratch: announced.options.scratch,
             created: build.created,
             ended: build.ended,
             duration_ms: build.ended.unwrap_or(now).since_ms(build.created),

@@ -5,7 +5,7 @@ mod runner;
 mod setup;
 mod values;
 
-pub use build::{Build, BuildOptions, Builds, Logs, Retry, Shell, Watch};
+pub use build::{Build, BuildFlags, Builds, Logs, Retry, Shell, Watch};
 pub use runner::{Manner, Runner, Up};
 pub use setup::{Algorithm, Key, Messages, Package, Platform, Plugin, Release};
 
@@ -67,7 +67,7 @@ pub enum Command {
         build: String,
         /// What to change.
         #[command(flatten)]
-        options: BuildOptions,
+        options: BuildFlags,
         /// Follow it until it ends.
         #[arg(long)]
         watch: bool,

@@ -112,7 +112,7 @@ async fn end<S: StateStore, B>(
     Ok(())
 }
 
-/// Writes down a hold that the line has not heard of, where its build wants it. What is nobody's wish is answered with the others.
+/// Writes down a hold that the line has not heard of, where its build wants it. One that no build asks for is answered with the others.
 async fn begin<S: StateStore, B>(
     desk: &Desk<S, B>,
     runner: &Runner,
@@ -138,7 +138,7 @@ async fn begin<S: StateStore, B>(
                 .attempts
                 .iter()
                 .any(|one| one.number == holding.lease && one.runner == *name));
-    if let Some(hold_s) = build.push.announced.wish.hold_s.filter(|_| own) {
+    if let Some(hold_s) = build.push.announced.options.hold_s.filter(|_| own) {
         let hold = Hold::new(
             holding.clone(),
             name.clone(),

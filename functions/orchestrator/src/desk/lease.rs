@@ -254,12 +254,12 @@ fn offer<S, B>(
             network: step.network,
             disk_order: step.disk_order,
         },
-        lock: push.announced.wish.lock,
+        lock: push.announced.options.lock,
         plugin: *build.plugins.get(&step.plugin)?,
         plugin_name: step.plugin.to_string(),
         inputs: build.inputs(id),
         config: step.config.clone(),
-        hold_s: push.announced.wish.hold_s,
+        hold_s: push.announced.options.hold_s,
     };
     let renew_s = Some(desk.paces.map_or(RENEW_S, |paces| paces.renew_s));
     Some(Offer {

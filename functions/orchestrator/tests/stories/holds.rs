@@ -27,7 +27,7 @@ struct Failed {
 async fn failed(hold_s: Option<u32>) -> Failed {
     let world = World::new();
     let mut build = world.planned("zlib");
-    build.push.announced.wish.hold_s = hold_s;
+    build.push.announced.options.hold_s = hold_s;
     world.keep(&build).await;
     let runner = world.runner("intel-1", Arch::X86_64).await;
     let offer = runner.takes().await.unwrap();
@@ -177,7 +177,7 @@ async fn a_failed_sandbox_is_held_while_its_build_is_over() {
 }
 
 #[tokio::test]
-async fn a_sandbox_that_nobody_wished_for_is_given_up_at_once() {
+async fn a_sandbox_that_nobody_asked_for_is_given_up_at_once() {
     let story = failed(None).await;
     let attended = story
         .runner
@@ -434,7 +434,7 @@ async fn a_runner_that_was_started_anew_holds_nothing_any_more() {
 async fn a_desk_that_keeps_nobody_waiting_says_when_to_ask_again() {
     let world = World::new().that_keeps_nobody_waiting();
     let mut build = world.planned("zlib");
-    build.push.announced.wish.hold_s = Some(HOLD_S);
+    build.push.announced.options.hold_s = Some(HOLD_S);
     world.keep(&build).await;
     let runner = world.runner("intel-1", Arch::X86_64).await;
     let holding = crate::world::holding(&runner.takes().await.unwrap());

@@ -9,7 +9,7 @@ use millrace_core::platform::{PackageConfig, Platform, RELEASED_REPOSITORY, Repo
 use millrace_core::protocol::{
     Ask, Attend, Attended, Holding, Offer, Problem, Renewal, Renewed, Report,
 };
-use millrace_core::push::{Announced, Commit, Push, Wish};
+use millrace_core::push::{Announced, BuildOptions, Commit, Push};
 use millrace_core::queue::Capacity;
 use millrace_core::runner::{Runner as RunnerRecord, Token};
 use millrace_core::task::{Artifact, Outcome, TaskId};
@@ -71,7 +71,7 @@ pub fn push(package: &str, config: &str) -> Push {
             commit: Commit::new("0123456789abcdef0123456789abcdef01234567").unwrap(),
             pusher: "dana".to_owned(),
             received: BEGIN,
-            wish: Wish::default(),
+            options: BuildOptions::default(),
         },
         committed_s: BEGIN.0 / 1000 - 60,
         subject: format!("Update {package}"),

@@ -202,7 +202,7 @@ mod tests {
             commit: millrace_core::push::Commit::new(&tip).unwrap(),
             pusher: "dana".to_owned(),
             received: millrace_core::Timestamp(0),
-            wish: millrace_core::push::Wish::default(),
+            options: millrace_core::push::BuildOptions::default(),
         };
         let limits = Limits {
             pack_bytes: 1 << 20,

@@ -4,7 +4,9 @@ use millrace_core::build::{Build, Event, Stage};
 use millrace_core::order::SignedFile;
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform};
-use millrace_core::push::{Announced, Commit as GitCommit, Push, PushRecord, PushState, Wish};
+use millrace_core::push::{
+    Announced, BuildOptions, Commit as GitCommit, Push, PushRecord, PushState,
+};
 use millrace_core::rpm::Rpm;
 use millrace_core::task::{ARTIFACTS_MAX, Artifact, Machine, Outcome};
 use millrace_core::{Arch, BuildId, Digest, PushId, Timestamp};
@@ -44,7 +46,7 @@ fn push() -> Push {
         commit: GitCommit::new(&"1".repeat(40)).unwrap(),
         pusher: "dana".to_owned(),
         received: NOW,
-        wish: Wish::default(),
+        options: BuildOptions::default(),
     };
     let (subject, config, spec) = (String::new(), String::new(), "glibc.spec".to_owned());
     Push {

@@ -22,7 +22,7 @@ pub struct Build {
     pub commit: Option<Commit>,
     /// How to build it.
     #[command(flatten)]
-    pub options: BuildOptions,
+    pub options: BuildFlags,
     /// Follow it until it ends.
     #[arg(long)]
     pub watch: bool,
@@ -30,7 +30,7 @@ pub struct Build {
 
 /// Options of one build.
 #[derive(Debug, Args)]
-pub struct BuildOptions {
+pub struct BuildFlags {
     /// How urgent it is: urgent, normal or background. [default: as the package is registered]
     #[arg(long)]
     pub priority: Option<Priority>,

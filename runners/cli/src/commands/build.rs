@@ -1,7 +1,7 @@
 //! Commands that start, stop and repeat builds.
 
 use crate::actor;
-use crate::arguments::{Build, BuildOptions, Retry};
+use crate::arguments::{Build, BuildFlags, Retry};
 use crate::ending::Ending;
 use crate::output::Output;
 use crate::remote;
@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use millrace_control::build::{self, BuildRequest, RetryRequest, find, push_id};
 use millrace_control::{lock, package};
 use millrace_core::build::Build as BuildRecord;
-use millrace_core::push::{Announced, Wish};
+use millrace_core::push::{Announced, BuildOptions};
 use millrace_core::{PackageName, PushId};
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub(super) async fn clone(
     folder: &Folder,
     output: Output,
     id: &str,
-    options: BuildOptions,
+    options: BuildFlags,
     watch: bool,
 ) -> Result<Ending> {
     let store = folder.store().await?;
@@ -50,8 +50,12 @@ pub(super) async fn clone(
 }
 
 /// The options of a build, with the lock that its roots come from.
-async fn build_options(store: &Store, chosen: BuildOptions, package: &PackageName) -> Result<Wish> {
-    let mut options = Wish {
+async fn build_options(
+    store: &Store,
+    chosen: BuildFlags,
+    package: &PackageName,
+) -> Result<BuildOptions> {
+    let mut options = BuildOptions {
         priority: chosen.priority,
         platforms: chosen.platforms,
         architectures: chosen.architectures,

@@ -75,7 +75,7 @@ pub(super) async fn verify(
             .say("nothing is known of its roots: they are made anew from today's repositories")?;
     }
     let announced = asked.announced;
-    let not_by = &announced.wish.not_by;
+    let not_by = &announced.options.not_by;
     if !not_by.is_empty() {
         let names: BTreeSet<String> = not_by.values().map(ToString::to_string).collect();
         let names = names.into_iter().collect::<Vec<_>>().join(", ");

@@ -1,22 +1,22 @@
-//! Builds that somebody wants otherwise than usual, and where they stand.
+//! Builds with options of their own, and where they stand in the queue.
 
 use millrace_core::build::{Event, Refused};
 use millrace_core::plan::platforms_for;
 use millrace_core::platform::{PackageConfig, Platform, PlatformError};
-use millrace_core::push::{Package, Push, Wish};
+use millrace_core::push::{BuildOptions, Package, Push};
 use millrace_core::queue::Priority;
 use millrace_core::{Arch, Timestamp};
 use millrace_tests::line::{Line, id, passed, platform, push, rpm};
 
-fn wishing(wish: Wish) -> Push {
+fn with_options(options: BuildOptions) -> Push {
     let mut push = push("zlib", 1);
-    push.announced.wish = wish;
+    push.announced.options = options;
     push
 }
 
-fn planned(wish: Wish) -> Line {
+fn planned(options: BuildOptions) -> Line {
     Line::planned(
-        &wishing(wish),
+        &with_options(options),
         &platform(r#""x86_64", "aarch64""#),
         &PackageConfig::default(),
     )
@@ -24,10 +24,10 @@ fn planned(wish: Wish) -> Line {
 
 #[test]
 fn a_scratch_build_is_built_and_tested_and_goes_nowhere() {
-    let mut line = planned(Wish {
+    let mut line = planned(BuildOptions {
         scratch: true,
         architectures: vec![Arch::X86_64],
-        ..Wish::default()
+        ..BuildOptions::default()
     });
     line.passes("source", &[rpm("zlib", "src")]);
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
@@ -40,16 +40,16 @@ fn a_scratch_build_is_built_and_tested_and_goes_nowhere() {
 }
 
 #[test]
-fn fewer_architectures_and_other_macros_may_be_wished_for() {
+fn fewer_architectures_and_other_macros_may_be_asked_for() {
     let macros = [
         ("with_tests".to_owned(), "0".to_owned()),
         ("dist".to_owned(), ".el9_try".to_owned()),
     ]
     .into();
-    let line = planned(Wish {
+    let line = planned(BuildOptions {
         architectures: vec![Arch::Aarch64],
         macros,
-        ..Wish::default()
+        ..BuildOptions::default()
     });
     let tasks: Vec<String> = line
         .build
@@ -69,10 +69,10 @@ fn fewer_architectures_and_other_macros_may_be_wished_for() {
 }
 
 #[test]
-fn a_wish_for_what_there_is_not_is_refused_in_words() {
-    let arch = wishing(Wish {
+fn an_option_for_what_there_is_not_is_refused_in_words() {
+    let arch = with_options(BuildOptions {
         architectures: vec![Arch::S390x],
-        ..Wish::default()
+        ..BuildOptions::default()
     });
     let plugins = ["source", "rpm", "check"]
         .map(|name| (name.parse().unwrap(), millrace_core::Digest::of(b"")))
@@ -87,18 +87,18 @@ fn a_wish_for_what_there_is_not_is_refused_in_words() {
     )
     .unwrap_err();
     assert_eq!(refused.to_string(), "platform el-9 has no s390x");
-    let elsewhere = wishing(Wish {
+    let elsewhere = with_options(BuildOptions {
         platforms: vec!["el-10".parse().unwrap()],
-        ..Wish::default()
+        ..BuildOptions::default()
     });
     let refused = platforms_for(&elsewhere, &config, &[], &[platform(r#""x86_64""#)]).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "zlib is not built on the platform `el-10` from refs/heads/main: it is built on el-9"
     );
-    let here = wishing(Wish {
+    let here = with_options(BuildOptions {
         platforms: vec!["el-9".parse().unwrap()],
-        ..Wish::default()
+        ..BuildOptions::default()
     });
     let other = Platform {
         name: "el-8".parse().unwrap(),
@@ -113,32 +113,32 @@ fn a_wish_for_what_there_is_not_is_refused_in_words() {
 }
 
 #[test]
-fn a_clone_keeps_what_was_wished_for_its_build_and_of_a_scratch_build_nothing_is_released() {
+fn a_clone_keeps_options_and_a_clone_of_scratch_is_scratch() {
     let macros = |all: &[(&str, &str)]| {
         all.iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect()
     };
-    let before = Wish {
+    let before = BuildOptions {
         priority: Some(Priority::Urgent),
         architectures: vec![Arch::Aarch64],
         macros: macros(&[("flavour", "sweet"), ("with_tests", "1")]),
         scratch: true,
-        ..Wish::default()
+        ..BuildOptions::default()
     };
     let el9 = "el-9".parse().unwrap();
-    let same = Wish::default().of_clone(&before, &el9);
+    let same = BuildOptions::default().of_clone(&before, &el9);
     assert_eq!(
         same,
-        Wish {
+        BuildOptions {
             platforms: vec![el9.clone()],
             ..before.clone()
         }
     );
-    let other = Wish {
+    let other = BuildOptions {
         architectures: vec![Arch::S390x],
         macros: macros(&[("flavour", "sour")]),
-        ..Wish::default()
+        ..BuildOptions::default()
     };
     let other = other.of_clone(&before, &el9);
     assert_eq!(
@@ -159,20 +159,23 @@ fn how_urgent_a_build_is_is_for_who_wants_it_to_say_then_for_its_package() {
         Vec::new(),
         Timestamp(1),
     );
-    let rank = |wish: Wish, package: Option<&Package>| {
-        let rank = wishing(wish).announced.rank(package);
+    let rank = |options: BuildOptions, package: Option<&Package>| {
+        let rank = with_options(options).announced.rank(package);
         format!("{} {}", rank.project, rank.priority)
     };
-    assert_eq!(rank(Wish::default(), None), "rpms normal");
-    assert_eq!(rank(Wish::default(), Some(&package)), "rpms normal");
+    assert_eq!(rank(BuildOptions::default(), None), "rpms normal");
+    assert_eq!(rank(BuildOptions::default(), Some(&package)), "rpms normal");
     package.priority = Some(Priority::Background);
     package.project = Some("base".parse().unwrap());
-    assert_eq!(rank(Wish::default(), Some(&package)), "base background");
+    assert_eq!(
+        rank(BuildOptions::default(), Some(&package)),
+        "base background"
+    );
     assert_eq!(
         rank(
-            Wish {
+            BuildOptions {
                 priority: Some(Priority::Urgent),
-                ..Wish::default()
+                ..BuildOptions::default()
             },
             Some(&package)
         ),
