@@ -1,8 +1,8 @@
 //! How soon a task that has become ready is somebody's, and how many leases one desk serves, against bare requests to the same line.
 
 use crate::row::{Better, Figures, Row, seconds};
-use millrace_core::protocol::{Ask, Holding, Offer, Report};
-use millrace_core::task::Outcome;
+use millrace_core::protocol::{Ask, Offer, Report};
+use millrace_core::task::{LeaseId, Outcome};
 use millrace_core::{Arch, RunnerName};
 use millrace_host::line::client::{Desk, LeaseReply};
 use millrace_tests::up::Up;
@@ -229,13 +229,13 @@ fn take_one(desk: &Desk) -> Box<Offer> {
 }
 
 fn hand_back(desk: &Desk, offer: &Offer) {
-    let holding = Holding {
+    let lease_id = LeaseId {
         build: offer.work.build.clone(),
         task: offer.work.task.clone(),
-        lease: offer.lease.number,
+        number: offer.lease.number,
     };
     desk.report(&Report {
-        holding,
+        lease_id,
         outcome: Outcome::HandedBack {
             reason: "as asked".to_owned(),
         },

@@ -3,8 +3,8 @@
 use crate::row::{Better, Row, in_turn, seconds};
 use millrace_core::Digest;
 use millrace_core::platform::SandboxOptions;
-use millrace_core::protocol::{Holding, Work};
-use millrace_core::task::TaskId;
+use millrace_core::protocol::Work;
+use millrace_core::task::{LeaseId, TaskId};
 use millrace_core::{Arch, LeaseNumber};
 use millrace_host::line::log::TaskLog;
 use millrace_host::plugin::end::End;
@@ -123,15 +123,15 @@ fn load_ms(folder: &Path, digest: &Digest) -> f64 {
 }
 
 fn job(host: &Host, work: Work, place: &Path) -> Job {
-    let holding = Holding {
+    let lease_id = LeaseId {
         build: work.build.clone(),
         task: work.task.clone(),
-        lease: LeaseNumber(1),
+        number: LeaseNumber(1),
     };
     Job::new(
         work,
         None,
-        holding,
+        lease_id,
         place,
         Arc::new(TaskLog::new(1 << 20)),
         Arc::default(),

@@ -16,10 +16,10 @@ use hyper_util::rt::TokioExecutor;
 use millrace_core::build::Build;
 use millrace_core::platform::Platform;
 use millrace_core::plugin::Plugin;
-use millrace_core::protocol::{Holding, Offer};
+use millrace_core::protocol::Offer;
 use millrace_core::push::{Package, PushRecord};
 use millrace_core::runner::Runner as RunnerRecord;
-use millrace_core::task::LEASE_MS;
+use millrace_core::task::{LEASE_MS, LeaseId};
 use millrace_core::{Arch, BuildId, Digest, PlatformName, PushId, Timestamp};
 use millrace_host::line::lease::rest;
 use millrace_listener::Secret;
@@ -32,7 +32,7 @@ use millrace_store::s3::S3;
 use millrace_store::{Message, StateStore, Table};
 use millrace_tests::forge::{Delivery, Forge};
 use millrace_tests::line::platform;
-use millrace_tests::runner::{Answer, Runner, Script, holding, spec};
+use millrace_tests::runner::{Answer, Runner, Script, lease_id, spec};
 use millrace_tests::wait::{wait_for_async, wait_until_async};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ pub struct Scripted {
     /// Where packages are pushed to.
     pub forge: Forge,
     /// What runners were given to do, under which leases.
-    pub given: Arc<Mutex<Vec<Holding>>>,
+    pub given: Arc<Mutex<Vec<LeaseId>>>,
     /// How many of the usual steps the platforms have that are made from now on.
     pub steps: usize,
     /// What runners do beside answering.
@@ -493,7 +493,7 @@ struct Hand {
     runner: Runner,
     desk: Router,
     state: DynamoDb,
-    given: Arc<Mutex<Vec<Holding>>>,
+    given: Arc<Mutex<Vec<LeaseId>>>,
     /// Whether it is to leave the desk alone.
     resting: Arc<AtomicBool>,
     habits: Option<Habits>,
@@ -532,7 +532,7 @@ impl Hand {
     }
 
     async fn does(&self, offer: &Offer) {
-        self.given.lock().unwrap().push(holding(offer));
+        self.given.lock().unwrap().push(lease_id(offer));
         if let Some(habits) = &self.habits {
             habits.live(&self.runner, &self.desk, offer).await;
         }

@@ -1,8 +1,8 @@
 //! `kill -9` of the whole line at random moments, and of a runner.
 
 use crate::specs::{empty, files};
-use millrace_core::protocol::{Holding, Report};
-use millrace_core::task::Outcome;
+use millrace_core::protocol::Report;
+use millrace_core::task::{LeaseId, Outcome};
 use millrace_tests::up::{Up, processes_with, run, seconds_of_this_run};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -208,10 +208,10 @@ fn a_runner_killed_while_building_is_replaced_and_its_answer_comes_too_late() {
         .collect();
     assert_eq!(hows, ["lost", "running"]);
     let report = Report {
-        holding: Holding {
+        lease_id: LeaseId {
             build: build["id"].as_str().unwrap().parse().unwrap(),
             task: task["task"].as_str().unwrap().parse().unwrap(),
-            lease: serde_json::from_value(task["attempt"].clone()).unwrap(),
+            number: serde_json::from_value(task["attempt"].clone()).unwrap(),
         },
         outcome: Outcome::Passed {
             summary: "too late".to_owned(),

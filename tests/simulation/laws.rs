@@ -3,9 +3,8 @@
 use crate::town::Town;
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::order::{Effect, OrderId, ReleaseOrder};
-use millrace_core::protocol::Holding;
 use millrace_core::push::{PushRecord, PushState};
-use millrace_core::task::{Attempt, AttemptEnd, LEASES_MAX, Task, TaskState};
+use millrace_core::task::{Attempt, AttemptEnd, LEASES_MAX, LeaseId, Task, TaskState};
 use millrace_core::{BuildId, Digest, PushId};
 use millrace_releaser::Generation;
 use millrace_store::records::parse;
@@ -119,22 +118,22 @@ impl Town {
     }
 
     /// An answer that a runner was thanked for is in its build.
-    pub fn check_taken(&self, holding: &Holding) {
+    pub fn check_taken(&self, lease_id: &LeaseId) {
         let build = self
             .world
             .builds()
             .into_iter()
-            .find(|build| build.id == holding.build)
+            .find(|build| build.id == lease_id.build)
             .unwrap();
         let heard = |attempt: &Attempt| {
-            attempt.number == holding.lease
+            attempt.number == lease_id.number
                 && matches!(
                     attempt.end,
                     AttemptEnd::Answered | AttemptEnd::Troubled { .. }
                 )
         };
         let taken = build
-            .task(&holding.task)
+            .task(&lease_id.task)
             .unwrap()
             .attempts
             .iter()
@@ -142,7 +141,7 @@ impl Town {
         assert!(
             taken,
             "the answer for {} of {} was taken, and is lost",
-            holding.task, holding.build
+            lease_id.task, lease_id.build
         );
     }
 

@@ -666,7 +666,7 @@ impl Town {
                 self.hands[number].busy = false;
                 let answer = self.hands[number].answer.take();
                 if let (StatusCode::OK, Some(answer)) = (status, &answer) {
-                    self.check_taken(answer.holding());
+                    self.check_taken(answer.lease_id());
                 }
                 self.late_answers
                     .extend(answer.map(|answer| (number, answer)));

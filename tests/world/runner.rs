@@ -6,11 +6,9 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use millrace_core::Arch;
 use millrace_core::build::Build;
-use millrace_core::protocol::{
-    Ask, Holding, Logged, Offer, Place, Renewal, Renewed, Report, Upload, Work,
-};
+use millrace_core::protocol::{Ask, Logged, Offer, Place, Renewal, Renewed, Report, Upload, Work};
 use millrace_core::runner::Token;
-use millrace_core::task::{Artifact, Blame, Failure, Outcome};
+use millrace_core::task::{Artifact, Blame, Failure, LeaseId, Outcome};
 use serde::de::DeserializeOwned;
 use std::fmt::Write;
 use tower::ServiceExt;
@@ -50,11 +48,11 @@ pub struct Answer {
 }
 
 /// Under which lease a runner works.
-pub fn holding(offer: &Offer) -> Holding {
-    Holding {
+pub fn lease_id(offer: &Offer) -> LeaseId {
+    LeaseId {
         build: offer.work.build.clone(),
         task: offer.work.task.clone(),
-        lease: offer.lease.number,
+        number: offer.lease.number,
     }
 }
 
@@ -65,13 +63,13 @@ impl Answer {
     }
 
     /// Under which lease.
-    pub fn holding(&self) -> &Holding {
-        &self.report.holding
+    pub fn lease_id(&self) -> &LeaseId {
+        &self.report.lease_id
     }
 
     /// The same answer, which says in its words under which lease it was found.
     pub fn with_its_lease(mut self) -> Self {
-        let lease = format!(" (lease {})", self.report.holding.lease);
+        let lease = format!(" (lease {})", self.report.lease_id.number);
         match &mut self.report.outcome {
             Outcome::Passed { summary: words, .. }
             | Outcome::Excluded { reason: words }
@@ -126,7 +124,7 @@ impl Runner {
         silent_s: Option<u32>,
     ) -> StatusCode {
         let renewal = Renewal {
-            holding: holding(offer),
+            lease_id: lease_id(offer),
             silent_s,
         };
         self.post::<Renewed>(desk, "/runner/v1/renew", &renewal)
@@ -142,7 +140,11 @@ impl Runner {
         offset: u64,
         bytes: Vec<u8>,
     ) -> (StatusCode, Option<Logged>) {
-        let Holding { build, task, lease } = holding(offer);
+        let LeaseId {
+            build,
+            task,
+            number: lease,
+        } = lease_id(offer);
         let path =
             format!("/runner/v1/log?build={build}&task={task}&lease={lease}&offset={offset}");
         let (status, said) = send(
@@ -191,7 +193,7 @@ impl Runner {
         };
         Some(Answer {
             report: Report {
-                holding: holding(offer),
+                lease_id: lease_id(offer),
                 outcome,
                 roots: None,
             },
@@ -203,7 +205,7 @@ impl Runner {
     pub async fn answer(&self, desk: Router, answer: &Answer) -> StatusCode {
         for (artifact, bytes) in &answer.files {
             let status = self
-                .hand_over(desk.clone(), answer.holding(), artifact, bytes)
+                .hand_over(desk.clone(), answer.lease_id(), artifact, bytes)
                 .await;
             if !status.is_success() {
                 return status;
@@ -215,12 +217,12 @@ impl Runner {
     async fn hand_over(
         &self,
         desk: Router,
-        holding: &Holding,
+        lease_id: &LeaseId,
         artifact: &Artifact,
         bytes: &[u8],
     ) -> StatusCode {
         let upload = Upload {
-            holding: holding.clone(),
+            lease_id: lease_id.clone(),
             digest: artifact.digest,
             size: artifact.size,
         };
@@ -230,7 +232,11 @@ impl Runner {
         let put = match place {
             None | Some(Place::Kept) => return status,
             Some(Place::Desk) => {
-                let Holding { build, task, lease } = holding;
+                let LeaseId {
+                    build,
+                    task,
+                    number: lease,
+                } = lease_id;
                 self.with_token(Request::put(format!(
                     "/runner/v1/blobs/{}?build={build}&task={task}&lease={lease}",
                     artifact.digest

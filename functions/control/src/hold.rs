@@ -6,8 +6,7 @@ use millrace_core::Timestamp;
 use millrace_core::access::Actor;
 use millrace_core::build::Build;
 use millrace_core::hold::{Hold, HoldEnd, Wants};
-use millrace_core::protocol::Holding;
-use millrace_core::task::TaskId;
+use millrace_core::task::{LeaseId, TaskId};
 use millrace_store::StateStore;
 use millrace_store::holds::{change_hold, holds_of_build};
 use tracing::instrument;
@@ -32,13 +31,13 @@ pub async fn find(
         has_task(build, task)?;
     }
     let mut holds = holds_of_build(state, build).await?;
-    holds.retain(|hold| task.is_none_or(|task| hold.holding.task == *task));
+    holds.retain(|hold| task.is_none_or(|task| hold.lease_id.task == *task));
     let over = holds.extract_if(.., |hold| hold.over(now).is_some());
     let over: Vec<HoldEnd> = over.filter_map(|hold| hold.over(now)).collect();
     if holds.len() > 1 {
         let tasks: Vec<String> = holds
             .iter()
-            .map(|hold| hold.holding.task.to_string())
+            .map(|hold| hold.lease_id.task.to_string())
             .collect();
         return Err(ControlError::Invalid(format!(
             "sandboxes of several tasks are held: name one of {}",
@@ -64,34 +63,34 @@ fn why_not(build: &Build, over: Option<&HoldEnd>) -> String {
 }
 
 /// Lets somebody into a held sandbox; gives the session's number.
-#[instrument(skip_all, fields(%actor, build = %holding.build, task = %holding.task))]
+#[instrument(skip_all, fields(%actor, build = %lease_id.build, task = %lease_id.task))]
 pub async fn open_session(
     actor: &Actor,
-    holding: &Holding,
+    lease_id: &LeaseId,
     request: SessionRequest,
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<u32, ControlError> {
-    let let_in = change_hold(state, holding, |hold| {
+    let let_in = change_hold(state, lease_id, |hold| {
         hold.let_in(actor, request.wants.clone(), request.take, now)
     });
-    let number = let_in.await?.ok_or_else(|| is_gone(holding))??;
+    let number = let_in.await?.ok_or_else(|| is_gone(lease_id))??;
     Ok(number)
 }
 
 /// Says that a held sandbox is not wanted any more. Its runner gives it up when it next asks.
-#[instrument(skip_all, fields(%actor, build = %holding.build, task = %holding.task))]
+#[instrument(skip_all, fields(%actor, build = %lease_id.build, task = %lease_id.task))]
 pub async fn give_up(
     actor: &Actor,
-    holding: &Holding,
+    lease_id: &LeaseId,
     state: &impl StateStore,
 ) -> Result<(), ControlError> {
-    let change = change_hold(state, holding, |hold| {
+    let change = change_hold(state, lease_id, |hold| {
         hold.unwanted_by.get_or_insert_with(|| actor.clone());
     });
-    Ok(change.await?.ok_or_else(|| is_gone(holding))?)
+    Ok(change.await?.ok_or_else(|| is_gone(lease_id))?)
 }
 
-fn is_gone(holding: &Holding) -> NotFound {
-    NotFound::Hold(format!("no sandbox of {} is held", holding.task))
+fn is_gone(lease_id: &LeaseId) -> NotFound {
+    NotFound::Hold(format!("no sandbox of {} is held", lease_id.task))
 }

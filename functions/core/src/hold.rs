@@ -7,8 +7,7 @@ mod stream;
 pub use stream::{PRINTED_BYTES_MAX, Printed, Stream, TYPED_BYTES_MAX, Typed};
 
 use crate::access::Actor;
-use crate::protocol::Holding;
-use crate::task::cut;
+use crate::task::{LeaseId, cut};
 use crate::{RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -71,7 +70,7 @@ pub struct FailedCommand {
 pub struct Hold {
     /// Of which attempt at which task.
     #[serde(flatten)]
-    pub holding: Holding,
+    pub lease_id: LeaseId,
     /// Who has it.
     pub runner: RunnerName,
     /// Since when.
@@ -227,7 +226,7 @@ const TIME_IS_OVER: &str = "its time was over";
 impl Hold {
     /// A sandbox that is held from now on.
     pub fn new(
-        holding: Holding,
+        lease_id: LeaseId,
         runner: RunnerName,
         now: Timestamp,
         hold_s: u32,
@@ -240,7 +239,7 @@ impl Hold {
             ended: cut(&failed.ended),
         };
         Self {
-            holding,
+            lease_id,
             runner,
             since: now,
             until,

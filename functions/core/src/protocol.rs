@@ -20,7 +20,7 @@ use crate::hold::{FailedCommand, Printed, Session, SessionEnd, Size, Typed};
 use crate::platform::{Buildroot, Repository, SandboxOptions};
 use crate::push::Commit;
 use crate::queue::Capacity;
-use crate::task::{Artifact, Lease, Outcome, TaskId};
+use crate::task::{Artifact, Lease, LeaseId, Outcome, TaskId};
 use crate::{Arch, BuildId, Digest, LeaseNumber, PackageName, PlatformName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -109,23 +109,12 @@ pub struct Work {
     pub hold_s: Option<u32>,
 }
 
-/// Which lease somebody speaks under.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holding {
-    /// Of this build.
-    pub build: BuildId,
-    /// Which task.
-    pub task: TaskId,
-    /// Under this lease.
-    pub lease: LeaseNumber,
-}
-
 /// "Still at it."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renewal {
     /// With what.
     #[serde(flatten)]
-    pub holding: Holding,
+    pub lease_id: LeaseId,
     /// For how long the task has said nothing, in seconds, where that is half of what it may or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent_s: Option<u32>,
@@ -157,7 +146,8 @@ pub struct Logged {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
     /// Who asks.
-    pub holding: Holding,
+    #[serde(rename = "lease_id")]
+    pub lease_id: LeaseId,
     /// What the file is.
     pub digest: Digest,
     /// In bytes.
@@ -186,7 +176,8 @@ pub enum Place {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Whose.
-    pub holding: Holding,
+    #[serde(rename = "lease_id")]
+    pub lease_id: LeaseId,
     /// What came of it.
     pub outcome: Outcome,
     /// What was in the roots that the task had ([`crate::roots::TaskRoots`] as JSON), handed in before.
@@ -217,7 +208,7 @@ pub struct Attend {
 pub struct Held {
     /// Of which attempt.
     #[serde(flatten)]
-    pub holding: Holding,
+    pub lease_id: LeaseId,
     /// What failed in it.
     pub failed: FailedCommand,
     /// The session that it knows of; 0 before the first. The line answers when there is another.
@@ -229,7 +220,7 @@ pub struct Held {
 pub struct GivenUp {
     /// Of which attempt.
     #[serde(flatten)]
-    pub holding: Holding,
+    pub lease_id: LeaseId,
     /// Why, in words.
     pub reason: String,
 }
@@ -253,7 +244,7 @@ pub struct Attended {
 pub struct Wanted {
     /// Of which attempt.
     #[serde(flatten)]
-    pub holding: Holding,
+    pub lease_id: LeaseId,
     /// In which session.
     pub session: Session,
 }
@@ -262,7 +253,8 @@ pub struct Wanted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
     /// Of which attempt.
-    pub holding: Holding,
+    #[serde(rename = "lease_id")]
+    pub lease_id: LeaseId,
     /// In which session.
     pub session: u32,
     /// Bytes that the runner has by now.
@@ -290,7 +282,8 @@ pub struct Typing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Print {
     /// Of which attempt.
-    pub holding: Holding,
+    #[serde(rename = "lease_id")]
+    pub lease_id: LeaseId,
     /// In which session.
     pub session: u32,
     /// What was printed, how much was typed, and how it ended.

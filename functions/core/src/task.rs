@@ -3,7 +3,7 @@
 use crate::access::Actor;
 use crate::cause::Cause;
 use crate::rpm::Rpm;
-use crate::{Arch, Digest, LeaseNumber, NameError, RunnerName, StepName, Timestamp};
+use crate::{Arch, BuildId, Digest, LeaseNumber, NameError, RunnerName, StepName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -80,6 +80,19 @@ impl From<TaskId> for String {
     fn from(id: TaskId) -> Self {
         id.to_string()
     }
+}
+
+/// Names a lease: whoever works under it says so with every word to the line. The leases of a task have different numbers, so no two
+/// leases have the same id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseId {
+    /// The build.
+    pub build: BuildId,
+    /// Its task.
+    pub task: TaskId,
+    /// The number of the lease.
+    #[serde(rename = "lease")]
+    pub number: LeaseNumber,
 }
 
 /// A file that a task hands over.

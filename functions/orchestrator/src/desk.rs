@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use millrace_core::build::{Build, Event, Heard};
 use millrace_core::platform::Repository;
-use millrace_core::protocol::{Holding, Problem, Renewal, Renewed, Report};
+use millrace_core::protocol::{Problem, Renewal, Renewed, Report};
 use millrace_core::runner::{Runner, Token};
-use millrace_core::task::{LEASE_MS, Task};
+use millrace_core::task::{LEASE_MS, LeaseId, Task};
 use millrace_core::{PlatformName, RunnerName, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::leases::hear;
@@ -187,59 +187,59 @@ pub(crate) async fn speaker<S: StateStore, B>(
 }
 
 /// Makes sure that the runner holds this lease now, and answers the build that it is of.
-pub(crate) async fn holds<S: StateStore, B>(
+pub(crate) async fn build_of_lease<S: StateStore, B>(
     desk: &Desk<S, B>,
     runner: &Runner,
-    holding: &Holding,
+    lease_id: &LeaseId,
 ) -> Result<Build, Denied> {
-    let build = load_build(&desk.state, &holding.build)
+    let build = load_build(&desk.state, &lease_id.build)
         .await?
         .map(|(build, _)| build);
     let is_held = |build: &Build| {
         build
-            .task(&holding.task)
-            .is_some_and(|task| has(task, runner, holding))
+            .task(&lease_id.task)
+            .is_some_and(|task| has(task, runner, lease_id))
     };
-    build.filter(is_held).ok_or_else(|| over(holding))
+    build.filter(is_held).ok_or_else(|| over(lease_id))
 }
 
 /// Whether the runner has this lease of a task now.
-fn has(task: &Task, runner: &Runner, holding: &Holding) -> bool {
+fn has(task: &Task, runner: &Runner, lease_id: &LeaseId) -> bool {
     task.lease()
-        .is_some_and(|lease| lease.number == holding.lease && runner.is(&lease.runner))
+        .is_some_and(|lease| lease.number == lease_id.number && runner.is(&lease.runner))
 }
 
 /// Whether it once had it.
-fn had(task: &Task, runner: &Runner, holding: &Holding) -> bool {
+fn had(task: &Task, runner: &Runner, lease_id: &LeaseId) -> bool {
     task.attempts
         .iter()
-        .any(|attempt| attempt.number == holding.lease && runner.is(&attempt.runner))
+        .any(|attempt| attempt.number == lease_id.number && runner.is(&attempt.runner))
 }
 
-fn over(holding: &Holding) -> Denied {
+fn over(lease_id: &LeaseId) -> Denied {
     Denied::Gone(format!(
         "lease {} of task {} of build {} is over",
-        holding.lease, holding.task, holding.build
+        lease_id.number, lease_id.task, lease_id.build
     ))
 }
 
 async fn renew<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
     headers: HeaderMap,
-    Json(Renewal { holding, silent_s }): Json<Renewal>,
+    Json(Renewal { lease_id, silent_s }): Json<Renewal>,
 ) -> Result<Json<Renewed>, Denied> {
     let runner = speaker(&desk, &headers).await?;
-    let build = holds(&desk, &runner, &holding).await?;
+    let build = build_of_lease(&desk, &runner, &lease_id).await?;
     let now = (desk.clock)();
     let heard = Heard {
-        task: holding.task.clone(),
-        lease: holding.lease,
+        task: lease_id.task.clone(),
+        lease: lease_id.number,
         at: now,
     };
-    let at = hear(&desk.state, &holding.build, &heard).await?;
-    let lease = build.task(&holding.task).and_then(Task::lease);
+    let at = hear(&desk.state, &lease_id.build, &heard).await?;
+    let lease = build.task(&lease_id.task).and_then(Task::lease);
     if lease.is_some_and(|lease| lease.silent_since.is_some() != silent_s.is_some()) {
-        silence(&desk, holding, silent_s, now).await?;
+        silence(&desk, lease_id, silent_s, now).await?;
     }
     let hand_back = lease
         .and_then(|lease| runner.draining(&lease.runner))
@@ -254,17 +254,17 @@ async fn renew<S: StateStore, B: BlobStore>(
 /// Tells a build that one of its tasks has fallen silent, or speaks again.
 async fn silence<S: StateStore, B>(
     desk: &Desk<S, B>,
-    holding: Holding,
+    lease_id: LeaseId,
     silent_s: Option<u32>,
     now: Timestamp,
 ) -> Result<(), Denied> {
     let since = silent_s.map(|seconds| Timestamp(now.0.saturating_sub(u64::from(seconds) * 1000)));
     let event = Event::Silent {
-        task: holding.task,
-        lease: holding.lease,
+        task: lease_id.task,
+        lease: lease_id.number,
         since,
     };
-    Ok(tell_build(&desk.state, &holding.build, event, now).await?)
+    Ok(tell_build(&desk.state, &lease_id.build, event, now).await?)
 }
 
 async fn report<S: StateStore, B: BlobStore>(
@@ -274,29 +274,29 @@ async fn report<S: StateStore, B: BlobStore>(
 ) -> Result<StatusCode, Denied> {
     let runner = speaker(&desk, &headers).await?;
     let Report {
-        holding,
+        lease_id,
         outcome,
         roots,
     } = report;
-    let build = load_build(&desk.state, &holding.build).await?;
+    let build = load_build(&desk.state, &lease_id.build).await?;
     let task = build
         .as_ref()
-        .and_then(|(build, _)| build.task(&holding.task))
-        .ok_or_else(|| over(&holding))?;
-    if has(task, &runner, &holding) {
+        .and_then(|(build, _)| build.task(&lease_id.task))
+        .ok_or_else(|| over(&lease_id))?;
+    if has(task, &runner, &lease_id) {
         files::are_here(&desk, &outcome, roots).await?;
-    } else if !had(task, &runner, &holding) {
-        return Err(over(&holding));
+    } else if !had(task, &runner, &lease_id) {
+        return Err(over(&lease_id));
     }
     let event = Event::Report {
-        task: holding.task.clone(),
-        lease: holding.lease,
+        task: lease_id.task.clone(),
+        lease: lease_id.number,
         outcome,
         roots,
     };
     // Where the answer to an earlier report was lost on the way, it is made again.
-    tell_build(&desk.state, &holding.build, event, (desk.clock)()).await?;
-    log::end(&desk, &holding).await?;
+    tell_build(&desk.state, &lease_id.build, event, (desk.clock)()).await?;
+    log::end(&desk, &lease_id).await?;
     Ok(StatusCode::OK)
 }
 

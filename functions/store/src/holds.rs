@@ -7,21 +7,20 @@ use crate::records::{self, Stored, create, get, put, remove};
 use crate::state::{Expect, IndexEntry, Key, SaveError, StateError, StateStore, Table};
 use millrace_core::build::Build;
 use millrace_core::hold::{Hold, Printed, Typed};
-use millrace_core::protocol::Holding;
-use millrace_core::task::Task;
+use millrace_core::task::{LeaseId, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Id of a hold: that of its attempt.
-pub fn hold_id(holding: &Holding) -> String {
-    format!("{}/{}/{}", holding.build, holding.task, holding.lease)
+pub fn hold_id(lease_id: &LeaseId) -> String {
+    format!("{}/{}/{}", lease_id.build, lease_id.task, lease_id.number)
 }
 
 impl Stored for Hold {
     const TABLE: Table = Table::Hold;
 
     fn id(&self) -> String {
-        hold_id(&self.holding)
+        hold_id(&self.lease_id)
     }
 
     fn index_entries(&self) -> Vec<IndexEntry> {
@@ -33,7 +32,7 @@ fn index_entries(hold: &Hold) -> Vec<IndexEntry> {
     if hold.end.is_some() {
         return Vec::new();
     }
-    let id = hold_id(&hold.holding);
+    let id = hold_id(&hold.lease_id);
     let by_time = IndexEntry {
         index: HOLDS.to_owned(),
         sort: format!("{:020}/{id}", hold.until.0),
@@ -50,9 +49,9 @@ fn index_entries(hold: &Hold) -> Vec<IndexEntry> {
 /// Reads the hold of an attempt.
 pub async fn load_hold(
     state: &impl StateStore,
-    holding: &Holding,
+    lease_id: &LeaseId,
 ) -> Result<Option<Hold>, StateError> {
-    Ok(get(state, Table::Hold, &hold_id(holding))
+    Ok(get(state, Table::Hold, &hold_id(lease_id))
         .await?
         .map(|(hold, _)| hold))
 }
@@ -65,10 +64,10 @@ pub async fn begin_hold(state: &impl StateStore, hold: &Hold) -> Result<(), Save
 /// Changes a hold, and answers what the change does; none where there is no such hold. Again where somebody else was faster.
 pub async fn change_hold<T>(
     state: &impl StateStore,
-    holding: &Holding,
+    lease_id: &LeaseId,
     change: impl Fn(&mut Hold) -> T,
 ) -> Result<Option<T>, SaveError> {
-    records::change(state, &hold_id(holding), change).await
+    records::change(state, &hold_id(lease_id), change).await
 }
 
 /// Holds of an index, at most so many.
@@ -96,57 +95,57 @@ pub async fn holds_of_build(
     if build.push.announced.options.hold_s.is_none() {
         return Ok(holds);
     }
-    for holding in build.tasks.iter().filter_map(|task| latest(build, task)) {
-        holds.extend(load_hold(state, &holding).await?);
+    for lease_id in build.tasks.iter().filter_map(|task| latest(build, task)) {
+        holds.extend(load_hold(state, &lease_id).await?);
     }
     Ok(holds)
 }
 
-fn latest(build: &Build, task: &Task) -> Option<Holding> {
+fn latest(build: &Build, task: &Task) -> Option<LeaseId> {
     let lease = task.attempts.last()?.number;
-    Some(Holding {
+    Some(LeaseId {
         build: build.id.clone(),
         task: task.id.clone(),
-        lease,
+        number: lease,
     })
 }
 
 /// Ids of the two records of a session.
-fn typed_id(holding: &Holding, session: u32) -> String {
-    format!("{}/{session}/typed", hold_id(holding))
+fn typed_id(lease_id: &LeaseId, session: u32) -> String {
+    format!("{}/{session}/typed", hold_id(lease_id))
 }
 
-fn printed_id(holding: &Holding, session: u32) -> String {
-    format!("{}/{session}/printed", hold_id(holding))
+fn printed_id(lease_id: &LeaseId, session: u32) -> String {
+    format!("{}/{session}/printed", hold_id(lease_id))
 }
 
 /// What is typed in a session.
 pub async fn typed(
     state: &impl StateStore,
-    holding: &Holding,
+    lease_id: &LeaseId,
     session: u32,
 ) -> Result<Typed, StateError> {
-    let found = get(state, Table::Session, &typed_id(holding, session)).await?;
+    let found = get(state, Table::Session, &typed_id(lease_id, session)).await?;
     Ok(found.map(|(typed, _)| typed).unwrap_or_default())
 }
 
 /// Changes what is typed; for the terminal of the session alone.
 pub async fn change_typed(
     state: &impl StateStore,
-    holding: &Holding,
+    lease_id: &LeaseId,
     session: u32,
     change: impl Fn(&mut Typed),
 ) -> Result<Typed, SaveError> {
-    change_one(state, &typed_id(holding, session), change).await
+    change_one(state, &typed_id(lease_id, session), change).await
 }
 
 /// What is printed in a session; none before its runner has said anything.
 pub async fn printed(
     state: &impl StateStore,
-    holding: &Holding,
+    lease_id: &LeaseId,
     session: u32,
 ) -> Result<Option<Printed>, StateError> {
-    Ok(get(state, Table::Session, &printed_id(holding, session))
+    Ok(get(state, Table::Session, &printed_id(lease_id, session))
         .await?
         .map(|(printed, _)| printed))
 }
@@ -154,11 +153,11 @@ pub async fn printed(
 /// Changes what is printed; for the runner of the session alone.
 pub async fn change_printed(
     state: &impl StateStore,
-    holding: &Holding,
+    lease_id: &LeaseId,
     session: u32,
     change: impl Fn(&mut Printed),
 ) -> Result<Printed, SaveError> {
-    change_one(state, &printed_id(holding, session), change).await
+    change_one(state, &printed_id(lease_id, session), change).await
 }
 
 async fn change_one<T>(
@@ -193,8 +192,8 @@ where
 pub async fn forget_sessions(state: &impl StateStore, hold: &Hold) -> Result<(), SaveError> {
     for session in &hold.sessions {
         for id in [
-            typed_id(&hold.holding, session.number),
-            printed_id(&hold.holding, session.number),
+            typed_id(&hold.lease_id, session.number),
+            printed_id(&hold.lease_id, session.number),
         ] {
             remove(state, &Key::new(Table::Session, id)).await?;
         }

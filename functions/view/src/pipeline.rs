@@ -76,7 +76,7 @@ impl HeldView {
             sessions: hold.sessions.len(),
             command: format!(
                 "millrace shell {} {}",
-                hold.holding.build, hold.holding.task
+                hold.lease_id.build, hold.lease_id.task
             ),
         };
         hold.over(now).is_none().then(held)
@@ -149,7 +149,7 @@ impl TaskView {
     pub(crate) fn see_hold(&mut self, holds: &[Hold], now: Timestamp) {
         let own = holds
             .iter()
-            .find(|hold| hold.holding.task.to_string() == self.task);
+            .find(|hold| hold.lease_id.task.to_string() == self.task);
         self.held = own.and_then(|hold| HeldView::of(hold, now));
     }
 

@@ -169,7 +169,7 @@ async fn show_hold(store: &Store, output: Output, build: &Build, task: &Task) ->
     let held = holds_of_build(store, build)
         .await?
         .into_iter()
-        .find(|hold| hold.holding.task == task.id);
+        .find(|hold| hold.lease_id.task == task.id);
     let Some(hold) = held.filter(|hold| hold.over(now()).is_none()) else {
         return Ok(());
     };

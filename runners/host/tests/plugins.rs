@@ -4,8 +4,7 @@
 mod world;
 
 use millrace_core::Digest;
-use millrace_core::protocol::Holding;
-use millrace_core::task::{Blame, Failure, Outcome};
+use millrace_core::task::{Blame, Failure, LeaseId, Outcome};
 use millrace_host::line::log::TaskLog;
 use millrace_host::line::stop::{Stop, Why};
 use millrace_host::plugin::engine::{Code, PluginEngine, PluginLimits};
@@ -58,10 +57,10 @@ impl Trial {
         let mut work = world::work(&digest, what);
         work.sandbox.limits.time_s = self.time_s;
         let limits = work.sandbox.limits;
-        let holding = Holding {
+        let lease_id = LeaseId {
             build: work.build.clone(),
             task: work.task.clone(),
-            lease: millrace_core::LeaseNumber(1),
+            number: millrace_core::LeaseNumber(1),
         };
         let place = self.folder.path().join("work");
         std::fs::create_dir_all(&place).unwrap();
@@ -69,7 +68,7 @@ impl Trial {
         let job = Job::new(
             work,
             None,
-            holding,
+            lease_id,
             &place,
             log.clone(),
             self.stop.clone(),

@@ -10,17 +10,17 @@ fn at(minute: u64) -> Timestamp {
 }
 
 fn held() -> Hold {
-    let holding = Holding {
+    let lease_id = LeaseId {
         build: "b1".parse().unwrap(),
         task: "rpm@x86_64".parse().unwrap(),
-        lease: LeaseNumber(2),
+        number: LeaseNumber(2),
     };
     let failed = FailedCommand {
         line: "rpmbuild --rebuild in/a.src.rpm".to_owned(),
         cwd: "/work".to_owned(),
         ended: "ended with status 1".to_owned(),
     };
-    Hold::new(holding, "r1".parse().unwrap(), at(0), 1800, failed)
+    Hold::new(lease_id, "r1".parse().unwrap(), at(0), 1800, failed)
 }
 
 fn terminal() -> Wants {

@@ -1,15 +1,15 @@
 //! Files go to runners by their digest, and come from whoever holds a lease.
 
-use super::{Denied, Desk, holds, speaker};
+use super::{Denied, Desk, build_of_lease, speaker};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use millrace_core::protocol::{Holding, Place, Upload};
+use millrace_core::protocol::{Place, Upload};
 use millrace_core::range::{self, Asked};
 use millrace_core::roots::LOCK_BYTES_MAX;
-use millrace_core::task::Outcome;
+use millrace_core::task::{LeaseId, Outcome};
 use millrace_core::{Digest, Timestamp};
 use millrace_store::{BlobStore, StateStore, pieces};
 use sha2::{Digest as _, Sha256};
@@ -98,15 +98,15 @@ pub(crate) async fn place<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
     headers: HeaderMap,
     Json(Upload {
-        holding,
+        lease_id,
         digest,
         size,
     }): Json<Upload>,
 ) -> Result<Json<Place>, Denied> {
     let runner = speaker(&desk, &headers).await?;
-    let bytes_max = holds(&desk, &runner, &holding)
+    let bytes_max = build_of_lease(&desk, &runner, &lease_id)
         .await?
-        .limits_of(&holding.task)
+        .limits_of(&lease_id.task)
         .disk_bytes;
     if size > bytes_max {
         return Err(too_large(bytes_max));
@@ -136,18 +136,18 @@ pub(crate) async fn upload<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
     headers: HeaderMap,
     Path(digest): Path<String>,
-    Query(holding): Query<Holding>,
+    Query(lease_id): Query<LeaseId>,
     body: Body,
 ) -> Result<StatusCode, Denied> {
     let runner = speaker(&desk, &headers).await?;
-    let build = holds(&desk, &runner, &holding).await?;
+    let build = build_of_lease(&desk, &runner, &lease_id).await?;
     let digest: Digest = digest
         .parse()
         .map_err(|error: millrace_core::DigestError| Denied::Bad(error.to_string()))?;
     let file = Incoming::new(&desk.incoming, (desk.clock)());
     // Only what is what it was announced to be is kept: under another digest nobody would ever ask for it.
     let found = file
-        .receive(body, build.limits_of(&holding.task).disk_bytes)
+        .receive(body, build.limits_of(&lease_id.task).disk_bytes)
         .await?;
     if found != digest {
         return Err(Denied::Bad(format!(

@@ -8,10 +8,10 @@ use axum::http::HeaderMap;
 use millrace_core::RunnerName;
 use millrace_core::hold::{Hold, PRINTED_BYTES_MAX, Printed, SessionEnd};
 use millrace_core::protocol::{
-    Attend, Attended, GivenUp, Held, Holding, Listen, Print, Shown, Typing, WAIT_S_MAX, Wanted,
+    Attend, Attended, GivenUp, Held, Listen, Print, Shown, Typing, WAIT_S_MAX, Wanted,
 };
 use millrace_core::runner::Runner;
-use millrace_core::task::Lease;
+use millrace_core::task::{Lease, LeaseId};
 use millrace_store::builds::load_build;
 use millrace_store::holds::{
     begin_hold, change_hold, change_printed, forget_sessions, holds_of, load_hold, typed,
@@ -65,13 +65,13 @@ pub(crate) async fn attend<S: StateStore, B: BlobStore>(
     }
     if ask.started {
         for hold in holds_of(&desk.state, &runner_holds_index(&ask.runner), HOLDS_MAX).await? {
-            if !ask.holds.iter().any(|held| held.holding == hold.holding) {
-                end(&desk, &ask.runner, &hold.holding, STARTED_ANEW).await?;
+            if !ask.holds.iter().any(|held| held.lease_id == hold.lease_id) {
+                end(&desk, &ask.runner, &hold.lease_id, STARTED_ANEW).await?;
             }
         }
     }
-    for GivenUp { holding, reason } in &ask.given_up {
-        end(&desk, &ask.runner, holding, reason).await?;
+    for GivenUp { lease_id, reason } in &ask.given_up {
+        end(&desk, &ask.runner, lease_id, reason).await?;
     }
     for held in &ask.holds {
         begin(&desk, &runner, &ask.runner, held).await?;
@@ -95,11 +95,11 @@ pub(crate) async fn attend<S: StateStore, B: BlobStore>(
 async fn end<S: StateStore, B>(
     desk: &Desk<S, B>,
     runner: &RunnerName,
-    holding: &Holding,
+    lease_id: &LeaseId,
     reason: &str,
 ) -> Result<(), Denied> {
     let now = (desk.clock)();
-    let ended = change_hold(&desk.state, holding, |hold| {
+    let ended = change_hold(&desk.state, lease_id, |hold| {
         if hold.runner == *runner {
             hold.give_up(reason, now);
             return Some(hold.clone());
@@ -120,27 +120,27 @@ async fn begin<S: StateStore, B>(
     held: &Held,
 ) -> Result<(), Denied> {
     let Held {
-        holding, failed, ..
+        lease_id, failed, ..
     } = held;
-    if load_hold(&desk.state, holding).await?.is_some() {
+    if load_hold(&desk.state, lease_id).await?.is_some() {
         return Ok(());
     }
-    let Some((build, _)) = load_build(&desk.state, &holding.build).await? else {
+    let Some((build, _)) = load_build(&desk.state, &lease_id.build).await? else {
         return Ok(());
     };
-    let Some(task) = build.task(&holding.task) else {
+    let Some(task) = build.task(&lease_id.task) else {
         return Ok(());
     };
     let by_lease = |lease: &Lease| lease.runner == *name;
-    let own = (has(task, runner, holding) && task.lease().is_some_and(by_lease))
-        || (had(task, runner, holding)
+    let own = (has(task, runner, lease_id) && task.lease().is_some_and(by_lease))
+        || (had(task, runner, lease_id)
             && task
                 .attempts
                 .iter()
-                .any(|one| one.number == holding.lease && one.runner == *name));
+                .any(|one| one.number == lease_id.number && one.runner == *name));
     if let Some(hold_s) = build.push.announced.options.hold_s.filter(|_| own) {
         let hold = Hold::new(
-            holding.clone(),
+            lease_id.clone(),
             name.clone(),
             (desk.clock)(),
             hold_s,
@@ -155,7 +155,7 @@ async fn begin<S: StateStore, B>(
 async fn wanted<S: StateStore, B>(desk: &Desk<S, B>, ask: &Attend) -> Result<Attended, Denied> {
     let mut attended = Attended::default();
     for held in &ask.holds {
-        let hold = load_hold(&desk.state, &held.holding)
+        let hold = load_hold(&desk.state, &held.lease_id)
             .await?
             .filter(|hold| hold.runner == ask.runner);
         let unwanted = match &hold {
@@ -164,7 +164,7 @@ async fn wanted<S: StateStore, B>(desk: &Desk<S, B>, ask: &Attend) -> Result<Att
         };
         if let Some(reason) = unwanted {
             attended.unwanted.push(GivenUp {
-                holding: held.holding.clone(),
+                lease_id: held.lease_id.clone(),
                 reason,
             });
         } else if let Some(session) = hold
@@ -173,7 +173,7 @@ async fn wanted<S: StateStore, B>(desk: &Desk<S, B>, ask: &Attend) -> Result<Att
             .filter(|session| session.number > held.session)
         {
             attended.sessions.push(Wanted {
-                holding: held.holding.clone(),
+                lease_id: held.lease_id.clone(),
                 session: session.clone(),
             });
         }
@@ -198,15 +198,15 @@ fn gone(hold: &Hold) -> Option<String> {
 async fn held<S: StateStore, B>(
     desk: &Desk<S, B>,
     runner: &Runner,
-    holding: &Holding,
+    lease_id: &LeaseId,
 ) -> Result<Hold, Denied> {
-    let hold = load_hold(&desk.state, holding)
+    let hold = load_hold(&desk.state, lease_id)
         .await?
         .filter(|hold| runner.is(&hold.runner));
     hold.ok_or_else(|| {
         Denied::Gone(format!(
             "no sandbox of task {} of build {} is held by this runner",
-            holding.task, holding.build
+            lease_id.task, lease_id.build
         ))
     })
 }
@@ -229,10 +229,10 @@ pub(crate) async fn listen<S: StateStore, B: BlobStore>(
     let mut over_now = None;
     loop {
         if looks % LOOKS == 0 {
-            over_now = over(&held(&desk, &runner, &ask.holding).await?, ask.session);
+            over_now = over(&held(&desk, &runner, &ask.lease_id).await?, ask.session);
         }
         looks += 1;
-        let typed = typed(&desk.state, &ask.holding, ask.session).await?;
+        let typed = typed(&desk.state, &ask.lease_id, ask.session).await?;
         let is_news = typed.keys.end() > ask.seen
             || typed.size != ask.size
             || typed.left
@@ -252,13 +252,13 @@ pub(crate) async fn print<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
     headers: HeaderMap,
     Json(Print {
-        holding,
+        lease_id,
         session,
         printed,
     }): Json<Print>,
 ) -> Result<Json<Shown>, Denied> {
     let runner = speaker(&desk, &headers).await?;
-    let hold = held(&desk, &runner, &holding).await?;
+    let hold = held(&desk, &runner, &lease_id).await?;
     let over = over(&hold, session);
     if hold.end.is_some() {
         return Ok(Json(Shown {
@@ -267,14 +267,14 @@ pub(crate) async fn print<S: StateStore, B: BlobStore>(
             pause_ms: None,
         }));
     }
-    let shown = typed(&desk.state, &holding, session).await?.shown;
-    let kept = change_printed(&desk.state, &holding, session, |kept| {
+    let shown = typed(&desk.state, &lease_id, session).await?.shown;
+    let kept = change_printed(&desk.state, &lease_id, session, |kept| {
         merge(kept, &printed, shown, over.as_ref())
     })
     .await?;
     if let Some(end) = &kept.ended {
         let now = (desk.clock)();
-        change_hold(&desk.state, &holding, |hold| {
+        change_hold(&desk.state, &lease_id, |hold| {
             hold.session_ended(session, end.clone(), now)
         })
         .await?;

@@ -1,13 +1,13 @@
 //! Logs come in as chunks, and are there to read as soon as they came.
 
-use super::{Denied, Desk, holds, speaker};
+use super::{Denied, Desk, build_of_lease, speaker};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use millrace_core::log::{Chunk, LogIndex};
-use millrace_core::protocol::{Holding, Logged};
-use millrace_core::task::TaskId;
+use millrace_core::protocol::Logged;
+use millrace_core::task::{LeaseId, TaskId};
 use millrace_core::{BuildId, Digest, LeaseNumber};
 use millrace_store::records::{get, put};
 use millrace_store::{BlobStore, Expect, SaveError, StateStore, Table};
@@ -30,8 +30,8 @@ pub(crate) struct Place {
 }
 
 /// Id of an attempt's log.
-fn log_id(holding: &Holding) -> String {
-    format!("{}/{}/{}", holding.build, holding.task, holding.lease)
+fn log_id(lease_id: &LeaseId) -> String {
+    format!("{}/{}/{}", lease_id.build, lease_id.task, lease_id.number)
 }
 
 pub(crate) async fn append<S: StateStore, B: BlobStore>(
@@ -41,21 +41,21 @@ pub(crate) async fn append<S: StateStore, B: BlobStore>(
     bytes: Bytes,
 ) -> Result<Json<Logged>, Denied> {
     let runner = speaker(&desk, &headers).await?;
-    let holding = Holding {
+    let lease_id = LeaseId {
         build: place.build,
         task: place.task,
-        lease: place.lease,
+        number: place.lease,
     };
-    let build = holds(&desk, &runner, &holding).await?;
+    let build = build_of_lease(&desk, &runner, &lease_id).await?;
     let bytes_max = build
-        .limits_of(&holding.task)
+        .limits_of(&lease_id.task)
         .log_bytes
         .saturating_add(LOG_BYTES_SPARE);
     let chunk = Chunk {
         size: bytes.len() as u64,
         digest: Digest::of(&bytes),
     };
-    let id = log_id(&holding);
+    let id = log_id(&lease_id);
     let mut bytes = Some(bytes);
     loop {
         let (mut index, expect) = read(&desk, &id).await?;
@@ -93,9 +93,9 @@ fn logged<S, B>(desk: &Desk<S, B>, index: &LogIndex) -> Logged {
 /// Marks the log as whole.
 pub(super) async fn end<S: StateStore, B: BlobStore>(
     desk: &Desk<S, B>,
-    holding: &Holding,
+    lease_id: &LeaseId,
 ) -> Result<(), Denied> {
-    let id = log_id(holding);
+    let id = log_id(lease_id);
     loop {
         let (mut index, expect) = read(desk, &id).await?;
         if index.ended {

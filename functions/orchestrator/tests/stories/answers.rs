@@ -1,19 +1,18 @@
 //! What counts as an answer.
 
 use crate::world::{Runner, World, passed, source, under};
-use millrace_core::protocol::Holding;
-use millrace_core::task::{Artifact, LEASE_MS, Outcome};
+use millrace_core::task::{Artifact, LEASE_MS, LeaseId, Outcome};
 use millrace_core::{Arch, Digest};
 use millrace_orchestrator::tick;
 
-async fn holder(world: &World) -> (Runner, Holding) {
+async fn holder(world: &World) -> (Runner, LeaseId) {
     world.build("zlib").await;
     let runner = world.runner("intel-1", Arch::X86_64).await;
     let lease = runner.leases().await;
     (runner, lease)
 }
 
-async fn word(world: &World, lease: &Holding) -> &'static str {
+async fn word(world: &World, lease: &LeaseId) -> &'static str {
     let (build, _) = millrace_store::builds::load_build(&world.store, &lease.build)
         .await
         .unwrap()
@@ -123,7 +122,7 @@ async fn an_answer_under_an_old_number_is_refused_whatever_it_says() {
             late.report(&lease, passed("a", b"package")).await.status,
             409,
             "{}",
-            lease.lease
+            lease.number
         );
     }
     runner
@@ -143,11 +142,11 @@ async fn an_answer_under_an_old_number_is_refused_whatever_it_says() {
 async fn an_answer_to_what_the_line_does_not_have_is_refused() {
     let world = World::new();
     let (runner, lease) = holder(&world).await;
-    let elsewhere = Holding {
+    let elsewhere = LeaseId {
         build: "nothing".parse().unwrap(),
         ..lease.clone()
     };
-    let nowhere = Holding {
+    let nowhere = LeaseId {
         task: "check@x86_64".parse().unwrap(),
         ..lease
     };

@@ -1,10 +1,10 @@
 //! Files on their way in and out.
 
 use crate::world::{DISK_BYTES, Runner, World, under};
-use millrace_core::protocol::Holding;
+use millrace_core::task::LeaseId;
 use millrace_core::{Arch, Digest};
 
-async fn holder(world: &World) -> (Runner, Holding) {
+async fn holder(world: &World) -> (Runner, LeaseId) {
     world.build("zlib").await;
     let runner = world.runner("intel-1", Arch::X86_64).await;
     let lease = runner.leases().await;
@@ -99,7 +99,7 @@ async fn only_the_holder_of_the_lease_hands_in_files() {
             409,
             "{} under {}",
             who.name,
-            lease.lease
+            lease.number
         );
     }
     assert!(!world.keeps(b"a package").await && is_empty(&world));

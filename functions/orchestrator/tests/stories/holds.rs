@@ -4,10 +4,8 @@ use crate::world::{Runner, World, source};
 use millrace_core::Arch;
 use millrace_core::build::Build;
 use millrace_core::hold::{FailedCommand, Hold, Printed, SessionEnd, Size, Stream, Wants};
-use millrace_core::protocol::{
-    Attend, Attended, GivenUp, Held, Holding, Listen, Print, Shown, Typing,
-};
-use millrace_core::task::{Blame, Failure, Outcome};
+use millrace_core::protocol::{Attend, Attended, GivenUp, Held, Listen, Print, Shown, Typing};
+use millrace_core::task::{Blame, Failure, LeaseId, Outcome};
 use millrace_store::holds::{
     change_hold, change_typed, holds_of, holds_of_build, load_hold, printed, typed,
 };
@@ -21,7 +19,7 @@ struct Failed {
     world: World,
     build: Build,
     runner: Runner,
-    holding: Holding,
+    lease_id: LeaseId,
 }
 
 async fn failed(hold_s: Option<u32>) -> Failed {
@@ -32,23 +30,23 @@ async fn failed(hold_s: Option<u32>) -> Failed {
     let runner = world.runner("intel-1", Arch::X86_64).await;
     let offer = runner.takes().await.unwrap();
     assert_eq!(offer.work.hold_s, hold_s);
-    let holding = crate::world::holding(&offer);
+    let lease_id = crate::world::lease_id(&offer);
     Failed {
         world,
         build,
         runner,
-        holding,
+        lease_id,
     }
 }
 
-fn held(holding: &Holding, session: u32) -> Held {
+fn held(lease_id: &LeaseId, session: u32) -> Held {
     let failed = FailedCommand {
         line: "rpmbuild -bs".to_owned(),
         cwd: "/work".to_owned(),
         ended: "ended with status 1".to_owned(),
     };
     Held {
-        holding: holding.clone(),
+        lease_id: lease_id.clone(),
         failed,
         session,
     }
@@ -76,17 +74,20 @@ impl Failed {
     async fn is_held(&self) -> Hold {
         assert_eq!(
             self.runner
-                .attends(&attend(vec![held(&self.holding, 0)]))
+                .attends(&attend(vec![held(&self.lease_id, 0)]))
                 .await,
             Attended::default()
         );
         let outcome = Outcome::Failed(Failure::new(Blame::Package, "no"));
-        assert_eq!(self.runner.report(&self.holding, outcome).await.status, 200);
+        assert_eq!(
+            self.runner.report(&self.lease_id, outcome).await.status,
+            200
+        );
         self.hold().await
     }
 
     async fn hold(&self) -> Hold {
-        load_hold(&self.world.store, &self.holding)
+        load_hold(&self.world.store, &self.lease_id)
             .await
             .unwrap()
             .unwrap()
@@ -94,7 +95,7 @@ impl Failed {
 
     async fn let_in(&self, by: &str, take: bool) -> u32 {
         let now = self.world.now();
-        let let_in = change_hold(&self.world.store, &self.holding, |hold| {
+        let let_in = change_hold(&self.world.store, &self.lease_id, |hold| {
             hold.let_in(&by.parse().unwrap(), terminal(), take, now)
         })
         .await;
@@ -103,7 +104,7 @@ impl Failed {
 
     async fn listen(&self, session: u32, seen: u64, wait_ms: u32) -> Typing {
         let listen = Listen {
-            holding: self.holding.clone(),
+            lease_id: self.lease_id.clone(),
             session,
             seen,
             size: Size::default(),
@@ -136,7 +137,7 @@ impl Failed {
             .post(
                 "printed",
                 &Print {
-                    holding: self.holding.clone(),
+                    lease_id: self.lease_id.clone(),
                     session,
                     printed,
                 },
@@ -168,7 +169,7 @@ async fn a_failed_sandbox_is_held_while_its_build_is_over() {
     assert_eq!(
         story
             .runner
-            .attends(&attend(vec![held(&story.holding, 0)]))
+            .attends(&attend(vec![held(&story.lease_id, 0)]))
             .await,
         Attended::default()
     );
@@ -181,11 +182,11 @@ async fn a_sandbox_that_nobody_asked_for_is_given_up_at_once() {
     let story = failed(None).await;
     let attended = story
         .runner
-        .attends(&attend(vec![held(&story.holding, 0)]))
+        .attends(&attend(vec![held(&story.lease_id, 0)]))
         .await;
     assert_eq!(attended.unwanted.len(), 1, "{attended:?}");
     assert!(
-        load_hold(&story.world.store, &story.holding)
+        load_hold(&story.world.store, &story.lease_id)
             .await
             .unwrap()
             .is_none()
@@ -198,7 +199,7 @@ async fn nobody_holds_what_another_runner_has() {
     let other = story.world.runner("intel-2", Arch::X86_64).await;
     let ask = Attend {
         runner: "intel-2".parse().unwrap(),
-        ..attend(vec![held(&story.holding, 0)])
+        ..attend(vec![held(&story.lease_id, 0)])
     };
     assert_eq!(other.attends(&ask).await.unwanted.len(), 1);
     assert_eq!(other.post("holds", &attend(Vec::new())).await.status, 400);
@@ -206,7 +207,7 @@ async fn nobody_holds_what_another_runner_has() {
     assert_eq!(other.attends(&ask).await.unwanted.len(), 1);
     // Neither can it end or hear what is not its own.
     let gone = GivenUp {
-        holding: story.holding.clone(),
+        lease_id: story.lease_id.clone(),
         reason: "mine".to_owned(),
     };
     other
@@ -218,7 +219,7 @@ async fn nobody_holds_what_another_runner_has() {
         .await;
     assert!(story.hold().await.end.is_none());
     let listen = Listen {
-        holding: story.holding.clone(),
+        lease_id: story.lease_id.clone(),
         session: 1,
         seen: 0,
         size: Size::default(),
@@ -226,7 +227,7 @@ async fn nobody_holds_what_another_runner_has() {
     };
     assert_eq!(other.post("typed", &listen).await.status, 409);
     let print = Print {
-        holding: story.holding.clone(),
+        lease_id: story.lease_id.clone(),
         session: 1,
         printed: Printed::default(),
     };
@@ -240,19 +241,19 @@ async fn keys_go_one_way_and_what_is_printed_the_other_and_neither_comes_twice()
     let session = story.let_in("dana", false).await;
     let attended = story
         .runner
-        .attends(&attend(vec![held(&story.holding, 0)]))
+        .attends(&attend(vec![held(&story.lease_id, 0)]))
         .await;
     assert_eq!(attended.sessions[0].session.number, session);
     assert!(
         story
             .runner
-            .attends(&attend(vec![held(&story.holding, session)]))
+            .attends(&attend(vec![held(&story.lease_id, session)]))
             .await
             .sessions
             .is_empty()
     );
     let store = &story.world.store;
-    change_typed(store, &story.holding, session, |typed| {
+    change_typed(store, &story.lease_id, session, |typed| {
         typed.keys.add(0, b"ls\n", 100)
     })
     .await
@@ -271,17 +272,17 @@ async fn keys_go_one_way_and_what_is_printed_the_other_and_neither_comes_twice()
             .end,
         15
     );
-    let shown = printed(store, &story.holding, session)
+    let shown = printed(store, &story.lease_id, session)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(shown.output.after(0), b"ls\r\nbuild.log\r\n");
     // What was shown is forgotten.
-    change_typed(store, &story.holding, session, |typed| typed.shown = 4)
+    change_typed(store, &story.lease_id, session, |typed| typed.shown = 4)
         .await
         .unwrap();
     story.print(session, 15, b"$ ", None).await;
-    let shown = printed(store, &story.holding, session)
+    let shown = printed(store, &story.lease_id, session)
         .await
         .unwrap()
         .unwrap();
@@ -310,10 +311,10 @@ async fn a_runner_that_listens_hears_at_once_what_is_typed_and_that_somebody_els
     let story = failed(Some(HOLD_S)).await;
     story.is_held().await;
     let session = story.let_in("dana", false).await;
-    let (store, holding) = (story.world.store.clone(), story.holding.clone());
+    let (store, lease_id) = (story.world.store.clone(), story.lease_id.clone());
     let typing = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        change_typed(&store, &holding, session, |typed| {
+        change_typed(&store, &lease_id, session, |typed| {
             typed.keys.add(0, b"x", 100)
         })
         .await
@@ -346,7 +347,7 @@ async fn a_runner_that_listens_hears_at_once_what_is_typed_and_that_somebody_els
             .over
     );
     assert_eq!(
-        printed(&story.world.store, &story.holding, session)
+        printed(&story.world.store, &story.lease_id, session)
             .await
             .unwrap()
             .unwrap()
@@ -366,18 +367,18 @@ async fn what_is_given_up_by_its_author_or_its_runner_is_over_for_everybody_and_
     story.is_held().await;
     let session = story.let_in("dana", false).await;
     let store = &story.world.store;
-    change_typed(store, &story.holding, session, |typed| typed.beat = 1)
+    change_typed(store, &story.lease_id, session, |typed| typed.beat = 1)
         .await
         .unwrap();
     story.print(session, 0, b"$ ", None).await;
-    change_hold(store, &story.holding, |hold| {
+    change_hold(store, &story.lease_id, |hold| {
         hold.unwanted_by = Some("dana".parse().unwrap())
     })
     .await
     .unwrap();
     let attended = story
         .runner
-        .attends(&attend(vec![held(&story.holding, session)]))
+        .attends(&attend(vec![held(&story.lease_id, session)]))
         .await;
     assert_eq!(attended.unwanted[0].reason, "dana has given it up");
     assert!(story.listen(session, 0, 30_000).await.over.is_some());
@@ -392,17 +393,20 @@ async fn what_is_given_up_by_its_author_or_its_runner_is_over_for_everybody_and_
     let hold = story.hold().await;
     assert_eq!(hold.end.as_ref().unwrap().reason, "dana has given it up");
     assert!(
-        printed(store, &story.holding, session)
+        printed(store, &story.lease_id, session)
             .await
             .unwrap()
             .is_none()
     );
-    assert_eq!(typed(store, &story.holding, session).await.unwrap().beat, 0);
+    assert_eq!(
+        typed(store, &story.lease_id, session).await.unwrap().beat,
+        0
+    );
     assert!(holds_of(store, HOLDS, 10).await.unwrap().is_empty());
     // A last word that was late keeps nothing.
     assert!(story.print(session, 0, b"late", None).await.over);
     assert!(
-        printed(store, &story.holding, session)
+        printed(store, &story.lease_id, session)
             .await
             .unwrap()
             .is_none()
@@ -425,7 +429,7 @@ async fn a_runner_that_was_started_anew_holds_nothing_any_more() {
     assert_eq!(end.reason, "its runner was started anew");
     let attended = story
         .runner
-        .attends(&attend(vec![held(&story.holding, 0)]))
+        .attends(&attend(vec![held(&story.lease_id, 0)]))
         .await;
     assert_eq!(attended.unwanted.len(), 1);
 }
@@ -437,16 +441,16 @@ async fn a_desk_that_keeps_nobody_waiting_says_when_to_ask_again() {
     build.push.announced.options.hold_s = Some(HOLD_S);
     world.keep(&build).await;
     let runner = world.runner("intel-1", Arch::X86_64).await;
-    let holding = crate::world::holding(&runner.takes().await.unwrap());
-    assert_eq!(holding.task, source());
+    let lease_id = crate::world::lease_id(&runner.takes().await.unwrap());
+    assert_eq!(lease_id.task, source());
     let ask = Attend {
         wait_ms: 30_000,
-        ..attend(vec![held(&holding, 0)])
+        ..attend(vec![held(&lease_id, 0)])
     };
     let began = std::time::Instant::now();
     assert_eq!(runner.attends(&ask).await.pause_ms, Some(3000));
     let listen = Listen {
-        holding,
+        lease_id,
         session: 1,
         seen: 0,
         size: Size::default(),

@@ -1,6 +1,6 @@
 //! Who gets work, when, and who loses it.
 
-use crate::world::{World, holding, passed, under};
+use crate::world::{World, lease_id, passed, under};
 use axum::http::Method;
 use millrace_core::protocol::{Renewed, WAIT_S_MAX};
 use millrace_core::task::LEASE_MS;
@@ -148,7 +148,7 @@ async fn a_runner_emulates_only_what_no_task_of_its_own_architecture_keeps_it_fr
                 "the root is of the task's architecture"
             );
         }
-        hand_in(holding(&offer)).await;
+        hand_in(lease_id(&offer)).await;
     }
     // The younger build's tasks come before the older one's that must be emulated.
     let expected = [
@@ -265,7 +265,7 @@ async fn a_lease_lasts_while_its_holder_is_heard_of_and_its_build_is_not_written
     world.pass_ms(57_000);
     tick(&world.store, world.now()).await.unwrap();
     assert_eq!(holder.renew(&lease).await.status, 409);
-    assert_eq!(next.leases().await.lease, LeaseNumber(2));
+    assert_eq!(next.leases().await.number, LeaseNumber(2));
 }
 
 #[tokio::test]
@@ -294,7 +294,7 @@ async fn time_alone_frees_the_lease_of_a_runner_that_never_comes_back() {
     assert!(next.takes().await.is_none(), "its lease still runs");
     world.pass_ms(1);
     assert_eq!(tick(&world.store, world.now()).await.unwrap(), 1);
-    assert_eq!(next.leases().await.lease, LeaseNumber(2));
+    assert_eq!(next.leases().await.number, LeaseNumber(2));
     assert_eq!(gone.renew(&lease).await.status, 409);
     assert_eq!(
         tick(&world.store, world.now()).await.unwrap(),
@@ -319,7 +319,7 @@ async fn waits_for(world: &World, rings: bool) -> Duration {
     }
     let (at, answer) = waiting.await.unwrap();
     assert_eq!(
-        holding(&serde_json::from_slice(&answer.body).unwrap()).build,
+        lease_id(&serde_json::from_slice(&answer.body).unwrap()).build,
         build.id
     );
     at - since
@@ -401,8 +401,8 @@ async fn a_desk_that_keeps_nobody_waiting_says_when_to_ask_again_and_ends_leases
     let other = world.runner("intel-2", Arch::X86_64).await;
     let second = other.leases().await;
     assert_eq!(
-        (second.lease, &second.build),
-        (LeaseNumber(first.lease.0 + 1), &build.id),
+        (second.number, &second.build),
+        (LeaseNumber(first.number.0 + 1), &build.id),
         "nothing else let the time pass"
     );
 }

@@ -2,20 +2,21 @@
 
 use crate::world::{Answer, LOG_BYTES, Runner, World, passed, under};
 use millrace_core::log::LogIndex;
-use millrace_core::protocol::{Holding, Logged};
+use millrace_core::protocol::Logged;
+use millrace_core::task::LeaseId;
 use millrace_core::{Arch, Digest};
 use millrace_store::Table;
 use millrace_store::records::get;
 
-async fn holder(world: &World) -> (Runner, Holding) {
+async fn holder(world: &World) -> (Runner, LeaseId) {
     world.build("zlib").await;
     let runner = world.runner("intel-1", Arch::X86_64).await;
     let lease = runner.leases().await;
     (runner, lease)
 }
 
-async fn index(world: &World, lease: &Holding) -> LogIndex {
-    let id = format!("{}/{}/{}", lease.build, lease.task, lease.lease);
+async fn index(world: &World, lease: &LeaseId) -> LogIndex {
+    let id = format!("{}/{}/{}", lease.build, lease.task, lease.number);
     get(&world.store, Table::Log, &id)
         .await
         .unwrap()
@@ -101,14 +102,14 @@ async fn nobody_writes_to_the_log_of_another_lease_or_of_one_that_is_over() {
             409,
             "{} under {}",
             who.name,
-            lease.lease
+            lease.number
         );
         assert_eq!(
             who.log(lease, 0, b"late\n").await.status,
             409,
             "{} under {}",
             who.name,
-            lease.lease
+            lease.number
         );
     }
     assert!(!world.keeps(b"late\n").await);

@@ -1,6 +1,6 @@
 //! Who is next, for whom a runner is kept, and how it leaves.
 
-use crate::world::{Runner, World, holding, passed, push};
+use crate::world::{Runner, World, lease_id, passed, push};
 use millrace_core::build::Build;
 use millrace_core::platform::Requires;
 use millrace_core::protocol::Offer;
@@ -178,7 +178,7 @@ async fn what_is_kept_for_some_is_not_given_to_others() {
     .await;
     assert_eq!(takes(&runner).await, "nothing");
     kept(Reserved::default()).await;
-    assert_eq!(holding(&runner.takes().await.unwrap()).build, build.id);
+    assert_eq!(lease_id(&runner.takes().await.unwrap()).build, build.id);
     assert!(
         !reserve(
             &world.store,
@@ -224,7 +224,7 @@ async fn a_runner_that_is_to_leave_finishes_and_is_given_no_more() {
     );
     let resumed = change_runner(&world.store, &name, |runner| runner.resume(&name));
     assert!(resumed.await.unwrap());
-    assert_eq!(holding(&runner.takes().await.unwrap()).build, build.id);
+    assert_eq!(lease_id(&runner.takes().await.unwrap()).build, build.id);
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn a_runner_that_is_to_leave_at_once_hands_back_and_who_waits_hears_of_it(
     let waiting = tokio::spawn(async move { first.ask(20).await });
     assert_eq!(waiting.await.unwrap().status, 410);
     assert_eq!(
-        holding(&second.takes().await.unwrap()).build,
+        lease_id(&second.takes().await.unwrap()).build,
         build.id,
         "the other of its kind goes on"
     );
@@ -353,7 +353,7 @@ async fn what_waits_is_told_how_long_and_for_what() {
     again.id = "zlib-again".parse().unwrap();
     world.keep(&again).await;
     assert_eq!(
-        holding(&runner.takes().await.unwrap()).task.to_string(),
+        lease_id(&runner.takes().await.unwrap()).task.to_string(),
         "rpm@x86_64"
     );
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Builds and stores that are not as they should be.
 
-use crate::world::{Runner, World, desk, holding};
+use crate::world::{Runner, World, desk, lease_id};
 use millrace_core::build::{Build, Event};
 use millrace_core::task::{LEASE_MS, Machine};
 use millrace_core::{Arch, Timestamp};
@@ -189,7 +189,7 @@ async fn a_store_that_does_not_answer_is_nobodys_own_trouble_and_passes() {
     let offer = runner.takes().await.unwrap();
     assert_eq!(offer.work.build, good.id);
     shaky.away.store(true, Ordering::Relaxed);
-    assert_eq!(runner.renew(&holding(&offer)).await.told(), away);
+    assert_eq!(runner.renew(&lease_id(&offer)).await.told(), away);
     assert!(tick(&shaky, world.now().plus_ms(LEASE_MS)).await.is_err());
     shaky.away.store(false, Ordering::Relaxed);
     assert_eq!(

@@ -6,13 +6,11 @@ use axum::http::{HeaderMap, Method, Request};
 use millrace_core::build::Build;
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform, RELEASED_REPOSITORY, Repository};
-use millrace_core::protocol::{
-    Ask, Attend, Attended, Holding, Offer, Problem, Renewal, Renewed, Report,
-};
+use millrace_core::protocol::{Ask, Attend, Attended, Offer, Problem, Renewal, Renewed, Report};
 use millrace_core::push::{Announced, BuildOptions, Commit, Push};
 use millrace_core::queue::Capacity;
 use millrace_core::runner::{Runner as RunnerRecord, Token};
-use millrace_core::task::{Artifact, Outcome, TaskId};
+use millrace_core::task::{Artifact, LeaseId, Outcome, TaskId};
 use millrace_core::{Arch, Digest, LeaseNumber, PlatformName, PushId, Timestamp};
 use millrace_orchestrator::{Desk, Paces, router};
 use millrace_store::builds::load_build;
@@ -387,20 +385,20 @@ impl Runner {
     }
 
     /// The lease of the offer that must be there now.
-    pub async fn leases(&self) -> Holding {
-        holding(&self.takes().await.unwrap())
+    pub async fn leases(&self) -> LeaseId {
+        lease_id(&self.takes().await.unwrap())
     }
 
-    pub async fn renew(&self, holding: &Holding) -> Answer {
-        self.post("renew", holding).await
+    pub async fn renew(&self, lease_id: &LeaseId) -> Answer {
+        self.post("renew", lease_id).await
     }
 
     /// Renews the lease of a task that has said nothing for so many seconds.
-    pub async fn renew_after(&self, holding: &Holding, silent_s: Option<u32>) -> Answer {
+    pub async fn renew_after(&self, lease_id: &LeaseId, silent_s: Option<u32>) -> Answer {
         self.post(
             "renew",
             &Renewal {
-                holding: holding.clone(),
+                lease_id: lease_id.clone(),
                 silent_s,
             },
         )
@@ -408,16 +406,16 @@ impl Runner {
     }
 
     /// Whether it learns when it renews that it is to hand the task back.
-    pub async fn is_told_to_hand_back(&self, holding: &Holding) -> bool {
-        let renewed: Renewed = serde_json::from_slice(&self.renew(holding).await.body).unwrap();
+    pub async fn is_told_to_hand_back(&self, lease_id: &LeaseId) -> bool {
+        let renewed: Renewed = serde_json::from_slice(&self.renew(lease_id).await.body).unwrap();
         renewed.hand_back
     }
 
-    pub async fn report(&self, holding: &Holding, outcome: Outcome) -> Answer {
+    pub async fn report(&self, lease_id: &LeaseId, outcome: Outcome) -> Answer {
         self.post(
             "report",
             &Report {
-                holding: holding.clone(),
+                lease_id: lease_id.clone(),
                 outcome,
                 roots: None,
             },
@@ -425,20 +423,20 @@ impl Runner {
         .await
     }
 
-    pub async fn log(&self, holding: &Holding, offset: u64, bytes: &[u8]) -> Answer {
+    pub async fn log(&self, lease_id: &LeaseId, offset: u64, bytes: &[u8]) -> Answer {
         self.send(
             Method::POST,
-            &format!("log?{}&offset={offset}", words(holding)),
+            &format!("log?{}&offset={offset}", words(lease_id)),
             &[],
             bytes.to_vec(),
         )
         .await
     }
 
-    pub async fn upload(&self, holding: &Holding, digest: &Digest, bytes: &[u8]) -> Answer {
+    pub async fn upload(&self, lease_id: &LeaseId, digest: &Digest, bytes: &[u8]) -> Answer {
         self.send(
             Method::PUT,
-            &format!("blobs/{digest}?{}", words(holding)),
+            &format!("blobs/{digest}?{}", words(lease_id)),
             &[],
             bytes.to_vec(),
         )
@@ -451,22 +449,28 @@ impl Runner {
     }
 }
 
-fn words(Holding { build, task, lease }: &Holding) -> String {
+fn words(
+    LeaseId {
+        build,
+        task,
+        number: lease,
+    }: &LeaseId,
+) -> String {
     format!("build={build}&task={task}&lease={lease}")
 }
 
-pub fn holding(offer: &Offer) -> Holding {
-    Holding {
+pub fn lease_id(offer: &Offer) -> LeaseId {
+    LeaseId {
         build: offer.work.build.clone(),
         task: offer.work.task.clone(),
-        lease: offer.lease.number,
+        number: offer.lease.number,
     }
 }
 
-pub fn under(holding: &Holding, number: u32) -> Holding {
-    Holding {
-        lease: LeaseNumber(number),
-        ..holding.clone()
+pub fn under(lease_id: &LeaseId, number: u32) -> LeaseId {
+    LeaseId {
+        number: LeaseNumber(number),
+        ..lease_id.clone()
     }
 }
 

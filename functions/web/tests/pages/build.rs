@@ -4,8 +4,7 @@ use crate::visit::{get, json};
 use millrace_core::build::Event;
 use millrace_core::cause::{Cause, Kind};
 use millrace_core::hold::{FailedCommand, Hold, Wants};
-use millrace_core::protocol::Holding;
-use millrace_core::task::{Blame, Failure, Machine, Outcome};
+use millrace_core::task::{Blame, Failure, LeaseId, Machine, Outcome};
 use millrace_core::{Arch, LeaseNumber, Timestamp};
 use millrace_store::holds::{begin_hold, change_hold};
 use millrace_view::testing::{NOW, World, build_of, every_state, story};
@@ -208,10 +207,10 @@ async fn a_held_sandbox_is_shown_with_the_command_to_enter_it() {
         .build;
     build.push.announced.wish.hold_s = Some(1800);
     world.keep(&build).await;
-    let holding = Holding {
+    let lease_id = LeaseId {
         build: build.id.clone(),
         task: "rpm@x86_64".parse().unwrap(),
-        lease: LeaseNumber(1),
+        number: LeaseNumber(1),
     };
     let failed = FailedCommand {
         line: "rpmbuild".to_owned(),
@@ -219,7 +218,7 @@ async fn a_held_sandbox_is_shown_with_the_command_to_enter_it() {
         ended: "ended with status 1".to_owned(),
     };
     let mut hold = Hold::new(
-        holding,
+        lease_id,
         "intel-1".parse().unwrap(),
         Timestamp(NOW.0 - 60_000),
         1800,
@@ -252,7 +251,7 @@ async fn a_held_sandbox_is_shown_with_the_command_to_enter_it() {
     }
     let task = &json(&world, &format!("/api/v1/builds/{}", build.id)).await["pipeline"][1];
     assert_eq!(task["held"]["command"], command.as_str(), "{task}");
-    change_hold(&world.store, &hold.holding, |hold| hold.until = NOW)
+    change_hold(&world.store, &hold.lease_id, |hold| hold.until = NOW)
         .await
         .unwrap();
     assert!(

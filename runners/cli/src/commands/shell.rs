@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use millrace_control::build::find;
 use millrace_control::hold::{self, SessionRequest};
 use millrace_core::hold::{Hold, HoldEnd, SessionEnd, TYPED_BYTES_MAX, Typed, Wants};
-use millrace_core::protocol::Holding;
+use millrace_core::task::LeaseId;
 use millrace_store::holds::{change_typed, load_hold, printed};
 use serde_json::json;
 use std::io::{IsTerminal, Write};
@@ -65,7 +65,7 @@ pub(super) async fn shell(folder: &Folder, output: Output, options: Shell) -> Re
         take: options.take,
     };
     let actor = actor::local();
-    let number = hold::open_session(&actor, &hold.holding, request, &store, now()).await?;
+    let number = hold::open_session(&actor, &hold.lease_id, request, &store, now()).await?;
     let looks = if store.is_in_cloud() {
         [LOOK_IN_CLOUD; 2]
     } else {
@@ -73,7 +73,7 @@ pub(super) async fn shell(folder: &Folder, output: Output, options: Shell) -> Re
     };
     let mut sitting = Sitting {
         store: &store,
-        holding: &hold.holding,
+        lease_id: &hold.lease_id,
         number,
         typed: Typed::default(),
         told: 0,
@@ -99,7 +99,7 @@ pub(super) async fn shell(folder: &Folder, output: Output, options: Shell) -> Re
     if is_shell || !matches!(end, End::Said(SessionEnd::Exited { .. })) {
         eprintln!(
             "millrace: {}",
-            harmless(&last_words(&store, &hold.holding, &end).await?)
+            harmless(&last_words(&store, &hold.lease_id, &end).await?)
         );
     }
     Ok(Ending::Status(match end {
@@ -130,7 +130,7 @@ fn wanted(argv: Vec<String>) -> Result<Wants> {
 }
 
 fn banner(hold: &Hold) -> String {
-    let Holding { build, task, .. } = &hold.holding;
+    let LeaseId { build, task, .. } = &hold.lease_id;
     let left = span(hold.until.since_ms(now()));
     let failed = &hold.failed;
     format!(
@@ -146,7 +146,7 @@ fn banner(hold: &Hold) -> String {
 }
 
 /// How it ended, and what has become of the sandbox.
-async fn last_words(store: &Store, holding: &Holding, end: &End) -> Result<String> {
+async fn last_words(store: &Store, lease_id: &LeaseId, end: &End) -> Result<String> {
     let said = match end {
         End::Said(end) => end.to_string(),
         End::Left => "you have left it; its runner has not yet said that it has ended".to_owned(),
@@ -159,14 +159,14 @@ async fn last_words(store: &Store, holding: &Holding, end: &End) -> Result<Strin
     if matches!(end, End::Said(SessionEnd::GivenUp { .. })) {
         return Ok(format!("{said}; the sandbox is held no more"));
     }
-    let hold = load_hold(store, holding).await?;
+    let hold = load_hold(store, lease_id).await?;
     let over = hold.as_ref().and_then(|hold| hold.over(now()));
     Ok(match (hold, over) {
         (_, Some(HoldEnd { reason, .. })) => {
             format!("{said}; the sandbox is held no more: {reason}")
         }
         (Some(hold), None) => {
-            let Holding { build, task, .. } = holding;
+            let LeaseId { build, task, .. } = lease_id;
             format!(
                 "{said}; the sandbox is held until {}: `millrace shell {build} {task}`",
                 hold.until.rfc3339()
@@ -178,16 +178,16 @@ async fn last_words(store: &Store, holding: &Holding, end: &End) -> Result<Strin
 
 /// Says that the sandbox is not wanted any more, and waits until it is gone.
 async fn give_up(store: &Store, output: Output, hold: &Hold) -> Result<Ending> {
-    let holding = &hold.holding;
-    hold::give_up(&actor::local(), holding, store).await?;
+    let lease_id = &hold.lease_id;
+    hold::give_up(&actor::local(), lease_id, store).await?;
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
-        let end = load_hold(store, holding)
+        let end = load_hold(store, lease_id)
             .await?
             .and_then(|hold| hold.over(now()));
         if let Some(HoldEnd { reason, .. }) = end {
-            output.one(&json!({"build": holding.build, "task": holding.task, "held": false, "reason": reason}), |_| {
-                format!("the sandbox of {} is held no more", holding.task)
+            output.one(&json!({"build": lease_id.build, "task": lease_id.task, "held": false, "reason": reason}), |_| {
+                format!("the sandbox of {} is held no more", lease_id.task)
             })?;
             return Ok(Ending::Done);
         }
@@ -215,7 +215,7 @@ enum End {
 /// Somebody at a sandbox.
 struct Sitting<'a> {
     store: &'a Store,
-    holding: &'a Holding,
+    lease_id: &'a LeaseId,
     number: u32,
     /// What this end has to say, as it was or will be written down.
     typed: Typed,
@@ -245,7 +245,7 @@ impl Sitting<'_> {
     /// Writes down what this end has to say.
     async fn tell(&mut self) -> Result<()> {
         let typed = &self.typed;
-        change_typed(self.store, self.holding, self.number, |kept| {
+        change_typed(self.store, self.lease_id, self.number, |kept| {
             kept.clone_from(typed)
         })
         .await?;
@@ -266,7 +266,7 @@ impl Sitting<'_> {
         other: &mut Other,
         show: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<(bool, Option<SessionEnd>)> {
-        let Some(printed) = printed(self.store, self.holding, self.number).await? else {
+        let Some(printed) = printed(self.store, self.lease_id, self.number).await? else {
             return Ok((false, self.look_at_hold(other).await?));
         };
         if printed.beat != other.beat {
@@ -295,12 +295,12 @@ impl Sitting<'_> {
             return Ok(None);
         }
         other.looked_at_hold = Instant::now();
-        let hold = load_hold(self.store, self.holding).await?;
+        let hold = load_hold(self.store, self.lease_id).await?;
         let over = hold.and_then(|hold| hold.end_of_session(self.number));
         // What the runner says itself is worth more, and was written first.
         match (
             over,
-            printed(self.store, self.holding, self.number)
+            printed(self.store, self.lease_id, self.number)
                 .await?
                 .and_then(|printed| printed.ended),
         ) {

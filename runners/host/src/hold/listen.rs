@@ -5,7 +5,8 @@ use crate::line::client::{Desk, DeskError};
 use crate::line::patience::pause;
 use crate::sandbox::Terminal;
 use millrace_core::hold::{SessionEnd, Size, Wants, warning};
-use millrace_core::protocol::{Holding, Listen, Typing};
+use millrace_core::protocol::{Listen, Typing};
+use millrace_core::task::LeaseId;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ const KEYS: Duration = Duration::from_millis(5);
 
 pub(super) struct Listener<'a> {
     desk: &'a Desk,
-    lease: &'a Holding,
+    lease: &'a LeaseId,
     session: u32,
     /// Whether there is a terminal, or will be.
     at_terminal: bool,
@@ -42,7 +43,7 @@ pub(super) struct Listener<'a> {
 impl<'a> Listener<'a> {
     pub(super) fn new(
         desk: &'a Desk,
-        lease: &'a Holding,
+        lease: &'a LeaseId,
         session: &millrace_core::hold::Session,
         until: Instant,
         channel: &'a SessionChannel,
@@ -91,7 +92,7 @@ impl<'a> Listener<'a> {
         };
         let state = self.channel.lock();
         Listen {
-            holding: self.lease.clone(),
+            lease_id: self.lease.clone(),
             session: self.session,
             seen: state.typed,
             size: state.size,

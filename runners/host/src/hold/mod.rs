@@ -62,7 +62,7 @@ impl HeldSandbox {
             ended: run.how.clone(),
         };
         Held {
-            holding: self.sandbox.lease.clone(),
+            lease_id: self.sandbox.lease.clone(),
             failed,
             session: self.session,
         }
@@ -225,19 +225,19 @@ impl HeldSandboxes {
     }
 
     fn act(&self, attended: Attended) {
-        for GivenUp { holding, reason } in attended.unwanted {
-            self.end_if(&reason, |held| held.sandbox.lease == holding);
+        for GivenUp { lease_id, reason } in attended.unwanted {
+            self.end_if(&reason, |held| held.sandbox.lease == lease_id);
         }
         for wanted in attended.sessions {
             self.begin_session(wanted);
         }
     }
 
-    fn begin_session(&self, Wanted { holding, session }: Wanted) {
+    fn begin_session(&self, Wanted { lease_id, session }: Wanted) {
         let mut all = lock(&self.held);
         let Some(held) = all
             .iter_mut()
-            .find(|held| held.sandbox.lease == holding && held.session < session.number)
+            .find(|held| held.sandbox.lease == lease_id && held.session < session.number)
         else {
             return;
         };
@@ -299,7 +299,7 @@ impl HeldSandboxes {
         let name = held.sandbox.name();
         let folder = held.sandbox.folder.clone();
         let given_up = GivenUp {
-            holding: held.sandbox.lease.clone(),
+            lease_id: held.sandbox.lease.clone(),
             reason: reason.to_owned(),
         };
         if let Some(running) = held.running {

@@ -4,7 +4,8 @@ use super::channel::{LOOK, SessionChannel};
 use crate::line::client::Desk;
 use crate::line::patience::pause;
 use millrace_core::hold::{Printed, Stream};
-use millrace_core::protocol::{Holding, Print, Shown};
+use millrace_core::protocol::{Print, Shown};
+use millrace_core::task::LeaseId;
 use std::time::{Duration, Instant};
 
 /// Most bytes told at a time: 64 KiB of JSON.
@@ -24,7 +25,7 @@ const PAUSE_MS_MAX: u32 = 5_000;
 
 pub(super) struct Teller<'a> {
     desk: &'a Desk,
-    lease: &'a Holding,
+    lease: &'a LeaseId,
     session: u32,
     channel: &'a SessionChannel,
     /// What the line was told last: how much was typed, and when.
@@ -46,7 +47,7 @@ struct Piece {
 impl<'a> Teller<'a> {
     pub(super) fn new(
         desk: &'a Desk,
-        lease: &'a Holding,
+        lease: &'a LeaseId,
         session: u32,
         channel: &'a SessionChannel,
     ) -> Self {
@@ -117,7 +118,7 @@ impl<'a> Teller<'a> {
         };
         drop(state);
         let print = Print {
-            holding: self.lease.clone(),
+            lease_id: self.lease.clone(),
             session: self.session,
             printed,
         };

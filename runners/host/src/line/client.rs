@@ -2,9 +2,10 @@
 
 use crate::machine::trust;
 use millrace_core::protocol::{
-    Ask, Attend, Attended, Holding, Listen, Logged, Offer, Place, Print, Problem, Renewal, Renewed,
-    Report, Shown, Typing, Upload,
+    Ask, Attend, Attended, Listen, Logged, Offer, Place, Print, Problem, Renewal, Renewed, Report,
+    Shown, Typing, Upload,
 };
+use millrace_core::task::LeaseId;
 use millrace_core::{Digest, DigestError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -174,13 +175,13 @@ impl Desk {
     }
 
     /// Adds to the task's log.
-    pub fn log(&self, holding: &Holding, offset: u64, bytes: &[u8]) -> Result<Logged> {
+    pub fn log(&self, lease_id: &LeaseId, offset: u64, bytes: &[u8]) -> Result<Logged> {
         let request = self
             .agent
             .post(format!("{}/runner/v1/log", self.url))
             .header("authorization", &self.authorization);
         let request = request
-            .query_pairs(words(holding))
+            .query_pairs(words(lease_id))
             .query("offset", offset.to_string());
         let response = request
             .config()
@@ -195,13 +196,13 @@ impl Desk {
     /// Hands in a file of `size` bytes where the line wants it; whoever gets it checks its digest.
     pub fn upload(
         &self,
-        holding: &Holding,
+        lease_id: &LeaseId,
         digest: &Digest,
         size: u64,
         file: &mut impl Read,
     ) -> Result<()> {
         let upload = Upload {
-            holding: holding.clone(),
+            lease_id: lease_id.clone(),
             digest: *digest,
             size,
         };
@@ -215,7 +216,7 @@ impl Desk {
                     .agent
                     .put(self.blob(digest))
                     .header("authorization", &self.authorization);
-                own.query_pairs(words(holding))
+                own.query_pairs(words(lease_id))
             }
             Place::Address { url, headers } => {
                 let theirs = headers
@@ -371,11 +372,11 @@ impl Desk {
     }
 }
 
-fn words(holding: &Holding) -> [(&'static str, String); 3] {
+fn words(lease_id: &LeaseId) -> [(&'static str, String); 3] {
     [
-        ("build", holding.build.to_string()),
-        ("task", holding.task.to_string()),
-        ("lease", holding.lease.to_string()),
+        ("build", lease_id.build.to_string()),
+        ("task", lease_id.task.to_string()),
+        ("lease", lease_id.number.to_string()),
     ]
 }
 

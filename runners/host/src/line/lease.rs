@@ -4,8 +4,8 @@ use super::client::{Desk, DeskError};
 use super::log::{self, TaskLog};
 use super::patience::{pause, wait};
 use super::stop::{Stop, Why};
-use millrace_core::protocol::{Holding, Renewal, Renewed};
-use millrace_core::task::LEASE_MS;
+use millrace_core::protocol::{Renewal, Renewed};
+use millrace_core::task::{LEASE_MS, LeaseId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ pub struct Keeper<'a> {
     /// The line.
     pub desk: &'a Desk,
     /// The lease.
-    pub holding: &'a Holding,
+    pub lease_id: &'a LeaseId,
     /// How often it is renewed.
     pub beat: Duration,
     /// When its time is over.
@@ -67,7 +67,7 @@ impl Keeper<'_> {
                 continue;
             }
             let renewal = Renewal {
-                holding: self.holding.clone(),
+                lease_id: self.lease_id.clone(),
                 silent_s: silent_s(self.log.silent(), self.silence),
             };
             match self.desk.renew(&renewal) {
@@ -114,7 +114,7 @@ pub fn silent_s(silent: Duration, silence: Duration) -> Option<u32> {
 /// Sends the log in chunks until the plugin has ended, and then its rest.
 pub fn send_log(
     desk: &Desk,
-    holding: &Holding,
+    lease_id: &LeaseId,
     log: &TaskLog,
     stop: &Stop,
     plugin_ended: &AtomicBool,
@@ -125,21 +125,21 @@ pub fn send_log(
             std::thread::sleep(LOOK);
             continue;
         }
-        match send_chunk(desk, holding, log) {
+        match send_chunk(desk, lease_id, log) {
             Ok(told) => due = Instant::now() + rest(told, log.chunks()),
             Err(error) if error.is_passing() => drop(wait(pause(4), plugin_ended)),
             Err(DeskError::LeaseLost(reason)) => return stop.raise(Why::LeaseLost(reason)),
             Err(_) => return,
         }
     }
-    send_rest(desk, holding, log, stop);
+    send_rest(desk, lease_id, log, stop);
 }
 
-fn send_rest(desk: &Desk, holding: &Holding, log: &TaskLog, stop: &Stop) {
+fn send_rest(desk: &Desk, lease_id: &LeaseId, log: &TaskLog, stop: &Stop) {
     let until = Instant::now() + LOG_REST;
     let mut failed = 0;
     while log.next_chunk().is_some() && Instant::now() < until {
-        match send_chunk(desk, holding, log) {
+        match send_chunk(desk, lease_id, log) {
             Ok(_) => failed = 0,
             Err(error) if error.is_passing() => {
                 failed += 1;
@@ -153,11 +153,11 @@ fn send_rest(desk: &Desk, holding: &Holding, log: &TaskLog, stop: &Stop) {
 }
 
 /// Sends what is there; how long the line wants to wait for more, in seconds, where it says so.
-fn send_chunk(desk: &Desk, holding: &Holding, log: &TaskLog) -> Result<Option<u32>, DeskError> {
+fn send_chunk(desk: &Desk, lease_id: &LeaseId, log: &TaskLog) -> Result<Option<u32>, DeskError> {
     let Some((offset, bytes)) = log.next_chunk() else {
         return Ok(None);
     };
-    let told = desk.log(holding, offset, &bytes)?.pause_s;
+    let told = desk.log(lease_id, offset, &bytes)?.pause_s;
     log.sent(bytes.len());
     Ok(told)
 }

@@ -5,7 +5,7 @@ use super::folder::Folder;
 use crate::buildroot::Root;
 use crate::sandbox::Command;
 use millrace_core::platform::SandboxOptions;
-use millrace_core::protocol::Holding;
+use millrace_core::task::LeaseId;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ pub(crate) struct FailedSandbox {
     pub(crate) folder: PathBuf,
     /// What commands see as `/work`.
     pub(crate) work: PathBuf,
-    pub(crate) lease: Holding,
+    pub(crate) lease: LeaseId,
     pub(crate) options: SandboxOptions,
     /// For how long it shall be held.
     pub(crate) hold: Duration,

@@ -13,9 +13,9 @@ use crate::buildroot::Root;
 use crate::line::log::TaskLog;
 use crate::line::stop::Stop;
 use millrace_core::hold::HOLD_S_MAX;
-use millrace_core::protocol::{Holding, Work};
+use millrace_core::protocol::Work;
 use millrace_core::roots::{self, Lock, TaskRoots};
-use millrace_core::task::Artifact;
+use millrace_core::task::{Artifact, LeaseId};
 use std::fmt::Arguments;
 use std::io;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub struct Job {
     pub(crate) stop: Arc<Stop>,
     pub(crate) services: Arc<HostServices>,
     pub(crate) work: Work,
-    pub(crate) lease: Holding,
+    pub(crate) lease: LeaseId,
     pub(crate) published: Vec<Artifact>,
     pub(crate) trace: Trace,
     /// What failed last, if its sandbox shall be held.
@@ -56,7 +56,7 @@ impl Job {
     pub fn new(
         work: Work,
         lock: Option<Arc<Lock>>,
-        lease: Holding,
+        lease: LeaseId,
         folder: &Path,
         log: Arc<TaskLog>,
         stop: Arc<Stop>,

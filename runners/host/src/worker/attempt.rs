@@ -15,9 +15,9 @@ use crate::plugin::engine::EngineError;
 use crate::plugin::failed::FailedSandbox;
 use crate::plugin::job::{GRACE, Job};
 use crate::plugin::outcome;
-use millrace_core::protocol::{Holding, Offer, Work};
+use millrace_core::protocol::{Offer, Work};
 use millrace_core::roots::{Lock, LockError};
-use millrace_core::task::{Blame, Failure, Outcome, cut};
+use millrace_core::task::{Blame, Failure, LeaseId, Outcome, cut};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ impl TaskError {
 /// A task that is leased to this runner.
 struct Attempt<'a> {
     runner: &'a Runner,
-    lease: Holding,
+    lease: LeaseId,
     /// All that it has on the disk.
     folder: PathBuf,
     log: Arc<TaskLog>,
@@ -76,21 +76,21 @@ struct Attempt<'a> {
 }
 
 /// Which lease an offer makes.
-pub(super) fn lease_of(offer: &Offer) -> Holding {
-    Holding {
+pub(super) fn lease_of(offer: &Offer) -> LeaseId {
+    LeaseId {
         build: offer.work.build.clone(),
         task: offer.work.task.clone(),
-        lease: offer.lease.number,
+        number: offer.lease.number,
     }
 }
 
 /// Does one task, and answers it.
 pub(super) fn work(runner: &Runner, offer: Offer) {
     let lease = lease_of(&offer);
-    let Holding {
+    let LeaseId {
         build,
         task,
-        lease: number,
+        number: number,
     } = &lease;
     let attempt = Attempt {
         runner,
@@ -109,7 +109,7 @@ impl Attempt<'_> {
         let limits = offer.work.sandbox.limits;
         let keeper = Keeper {
             desk: &self.runner.services.desk,
-            holding: &self.lease,
+            lease_id: &self.lease,
             beat: lease::beat(offer.renew_s),
             end: began + Duration::from_secs(u64::from(limits.time_s)) + GRACE,
             silence: Duration::from_secs(limits.silence_s.into()),

@@ -5,9 +5,9 @@ use crate::line::client::DeskError;
 use crate::line::log::TaskLog;
 use crate::line::patience::patiently;
 use millrace_core::Digest;
-use millrace_core::protocol::{Holding, Report};
+use millrace_core::protocol::Report;
 use millrace_core::roots::TaskRoots;
-use millrace_core::task::{Blame, Failure, Outcome};
+use millrace_core::task::{Blame, Failure, LeaseId, Outcome};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl TaskResult {
 }
 
 /// Hands in an answer. If the line refuses it for what it says, the task fails with the line's words instead.
-pub(super) fn report(runner: &Runner, lease: &Holding, result: TaskResult, time: Duration) {
+pub(super) fn report(runner: &Runner, lease: &LeaseId, result: TaskResult, time: Duration) {
     let TaskResult { outcome, roots } = result;
     let never = AtomicBool::new(false);
     // A runner that is stopped while the line is away does not hang on.
@@ -46,7 +46,7 @@ pub(super) fn report(runner: &Runner, lease: &Holding, result: TaskResult, time:
     };
     let send = |outcome: Outcome| {
         let report = Report {
-            holding: lease.clone(),
+            lease_id: lease.clone(),
             outcome,
             roots,
         };
@@ -71,7 +71,7 @@ pub(super) fn report(runner: &Runner, lease: &Holding, result: TaskResult, time:
 pub(super) fn hand_in_roots(
     runner: &Runner,
     roots: &TaskRoots,
-    lease: &Holding,
+    lease: &LeaseId,
 ) -> Result<Digest, DeskError> {
     let bytes = serde_json::to_vec(roots).expect("a record of roots becomes JSON");
     let digest = Digest::of(&bytes);

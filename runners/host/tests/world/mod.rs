@@ -13,11 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use millrace_core::platform::{Buildroot, SandboxOptions};
-use millrace_core::protocol::{
-    self, Holding, Logged, Offer, Problem, Renewed, Report, Upload, Work,
-};
+use millrace_core::protocol::{self, Logged, Offer, Problem, Renewed, Report, Upload, Work};
 use millrace_core::push::Commit;
-use millrace_core::task::{Artifact, Lease};
+use millrace_core::task::{Artifact, Lease, LeaseId};
 use millrace_core::{
     Arch, BuildId, Digest, LeaseNumber, PackageName, PlatformName, RunnerName, Timestamp,
 };
@@ -132,7 +130,7 @@ fn lost(line: &Shared) -> Option<Response> {
         .then(|| problem(StatusCode::CONFLICT, "lease 1 is over"))
 }
 
-async fn renew(State(line): State<Shared>, Json(_): Json<Holding>) -> Response {
+async fn renew(State(line): State<Shared>, Json(_): Json<LeaseId>) -> Response {
     if let Some(response) = lost(&line) {
         return response;
     }
@@ -153,7 +151,7 @@ struct Place {
 async fn log(
     State(line): State<Shared>,
     Query(place): Query<Place>,
-    Query(_): Query<Holding>,
+    Query(_): Query<LeaseId>,
     bytes: Bytes,
 ) -> Response {
     if let Some(response) = lost(&line) {
@@ -194,7 +192,7 @@ async fn place(State(line): State<Shared>, Json(_): Json<Upload>) -> Response {
 async fn upload(
     State(line): State<Shared>,
     Path(digest): Path<String>,
-    Query(_): Query<Holding>,
+    Query(_): Query<LeaseId>,
     bytes: Bytes,
 ) -> Response {
     if let Some(response) = lost(&line) {
