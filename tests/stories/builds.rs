@@ -1,10 +1,10 @@
 //! A build's life under the rules alone.
 
 use insta::assert_snapshot;
-use millrace_core::build::{Event, Heard, Refused};
+use millrace_core::build::{Event, LeaseRenewal, Refused};
 use millrace_core::order::{Effect, OrderedFile, SignOrder, SignedFile};
 use millrace_core::platform::PackageConfig;
-use millrace_core::task::{Blame, LEASE_MS, Machine, Outcome};
+use millrace_core::task::{Blame, LEASE_MS, Outcome, RunnerProfile};
 use millrace_core::{Arch, Digest, LeaseNumber, Timestamp};
 use millrace_tests::line::{Line, MACHINE, failed, id, name, passed, platform, push, rpm};
 
@@ -277,7 +277,7 @@ fn a_runner_that_asks_again_has_lost_what_it_had() {
 
 fn heard(task: &str, lease: LeaseNumber, at: Timestamp) -> Event {
     Event::Renew {
-        heard: vec![Heard {
+        heard: vec![LeaseRenewal {
             task: id(task),
             lease,
             at,
@@ -350,7 +350,7 @@ fn an_attempt_says_on_what_its_programs_were_emulated() {
     ];
     for (platform, task, arch, expected) in cases {
         let mut line = Line::of("zlib", platform);
-        let machine = Machine {
+        let machine = RunnerProfile {
             arch,
             emulates: vec![Arch::Aarch64],
         };

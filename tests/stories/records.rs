@@ -1,19 +1,20 @@
 //! Records and messages as earlier versions wrote them: each can still be read, loses nothing, and goes on from where it was.
 
+use millrace_core::access::Actor;
 use millrace_core::build::{Build, Event, Refused};
 use millrace_core::hold::{Hold, Printed, Typed, Wants};
 use millrace_core::log::LogIndex;
 use millrace_core::order::{Effect, OrderedFile, SignedFile};
 use millrace_core::platform::Platform;
 use millrace_core::protocol::{
-    Ask, Attend, Attended, Listen, Logged, Offer, Place, Print, Problem, Renewal, Renewed, Report,
-    Shown, Typing, Upload,
+    Ask, Attend, Attended, Listen, Logged, Offer, Print, Problem, Renewal, Renewed, Report, Shown,
+    Typing, Upload, UploadTarget,
 };
 use millrace_core::push::{Package, PushRecord};
 use millrace_core::roots::Lock;
+use millrace_core::runner::Runner;
 use millrace_core::task::TaskState;
 use millrace_core::{Digest, LeaseNumber, Timestamp};
-use millrace_orchestrator::Runner;
 use millrace_store::orders::Order;
 use millrace_store::queue::Seen;
 use millrace_tests::line::{Line, id, passed, rpm};
@@ -46,7 +47,7 @@ const KINDS: [(&str, Reread); 30] = [
     ("wire-listen", reread::<Listen>),
     ("wire-logged", reread::<Logged>),
     ("wire-offer", reread::<Offer>),
-    ("wire-places", reread::<Vec<Place>>),
+    ("wire-places", reread::<Vec<UploadTarget>>),
     ("wire-print", reread::<Print>),
     ("wire-problem", reread::<Problem>),
     ("wire-renewal", reread::<Renewal>),
@@ -169,7 +170,7 @@ fn an_old_build_that_failed_is_retried() {
         let before = line.build.tasks[0].attempts.len();
         line.event(Event::Retry {
             task: None,
-            by: "dana".into(),
+            by: Actor::Local("dana".to_owned()),
             hold_s: None,
         })
         .unwrap();
@@ -268,12 +269,13 @@ fn an_old_effect_asks_for_what_it_asked_for() {
 fn an_old_hold_lets_the_next_one_in() {
     let mut hold: Hold = read("hold");
     let now = hold.since;
+    let erin = Actor::Local("erin".to_owned());
     let command = || Wants::Command {
         argv: vec!["ls".to_owned()],
     };
-    let refused = hold.let_in("erin", command(), false, now).unwrap_err();
+    let refused = hold.let_in(&erin, command(), false, now).unwrap_err();
     assert!(refused.to_string().starts_with("dana is at it since"));
-    assert_eq!(hold.let_in("erin", command(), true, now), Ok(4));
+    assert_eq!(hold.let_in(&erin, command(), true, now), Ok(4));
     hold.give_up("erin ended it", now);
     assert!(hold.over(now).is_some());
     let ended: Hold = read("hold-ended");

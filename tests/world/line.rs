@@ -7,11 +7,11 @@ use millrace_core::platform::{PackageConfig, Platform};
 use millrace_core::push::{Announced, BuildOptions, Commit, Push};
 use millrace_core::rpm::Rpm;
 use millrace_core::sources::SourceFile;
-use millrace_core::task::{Artifact, Blame, Failure, Machine, Outcome, TaskId};
+use millrace_core::task::{Artifact, Blame, Failure, Outcome, RunnerProfile, TaskId};
 use millrace_core::{Arch, Digest, LeaseNumber, PushId, RunnerName, Timestamp};
 
 /// What runners here are, as a rule.
-pub const MACHINE: Machine = Machine::of(Arch::X86_64);
+pub const MACHINE: RunnerProfile = RunnerProfile::of(Arch::X86_64);
 
 /// A platform with the default steps on these architectures.
 pub fn platform(architectures: &str) -> Platform {
@@ -128,7 +128,7 @@ impl Line {
 
     /// A runner takes a task; its lease's number.
     pub fn take(&mut self, task: &str, runner: &str) -> LeaseNumber {
-        let machine = id(task).arch.map_or(MACHINE, Machine::of);
+        let machine = id(task).arch.map_or(MACHINE, RunnerProfile::of);
         self.event(Event::Take {
             task: id(task),
             runner: name(runner),

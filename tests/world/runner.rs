@@ -6,7 +6,9 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use millrace_core::Arch;
 use millrace_core::build::Build;
-use millrace_core::protocol::{Ask, Logged, Offer, Place, Renewal, Renewed, Report, Upload, Work};
+use millrace_core::protocol::{
+    Ask, Logged, Offer, Renewal, Renewed, Report, Upload, UploadTarget, Work,
+};
 use millrace_core::runner::Token;
 use millrace_core::task::{Artifact, Blame, Failure, LeaseId, Outcome};
 use serde::de::DeserializeOwned;
@@ -227,11 +229,11 @@ impl Runner {
             size: artifact.size,
         };
         let (status, place) = self
-            .post::<Place>(desk.clone(), "/runner/v1/upload", &upload)
+            .post::<UploadTarget>(desk.clone(), "/runner/v1/upload", &upload)
             .await;
         let put = match place {
-            None | Some(Place::Kept) => return status,
-            Some(Place::Desk) => {
+            None | Some(UploadTarget::Kept) => return status,
+            Some(UploadTarget::Desk) => {
                 let LeaseId {
                     build,
                     task,
@@ -242,7 +244,7 @@ impl Runner {
                     artifact.digest
                 )))
             }
-            Some(Place::Address { url, headers }) => headers
+            Some(UploadTarget::Address { url, headers }) => headers
                 .into_iter()
                 .fold(Request::put(url), |request, (name, value)| {
                     request.header(name, value)

@@ -2,7 +2,7 @@
 
 use crate::{ControlError, NotFound};
 use millrace_core::access::Actor;
-use millrace_core::queue::Reserved;
+use millrace_core::queue::Reservation;
 use millrace_core::runner::{Runner, Token};
 use millrace_core::{Arch, RunnerName, Timestamp};
 use millrace_store::records::{self, all, get};
@@ -34,7 +34,7 @@ impl RunnerRequest {
         }
     }
 
-    fn with(self, token: &Token, reserved: Reserved, now: Timestamp) -> Runner {
+    fn with(self, token: &Token, reserved: Reservation, now: Timestamp) -> Runner {
         Runner {
             emulates: self.emulates,
             shared: self.shared,
@@ -53,7 +53,7 @@ pub async fn add(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<(), ControlError> {
-    create(request.with(token, Reserved::default(), now), state).await
+    create(request.with(token, Reservation::default(), now), state).await
 }
 
 /// Gives a runner a new token, in place of the one that it may have; what it is reserved for stays.
@@ -113,7 +113,7 @@ pub async fn resume(
 pub async fn reserve(
     actor: &Actor,
     name: &RunnerName,
-    reserved: &Reserved,
+    reserved: &Reservation,
     state: &impl StateStore,
 ) -> Result<(), ControlError> {
     let is_known = change_runner(state, name, |runner| runner.reserved = reserved.clone()).await?;

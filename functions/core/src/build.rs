@@ -8,13 +8,13 @@ pub use clock::AHEAD_MS;
 
 use crate::access::Actor;
 use crate::order::{Effect, OrderId, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
-use crate::platform::{Limits, On, Platform, Step};
+use crate::platform::{Limits, Platform, Step, StepScope};
 use crate::push::Push;
 use crate::queue::Rank;
 use crate::rpm::Rpm;
 use crate::task::{
     ARTIFACTS_MAX, ATTEMPTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS,
-    LEASES_MAX, Lease, Machine, Outcome, Task, TaskId, TaskState, cut,
+    LEASES_MAX, Lease, Outcome, RunnerProfile, Task, TaskId, TaskState, cut,
 };
 use crate::{BuildId, Digest, LeaseNumber, PluginName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -109,14 +109,14 @@ pub enum Event {
         task: TaskId,
         /// Who.
         runner: RunnerName,
-        /// On what.
-        machine: Machine,
+        /// StepScope what.
+        machine: RunnerProfile,
     },
     /// Runners were heard of since their leases were written down: they are still at it. What is said of leases that are over changes
     /// nothing.
     Renew {
         /// The latest of each.
-        heard: Vec<Heard>,
+        heard: Vec<LeaseRenewal>,
     },
     /// A task has said nothing for long, or speaks again.
     Silent {
@@ -202,7 +202,7 @@ pub enum Event {
 
 /// "Still at it", under a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Heard {
+pub struct LeaseRenewal {
     /// With which task.
     pub task: TaskId,
     /// Under which lease.
@@ -457,7 +457,7 @@ impl Build {
         &mut self,
         id: TaskId,
         runner: RunnerName,
-        machine: &Machine,
+        machine: &RunnerProfile,
         now: Timestamp,
     ) -> Result<(), Refused> {
         let task = self
@@ -562,7 +562,7 @@ impl Build {
             .architectures
             .iter()
             .find(|arch| source.builds_on(**arch).is_ok())?;
-        (step.on == On::BuildArch && source.builds_noarch() && *first != arch)
+        (step.on == StepScope::BuildArch && source.builds_noarch() && *first != arch)
             .then(|| format!("noarch: built once, on {first}"))
     }
 

@@ -1,7 +1,7 @@
 //! From a push and a platform to a build: which tasks there are.
 
 use crate::build::{Build, Stage};
-use crate::platform::{On, PackageConfig, Platform, PlatformError, Step, steps_of};
+use crate::platform::{PackageConfig, Platform, PlatformError, Step, StepScope, steps_of};
 use crate::push::{BuildOptions, Push};
 use crate::task::{Task, TaskId};
 use crate::{Arch, BuildId, Digest, PackageName, PlatformName, PluginName, Timestamp};
@@ -242,8 +242,8 @@ fn tasks_of(step: &Step, platform: &Platform) -> Vec<Task> {
         })
     };
     match step.on {
-        On::Once => vec![task(None)],
-        On::BuildArch | On::EachArch => platform
+        StepScope::Once => vec![task(None)],
+        StepScope::BuildArch | StepScope::EachArch => platform
             .architectures
             .iter()
             .map(|arch| task(Some(*arch)))

@@ -81,13 +81,13 @@ const fn priority_default() -> u32 {
 /// How often a step is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum On {
+pub enum StepScope {
     /// Once a build, on whichever runner is free.
     Once,
-    /// On each architecture that the package is built on: all that ExclusiveArch and ExcludeArch leave, and the first of
+    /// StepScope each architecture that the package is built on: all that ExclusiveArch and ExcludeArch leave, and the first of
     /// them only where the whole package is noarch.
     BuildArch,
-    /// On each architecture that ExclusiveArch and ExcludeArch leave.
+    /// StepScope each architecture that ExclusiveArch and ExcludeArch leave.
     EachArch,
 }
 
@@ -99,7 +99,7 @@ pub struct Step {
     /// The plugin that does it.
     pub plugin: PluginName,
     /// How often.
-    pub on: On,
+    pub on: StepScope,
     /// Steps whose results it needs; they must have passed.
     #[serde(default)]
     pub needs: Vec<StepName>,

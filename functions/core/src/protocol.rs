@@ -5,7 +5,7 @@
 //! | `POST /runner/v1/lease` | [`Ask`] | 200 [`Offer`], or 204 where nothing came in time; its `Retry-After` says when to ask again; 410 where the runner is to leave |
 //! | `POST /runner/v1/renew` | [`Renewal`] | 200 [`Renewed`] |
 //! | `POST /runner/v1/log?build=…&task=…&lease=…&offset=…` | bytes | 200 [`Logged`] |
-//! | `POST /runner/v1/upload` | [`Upload`] | 200 [`Place`]; only for the holder of the lease |
+//! | `POST /runner/v1/upload` | [`Upload`] | 200 [`UploadTarget`]; only for the holder of the lease |
 //! | `PUT /runner/v1/blobs/<digest>?build=…&task=…&lease=…` | bytes | 201; only for the holder of the lease |
 //! | `GET /runner/v1/blobs/<digest>` | | 200 bytes; 206 or 416 where it asks for one `Range`; 307 to where they lie |
 //! | `POST /runner/v1/report` | [`Report`] | 200 |
@@ -157,7 +157,7 @@ pub struct Upload {
 /// Where a file goes that a runner hands in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "place", rename_all = "kebab-case")]
-pub enum Place {
+pub enum UploadTarget {
     /// Nowhere: the line has it already.
     Kept,
     /// To the desk, with `PUT /runner/v1/blobs/<digest>`.

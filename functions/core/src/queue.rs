@@ -5,7 +5,7 @@
 
 mod forecast;
 
-pub use forecast::{Forecast, Host, Wait, Work, forecast};
+pub use forecast::{CurrentWork, Forecast, KnownRunner, QueueWait, forecast};
 
 use crate::platform::Requires;
 use crate::task::TaskId;
@@ -87,7 +87,7 @@ impl Default for Rank {
 
 /// A task that waits for a runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queued {
+pub struct QueuedTask {
     /// Where its build stands.
     pub rank: Rank,
     /// Since when its build is there.
@@ -103,21 +103,21 @@ pub struct Queued {
 }
 
 /// Puts tasks into the order in which they are taken, given how many tasks of each project run.
-pub fn sort(queued: &mut [Queued], running: &BTreeMap<ProjectName, usize>) {
+pub fn sort_queue(queued: &mut [QueuedTask], running: &BTreeMap<ProjectName, usize>) {
     queued.sort_by(|a, b| order(a, running).cmp(&order(b, running)));
 }
 
 /// The first of these tasks that are taken, as many as `count`, where nothing that runs ends meanwhile: each that is taken is one more
 /// that runs of its project.
-pub fn first(
-    mut queued: Vec<Queued>,
+pub fn next_tasks(
+    mut queued: Vec<QueuedTask>,
     running: &BTreeMap<ProjectName, usize>,
     count: usize,
-) -> Vec<Queued> {
+) -> Vec<QueuedTask> {
     let mut running = running.clone();
-    sort(&mut queued, &BTreeMap::new());
+    sort_queue(&mut queued, &BTreeMap::new());
     // Of each project and priority only its oldest can be next.
-    let mut lines: BTreeMap<(Priority, ProjectName), VecDeque<Queued>> = BTreeMap::new();
+    let mut lines: BTreeMap<(Priority, ProjectName), VecDeque<QueuedTask>> = BTreeMap::new();
     for task in queued {
         lines
             .entry((task.rank.priority, task.rank.project.clone()))
@@ -140,7 +140,7 @@ pub fn first(
 
 type Order<'a> = (Priority, usize, Timestamp, &'a BuildId, &'a TaskId);
 
-fn order<'a>(queued: &'a Queued, running: &BTreeMap<ProjectName, usize>) -> Order<'a> {
+fn order<'a>(queued: &'a QueuedTask, running: &BTreeMap<ProjectName, usize>) -> Order<'a> {
     let runs = running
         .get(&queued.rank.project)
         .copied()
@@ -196,7 +196,7 @@ fn mib(bytes: u64) -> String {
 /// What a runner is kept for; by default for everything that its machine can do.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Reserved {
+pub struct Reservation {
     /// Only for tasks of its own architecture, not for those that any runner may do: so that the one machine of a rare architecture is
     /// free for what only it can do.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -209,7 +209,7 @@ pub struct Reserved {
     pub at_least: Option<Priority>,
 }
 
-impl Reserved {
+impl Reservation {
     /// Whether it is for everything.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()

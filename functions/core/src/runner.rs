@@ -1,6 +1,6 @@
 //! A runner that may ask for work: its record, and its token, of which the line keeps only the digest.
 
-use crate::queue::Reserved;
+use crate::queue::Reservation;
 use crate::{Arch, Digest, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -24,8 +24,8 @@ pub struct Runner {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
     /// What it is reserved for.
-    #[serde(default, skip_serializing_if = "Reserved::is_nothing")]
-    pub reserved: Reserved,
+    #[serde(default, skip_serializing_if = "Reservation::is_nothing")]
+    pub reserved: Reservation,
     /// Those with its token that are draining.
     #[serde(rename = "leaving", default, skip_serializing_if = "Vec::is_empty")]
     pub draining: Vec<Draining>,
@@ -52,7 +52,7 @@ impl Runner {
             token: token.digest(),
             added,
             shared: false,
-            reserved: Reserved::default(),
+            reserved: Reservation::default(),
             draining: Vec::new(),
             emulates: Vec::new(),
         }

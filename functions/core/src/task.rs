@@ -192,7 +192,7 @@ pub struct Lease {
 
 /// What programs a runner's machine runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
+pub struct RunnerProfile {
     /// Those of its own architecture.
     pub arch: Arch,
     /// By emulation.
@@ -200,7 +200,7 @@ pub struct Machine {
     pub emulates: Vec<Arch>,
 }
 
-impl Machine {
+impl RunnerProfile {
     /// One that emulates nothing.
     pub const fn of(arch: Arch) -> Self {
         Self {

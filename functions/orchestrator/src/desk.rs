@@ -11,7 +11,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use millrace_core::build::{Build, Event, Heard};
+use millrace_core::build::{Build, Event, LeaseRenewal};
 use millrace_core::platform::Repository;
 use millrace_core::protocol::{Problem, Renewal, Renewed, Report};
 use millrace_core::runner::{Runner, Token};
@@ -231,7 +231,7 @@ async fn renew<S: StateStore, B: BlobStore>(
     let runner = speaker(&desk, &headers).await?;
     let build = build_of_lease(&desk, &runner, &lease_id).await?;
     let now = (desk.clock)();
-    let heard = Heard {
+    let heard = LeaseRenewal {
         task: lease_id.task.clone(),
         lease: lease_id.number,
         at: now,

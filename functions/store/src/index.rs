@@ -5,7 +5,7 @@
 use millrace_core::build::Build;
 use millrace_core::platform::Requires;
 use millrace_core::push::Commit as GitCommit;
-use millrace_core::queue::{Priority, Queued, Rank};
+use millrace_core::queue::{Priority, QueuedTask, Rank};
 use millrace_core::task::TaskId;
 use millrace_core::{Arch, PackageName, PlatformName, ProjectName, RunnerName, Timestamp};
 
@@ -116,7 +116,7 @@ pub(crate) fn ready_place(build: &Build, task: &TaskId) -> String {
 }
 
 /// The task at a place in a [`ready_index`]; places of versions before there were projects have a time, a build and a task alone.
-pub fn queued(place: &str) -> Option<Queued> {
+pub fn queued(place: &str) -> Option<QueuedTask> {
     let parts: Vec<&str> = place.split('/').collect();
     let (rank, [since, build, task], requires, not_by) = match parts.as_slice() {
         [project, priority, since, build, task, requires, not_by @ ..] => {
@@ -129,7 +129,7 @@ pub fn queued(place: &str) -> Option<Queued> {
         [since, build, task] => (Rank::default(), [since, build, task], "", None),
         _ => return None,
     };
-    Some(Queued {
+    Some(QueuedTask {
         rank,
         since: Timestamp(since.parse().ok()?),
         build: build.parse().ok()?,

@@ -3,7 +3,7 @@
 
 use crate::records::{get, put};
 use crate::state::{Expect, SaveError, StateError, StateStore, Table};
-use millrace_core::build::{Build, Heard};
+use millrace_core::build::{Build, LeaseRenewal};
 use millrace_core::task::TaskId;
 use millrace_core::{BuildId, LeaseNumber, Timestamp};
 
@@ -21,7 +21,7 @@ fn id(build: &BuildId, task: &TaskId, lease: LeaseNumber) -> String {
 pub async fn hear(
     state: &impl StateStore,
     build: &BuildId,
-    heard: &Heard,
+    heard: &LeaseRenewal,
 ) -> Result<Timestamp, SaveError> {
     let id = id(build, &heard.task, heard.lease);
     let expect = match get::<Timestamp>(state, Table::Lease, &id).await? {
@@ -40,7 +40,10 @@ pub async fn hear(
 }
 
 /// When the holders of a build's leases were heard of last, where they were since the leases were given.
-pub async fn heard(state: &impl StateStore, build: &Build) -> Result<Vec<Heard>, StateError> {
+pub async fn heard(
+    state: &impl StateStore,
+    build: &Build,
+) -> Result<Vec<LeaseRenewal>, StateError> {
     let mut heard = Vec::new();
     for (task, lease) in build
         .tasks
@@ -48,7 +51,7 @@ pub async fn heard(state: &impl StateStore, build: &Build) -> Result<Vec<Heard>,
         .filter_map(|task| Some((&task.id, task.lease()?)))
     {
         if let Some((at, _)) = get(state, Table::Lease, &id(&build.id, task, lease.number)).await? {
-            heard.push(Heard {
+            heard.push(LeaseRenewal {
                 task: task.clone(),
                 lease: lease.number,
                 at,

@@ -5,7 +5,9 @@ use crate::index::{LEASED, leased_share, package_platform_index, queued, ready_i
 use crate::records::{all, get, put};
 use crate::state::{Expect, SaveError, StateError, StateStore, Table, Write};
 use millrace_core::build::Build;
-use millrace_core::queue::{Capacity, Forecast, Host, Queued, Reserved, Work, first, forecast};
+use millrace_core::queue::{
+    Capacity, CurrentWork, Forecast, KnownRunner, QueuedTask, Reservation, forecast, next_tasks,
+};
 use millrace_core::task::{Task, TaskId, TaskState};
 use millrace_core::{Arch, BuildId, PackageName, PlatformName, ProjectName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -41,7 +43,7 @@ pub async fn heads(
     state: &impl StateStore,
     indexes: &[String],
     each: usize,
-) -> Result<(Vec<Queued>, bool), StateError> {
+) -> Result<(Vec<QueuedTask>, bool), StateError> {
     let (mut found, mut more) = (Vec::new(), false);
     for index in indexes {
         let (mut after, mut of_project): (Option<String>, (Option<ProjectName>, usize)) =
@@ -94,7 +96,7 @@ pub struct Seen {
     pub capacity: Capacity,
     /// What it is kept for.
     #[serde(default)]
-    pub reserved: Reserved,
+    pub reserved: Reservation,
     /// When it asked last, give or take a minute.
     pub at: Timestamp,
 }
@@ -158,7 +160,7 @@ pub struct Machine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outlook {
     /// The task.
-    pub queued: Queued,
+    pub queued: QueuedTask,
     /// Of which package.
     pub package: PackageName,
     /// On which platform.
@@ -181,8 +183,8 @@ async fn at_work(
     state: &impl StateStore,
     earlier: &mut Earlier,
     now: Timestamp,
-) -> Result<Vec<(Machine, Option<Work>)>, StateError> {
-    let mut working: BTreeMap<RunnerName, (BuildId, TaskId, Work)> = BTreeMap::new();
+) -> Result<Vec<(Machine, Option<CurrentWork>)>, StateError> {
+    let mut working: BTreeMap<RunnerName, (BuildId, TaskId, CurrentWork)> = BTreeMap::new();
     for hit in state.index_entries(LEASED, None, RUNNING_MAX).await? {
         let Ok(id) = hit.key.id.parse() else {
             continue;
@@ -200,7 +202,7 @@ async fn at_work(
                     &task.id,
                 )
                 .await?;
-            let work = Work {
+            let work = CurrentWork {
                 project: build.rank.project.clone(),
                 until: lease.since.plus_ms(takes),
             };
@@ -236,9 +238,9 @@ pub async fn outlook(
         .collect();
     let (queued, _) = heads(state, &indexes, limit).await?;
     let mut earlier = Earlier::default();
-    let mut known: BTreeMap<(BuildId, TaskId), (Queued, PackageName, PlatformName, u64)> =
+    let mut known: BTreeMap<(BuildId, TaskId), (QueuedTask, PackageName, PlatformName, u64)> =
         BTreeMap::new();
-    for queued in first(queued, &running(state).await?, limit) {
+    for queued in next_tasks(queued, &running(state).await?, limit) {
         let Some((build, _)) = load_build(state, &queued.build).await? else {
             continue;
         };
@@ -267,7 +269,7 @@ pub async fn outlook(
             reserved,
             ..
         } = seen;
-        Host {
+        KnownRunner {
             name,
             arches,
             capacity,
@@ -276,7 +278,7 @@ pub async fn outlook(
         }
     });
     let waiting = known.values().map(|(queued, ..)| queued.clone()).collect();
-    let takes = |queued: &Queued| {
+    let takes = |queued: &QueuedTask| {
         known
             .get(&(queued.build.clone(), queued.task.clone()))
             .map_or(TAKES_MS, |(.., takes)| *takes)

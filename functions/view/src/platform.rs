@@ -1,6 +1,6 @@
 //! Platforms, as they are shown.
 
-use millrace_core::platform::{On, Platform, Repository, Requires, Step};
+use millrace_core::platform::{Platform, Repository, Requires, Step, StepScope};
 use millrace_core::{Arch, KeyName, PlatformName, PluginName, StepName};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ pub struct StepView {
     /// The plugin that does it.
     pub plugin: PluginName,
     /// `once`, `build-arch` or `each-arch`.
-    pub on: On,
+    pub on: StepScope,
     /// Steps that must have passed before.
     pub needs: Vec<StepName>,
     /// Whether what it hands over is signed and released.

@@ -2,7 +2,7 @@
 
 use crate::time::rfc3339;
 use crate::words::span;
-use millrace_core::queue::{Priority, Wait};
+use millrace_core::queue::{Priority, QueueWait};
 use millrace_core::task::TaskId;
 use millrace_core::{
     Arch, BuildId, FeatureName, PackageName, PlatformName, ProjectName, RunnerName, Timestamp,
@@ -30,7 +30,7 @@ pub struct WaitingView {
     #[serde(serialize_with = "rfc3339")]
     pub since: Timestamp,
     /// What it waits for: `nothing`, `turn` or `host`, and how long that will be as far as that can be said.
-    pub wait: Wait,
+    pub wait: QueueWait,
     /// The same as a sentence.
     pub words: String,
 }
@@ -58,10 +58,10 @@ impl WaitingView {
     }
 }
 
-fn words(wait: &Wait) -> String {
+fn words(wait: &QueueWait) -> String {
     match wait {
-        Wait::Nothing => "a runner is free, and takes it when it asks next".to_owned(),
-        Wait::Turn { ms, ahead, hosts } => {
+        QueueWait::Nothing => "a runner is free, and takes it when it asks next".to_owned(),
+        QueueWait::Turn { ms, ahead, hosts } => {
             let ahead = match ahead {
                 0 => "it is next".to_owned(),
                 1 => "1 task is ahead".to_owned(),
@@ -74,7 +74,7 @@ fn words(wait: &Wait) -> String {
             };
             format!("about {}: {ahead}, for {hosts}", span(*ms))
         }
-        Wait::Host { reason } => reason.clone(),
+        QueueWait::Runner { reason } => reason.clone(),
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_turn_is_told_in_words() {
         let turn = |ahead, hosts| {
-            words(&Wait::Turn {
+            words(&QueueWait::Turn {
                 ms: 178_000,
                 ahead,
                 hosts,

@@ -1,7 +1,7 @@
 //! A line's clock that was set back: leases and pauses that were given by the clock as it was before would else last for as long as it was
 //! ahead, and whoever waits for their end with them.
 
-use super::{Build, Heard};
+use super::{Build, LeaseRenewal};
 use crate::Timestamp;
 use crate::task::{LEASE_MS, PAUSES_MS, Task, TaskState};
 
@@ -32,8 +32,8 @@ impl Build {
 
     /// Whoever was heard of has its lease for longer. Words from a time that is still to come say nothing: they were written down by a clock
     /// that was ahead, and would keep the lease of a runner that is gone until then. Two machines' clocks are never that far apart.
-    pub(super) fn renew(&mut self, heard: &[Heard], now: Timestamp) {
-        for Heard { task, lease, at } in heard
+    pub(super) fn renew(&mut self, heard: &[LeaseRenewal], now: Timestamp) {
+        for LeaseRenewal { task, lease, at } in heard
             .iter()
             .filter(|heard| heard.at <= now.plus_ms(LEASE_MS))
         {

@@ -1,6 +1,6 @@
 //! How long tasks will wait, and for what: the queue played forward with the machines that there are.
 
-use super::{Capacity, Queued, Reserved, sort};
+use super::{Capacity, QueuedTask, Reservation, sort_queue};
 use crate::task::TaskId;
 use crate::{Arch, BuildId, ProjectName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ const PLAYED_MAX: usize = 2_000;
 
 /// A machine that was heard of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
+pub struct KnownRunner {
     /// Who.
     pub name: RunnerName,
     /// What it builds for, its own first.
@@ -19,14 +19,14 @@ pub struct Host {
     /// What it has.
     pub capacity: Capacity,
     /// What it is kept for.
-    pub reserved: Reserved,
+    pub reserved: Reservation,
     /// What it does now.
-    pub at_work: Option<Work>,
+    pub at_work: Option<CurrentWork>,
 }
 
 /// What a machine does now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Work {
+pub struct CurrentWork {
     /// For whom.
     pub project: ProjectName,
     /// When it will be free, by what such tasks took before.
@@ -41,13 +41,13 @@ pub struct Forecast {
     /// Which.
     pub task: TaskId,
     /// How long, and for what.
-    pub wait: Wait,
+    pub wait: QueueWait,
 }
 
 /// What a task that could be done waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "for", rename_all = "kebab-case")]
-pub enum Wait {
+pub enum QueueWait {
     /// A machine that is free: it takes the task as soon as it asks.
     Nothing,
     /// Its turn.
@@ -59,8 +59,9 @@ pub enum Wait {
         /// Machines that do such tasks.
         hosts: usize,
     },
-    /// A machine that is not there.
-    Host {
+    /// A runner that is not there.
+    #[serde(rename = "host")]
+    Runner {
         /// Why none of those that are there will do, in words.
         reason: String,
     },
@@ -68,16 +69,16 @@ pub enum Wait {
 
 /// What each of the tasks that wait will wait for, in the order in which they will be taken. `takes_ms` says how long a task takes.
 pub fn forecast(
-    mut queued: Vec<Queued>,
-    mut hosts: Vec<Host>,
-    takes_ms: impl Fn(&Queued) -> u64,
+    mut queued: Vec<QueuedTask>,
+    mut hosts: Vec<KnownRunner>,
+    takes_ms: impl Fn(&QueuedTask) -> u64,
     now: Timestamp,
 ) -> Vec<Forecast> {
     let mut running: BTreeMap<ProjectName, usize> = BTreeMap::new();
     for work in hosts.iter().filter_map(|host| host.at_work.as_ref()) {
         *running.entry(work.project.clone()).or_default() += 1;
     }
-    sort(&mut queued, &running);
+    sort_queue(&mut queued, &running);
     let (mut told, mut behind) = (Vec::new(), Vec::new());
     for task in queued {
         match hosts
@@ -87,7 +88,7 @@ pub fn forecast(
         {
             0 => told.push(told_of(
                 &task,
-                Wait::Host {
+                QueueWait::Runner {
                     reason: nobody(&task, &hosts),
                 },
             )),
@@ -109,26 +110,26 @@ pub fn forecast(
             .filter(|host| host.refuses(&task).is_none())
             .count();
         let wait = match from.since_ms(now) {
-            0 => Wait::Nothing,
-            ms => Wait::Turn {
+            0 => QueueWait::Nothing,
+            ms => QueueWait::Turn {
                 ms,
                 ahead,
                 hosts: able,
             },
         };
         *running.entry(task.rank.project.clone()).or_default() += 1;
-        hosts[host].at_work = Some(Work {
+        hosts[host].at_work = Some(CurrentWork {
             project: task.rank.project.clone(),
             until: from.plus_ms(takes_ms(&task)),
         });
         told.push(told_of(&task, wait));
         ahead += 1;
-        sort(&mut behind, &running);
+        sort_queue(&mut behind, &running);
     }
     told
 }
 
-fn told_of(task: &Queued, wait: Wait) -> Forecast {
+fn told_of(task: &QueuedTask, wait: QueueWait) -> Forecast {
     Forecast {
         build: task.build.clone(),
         task: task.task.clone(),
@@ -137,8 +138,8 @@ fn told_of(task: &Queued, wait: Wait) -> Forecast {
 }
 
 /// The machine that is free first of those that will do something of what waits, and what it takes.
-fn next(queued: &[Queued], hosts: &[Host]) -> Option<(usize, usize)> {
-    let free_at = |host: &Host| {
+fn next(queued: &[QueuedTask], hosts: &[KnownRunner]) -> Option<(usize, usize)> {
+    let free_at = |host: &KnownRunner| {
         host.at_work
             .as_ref()
             .map_or(Timestamp(0), |work| work.until)
@@ -155,9 +156,9 @@ fn next(queued: &[Queued], hosts: &[Host]) -> Option<(usize, usize)> {
     })
 }
 
-impl Host {
+impl KnownRunner {
     /// Why it will not do a task, in words; none where it will.
-    pub fn refuses(&self, task: &Queued) -> Option<String> {
+    pub fn refuses(&self, task: &QueuedTask) -> Option<String> {
         let arch = task.task.arch;
         if let Some(arch) = arch.filter(|arch| !self.arches.contains(arch)) {
             return Some(format!("does not build for {arch}"));
@@ -182,8 +183,8 @@ impl Host {
 }
 
 /// Why no machine will do a task: what the one says that comes nearest.
-fn nobody(task: &Queued, hosts: &[Host]) -> String {
-    let builds = |host: &&Host| {
+fn nobody(task: &QueuedTask, hosts: &[KnownRunner]) -> String {
+    let builds = |host: &&KnownRunner| {
         task.task
             .arch
             .is_none_or(|arch| host.arches.contains(&arch))

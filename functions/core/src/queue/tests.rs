@@ -14,10 +14,10 @@ fn rank(project: &str, priority: Priority) -> Rank {
 }
 
 /// A task of a build that has waited for so many minutes.
-fn task(project: &str, build: &str, name: &str, minutes: u64) -> Queued {
+fn task(project: &str, build: &str, name: &str, minutes: u64) -> QueuedTask {
     let since = Timestamp(NOW.0 - minutes * MINUTE);
     let (build, task) = (build.parse().unwrap(), name.parse().unwrap());
-    Queued {
+    QueuedTask {
         rank: rank(project, Priority::Normal),
         since,
         build,
@@ -27,25 +27,25 @@ fn task(project: &str, build: &str, name: &str, minutes: u64) -> Queued {
     }
 }
 
-fn host(name: &str, arch: Arch) -> Host {
+fn host(name: &str, arch: Arch) -> KnownRunner {
     let capacity = Capacity {
         memory_bytes: 8 << 30,
         disk_bytes: 100 << 30,
         features: BTreeSet::new(),
     };
-    Host {
+    KnownRunner {
         name: RunnerName::new(name).unwrap(),
         arches: vec![arch],
         capacity,
-        reserved: Reserved::default(),
+        reserved: Reservation::default(),
         at_work: None,
     }
 }
 
-fn busy(host: Host, project: &str, minutes: u64) -> Host {
+fn busy(host: KnownRunner, project: &str, minutes: u64) -> KnownRunner {
     let project = project.parse().unwrap();
-    Host {
-        at_work: Some(Work {
+    KnownRunner {
+        at_work: Some(CurrentWork {
             project,
             until: NOW.plus_ms(minutes * MINUTE),
         }),
@@ -54,13 +54,13 @@ fn busy(host: Host, project: &str, minutes: u64) -> Host {
 }
 
 /// What is told, a line a task; every task takes ten minutes.
-fn told(queued: Vec<Queued>, hosts: Vec<Host>) -> Vec<String> {
-    let wait = |wait: Wait| match wait {
-        Wait::Nothing => "now".to_owned(),
-        Wait::Turn { ms, ahead, hosts } => {
+fn told(queued: Vec<QueuedTask>, hosts: Vec<KnownRunner>) -> Vec<String> {
+    let wait = |wait: QueueWait| match wait {
+        QueueWait::Nothing => "now".to_owned(),
+        QueueWait::Turn { ms, ahead, hosts } => {
             format!("{} min, {ahead} ahead, {hosts} hosts", ms / MINUTE)
         }
-        Wait::Host { reason } => reason,
+        QueueWait::Runner { reason } => reason,
     };
     let all = forecast(queued, hosts, |_| 10 * MINUTE, NOW);
     all.into_iter()
@@ -68,8 +68,8 @@ fn told(queued: Vec<Queued>, hosts: Vec<Host>) -> Vec<String> {
         .collect()
 }
 
-fn order(mut queued: Vec<Queued>, running: &[(&str, usize)]) -> Vec<String> {
-    sort(
+fn order(mut queued: Vec<QueuedTask>, running: &[(&str, usize)]) -> Vec<String> {
+    sort_queue(
         &mut queued,
         &running
             .iter()
@@ -84,11 +84,11 @@ fn order(mut queued: Vec<Queued>, running: &[(&str, usize)]) -> Vec<String> {
 
 #[test]
 fn the_most_urgent_is_first_then_who_has_the_least_then_who_has_waited() {
-    let urgent = Queued {
+    let urgent = QueuedTask {
         rank: rank("big", Priority::Urgent),
         ..task("big", "urgent", "source", 0)
     };
-    let mass = Queued {
+    let mass = QueuedTask {
         rank: rank("small", Priority::Background),
         ..task("small", "mass", "source", 999)
     };
@@ -111,11 +111,11 @@ fn the_most_urgent_is_first_then_who_has_the_least_then_who_has_waited() {
 
 #[test]
 fn the_first_of_a_long_queue_are_of_every_project() {
-    let urgent = Queued {
+    let urgent = QueuedTask {
         rank: rank("z", Priority::Urgent),
         ..task("z", "fix", "source", 0)
     };
-    let mut all: Vec<Queued> = (0..200)
+    let mut all: Vec<QueuedTask> = (0..200)
         .map(|n| task("a", &format!("a{n:03}"), "source", 500 - n))
         .collect();
     all.extend([
@@ -124,17 +124,17 @@ fn the_first_of_a_long_queue_are_of_every_project() {
         urgent,
     ]);
     let running = [("b".parse().unwrap(), 1)].into();
-    let taken: Vec<String> = first(all, &running, 6)
+    let taken: Vec<String> = next_tasks(all, &running, 6)
         .into_iter()
         .map(|queued| queued.build.to_string())
         .collect();
     assert_eq!(taken, ["fix", "a000", "a001", "b1", "a002", "b2"]);
-    assert!(first(Vec::new(), &running, 6).is_empty());
+    assert!(next_tasks(Vec::new(), &running, 6).is_empty());
 }
 
 #[test]
 fn a_thousand_builds_of_one_project_hold_up_no_other() {
-    let mut all: Vec<Queued> = (0..1000)
+    let mut all: Vec<QueuedTask> = (0..1000)
         .map(|n| task("mass", &format!("m{n:03}"), "rpm@x86_64", 100))
         .collect();
     all.push(task("one", "mine", "rpm@x86_64", 0));
@@ -182,7 +182,7 @@ fn what_a_machine_lacks_is_named() {
         ..Requires::default()
     };
     let wants = |requires: Requires| {
-        vec![Queued {
+        vec![QueuedTask {
             requires,
             ..task("p", "a", "rpm@x86_64", 1)
         }]
@@ -225,15 +225,15 @@ fn what_a_machine_lacks_is_named() {
 
 #[test]
 fn what_is_kept_for_some_is_not_for_others() {
-    let only = |reserved: Reserved| {
-        vec![Host {
+    let only = |reserved: Reservation| {
+        vec![KnownRunner {
             reserved,
             ..host("z1", Arch::S390x)
         }]
     };
-    let own = Reserved {
+    let own = Reservation {
         own_arch: true,
-        ..Reserved::default()
+        ..Reservation::default()
     };
     let both = || vec![task("p", "a", "source", 9), task("p", "b", "rpm@s390x", 1)];
     assert_eq!(
@@ -243,9 +243,9 @@ fn what_is_kept_for_some_is_not_for_others() {
             "b/rpm@s390x: now"
         ]
     );
-    let ours = Reserved {
+    let ours = Reservation {
         projects: vec!["ours".parse().unwrap()],
-        ..Reserved::default()
+        ..Reservation::default()
     };
     assert_eq!(
         told(vec![task("p", "a", "source", 9)], only(ours.clone())),
@@ -255,9 +255,9 @@ fn what_is_kept_for_some_is_not_for_others() {
         told(vec![task("ours", "a", "source", 9)], only(ours)),
         ["a/source: now"]
     );
-    let urgent = Reserved {
+    let urgent = Reservation {
         at_least: Some(Priority::Urgent),
-        ..Reserved::default()
+        ..Reservation::default()
     };
     assert_eq!(
         told(vec![task("p", "a", "source", 9)], only(urgent.clone())),

@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use millrace_core::protocol::{Place, Upload};
-use millrace_core::range::{self, Asked};
+use millrace_core::protocol::{Upload, UploadTarget};
+use millrace_core::range::{self, RequestedRange};
 use millrace_core::roots::LOCK_BYTES_MAX;
 use millrace_core::task::{LeaseId, Outcome};
 use millrace_core::{Digest, Timestamp};
@@ -66,12 +66,12 @@ pub(crate) async fn download<S: StateStore, B: BlobStore>(
     };
     let place = |place: String| [(header::CONTENT_RANGE, format!("bytes {place}/{size}"))];
     Ok(match asked(&method, &headers, &tag, size) {
-        Asked::All => (about, body(0..size)).into_response(),
-        Asked::Part(range) => {
+        RequestedRange::All => (about, body(0..size)).into_response(),
+        RequestedRange::Part(range) => {
             let place = place(format!("{}-{}", range.start, range.end - 1));
             (StatusCode::PARTIAL_CONTENT, about, place, body(range)).into_response()
         }
-        Asked::Nothing => (
+        RequestedRange::Nothing => (
             StatusCode::RANGE_NOT_SATISFIABLE,
             about,
             place("*".to_owned()),
@@ -81,7 +81,7 @@ pub(crate) async fn download<S: StateStore, B: BlobStore>(
 }
 
 /// Which bytes a request asks for (RFC 9110, 14.2); a condition on something else than this blob makes it all of it (13.1.5).
-fn asked(method: &Method, headers: &HeaderMap, tag: &str, size: u64) -> Asked {
+fn asked(method: &Method, headers: &HeaderMap, tag: &str, size: u64) -> RequestedRange {
     let text = |name: header::HeaderName| {
         headers
             .get(name)
@@ -90,7 +90,7 @@ fn asked(method: &Method, headers: &HeaderMap, tag: &str, size: u64) -> Asked {
     let same = text(header::IF_RANGE).is_none_or(|known| known == tag);
     text(header::RANGE)
         .filter(|_| same && *method == Method::GET)
-        .map_or(Asked::All, |range| range::read(range, size))
+        .map_or(RequestedRange::All, |range| range::read(range, size))
 }
 
 /// Where a file shall go that a holder of a lease hands in.
@@ -102,7 +102,7 @@ pub(crate) async fn place<S: StateStore, B: BlobStore>(
         digest,
         size,
     }): Json<Upload>,
-) -> Result<Json<Place>, Denied> {
+) -> Result<Json<UploadTarget>, Denied> {
     let runner = speaker(&desk, &headers).await?;
     let bytes_max = build_of_lease(&desk, &runner, &lease_id)
         .await?
@@ -112,14 +112,14 @@ pub(crate) async fn place<S: StateStore, B: BlobStore>(
         return Err(too_large(bytes_max));
     }
     if desk.blobs.size(&digest).await? == Some(size) {
-        return Ok(Json(Place::Kept));
+        return Ok(Json(UploadTarget::Kept));
     }
     let address = desk
         .blobs
         .write_address(&digest, size, ADDRESS_VALID)
         .await?;
-    Ok(Json(address.map_or(Place::Desk, |address| {
-        Place::Address {
+    Ok(Json(address.map_or(UploadTarget::Desk, |address| {
+        UploadTarget::Address {
             url: address.url,
             headers: address.headers,
         }

@@ -11,9 +11,9 @@ use millrace_core::Timestamp;
 use millrace_core::build::{Build, Event};
 use millrace_core::platform::SandboxOptions;
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX, Work};
-use millrace_core::queue::{Queued, sort};
+use millrace_core::queue::{QueuedTask, sort_queue};
 use millrace_core::runner::Runner;
-use millrace_core::task::{Machine, TaskId};
+use millrace_core::task::{RunnerProfile, TaskId};
 use millrace_store::index::{held_index, ready_index};
 use millrace_store::queue::{Seen, heads, running, see};
 use millrace_store::{BlobStore, StateStore, advance};
@@ -179,7 +179,7 @@ async fn take_from<S: StateStore, B: BlobStore>(
     let mut each = CANDIDATES;
     loop {
         let (mut queued, more) = heads(&desk.state, indexes, each).await?;
-        let fits = |queued: &Queued| {
+        let fits = |queued: &QueuedTask| {
             runner
                 .reserved
                 .admits(runner.arch, queued.task.arch, &queued.rank)
@@ -188,13 +188,13 @@ async fn take_from<S: StateStore, B: BlobStore>(
         };
         queued.retain(fits);
         if is_mixed(&queued) {
-            sort(&mut queued, &running(&desk.state).await?);
+            sort_queue(&mut queued, &running(&desk.state).await?);
         } else {
-            sort(&mut queued, &BTreeMap::new());
+            sort_queue(&mut queued, &BTreeMap::new());
         }
-        for Queued { build, task, .. } in queued {
+        for QueuedTask { build, task, .. } in queued {
             let now = (desk.clock)();
-            let machine = Machine {
+            let machine = RunnerProfile {
                 arch: runner.arch,
                 emulates: runner.emulates.clone(),
             };
@@ -217,7 +217,7 @@ async fn take_from<S: StateStore, B: BlobStore>(
 }
 
 /// Whether tasks are of more than one project, so that it matters what each has running.
-fn is_mixed(queued: &[Queued]) -> bool {
+fn is_mixed(queued: &[QueuedTask]) -> bool {
     queued
         .iter()
         .any(|other| other.rank.project != queued[0].rank.project)
@@ -227,7 +227,7 @@ fn offer<S, B>(
     desk: &Desk<S, B>,
     build: &Build,
     id: &TaskId,
-    machine: &Machine,
+    machine: &RunnerProfile,
     now: Timestamp,
 ) -> Option<Offer> {
     let lease = build.task(id)?.lease()?.clone();

@@ -4,7 +4,7 @@ use crate::world::{Runner, World, lease_id, passed, push};
 use millrace_core::build::Build;
 use millrace_core::platform::Requires;
 use millrace_core::protocol::Offer;
-use millrace_core::queue::{Capacity, Priority, Reserved, Wait};
+use millrace_core::queue::{Capacity, Priority, QueueWait, Reservation};
 use millrace_core::task::{Outcome, TaskState};
 use millrace_core::{Arch, RunnerName, Timestamp};
 use millrace_store::index::ready_index;
@@ -30,7 +30,7 @@ async fn drain(store: &MemoryStore, name: &RunnerName, hand_back: bool) -> bool 
     drain.await.unwrap()
 }
 
-async fn reserve(store: &MemoryStore, name: &RunnerName, reserved: &Reserved) -> bool {
+async fn reserve(store: &MemoryStore, name: &RunnerName, reserved: &Reservation) -> bool {
     let reserve = change_runner(store, name, |runner| runner.reserved = reserved.clone());
     reserve.await.unwrap()
 }
@@ -155,35 +155,35 @@ async fn what_is_kept_for_some_is_not_given_to_others() {
         world.runner("arm-1", Arch::Aarch64).await,
         "arm-1".parse().unwrap(),
     );
-    let kept = |reserved: Reserved| {
+    let kept = |reserved: Reservation| {
         let (store, name) = (world.store.clone(), &name);
         async move { assert!(reserve(&store, name, &reserved).await) }
     };
-    kept(Reserved {
+    kept(Reservation {
         own_arch: true,
-        ..Reserved::default()
+        ..Reservation::default()
     })
     .await;
     assert_eq!(takes(&runner).await, "nothing", "any runner may do it");
-    kept(Reserved {
+    kept(Reservation {
         projects: vec!["ours".parse().unwrap()],
-        ..Reserved::default()
+        ..Reservation::default()
     })
     .await;
     assert_eq!(takes(&runner).await, "nothing");
-    kept(Reserved {
+    kept(Reservation {
         at_least: Some(Priority::Urgent),
-        ..Reserved::default()
+        ..Reservation::default()
     })
     .await;
     assert_eq!(takes(&runner).await, "nothing");
-    kept(Reserved::default()).await;
+    kept(Reservation::default()).await;
     assert_eq!(lease_id(&runner.takes().await.unwrap()).build, build.id);
     assert!(
         !reserve(
             &world.store,
             &"nobody".parse().unwrap(),
-            &Reserved::default()
+            &Reservation::default()
         )
         .await
     );
@@ -298,12 +298,12 @@ async fn what_waits_is_told_how_long_and_for_what() {
     let world = World::new();
     let told = || async {
         let all = outlook(&world.store, 100, world.now()).await.unwrap();
-        let words = |wait: Wait| match wait {
-            Wait::Nothing => "now".to_owned(),
-            Wait::Turn { ms, ahead, hosts } => {
+        let words = |wait: QueueWait| match wait {
+            QueueWait::Nothing => "now".to_owned(),
+            QueueWait::Turn { ms, ahead, hosts } => {
                 format!("{} s, {ahead} ahead, {hosts} hosts", ms / 1000)
             }
-            Wait::Host { reason } => reason,
+            QueueWait::Runner { reason } => reason,
         };
         all.into_iter()
             .map(|one| {

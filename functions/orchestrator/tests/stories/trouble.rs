@@ -2,7 +2,7 @@
 
 use crate::world::{Runner, World, desk, lease_id};
 use millrace_core::build::{Build, Event};
-use millrace_core::task::{LEASE_MS, Machine};
+use millrace_core::task::{LEASE_MS, RunnerProfile};
 use millrace_core::{Arch, Timestamp};
 use millrace_orchestrator::tick;
 use millrace_store::memory::MemoryStore;
@@ -26,7 +26,7 @@ fn full(world: &World, package: &str) -> Build {
 
 /// The build, with its source leased to somebody.
 fn leased(world: &World, mut build: Build, runner: &str) -> Build {
-    let machine = Machine::of(Arch::X86_64);
+    let machine = RunnerProfile::of(Arch::X86_64);
     build
         .step(
             Event::Take {

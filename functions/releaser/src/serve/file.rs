@@ -4,7 +4,7 @@ use crate::generation::file::FileRef;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use millrace_core::range::{self, Asked};
+use millrace_core::range::{self, RequestedRange};
 use millrace_store::{BlobStore, pieces};
 use std::ops::Range;
 use std::time::Duration;
@@ -56,7 +56,7 @@ pub async fn send<B: BlobStore>(
     let same = text(header::IF_RANGE).is_none_or(|known| known == tag);
     let asked = text(header::RANGE)
         .filter(|_| same && *method == Method::GET)
-        .map_or(Asked::All, |range| range::read(range, file.size));
+        .map_or(RequestedRange::All, |range| range::read(range, file.size));
     let content = [
         (header::CONTENT_TYPE, content_type(path)),
         (header::ACCEPT_RANGES, "bytes"),
@@ -82,8 +82,8 @@ pub async fn send<B: BlobStore>(
         )]
     };
     match asked {
-        Asked::All => (about, content, body(0..file.size)).into_response(),
-        Asked::Part(range) => {
+        RequestedRange::All => (about, content, body(0..file.size)).into_response(),
+        RequestedRange::Part(range) => {
             let place = place(format!("{}-{}", range.start, range.end - 1));
             (
                 StatusCode::PARTIAL_CONTENT,
@@ -94,7 +94,7 @@ pub async fn send<B: BlobStore>(
             )
                 .into_response()
         }
-        Asked::Nothing => (
+        RequestedRange::Nothing => (
             StatusCode::RANGE_NOT_SATISFIABLE,
             about,
             place("*".to_owned()),

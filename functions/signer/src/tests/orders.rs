@@ -7,7 +7,7 @@ use crate::{SignError, SignOutcome, sign, sign_files};
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::order::{Effect, OrderedFile, ReleaseOrder, SignOrder};
 use millrace_core::platform::Platform;
-use millrace_core::push::{Announced, Commit, Push, Wish};
+use millrace_core::push::{Announced, BuildOptions, Commit, Push};
 use millrace_core::task::{Artifact, Task, TaskState};
 use millrace_core::{Digest, PackageName, PushId, Timestamp};
 use millrace_store::builds::load_build;
@@ -40,7 +40,7 @@ async fn keep_build(desk: &Desk, order: &SignOrder) {
         commit: Commit::new(&"1".repeat(40)).unwrap(),
         pusher: "somebody".to_owned(),
         received: NOW,
-        wish: Wish::default(),
+        options: BuildOptions::default(),
     };
     let tree = Digest::of(b"");
     let (spec, config, subject) = ("hello.spec".to_owned(), String::new(), String::new());

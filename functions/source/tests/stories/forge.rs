@@ -3,7 +3,9 @@
 use axum::Router;
 use git2::{Commit, ObjectType, Oid, Repository, Signature, Time};
 use millrace_core::order::Effect;
-use millrace_core::push::{Announced, Commit as GitCommit, Push, PushRecord, PushState, Wish};
+use millrace_core::push::{
+    Announced, BuildOptions, Commit as GitCommit, Push, PushRecord, PushState,
+};
 use millrace_core::{PushId, Timestamp};
 use millrace_source::{Fetcher, Template};
 use millrace_store::builds::load_push;
@@ -194,7 +196,7 @@ impl Line {
             commit: GitCommit::new(commit).unwrap(),
             pusher: "dana".to_owned(),
             received: NOW,
-            wish: Wish::default(),
+            options: BuildOptions::default(),
         };
         let record = PushRecord {
             announced: announced.clone(),

@@ -8,7 +8,7 @@ use millrace_core::push::{
     Announced, BuildOptions, Commit as GitCommit, Push, PushRecord, PushState,
 };
 use millrace_core::rpm::Rpm;
-use millrace_core::task::{ARTIFACTS_MAX, Artifact, Machine, Outcome};
+use millrace_core::task::{ARTIFACTS_MAX, Artifact, Outcome, RunnerProfile};
 use millrace_core::{Arch, BuildId, Digest, PushId, Timestamp};
 use millrace_store::builds::{create_builds, load_build, load_push};
 use millrace_store::index::{LEASED, ready_index};
@@ -107,7 +107,7 @@ async fn passes(
     artifacts: Vec<Artifact>,
 ) -> Build {
     let task: millrace_core::task::TaskId = task.parse().unwrap();
-    let machine = Machine::of(Arch::X86_64);
+    let machine = RunnerProfile::of(Arch::X86_64);
     let take = Event::Take {
         task: task.clone(),
         runner: "r1".parse().unwrap(),

@@ -4,9 +4,9 @@ use millrace_core::build::{Build, Event};
 use millrace_core::order::SignedFile;
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform};
-use millrace_core::push::{Announced, Commit, Push, Wish};
+use millrace_core::push::{Announced, BuildOptions, Commit, Push};
 use millrace_core::rpm::Rpm;
-use millrace_core::task::{Artifact, Blame, Failure, Machine, Outcome};
+use millrace_core::task::{Artifact, Blame, Failure, Outcome, RunnerProfile};
 use millrace_core::{Arch, Digest, LeaseNumber, PushId, RunnerName, Timestamp};
 
 /// When all of it is looked at: 2026-11-23 20:00 UTC.
@@ -70,7 +70,7 @@ pub fn announced(package: &str, minutes_ago: u64) -> Announced {
             .unwrap(),
         pusher: "dana".to_owned(),
         received,
-        wish: Wish::default(),
+        options: BuildOptions::default(),
     }
 }
 
@@ -138,10 +138,10 @@ impl BuildStory {
         let arch = task
             .split_once('@')
             .map_or(Arch::X86_64, |(_, arch)| arch.parse().unwrap());
-        self.take_on(task, runner, Machine::of(arch))
+        self.take_on(task, runner, RunnerProfile::of(arch))
     }
 
-    pub fn take_on(self, task: &str, runner: &str, machine: Machine) -> Self {
+    pub fn take_on(self, task: &str, runner: &str, machine: RunnerProfile) -> Self {
         self.event(Event::Take {
             task: task.parse().unwrap(),
             runner: RunnerName::new(runner).unwrap(),

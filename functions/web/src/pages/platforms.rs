@@ -2,7 +2,7 @@
 
 use crate::layout::named;
 use maud::{Markup, html};
-use millrace_core::platform::{On, Requires};
+use millrace_core::platform::{Requires, StepScope};
 use millrace_view::{PlatformView, RepositoryView, StepView, bytes};
 
 pub(super) fn all(platforms: &[PlatformView]) -> Markup {
@@ -95,11 +95,11 @@ fn wants(requires: &Requires) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-fn how_often(on: On) -> &'static str {
+fn how_often(on: StepScope) -> &'static str {
     match on {
-        On::Once => "once",
-        On::BuildArch => "on each architecture that is built on",
-        On::EachArch => "on each architecture",
+        StepScope::Once => "once",
+        StepScope::BuildArch => "on each architecture that is built on",
+        StepScope::EachArch => "on each architecture",
     }
 }
 

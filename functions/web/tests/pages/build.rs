@@ -4,7 +4,7 @@ use crate::visit::{get, json};
 use millrace_core::build::Event;
 use millrace_core::cause::{Cause, Kind};
 use millrace_core::hold::{FailedCommand, Hold, Wants};
-use millrace_core::task::{Blame, Failure, LeaseId, Machine, Outcome};
+use millrace_core::task::{Blame, Failure, LeaseId, Outcome, RunnerProfile};
 use millrace_core::{Arch, LeaseNumber, Timestamp};
 use millrace_store::holds::{begin_hold, change_hold};
 use millrace_view::testing::{NOW, World, build_of, every_state, story};
@@ -176,7 +176,7 @@ async fn a_failure_links_to_its_cause_and_a_retry_names_who_asked() {
 #[tokio::test]
 async fn an_attempt_on_a_machine_of_another_architecture_says_so() {
     let world = World::busy().await;
-    let machine = Machine {
+    let machine = RunnerProfile {
         arch: Arch::Aarch64,
         emulates: vec![Arch::X86_64],
     };
@@ -205,7 +205,7 @@ async fn a_held_sandbox_is_shown_with_the_command_to_enter_it() {
         .take("rpm@x86_64", "intel-1")
         .report("rpm@x86_64", 1, Outcome::Failed(failure))
         .build;
-    build.push.announced.wish.hold_s = Some(1800);
+    build.push.announced.options.hold_s = Some(1800);
     world.keep(&build).await;
     let lease_id = LeaseId {
         build: build.id.clone(),

@@ -2,7 +2,7 @@
 
 use crate::visit::{get, json};
 use millrace_core::Arch;
-use millrace_core::queue::{Capacity, Reserved};
+use millrace_core::queue::{Capacity, Reservation};
 use millrace_store::queue::{Seen, see};
 use millrace_view::testing::{NOW, World, story};
 
@@ -28,9 +28,9 @@ async fn the_queue_lists_what_waits_and_the_runners() {
     };
     let (name, reserved) = (
         "intel-1".parse().unwrap(),
-        Reserved {
+        Reservation {
             own_arch: true,
-            ..Reserved::default()
+            ..Reservation::default()
         },
     );
     see(

@@ -8,7 +8,7 @@ use crate::state::{Folder, now, random};
 use crate::store::Store;
 use anyhow::{Context, Result};
 use millrace_control::runner::{self, RunnerRequest};
-use millrace_core::queue::Reserved;
+use millrace_core::queue::Reservation;
 use millrace_core::runner::{Draining, Runner as RunnerRecord, Token};
 use millrace_core::{Arch, RunnerName};
 use millrace_host::worker::WorkerConfig;
@@ -84,7 +84,7 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
             projects,
             at_least,
         } => {
-            let reserved = Reserved {
+            let reserved = Reservation {
                 own_arch,
                 projects,
                 at_least,

@@ -2,8 +2,8 @@
 
 use crate::machine::trust;
 use millrace_core::protocol::{
-    Ask, Attend, Attended, Listen, Logged, Offer, Place, Print, Problem, Renewal, Renewed, Report,
-    Shown, Typing, Upload,
+    Ask, Attend, Attended, Listen, Logged, Offer, Print, Problem, Renewal, Renewed, Report, Shown,
+    Typing, Upload, UploadTarget,
 };
 use millrace_core::task::LeaseId;
 use millrace_core::{Digest, DigestError};
@@ -210,15 +210,15 @@ impl Desk {
             .post("upload", &upload, ANSWER)
             .and_then(|response| self.json(response))?
         {
-            Place::Kept => return Ok(()),
-            Place::Desk => {
+            UploadTarget::Kept => return Ok(()),
+            UploadTarget::Desk => {
                 let own = self
                     .agent
                     .put(self.blob(digest))
                     .header("authorization", &self.authorization);
                 own.query_pairs(words(lease_id))
             }
-            Place::Address { url, headers } => {
+            UploadTarget::Address { url, headers } => {
                 let theirs = headers
                     .iter()
                     .filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"));

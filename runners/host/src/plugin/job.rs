@@ -62,7 +62,7 @@ impl Job {
         stop: Arc<Stop>,
         services: Arc<HostServices>,
     ) -> io::Result<Self> {
-        let name = format!("{}-{}-{}", lease.build, lease.task, lease.lease);
+        let name = format!("{}-{}-{}", lease.build, lease.task, lease.number);
         Ok(Self {
             trace: Trace::begin(services.traces.as_deref(), &name)?,
             table: ResourceTable::new(),

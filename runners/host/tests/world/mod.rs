@@ -144,13 +144,13 @@ async fn renew(State(line): State<Shared>, Json(_): Json<LeaseId>) -> Response {
 }
 
 #[derive(Deserialize)]
-struct Place {
+struct UploadTarget {
     offset: usize,
 }
 
 async fn log(
     State(line): State<Shared>,
-    Query(place): Query<Place>,
+    Query(place): Query<UploadTarget>,
     Query(_): Query<LeaseId>,
     bytes: Bytes,
 ) -> Response {
@@ -186,7 +186,7 @@ async fn download(State(line): State<Shared>, Path(digest): Path<String>) -> Res
 }
 
 async fn place(State(line): State<Shared>, Json(_): Json<Upload>) -> Response {
-    lost(&line).unwrap_or_else(|| Json(protocol::Place::Desk).into_response())
+    lost(&line).unwrap_or_else(|| Json(protocol::UploadTarget::Desk).into_response())
 }
 
 async fn upload(
