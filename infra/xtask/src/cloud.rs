@@ -53,7 +53,8 @@ impl Services {
     pub fn start(folders: &Folders) -> Result<Self> {
         let easy = Emulator::start(folders, "emulator", &[])?;
         let strict = Emulator::start(folders, "strict", &[("AUTH", "true")])?;
-        let (stack, bringing_stack) = ("line", "bringing");
+        let stack = "line";
+        let bringing_stack = "bringing";
         let outputs = deploy_to_emulator(folders, &strict.endpoint, stack, &[])?;
         let bringing_outputs = deploy_to_emulator(
             folders,

@@ -45,7 +45,8 @@ impl DemoFolder {
         let folder = Self {
             root: folders.cache.join("demo"),
         };
-        let (state, kept) = (folder.at("state"), folder.at("runner.kept"));
+        let state = folder.at("state");
+        let kept = folder.at("runner.kept");
         stop_earlier(&state)?;
         remove(&kept)?;
         if state.join("runner").exists() {
@@ -178,7 +179,8 @@ fn platform_for(folders: &Folders, options: &DemoOptions) -> Result<String> {
 }
 
 fn start(folders: &Folders, folder: &DemoFolder, platform_text: &str) -> Result<Line> {
-    let (state, file) = (folder.at("state"), folder.at("platform.toml"));
+    let state = folder.at("state");
+    let file = folder.at("platform.toml");
     private_folder(&state)?;
     logged(
         &mut command_over(&folders.millrace(), &state, &["key", "create", "default"]),
@@ -250,7 +252,8 @@ fn write_tree(
 
 /// The demo's packages for somebody else who pushes them: a folder with `NAME/`, what is pushed, and `NAME.tar.gz`, upstream's archive.
 pub fn packages(folders: &Folders) -> Result<PathBuf> {
-    let (place, archives) = (folders.cache.join("cloud/packages"), archives(folders)?);
+    let place = folders.cache.join("cloud/packages");
+    let archives = archives(folders)?;
     fresh(&place)?;
     let versions: Vec<(&str, &str)> = PACKAGES
         .iter()

@@ -1,30 +1,24 @@
 //! `cargo xtask deploy` and `destroy`: the line on AWS, from the template and the programs of this clone.
 
 mod aws;
+mod destroy;
 mod programs;
+mod stack;
 mod template;
+mod terminal;
 
+pub use destroy::destroy;
+pub use stack::Outputs;
+
+use crate::build;
 use crate::folders::{self, Folders};
-use crate::{build, progress};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use aws::Aws;
 use programs::{Architecture, Programs};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::io::{BufRead, IsTerminal, Write};
+use stack::{Change, code_bucket, describe, outputs};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
-
-/// How often a change that is under way is looked at.
-const LOOK: Duration = Duration::from_secs(2);
-
-/// How long a change may take: CloudFormation makes this stack in some minutes.
-const CHANGE_MAX: Duration = Duration::from_secs(1800);
-
-/// Days until a signing key that was let go is gone, and can no longer be called back: the longest that KMS and Secrets Manager take,
-/// for what was signed with it can never be signed again.
-const KEY_DAYS: &str = "30";
+use terminal::agreed;
 
 /// How the parameter of the functions' architecture begins.
 const ARCHITECTURE: &str = "FunctionArchitecture=";
@@ -43,9 +37,6 @@ pub struct DeployOptions {
     /// `NAME=VALUE`, for the template.
     pub parameters: Vec<String>,
 }
-
-/// What deploying ends with.
-pub type Outputs = BTreeMap<String, String>;
 
 /// Packs, shows the change, deploys, and says where everything is.
 pub fn deploy(folders: &Folders, options: &DeployOptions) -> Result<()> {
@@ -172,7 +163,13 @@ fn bring_up(
     // Too large to be sent with the call (AWS CloudFormation quotas, "Template body size in a request").
     let key = format!("templates/{:016x}.yaml", digest(&text));
     aws.upload(&file, &bucket, &key)?;
-    let Some(change) = Change::propose(aws, options, &bucket, &key, &programs.state)? else {
+    let own = [
+        format!("CodeBucket={bucket}"),
+        format!("CodePrefix={}", programs.state),
+    ];
+    let parameters = [&options.parameters[..], &own].concat();
+    let url = format!("https://s3.{}.amazonaws.com/{bucket}/{key}", aws.region);
+    let Some(change) = Change::propose(aws, &options.stack, &parameters, &url)? else {
         println!("nothing to change");
         return outputs(aws, &options.stack).map(Some);
     };
@@ -202,10 +199,6 @@ pub fn template_of(folders: &Folders) -> Result<PathBuf> {
 }
 
 /// The bucket with the functions' programs: its name must be nobody else's in the world.
-fn code_bucket(aws: &Aws, stack: &str) -> String {
-    format!("{stack}-code-{}-{}", aws.account, aws.region)
-}
-
 fn make_bucket(aws: &Aws, bucket: &str) -> Result<()> {
     if aws
         .ask(&["s3api", "head-bucket", "--bucket", bucket])
@@ -238,246 +231,6 @@ fn digest(text: &str) -> u64 {
         .iter()
         .take(8)
         .fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-/// A change of a stack that is proposed, and not made.
-struct Change {
-    stack: String,
-    name: String,
-    /// Whether there was no such stack.
-    is_new: bool,
-    said: Value,
-}
-
-impl Change {
-    /// None where nothing would change.
-    fn propose(
-        aws: &Aws,
-        options: &DeployOptions,
-        bucket: &str,
-        key: &str,
-        state: &str,
-    ) -> Result<Option<Self>> {
-        let stack = &options.stack;
-        let known = describe(aws, stack)?;
-        let is_new = known
-            .as_ref()
-            .is_none_or(|known| known["StackStatus"] == "REVIEW_IN_PROGRESS");
-        let name = format!("millrace-{}", std::time::UNIX_EPOCH.elapsed()?.as_secs());
-        let own = [
-            format!("CodeBucket={bucket}"),
-            format!("CodePrefix={state}"),
-        ];
-        let given = options.parameters.iter().chain(&own);
-        let mut parameters = Vec::new();
-        for parameter in given {
-            let (name, value) = parameter
-                .split_once('=')
-                .with_context(|| format!("`{parameter}` is not of the form NAME=VALUE"))?;
-            parameters.push(json!({ "ParameterKey": name, "ParameterValue": value }));
-        }
-        // What an earlier deployment was told stays as it is.
-        for old in known
-            .iter()
-            .filter(|_| !is_new)
-            .flat_map(|known| known["Parameters"].as_array().into_iter().flatten())
-        {
-            if !parameters
-                .iter()
-                .any(|parameter| parameter["ParameterKey"] == old["ParameterKey"])
-            {
-                parameters
-                    .push(json!({ "ParameterKey": old["ParameterKey"], "UsePreviousValue": true }));
-            }
-        }
-        let (url, parameters) = (
-            format!("https://s3.{}.amazonaws.com/{bucket}/{key}", aws.region),
-            Value::from(parameters).to_string(),
-        );
-        let tag = format!("Key=millrace,Value={stack}");
-        let kind = if is_new { "CREATE" } else { "UPDATE" };
-        aws.ask(&[
-            "cloudformation",
-            "create-change-set",
-            "--stack-name",
-            stack,
-            "--change-set-name",
-            &name,
-            "--change-set-type",
-            kind,
-            "--template-url",
-            &url,
-            "--capabilities",
-            "CAPABILITY_IAM",
-            "--tags",
-            &tag,
-            "--parameters",
-            &parameters,
-        ])?;
-        let end = Instant::now() + CHANGE_MAX;
-        loop {
-            let said = aws.ask(&[
-                "cloudformation",
-                "describe-change-set",
-                "--stack-name",
-                stack,
-                "--change-set-name",
-                &name,
-            ])?;
-            let change = Self {
-                stack: stack.clone(),
-                name: name.clone(),
-                is_new,
-                said,
-            };
-            match change.said["Status"].as_str() {
-                Some("CREATE_COMPLETE") => return Ok(Some(change)),
-                Some("FAILED") => {
-                    let reason = change.said["StatusReason"]
-                        .as_str()
-                        .unwrap_or("AWS says no reason")
-                        .to_owned();
-                    change.withdraw(aws)?;
-                    let nothing = reason.contains("didn't contain changes")
-                        || reason.contains("No updates are to be performed");
-                    ensure!(nothing, "CloudFormation refuses the change: {reason}");
-                    return Ok(None);
-                }
-                Some(_) | None if Instant::now() < end => std::thread::sleep(LOOK),
-                Some(_) | None => {
-                    bail!(
-                        "CloudFormation does not come to an end with proposing the change: look at the stack {stack}"
-                    )
-                }
-            }
-        }
-    }
-
-    fn show(&self) {
-        let changes = self.said["Changes"].as_array();
-        for change in changes
-            .into_iter()
-            .flatten()
-            .map(|change| &change["ResourceChange"])
-        {
-            let text = |name: &str| change[name].as_str().unwrap_or_default();
-            let replaced = if text("Replacement") == "True" {
-                "  (replaced by a new one)"
-            } else {
-                ""
-            };
-            println!(
-                "  {:<8} {:<44} {}{replaced}",
-                text("Action").to_lowercase(),
-                text("ResourceType"),
-                text("LogicalResourceId")
-            );
-        }
-    }
-
-    /// Leaves everything as it is.
-    fn withdraw(&self, aws: &Aws) -> Result<()> {
-        aws.ask(&[
-            "cloudformation",
-            "delete-change-set",
-            "--stack-name",
-            &self.stack,
-            "--change-set-name",
-            &self.name,
-        ])?;
-        if self.is_new {
-            aws.ask(&[
-                "cloudformation",
-                "delete-stack",
-                "--stack-name",
-                &self.stack,
-            ])?;
-        }
-        Ok(())
-    }
-
-    fn carry_out(&self, folders: &Folders, aws: &Aws) -> Result<()> {
-        aws.ask(&[
-            "cloudformation",
-            "execute-change-set",
-            "--stack-name",
-            &self.stack,
-            "--change-set-name",
-            &self.name,
-        ])?;
-        wait_for(folders, aws, &self.stack, "bring up the stack").map(drop)
-    }
-}
-
-/// What CloudFormation says of a stack; none where there is none.
-fn describe(aws: &Aws, stack: &str) -> Result<Option<Value>> {
-    match aws.ask(&["cloudformation", "describe-stacks", "--stack-name", stack]) {
-        Ok(said) => Ok(Some(said["Stacks"][0].clone())),
-        Err(error) if error.to_string().contains("does not exist") => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Waits until a change of a stack has come to its end; none where the stack is gone then.
-fn wait_for(folders: &Folders, aws: &Aws, stack: &str, title: &str) -> Result<Option<Value>> {
-    progress::timed(folders, "stack", title, 240, |progress| {
-        let end = Instant::now() + CHANGE_MAX;
-        loop {
-            let Some(said) = describe(aws, stack)? else {
-                return Ok(None);
-            };
-            let status = said["StackStatus"].as_str().unwrap_or_default().to_owned();
-            progress.set(status.to_lowercase().replace('_', " "));
-            match status.as_str() {
-                "CREATE_COMPLETE" | "UPDATE_COMPLETE" => return Ok(Some(said)),
-                "DELETE_COMPLETE" => return Ok(None),
-                status if status.ends_with("_FAILED") || status.ends_with("ROLLBACK_COMPLETE") => {
-                    bail!("the stack {stack} is {status}:\n{}", failures(aws, stack)?)
-                }
-                _ => {}
-            }
-            ensure!(
-                Instant::now() < end,
-                "the stack {stack} is still {status}: look at it in the console"
-            );
-            std::thread::sleep(LOOK);
-        }
-    })
-}
-
-/// What went wrong with a stack, the cause first.
-fn failures(aws: &Aws, stack: &str) -> Result<String> {
-    let said = aws.ask(&[
-        "cloudformation",
-        "describe-stack-events",
-        "--stack-name",
-        stack,
-    ])?;
-    let mut failed = Vec::new();
-    for event in said["StackEvents"].as_array().into_iter().flatten() {
-        let text = |name: &str| event[name].as_str().unwrap_or_default();
-        if text("ResourceStatus").ends_with("_FAILED") {
-            failed.insert(
-                0,
-                format!(
-                    "  {}: {}",
-                    text("LogicalResourceId"),
-                    text("ResourceStatusReason")
-                ),
-            );
-        }
-    }
-    Ok(failed.join("\n"))
-}
-
-fn outputs(aws: &Aws, stack: &str) -> Result<Outputs> {
-    let said = describe(aws, stack)?.with_context(|| format!("there is no stack {stack}"))?;
-    let outputs = said["Outputs"].as_array().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    Ok(outputs
-        .iter()
-        .map(|output| (text(&output["OutputKey"]), text(&output["OutputValue"])))
-        .collect())
 }
 
 /// What the `millrace` command is told to work on a stack.
@@ -534,152 +287,4 @@ fn tell(stack: &str, outputs: &Outputs, key_to_bring: Option<&str>) {
     println!(
         "\n`millrace platform add FILE`, `millrace package add NAME URL` and `millrace runner add --arch ARCH` work on this line."
     );
-}
-
-/// Takes the line down. What people's packages are made of stays, unless it is to go as well.
-pub fn destroy(folders: &Folders, options: &DeployOptions) -> Result<()> {
-    let aws = Aws::find(folders, Vec::new())?;
-    let stack = &options.stack;
-    ensure!(
-        describe(&aws, stack)?.is_some(),
-        "there is no stack {stack} in account {}, {}",
-        aws.account,
-        aws.region
-    );
-    let outputs = outputs(&aws, stack)?;
-    println!("stack {stack} in account {}, {}", aws.account, aws.region);
-    if !options.yes && !agreed("Take it down? Builds that run are lost. [y/N] ")? {
-        println!("nothing was changed");
-        return Ok(());
-    }
-    let drop_data = options.drop_data && (options.yes || is_typed(stack)?);
-    let get = |name: &str| outputs.get(name).map_or("", String::as_str);
-    let secret = outputs.get("SigningSecret");
-    let mut data = format!(
-        "  table  {}\n  bucket {}\n  key    {}",
-        get("Table"),
-        get("Bucket"),
-        get("SigningKey")
-    );
-    data.extend(secret.map(|secret| format!("\n  secret {secret}, which that key wraps")));
-    // Said first: whoever is interrupted still knows what there is.
-    println!("its data:\n{data}");
-    aws.ask(&["cloudformation", "delete-stack", "--stack-name", stack])?;
-    wait_for(folders, &aws, stack, "take down the stack")?;
-    empty(&aws, &code_bucket(&aws, stack))?;
-    if !drop_data {
-        let key_usd = if secret.is_some() { "1.40" } else { "1.00" };
-        println!(
-            "✓ {stack} is down; nothing of it runs. Its data stays, and costs what storage costs, and the key {key_usd} USD a month."
-        );
-        println!(
-            "`cargo xtask destroy --drop-data` would have taken it too; now the console does."
-        );
-        return Ok(());
-    }
-    empty(&aws, get("Bucket"))?;
-    aws.ask(&[
-        "dynamodb",
-        "update-table",
-        "--table-name",
-        get("Table"),
-        "--no-deletion-protection-enabled",
-    ])?;
-    aws.ask(&["dynamodb", "delete-table", "--table-name", get("Table")])?;
-    if let Some(secret) = secret {
-        aws.ask(&[
-            "secretsmanager",
-            "delete-secret",
-            "--secret-id",
-            secret,
-            "--recovery-window-in-days",
-            KEY_DAYS,
-        ])?;
-    }
-    aws.ask(&[
-        "kms",
-        "schedule-key-deletion",
-        "--key-id",
-        get("SigningKey"),
-        "--pending-window-in-days",
-        KEY_DAYS,
-    ])?;
-    println!(
-        "✓ {stack} and its data are gone; its key can be called back for {KEY_DAYS} days, and costs nothing meanwhile"
-    );
-    Ok(())
-}
-
-/// Removes a bucket with every version of what is in it, where there is such a bucket.
-fn empty(aws: &Aws, bucket: &str) -> Result<()> {
-    if bucket.is_empty()
-        || aws
-            .ask(&["s3api", "head-bucket", "--bucket", bucket])
-            .is_err()
-    {
-        return Ok(());
-    }
-    loop {
-        let said = aws.ask(&[
-            "s3api",
-            "list-object-versions",
-            "--bucket",
-            bucket,
-            "--max-items",
-            "1000",
-        ])?;
-        let all = ["Versions", "DeleteMarkers"]
-            .into_iter()
-            .flat_map(|kind| said[kind].as_array().into_iter().flatten());
-        let objects: Vec<Value> = all
-            .map(|one| json!({ "Key": one["Key"], "VersionId": one["VersionId"] }))
-            .collect();
-        if objects.is_empty() {
-            break;
-        }
-        let delete = json!({ "Objects": objects, "Quiet": true }).to_string();
-        aws.ask(&[
-            "s3api",
-            "delete-objects",
-            "--bucket",
-            bucket,
-            "--delete",
-            &delete,
-        ])?;
-    }
-    aws.ask(&["s3api", "delete-bucket", "--bucket", bucket])
-        .map(drop)
-}
-
-/// Asks on a terminal; where there is none, nobody has agreed.
-fn agreed(question: &str) -> Result<bool> {
-    ensure!(
-        std::io::stdin().is_terminal(),
-        "nobody is there to agree: say it with --yes"
-    );
-    Ok(matches!(
-        answer(question)?.to_lowercase().as_str(),
-        "y" | "yes"
-    ))
-}
-
-/// Whether somebody knows what is about to be dropped, and says its name.
-fn is_typed(stack: &str) -> Result<bool> {
-    ensure!(
-        std::io::stdin().is_terminal(),
-        "nobody is there to agree: say it with --yes"
-    );
-    let said = answer(&format!(
-        "Every package, build and log of {stack} will be gone. Type its name to drop them: "
-    ))?;
-    ensure!(said == stack, "that is not its name: nothing was changed");
-    Ok(true)
-}
-
-fn answer(question: &str) -> Result<String> {
-    eprint!("{question}");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim().to_owned())
 }

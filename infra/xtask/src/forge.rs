@@ -38,10 +38,8 @@ pub struct Repository {
 impl Repository {
     /// Makes an empty one in `forge`, with the hook.
     pub fn create(forge: &Path, name: &str, listener: &Listener) -> Result<Self> {
-        let (bare, log) = (
-            forge.join("rpms").join(format!("{name}.git")),
-            forge.join(format!("{name}.log")),
-        );
+        let bare = forge.join("rpms").join(format!("{name}.git"));
+        let log = forge.join(format!("{name}.log"));
         let repository = Self {
             name: name.to_owned(),
             bare,

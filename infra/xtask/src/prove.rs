@@ -125,7 +125,8 @@ impl Proof<'_> {
     }
 
     fn signatures(&self) -> Result<()> {
-        let (rpms, database) = (self.folder.join("rpms"), self.folder.join("rpmdb"));
+        let rpms = self.folder.join("rpms");
+        let database = self.folder.join("rpmdb");
         fresh(&rpms)?;
         fresh(&database)?;
         let into = rpms.display().to_string();

@@ -23,7 +23,8 @@ pub fn aws_tools(folders: &Folders) -> Result<PathBuf> {
 /// A folder with programs from PyPI. pip checks the digest of each file.
 pub fn install(folders: &Folders, name: &str, title: &str, requirements: &str) -> Result<PathBuf> {
     let place = folders.cache.join("cloud").join(name);
-    let (programs, stamp) = (place.join("bin"), place.join("installed.txt"));
+    let programs = place.join("bin");
+    let stamp = place.join("installed.txt");
     let requirements = folders.workspace.join(requirements);
     let wanted = std::fs::read_to_string(&requirements)
         .with_context(|| requirements.display().to_string())?;

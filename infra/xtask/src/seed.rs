@@ -147,7 +147,8 @@ fn converted(
     debs: &[PathBuf],
     progress: &Progress,
 ) -> Result<Vec<SeedPackage>> {
-    let (next, tables) = (AtomicUsize::new(0), Tables::read());
+    let next = AtomicUsize::new(0);
+    let tables = Tables::read();
     let results = Mutex::new(Vec::new());
     let jobs = std::thread::available_parallelism()
         .map_or(JOBS_MIN, |n| n.get().clamp(JOBS_MIN, JOBS_MAX));
@@ -183,11 +184,9 @@ fn converted(
 
 /// Puts exactly these RPMs into a new repository and swaps it with the old one: readers find one of the two.
 fn publish(seed_folder: &SeedFolder, made: &[SeedPackage]) -> Result<()> {
-    let (new, old, repo) = (
-        seed_folder.join("repo.new"),
-        seed_folder.join("repo.old"),
-        seed_folder.join("repo"),
-    );
+    let new = seed_folder.join("repo.new");
+    let old = seed_folder.join("repo.old");
+    let repo = seed_folder.join("repo");
     fresh(&new)?;
     for rpm in made {
         std::fs::hard_link(seed_folder.rpm(&rpm.name), new.join(&rpm.name))

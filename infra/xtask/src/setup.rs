@@ -200,11 +200,10 @@ pub enum Purpose {
 }
 
 fn needs(wanted: Purpose) -> impl Iterator<Item = &'static Need> {
-    let (line, cloud) = (
-        !matches!(wanted, Purpose::Emulation),
-        wanted == Purpose::Cloud,
-    );
-    let (emulation, bench) = (wanted == Purpose::Emulation, wanted == Purpose::Bench);
+    let line = !matches!(wanted, Purpose::Emulation);
+    let cloud = wanted == Purpose::Cloud;
+    let emulation = wanted == Purpose::Emulation;
+    let bench = wanted == Purpose::Bench;
     let chaos = matches!(wanted, Purpose::Chaos | Purpose::Cloud);
     let some = |needs: &'static [Need], wanted: bool| needs.iter().filter(move |_| wanted);
     let line = some(&NEEDS, line)

@@ -80,11 +80,9 @@ fn archives(host: &Host) -> Result<Vec<Archive>> {
 /// `dnf download --source`, then the archive out of the source package, whose signature is checked first.
 fn by_dnf(folders: &Folders, package: &str, kept: &Path) -> Result<()> {
     let folder = folders.cache.join("sources/dnf");
-    let (got, keys, log) = (
-        folder.join(package),
-        folder.join("keys"),
-        folders.log("sources"),
-    );
+    let got = folder.join(package);
+    let keys = folder.join("keys");
+    let log = folders.log("sources");
     let key = "https://repo.almalinux.org/almalinux/RPM-GPG-KEY-AlmaLinux-9";
     for id in SOURCE_REPOSITORIES {
         let text = format!(

@@ -231,10 +231,8 @@ struct ToolchainFiles {
 /// Looks for the dynamic loader and for folders with shared libraries; character sets of iconv (gconv) are none.
 fn search(folder: &Path, found: &mut ToolchainFiles) -> Result<()> {
     for entry in std::fs::read_dir(folder)?.flatten() {
-        let (path, name) = (
-            entry.path(),
-            entry.file_name().to_string_lossy().into_owned(),
-        );
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
         if entry.file_type()?.is_dir() {
             if name != "gconv" {
                 search(&path, found)?;

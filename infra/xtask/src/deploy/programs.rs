@@ -172,10 +172,8 @@ pub fn build(folders: &Folders, architecture: Architecture) -> Result<PathBuf> {
     // Lambda's machines have no libgit2.
     build.args(["--features", "millrace-source/vendored"]);
     let guess_s = progress::on_all_cores(BUILD_S);
-    let (name, title) = (
-        format!("functions-{}", architecture.as_str()),
-        format!("build the functions for {}", architecture.as_str()),
-    );
+    let name = format!("functions-{}", architecture.as_str());
+    let title = format!("build the functions for {}", architecture.as_str());
     progress::timed(folders, &name, &title, guess_s, |progress| {
         counted(folders, &name, build, progress)
     })?;
@@ -185,18 +183,17 @@ pub fn build(folders: &Folders, architecture: Architecture) -> Result<PathBuf> {
 /// Builds and packs them.
 pub fn make(folders: &Folders, architecture: Architecture) -> Result<Programs> {
     let built = build(folders, architecture)?;
-    let (place, mut packed, mut state) = (
-        folders.cache.join("cloud/programs"),
-        Vec::new(),
-        Sha256::new(),
-    );
+    let place = folders.cache.join("cloud/programs");
+    let mut packed = Vec::new();
+    let mut state = Sha256::new();
     folders::fresh(&place)?;
     for program in PROGRAMS {
         let made = built.join(format!("millrace-{program}"));
         let bytes = std::fs::read(&made).with_context(|| made.display().to_string())?;
         state.update(Sha256::digest(&bytes));
         // Lambda runs what is called `bootstrap` (AWS Lambda Developer Guide, "Building a custom runtime").
-        let (folder, file) = (place.join(program), place.join(format!("{program}.zip")));
+        let folder = place.join(program);
+        let file = place.join(format!("{program}.zip"));
         folders::write(&folder.join("bootstrap"), bytes)?;
         std::fs::set_permissions(
             folder.join("bootstrap"),

@@ -171,7 +171,8 @@ fn header(identity: &Identity, summary: &str, elf: bool) -> Vec<String> {
 }
 
 fn provided(control: &Control, identity: &Identity, row: &Row) -> Result<Vec<String>> {
-    let (version, release) = (&identity.evr.version, &identity.evr.release);
+    let version = &identity.evr.version;
+    let release = &identity.evr.release;
     let mut all = Vec::new();
     if row.renamed.is_some() {
         all.push(format!(
@@ -200,7 +201,8 @@ fn assembled(tags: &[String], description: &str, triggers: &str, files: &[String
     } else {
         "%defattr(-,root,root,-)\n"
     };
-    let (tags, files) = (tags.join("\n"), files.join("\n"));
+    let tags = tags.join("\n");
+    let files = files.join("\n");
     format!(
         "{PREAMBLE}{tags}\n%description\n{description}\n{INSTALL}{triggers}%files\n{owner}{files}\n"
     )
@@ -214,7 +216,8 @@ mod tests {
                         Description: compression library - 100% runtime\n zlib is a library.\n";
 
     fn spec(text: &str) -> String {
-        let (control, tables) = (Control::parse(text), Tables::read());
+        let control = Control::parse(text);
+        let tables = Tables::read();
         let identity =
             Identity::of(&control, &tables.of(control.field("Package")), "x86_64").unwrap();
         let contents = Contents {
