@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: a real line and its runners, each in a network of its own, rounds of pushes with trouble from a seed, and laws that
+//! `cargo xtask chaos`: a real line and its runners, each in a network of its own, rounds of pushes with trouble from a seed, and invariants that
 //! hold after each. This program starts itself once for each line, in namespaces of its own, and tells what those say.
 #![cfg_attr(
     test,
@@ -8,7 +8,7 @@
     )
 )]
 
-mod laws;
+mod invariants;
 mod packages;
 mod place;
 mod plan;
@@ -17,7 +17,7 @@ mod report;
 mod round;
 
 use anyhow::{Context, Result, bail, ensure};
-use laws::Repositories;
+use invariants::Repositories;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -272,7 +272,7 @@ fn play_all(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Hears of rounds until there are no more, or one has broken a law; whether all was well.
+/// Hears of rounds until there are no more, or one has broken an invariant; whether all was well.
 fn hear(said: &Receiver<Said>, report: &mut Report, stop: &AtomicBool, lines: u64) -> Result<bool> {
     let mut ended = 0;
     while ended < lines && !stop.load(Ordering::SeqCst) {

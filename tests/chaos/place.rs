@@ -455,7 +455,7 @@ impl Place {
         ))
     }
 
-    /// Keeps what there is to see of a broken law, where it outlives this place.
+    /// Keeps what there is to see of a broken invariant, where it outlives this place.
     pub fn keep(&self) -> Result<()> {
         for name in ["state.db", "state.db-wal"] {
             let from = self.folder.join("line/state").join(name);

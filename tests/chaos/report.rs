@@ -46,7 +46,7 @@ impl Report {
         );
     }
 
-    /// Tells of a round, and says what to do where a law was broken.
+    /// Tells of a round, and says what to do where an invariant was broken.
     pub fn round(&mut self, told: Told) {
         println!("{}", line(&told));
         for problem in &told.broken {

@@ -1,6 +1,6 @@
-//! Plays a round: pushes, lets go wrong what its plan says, waits until every build has ended, and looks after the laws.
+//! Plays a round: pushes, lets go wrong what its plan says, waits until every build has ended, and looks after the invariants.
 
-use crate::laws::{self, Met, Repositories, attempts, children, tasks};
+use crate::invariants::{self, Met, Repositories, attempts, children, tasks};
 use crate::packages::{End, Kind};
 use crate::place::{Place, runner_name};
 use crate::plan::{Plan, Push, Trouble, What, Within, seconds};
@@ -52,7 +52,7 @@ pub struct Told {
     pub recovered_s: Vec<f64>,
     /// How long it took, in seconds.
     pub took_s: f64,
-    /// Laws that were broken.
+    /// Invariants that were broken.
     pub broken: Vec<String>,
 }
 
@@ -136,7 +136,7 @@ pub fn play(
     let is_over = play.until_all_is_over()?;
     play.tell(is_over);
     if is_over {
-        play.look_after_laws(repositories, &mark)?;
+        play.check_invariants(repositories, &mark)?;
     }
     play.told.took_s = play.begin.elapsed().as_secs_f64();
     Ok(play.told)
@@ -444,7 +444,7 @@ impl Play<'_> {
             let name = pushed.push.kind.name().to_owned();
             let end = pushed
                 .build()
-                .map_or_else(|| "no build".to_owned(), laws::end_of);
+                .map_or_else(|| "no build".to_owned(), invariants::end_of);
             self.told.builds.push((
                 name,
                 end,
@@ -501,12 +501,12 @@ impl Play<'_> {
             .collect();
     }
 
-    fn look_after_laws(&mut self, repositories: &mut Repositories, mark: &str) -> Result<()> {
+    fn check_invariants(&mut self, repositories: &mut Repositories, mark: &str) -> Result<()> {
         let met = self.met();
         let of_builds = self
             .pushed
             .iter()
-            .flat_map(|pushed| laws::of_builds(&pushed.push, &pushed.builds, &met));
+            .flat_map(|pushed| invariants::of_builds(&pushed.push, &pushed.builds, &met));
         self.told.broken.extend(of_builds);
         let crashed = self
             .place
@@ -522,7 +522,7 @@ impl Play<'_> {
         let until = Instant::now() + SETTLES;
         loop {
             self.place.look_after()?;
-            let left = laws::left_over(self.place, &[mark.to_owned()])?;
+            let left = invariants::left_over(self.place, &[mark.to_owned()])?;
             if left.is_empty() {
                 return Ok(());
             }

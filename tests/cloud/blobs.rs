@@ -1,4 +1,4 @@
-//! Blobs and pointers in S3: the laws of every adapter, and what this one promises besides.
+//! Blobs and pointers in S3: the contract of every adapter, and what this one promises besides.
 
 use crate::services::{Bucket, client, config, send};
 use aws_sdk_s3::primitives::ByteStream;
@@ -8,7 +8,7 @@ use millrace_store::contract::run;
 use millrace_store::{Address, BlobError, BlobStore, Part};
 use std::time::Duration;
 
-mod laws {
+mod contract {
     millrace_store::blob_contract!(crate::services::Bucket::new().await);
 }
 

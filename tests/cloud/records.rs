@@ -1,4 +1,4 @@
-//! State in DynamoDB: the laws of every adapter, and what this one promises besides.
+//! State in DynamoDB: the contract of every adapter, and what this one promises besides.
 
 use crate::proxy::{Asked, Fate, Proxy};
 use crate::services::{Table, config, config_at};
@@ -9,7 +9,7 @@ use millrace_store::contract::run;
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::{Commit, Expect, IndexEntry, Key, Record, StateStore, Table as Kind, Write};
 
-mod laws {
+mod contract {
     millrace_store::state_contract!(crate::services::Table::new().await);
 }
 

@@ -22,7 +22,7 @@ fn chaos(words: &[&str]) -> Command {
 }
 
 #[test]
-fn three_rounds_of_chaos_break_no_law() {
+fn three_rounds_of_chaos_break_no_invariant() {
     let Output {
         status,
         stdout,

@@ -1,4 +1,4 @@
-//! What happened over all seeds: a simulation in which nothing happens breaks no law.
+//! What happened over all seeds: a simulation in which nothing happens breaks no invariant.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -75,7 +75,7 @@ impl Counts {
         }
     }
 
-    /// Makes sure that what the laws speak of has happened.
+    /// Makes sure that what the invariants speak of has happened.
     pub fn check(&self, seeds: u64) {
         let of = |what: &str| self.happened.get(what).copied().unwrap_or_default();
         assert!(

@@ -1,22 +1,22 @@
 //! The whole line in one thread, with trouble from a seed: webhooks and effects delivered twice, late and shuffled, functions
-//! interleaved and killed between any two operations on the store, a store that does not answer, runners lost. The laws are
+//! interleaved and killed between any two operations on the store, a store that does not answer, runners lost. The invariants are
 //! checked after every function that ends or dies, and at the end nothing may be left over.
 //!
-//! A seed that breaks a law is printed with the command that replays it, and with what happened last.
+//! A seed that breaks an invariant is printed with the command that replays it, and with what happened last.
 #![allow(
     clippy::unwrap_used,
     reason = "tests end where something is not as it should be"
 )]
 
 mod counts;
-mod hands;
-mod laws;
-mod town;
+mod invariants;
+mod simulation;
+mod workload;
 
 use counts::Counts;
+use simulation::Simulation;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use town::Town;
 
 /// Seeds tried in one run: a minute or two on two cores. More with `MILLRACE_SEEDS`.
 const SEEDS: u64 = 1_000;
@@ -29,18 +29,18 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn live(seed: u64) -> Counts {
-    let mut town = Town::new(seed);
-    let lived = catch_unwind(AssertUnwindSafe(|| town.live()));
+    let mut simulation = Simulation::new(seed);
+    let lived = catch_unwind(AssertUnwindSafe(|| simulation.live()));
     if let Err(broken) = lived {
-        let from = town.history.len().saturating_sub(HISTORY_LINES);
-        eprintln!("{}", town.history[from..].join("\n"));
+        let from = simulation.history.len().saturating_sub(HISTORY_LINES);
+        eprintln!("{}", simulation.history[from..].join("\n"));
         eprintln!(
-            "seed {seed} breaks a law. Replay it: MILLRACE_SEED={seed} cargo test -p millrace-tests --test simulation"
+            "seed {seed} breaks an invariant. Replay it: MILLRACE_SEED={seed} cargo test -p millrace-tests --test simulation"
         );
-        town.world.ends_early("a law was broken");
+        simulation.world.ends_early("an invariant was broken");
         resume_unwind(broken);
     }
-    town.counts
+    simulation.counts
 }
 
 #[test]
@@ -75,9 +75,9 @@ fn whatever_happens_every_build_ends_and_nothing_is_released_twice() {
 #[test]
 fn a_seed_comes_out_the_same_each_time() {
     let history = |seed| {
-        let mut town = Town::new(seed);
-        town.live();
-        std::mem::take(&mut town.history)
+        let mut simulation = Simulation::new(seed);
+        simulation.live();
+        std::mem::take(&mut simulation.history)
     };
     for seed in [3, 77] {
         assert_eq!(history(seed), history(seed), "seed {seed}");

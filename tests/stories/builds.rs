@@ -546,7 +546,7 @@ fn a_package_may_bring_a_step_of_its_own_which_is_data() {
 /// The rules are total: whatever is said in whatever order, nothing panics, refused events change nothing (which `Line`
 /// checks), lease numbers only grow, and an ended build stays as it ended until somebody wants it done again.
 #[test]
-fn any_order_of_events_keeps_the_laws() {
+fn any_order_of_events_keeps_the_invariants() {
     let mut ends = std::collections::BTreeSet::new();
     for seed in 0..300 {
         let mut chance = fastrand::Rng::with_seed(seed);

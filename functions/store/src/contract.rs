@@ -1,4 +1,4 @@
-//! What every adapter must do, as tests that each adapter runs with one line: the laws of [`StateStore`](crate::StateStore) and
+//! What every adapter must do, as tests that each adapter runs with one line: the promises of [`StateStore`](crate::StateStore) and
 //! of [`BlobStore`](crate::BlobStore).
 //!
 //! ```ignore
@@ -10,7 +10,7 @@
 //! }
 //! ```
 //!
-//! Each law becomes a `#[test]` of its own name. The argument makes an empty store for each, and beside it whatever must
+//! Each promise becomes a `#[test]` of its own name. The argument makes an empty store for each, and beside it whatever must
 //! live as long (a temporary folder, a server); it may `.await`.
 
 #![allow(
@@ -25,21 +25,21 @@ pub mod state;
 use std::future::Future;
 use std::time::Duration;
 
-/// How many do the same thing at once where a law is about racing: enough to meet on two cores, few enough for a slow server.
+/// How many do the same thing at once where a promise is about racing: enough to meet on two cores, few enough for a slow server.
 pub const RACERS: usize = 32;
 
-/// How long one law may take on the slowest store; a store that hangs must fail, not wait.
-const LAW_TIME_MAX: Duration = Duration::from_secs(120);
+/// How long one promise may take on the slowest store; a store that hangs must fail, not wait.
+const PROMISE_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// Runs one law on several threads.
-pub fn run(law: impl Future<Output = ()>) {
+/// Runs one promise on several threads.
+pub fn run(promise: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(LAW_TIME_MAX, law)
+        tokio::time::timeout(PROMISE_TIME_MAX, promise)
             .await
             .expect("the store answers in time")
     });
@@ -58,11 +58,11 @@ async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
     came_of
 }
 
-/// Names a `#[test]` for each law of the state store and its outbox.
+/// Names a `#[test]` for each promise of the state store and its outbox.
 #[macro_export]
 macro_rules! state_contract {
     ($fresh:expr) => {
-        $crate::laws! { state, $fresh,
+        $crate::promises! { state, $fresh,
             a_record_is_read_as_it_was_written
             a_record_is_made_once
             a_record_is_replaced_by_who_read_it_last
@@ -86,7 +86,7 @@ macro_rules! state_contract {
             no_increment_is_lost
             commits_that_cross_do_not_mix
         }
-        $crate::laws! { outbox, $fresh,
+        $crate::promises! { outbox, $fresh,
             messages_come_oldest_first
             a_message_is_hidden_until_its_time_and_then_comes_again
             a_settled_message_is_forgotten
@@ -100,11 +100,11 @@ macro_rules! state_contract {
     };
 }
 
-/// Names a `#[test]` for each law of the blob store and its pointers.
+/// Names a `#[test]` for each promise of the blob store and its pointers.
 #[macro_export]
 macro_rules! blob_contract {
     ($fresh:expr) => {
-        $crate::laws! { blob, $fresh,
+        $crate::promises! { blob, $fresh,
             what_was_put_is_read_under_its_digest
             nothing_at_all_is_a_blob_too
             putting_twice_does_no_harm
@@ -131,17 +131,17 @@ macro_rules! blob_contract {
     };
 }
 
-/// One `#[test]` a law.
+/// One `#[test]` a promise.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! laws {
-    ($module:ident, $fresh:expr, $($law:ident)*) => {
+macro_rules! promises {
+    ($module:ident, $fresh:expr, $($promise:ident)*) => {
         $(
             #[test]
-            fn $law() {
+            fn $promise() {
                 $crate::contract::run(async {
                     let (store, _lives_as_long) = $fresh;
-                    $crate::contract::$module::$law(store).await;
+                    $crate::contract::$module::$promise(store).await;
                 });
             }
         )*
@@ -153,16 +153,16 @@ mod tests {
     #[test]
     fn every_law_is_in_a_list() {
         let lists = include_str!("contract.rs");
-        for laws in [
+        for promises in [
             include_str!("contract/blob.rs"),
             include_str!("contract/outbox.rs"),
             include_str!("contract/state.rs"),
         ] {
-            for law in laws.split("pub async fn ").skip(1) {
-                let name = law.split('<').next().unwrap();
+            for promise in promises.split("pub async fn ").skip(1) {
+                let name = promise.split('<').next().unwrap();
                 assert!(
                     lists.lines().any(|line| line.trim() == name),
-                    "no adapter runs the law {name}"
+                    "no adapter runs the promise {name}"
                 );
             }
         }

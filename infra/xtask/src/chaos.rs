@@ -22,7 +22,7 @@ that are to be released, some that are to fail or to be cancelled, one that leav
   full disks       of a runner, and of the line
   clocks           of a runner or of the line, which jump by hours, and back (libfaketime)
 
-When all builds of a round have ended, these laws are checked: each build ended as its package should; no machine's death is a
+When all builds of a round have ended, these invariants are checked: each build ended as its package should; no machine's death is a
 package's failure; a lease that ended without an answer is one that something happened to; no task has two accepted answers; the repositories
 have what was released, each file once, whole and signed; and no process, mount, control group or file of a sandbox is left.
 
@@ -41,7 +41,7 @@ It runs as root (cargo xtask asks sudo), touches nothing but its folder in the c
 addresses are in namespaces of its own, which end with it, also by Ctrl-C or kill -9. It builds for the seed distribution, or another platform
 whose repositories are files: nothing in there reaches the network.
 
-Exit status: 0 all laws held; 1 one was broken, or it could not be played: the message says where the logs are; 2 the command line makes no
+Exit status: 0 all invariants held; 1 one was broken, or it could not be played: the message says where the logs are; 2 the command line makes no
 sense; 130 Ctrl-C.
 ";
 

@@ -1,4 +1,4 @@
-//! The laws of blobs and pointers.
+//! What is promised of blobs and pointers.
 
 use super::{RACERS, race};
 use crate::blob::{

@@ -1,4 +1,4 @@
-//! The laws of messages: delivered at least once, one taker at a time, never for ever.
+//! What is promised of messages: delivered at least once, one taker at a time, never for ever.
 
 use super::race;
 use super::state::{commit, ended};

@@ -1,4 +1,4 @@
-//! The laws of records, index entries and commits.
+//! What is promised of records, index entries and commits.
 
 use super::{RACERS, race};
 use crate::state::{

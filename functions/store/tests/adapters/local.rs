@@ -1,4 +1,4 @@
-//! The stores in a folder: the laws, several processes at once, and what a damaged folder gets.
+//! The stores in a folder: the promises, several processes at once, and what a damaged folder gets.
 
 use millrace_core::order::Effect;
 use millrace_core::{BuildId, Digest, Timestamp};

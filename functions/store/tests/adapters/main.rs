@@ -1,4 +1,4 @@
-//! Every adapter under the same laws, and what each promises beside them.
+//! Every adapter under the same promises, and what each promises beside them.
 #![allow(
     clippy::unwrap_used,
     reason = "tests end where something is not as it should be"

@@ -1,6 +1,6 @@
-//! The laws: what holds whenever a function has ended or died, and what holds at the end.
+//! The invariants: what holds whenever a function has ended or died, and what holds at the end.
 
-use crate::town::Town;
+use crate::simulation::Simulation;
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::order::{Effect, OrderId, ReleaseOrder};
 use millrace_core::push::{PushRecord, PushState};
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What was seen so far, to which what comes must fit.
 #[derive(Default)]
-pub struct Laws {
+pub struct Invariants {
     builds: BTreeMap<BuildId, (Version, Build)>,
     leases: BTreeMap<(BuildId, String), u32>,
     /// Orders that were on their way to the releaser, by build.
@@ -28,7 +28,7 @@ pub struct Laws {
     may_go_on: BTreeSet<BuildId>,
 }
 
-impl Town {
+impl Simulation {
     /// What holds always. What has not changed since it was looked at is not read again: that is most of it, most of the time.
     pub fn check(&mut self) {
         let records = self
@@ -39,25 +39,25 @@ impl Town {
         for record in records {
             let id: BuildId = record.key.id.parse().unwrap();
             if self
-                .laws
+                .invariants
                 .builds
                 .get(&id)
                 .is_none_or(|(version, _)| *version != record.version)
             {
                 let build: Build = parse(&record).unwrap();
-                self.laws.build(&build);
-                self.laws.builds.insert(id, (record.version, build));
+                self.invariants.build(&build);
+                self.invariants.builds.insert(id, (record.version, build));
                 changed = true;
             }
         }
-        if self.may_have_released || self.laws.generation.is_none() {
+        if self.may_have_released || self.invariants.generation.is_none() {
             let platform = "el-9".parse().unwrap();
             let read = self
                 .world
                 .run(millrace_releaser::current(&platform, &self.world.store))
                 .unwrap()
                 .unwrap();
-            self.laws.newer(read);
+            self.invariants.newer(read);
             self.may_have_released = self.somebody_releases();
         }
         let pushes = self
@@ -68,15 +68,15 @@ impl Town {
             .iter()
             .map(|record| (record.key.id.clone(), record.version))
             .collect();
-        if changed || self.laws.pushes != versions {
-            self.laws.fit();
-            self.laws.pushes(
+        if changed || self.invariants.pushes != versions {
+            self.invariants.fit();
+            self.invariants.pushes(
                 &pushes
                     .iter()
                     .map(|record| parse(record).unwrap())
                     .collect::<Vec<_>>(),
             );
-            self.laws.pushes = versions;
+            self.invariants.pushes = versions;
         }
     }
 
@@ -90,7 +90,7 @@ impl Town {
             .map(|push| push.announced.id.clone())
             .collect();
         assert_eq!(
-            heard, self.laws.accepted,
+            heard, self.invariants.accepted,
             "pushes are not what was accepted"
         );
         for push in &pushes {
@@ -205,7 +205,7 @@ impl Town {
     }
 }
 
-impl Laws {
+impl Invariants {
     /// An effect on its way: orders are taken from there.
     pub fn see(&mut self, effect: &Effect) {
         if let Effect::Release(order) = effect {

@@ -1,4 +1,4 @@
-//! The laws: what must hold when a round is over, by the line's own records, by its repositories as clients read them, and by the machine.
+//! The invariants: what must hold when a round is over, by the line's own records, by its repositories as clients read them, and by the machine.
 
 use crate::packages::End;
 use crate::place::{Place, runner_name};

@@ -1,8 +1,8 @@
-//! The town: the world, functions under way, runners, and a die that decides what happens next.
+//! The simulation: the world, functions under way, runners, and a random number that decides what happens next.
 
 use crate::counts::Counts;
-use crate::hands::{Hand, script};
-use crate::laws::Laws;
+use crate::invariants::Invariants;
+use crate::workload::{SimulatedRunner, script};
 use axum::http::StatusCode;
 use millrace_cli::pump;
 use millrace_core::build::{Build, Event};
@@ -75,7 +75,7 @@ enum Came {
 }
 
 /// Everything.
-pub struct Town {
+pub struct Simulation {
     /// Where it happens.
     pub world: World,
     /// What happened, in order, in a few words each.
@@ -83,10 +83,10 @@ pub struct Town {
     /// How often what happened.
     pub counts: Counts,
     /// What was seen.
-    pub laws: Laws,
+    pub invariants: Invariants,
     chance: fastrand::Rng,
     under_way: Vec<Under>,
-    hands: Vec<Hand>,
+    workload: Vec<SimulatedRunner>,
     commits: Vec<(usize, String)>,
     deliveries: Vec<Delivery>,
     unanswered: Vec<Delivery>,
@@ -103,8 +103,8 @@ pub struct Town {
     troubled: bool,
 }
 
-impl Town {
-    /// A town where nothing has happened yet.
+impl Simulation {
+    /// A simulation where nothing has happened yet.
     pub fn new(seed: u64) -> Self {
         let mut world = World::new(r#""x86_64", "aarch64""#);
         let names = [
@@ -113,16 +113,17 @@ impl Town {
             ("r3", Arch::Aarch64, false),
         ];
         let doomed = [("r4", Arch::X86_64, true), ("r5", Arch::Aarch64, true)];
-        let add = |(name, arch, vanishes)| Hand::new(world.add_runner(name, arch), vanishes);
-        let hands = names.into_iter().chain(doomed).map(add).collect();
+        let add =
+            |(name, arch, vanishes)| SimulatedRunner::new(world.add_runner(name, arch), vanishes);
+        let workload = names.into_iter().chain(doomed).map(add).collect();
         Self {
             world,
             history: Vec::new(),
             counts: Counts::default(),
-            laws: Laws::default(),
+            invariants: Invariants::default(),
             chance: fastrand::Rng::with_seed(seed),
             under_way: Vec::new(),
-            hands,
+            workload,
             commits: Vec::new(),
             deliveries: Vec::new(),
             unanswered: Vec::new(),
@@ -136,7 +137,7 @@ impl Town {
         }
     }
 
-    /// Trouble first, then calm, and the laws all the time.
+    /// Trouble first, then calm, and the invariants all the time.
     pub fn live(&mut self) {
         for _ in 0..TROUBLED_STEPS {
             self.step();
@@ -193,11 +194,11 @@ impl Town {
                 .for_each(|message| self.finish(What::Carry(message)));
             self.finish(What::GiveUpDeadLetters);
             self.finish(What::Tick);
-            let stay = (0..self.hands.len())
-                .filter(|number| !self.hands[*number].vanishes)
+            let stay = (0..self.workload.len())
+                .filter(|number| !self.workload[*number].vanishes)
                 .collect::<Vec<_>>();
             for number in stay {
-                self.finish(if self.hands[number].offer.is_some() {
+                self.finish(if self.workload[number].offer.is_some() {
                     What::Answer(number)
                 } else {
                     What::Ask(number)
@@ -248,7 +249,7 @@ impl Town {
         };
         self.history
             .push(format!("{} is pushed: {}", delivery.package, delivery.id));
-        self.laws
+        self.invariants
             .made
             .insert(PushId::of_delivery("gitea", &delivery.id));
         self.deliveries.push(delivery.clone());
@@ -345,7 +346,7 @@ impl Town {
                 .id
                 .clone()
         });
-        self.laws.may_go_on(build.id.clone());
+        self.invariants.may_go_on(build.id.clone());
         self.begin(What::Retry(build.id.clone(), task));
     }
 
@@ -365,12 +366,12 @@ impl Town {
     }
 
     fn a_runner_speaks(&mut self) {
-        let number = self.chance.usize(0..self.hands.len());
-        let hand = &self.hands[number];
-        if hand.busy || (hand.vanishes && hand.offer.is_some()) {
+        let number = self.chance.usize(0..self.workload.len());
+        let runner_at_work = &self.workload[number];
+        if runner_at_work.busy || (runner_at_work.vanishes && runner_at_work.offer.is_some()) {
             return;
         }
-        let what = match (&hand.offer, self.chance.u8(0..4)) {
+        let what = match (&runner_at_work.offer, self.chance.u8(0..4)) {
             (None, _) => What::Ask(number),
             (Some(_), 0) => What::Renew(number),
             (Some(_), _) => What::Answer(number),
@@ -390,13 +391,13 @@ impl Town {
 
     /// A runner's machine is gone; when it comes back it knows nothing. Or it only slept, and knows too much.
     fn lose_a_runner(&mut self) {
-        let number = self.chance.usize(0..self.hands.len());
+        let number = self.chance.usize(0..self.workload.len());
         self.history
-            .push(format!("{} is lost", self.hands[number].runner.name));
+            .push(format!("{} is lost", self.workload[number].runner.name));
         match self.chance.u8(0..3) {
             0 => self.world.pass_ms(LEASE_MS),
-            _ if self.hands[number].vanishes => {}
-            _ => self.hands[number].forget(),
+            _ if self.workload[number].vanishes => {}
+            _ => self.workload[number].forget(),
         }
     }
 
@@ -405,10 +406,10 @@ impl Town {
     fn begin(&mut self, what: What) {
         let flight = self.flight(&what);
         if let What::Ask(number) | What::Renew(number) | What::Answer(number) = what {
-            self.hands[number].busy = true;
+            self.workload[number].busy = true;
         }
         if let What::Carry(message) | What::GiveUp(message) = &what {
-            self.laws.see(&message.effect);
+            self.invariants.see(&message.effect);
         }
         self.history.push(self.tell(&what));
         self.may_have_released |= releases(&what);
@@ -428,8 +429,8 @@ impl Town {
         let world = &self.world;
         let start = |number: usize| {
             (
-                self.hands[number].runner.clone(),
-                self.hands[number].clone(),
+                self.workload[number].runner.clone(),
+                self.workload[number].clone(),
             )
         };
         match what.clone() {
@@ -497,21 +498,21 @@ impl Town {
                 })
             }
             What::Renew(number) => {
-                let (runner, hand) = start(number);
+                let (runner, runner_at_work) = start(number);
                 // Some have been silent for long by then, and some speak again.
                 let silent_s = self.world.now().0.is_multiple_of(2).then_some(30);
                 self.at_the_desk(|desk| async move {
                     Came::Status(
                         runner
-                            .renew_after(desk, &hand.offer.unwrap(), silent_s)
+                            .renew_after(desk, &runner_at_work.offer.unwrap(), silent_s)
                             .await,
                     )
                 })
             }
             What::Answer(number) => {
-                let (runner, hand) = start(number);
+                let (runner, runner_at_work) = start(number);
                 self.at_the_desk(|desk| async move {
-                    Came::Status(runner.answer(desk, &hand.answer.unwrap()).await)
+                    Came::Status(runner.answer(desk, &runner_at_work.answer.unwrap()).await)
                 })
             }
             What::AnswerLate(number, answer) => {
@@ -604,7 +605,7 @@ impl Town {
         match what {
             What::Hear(delivery) => self.unanswered.push(delivery),
             What::Ask(number) | What::Renew(number) | What::Answer(number) => {
-                self.hands[number].busy = false
+                self.workload[number].busy = false
             }
             What::Carry(_)
             | What::GiveUp(_)
@@ -648,13 +649,13 @@ impl Town {
             (What::Renew(number) | What::Answer(number), Came::Status(status))
                 if status == StatusCode::SERVICE_UNAVAILABLE =>
             {
-                self.hands[number].busy = false;
+                self.workload[number].busy = false;
             }
             (What::Renew(number), Came::Status(status)) => {
-                self.hands[number].busy = false;
+                self.workload[number].busy = false;
                 match status {
                     StatusCode::OK => {}
-                    StatusCode::CONFLICT => self.hands[number].forget(),
+                    StatusCode::CONFLICT => self.workload[number].forget(),
                     status => panic!("a runner that renews hears {status}"),
                 }
             }
@@ -663,14 +664,14 @@ impl Town {
                     matches!(status, StatusCode::OK | StatusCode::CONFLICT),
                     "a runner that answers hears {status}"
                 );
-                self.hands[number].busy = false;
-                let answer = self.hands[number].answer.take();
+                self.workload[number].busy = false;
+                let answer = self.workload[number].answer.take();
                 if let (StatusCode::OK, Some(answer)) = (status, &answer) {
                     self.check_taken(answer.lease_id());
                 }
                 self.late_answers
                     .extend(answer.map(|answer| (number, answer)));
-                self.hands[number].forget();
+                self.workload[number].forget();
             }
             (What::AnswerLate(..), Came::Status(StatusCode::CONFLICT)) => {
                 self.counts.happened("late answer refused")
@@ -683,7 +684,7 @@ impl Town {
     fn heard(&mut self, delivery: Delivery, status: StatusCode) {
         match status {
             StatusCode::ACCEPTED => {
-                self.laws
+                self.invariants
                     .accepted
                     .insert(PushId::of_delivery("gitea", &delivery.id));
             }
@@ -698,7 +699,7 @@ impl Town {
     }
 
     fn offered(&mut self, number: usize, status: StatusCode, offer: Option<Offer>) {
-        self.hands[number].busy = false;
+        self.workload[number].busy = false;
         let right = matches!(
             status,
             StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::SERVICE_UNAVAILABLE
@@ -709,15 +710,15 @@ impl Town {
         let desk = self.world.desk(self.world.store.clone());
         let answer = self
             .world
-            .run(self.hands[number].runner.work(desk, &offer, script))
+            .run(self.workload[number].runner.work(desk, &offer, script))
             .unwrap()
             .with_its_lease();
-        self.hands[number].answer = Some(answer);
-        self.hands[number].offer = Some(offer);
+        self.workload[number].answer = Some(answer);
+        self.workload[number].offer = Some(offer);
     }
 
     fn tell(&self, what: &What) -> String {
-        let name = |number: usize| &self.hands[number].runner.name;
+        let name = |number: usize| &self.workload[number].runner.name;
         match what {
             What::Hear(delivery) => format!("hear {}", delivery.id),
             What::Carry(message) => format!("{} ({})", words(&message.effect), message.deliveries),

@@ -5,7 +5,7 @@ use millrace_tests::runner::{Answer, Runner, Script};
 
 /// A runner, and the work that it has.
 #[derive(Debug, Clone)]
-pub struct Hand {
+pub struct SimulatedRunner {
     /// Who.
     pub runner: Runner,
     /// What it works on.
@@ -18,7 +18,7 @@ pub struct Hand {
     pub vanishes: bool,
 }
 
-impl Hand {
+impl SimulatedRunner {
     /// A runner that has nothing.
     pub fn new(runner: Runner, vanishes: bool) -> Self {
         Self {
