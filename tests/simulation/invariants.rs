@@ -1,6 +1,6 @@
 //! The invariants: what holds whenever a function has ended or died, and what holds at the end.
 
-use crate::simulation::Simulation;
+use super::Simulation;
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::order::{Effect, OrderId, ReleaseOrder};
 use millrace_core::push::{PushRecord, PushState};

@@ -9,7 +9,6 @@
 )]
 
 mod counts;
-mod invariants;
 mod simulation;
 mod workload;
 

@@ -1,9 +1,11 @@
 //! The simulation: the world, functions under way, runners, and a random number that decides what happens next.
 
+mod invariants;
+
 use crate::counts::Counts;
-use crate::invariants::Invariants;
 use crate::workload::{SimulatedRunner, script};
 use axum::http::StatusCode;
+use invariants::Invariants;
 use millrace_cli::pump;
 use millrace_core::build::{Build, Event};
 use millrace_core::order::Effect;

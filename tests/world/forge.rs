@@ -37,7 +37,7 @@ impl Forge {
     /// A forge without repositories.
     pub fn new() -> Self {
         Self {
-            folder: crate::world::folder(),
+            folder: crate::folder::in_memory(),
             deliveries: 0,
         }
     }

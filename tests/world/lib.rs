@@ -6,6 +6,7 @@
 )]
 
 pub mod flight;
+mod folder;
 pub mod forge;
 pub mod line;
 pub mod packages;

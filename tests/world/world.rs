@@ -1,6 +1,7 @@
 //! The whole line in one process and one thread: a forge, every function as `millrace up` wires it, stores in memory, scripted
 //! runners, and a clock that moves when told.
 
+use crate::folder::in_memory;
 use crate::forge::{COMMITTED_S, Delivery, Forge};
 use crate::line::platform;
 use crate::runner::{Answer, Runner, Script, past, spec};
@@ -73,7 +74,7 @@ pub struct World {
 impl World {
     /// A world with the platform `el-9` on these architectures, as TOML has them, and a runner for each: `x86_64-1`.
     pub fn new(architectures: &str) -> Self {
-        let folder = folder();
+        let folder = in_memory();
         let keys = keys(&folder.path().join("keys"));
         std::fs::create_dir(folder.path().join("incoming")).unwrap();
         let mut world = Self {
@@ -577,17 +578,6 @@ pub fn words(effect: &Effect) -> String {
         Effect::Ended { build } => format!("ended {build}"),
         Effect::Unreadable(problem) => format!("unreadable: {problem}"),
     }
-}
-
-/// A folder for what a small world keeps in files: in memory, where there is such a place, since nothing of it must outlive anybody and a
-/// disk takes its time to make sure that it would.
-pub(crate) fn folder() -> TempDir {
-    let in_memory = Path::new("/dev/shm");
-    let there = in_memory
-        .is_dir()
-        .then(|| tempfile::tempdir_in(in_memory).ok())
-        .flatten();
-    there.unwrap_or_else(|| tempfile::tempdir().unwrap())
 }
 
 /// The signing key, made once a process, in a folder of this world's own.
