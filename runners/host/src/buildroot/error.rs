@@ -1,6 +1,8 @@
 //! Why a root was not made, or not changed.
 
 use crate::sandbox::SandboxError;
+use std::error::Error;
+use std::fmt;
 use std::io;
 
 /// A root that was not made, or not changed.
@@ -10,8 +12,8 @@ pub enum RootError {
     #[error("{}", .0.join("\n"))]
     Unresolved(Vec<String>),
     /// A repository does not answer, or answers nonsense. A retry may help.
-    #[error("{0}")]
-    Repository(String),
+    #[error(transparent)]
+    Repository(RepositoryProblem),
     /// A scriptlet failed, or something is not there to be removed.
     #[error("{0}")]
     Transaction(String),
@@ -29,7 +31,49 @@ pub enum RootError {
     Io(#[from] io::Error),
 }
 
+/// What is wrong with a repository, in words, and the error that this was due to.
+#[derive(Debug)]
+pub struct RepositoryProblem {
+    words: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl fmt::Display for RepositoryProblem {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        text.write_str(&self.words)?;
+        match &self.source {
+            Some(source) => write!(text, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for RepositoryProblem {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
 impl RootError {
+    /// A repository that is as these words say.
+    pub(super) fn repository(words: impl Into<String>) -> Self {
+        Self::Repository(RepositoryProblem {
+            words: words.into(),
+            source: None,
+        })
+    }
+
+    /// A repository with which something went wrong for this reason.
+    pub(super) fn repository_due_to(
+        words: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Repository(RepositoryProblem {
+            words: words.into(),
+            source: Some(source.into()),
+        })
+    }
+
     /// The same, if no package of a task had a part in it: the keeper of the platform must act.
     pub(super) fn of_platform(self, what: &str) -> Self {
         match self {

@@ -3,6 +3,7 @@
 use super::error::RootError;
 use millrace_core::Digest;
 use sha2::{Digest as _, Sha256};
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,50 +32,46 @@ pub(super) fn agent() -> ureq::Agent {
 
 /// Begins to read a file by its URL.
 pub(super) fn open(url: &str) -> Result<Box<dyn Read>, RootError> {
-    let failed = |problem: String| RootError::Repository(format!("{url}: {problem}"));
-    match url.strip_prefix("file://") {
-        Some(path) => Ok(Box::new(
-            File::open(path).map_err(|error| failed(error.to_string()))?,
-        )),
-        None => Ok(Box::new(
-            agent()
-                .get(url)
-                .call()
-                .map_err(|error| failed(error.to_string()))?
-                .into_body()
-                .into_reader(),
-        )),
+    if let Some(path) = url.strip_prefix("file://") {
+        let file = File::open(path).map_err(|error| RootError::repository_due_to(url, error))?;
+        return Ok(Box::new(file));
     }
+    let answer = agent()
+        .get(url)
+        .call()
+        .map_err(|error| RootError::repository_due_to(url, error))?;
+    Ok(Box::new(answer.into_body().into_reader()))
 }
 
 /// Reads a file of at most so many bytes by its URL.
 pub(super) fn fetch(url: &str, repository: &str, bytes_max: u64) -> Result<Vec<u8>, RootError> {
-    let failed = |problem: String| {
-        RootError::Repository(format!("repository {repository}: {url}: {problem}"))
+    let read = match url.strip_prefix("file://") {
+        Some(path) => read_file(path, bytes_max).map_err(Box::from),
+        None => get(url, bytes_max).map_err(Box::from),
     };
+    read.map_err(|error: Box<dyn Error + Send + Sync>| {
+        RootError::repository_due_to(format!("repository {repository}: {url}"), error)
+    })
+}
+
+fn read_file(path: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    if let Some(path) = url.strip_prefix("file://") {
-        let file = File::open(path).map_err(|error| failed(error.to_string()))?;
-        file.take(bytes_max)
-            .read_to_end(&mut bytes)
-            .map_err(|error| failed(error.to_string()))?;
-        return Ok(bytes);
-    }
+    File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn get(url: &str, bytes_max: u64) -> Result<Vec<u8>, ureq::Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(ANSWER_MAX))
         .tls_config(crate::machine::trust::of_this_machine())
         .build()
         .into();
-    let mut answer = agent
-        .get(url)
-        .call()
-        .map_err(|error| failed(error.to_string()))?;
+    let mut answer = agent.get(url).call()?;
     answer
         .body_mut()
         .with_config()
         .limit(bytes_max)
         .read_to_vec()
-        .map_err(|error| failed(error.to_string()))
 }
 
 /// A file that is fetched, by its digest.
@@ -104,7 +101,7 @@ pub(super) fn keep(
     if stop.load(Ordering::SeqCst) {
         return Err(RootError::Stopped);
     }
-    let found = found.map_err(|error| RootError::Repository(format!("{what}: {error}")))?;
+    let found = found.map_err(|error| RootError::repository_due_to(*what, error))?;
     if found == **digest {
         return Ok(());
     }

@@ -75,7 +75,7 @@ fn now(recipe: &Recipe, repository: &Repository) -> Result<Now, RootError> {
             let text = fetch(&list, &repository.id, TEXT_BYTES_MAX)?;
             let mirrors = mirrors(recipe, &String::from_utf8_lossy(&text));
             if mirrors.is_empty() {
-                return Err(RootError::Repository(format!(
+                return Err(RootError::repository(format!(
                     "{}: the mirror list {list} is empty",
                     repository.id
                 )));
@@ -107,7 +107,7 @@ fn now(recipe: &Recipe, repository: &Repository) -> Result<Now, RootError> {
             Err(error) => problems.push(error.to_string()),
         }
     }
-    Err(RootError::Repository(problems.join("\n")))
+    Err(RootError::repository(problems.join("\n")))
 }
 
 /// The first mirrors that a list names. Lists are written for dnf: they have its variables in them, and comments.

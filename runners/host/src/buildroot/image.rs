@@ -7,6 +7,7 @@ use crate::machine::arch::Facts;
 use millrace_core::platform::Image;
 use millrace_core::{Arch, Digest};
 use serde::Deserialize;
+use std::error::Error;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use ureq::Body;
@@ -127,7 +128,7 @@ impl Registry<'_> {
             .with_config()
             .limit(TEXT_BYTES_MAX)
             .read_to_vec()
-            .map_err(|error| self.away(&error))?;
+            .map_err(|error| self.away(error))?;
         if Digest::of(&text) != *digest {
             return Err(self.refused(format!(
                 "what the registry sends for {digest} is something else"
@@ -159,7 +160,7 @@ impl Registry<'_> {
             if let Some(authorization) = &self.authorization {
                 request = request.header("authorization", authorization);
             }
-            let answer = request.call().map_err(|error| self.away(&error))?;
+            let answer = request.call().map_err(|error| self.away(error))?;
             match answer.status().as_u16() {
                 200 => return Ok(answer),
                 401 if self.authorization.is_none() => {
@@ -171,7 +172,7 @@ impl Registry<'_> {
                         "the registry does not let everybody read it ({status})"
                     )));
                 }
-                status => return Err(self.away(&format!("{url}: {status}"))),
+                status => return Err(self.away(format!("{url}: {status}"))),
             }
         }
     }
@@ -198,14 +199,14 @@ impl Registry<'_> {
                 request = request.query(name, value);
             }
         }
-        let mut answer = request.call().map_err(|error| self.away(&error))?;
+        let mut answer = request.call().map_err(|error| self.away(error))?;
         let text = answer
             .body_mut()
             .with_config()
             .limit(TEXT_BYTES_MAX)
             .read_to_vec()
-            .map_err(|error| self.away(&error))?;
-        let token: Token = serde_json::from_slice(&text).map_err(|error| self.away(&error))?;
+            .map_err(|error| self.away(error))?;
+        let token: Token = serde_json::from_slice(&text).map_err(|error| self.away(error))?;
         Ok(format!("Bearer {}", token.token))
     }
 
@@ -223,9 +224,9 @@ impl Registry<'_> {
         RootError::Refused(format!("the image {registry}/{name}@{digest}: {problem}"))
     }
 
-    fn away(&self, problem: &dyn std::fmt::Display) -> RootError {
+    fn away(&self, problem: impl Into<Box<dyn Error + Send + Sync>>) -> RootError {
         let Image { registry, name, .. } = self.image;
-        RootError::Repository(format!("the registry of {registry}/{name}: {problem}"))
+        RootError::repository_due_to(format!("the registry of {registry}/{name}"), problem)
     }
 }
 

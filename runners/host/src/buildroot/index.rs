@@ -2,7 +2,7 @@
 
 use super::error::RootError;
 use super::fetch::fetch;
-use millrace_core::Digest;
+use millrace_core::{Digest, DigestError};
 use rpmrepo_metadata::{Checksum, MetadataError, PrimaryXml, RepomdXml, utils};
 use std::collections::HashMap;
 use std::fs;
@@ -27,20 +27,33 @@ pub(super) struct Primary {
     href: String,
 }
 
+/// A repository that says nothing of its packages, or nonsense.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IndexError {
+    /// XML that makes no sense, or is something else.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A repository without packages names an empty list.
+    #[error("it has no list of packages")]
+    NoPrimary,
+    /// A list that is named by another digest is one of a time when nobody built for today.
+    #[error("its list of packages has no SHA-256")]
+    NoSha256,
+    /// A digest that is none.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+}
+
 impl Primary {
-    /// Reads a `repomd.xml`. A list that is named by another digest than SHA-256 is one of a time when nobody built for today.
-    pub(super) fn of(repomd: &[u8]) -> Result<Self, String> {
-        let repomd = RepomdXml::read_data(utils::create_xml_reader(repomd))
-            .map_err(|error| error.to_string())?;
-        let primary = repomd
-            .get_record("primary")
-            .ok_or("it has no list of packages")?;
+    /// Reads a `repomd.xml`.
+    pub(super) fn of(repomd: &[u8]) -> Result<Self, IndexError> {
+        let repomd = RepomdXml::read_data(utils::create_xml_reader(repomd))?;
+        let primary = repomd.get_record("primary").ok_or(IndexError::NoPrimary)?;
         let Checksum::Sha256(hex) = &primary.checksum else {
-            return Err("its list of packages has no SHA-256".to_owned());
+            return Err(IndexError::NoSha256);
         };
-        let digest = Digest::from_hex(hex).map_err(|error| error.to_string())?;
         Ok(Self {
-            digest,
+            digest: Digest::from_hex(hex)?,
             href: primary.location_href.display().to_string(),
         })
     }
@@ -62,7 +75,7 @@ impl Primary {
             Ok(packed)
         } else {
             let problem = "the list of packages is not the one that repomd.xml names";
-            Err(RootError::Repository(format!(
+            Err(RootError::repository(format!(
                 "repository {id}, {base}: {problem}"
             )))
         }
@@ -86,15 +99,15 @@ impl Primary {
 
 impl Index {
     /// Reads a packed list of packages, of whichever kind.
-    pub(super) fn of(packed: &[u8]) -> Result<Self, MetadataError> {
-        let mut file = tempfile::NamedTempFile::new()?;
-        file.write_all(packed)?;
+    pub(super) fn of(packed: &[u8]) -> Result<Self, IndexError> {
+        let mut file = tempfile::NamedTempFile::new().map_err(MetadataError::from)?;
+        file.write_all(packed).map_err(MetadataError::from)?;
         Self::read(BufReader::new(
             utils::reader_from_file(file.path())?.take(OPEN_BYTES_MAX),
         ))
     }
 
-    fn read(open: impl BufRead) -> Result<Self, MetadataError> {
+    fn read(open: impl BufRead) -> Result<Self, IndexError> {
         let mut packages = PrimaryXml::new_reader(utils::create_xml_reader(open));
         packages.read_header()?;
         let (mut index, mut package) = (Self::default(), None);

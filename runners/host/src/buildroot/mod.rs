@@ -39,7 +39,7 @@ mod store;
 mod task_files;
 
 pub use buildroots::Buildroots;
-pub use error::RootError;
+pub use error::{RepositoryProblem, RootError};
 pub use installed::InstalledPackage;
 pub use millrace_core::roots::RootKind;
 pub use recipe::Recipe;

@@ -2,7 +2,7 @@
 
 use super::error::RootError;
 use super::fingerprints::Fingerprints;
-use super::index::{Index, Primary};
+use super::index::{Index, IndexError, Primary};
 use super::installed::InstalledPackage;
 use super::repository_cache::RepositoryCache;
 use millrace_core::Digest;
@@ -84,13 +84,13 @@ impl PackageFiles {
         let Some((base, repomd)) = self.repositories.get(repository) else {
             return Ok(None);
         };
-        let unreadable = |problem: String| {
-            RootError::Repository(format!("repository {repository}, {base}: {problem}"))
+        let unreadable = |error: IndexError| {
+            RootError::repository_due_to(format!("repository {repository}, {base}"), error)
         };
         let primary = Primary::of(repomd).map_err(unreadable)?;
         let index = self.indexes.index(&primary.digest, || {
             let packed = primary.read(repository, base, &self.cache)?;
-            Index::of(&packed).map_err(|error| unreadable(error.to_string()))
+            Index::of(&packed).map_err(unreadable)
         })?;
         Ok(Some((base, index)))
     }

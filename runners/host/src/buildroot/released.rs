@@ -1,7 +1,7 @@
 //! What the line has released, as far as it can change a root: the names of its packages and of what they obsolete.
 
 use super::error::RootError;
-use super::index::{OPEN_BYTES_MAX, Primary};
+use super::index::{IndexError, OPEN_BYTES_MAX, Primary};
 use flate2::read::GzDecoder;
 use millrace_core::Digest;
 use millrace_core::platform::RELEASED_REPOSITORY;
@@ -30,12 +30,12 @@ impl Released {
     /// Whether any of it could take the place of a package in a root: by its name, or by obsoleting it. Nothing else makes
     /// `dnf upgrade` do anything to a root that was the newest there is before (dnf(8), "Upgrade Command").
     pub(super) fn touches(&self, installed: &BTreeSet<String>) -> Result<bool, RootError> {
-        let unreadable = |problem: String| {
-            RootError::Repository(format!("what the line released, {}: {problem}", self.base))
+        let unreadable = |error: IndexError| {
+            RootError::repository_due_to(format!("what the line released, {}", self.base), error)
         };
         let primary = Primary::of(&self.repomd).map_err(unreadable)?;
         let packed = primary.fetch(RELEASED_REPOSITORY, &self.base)?;
-        any_touches(&packed, installed).map_err(|error| unreadable(error.to_string()))
+        any_touches(&packed, installed).map_err(|error| unreadable(error.into()))
     }
 }
 

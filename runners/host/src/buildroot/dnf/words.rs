@@ -82,7 +82,7 @@ pub(super) fn misses(said: &str) -> bool {
 /// taken for trouble of repositories: nobody is told to correct a spec for it.
 pub(super) fn unresolved(said: &str) -> RootError {
     if let Some(line) = passing(said) {
-        return RootError::Repository(line);
+        return RootError::repository(line);
     }
     let telling = |line: &&str| TELLING.iter().any(|words| line.contains(words));
     let mut lines: Vec<String> = said
@@ -92,7 +92,7 @@ pub(super) fn unresolved(said: &str) -> RootError {
         .collect();
     lines.dedup();
     if lines.is_empty() {
-        RootError::Repository(last_words(said))
+        RootError::repository(last_words(said))
     } else {
         RootError::Unresolved(lines)
     }
@@ -101,7 +101,7 @@ pub(super) fn unresolved(said: &str) -> RootError {
 /// What a failure to install what was downloaded is due to: signatures, or packages and their scriptlets.
 pub(super) fn not_installed(said: &str) -> RootError {
     match passing(said) {
-        Some(_) => RootError::Repository(last_words(said)),
+        Some(_) => RootError::repository(last_words(said)),
         None => RootError::Transaction(last_words(said)),
     }
 }

@@ -165,7 +165,7 @@ impl Job {
         Ok(Err(match result {
             Ok(value) => return Ok(Ok(value)),
             Err(RootError::Unresolved(problems)) => Error::Unresolved(problems),
-            Err(RootError::Repository(problem)) => Error::Repository(problem),
+            Err(RootError::Repository(problem)) => Error::Repository(problem.to_string()),
             Err(RootError::Transaction(problem)) => Error::Transaction(problem),
             Err(RootError::Refused(problem)) => Error::Refused(problem),
             Err(RootError::Stopped) if self.stop.is_raised() => {
