@@ -86,7 +86,7 @@ const CONNECT: &str = r#"use Socket; for (["path", $ARGV[0]], ["abstract", "\0$A
     print $$_[0], connect($s, pack_sockaddr_un($$_[1])) ? " answers\n" : " does not\n" }"#;
 
 #[test]
-fn sockets_of_the_machine_do_not_answer_whether_they_have_a_path_or_a_name() {
+fn sockets_of_the_machine_do_not_answer() {
     let (yard, name) = (Yard::new(), unique("socket-"));
     let path = yard.folder.path().join("socket");
     let _path = UnixListener::bind(&path).unwrap();
@@ -113,7 +113,7 @@ fn sockets_of_the_machine_do_not_answer_whether_they_have_a_path_or_a_name() {
 }
 
 #[test]
-fn no_process_outside_can_be_signalled_and_the_first_of_the_sandbox_keeps_its_secrets() {
+fn no_process_outside_can_be_signalled() {
     let own = std::process::id();
     let script = format!(
         "kill -0 {own} && echo signalled
@@ -156,7 +156,7 @@ fn what_sets_the_kernel_cannot_even_be_opened_for_writing() {
 }
 
 #[test]
-fn there_are_no_devices_but_those_that_every_program_expects_and_none_can_be_made() {
+fn only_usual_devices_are_there_and_none_can_be_made() {
     let yard = Yard::new();
     let (ended, said) = as_root(
         &yard,
@@ -178,7 +178,7 @@ fn there_are_no_devices_but_those_that_every_program_expects_and_none_can_be_mad
 }
 
 #[test]
-fn files_without_end_and_without_content_end_the_task_and_not_the_machine() {
+fn endless_and_empty_files_end_the_task_not_the_machine() {
     let (ended, said) = Yard::new().bash("i=0; while :; do : > /work/$((i++)); done");
     assert_eq!(ended, CommandEnd::OutOfSpace, "{said}");
 }
@@ -193,7 +193,7 @@ fn files_without_end_in_memory_run_into_a_bound() {
 }
 
 #[test]
-fn a_file_in_memory_that_grows_without_end_counts_as_memory_of_the_task() {
+fn a_growing_file_in_memory_counts_as_memory_of_the_task() {
     for place in ["/tmp", "/var/tmp", "/run", "/dev/shm"] {
         let (ended, said) = as_root(
             &Yard::new(),
@@ -225,7 +225,7 @@ mod calls {
     const ESRCH: u8 = 3;
 
     #[test]
-    fn no_module_is_loaded_or_taken_out_and_no_kernel_put_in_the_place_of_this_one() {
+    fn no_module_is_loaded_and_no_kernel_is_replaced() {
         let calls = [
             ("bpf", 321),
             ("delete", 176),
@@ -250,7 +250,7 @@ mod calls {
     }
 
     #[test]
-    fn a_process_outside_cannot_be_traced_nor_the_first_of_the_sandbox_and_tracing_inside_works() {
+    fn only_what_runs_inside_can_be_traced() {
         const PTRACE: u32 = 101;
         const TRACE_ME: u32 = 0;
         const ATTACH: u32 = 16;
@@ -332,6 +332,6 @@ fn a_launcher_that_is_killed_takes_all_of_its_sandbox_along() {
 }
 
 #[test]
-fn the_first_process_of_a_sandbox_that_is_killed_takes_all_of_it_along() {
+fn a_sandbox_ends_with_its_first_process() {
     killed(1);
 }

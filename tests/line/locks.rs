@@ -67,7 +67,7 @@ fn moving(packages: &[RootPackage]) -> &RootPackage {
 }
 
 #[test]
-fn a_root_is_made_again_from_its_lock_though_its_repository_has_moved_on() {
+fn a_root_is_made_again_from_its_lock() {
     let (shared, published) = (tempfile::tempdir().unwrap(), Published::new());
     let yard = Yard::apart(shared.path());
     let first_file = published.publish("1");
@@ -148,7 +148,7 @@ fn a_root_is_made_again_from_its_lock_though_its_repository_has_moved_on() {
 }
 
 #[test]
-fn a_package_of_a_lock_must_be_signed_and_of_a_repository_that_the_platform_has() {
+fn a_locked_package_must_be_signed_by_a_known_repository() {
     let (shared, published) = (tempfile::tempdir().unwrap(), Published::new());
     let yard = Yard::apart(shared.path());
     published.publish("1");
@@ -209,7 +209,7 @@ fn lock_of(up: &Up, package: &str) -> (String, String) {
 }
 
 #[test]
-fn a_build_is_built_again_from_its_lock_with_the_library_that_was_released_then() {
+fn a_build_is_built_again_from_its_lock() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(folder.path(), "");
     let push = |up: &mut Up, name: &str, package: &[(String, String)], new: bool| {
@@ -320,7 +320,7 @@ fn a_build_is_built_again_from_its_lock_with_the_library_that_was_released_then(
 }
 
 #[test]
-fn a_build_is_verified_by_another_runner_and_what_differs_is_shown() {
+fn a_build_is_verified_and_what_differs_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start_without_runner(folder.path());
     up.runner("first");

@@ -17,7 +17,7 @@ fn passes(yard: &Yard, script: &str) -> String {
 }
 
 #[test]
-fn a_folder_lists_its_files_alike_on_a_disk_and_in_memory_and_whatever_was_made_first() {
+fn a_folder_lists_its_files_alike_everywhere() {
     let yard = Yard::new();
     let script = format!(
         "mkdir /tmp/up /tmp/down /work/disk
@@ -101,7 +101,7 @@ const PERL: &str = r#"
 "#;
 
 #[test]
-fn programs_that_go_back_remove_what_they_read_or_get_signals_see_folders_as_they_are() {
+fn programs_that_seek_remove_or_get_signals_see_all_files() {
     if !Path::new("/usr/bin/perl").exists() {
         return println!("this machine has no perl to try it with");
     }

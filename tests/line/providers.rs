@@ -87,7 +87,7 @@ fn refused(root: Result<Root, RootError>) -> String {
 }
 
 #[test]
-fn an_archive_becomes_a_root_that_dnf_installs_into_and_that_a_lock_brings_back() {
+fn an_archive_becomes_a_root_that_a_lock_brings_back() {
     let (made, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (archive, nevras) = archive(made.path());
     let digest = Digest::of(&fs::read(&archive).unwrap());
@@ -141,7 +141,7 @@ fn an_archive_becomes_a_root_that_dnf_installs_into_and_that_a_lock_brings_back(
 }
 
 #[test]
-fn an_archive_that_is_another_one_or_no_root_is_refused_and_thrown_away() {
+fn an_archive_that_is_no_root_is_refused_and_thrown_away() {
     let (made, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let archive = made.path().join("nothing.tar");
     fs::create_dir_all(made.path().join("tree/etc")).unwrap();
@@ -240,7 +240,7 @@ fn registry(things: Vec<Vec<u8>>) -> String {
 }
 
 #[test]
-fn an_image_is_pulled_by_its_digest_and_its_layers_take_away_what_they_say() {
+fn an_image_is_pulled_by_its_digest_with_its_whiteouts() {
     let (made, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (base, _) = archive(made.path());
     // What is taken away must have been there.
@@ -334,7 +334,7 @@ esac
 "#;
 
 #[test]
-fn mock_makes_a_root_by_its_configuration_and_keeps_nothing_of_it() {
+fn mock_makes_a_root_and_keeps_nothing_of_it() {
     let (made, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     archive(made.path());
     let mock = made.path().join("mock");
@@ -425,7 +425,7 @@ fn mock_makes_a_root_by_its_configuration_and_keeps_nothing_of_it() {
 }
 
 #[test]
-fn the_machine_itself_can_be_looked_at_and_built_on_and_nothing_of_it_is_changed() {
+fn the_machine_itself_is_built_on_and_not_changed() {
     let yard = Yard::new();
     let (root, said) = yard.try_recipe(
         &by(Buildroot {

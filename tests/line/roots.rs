@@ -89,7 +89,7 @@ fn digests(folder: &Path) -> BTreeMap<PathBuf, Digest> {
 
 /// Everything is in folders of this test alone, so that what gets through harms nobody else.
 #[test]
-fn a_scriptlet_that_leaves_its_root_changes_nothing_that_others_use() {
+fn a_scriptlet_that_leaves_its_root_changes_nothing_shared() {
     let (shared, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let yard = Yard::apart(shared.path());
     fs::write(folder.path().join("escape.c"), ESCAPE).unwrap();
@@ -209,7 +209,7 @@ fn a_root_that_fills_the_disk_while_it_is_made_is_stopped() {
 }
 
 #[test]
-fn a_package_of_the_platform_that_nobody_has_is_the_platforms_business() {
+fn a_missing_package_of_the_platform_is_the_platforms_fault() {
     let mut recipe = recipe();
     recipe.buildroot.minimal.push("no-such-package".to_owned());
     let (root, _) = Yard::new().try_recipe(&recipe, &[]);
@@ -285,7 +285,7 @@ chmod 755 /usr/bin/rpm /usr/bin/rpmdb
 "#;
 
 #[test]
-fn a_root_whose_rpm_cannot_read_this_machines_database_is_handed_every_change() {
+fn a_root_with_an_older_rpm_is_handed_every_change() {
     let (yard, folder) = (Yard::new(), tempfile::tempdir().unwrap());
     let mut recipe = with(repository(folder.path(), OLD_RPM), None);
     recipe.buildroot.minimal.push("oldrpm".to_owned());

@@ -50,7 +50,7 @@ fn a_task_that_is_given_up_is_stopped() {
 }
 
 #[test]
-fn a_command_that_ends_while_its_task_is_given_up_has_no_verdict() {
+fn a_command_of_a_task_that_is_given_up_has_no_verdict() {
     let ended = Yard::new().when_heard("echo here", &mut |cancelled| {
         cancelled.store(true, Ordering::SeqCst)
     });
@@ -58,7 +58,7 @@ fn a_command_that_ends_while_its_task_is_given_up_has_no_verdict() {
 }
 
 #[test]
-fn a_starter_whose_runner_was_killed_before_it_began_waits_for_nothing() {
+fn a_starter_without_its_runner_waits_for_nothing() {
     // Standard input stays open: nobody tells it to end.
     let (input, _open) = std::os::unix::net::UnixStream::pair().unwrap();
     let mut starter = std::process::Command::new("timeout");
@@ -78,7 +78,7 @@ fn a_starter_whose_runner_was_killed_before_it_began_waits_for_nothing() {
 }
 
 #[test]
-fn a_sandbox_that_somebody_ends_from_outside_is_no_fault_of_the_command() {
+fn a_sandbox_ended_from_outside_is_no_fault_of_the_command() {
     let word = unique("sleep-");
     let ended = Yard::new().when_heard(&format!("echo here; : {word}; sleep 600; :"), &mut |_| {
         signal("INT", holders(&word)[0]);
@@ -134,7 +134,7 @@ fn starter() -> u32 {
 }
 
 #[test]
-fn a_starter_that_is_killed_takes_no_command_along_and_is_replaced() {
+fn a_killed_starter_takes_no_command_along_and_is_replaced() {
     let (yard, mut killed) = (Yard::new(), None);
     let ended = yard.when_heard("echo here; sleep 0.5; echo still", &mut |_| {
         if killed.is_none() {

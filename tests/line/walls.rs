@@ -74,7 +74,7 @@ fn with_link(place: &str, target: &str, run: impl FnOnce(&Yard, Overlay)) {
 const TARGETS: [&str; 3] = ["FOLDER/there", "FOLDER/missing", "../../.."];
 
 #[test]
-fn links_that_a_package_puts_in_the_place_of_folders_lead_nowhere_outside() {
+fn links_in_the_place_of_folders_lead_nowhere_outside() {
     for place in [
         "builddir", "var", "work", "dev", "tmp", "proc", "sys", "run",
     ] {
@@ -100,7 +100,7 @@ fn links_that_a_package_puts_in_the_place_of_folders_lead_nowhere_outside() {
 }
 
 #[test]
-fn links_in_a_root_that_is_worked_on_from_outside_lead_nowhere_either() {
+fn links_lead_nowhere_for_what_works_from_outside_either() {
     for place in ["dev", "proc"] {
         for target in TARGETS {
             with_link(place, target, |yard, overlay| {
@@ -356,7 +356,7 @@ const CLIMB: &str = r#"mkdir "/tmp/jail"; chroot "/tmp/jail" or die $!; chdir ".
     print -d "/usr/bin" ? "out of the jail, " : "in it, ", -d "/root" ? "and out of the sandbox" : "and not out of the sandbox""#;
 
 #[test]
-fn a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves() {
+fn nobody_leaves_the_sandbox_of_a_runner_in_a_chroot() {
     if std::env::var_os(ELSEWHERE).is_some() {
         let view = View::Host {
             readable: Vec::new(),
@@ -390,7 +390,7 @@ fn a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves() {
         .arg(std::env::current_exe().unwrap());
     again(
         program,
-        "walls::a_runner_that_is_in_a_chroot_itself_has_sandboxes_that_nobody_leaves",
+        "walls::nobody_leaves_the_sandbox_of_a_runner_in_a_chroot",
     );
 }
 
@@ -417,7 +417,7 @@ fn no_process_of_the_machine_is_seen() {
 }
 
 #[test]
-fn what_works_on_a_root_from_outside_sees_programs_and_no_secrets() {
+fn work_on_a_root_from_outside_sees_no_secrets() {
     let (yard, never) = (Yard::new(), AtomicBool::new(false));
     let planted = format!("/usr/bin/{}", unique("planted-by-"));
     let (readable, writable) = (yard.folder.path().join("r"), yard.folder.path().join("w"));

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_asked_for_is_kept_and_nothing_of_a_task_that_is_given_up() {
+    fn only_what_was_asked_for_is_kept() {
         let digest = Digest::of(b"abc");
         let expected = ExpectedFile {
             what: "a file",

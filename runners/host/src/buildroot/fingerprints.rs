@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variables_of_a_mirror_list_are_filled_and_comments_are_none() {
+    fn variables_of_a_mirror_list_are_filled_in() {
         let server = serve(&[
             (
                 "/mirrorlist/9/baseos",

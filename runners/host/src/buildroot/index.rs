@@ -155,7 +155,7 @@ mod tests {
     use flate2::write::GzEncoder;
 
     #[test]
-    fn packages_are_found_by_their_nevra_with_the_epoch_where_they_have_one() {
+    fn packages_are_found_by_their_nevra_with_its_epoch() {
         let package = |name: &str, epoch: u32| {
             format!(
                 r#"<package type="rpm"><name>{name}</name><arch>x86_64</arch><version epoch="{epoch}" ver="2" rel="1"/>

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_is_told_from_what_was_there_and_what_goes_stays_known() {
+    fn what_comes_later_is_marked_and_what_goes_stays_known() {
         let mut known = vec![package("bash-1-1.x86_64", Some(b"bash"))];
         add(
             &mut known,

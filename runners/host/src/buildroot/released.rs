@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_and_an_obsoleted_name_touch_a_root_and_nothing_else_does() {
+    fn only_a_name_or_an_obsoleted_name_touches_a_root() {
         let (folder, packed) = (tempfile::tempdir().unwrap(), packed());
         let released = released(folder.path(), &packed, &Digest::of(&packed));
         assert!(released.touches(&names(&["bash", "zlib-ng"])).unwrap());

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_least_lately_goes_first_and_what_is_in_use_stays() {
+    fn what_was_used_longest_ago_goes_unless_it_is_in_use() {
         let folder = tempfile::tempdir().unwrap();
         let store = LayerStore::open(folder.path()).unwrap();
         let (held, old, new) = (

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_in_no_sandbox_sees_that_nothing_is_filtered() {
+    fn outside_of_sandboxes_nothing_is_filtered() {
         assert!(!is_filtered());
         assert!(!processes().is_empty());
     }

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_whole_and_the_same_whatever_the_disk_has_first_and_however_it_is_read() {
+    fn a_list_is_whole_and_the_same_however_it_is_read() {
         let mut names: Vec<String> = (0..500)
             .map(|number| format!("file-{}", "x".repeat(number % 90) + &number.to_string()))
             .collect();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_room_for_the_next_entry_is_refused_as_the_kernel_does() {
+    fn a_call_without_room_is_refused_as_the_kernel_does() {
         let mut batch = ListingBatch::new(0, 24);
         batch.take(entry("a-name-of-twenty-bytes"));
         assert_eq!(batch.answer(), Err(Errno::EINVAL));

@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_root_whose_rpm_sees_less_is_refused_in_words_that_say_what_to_do() {
+    fn a_root_whose_rpm_sees_less_is_refused_with_advice() {
         let (outside, inside) = (sorted("=bash\n=rpm\n"), sorted("warning: x\n=rpm\n=bash\n"));
         assert!(in_step(&outside, &inside).is_ok());
         let problem = in_step(&outside, &[]).unwrap_err();

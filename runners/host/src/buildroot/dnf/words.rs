@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn no_package_is_blamed_for_repositories_signatures_and_what_nobody_knows() {
+    fn no_package_is_blamed_for_repositories_and_signatures() {
         for said in [
             "Error: Failed to download metadata for repo 'seed': Cannot prepare internal mirrorlist: No URLs in mirrorlist",
             ">>> Usable URL not found\nFailed to download metadata (baseurl: \"http://x\") for repository \"seed\": Usable URL not found",
