@@ -116,7 +116,9 @@ pub(super) fn copy_hashed(
     bytes_max: u64,
     to: &mut impl Write,
 ) -> io::Result<Digest> {
-    let (mut hasher, mut piece, mut left) = (Sha256::new(), vec![0; 1 << 16], bytes_max);
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; 1 << 16];
+    let mut left = bytes_max;
     loop {
         let count = from.read(&mut piece)?;
         if count == 0 {
@@ -157,7 +159,8 @@ mod tests {
             digest: &digest,
             bytes_max: 3,
         };
-        let (go_on, stop) = (AtomicBool::new(false), AtomicBool::new(true));
+        let go_on = AtomicBool::new(false);
+        let stop = AtomicBool::new(true);
         let mut kept = Vec::new();
         assert!(keep(&b"abc"[..], &mut kept, &expected, &go_on).is_ok() && kept == b"abc");
         let other = keep(&b"abd"[..], &mut io::sink(), &expected, &go_on)

@@ -138,7 +138,8 @@ mod tests {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let (mut asked, mut piece) = (Vec::new(), [0; 1024]);
+                let mut asked = Vec::new();
+                let mut piece = [0; 1024];
                 while !asked.windows(4).any(|end| end == b"\r\n\r\n") {
                     match stream.read(&mut piece) {
                         Ok(count @ 1..) => asked.extend_from_slice(&piece[..count]),

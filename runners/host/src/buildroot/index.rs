@@ -110,7 +110,8 @@ impl Index {
     fn read(open: impl BufRead) -> Result<Self, IndexError> {
         let mut packages = PrimaryXml::new_reader(utils::create_xml_reader(open));
         packages.read_header()?;
-        let (mut index, mut package) = (Self::default(), None);
+        let mut index = Self::default();
+        let mut package = None;
         loop {
             packages.read_package(&mut package)?;
             let Some(found) = package.take() else {

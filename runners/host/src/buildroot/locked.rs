@@ -28,7 +28,8 @@ pub(super) fn fetch<'a>(
     let folder = store.locked()?;
     let mut files = SignedFiles::new();
     for package in packages {
-        let (nevra, repository) = (&package.nevra, &package.repository);
+        let nevra = &package.nevra;
+        let repository = &package.repository;
         let (Some(digest), Some(url)) = (&package.digest, &package.url) else {
             return Err(RootError::Refused(format!(
                 "the lock does not say which file {nevra} was"

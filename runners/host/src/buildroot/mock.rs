@@ -181,7 +181,8 @@ fn run(argv: &[String], aloud: bool, session: &mut RootSession<'_>) -> Result<St
             && give.send(std::mem::take(&mut line)).is_ok()
         {}
     });
-    let (began, mut said) = (Instant::now(), String::new());
+    let began = Instant::now();
+    let mut said = String::new();
     loop {
         match take.recv_timeout(LOOK) {
             Ok(line) => {

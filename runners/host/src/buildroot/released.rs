@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn only_a_name_or_an_obsoleted_name_touches_a_root() {
-        let (folder, packed) = (tempfile::tempdir().unwrap(), packed());
+        let folder = tempfile::tempdir().unwrap();
+        let packed = packed();
         let released = released(folder.path(), &packed, &Digest::of(&packed));
         assert!(released.touches(&names(&["bash", "zlib-ng"])).unwrap());
         assert!(released.touches(&names(&["bash", "zlib"])).unwrap());

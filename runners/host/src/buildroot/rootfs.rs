@@ -199,7 +199,8 @@ fn archives(
 /// Newer distributions keep rpm's database elsewhere, with a link at the old place; where that is missing it is made, so that what is
 /// there is found.
 fn find_database(root: &Path) -> std::io::Result<()> {
-    let (old, new) = (root.join("var/lib/rpm"), root.join("usr/lib/sysimage/rpm"));
+    let old = root.join("var/lib/rpm");
+    let new = root.join("usr/lib/sysimage/rpm");
     if new.is_dir() && !old.exists() && !old.is_symlink() && !root.join("var").is_symlink() {
         fs::create_dir_all(root.join("var/lib"))?;
         std::os::unix::fs::symlink("../../usr/lib/sysimage/rpm", old)?;

@@ -180,10 +180,8 @@ impl LayerStore {
         if lock.try_lock().is_err() || !is_lock_of(&lock, &self.lock_path(key)) {
             return Ok(false);
         }
-        let (place, gone) = (
-            self.layers().join(name),
-            self.layers().join(format!("{key}.gone")),
-        );
+        let place = self.layers().join(name);
+        let gone = self.layers().join(format!("{key}.gone"));
         remove(&gone)?;
         fs::rename(&place, &gone)?;
         remove(&gone)?;
@@ -302,11 +300,9 @@ mod tests {
     fn what_was_used_longest_ago_goes_unless_it_is_in_use() {
         let folder = tempfile::tempdir().unwrap();
         let store = LayerStore::open(folder.path()).unwrap();
-        let (held, old, new) = (
-            layer(&store, "held"),
-            layer(&store, "old"),
-            layer(&store, "new"),
-        );
+        let held = layer(&store, "held");
+        let old = layer(&store, "old");
+        let new = layer(&store, "new");
         for (layer, hours) in [(&held, 3), (&old, 2), (&new, 1)] {
             set_used(layer, Duration::from_secs(hours * 3600));
         }
@@ -325,7 +321,8 @@ mod tests {
     fn what_nobody_used_for_long_goes_when_a_runner_starts() {
         let folder = tempfile::tempdir().unwrap();
         let store = LayerStore::open(folder.path()).unwrap();
-        let (old, new) = (layer(&store, "old"), layer(&store, "new"));
+        let old = layer(&store, "old");
+        let new = layer(&store, "new");
         set_used(&old, UNUSED_MAX + Duration::from_secs(60));
         fs::create_dir_all(folder.path().join("layers/torn.new/layer")).unwrap();
         let paths = [&old, &new].map(|layer| layer.path.clone());

@@ -35,7 +35,8 @@ pub(super) fn drop_capabilities() {
     let kept = KEPT
         .iter()
         .fold(0u64, |bits, capability| bits | 1 << capability);
-    let (low, high) = (kept as u32, (kept >> 32) as u32);
+    let low = kept as u32;
+    let high = (kept >> 32) as u32;
     // Version 3 of the interface (capget(2)), for this process; effective, permitted, inheritable, twice 32 bits.
     let header = [0x2008_0522u32, 0];
     let sets = [low, low, 0, high, high, 0];

@@ -235,10 +235,8 @@ type Files = Vec<(&'static str, String)>;
 
 /// The groups below which ours go, and what is written into ours.
 fn parents(limits: &Limits) -> Vec<(PathBuf, Files)> {
-    let (memory, processes) = (
-        limits.memory_bytes.to_string(),
-        limits.processes.to_string(),
-    );
+    let memory = limits.memory_bytes.to_string();
+    let processes = limits.processes.to_string();
     if Path::new(TOP).join("cgroup.controllers").exists() {
         let bounds = vec![
             ("memory.max", memory),

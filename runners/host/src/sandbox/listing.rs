@@ -28,7 +28,8 @@ pub(super) struct FolderEntry<'a> {
 /// What getdents64(2) wrote.
 pub(super) fn entries(mut bytes: &[u8]) -> impl Iterator<Item = FolderEntry<'_>> {
     std::iter::from_fn(move || {
-        let (inode, length) = (bytes.first_chunk::<8>()?, bytes.get(16..18)?);
+        let inode = bytes.first_chunk::<8>()?;
+        let length = bytes.get(16..18)?;
         let (entry, rest) =
             bytes.split_at_checked(usize::from(u16::from_ne_bytes([length[0], length[1]])))?;
         bytes = rest;
@@ -112,7 +113,8 @@ impl ListingBatch {
         let mut answer = Vec::with_capacity(self.bytes);
         let mut next = self.from;
         for ((at, name), (inode, kind)) in self.found {
-            let (begin, length) = (answer.len(), length(&name));
+            let begin = answer.len();
+            let length = length(&name);
             answer.extend(inode.to_ne_bytes());
             answer.extend(at.to_ne_bytes());
             answer.extend((length as u16).to_ne_bytes());
@@ -144,7 +146,8 @@ mod tests {
 
     /// Reads a folder in calls with so much room; every name, in the order of the answers.
     fn read(names: &[String], room: usize) -> Vec<String> {
-        let (mut position, mut all) = (0, Vec::new());
+        let mut position = 0;
+        let mut all = Vec::new();
         loop {
             let mut batch = ListingBatch::new(position, room);
             names.iter().for_each(|name| batch.take(entry(name)));

@@ -107,10 +107,8 @@ impl NewRoot {
 
     /// A new file in a folder inside.
     pub(super) fn file(&self, path: &Path) -> Result<OwnedFd> {
-        let (above, name) = (
-            path.parent().unwrap_or(path),
-            path.file_name().ok_or(Errno::EINVAL)?,
-        );
+        let above = path.parent().unwrap_or(path);
+        let name = path.file_name().ok_or(Errno::EINVAL)?;
         let flags =
             OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         openat(
@@ -140,10 +138,8 @@ impl NewRoot {
 
     /// A new link in a folder inside.
     pub(super) fn link(&self, path: &Path, target: &Path) -> Result<()> {
-        let (above, name) = (
-            path.parent().unwrap_or(path),
-            path.file_name().ok_or(Errno::EINVAL)?,
-        );
+        let above = path.parent().unwrap_or(path);
+        let name = path.file_name().ok_or(Errno::EINVAL)?;
         symlinkat(target, self.folder(above)?, name)
     }
 }
@@ -196,7 +192,8 @@ impl DetachedMount {
         for option in options.split(',').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
                 Some((key, value)) => {
-                    let (key, value) = (text(key.as_bytes())?, text(value.as_bytes())?);
+                    let key = text(key.as_bytes())?;
+                    let value = text(value.as_bytes())?;
                     set(&opened, libc::FSCONFIG_SET_STRING, Some(&key), Some(&value))?;
                 }
                 None => set(

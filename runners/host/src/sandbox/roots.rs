@@ -131,7 +131,8 @@ fn enter_root(plan: &LaunchPlan, overlay: &Overlay) -> SetupResult<()> {
     mounts::give(&folder(&root, "builddir")?, USER).doing("/builddir")?;
     // All places are looked up before there is a mount on any, so that no link leads from one into another.
     let in_memory = ["tmp", "var/tmp", "run"].map(|path| folder(&root, path));
-    let (sys, work) = (folder(&root, "sys")?, folder(&root, "work")?);
+    let sys = folder(&root, "sys")?;
+    let work = folder(&root, "work")?;
     let names = Path::new("etc/resolv.conf");
     let names = plan
         .network
@@ -167,7 +168,8 @@ fn enter_root(plan: &LaunchPlan, overlay: &Overlay) -> SetupResult<()> {
 
 /// `/proc` and `/dev` of a root. `/dev/tty` is the terminal of the process that opens it, and is only there if somebody sits at the sandbox.
 fn furnish(root: &NewRoot, tty: bool) -> SetupResult<()> {
-    let (proc, dev) = (folder(root, "proc")?, folder(root, "dev")?);
+    let proc = folder(root, "proc")?;
+    let dev = folder(root, "dev")?;
     mount_proc(&proc)?;
     let dev = NewRoot::own(mount_new("tmpfs", &dev, NO_SUID, "mode=755,size=64k")?);
     for device in ["null", "zero", "full", "random", "urandom"]

@@ -286,7 +286,8 @@ fn told(mut way: &UnixStream) -> io::Result<Option<(String, [OwnedFd; GIVEN])>> 
 fn begin(plan: &str, given: [OwnedFd; GIVEN]) -> SetupResult<i32> {
     for (place, handle) in given.into_iter().enumerate() {
         // Kept open, as a number: the place of one is where another was, and what is left of them is closed together.
-        let (handle, place) = (handle.into_raw_fd(), place as RawFd);
+        let handle = handle.into_raw_fd();
+        let place = place as RawFd;
         let closes = if place == WORD { libc::O_CLOEXEC } else { 0 };
         // SAFETY: it takes numbers. The three streams are this process's own, and of what was given in this order, each to the lowest
         // number that was free, none lies at its place or before it.

@@ -92,7 +92,8 @@ fn section(
     now: &Fingerprints,
     key: Option<PathBuf>,
 ) -> String {
-    let (id, own) = (&repository.id, repository.id == RELEASED_REPOSITORY);
+    let id = &repository.id;
+    let own = repository.id == RELEASED_REPOSITORY;
     let mut text = format!(
         "\n[{id}]\nname={id}\nenabled=1\npriority={}\n",
         repository.priority

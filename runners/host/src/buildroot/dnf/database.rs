@@ -258,7 +258,8 @@ mod tests {
 
     #[test]
     fn a_root_whose_rpm_sees_less_is_refused_with_advice() {
-        let (outside, inside) = (sorted("=bash\n=rpm\n"), sorted("warning: x\n=rpm\n=bash\n"));
+        let outside = sorted("=bash\n=rpm\n");
+        let inside = sorted("warning: x\n=rpm\n=bash\n");
         assert!(in_step(&outside, &inside).is_ok());
         let problem = in_step(&outside, &[]).unwrap_err();
         assert!(matches!(problem, RootError::Refused(_)));
