@@ -33,7 +33,7 @@ pub struct Buildroots {
     repositories: RepositoryCache,
     sandbox: Sandbox,
     layer_bytes_max: u64,
-    /// mock, where a platform wants it.
+    /// The program `mock`, for platforms that want it.
     mock: PathBuf,
 }
 
@@ -69,7 +69,7 @@ impl Buildroots {
     }
 
     /// Makes a root of a kind with packages on top: names, capabilities, or paths of RPMs below `/work`; the path of a source
-    /// package stands for what it BuildRequires. Where the recipe has a lock, the root is as that says.
+    /// package stands for what it BuildRequires. If the recipe has a lock, the root is as that says.
     pub fn create(
         &self,
         recipe: &Recipe,

@@ -1,4 +1,4 @@
-//! Files from where somebody says that they lie.
+//! Files by their URLs, and only those that were asked for.
 
 use super::error::RootError;
 use millrace_core::Digest;
@@ -131,7 +131,7 @@ pub(super) fn copy_hashed(
     }
 }
 
-/// A file on its way, which breaks off where the task is given up.
+/// A file on its way, which breaks off if the task is given up.
 struct CancellableRead<'a, R> {
     from: R,
     stop: &'a AtomicBool,

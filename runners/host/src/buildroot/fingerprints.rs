@@ -12,12 +12,12 @@ use std::sync::Arc;
 /// Mirrors of a list that are tried, the first ones first: one may be down and one behind, and lists are sorted by distance.
 const MIRRORS_MAX: usize = 5;
 
-/// What repositories are now; where platform and released are equal dnf would find the same packages.
+/// What repositories are now; if platform and released are equal, dnf would find the same packages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fingerprints {
     /// Id, address and metadata of each of the platform's own, in order.
     pub(super) platform: Vec<(String, String, Digest)>,
-    /// What the line has released; none where it has no repository.
+    /// What the line has released; none if it has no repository.
     pub(super) released: Option<Released>,
     /// Where each was found by its id, and after it what else its list of mirrors names.
     pub(super) bases: BTreeMap<String, Vec<String>>,

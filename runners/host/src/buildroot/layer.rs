@@ -57,7 +57,7 @@ pub(super) fn carries(layers: &[Layer]) -> bool {
         .any(|layer| layer.path.with_file_name(CARRIED).exists())
 }
 
-/// Gives the sandbox's ordinary user a name, as mock does, where the root has none for it.
+/// Gives the sandbox's ordinary user a name, as mock does, if the root has none for it.
 pub(super) fn add_user(root: &Path) -> io::Result<()> {
     let lines = [
         (

@@ -16,7 +16,7 @@ const RELEASED: &str =
     "what the line has released, which goes over the platform's own packages in every root";
 
 impl LayerMaker {
-    /// What the line has released since of what is in the base. dnf is only asked where there can be something: most releases
+    /// What the line has released since of what is in the base. dnf is only asked if there can be something: most releases
     /// touch no root.
     pub(super) fn released_since(
         &self,

@@ -18,7 +18,7 @@ const PACKAGE_BYTES_MAX: u64 = 8 << 30;
 /// Files of packages by the repository whose key they must be signed with.
 pub(super) type SignedFiles = BTreeMap<String, Vec<PathBuf>>;
 
-/// The files of packages of a lock, fetched where they are not here yet. They are given up with those that dnf has downloaded.
+/// The files of packages of a lock, fetched if they are not here yet. They are given up with those that dnf has downloaded.
 pub(super) fn fetch<'a>(
     store: &LayerStore,
     recipe: &Recipe,

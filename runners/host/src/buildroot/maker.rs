@@ -20,7 +20,7 @@ pub(super) struct LayerMaker {
     pub(super) files: PackageFiles,
     pub(super) recipe: Recipe,
     pub(super) repositories: Fingerprints,
-    /// mock, where a platform wants it.
+    /// The program `mock`, for platforms that want it.
     pub(super) mock: PathBuf,
     /// What one layer may put on the disk, in bytes.
     pub(super) layer_bytes_max: u64,
@@ -79,7 +79,7 @@ impl LayerMaker {
         record::write(new, &packages)
     }
 
-    /// Lets dnf change a new layer over others; false where there was nothing to change.
+    /// Lets dnf change a new layer over others; false if there was nothing to change.
     pub(super) fn fill(
         &self,
         new: &Path,

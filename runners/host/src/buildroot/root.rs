@@ -210,7 +210,7 @@ impl LayeredRoot {
             .iter()
             .map(|file| file.display().to_string())
             .collect();
-        // Where files alone are asked for and the root has all that they need, rpm does it in a tenth of dnf's time.
+        // If files alone are asked for and the root has all that they need, rpm does it in a tenth of dnf's time.
         if names.is_empty()
             && (files.is_empty() || self.dnf.rpm_installs(&self.overlay, &files, session)?)
         {

@@ -61,7 +61,7 @@ impl LayerMaker {
         Ok(layer)
     }
 
-    /// Packages over what somebody has made; nothing where it has them.
+    /// Packages over what somebody has made; nothing if it has them.
     pub(super) fn on_top(
         &self,
         archive: Layer,

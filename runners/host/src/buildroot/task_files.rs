@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Where the task's folder is seen in a sandbox.
 const WORK: &str = "/work/";
 
-/// Whether a path is that of a source package; rpmbuild writes `nosrc` where the sources are not in it.
+/// Whether a path is that of a source package; rpmbuild writes `nosrc` if the sources are not in it.
 pub(super) fn is_source(package: &str) -> bool {
     package.ends_with(".src.rpm") || package.ends_with(".nosrc.rpm")
 }

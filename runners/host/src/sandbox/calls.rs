@@ -135,7 +135,7 @@ const NAMESPACES: [i32; 7] = [
 /// Types keys into a terminal, as if somebody had (ioctl_tty(2)), and does many things to a console (ioctl_console(2)).
 const TERMINAL: [libc::Ioctl; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
-/// clone3(2) has its flags in memory, where no filter sees them. Where it is not there, C libraries take clone(2).
+/// clone3(2) has its flags in memory, where no filter sees them. If it is not there, C libraries take clone(2).
 const CLONE3: u32 = 435;
 
 /// Calls from this number on are those of x32 (`__X32_SYSCALL_BIT`).
@@ -163,7 +163,7 @@ pub(crate) fn are_filtered() -> bool {
     TargetArch::try_from(std::env::consts::ARCH).is_ok()
 }
 
-/// Refuses the calls for this process and all that it starts. `chroots` are allowed where scriptlets of packages are run.
+/// Refuses the calls for this process and all that it starts. `chroots` are allowed if scriptlets of packages are run.
 pub(super) fn filter(chroots: bool) -> SetupResult<()> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Bounds on memory and processes by control groups, of either version, where this machine has them.
+//! Bounds on memory and processes by control groups, of either version, if this machine has them.
 
 use super::process::{Fork, fork_as};
 use millrace_core::platform::Limits;

@@ -39,7 +39,7 @@ pub struct Command<'a> {
 pub enum CommandEnd {
     /// By itself.
     Exited {
-        /// 127 where there is no such program, 128 and the signal's number where a signal ended it.
+        /// 127 if there is no such program, 128 and the signal's number if a signal ended it.
         status: u8,
         /// The beginning of standard output.
         stdout: Vec<u8>,

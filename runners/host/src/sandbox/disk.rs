@@ -102,7 +102,7 @@ fn free(folder: &Path) -> Option<u64> {
     })
 }
 
-/// Bytes on the disk below a folder, on its own file system; all that there are where something cannot be read.
+/// Bytes on the disk below a folder, on its own file system; the highest number if something cannot be read.
 pub(crate) fn used(folder: &Path) -> u64 {
     measure(folder).bytes
 }

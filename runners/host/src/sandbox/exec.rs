@@ -106,7 +106,7 @@ fn bound(plan: &LaunchPlan) -> SetupResult<()> {
     let files = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE)
         .map_or(FILES_MAX, |(_, hard)| hard.min(FILES_MAX));
     setrlimit(Resource::RLIMIT_NOFILE, files, files).doing("open files")?;
-    // Per process, and per user of the whole machine, is what is left where there are no control groups.
+    // Per process, and per user of the whole machine, is what is left without control groups.
     if let Some(bytes) = plan.memory_bytes {
         setrlimit(Resource::RLIMIT_AS, bytes, bytes).doing("memory")?;
     }

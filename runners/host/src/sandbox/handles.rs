@@ -25,7 +25,7 @@ pub(super) fn give(way: impl AsFd, bytes: &[u8], handles: &[BorrowedFd<'_>]) -> 
     .map(drop)
 }
 
-/// Takes what was given, and how many bytes came along; none where nobody is there any more who could give.
+/// Takes what was given, and how many bytes came along; none if nobody is there any more who could give.
 pub(super) fn take(way: impl AsFd, bytes: &mut [u8]) -> nix::Result<(usize, Vec<OwnedFd>)> {
     let mut space = cmsg_space!([RawFd; HANDLES_MAX]);
     let mut pieces = [IoSliceMut::new(bytes)];

@@ -81,7 +81,7 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
         .map(str::trim)
 }
 
-/// The capabilities of a set, in hexadecimal digits, that nobody keeps; all of them where it cannot be read.
+/// The capabilities of a set, in hexadecimal digits, that nobody keeps; all of them if it cannot be read.
 fn beyond(digits: &str) -> Vec<u32> {
     let set = u64::from_str_radix(digits, 16).unwrap_or(u64::MAX);
     (0..64)
@@ -95,7 +95,7 @@ fn is_filtered() -> bool {
     unsafe { libc::unshare(0) != 0 && Errno::last() == Errno::EPERM }
 }
 
-/// Where it may write; a file system in memory, which lists the newest first if it is let.
+/// Where it may write; a file system in memory, which lists the newest first if nobody answers for it.
 const PLACE: &str = "/tmp";
 
 /// Makes the same files in opposite orders.

@@ -105,7 +105,7 @@ impl ListingBatch {
         }
     }
 
-    /// The entries as the kernel would write them, and the position after them. EINVAL where not even one has room (getdents(2)).
+    /// The entries as the kernel would write them, and the position after them. EINVAL if not even one has room (getdents(2)).
     pub(super) fn answer(self) -> Result<(Vec<u8>, u64), Errno> {
         if self.found.is_empty() && self.beyond.is_some() {
             return Err(Errno::EINVAL);

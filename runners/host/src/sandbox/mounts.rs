@@ -18,7 +18,7 @@ type Result<T> = std::result::Result<T, Errno>;
 /// A handle that only names a place.
 const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
-/// Times that a path is looked up while things are moved on this machine. The kernel gives up then, wherever that was, where the path
+/// Times that a path is looked up while things are moved on this machine. The kernel gives up then, wherever that was, if the path
 /// has a `..` that must not lead out (openat2(2), EAGAIN); a lookup takes microseconds, and moves that fast do not go on for long.
 const LOOKUPS_MAX: usize = 10_000;
 

@@ -136,7 +136,7 @@ impl ListingChannel {
     }
 }
 
-/// In the process that becomes the command: from now on the launcher is asked for lists, by this process and all that it starts. Where the
+/// In the process that becomes the command: from now on the launcher is asked for lists, by this process and all that it starts. If the
 /// kernel cannot do that, lists stay as they are.
 pub(super) fn be_heard(way: OwnedFd) -> SetupResult<()> {
     let program = [

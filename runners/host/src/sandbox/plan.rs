@@ -32,9 +32,9 @@ pub(super) struct LaunchPlan {
     pub(super) terminal: Option<Size>,
     /// The control groups that the first process goes into.
     pub(super) cgroups: Vec<PathBuf>,
-    /// Of each process, where no control group bounds them together.
+    /// Of each process, if no control group bounds them together.
     pub(super) memory_bytes: Option<u64>,
-    /// Of the user, where no control group bounds them.
+    /// Of the user, if no control group bounds them.
     pub(super) processes: Option<u64>,
     /// Largest single file.
     pub(super) file_bytes: u64,

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Bounds of each file system in memory that a command may write to: bytes enough for what compilers put into `/tmp`, which count as
-/// memory of the task, and files enough for five trees of a kernel, which do where there are control groups.
+/// memory of the task, and files enough for five trees of a kernel, which do if there are control groups.
 const TMPFS: &str = "mode=1777,size=2g,nr_inodes=500k";
 
 /// Makes what the command takes for the machine the root of this process.

@@ -50,7 +50,7 @@ impl Sandbox {
         Cgroup::new(&format!("{}-doctor", std::process::id()), limits).map(|group| group.bounds())
     }
 
-    /// Which bounds do not hold for commands on this machine, in words; none where all do.
+    /// Which bounds do not hold for commands on this machine, in words; none if all do.
     pub fn unbounded() -> Option<String> {
         match Cgroup::new(&format!("{}-probe", std::process::id()), &Limits::default()) {
             Ok(group) => group.missing(),
@@ -259,7 +259,7 @@ fn status_of(launcher: WaitStatus) -> Result<u8, SandboxError> {
     }
 }
 
-/// What a launcher says did not work out. Where there are no control groups, the first process may still be about to die with the
+/// What a launcher says did not work out. Without control groups, the first process may still be about to die with the
 /// launcher that was killed: then it has nothing to say any more.
 fn last_words(word: &mut PipeReader) -> io::Result<String> {
     fcntl(&*word, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;

@@ -179,7 +179,7 @@ impl Drop for RunningStarter {
     }
 }
 
-/// A launcher that was started. Where it is not waited for it is killed.
+/// A launcher that was started. If nobody waits for it, it is killed.
 #[derive(Debug)]
 pub(super) struct Launcher {
     process: Pid,

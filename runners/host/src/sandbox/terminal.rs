@@ -29,7 +29,7 @@ const THERE: Duration = Duration::from_secs(30);
 pub struct Terminal(File);
 
 impl Terminal {
-    /// Takes it from a launcher; none where that ended before it came so far.
+    /// Takes it from a launcher; none if that ended before.
     pub(super) fn receive(from: &UnixStream) -> io::Result<Option<Self>> {
         from.set_read_timeout(Some(THERE))?;
         let (_, mut given) = handles::take(from, &mut [0])?;
@@ -51,7 +51,7 @@ impl Terminal {
         handles::is_readable_within(&self.0, time).unwrap_or(false)
     }
 
-    /// What there is to be read now; nothing where nobody is there any more.
+    /// What there is to be read now; nothing if nobody is there any more.
     pub fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
         match (&self.0).read(bytes) {
             // The last of those who had the inner end open has closed it.

@@ -96,7 +96,7 @@ impl Dnf {
         }
     }
 
-    /// Whether rpm alone could install these files: it can where nothing more is needed.
+    /// Whether rpm alone could install these files: it can if nothing more is needed.
     pub(in super::super) fn rpm_installs(
         &self,
         overlay: &Overlay,

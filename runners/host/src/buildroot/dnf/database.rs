@@ -1,4 +1,4 @@
-//! One database for the rpm of a root and the rpm of this machine, wherever each looks for it; or, where the two cannot read the same kind
+//! One database for the rpm of a root and the rpm of this machine, wherever each looks for it; or, if the two cannot read the same kind
 //! of it, one for each with the same in both.
 
 use super::super::error::RootError;
@@ -125,7 +125,7 @@ impl Dnf {
         )))
     }
 
-    /// Takes over what the rpm of a root that somebody else has made knows, where this machine's rpm cannot read its database.
+    /// Takes over what the rpm of a root that somebody else has made knows, if this machine's rpm cannot read its database.
     pub(in super::super) fn adopt(
         &self,
         overlay: &Overlay,
@@ -201,7 +201,7 @@ impl Dnf {
         }
     }
 
-    /// What the root's own rpm says, sorted; none where it has none.
+    /// What the root's own rpm says, sorted; none if it has none.
     fn inside(
         &self,
         overlay: &Overlay,
@@ -239,7 +239,7 @@ fn sorted(said: &str) -> Vec<String> {
     lines
 }
 
-/// Whether both see the same packages. Where they do not, a build would find none of its BuildRequires.
+/// Whether both see the same packages. If they do not, a build would find none of its BuildRequires.
 fn in_step(outside: &[String], inside: &[String]) -> Result<(), RootError> {
     if outside == inside {
         return Ok(());
