@@ -70,7 +70,7 @@ impl LayerMaker {
         })?;
         made.ok_or_else(|| {
             RootError::Refused(
-                "a root of no packages: name some under `buildroot` in the platform".to_owned(),
+                "the root has no packages: name some under `buildroot` in the platform".to_owned(),
             )
         })
     }

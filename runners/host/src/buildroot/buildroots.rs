@@ -81,7 +81,7 @@ impl Buildroots {
             (None, Provider::Host) => Ok(host::root(kind)),
             (Some(_), provider @ (Provider::Host | Provider::Mock)) => {
                 Err(RootError::Refused(format!(
-                    "a root of the provider `{}` is as its machine makes it, and cannot be made again by a lock",
+                    "a root of the provider `{}` depends on its machine, and cannot be made again by a lock",
                     provider.as_str()
                 )))
             }

@@ -115,8 +115,7 @@ impl Registry<'_> {
             .manifests
             .iter()
             .find(|one| one.platform.as_ref().is_some_and(is_wanted));
-        let found = found
-            .ok_or_else(|| self.refused(format!("it is for other architectures than {arch}")))?;
+        let found = found.ok_or_else(|| self.refused(format!("it has nothing for {arch}")))?;
         let digest = self.digest(&found.digest)?;
         self.manifest(&digest)
     }

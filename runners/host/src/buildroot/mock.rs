@@ -62,7 +62,7 @@ impl LayerMaker {
         })?;
         made.ok_or_else(|| {
             RootError::Refused(format!(
-                "mock has made nothing by {}",
+                "mock made no root by its configuration {}",
                 mock_config(&self.recipe)
             ))
         })

@@ -24,9 +24,7 @@ pub(super) fn build_requires(path: &Path) -> Result<Vec<String>, RootError> {
         .iter()
         .find(|line| line.starts_with('-') || line.chars().any(char::is_control))
     {
-        return Err(unreadable(format!(
-            "`{odd}` is nothing that a package can need"
-        )));
+        return Err(unreadable(format!("`{odd}` is not a valid requirement")));
     }
     requires.sort();
     Ok(requires)

@@ -16,7 +16,7 @@ pub(super) fn inside(work: &Path, path: &str) -> Result<PathBuf, RootError> {
     let relative = path.strip_prefix(WORK).unwrap_or(path);
     if !millrace_core::sources::is_inside(relative) {
         return Err(RootError::Refused(format!(
-            "`{path}` is no path in the task's folder"
+            "`{path}` is not a path in the task's folder"
         )));
     }
     let found = work.join(relative);

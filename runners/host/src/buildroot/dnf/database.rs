@@ -144,7 +144,7 @@ impl Dnf {
         self.hand_over(
             overlay,
             steps,
-            "this machine's rpm cannot be handed what is in the root's database",
+            "importing the headers of the root's database into this machine's rpm failed",
             session,
         )
     }
@@ -163,7 +163,7 @@ impl Dnf {
         self.hand_over(
             overlay,
             steps,
-            "rpm of the root cannot read this machine's database, nor be handed what is in it",
+            "rpm of the root cannot read this machine's database, and importing its headers failed",
             session,
         )
     }

@@ -79,7 +79,7 @@ impl Dnf {
         match differ.as_slice() {
             [] => Ok(()),
             [first, ..] => Err(RootError::Refused(format!(
-                "the root is not as the lock has it: {} packages are in one of them only, {first} among them",
+                "the root differs from the lock: {} packages are only in one of them, {first} among them",
                 differ.len()
             ))),
         }
