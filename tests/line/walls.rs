@@ -318,18 +318,16 @@ fn the_terminal_that_a_runner_was_started_on_is_out_of_reach() {
     let (mut ours, mut theirs) = (0, 0);
     let none = std::ptr::null_mut();
     // SAFETY: two numbers to write to; no name, settings or size are asked for.
-    assert_eq!(
-        unsafe {
-            libc::openpty(
-                &raw mut ours,
-                &raw mut theirs,
-                none,
-                none.cast(),
-                none.cast(),
-            )
-        },
-        0
-    );
+    let opened = unsafe {
+        libc::openpty(
+            &raw mut ours,
+            &raw mut theirs,
+            none,
+            none.cast(),
+            none.cast(),
+        )
+    };
+    assert_eq!(opened, 0);
     // SAFETY: both were just opened for us.
     let (_ours, theirs) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) };
     let terminal = theirs.as_raw_fd();
