@@ -2,9 +2,10 @@
 //!
 //! Three layers, each read-only once it is made: the base (what every root of the kind has), what the line has released of that
 //! since, and the build dependencies of one source package. Each is named by the digest of what it was made from, so that the
-//! same question is never asked of dnf twice, and given up when nobody has used it for long. What a task changes lands in a fourth layer, which goes with the task.
+//! same question is never asked of dnf twice, and given up when nobody has used it for long. What a task changes lands in a fourth
+//! layer, which goes with the task.
 //!
-//! What the base is made by is the platform's choice: dnf, an archive or image that somebody has made, mock, or nothing at all, where the
+//! The platform chooses what makes the base: dnf, an archive or image that somebody has made, mock, or nothing at all, so that the
 //! machine itself is the root. Everything that is in a root is written down, and a root can be made again from that.
 //!
 //! Scriptlets of packages are foreign code: dnf resolves and downloads with the network and without running any; it installs in the

@@ -3,6 +3,20 @@
 //! The process that runs tasks has many threads, and namespaces want a process with one. So commands are started by this very
 //! program once more, which [`main_if_asked`] turns into the starter, and the starter's forks into launchers. What stops a command is
 //! the death of its first process: the kernel ends every process of a PID namespace with it (pid_namespaces(7)).
+//!
+//! ```text
+//! runner (run)      starter          launcher            first process          command
+//!    │── plan, streams ─►│                │                     │                    │
+//!    │                   │─ fork beside ─►│                     │                    │
+//!    │◄──────── its process id ───────────│                     │                    │
+//!    │                                    │── fork into groups ►│                    │
+//!    │                                    │                     │ makes the root     │
+//!    │                                    │                     │─── fork ──────────►│ gives up rights, exec
+//!    │◄──────────────────────────────── what it prints ─────────────────────────────│
+//!    │                                    │◄── what folders list? (order) ───────────│
+//!    │                                    │◄────── status ──────│◄──── status ───────│
+//!    │◄──────────── status ───────────────│
+//! ```
 
 mod calls;
 mod capabilities;
