@@ -4,6 +4,7 @@ use crate::sandbox::SandboxError;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 
 /// A root that was not made, or not changed.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,14 @@ pub enum RootError {
     /// What was asked for is no package, or not in the task's folder.
     #[error("{0}")]
     Refused(String),
+    /// A package in the task's folder that makes no sense.
+    #[error("{}: {source}", .path.display())]
+    UnreadablePackage {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// It took longer than the task may take, or the task was given up.
     #[error("making the root was stopped")]
     Stopped,
@@ -55,6 +64,14 @@ impl Error for RepositoryProblem {
 }
 
 impl RootError {
+    /// A package that makes no sense for this reason.
+    pub(super) fn unreadable(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::UnreadablePackage {
+            path: path.to_owned(),
+            source: source.into(),
+        }
+    }
+
     /// A repository that is as these words say.
     pub(super) fn repository(words: impl Into<String>) -> Self {
         Self::Repository(RepositoryProblem {

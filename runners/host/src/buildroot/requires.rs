@@ -8,30 +8,30 @@ use std::path::Path;
 
 /// What a source package needs to be built, as its header says it; sorted.
 pub(super) fn build_requires(path: &Path) -> Result<Vec<String>, RootError> {
-    let unreadable = |problem: String| RootError::Refused(format!("{}: {problem}", path.display()));
-    super::header::rpm(&File::open(path)?).map_err(|error| unreadable(error.to_string()))?;
+    super::header::rpm(&File::open(path)?).map_err(|error| RootError::unreadable(path, error))?;
     let metadata = rpm::PackageMetadata::parse(&mut BufReader::new(File::open(path)?))
-        .map_err(|error| unreadable(error.to_string()))?;
+        .map_err(|error| RootError::unreadable(path, error))?;
     let requires = metadata
         .get_requires()
-        .map_err(|error| unreadable(error.to_string()))?;
+        .map_err(|error| RootError::unreadable(path, error))?;
     let mut requires: Vec<String> = requires
         .iter()
         .filter(|dependency| !dependency.name.starts_with("rpmlib("))
-        .map(told)
+        .map(as_spec_has_it)
         .collect();
     if let Some(odd) = requires
         .iter()
         .find(|line| line.starts_with('-') || line.chars().any(char::is_control))
     {
-        return Err(unreadable(format!("`{odd}` is not a valid requirement")));
+        let problem = format!("`{odd}` is not a valid requirement");
+        return Err(RootError::unreadable(path, problem));
     }
     requires.sort();
     Ok(requires)
 }
 
 /// A dependency as specs have it.
-fn told(dependency: &rpm::Dependency) -> String {
+fn as_spec_has_it(dependency: &rpm::Dependency) -> String {
     let signs = [
         (DependencyFlags::LESS, "<"),
         (DependencyFlags::GREATER, ">"),

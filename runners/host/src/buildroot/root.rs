@@ -189,9 +189,8 @@ fn own(files: &[PathBuf]) -> Result<BTreeMap<String, Digest>, RootError> {
     let mut own = BTreeMap::new();
     for path in files {
         let file = File::open(path)?;
-        let unreadable =
-            |error: header::NoRpm| RootError::Refused(format!("{}: {error}", path.display()));
-        let nevra = header::rpm(&file).map_err(unreadable)?.to_string();
+        let rpm = header::rpm(&file).map_err(|error| RootError::unreadable(path, error))?;
+        let nevra = rpm.to_string();
         own.insert(nevra, copy_hashed(file, u64::MAX, &mut std::io::sink())?);
     }
     Ok(own)

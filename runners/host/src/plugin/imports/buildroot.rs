@@ -168,6 +168,7 @@ impl Job {
             Err(RootError::Repository(problem)) => Error::Repository(problem.to_string()),
             Err(RootError::Transaction(problem)) => Error::Transaction(problem),
             Err(RootError::Refused(problem)) => Error::Refused(problem),
+            Err(error @ RootError::UnreadablePackage { .. }) => Error::Refused(error.to_string()),
             Err(RootError::Stopped) if self.stop.is_raised() => {
                 return Err(wasmtime::Error::new(Interrupt::Stopped));
             }
