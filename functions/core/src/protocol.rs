@@ -2,7 +2,7 @@
 //!
 //! | request | body | answer |
 //! |---|---|---|
-//! | `POST /runner/v1/lease` | [`Ask`] | 200 [`Offer`], or 204 where nothing came in time; its `Retry-After` says when to ask again; 410 where the runner is to leave |
+//! | `POST /runner/v1/lease` | [`Ask`] | 200 [`Offer`], or 204 where nothing came in time; its `Retry-After` says when to ask again; 410 where the runner is draining |
 //! | `POST /runner/v1/renew` | [`Renewal`] | 200 [`Renewed`] |
 //! | `POST /runner/v1/log?build=…&task=…&lease=…&offset=…` | bytes | 200 [`Logged`] |
 //! | `POST /runner/v1/upload` | [`Upload`] | 200 [`UploadTarget`]; only for the holder of the lease |

@@ -96,8 +96,8 @@ pub(crate) enum Denied {
     Bad(String),
     #[error("{0}")]
     Gone(String),
-    #[error("runner {0} is to leave: `millrace runner resume {0}` lets it stay")]
-    Leave(RunnerName),
+    #[error("runner {0} is draining; `millrace runner resume {0}` cancels that")]
+    Draining(RunnerName),
     #[error("{0}")]
     Missing(String),
     #[error("{0}")]
@@ -110,7 +110,7 @@ impl Denied {
             Self::Unknown => (StatusCode::UNAUTHORIZED, "unknown-token"),
             Self::Bad(_) => (StatusCode::BAD_REQUEST, "bad-request"),
             Self::Gone(_) => (StatusCode::CONFLICT, "stale-lease"),
-            Self::Leave(_) => (StatusCode::GONE, "leave"),
+            Self::Draining(_) => (StatusCode::GONE, "leave"),
             Self::Missing(_) => (StatusCode::NOT_FOUND, "not-found"),
             Self::Trouble(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }

@@ -49,7 +49,7 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
             ask.runner, ask.arch
         )));
     }
-    let leaves = runner.draining(&ask.runner).is_some();
+    let is_draining = runner.draining(&ask.runner).is_some();
     if let Some(other) = ask
         .emulates
         .iter()
@@ -68,8 +68,8 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
         ..runner
     };
     forget_what_it_had(&desk, &runner).await?;
-    if leaves {
-        return Err(Denied::Leave(runner.name));
+    if is_draining {
+        return Err(Denied::Draining(runner.name));
     }
     let (name, reserved) = (runner.name.clone(), runner.reserved.clone());
     let arches = std::iter::once(runner.arch)
@@ -105,7 +105,7 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
         // Whatever somebody says of it while it waits holds for the next task already.
         let known = speaker(&desk, &headers).await?;
         if known.draining(&runner.name).is_some() {
-            return Err(Denied::Leave(runner.name));
+            return Err(Denied::Draining(runner.name));
         }
         let runner = Runner {
             name: runner.name.clone(),

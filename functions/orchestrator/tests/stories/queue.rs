@@ -1,4 +1,4 @@
-//! Who is next, for whom a runner is kept, and how it leaves.
+//! Who is next, for whom a runner is kept, and how it drains.
 
 use crate::world::{Runner, World, lease_id, passed, push};
 use millrace_core::build::Build;
@@ -218,7 +218,7 @@ async fn a_runner_that_is_to_leave_finishes_and_is_given_no_more() {
         told,
         (
             410,
-            "leave: runner intel-1 is to leave: `millrace runner resume intel-1` lets it stay"
+            "leave: runner intel-1 is draining; `millrace runner resume intel-1` cancels that"
                 .to_owned()
         )
     );
@@ -228,7 +228,7 @@ async fn a_runner_that_is_to_leave_finishes_and_is_given_no_more() {
 }
 
 #[tokio::test]
-async fn a_runner_that_is_to_leave_at_once_hands_back_and_who_waits_hears_of_it() {
+async fn a_runner_that_drains_at_once_hands_back_and_hears_of_it() {
     let world = World::new();
     let build = normal(&world, "p", "zlib").await;
     let [first, second] = world.shared("pool", Arch::X86_64, ["i-1", "i-2"]).await;
@@ -258,7 +258,7 @@ async fn a_runner_that_is_to_leave_at_once_hands_back_and_who_waits_hears_of_it(
     assert_eq!(
         second.ask(0).await.status,
         410,
-        "all that share the token are to leave"
+        "all that share the token are draining"
     );
     assert!(!drain(&world.store, &"pool2.i-1".parse().unwrap(), true).await);
 }
