@@ -5,18 +5,18 @@ use millrace_store::{AdvanceError, SaveError, StateError};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-/// Builds whose trouble is remembered as said. Past that, all of them are said once more, so that a desk that runs for years
+/// Builds whose trouble is remembered as reported. Past that, all of them are reported once more, so that a desk that runs for years
 /// remembers little.
-const SAID_MAX: usize = 1000;
+const REPORTED_MAX: usize = 1000;
 
-static SAID: Mutex<Said> = Mutex::new(Said(BTreeSet::new()));
+static REPORTED: Mutex<ReportedBuilds> = Mutex::new(ReportedBuilds(BTreeSet::new()));
 
 #[derive(Debug)]
-struct Said(BTreeSet<BuildId>);
+struct ReportedBuilds(BTreeSet<BuildId>);
 
-impl Said {
+impl ReportedBuilds {
     fn is_new(&mut self, build: &BuildId) -> bool {
-        if self.0.len() >= SAID_MAX {
+        if self.0.len() >= REPORTED_MAX {
             self.0.clear();
         }
         self.0.insert(build.clone())
@@ -34,7 +34,7 @@ pub(crate) fn pass_over(build: &BuildId, error: AdvanceError) -> Result<bool, Ad
             | SaveError::TooLarge { .. }
             | SaveError::State(StateError::Corrupt(_) | StateError::Unfit(_)),
         ) => {
-            if SAID
+            if REPORTED
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .is_new(build)
@@ -54,13 +54,13 @@ mod tests {
 
     #[test]
     fn the_trouble_of_a_build_is_said_once() {
-        let (mut said, build) = (Said(BTreeSet::new()), |n: usize| {
+        let (mut said, build) = (ReportedBuilds(BTreeSet::new()), |n: usize| {
             BuildId::new(&format!("b{n}")).unwrap()
         });
         assert!(said.is_new(&build(0)));
         assert!(!said.is_new(&build(0)));
         assert!(said.is_new(&build(1)), "another one is another trouble");
-        for n in 2..SAID_MAX {
+        for n in 2..REPORTED_MAX {
             said.is_new(&build(n));
         }
         assert!(said.is_new(&build(0)), "what is remembered is bounded");

@@ -1,6 +1,8 @@
 //! Files go to runners by their digest, and come from whoever holds a lease.
 
-use super::{Denied, Desk, build_of_lease, speaker};
+use super::Desk;
+use super::denied::Denied;
+use super::speaker::{build_of_lease, speaker};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};

@@ -1,7 +1,9 @@
 //! Sandboxes that runners hold: the desk carries what is typed and printed between a runner and whoever sits at one of them, and
 //! understands none of it.
 
-use super::{Denied, Desk, had, has, speaker};
+use super::Desk;
+use super::denied::Denied;
+use super::speaker::{had, has, speaker};
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;

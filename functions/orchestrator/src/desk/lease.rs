@@ -1,19 +1,21 @@
 //! A runner asks for work, and waits on the line until there is some.
 
-use super::{Denied, Desk, Paces, RENEW_S, speaker};
+use super::Desk;
+use super::denied::Denied;
+use super::offer::offer;
+use super::speaker::speaker;
 use crate::tick;
 use crate::trouble::pass_over;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use millrace_core::Timestamp;
 use millrace_core::build::{Build, Event};
-use millrace_core::platform::SandboxOptions;
-use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX, Work};
+use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX};
 use millrace_core::queue::{QueuedTask, sort_queue};
 use millrace_core::runner::Runner;
 use millrace_core::task::{RunnerProfile, TaskId};
+use millrace_core::{BuildId, RunnerName, Timestamp};
 use millrace_store::index::{held_index, ready_index};
 use millrace_store::queue::{Seen, heads, running, see};
 use millrace_store::{BlobStore, StateStore, advance};
@@ -31,14 +33,31 @@ const DEEP: usize = CANDIDATES * 8 * 8 * 8;
 /// here, and a task must reach a waiting runner within a second.
 const LOOK: Duration = Duration::from_millis(500);
 
-pub(crate) async fn lease<S: StateStore, B: BlobStore>(
+pub(super) async fn lease<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
     headers: HeaderMap,
     Json(ask): Json<Ask>,
 ) -> Result<Response, Denied> {
-    let runner = speaker(&desk, &headers).await?;
-    if !runner.is(&ask.runner) || runner.arch != ask.arch {
-        let (name, arch) = (&runner.name, runner.arch);
+    let known = speaker(&desk, &headers).await?;
+    is_good_for(&known, &ask)?;
+    let is_draining = known.draining(&ask.runner).is_some();
+    let runner = as_asked(known, &ask);
+    forget_what_it_had(&desk, &runner).await?;
+    if is_draining {
+        return Err(Denied::Draining(runner.name));
+    }
+    see(&desk.state, &profile(&runner, &ask, (desk.clock)())).await?;
+    match desk.paces {
+        Some(paces) => look_once(&desk, &runner, &ask, paces.ask_again_s).await,
+        None => wait(&desk, &headers, &runner, &ask).await,
+    }
+}
+
+/// Whether the token of a runner is good for what it asks for.
+fn is_good_for(runner: &Runner, ask: &Ask) -> Result<(), Denied> {
+    let name = &runner.name;
+    let arch = runner.arch;
+    if !runner.is(&ask.runner) || arch != ask.arch {
         let whom = if runner.shared {
             format!("runners {name}.SOMETHING")
         } else {
@@ -49,70 +68,76 @@ pub(crate) async fn lease<S: StateStore, B: BlobStore>(
             ask.runner, ask.arch
         )));
     }
-    let is_draining = runner.draining(&ask.runner).is_some();
-    if let Some(other) = ask
+    let other = ask
         .emulates
         .iter()
-        .find(|arch| !runner.emulates.contains(arch))
-    {
-        let (name, arch) = (&runner.name, runner.arch);
-        return Err(Denied::Bad(format!(
+        .find(|arch| !runner.emulates.contains(arch));
+    match other {
+        None => Ok(()),
+        Some(other) => Err(Denied::Bad(format!(
             "the token of {name} is not for {other} by emulation: remove it, and make one with \
              `millrace runner add {name} --arch {arch} --emulate {other}`"
-        )));
+        ))),
     }
-    // From here on it is the one machine that speaks, whoever else has the token.
-    let runner = Runner {
+}
+
+/// The one machine that asks, whoever else has its token.
+fn as_asked(known: Runner, ask: &Ask) -> Runner {
+    Runner {
         name: ask.runner.clone(),
         emulates: ask.emulates.clone(),
-        ..runner
-    };
-    forget_what_it_had(&desk, &runner).await?;
-    if is_draining {
-        return Err(Denied::Draining(runner.name));
+        ..known
     }
-    let (name, reserved) = (runner.name.clone(), runner.reserved.clone());
+}
+
+fn profile(runner: &Runner, ask: &Ask, at: Timestamp) -> Seen {
     let arches = std::iter::once(runner.arch)
         .chain(runner.emulates.iter().copied())
         .collect();
-    see(
-        &desk.state,
-        &Seen {
-            name,
-            arches,
-            capacity: ask.capacity.clone(),
-            reserved,
-            at: (desk.clock)(),
-        },
-    )
-    .await?;
-    if let Some(Paces { ask_again_s, .. }) = desk.paces {
-        // Nothing else runs here every second: whoever asks is the clock.
-        tick(&desk.state, (desk.clock)()).await?;
-        return Ok(match take_one(&desk, &runner, &ask).await? {
-            Some(offer) => Json(offer).into_response(),
-            None => (
-                StatusCode::NO_CONTENT,
-                [(header::RETRY_AFTER, ask_again_s.to_string())],
-            )
-                .into_response(),
-        });
+    Seen {
+        name: runner.name.clone(),
+        arches,
+        capacity: ask.capacity.clone(),
+        reserved: runner.reserved.clone(),
+        at,
     }
+}
+
+/// Looks for a task now, and tells a runner that gets none when to ask again. Nothing else runs here every second: the runner that
+/// asks is the clock.
+async fn look_once<S: StateStore, B: BlobStore>(
+    desk: &Desk<S, B>,
+    runner: &Runner,
+    ask: &Ask,
+    ask_again_s: u32,
+) -> Result<Response, Denied> {
+    tick(&desk.state, (desk.clock)()).await?;
+    Ok(match take_one(desk, runner, ask).await? {
+        Some(offer) => Json(offer).into_response(),
+        None => {
+            let ask_again = [(header::RETRY_AFTER, ask_again_s.to_string())];
+            (StatusCode::NO_CONTENT, ask_again).into_response()
+        }
+    })
+}
+
+/// Keeps a runner on the line until there is a task, as long as it wants to wait.
+async fn wait<S: StateStore, B: BlobStore>(
+    desk: &Desk<S, B>,
+    headers: &HeaderMap,
+    runner: &Runner,
+    ask: &Ask,
+) -> Result<Response, Denied> {
     let until = Instant::now() + Duration::from_secs(u64::from(ask.wait_s.min(WAIT_S_MAX)));
     loop {
         // Asked for before looking, so that a ring in between is not missed.
         let rung = desk.ready.notified();
-        // Whatever somebody says of it while it waits holds for the next task already.
-        let known = speaker(&desk, &headers).await?;
+        // What somebody says of the runner while it waits holds for the next task already.
+        let known = speaker(desk, headers).await?;
         if known.draining(&runner.name).is_some() {
-            return Err(Denied::Draining(runner.name));
+            return Err(Denied::Draining(runner.name.clone()));
         }
-        let runner = Runner {
-            name: runner.name.clone(),
-            emulates: runner.emulates.clone(),
-            ..known
-        };
-        if let Some(offer) = take_one(&desk, &runner, &ask).await? {
+        if let Some(offer) = take_one(desk, &as_asked(known, ask), ask).await? {
             return Ok(Json(offer).into_response());
         }
         if Instant::now() >= until {
@@ -176,6 +201,10 @@ async fn take_from<S: StateStore, B: BlobStore>(
     ask: &Ask,
     indexes: &[String],
 ) -> Result<Option<Offer>, Denied> {
+    let machine = RunnerProfile {
+        arch: runner.arch,
+        emulates: runner.emulates.clone(),
+    };
     let mut each = CANDIDATES;
     loop {
         let (mut queued, more) = heads(&desk.state, indexes, each).await?;
@@ -194,19 +223,9 @@ async fn take_from<S: StateStore, B: BlobStore>(
         }
         for QueuedTask { build, task, .. } in queued {
             let now = (desk.clock)();
-            let machine = RunnerProfile {
-                arch: runner.arch,
-                emulates: runner.emulates.clone(),
-            };
-            let take = Event::Take {
-                task: task.clone(),
-                runner: runner.name.clone(),
-                machine: machine.clone(),
-            };
-            match advance::<Build>(&desk.state, &build, take, now).await {
-                Ok(build) => return Ok(offer(desk, &build, &task, &machine, now)),
-                Err(error) => pass_over(&build, error)?,
-            };
+            if let Some(build) = take(desk, &runner.name, &machine, (&build, &task), now).await? {
+                return Ok(offer(desk, &build, &task, &machine, now));
+            }
         }
         // Those in trouble, and those that want another machine, come first the next time too, so what is behind them is looked at now.
         if !more || each >= DEEP {
@@ -216,56 +235,31 @@ async fn take_from<S: StateStore, B: BlobStore>(
     }
 }
 
+/// Leases one task, and answers its build; none where somebody else was faster, or its build is in trouble.
+async fn take<S: StateStore, B: BlobStore>(
+    desk: &Desk<S, B>,
+    runner: &RunnerName,
+    machine: &RunnerProfile,
+    (build, task): (&BuildId, &TaskId),
+    now: Timestamp,
+) -> Result<Option<Build>, Denied> {
+    let take = Event::Take {
+        task: task.clone(),
+        runner: runner.clone(),
+        machine: machine.clone(),
+    };
+    match advance::<Build>(&desk.state, build, take, now).await {
+        Ok(build) => Ok(Some(build)),
+        Err(error) => {
+            pass_over(build, error)?;
+            Ok(None)
+        }
+    }
+}
+
 /// Whether tasks are of more than one project, so that it matters what each has running.
 fn is_mixed(queued: &[QueuedTask]) -> bool {
     queued
         .iter()
         .any(|other| other.rank.project != queued[0].rank.project)
-}
-
-fn offer<S, B>(
-    desk: &Desk<S, B>,
-    build: &Build,
-    id: &TaskId,
-    machine: &RunnerProfile,
-    now: Timestamp,
-) -> Option<Offer> {
-    let lease = build.task(id)?.lease()?.clone();
-    let step = build.step_of(id)?;
-    let (platform, push) = (&build.platform, &build.push);
-    let mut repositories = vec![(desk.released)(&platform.name)];
-    repositories.extend(platform.repositories.iter().cloned());
-    let work = Work {
-        build: build.id.clone(),
-        task: id.clone(),
-        package: push.announced.package.clone(),
-        commit: push.announced.commit.clone(),
-        arch: Some(machine.root_arch(id.arch, &platform.architectures)),
-        platform: platform.name.clone(),
-        releasever: platform.releasever.clone(),
-        module_platform: platform.module_platform.clone(),
-        macros: platform.macros.clone(),
-        source_date_epoch_s: push.committed_s,
-        spec: push.spec.clone(),
-        repositories,
-        buildroot: platform.buildroot.clone(),
-        sandbox: SandboxOptions {
-            limits: build.limits_of(id),
-            network: step.network,
-            disk_order: step.disk_order,
-        },
-        lock: push.announced.options.lock,
-        plugin: *build.plugins.get(&step.plugin)?,
-        plugin_name: step.plugin.to_string(),
-        inputs: build.inputs(id),
-        config: step.config.clone(),
-        hold_s: push.announced.options.hold_s,
-    };
-    let renew_s = Some(desk.paces.map_or(RENEW_S, |paces| paces.renew_s));
-    Some(Offer {
-        lease,
-        now,
-        work,
-        renew_s,
-    })
 }

@@ -1,6 +1,8 @@
 //! Logs come in as chunks, and are there to read as soon as they came.
 
-use super::{Denied, Desk, build_of_lease, speaker};
+use super::Desk;
+use super::denied::Denied;
+use super::speaker::{build_of_lease, speaker};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
@@ -19,9 +21,9 @@ pub(crate) const CHUNK_BYTES_MAX: usize = 4 << 20;
 /// Bytes that a log may have beyond what its task may write: the runner's own line that says that it ends there.
 const LOG_BYTES_SPARE: u64 = 4096;
 
-/// Where a chunk belongs.
+/// The place of a chunk: in which log, and where in it.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct LogPosition {
     build: BuildId,
     task: TaskId,
     lease: LeaseNumber,
@@ -37,7 +39,7 @@ fn log_id(lease_id: &LeaseId) -> String {
 pub(crate) async fn append<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
     headers: HeaderMap,
-    Query(place): Query<Place>,
+    Query(place): Query<LogPosition>,
     bytes: Bytes,
 ) -> Result<Json<Logged>, Denied> {
     let runner = speaker(&desk, &headers).await?;
