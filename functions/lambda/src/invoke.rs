@@ -3,10 +3,10 @@
 use crate::messages::Wake;
 use aws_config::SdkConfig;
 use aws_sdk_lambda::Client;
-use aws_sdk_lambda::error::DisplayErrorContext;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 use millrace_store::MessageId;
+use millrace_store::state::Cause;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -14,12 +14,20 @@ use serde::de::DeserializeOwned;
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
     /// The function was not reached, or may not be called.
-    #[error("the function {function} cannot be called: {problem}")]
+    #[error("the function {function} cannot be called")]
     Unreached {
         /// Which.
         function: String,
         /// What happened.
-        problem: String,
+        source: Cause,
+    },
+    /// Its answer is not what was asked for.
+    #[error("the answer of the function {function} makes no sense")]
+    Answer {
+        /// Which.
+        function: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
     },
     /// It was reached, and failed.
     #[error("the function {function} failed: {problem}")]
@@ -62,8 +70,10 @@ impl Functions {
         let answer = self
             .invoke(function, InvocationType::RequestResponse, question)
             .await?;
-        serde_json::from_slice(&answer)
-            .map_err(|error| failed(function, format!("its answer makes no sense: {error}")))
+        serde_json::from_slice(&answer).map_err(|source| InvokeError::Answer {
+            function: function.to_owned(),
+            source,
+        })
     }
 
     async fn invoke(
@@ -72,35 +82,25 @@ impl Functions {
         kind: InvocationType,
         what: &impl Serialize,
     ) -> Result<Vec<u8>, InvokeError> {
-        let unreached = |problem| InvokeError::Unreached {
+        let unreached = |source: Cause| InvokeError::Unreached {
             function: function.to_owned(),
-            problem,
+            source,
         };
-        let payload = serde_json::to_vec(what).map_err(|error| unreached(error.to_string()))?;
+        let payload = serde_json::to_vec(what).map_err(|error| unreached(error.into()))?;
         let call = self
             .0
             .invoke()
             .function_name(function)
             .invocation_type(kind)
             .payload(Blob::new(payload));
-        let answer = call
-            .send()
-            .await
-            .map_err(|error| unreached(DisplayErrorContext(error).to_string()))?;
+        let answer = call.send().await.map_err(|error| unreached(error.into()))?;
         let said = answer.payload.map(Blob::into_inner).unwrap_or_default();
         match answer.function_error {
             None => Ok(said),
-            Some(_) => Err(failed(
-                function,
-                String::from_utf8_lossy(&said).into_owned(),
-            )),
+            Some(_) => Err(InvokeError::Failed {
+                function: function.to_owned(),
+                problem: String::from_utf8_lossy(&said).into_owned(),
+            }),
         }
-    }
-}
-
-fn failed(function: &str, problem: String) -> InvokeError {
-    InvokeError::Failed {
-        function: function.to_owned(),
-        problem,
     }
 }

@@ -32,7 +32,7 @@ pub(crate) async fn demand(
         let build = match load_build(state, &id).await {
             Ok(build) => build,
             // One that nobody can read keeps the others' hosts from nothing.
-            Err(StateError::Corrupt(_)) => continue,
+            Err(StateError::Corrupt { .. }) => continue,
             Err(error) => return Err(error),
         };
         let counts = |of: Option<Arch>| of == Some(arch) || (any && of.is_none());

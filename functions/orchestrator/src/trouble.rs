@@ -1,7 +1,7 @@
 //! A build that cannot be read or saved: it is said once, for whoever runs the line, and passed over, so that all others get on.
 
 use millrace_core::BuildId;
-use millrace_store::{AdvanceError, SaveError, StateError};
+use millrace_store::{AdvanceError, SaveError, StateError, chain};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -32,7 +32,7 @@ pub(crate) fn pass_over(build: &BuildId, error: AdvanceError) -> Result<bool, Ad
         AdvanceError::Save(
             SaveError::Conflict(_)
             | SaveError::TooLarge { .. }
-            | SaveError::State(StateError::Corrupt(_) | StateError::Unfit(_)),
+            | SaveError::State(StateError::Corrupt { .. } | StateError::Unfit(_)),
         ) => {
             if REPORTED
                 .lock()
@@ -40,7 +40,8 @@ pub(crate) fn pass_over(build: &BuildId, error: AdvanceError) -> Result<bool, Ad
                 .is_new(build)
             {
                 eprintln!(
-                    "millrace-orchestrator: build {build} is passed over until somebody looks at it: {error}"
+                    "millrace-orchestrator: build {build} is passed over until somebody looks at it: {}",
+                    chain(&error)
                 );
             }
             Ok(true)

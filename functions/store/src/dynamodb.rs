@@ -20,7 +20,7 @@ use crate::state::{
 };
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use millrace_core::Timestamp;
 use std::collections::HashMap;
@@ -83,7 +83,7 @@ fn get_text<'a>(item: &'a Item, name: &str) -> Result<&'a str, StateError> {
     let found = item.get(name).and_then(|value| value.as_s().ok());
     found
         .map(String::as_str)
-        .ok_or_else(|| StateError::Corrupt(format!("an item without a text `{name}`")))
+        .ok_or_else(|| StateError::corrupt(format!("an item without a text `{name}`")))
 }
 
 fn get_number(item: &Item, name: &str) -> Result<u64, StateError> {
@@ -91,16 +91,16 @@ fn get_number(item: &Item, name: &str) -> Result<u64, StateError> {
         .get(name)
         .and_then(|value| value.as_n().ok())
         .and_then(|digits| digits.parse().ok());
-    found.ok_or_else(|| StateError::Corrupt(format!("an item without a number `{name}`")))
+    found.ok_or_else(|| StateError::corrupt(format!("an item without a number `{name}`")))
 }
 
-/// Trouble of the service or on the way to it, in full.
+/// Trouble of the service or on the way to it.
 fn unavailable<E, R>(error: SdkError<E, R>) -> StateError
 where
-    E: std::error::Error + 'static,
-    R: std::fmt::Debug,
+    E: std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
 {
-    StateError::Unavailable(DisplayErrorContext(error).to_string())
+    StateError::unavailable(error)
 }
 
 impl StateStore for DynamoDb {

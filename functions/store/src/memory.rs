@@ -159,7 +159,8 @@ impl MemoryStore {
         operation: &'static str,
         what: impl FnOnce(&mut Held) -> Result<T, StateError>,
     ) -> Result<T, StateError> {
-        self.with(operation, StateError::Unavailable, what).await
+        self.with(operation, |problem| StateError::unavailable(problem), what)
+            .await
     }
 
     async fn blob<T>(
@@ -339,7 +340,7 @@ impl StateStore for MemoryStore {
         };
         self.with(
             "save",
-            |problem| StateError::Unavailable(problem).into(),
+            |problem| StateError::unavailable(problem).into(),
             write,
         )
         .await

@@ -80,11 +80,8 @@ pub async fn remove(state: &impl StateStore, key: &Key) -> Result<bool, SaveErro
 /// Reads a record's body.
 pub fn parse<T: DeserializeOwned>(record: &Record) -> Result<T, StateError> {
     serde_json::from_str(&record.body).map_err(|error| {
-        StateError::Corrupt(format!(
-            "{} `{}`: {error}",
-            record.key.table.as_str(),
-            record.key.id
-        ))
+        let Key { table, id } = &record.key;
+        StateError::unreadable(format!("{} `{id}`", table.as_str()), error)
     })
 }
 
@@ -109,7 +106,7 @@ pub fn write<T: Serialize>(
     index_entries: Vec<IndexEntry>,
 ) -> Result<Write, StateError> {
     let body = serde_json::to_string(value)
-        .map_err(|error| StateError::Corrupt(format!("{} `{id}`: {error}", table.as_str())))?;
+        .map_err(|error| StateError::unreadable(format!("{} `{id}`", table.as_str()), error))?;
     Ok(Write {
         key: Key::new(table, id),
         expect,

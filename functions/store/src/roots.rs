@@ -12,8 +12,8 @@ pub enum RootsError {
     #[error(transparent)]
     Blob(#[from] BlobError),
     /// A runner of another version has handed it in, or none at all.
-    #[error("the record {0} of roots makes no sense: {1}")]
-    Senseless(Digest, serde_json::Error),
+    #[error("the record {0} of roots makes no sense")]
+    Senseless(Digest, #[source] serde_json::Error),
 }
 
 /// What was in all roots of a build, those of the last attempt at each task that had some; none where nobody has written it down.

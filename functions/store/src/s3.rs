@@ -14,7 +14,7 @@ use crate::blob::{Address, BlobError, BlobStore, Part, PointerVersion, SwapError
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{DisplayErrorContext, SdkError};
+use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
@@ -207,12 +207,12 @@ fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
         .map(|response| response.status().as_u16())
 }
 
-/// Trouble of the service or on the way to it, in full.
+/// Trouble of the service or on the way to it.
 fn trouble<E>(error: SdkError<E, HttpResponse>) -> BlobError
 where
-    E: std::error::Error + 'static,
+    E: std::error::Error + Send + Sync + 'static,
 {
-    io::Error::other(DisplayErrorContext(error).to_string()).into()
+    io::Error::other(error).into()
 }
 
 impl BlobStore for S3 {

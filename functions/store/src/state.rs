@@ -3,6 +3,7 @@
 use millrace_core::Timestamp;
 use millrace_core::order::Effect;
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::future::Future;
 
 /// Largest record, in bytes of JSON: DynamoDB takes items of at most 400 KB (Amazon DynamoDB Developer Guide, "Quotas"), names and
@@ -226,18 +227,49 @@ impl Message {
     }
 }
 
-/// The store did not answer as it should.
+/// What made a store fail.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// The store did not answer as it should. Its texts do not say the cause: [`chain()`](crate::chain()) does.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Passing: disk full, network gone, locked. A retry may help.
-    #[error("the state store does not answer: {0}")]
-    Unavailable(String),
+    #[error("the state store does not answer")]
+    Unavailable(#[source] Cause),
     /// What it holds cannot be read; a person must look.
-    #[error("the state store holds what cannot be read: {0}")]
-    Corrupt(String),
+    #[error("the state store holds what cannot be read: {what}")]
+    Corrupt {
+        /// Which of it.
+        what: String,
+        /// Why, where there is more to say.
+        source: Option<Cause>,
+    },
     /// A commit of a shape that not every store takes; the caller must make another one, a retry does not help.
     #[error("no store takes this commit: {0}")]
     Unfit(String),
+}
+
+impl StateError {
+    /// Passing trouble.
+    pub fn unavailable(cause: impl Into<Cause>) -> Self {
+        Self::Unavailable(cause.into())
+    }
+
+    /// Something is not as the store writes it.
+    pub fn corrupt(what: impl Into<String>) -> Self {
+        Self::Corrupt {
+            what: what.into(),
+            source: None,
+        }
+    }
+
+    /// Something cannot be read, or written, for this cause.
+    pub fn unreadable(what: impl Into<String>, cause: impl Into<Cause>) -> Self {
+        Self::Corrupt {
+            what: what.into(),
+            source: Some(cause.into()),
+        }
+    }
 }
 
 /// A commit that was not made; nothing of it was.
@@ -354,7 +386,7 @@ pub(crate) fn check(commit: &Commit) -> Result<(), SaveError> {
     }
     for effect in &commit.effects {
         let bytes = serde_json::to_vec(effect)
-            .map_err(|error| StateError::Corrupt(error.to_string()))?
+            .map_err(|error| StateError::unreadable("an effect", error))?
             .len();
         if bytes > RECORD_BYTES_MAX {
             return Err(SaveError::TooLarge {

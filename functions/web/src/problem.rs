@@ -5,8 +5,8 @@ use axum::Json;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use maud::html;
-use millrace_store::BlobError;
 use millrace_store::roots::RootsError;
+use millrace_store::{BlobError, chain};
 use millrace_view::ViewError;
 
 /// What is wrong.
@@ -63,7 +63,7 @@ impl From<RootsError> for Problem {
 impl Problem {
     /// Says to whoever runs the line what a visitor need not know.
     fn trouble(error: &dyn std::error::Error) -> Self {
-        eprintln!("millrace-web: {error}");
+        eprintln!("millrace-web: {}", chain(error));
         Self::Trouble
     }
 

@@ -41,7 +41,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Err(error) => {
             eprintln!(
                 "millrace: {}",
-                crate::output::harmless(&format!("{error:#}"))
+                crate::output::harmless(&millrace_store::chain(error.as_ref()))
             );
             ending::failed(&error)
         }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use millrace_core::RunnerName;
 use millrace_core::protocol::Problem;
-use millrace_store::{AdvanceError, BlobError, SaveError, StateError};
+use millrace_store::{AdvanceError, BlobError, SaveError, StateError, chain};
 
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +54,8 @@ impl IntoResponse for Denied {
 impl From<StateError> for Denied {
     fn from(error: StateError) -> Self {
         match error {
-            StateError::Unfit(_) => Self::Bad(error.to_string()),
-            StateError::Unavailable(_) | StateError::Corrupt(_) => Self::Trouble(error.to_string()),
+            StateError::Unfit(_) => Self::Bad(chain(&error)),
+            StateError::Unavailable(_) | StateError::Corrupt { .. } => Self::Trouble(chain(&error)),
         }
     }
 }
@@ -64,8 +64,8 @@ impl From<SaveError> for Denied {
     fn from(error: SaveError) -> Self {
         match error {
             // What was said is more than the line can keep, and will be the next time too: the runner must say something else.
-            SaveError::TooLarge { .. } => Self::Bad(error.to_string()),
-            SaveError::Conflict(_) => Self::Trouble(error.to_string()),
+            SaveError::TooLarge { .. } => Self::Bad(chain(&error)),
+            SaveError::Conflict(_) => Self::Trouble(chain(&error)),
             SaveError::State(error) => error.into(),
         }
     }
@@ -74,9 +74,9 @@ impl From<SaveError> for Denied {
 impl From<BlobError> for Denied {
     fn from(error: BlobError) -> Self {
         match error {
-            BlobError::Missing(_) => Self::Missing(error.to_string()),
-            BlobError::OutOfRange { .. } | BlobError::Digest(_) => Self::Bad(error.to_string()),
-            BlobError::Damaged { .. } | BlobError::Io(_) => Self::Trouble(error.to_string()),
+            BlobError::Missing(_) => Self::Missing(chain(&error)),
+            BlobError::OutOfRange { .. } | BlobError::Digest(_) => Self::Bad(chain(&error)),
+            BlobError::Damaged { .. } | BlobError::Io(_) => Self::Trouble(chain(&error)),
         }
     }
 }
@@ -84,7 +84,7 @@ impl From<BlobError> for Denied {
 impl From<AdvanceError> for Denied {
     fn from(error: AdvanceError) -> Self {
         match error {
-            AdvanceError::Refused(_) | AdvanceError::Unknown(_) => Self::Gone(error.to_string()),
+            AdvanceError::Refused(_) | AdvanceError::Unknown(_) => Self::Gone(chain(&error)),
             AdvanceError::Save(error) => error.into(),
         }
     }
@@ -111,14 +111,8 @@ mod tests {
             400
         );
         assert_eq!(status(SaveError::Conflict(key())), 503);
-        assert_eq!(
-            status(StateError::Unavailable("it is locked".to_owned()).into()),
-            503
-        );
-        assert_eq!(
-            status(StateError::Corrupt("build `b`".to_owned()).into()),
-            503
-        );
+        assert_eq!(status(StateError::unavailable("it is locked").into()), 503);
+        assert_eq!(status(StateError::corrupt("build `b`").into()), 503);
         let words = Denied::from(SaveError::TooLarge {
             what: "b".to_owned(),
             bytes: 400_000,

@@ -103,7 +103,7 @@ struct Shaky {
 impl Shaky {
     fn here(&self) -> Result<&MemoryStore, StateError> {
         match self.away.load(Ordering::Relaxed) {
-            true => Err(StateError::Unavailable("it is locked".to_owned())),
+            true => Err(StateError::unavailable("it is locked")),
             false => Ok(&self.store),
         }
     }

@@ -42,15 +42,13 @@ pub(super) fn unpacked(found: &Item) -> Result<String, StateError> {
             let mut unpacker = ZlibDecoder::new(bytes.as_ref()).take(RECORD_BYTES_MAX as u64 + 1);
             match unpacker.read_to_string(&mut body) {
                 Ok(_) if body.len() <= RECORD_BYTES_MAX => Ok(body),
-                Ok(_) => Err(StateError::Corrupt(format!(
+                Ok(_) => Err(StateError::corrupt(format!(
                     "a body of more than {RECORD_BYTES_MAX} bytes"
                 ))),
-                Err(error) => Err(StateError::Corrupt(format!(
-                    "a body that cannot be unpacked: {error}"
-                ))),
+                Err(error) => Err(StateError::unreadable("a packed body", error)),
             }
         }
-        _ => Err(StateError::Corrupt("an item without a body".to_owned())),
+        _ => Err(StateError::corrupt("an item without a body")),
     }
 }
 
@@ -101,7 +99,7 @@ mod tests {
             AttributeValue::B(Blob::new(b"no zlib")),
             AttributeValue::Bool(true),
         ] {
-            assert!(matches!(back(odd), Err(StateError::Corrupt(_))));
+            assert!(matches!(back(odd), Err(StateError::Corrupt { .. })));
         }
     }
 }

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ReturnValue;
 use millrace_core::Timestamp;
 use millrace_core::order::Effect;
+use std::num::ParseIntError;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -79,7 +80,9 @@ pub fn posted(image: &serde_json::Value) -> Option<Result<Message, StateError>> 
         digits
             .parse()
             .map(MessageId)
-            .map_err(|_| StateError::Corrupt(format!("a message without a number: `{digits}`")))
+            .map_err(|error: ParseIntError| {
+                StateError::unreadable(format!("the number of a message, `{digits}`"), error)
+            })
     });
     Some(id.and_then(|id| read(&found, id)))
 }
@@ -113,8 +116,8 @@ impl DynamoDb {
     /// A message that nobody has had.
     pub(super) fn new_message(number_of_it: u64, effect: &Effect) -> Result<Item, StateError> {
         let id = MessageId(number_of_it);
-        let json =
-            serde_json::to_value(effect).map_err(|error| StateError::Corrupt(error.to_string()))?;
+        let json = serde_json::to_value(effect)
+            .map_err(|error| StateError::unreadable("an effect", error))?;
         let kind = json["effect"].as_str().unwrap_or_default().to_owned();
         let mut made = place(PLACE, &sk(id));
         made.extend(item([
@@ -334,7 +337,9 @@ impl DynamoDb {
         let seen = |found: &Item| {
             let id = get_text(found, "sk")?
                 .parse()
-                .map_err(|_| StateError::Corrupt("a message without a number".to_owned()))?;
+                .map_err(|error: ParseIntError| {
+                    StateError::unreadable("the number of a message", error)
+                })?;
             Ok(Seen {
                 id: MessageId(id),
                 due: get_text(found, DUE)?.to_owned(),
@@ -346,7 +351,7 @@ impl DynamoDb {
 }
 
 /// What came of a change under a condition: none where the condition did not hold.
-fn changed<T, R: std::fmt::Debug>(
+fn changed<T, R: std::fmt::Debug + Send + Sync + 'static>(
     result: Result<T, aws_sdk_dynamodb::error::SdkError<UpdateItemError, R>>,
 ) -> Result<Option<T>, StateError> {
     match result {

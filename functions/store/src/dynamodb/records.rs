@@ -112,9 +112,7 @@ fn get_entries(found: &Item, name: &str) -> Result<BTreeSet<IndexEntry>, StateEr
         let Some([AttributeValue::S(index), AttributeValue::S(sort)]) =
             pair.as_l().ok().map(Vec::as_slice)
         else {
-            return Err(StateError::Corrupt(
-                "a record with odd index entries".to_owned(),
-            ));
+            return Err(StateError::corrupt("a record with odd index entries"));
         };
         index_entries.insert(IndexEntry {
             index: index.clone(),
@@ -214,7 +212,7 @@ impl DynamoDb {
             let kind = get_text(found, "kind")?;
             let table = Table::ALL.into_iter().find(|table| table.as_str() == kind);
             let table = table.ok_or_else(|| {
-                StateError::Corrupt(format!("an index entry of the unknown table `{kind}`"))
+                StateError::corrupt(format!("an index entry of the unknown table `{kind}`"))
             })?;
             Ok(IndexHit {
                 sort: get_text(found, "sort")?.to_owned(),
@@ -280,10 +278,8 @@ impl DynamoDb {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Save(error)) => return Err(error),
                 Err(Trouble::Crossed) if began.elapsed() > CROSSING_MAX => {
-                    return Err(StateError::Unavailable(
-                        "others write the same, again and again".to_owned(),
-                    )
-                    .into());
+                    let crowd = "others write the same, again and again";
+                    return Err(StateError::unavailable(crowd).into());
                 }
                 Err(Trouble::Crossed) => {
                     tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;

@@ -45,7 +45,7 @@ impl DynamoDb {
         let put = |item: &Item| PutRequest::builder().set_item(Some(item.clone())).build();
         let put = |item: &Item| Ok(WriteRequest::builder().put_request(put(item)?).build());
         let odd =
-            |error: aws_sdk_dynamodb::error::BuildError| StateError::Corrupt(error.to_string());
+            |error: aws_sdk_dynamodb::error::BuildError| StateError::unreadable("an item", error);
         let mut left: Vec<WriteRequest> = items
             .iter()
             .map(put)
@@ -68,7 +68,7 @@ impl DynamoDb {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Err(StateError::Unavailable(format!(
+        Err(StateError::unavailable(format!(
             "the table {} had no room for {} items",
             self.table,
             left.len()

@@ -1,7 +1,7 @@
 //! The table itself, for services of one's own and for tests; on AWS the cloud template makes it.
 
 use super::{DynamoDb, messages};
-use aws_sdk_dynamodb::error::{BuildError, DisplayErrorContext, SdkError};
+use aws_sdk_dynamodb::error::{BuildError, SdkError};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::types::{
@@ -23,10 +23,10 @@ pub enum CreateError {
     #[error(transparent)]
     Shape(#[from] BuildError),
     /// The service refused to make it, or did not answer.
-    #[error("the table is not made: {}", DisplayErrorContext(.0))]
+    #[error("the table is not made")]
     Create(#[from] Box<SdkError<CreateTableError>>),
     /// The service does not say how it is.
-    #[error("the table does not answer: {}", DisplayErrorContext(.0))]
+    #[error("the table does not answer")]
     Describe(#[from] Box<SdkError<DescribeTableError>>),
     /// It was asked for, and does not become ready.
     #[error("the table is not ready after {} s: look at it in the service's console", READY_MAX.as_secs())]

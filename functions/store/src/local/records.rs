@@ -52,9 +52,9 @@ impl From<rusqlite::Error> for StateError {
             FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..)
         );
         if damaged {
-            Self::Corrupt(error.to_string())
+            Self::unreadable("the database", error)
         } else {
-            Self::Unavailable(error.to_string())
+            Self::unavailable(error)
         }
     }
 }
@@ -86,7 +86,7 @@ impl LocalStore {
         what: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         let store = self.clone();
-        let lost = |error: std::io::Error| E::from(StateError::Unavailable(error.to_string()));
+        let lost = |error: std::io::Error| E::from(StateError::unavailable(error));
         blocking(move || what(&mut store.database()))
             .await
             .map_err(lost)?
@@ -95,7 +95,7 @@ impl LocalStore {
 
 fn number(value: u64) -> Result<i64, StateError> {
     i64::try_from(value)
-        .map_err(|_| StateError::Unavailable(format!("{value} is larger than the database takes")))
+        .map_err(|_| StateError::unavailable(format!("{value} is larger than the database takes")))
 }
 
 /// A time or a limit; what is larger than the database takes means the same as the largest that it does.
@@ -167,7 +167,7 @@ fn save(database: &mut Connection, commit: &Commit) -> Result<(), SaveError> {
     }
     for effect in &commit.effects {
         let body = serde_json::to_string(effect)
-            .map_err(|error| StateError::Corrupt(error.to_string()))?;
+            .map_err(|error| StateError::unreadable("an effect", error))?;
         transaction.prepare_cached(POST)?.execute([body])?;
     }
     Ok(transaction.commit()?)
@@ -288,7 +288,7 @@ impl StateStore for LocalStore {
             let hit = |(sort, table, id): (String, String, String)| {
                 let known = Table::ALL.into_iter().find(|known| known.as_str() == table);
                 let table = known.ok_or_else(|| {
-                    StateError::Corrupt(format!("an index entry of the unknown table `{table}`"))
+                    StateError::corrupt(format!("an index entry of the unknown table `{table}`"))
                 })?;
                 Ok(IndexHit {
                     sort,

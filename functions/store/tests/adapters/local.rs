@@ -396,7 +396,7 @@ fn a_damaged_database_is_told_apart_from_passing_trouble() {
             .execute("UPDATE record SET version = 'no number'", [])
             .unwrap();
         let told = get::<u32>(&store, Table::Setting, "a").await.unwrap_err();
-        assert!(matches!(told, StateError::Corrupt(_)), "{told}");
+        assert!(matches!(told, StateError::Corrupt { .. }), "{told}");
     });
 }
 

@@ -3,7 +3,7 @@
 use crate::error::ViewError;
 use millrace_core::BuildId;
 use millrace_store::records::parse;
-use millrace_store::{IndexHit, Record, StateError, StateStore};
+use millrace_store::{IndexHit, Record, StateError, StateStore, chain};
 use serde::de::DeserializeOwned;
 
 /// Entries of a part if nobody asked for another number: a screen or two, read from the store at once.
@@ -77,8 +77,8 @@ pub(super) fn skip_corrupt<T>(
     found: Result<Option<T>, StateError>,
 ) -> Result<Option<T>, StateError> {
     match found {
-        Err(error @ StateError::Corrupt(_)) => {
-            eprintln!("millrace-view: {error}; it is left out");
+        Err(error @ StateError::Corrupt { .. }) => {
+            eprintln!("millrace-view: {}; it is left out", chain(&error));
             Ok(None)
         }
         other => other,
