@@ -16,7 +16,7 @@ use millrace_core::runner::Runner;
 use millrace_core::task::TaskState;
 use millrace_core::{Digest, LeaseNumber, Timestamp};
 use millrace_store::orders::Order;
-use millrace_store::queue::Seen;
+use millrace_store::runner_status::LastAsk;
 use millrace_tests::line::{Line, id, passed, rpm};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,7 +32,7 @@ const KINDS: [(&str, Reread); 30] = [
     ("hold", reread::<Hold>),
     ("lock", reread::<Lock>),
     ("log", reread::<LogIndex>),
-    ("machine", reread::<Seen>),
+    ("machine", reread::<LastAsk>),
     ("package", reread::<Package>),
     ("platform", reread::<Platform>),
     ("printed", reread::<Printed>),

@@ -16,6 +16,7 @@ mod chain;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod deliver;
+mod durations;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod holds;
@@ -29,6 +30,7 @@ pub mod packages;
 pub mod queue;
 pub mod records;
 pub mod roots;
+pub mod runner_status;
 pub mod runners;
 #[cfg(feature = "s3")]
 pub mod s3;

@@ -22,16 +22,16 @@ mod turnstile;
 /// A store in memory. Clones share what it holds.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
-    held: Arc<Mutex<Held>>,
+    held: Arc<Mutex<Contents>>,
     yields: bool,
     turnstile: Option<Turnstile>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    records: BTreeMap<Key, Kept>,
+struct Contents {
+    records: BTreeMap<Key, StoredRecord>,
     index_entries: BTreeMap<String, BTreeSet<(String, Key)>>,
-    messages: BTreeMap<MessageId, Posted>,
+    messages: BTreeMap<MessageId, StoredMessage>,
     messages_ever: u64,
     blobs: BTreeMap<Digest, Arc<[u8]>>,
     pointers: BTreeMap<String, (u64, Vec<u8>)>,
@@ -39,21 +39,21 @@ struct Held {
 
 /// A record, or what stays of a removed one so that its versions go on where they were.
 #[derive(Debug)]
-struct Kept {
+struct StoredRecord {
     version: Version,
     body: Option<String>,
     index_entries: Vec<IndexEntry>,
 }
 
 #[derive(Debug)]
-struct Posted {
+struct StoredMessage {
     effect: Effect,
     hidden_until: Timestamp,
     deliveries: u32,
     is_dead: bool,
 }
 
-impl Posted {
+impl StoredMessage {
     fn message(&self, id: MessageId) -> Message {
         Message {
             id,
@@ -115,7 +115,7 @@ impl MemoryStore {
         self.held().blobs.insert(*digest, bytes.into());
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, Contents> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -136,7 +136,7 @@ impl MemoryStore {
         &self,
         operation: &'static str,
         unavailable: impl FnOnce(String) -> E,
-        what: impl FnOnce(&mut Held) -> Result<T, E>,
+        what: impl FnOnce(&mut Contents) -> Result<T, E>,
     ) -> Result<T, E> {
         let fare = match &self.turnstile {
             Some(turnstile) => turnstile.pass(operation).await,
@@ -157,7 +157,7 @@ impl MemoryStore {
     async fn state<T>(
         &self,
         operation: &'static str,
-        what: impl FnOnce(&mut Held) -> Result<T, StateError>,
+        what: impl FnOnce(&mut Contents) -> Result<T, StateError>,
     ) -> Result<T, StateError> {
         self.with(operation, |problem| StateError::unavailable(problem), what)
             .await
@@ -166,7 +166,7 @@ impl MemoryStore {
     async fn blob<T>(
         &self,
         operation: &'static str,
-        what: impl FnOnce(&mut Held) -> Result<T, BlobError>,
+        what: impl FnOnce(&mut Contents) -> Result<T, BlobError>,
     ) -> Result<T, BlobError> {
         self.with(operation, away, what).await
     }
@@ -176,7 +176,7 @@ fn away(problem: String) -> BlobError {
     BlobError::Io(io::Error::new(io::ErrorKind::NotConnected, problem))
 }
 
-impl Held {
+impl Contents {
     fn stands(&self, write: &Write) -> bool {
         let found = self
             .records
@@ -213,7 +213,7 @@ impl Held {
         let version = Version(before.map_or(1, |kept| kept.version.0 + 1));
         self.records.insert(
             key,
-            Kept {
+            StoredRecord {
                 version,
                 body,
                 index_entries,
@@ -283,7 +283,7 @@ impl Held {
 
     fn post(&mut self, effect: Effect) {
         self.messages_ever += 1;
-        let posted = Posted {
+        let posted = StoredMessage {
             effect,
             hidden_until: Timestamp(0),
             deliveries: 0,
@@ -324,7 +324,7 @@ impl StateStore for MemoryStore {
 
     async fn save(&self, commit: Commit) -> Result<(), SaveError> {
         check(&commit)?;
-        let write = |held: &mut Held| {
+        let write = |held: &mut Contents| {
             if let Some(write) = commit.writes.iter().find(|write| !held.stands(write)) {
                 return Err(SaveError::Conflict(write.key.clone()));
             }
@@ -379,7 +379,7 @@ impl StateStore for MemoryStore {
     }
 
     async fn settle(&self, message: MessageId) -> Result<(), StateError> {
-        let forget = |held: &mut Held| {
+        let forget = |held: &mut Contents| {
             held.messages.remove(&message);
             Ok(())
         };
@@ -387,7 +387,7 @@ impl StateStore for MemoryStore {
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<Message>, StateError> {
-        let read = |held: &mut Held| {
+        let read = |held: &mut Contents| {
             let dead = held.messages.iter().filter(|(_, posted)| posted.is_dead);
             Ok(dead
                 .take(limit)
@@ -398,7 +398,7 @@ impl StateStore for MemoryStore {
     }
 
     async fn unsettled(&self, limit: usize) -> Result<Vec<Message>, StateError> {
-        let read = |held: &mut Held| {
+        let read = |held: &mut Contents| {
             let out = held.messages.iter().filter(|(_, posted)| !posted.is_dead);
             Ok(out
                 .take(limit)
@@ -409,11 +409,11 @@ impl StateStore for MemoryStore {
     }
 
     async fn put_back(&self, message: MessageId, now: Timestamp) -> Result<bool, StateError> {
-        let change = |held: &mut Held| {
+        let change = |held: &mut Contents| {
             let Some(posted) = held.messages.get_mut(&message) else {
                 return Ok(false);
             };
-            *posted = Posted {
+            *posted = StoredMessage {
                 effect: posted.effect.clone(),
                 hidden_until: now,
                 deliveries: 0,
@@ -436,7 +436,7 @@ impl BlobStore for MemoryStore {
     }
 
     async fn compose(&self, parts: &[Part]) -> Result<(Digest, u64), BlobError> {
-        let put_together = |held: &mut Held| {
+        let put_together = |held: &mut Contents| {
             let mut bytes = Vec::new();
             for part in parts {
                 match part {
@@ -474,7 +474,7 @@ impl BlobStore for MemoryStore {
     }
 
     async fn pointer(&self, name: &str) -> Result<Option<(Vec<u8>, PointerVersion)>, BlobError> {
-        let read = |held: &mut Held| {
+        let read = |held: &mut Contents| {
             let found = held.pointers.get(name);
             Ok(found.map(|(version, bytes)| (bytes.clone(), PointerVersion(version.to_string()))))
         };
@@ -488,7 +488,7 @@ impl BlobStore for MemoryStore {
         bytes: Vec<u8>,
     ) -> Result<PointerVersion, SwapError> {
         crate::blob::check_pointer(name, &bytes)?;
-        let swap = |held: &mut Held| {
+        let swap = |held: &mut Contents| {
             let found = held.pointers.get(name).map(|(version, _)| *version);
             if found.map(|version| version.to_string()) != expected.map(|version| version.0.clone())
             {

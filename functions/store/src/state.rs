@@ -33,8 +33,8 @@ pub enum Table {
     Log,
     /// Orders to the signer and the releaser by their ids; never changed, and kept.
     Order,
-    /// `queue::Seen` by the runner's name.
-    Machine,
+    /// `runner_status::LastAsk` by the runner's name; stores have had the word `machine` for it from the first version on.
+    LastAsk,
     /// `millrace_core::push::Package` by name.
     Package,
     /// Platforms by name.
@@ -58,7 +58,7 @@ impl Table {
         Self::Hold,
         Self::Lease,
         Self::Log,
-        Self::Machine,
+        Self::LastAsk,
         Self::Order,
         Self::Package,
         Self::Platform,
@@ -76,7 +76,7 @@ impl Table {
             Self::Hold => "hold",
             Self::Lease => "lease",
             Self::Log => "log",
-            Self::Machine => "machine",
+            Self::LastAsk => "machine",
             Self::Order => "order",
             Self::Package => "package",
             Self::Platform => "platform",

@@ -7,7 +7,8 @@ use millrace_core::task::TaskId;
 use millrace_core::{
     Arch, BuildId, FeatureName, PackageName, PlatformName, ProjectName, RunnerName, Timestamp,
 };
-use millrace_store::queue::{Machine, Outlook};
+use millrace_store::queue::Outlook;
+use millrace_store::runner_status::RunnerStatus;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -106,25 +107,25 @@ pub struct RunnerView {
 
 impl RunnerView {
     /// What is shown of a runner.
-    pub fn of(machine: Machine) -> Self {
-        let (build, task) = machine.at.unzip();
-        let state = match (&build, machine.is_there) {
+    pub fn of(runner: RunnerStatus) -> Self {
+        let (build, task) = runner.at.unzip();
+        let state = match (&build, runner.is_present) {
             (Some(_), _) => "working",
             (None, true) => "waiting",
             (None, false) => "away",
         };
-        let seen = machine.seen;
+        let ask = runner.last_ask;
         Self {
-            runner: seen.name,
+            runner: ask.name,
             state,
-            architectures: seen.arches,
-            memory_bytes: seen.capacity.memory_bytes,
-            disk_bytes: seen.capacity.disk_bytes,
-            features: seen.capacity.features,
-            reserved: seen.reserved.words(),
+            architectures: ask.arches,
+            memory_bytes: ask.capacity.memory_bytes,
+            disk_bytes: ask.capacity.disk_bytes,
+            features: ask.capacity.features,
+            reserved: ask.reserved.words(),
             build,
             task,
-            asked: seen.at,
+            asked: ask.at,
         }
     }
 }

@@ -62,7 +62,7 @@ impl From<RootsError> for Problem {
 
 impl Problem {
     /// Says to whoever runs the line what a visitor need not know.
-    fn trouble(error: &dyn std::error::Error) -> Self {
+    fn trouble(error: &(dyn std::error::Error + 'static)) -> Self {
         eprintln!("millrace-web: {}", chain(error));
         Self::Trouble
     }

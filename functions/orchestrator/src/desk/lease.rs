@@ -17,7 +17,8 @@ use millrace_core::runner::Runner;
 use millrace_core::task::{RunnerProfile, TaskId};
 use millrace_core::{BuildId, RunnerName, Timestamp};
 use millrace_store::index::{held_index, ready_index};
-use millrace_store::queue::{Seen, heads, running, see};
+use millrace_store::queue::{heads, running};
+use millrace_store::runner_status::{LastAsk, record_ask};
 use millrace_store::{BlobStore, StateStore, advance};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub(super) async fn lease<S: StateStore, B: BlobStore>(
     if is_draining {
         return Err(Denied::Draining(runner.name));
     }
-    see(&desk.state, &profile(&runner, &ask, (desk.clock)())).await?;
+    record_ask(&desk.state, &last_ask(&runner, &ask, (desk.clock)())).await?;
     match desk.paces {
         Some(paces) => look_once(&desk, &runner, &ask, paces.ask_again_s).await,
         None => wait(&desk, &headers, &runner, &ask).await,
@@ -90,11 +91,11 @@ fn as_asked(known: Runner, ask: &Ask) -> Runner {
     }
 }
 
-fn profile(runner: &Runner, ask: &Ask, at: Timestamp) -> Seen {
+fn last_ask(runner: &Runner, ask: &Ask, at: Timestamp) -> LastAsk {
     let arches = std::iter::once(runner.arch)
         .chain(runner.emulates.iter().copied())
         .collect();
-    Seen {
+    LastAsk {
         name: runner.name.clone(),
         arches,
         capacity: ask.capacity.clone(),

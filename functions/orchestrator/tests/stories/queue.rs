@@ -9,7 +9,8 @@ use millrace_core::task::{Outcome, TaskState};
 use millrace_core::{Arch, RunnerName, Timestamp};
 use millrace_store::index::ready_index;
 use millrace_store::memory::MemoryStore;
-use millrace_store::queue::{SEEN_MS, heads, machines, outlook, running};
+use millrace_store::queue::{heads, outlook, running};
+use millrace_store::runner_status::{PRESENT_MS, runner_statuses};
 use millrace_store::runners::change_runner;
 
 /// A build of a package in a project, which waits.
@@ -367,10 +368,10 @@ async fn what_waits_is_told_how_long_and_for_what() {
         push("zlib", "").announced.rank(None).project.as_str(),
         "rpms"
     );
-    world.pass_ms(SEEN_MS + 1);
-    let machine = machines(&world.store, world.now()).await.unwrap();
+    world.pass_ms(PRESENT_MS + 1);
+    let machine = runner_statuses(&world.store, world.now()).await.unwrap();
     assert!(
-        machine[0].is_there && machine[0].at.is_some(),
+        machine[0].is_present && machine[0].at.is_some(),
         "it works, so it is there"
     );
 }
@@ -404,10 +405,10 @@ async fn a_machine_that_was_not_heard_of_for_minutes_is_away_and_after_a_week_fo
     let world = World::new();
     let runner = world.runner("intel-1", Arch::X86_64).await;
     assert!(runner.takes().await.is_none());
-    let seen = || async { machines(&world.store, world.now()).await.unwrap() };
-    assert!(seen().await[0].is_there);
-    world.pass_ms(SEEN_MS + 1);
-    assert!(!seen().await[0].is_there);
+    let seen = || async { runner_statuses(&world.store, world.now()).await.unwrap() };
+    assert!(seen().await[0].is_present);
+    world.pass_ms(PRESENT_MS + 1);
+    assert!(!seen().await[0].is_present);
     world.pass_ms(8 * 24 * 3_600_000);
     assert!(
         world
@@ -420,7 +421,7 @@ async fn a_machine_that_was_not_heard_of_for_minutes_is_away_and_after_a_week_fo
     let names: Vec<String> = seen()
         .await
         .into_iter()
-        .map(|machine| machine.seen.name.to_string())
+        .map(|machine| machine.last_ask.name.to_string())
         .collect();
     assert_eq!(names, ["intel-2"]);
 }

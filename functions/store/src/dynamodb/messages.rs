@@ -87,8 +87,8 @@ pub fn posted(image: &serde_json::Value) -> Option<Result<Message, StateError>> 
     Some(id.and_then(|id| read(&found, id)))
 }
 
-/// What an index says of a message.
-struct Seen {
+/// A message as the index of what is due has it.
+struct DueMessage {
     id: MessageId,
     due: String,
     deliveries: u64,
@@ -196,7 +196,7 @@ impl DynamoDb {
     /// Takes a message that is still as it was seen; none where somebody else was faster, or where it was delivered often enough.
     async fn take_one(
         &self,
-        seen: &Seen,
+        seen: &DueMessage,
         hidden_until: Timestamp,
     ) -> Result<Option<Message>, StateError> {
         if seen.deliveries >= u64::from(DELIVERIES_MAX) {
@@ -218,7 +218,7 @@ impl DynamoDb {
             Ok(message) if message.is_readable() => Ok(Some(message)),
             // It must not hold up those behind it.
             Ok(_) | Err(_) => {
-                self.make_dead_letter(&Seen {
+                self.make_dead_letter(&DueMessage {
                     due: due(hidden_until, seen.id),
                     deliveries: seen.deliveries + 1,
                     ..*seen
@@ -229,7 +229,7 @@ impl DynamoDb {
         }
     }
 
-    async fn make_dead_letter(&self, seen: &Seen) -> Result<(), StateError> {
+    async fn make_dead_letter(&self, seen: &DueMessage) -> Result<(), StateError> {
         let update = self
             .update(seen)
             .update_expression("SET #tray = :aside")
@@ -240,7 +240,7 @@ impl DynamoDb {
     /// A change of a message that is still as it was seen.
     fn update(
         &self,
-        seen: &Seen,
+        seen: &DueMessage,
     ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
         self.client
             .update_item()
@@ -322,7 +322,7 @@ impl DynamoDb {
         tray: &str,
         (from, to): (&str, &str),
         limit: usize,
-    ) -> Result<Vec<Seen>, StateError> {
+    ) -> Result<Vec<DueMessage>, StateError> {
         let query = self
             .client
             .query()
@@ -340,7 +340,7 @@ impl DynamoDb {
                 .map_err(|error: ParseIntError| {
                     StateError::unreadable("the number of a message", error)
                 })?;
-            Ok(Seen {
+            Ok(DueMessage {
                 id: MessageId(id),
                 due: get_text(found, DUE)?.to_owned(),
                 deliveries: get_number(found, DELIVERIES)?,

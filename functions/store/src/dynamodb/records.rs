@@ -38,12 +38,12 @@ fn index_partition(index: &str) -> String {
 
 /// An index entry as an item: where it lies, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Placed {
+struct EntryItem {
     entry: IndexEntry,
     key: Key,
 }
 
-impl Placed {
+impl EntryItem {
     fn place(&self) -> Item {
         let Self {
             entry: IndexEntry { index, sort },
@@ -67,9 +67,9 @@ impl Placed {
     }
 }
 
-/// What lies in the place of a record.
+/// The item of a record as it is stored.
 #[derive(Debug, Default)]
-struct There {
+struct StoredItem {
     /// Its last version; none where there never was one.
     version: Option<u64>,
     /// Whether there is one, and not only the memory of one that was removed.
@@ -80,7 +80,7 @@ struct There {
     late: BTreeSet<IndexEntry>,
 }
 
-impl There {
+impl StoredItem {
     fn read(found: Option<Item>) -> Result<Self, StateError> {
         let Some(found) = found else {
             return Ok(Self::default());
@@ -135,13 +135,13 @@ fn set_entries(made: &mut Item, name: &str, index_entries: &BTreeSet<IndexEntry>
 }
 
 /// A commit that was not made this time.
-enum Trouble {
+enum WriteFailure {
     /// Something changed between reading and writing: the next reading shows what.
     Crossed,
     Save(SaveError),
 }
 
-impl<E: Into<SaveError>> From<E> for Trouble {
+impl<E: Into<SaveError>> From<E> for WriteFailure {
     fn from(error: E) -> Self {
         Self::Save(error.into())
     }
@@ -276,12 +276,12 @@ impl DynamoDb {
         loop {
             match self.save_once(commit).await {
                 Ok(()) => return Ok(()),
-                Err(Trouble::Save(error)) => return Err(error),
-                Err(Trouble::Crossed) if began.elapsed() > CROSSING_MAX => {
+                Err(WriteFailure::Save(error)) => return Err(error),
+                Err(WriteFailure::Crossed) if began.elapsed() > CROSSING_MAX => {
                     let crowd = "others write the same, again and again";
                     return Err(StateError::unavailable(crowd).into());
                 }
-                Err(Trouble::Crossed) => {
+                Err(WriteFailure::Crossed) => {
                     tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
@@ -320,21 +320,21 @@ impl DynamoDb {
         ]));
         match self.put_alone(&put.set_item(Some(made)).build()?).await {
             Ok(()) => Ok(true),
-            Err(Trouble::Crossed) => Ok(false),
-            Err(Trouble::Save(error)) => Err(error),
+            Err(WriteFailure::Crossed) => Ok(false),
+            Err(WriteFailure::Save(error)) => Err(error),
         }
     }
 
     /// Reads what is there, and makes the commit on the condition that it is still so.
-    async fn save_once(&self, commit: &Commit) -> Result<(), Trouble> {
+    async fn save_once(&self, commit: &Commit) -> Result<(), WriteFailure> {
         let mut actions = Actions::default();
-        let mut there = Vec::with_capacity(commit.writes.len());
+        let mut stored = Vec::with_capacity(commit.writes.len());
         for write in &commit.writes {
-            let found = There::read(self.get(&write.key).await?)?;
+            let found = StoredItem::read(self.get(&write.key).await?)?;
             if !found.meets(write.expect) {
                 return Err(SaveError::Conflict(write.key.clone()).into());
             }
-            there.push(found);
+            stored.push(found);
         }
         let puts = commit.writes.len()
             + commit.effects.len()
@@ -344,8 +344,8 @@ impl DynamoDb {
                 .map(|write| write.index_entries.len())
                 .sum::<usize>();
         let mut room = COMMIT_WRITES_MAX.saturating_sub(puts);
-        for (write, there) in commit.writes.iter().zip(there) {
-            self.write(write, there, &mut room, &mut actions)?;
+        for (write, stored) in commit.writes.iter().zip(stored) {
+            self.write(write, stored, &mut room, &mut actions)?;
         }
         for (number, effect) in self.numbers(commit.effects.len()).zip(&commit.effects) {
             actions.put(
@@ -375,10 +375,10 @@ impl DynamoDb {
                         .iter()
                         .all(|reason| is_passing(reason.code())) =>
                 {
-                    return Err(Trouble::Crossed);
+                    return Err(WriteFailure::Crossed);
                 }
                 Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
-                    return Err(Trouble::Crossed);
+                    return Err(WriteFailure::Crossed);
                 }
                 Some(_) | None => return Err(unavailable(error).into()),
             },
@@ -392,7 +392,7 @@ impl DynamoDb {
 
     /// Writes one record and nothing else. A transaction that is tried again, since its answer was lost, is known by its token; this
     /// one by a number of its own that it leaves in the record.
-    async fn put_alone(&self, put: &Put) -> Result<(), Trouble> {
+    async fn put_alone(&self, put: &Put) -> Result<(), WriteFailure> {
         let mut item = put.item().clone();
         item.insert("by".to_owned(), number(fastrand::u64(..)));
         let call = self
@@ -416,7 +416,7 @@ impl DynamoDb {
             Some(
                 PutItemError::ConditionalCheckFailedException(_)
                 | PutItemError::TransactionConflictException(_),
-            ) => Err(Trouble::Crossed),
+            ) => Err(WriteFailure::Crossed),
             Some(_) | None => Err(unavailable(error).into()),
         }
     }
@@ -425,11 +425,11 @@ impl DynamoDb {
     /// back.
     async fn remove_late(
         &self,
-        Late {
+        LateEntries {
             key,
             version,
             index_entries,
-        }: Late,
+        }: LateEntries,
     ) -> Result<(), StateError> {
         for some in index_entries.chunks(COMMIT_WRITES_MAX - 1) {
             let same = ConditionCheck::builder()
@@ -452,7 +452,7 @@ impl DynamoDb {
         Ok(())
     }
 
-    fn removal(&self, placed: &Placed) -> Result<TransactWriteItem, StateError> {
+    fn removal(&self, placed: &EntryItem) -> Result<TransactWriteItem, StateError> {
         let delete = Delete::builder()
             .table_name(&*self.table)
             .set_key(Some(placed.place()))
@@ -464,7 +464,7 @@ impl DynamoDb {
     fn write(
         &self,
         write: &Write,
-        there: There,
+        stored: StoredItem,
         room: &mut usize,
         actions: &mut Actions,
     ) -> Result<(), StateError> {
@@ -474,16 +474,16 @@ impl DynamoDb {
         } else {
             BTreeSet::new()
         };
-        let placed = |entry: &IndexEntry| Placed {
+        let placed = |entry: &IndexEntry| EntryItem {
             entry: entry.clone(),
             key: write.key.clone(),
         };
-        for entry in wanted.difference(&there.index_entries) {
+        for entry in wanted.difference(&stored.index_entries) {
             actions.put(self.put().set_item(Some(placed(entry).item())))?;
         }
-        let unwanted: Vec<&IndexEntry> = there
+        let unwanted: Vec<&IndexEntry> = stored
             .index_entries
-            .union(&there.late)
+            .union(&stored.late)
             .filter(|entry| !wanted.contains(entry))
             .collect();
         let (now, late) = unwanted.split_at(unwanted.len().min(*room));
@@ -491,7 +491,7 @@ impl DynamoDb {
         for entry in now {
             actions.all.push(self.removal(&placed(entry))?);
         }
-        let version = there.version.unwrap_or_default() + 1;
+        let version = stored.version.unwrap_or_default() + 1;
         let mut made = place(&partition(write.key.table), &write.key.id);
         made.insert("version".to_owned(), number(version));
         made.extend(
@@ -506,14 +506,14 @@ impl DynamoDb {
             "late",
             &late.iter().map(|entry| (*entry).clone()).collect(),
         );
-        let index_entries: Vec<Placed> = late.iter().map(|entry| placed(entry)).collect();
-        actions.late.push(Late {
+        let index_entries: Vec<EntryItem> = late.iter().map(|entry| placed(entry)).collect();
+        actions.late.push(LateEntries {
             key: write.key.clone(),
             version,
             index_entries,
         });
         let put = self.put().set_item(Some(made));
-        let put = match there.version {
+        let put = match stored.version {
             None => put.condition_expression("attribute_not_exists(pk)"),
             Some(version) => put
                 .condition_expression("version = :version")
@@ -531,14 +531,14 @@ impl DynamoDb {
 #[derive(Default)]
 struct Actions {
     all: Vec<TransactWriteItem>,
-    late: Vec<Late>,
+    late: Vec<LateEntries>,
 }
 
 /// What is left of a record's index entries once it was written as this version.
-struct Late {
+struct LateEntries {
     key: Key,
     version: u64,
-    index_entries: Vec<Placed>,
+    index_entries: Vec<EntryItem>,
 }
 
 impl Actions {

@@ -5,7 +5,8 @@ use crate::error::ViewError;
 use crate::queue::{RunnerView, WaitingView};
 use millrace_core::Timestamp;
 use millrace_store::StateStore;
-use millrace_store::queue::{machines, outlook};
+use millrace_store::queue::outlook;
+use millrace_store::runner_status::runner_statuses;
 
 /// Tasks that could be done, in the order in which they will be taken: as many as a part of a list has.
 pub async fn waiting(
@@ -21,7 +22,7 @@ pub async fn runners(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<Vec<RunnerView>, ViewError> {
-    let mut machines = machines(state, now).await?;
-    machines.sort_by_key(|machine| (machine.at.is_none(), !machine.is_there));
-    Ok(machines.into_iter().map(RunnerView::of).collect())
+    let mut runners = runner_statuses(state, now).await?;
+    runners.sort_by_key(|runner| (runner.at.is_none(), !runner.is_present));
+    Ok(runners.into_iter().map(RunnerView::of).collect())
 }

@@ -3,7 +3,7 @@
 use crate::visit::{get, json};
 use millrace_core::Arch;
 use millrace_core::queue::{Capacity, Reservation};
-use millrace_store::queue::{Seen, see};
+use millrace_store::runner_status::{LastAsk, record_ask};
 use millrace_view::testing::{NOW, World, story};
 
 #[tokio::test]
@@ -33,9 +33,9 @@ async fn the_queue_lists_what_waits_and_the_runners() {
             ..Reservation::default()
         },
     );
-    see(
+    record_ask(
         &world.store,
-        &Seen {
+        &LastAsk {
             name,
             arches: vec![Arch::X86_64],
             capacity,

@@ -12,7 +12,7 @@ use millrace_core::queue::Reservation;
 use millrace_core::runner::{Draining, Runner as RunnerRecord, Token};
 use millrace_core::{Arch, RunnerName};
 use millrace_host::worker::WorkerConfig;
-use millrace_store::queue::machines;
+use millrace_store::runner_status::runner_statuses;
 use millrace_view::{RunnerView, bytes};
 use serde::Serialize;
 use serde_json::json;
@@ -160,7 +160,7 @@ struct Listed {
 
 async fn list(store: &Store, output: Output) -> Result<()> {
     let runners = runner::list(store).await?;
-    let mut machines: Vec<RunnerView> = machines(store, now())
+    let mut machines: Vec<RunnerView> = runner_statuses(store, now())
         .await?
         .into_iter()
         .map(RunnerView::of)
