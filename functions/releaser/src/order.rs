@@ -3,7 +3,9 @@
 use crate::change::{CONFLICTS_MAX, Change, ChangeOutcome, SealingKey};
 use crate::error::{ReleaseError, ReleaseRefusal};
 use crate::generation::manifest::Generation;
-use crate::generation::root::{Current, GenerationRef, OrderState, read_current, withdraw_order};
+use crate::generation::root::{
+    Current, GenerationRef, OrderState, order_state, read_current, withdraw_order,
+};
 use crate::metadata::cache::MetadataCache;
 use crate::metadata::package::describe;
 use crate::seal::Seal;
@@ -60,7 +62,7 @@ pub async fn publish(
     // What is out is out: an order that was carried out before is answered so, even if its packages were lost since, or this releaser
     // asks more of them than the one that carried it out.
     if let Some(current) = &current
-        && let Some(released) = carried_out(order, current, blobs).await?
+        && let Some(released) = current.carried_out(&order.id, blobs).await?
     {
         return Ok(released);
     }
@@ -68,7 +70,7 @@ pub async fn publish(
     let packages = describe(order, blobs).await?;
     let kept = metadata.keep(packages, blobs).await?;
     let add_packages =
-        |before: &Generation, current: Option<&Current>| match state_of(order, current) {
+        |before: &Generation, current: Option<&Current>| match order_state(&order.id, current) {
             OrderState::Open => Ok(Some(before.clone().with_order(order, &kept)?)),
             OrderState::CarriedOut { .. } => Ok(None),
             OrderState::Withdrawn => Err(ReleaseRefusal::Withdrawn.into()),
@@ -84,7 +86,7 @@ pub async fn publish(
     match change.make(current, add_packages).await? {
         ChangeOutcome::Released(released) => Ok(released),
         ChangeOutcome::Unchanged(current) => {
-            let released = carried_out(order, &current, blobs).await?;
+            let released = current.carried_out(&order.id, blobs).await?;
             Ok(released.unwrap_or(current.root.current))
         }
     }
@@ -104,7 +106,7 @@ pub async fn withdraw(
             return Ok(None);
         };
         match current.state_of(&order.id) {
-            OrderState::CarriedOut { .. } => return carried_out(order, &current, blobs).await,
+            OrderState::CarriedOut { .. } => return current.carried_out(&order.id, blobs).await,
             OrderState::Withdrawn => return Ok(None),
             OrderState::Open => {
                 if withdraw_order(&order.platform, order.id, &current.root, blobs).await? {
@@ -114,28 +116,6 @@ pub async fn withdraw(
         }
     }
     Err(ReleaseError::Busy(order.platform.clone()))
-}
-
-/// What has become of an order; a platform that has released nothing has carried out and taken back nothing.
-fn state_of(order: &ReleaseOrder, current: Option<&Current>) -> OrderState {
-    current.map_or(OrderState::Open, |current| current.state_of(&order.id))
-}
-
-/// The generation that carried an order out, if one did.
-async fn carried_out(
-    order: &ReleaseOrder,
-    current: &Current,
-    blobs: &impl BlobStore,
-) -> Result<Option<GenerationRef>, ReleaseError> {
-    let OrderState::CarriedOut { number } = current.state_of(&order.id) else {
-        return Ok(None);
-    };
-    let found = current.numbered(number, blobs).await?;
-    let released = found.map_or(current.root.current, |(generation, _)| GenerationRef {
-        generation,
-        number,
-    });
-    Ok(Some(released))
 }
 
 fn released_event(order: &ReleaseOrder, released: GenerationRef) -> Event {

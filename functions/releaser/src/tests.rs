@@ -1,7 +1,9 @@
 //! Stories of the releaser, with packages that rpmbuild made.
 
+mod dnf;
 mod history;
 mod http;
+mod interruptions;
 mod keys;
 mod metadata;
 mod rpms;

@@ -60,10 +60,10 @@ pub enum SignError {
         #[source]
         problem: FileProblem,
     },
-    /// The key cannot be had or used.
+    /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A file's bytes cannot be had.
+    /// A file's bytes cannot be read.
     #[error("{file}: {source}")]
     Blob {
         /// Which.
@@ -71,7 +71,7 @@ pub enum SignError {
         /// Why.
         source: BlobError,
     },
-    /// There is no such build: whoever sent the order must say why.
+    /// There is no such build: who sent the order must be found out.
     #[error("there is no build {0}, so nothing vouches for the order")]
     UnknownBuild(BuildId),
     /// The build's record cannot be read.
@@ -95,7 +95,7 @@ impl SignError {
     }
 }
 
-/// A key that cannot be had or used; none of them says anything of what a private key consists of.
+/// Why a key cannot be used; no message says anything of what a private key consists of.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Somebody must make it, or bring it.

@@ -37,7 +37,7 @@ struct SignedHead {
     certificate: Cert,
 }
 
-/// Signs one file of an order. Twice the same comes to the same bytes.
+/// Signs one file of an order. The same file twice gives the same bytes.
 pub(crate) async fn sign_file(
     order: &SignOrder,
     file: &OrderedFile,

@@ -38,7 +38,7 @@ const REPLACED: [u32; 7] = [
     RESERVED_V4,
 ];
 
-/// A package that is not signed, in words for whoever built it. A retry does not help.
+/// Why a package is not signed, in words for the person who built it. A retry does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnsoundPackage {
     /// rpm writes one of them since 4.0; without it nothing tells that the header is as it was built.
@@ -155,8 +155,8 @@ pub fn payload_digest(header: &Header<'_>) -> Result<PayloadDigest, UnsoundPacka
 
 /// The signature header with this signature as its only one, padded to 8 bytes, ready to stand between lead and header.
 ///
-/// It is as long as the old one wherever the room that rpmbuild reserves suffices, so that nothing behind it moves. The
-/// signature is written for old and new versions of rpm where both fit the reserve, or where not even one does.
+/// It is as long as the old one if the room that rpmbuild reserves suffices, so that nothing behind it moves. The
+/// signature is written for old and new versions of rpm if both fit the reserve, or if not even one does.
 pub fn with_signature(old: &Header<'_>, packet: &[u8], legacy: Legacy) -> Vec<u8> {
     let room = old.bytes.len().next_multiple_of(8);
     let base64 = [base64(packet).as_bytes(), &[0]].concat();
@@ -203,7 +203,7 @@ fn reserved_tag(header: &Header<'_>) -> u32 {
     if v4 { RESERVED_V4 } else { RESERVED_V6 }
 }
 
-/// Written with as much reserve as makes it `room` bytes long; without any where it does not come out even.
+/// Written with as much reserve as makes it `room` bytes long; without any if that cannot be.
 fn filled(entries: &[Entry<'_>], reserved: u32, room: usize) -> Vec<u8> {
     let spare = room.saturating_sub(bytes_of(entries));
     let zeros = vec![0; spare];
@@ -287,7 +287,7 @@ pub fn hasher(algorithm: HashAlgorithm) -> sequoia_openpgp::crypto::hash::Contex
         .for_digest()
 }
 
-/// What a hash came to.
+/// The digest, when everything was fed.
 pub fn finish(hash: sequoia_openpgp::crypto::hash::Context) -> Vec<u8> {
     hash.into_digest().expect("hashing in memory does not fail")
 }

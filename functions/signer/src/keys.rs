@@ -1,4 +1,4 @@
-//! Signing keys: what the signer needs of whoever keeps them.
+//! Signing keys: what the signer needs of their keeper, and the keepers that there are.
 
 #[cfg(feature = "lambda")]
 pub mod cloud;

@@ -14,7 +14,7 @@ pub(crate) fn primary(certificate: &Cert) -> &Key<PublicParts, UnspecifiedRole> 
     certificate.primary_key().key().role_as_unspecified()
 }
 
-/// What rpm calls signatures by this key; none where no rpm takes them.
+/// What rpm calls signatures by this key; none if no rpm takes them.
 pub(crate) fn legacy(key: &Key<PublicParts, UnspecifiedRole>) -> Option<Legacy> {
     match (key.version(), key.pk_algo(), key.mpis()) {
         (4, PublicKeyAlgorithm::RSAEncryptSign, _) => Some(Legacy::Rsa),

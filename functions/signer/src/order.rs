@@ -9,7 +9,7 @@ use millrace_core::order::{SignOrder, SignedFile};
 use millrace_store::builds::load_build;
 use millrace_store::{AdvanceError, BlobStore, StateStore, tell_build, tell_given_up};
 
-/// What has come of an order.
+/// What became of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignOutcome {
     /// All files are signed, now or before, and the build knows.
@@ -22,7 +22,7 @@ pub enum SignOutcome {
 
 /// Carries out an order of a build, and tells the build.
 ///
-/// `Err` is passing trouble: deliver the order again. The same order twice comes to the same answer, and the build hears it once.
+/// `Err` is passing trouble: deliver the order again. The same order twice has the same outcome, and the build hears it once.
 pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
     order: &SignOrder,
     keys: &K,
@@ -36,7 +36,7 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
     if let Err(reason) = build.vouches_for_signing(order) {
         return Ok(SignOutcome::NotWanted(reason));
     }
-    let (event, answer) = match sign_files(order, keys, blobs).await {
+    let (event, outcome) = match sign_files(order, keys, blobs).await {
         Ok(files) => (
             Event::Signed {
                 order: order.id,
@@ -57,7 +57,7 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
         Err(error) => return Err(error),
     };
     match tell_build(state, &order.build, event, now).await {
-        Ok(()) => Ok(answer),
+        Ok(()) => Ok(outcome),
         Err(AdvanceError::Refused(
             refused @ (Refused::WrongStage(_) | Refused::WrongOrder { .. }),
         )) => Ok(SignOutcome::NotWanted(refused.to_string())),
@@ -65,7 +65,7 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
     }
 }
 
-/// Tells the build that its order is given up; not where it does not want it any more. An error is passing.
+/// Tells the build that its order is given up, if the build still wants it. A retry may help after an error.
 pub async fn give_up(
     order: &SignOrder,
     reason: &str,
@@ -79,7 +79,7 @@ pub async fn give_up(
     tell_given_up(state, &order.build, event, now).await
 }
 
-/// Signs an order's files, in its order, without asking who vouches for it: all of them or none counts.
+/// Signs an order's files, in its order, without asking who vouches for it: either all of them count or none.
 pub async fn sign_files(
     order: &SignOrder,
     keys: &impl Keys,

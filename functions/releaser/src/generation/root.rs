@@ -72,6 +72,23 @@ impl Current {
         OrderState::Open
     }
 
+    /// The generation that carried an order out, if one did.
+    pub async fn carried_out(
+        &self,
+        order: &OrderId,
+        blobs: &impl BlobStore,
+    ) -> Result<Option<GenerationRef>, ReleaseError> {
+        let OrderState::CarriedOut { number } = self.state_of(order) else {
+            return Ok(None);
+        };
+        let found = self.numbered(number, blobs).await?;
+        let released = found.map_or(self.root.current, |(generation, _)| GenerationRef {
+            generation,
+            number,
+        });
+        Ok(Some(released))
+    }
+
     /// The generation of this number, among the current one and those before it.
     pub async fn numbered(
         &self,
@@ -88,6 +105,11 @@ impl Current {
         }
         Ok((found.number == number).then_some((digest, found)))
     }
+}
+
+/// What has become of an order; a platform that has released nothing has carried out and taken back nothing.
+pub fn order_state(order: &OrderId, current: Option<&Current>) -> OrderState {
+    current.map_or(OrderState::Open, |current| current.state_of(order))
 }
 
 fn pointer_name(platform: &PlatformName) -> String {

@@ -22,7 +22,7 @@ pub struct LocalKeys {
 }
 
 impl LocalKeys {
-    /// Opens the folder, and makes it with mode 0700 where it is not there.
+    /// Opens the folder, and makes it with mode 0700 if it is not there.
     pub fn open(folder: &Path) -> io::Result<Self> {
         if let Some(parent) = folder.parent() {
             std::fs::create_dir_all(parent)?;
@@ -53,7 +53,7 @@ impl LocalKeys {
         algorithm: Algorithm,
         created_s: u64,
     ) -> Result<String, KeyError> {
-        // An RSA key takes seconds: whoever cannot have it hears so before.
+        // An RSA key takes seconds: a name that is taken is refused before.
         if self.path(key).exists() {
             return Err(KeyError::Exists(key.clone()));
         }
