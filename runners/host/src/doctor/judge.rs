@@ -1,7 +1,7 @@
-//! What follows from what was seen: pure, so that hosts can be judged that nobody has.
+//! What follows from what was observed: pure, so that machines can be judged that nobody has.
 
-use super::seen::{Place, Seen, Standing};
-use super::{Finding, Verdict};
+use super::finding::{Finding, Verdict};
+use super::observe::{Observations, RunnerDisk, Standing};
 use crate::sandbox::{Bounds, Inspection};
 use millrace_core::platform::Limits;
 
@@ -14,8 +14,8 @@ pub(crate) const FREE_BYTES_MIN: u64 = 2 << 30;
 /// Below this many files that may still be made, the same: such a root has 30 000.
 const FREE_FILES_MIN: u64 = 100_000;
 
-/// How far the clock may be from the line's, in seconds, before it is said: certificates and signatures that were made a moment ago are
-/// not good yet for a clock that is behind.
+/// How far the clock may be from the line's, in seconds, before the doctor says so: certificates and signatures that were made a moment
+/// ago are not valid yet for a clock that is behind.
 const AHEAD_S_MAX: u64 = 10;
 
 /// Kinds of file systems that no overlay can write to (statfs(2)), and what they are called.
@@ -26,7 +26,7 @@ const UNFIT: [(i64, &str); 4] = [
     (0x0102_1997, "9p"),
 ];
 
-pub(super) fn judge(seen: &Seen) -> Vec<Finding> {
+pub(super) fn judge(seen: &Observations) -> Vec<Finding> {
     let mut findings = vec![user(&seen.standing), kernel(&seen.kernel)];
     match &seen.looked {
         Err(problem) => findings.push(no_sandbox(problem, seen)),
@@ -50,7 +50,7 @@ pub(super) fn judge(seen: &Seen) -> Vec<Finding> {
     }
     findings.extend(bounds(&seen.bounds));
     findings.push(dnf(seen.dnf));
-    findings.extend(disk(&seen.place));
+    findings.extend(disk(&seen.disk));
     findings.extend(seen.ahead_s.as_ref().map(clock));
     findings
 }
@@ -109,12 +109,12 @@ fn kernel(release: &str) -> Finding {
     )
 }
 
-fn no_sandbox(problem: &str, seen: &Seen) -> Finding {
+fn no_sandbox(problem: &str, seen: &Observations) -> Finding {
     let kind = seen
-        .place
+        .disk
         .as_ref()
         .ok()
-        .and_then(|place| UNFIT.iter().find(|(number, _)| *number == place.kind));
+        .and_then(|disk| UNFIT.iter().find(|(number, _)| *number == disk.kind));
     let hint = match kind {
         Some((_, name)) => {
             format!("; the runner's folder lies on {name}, over which no root can be laid: put it on a disk of this machine")
@@ -138,7 +138,7 @@ fn network(looked: &Inspection) -> Finding {
     match others.as_slice() {
         [] => good(
             "network",
-            "none in a sandbox: a loopback of its own, and nothing else",
+            "a sandbox has a loopback of its own, and nothing else",
         ),
         others => refused(
             "network",
@@ -164,11 +164,14 @@ fn processes(looked: &Inspection) -> Finding {
 
 fn machine(looked: &Inspection) -> Finding {
     match looked.knobs.as_slice() {
-        [] => good("machine", "what sets the kernel is only to be read"),
+        [] => good(
+            "machine",
+            "a command can read the kernel's settings, and not change them",
+        ),
         knobs => refused(
             "machine",
             format!(
-                "root of a sandbox can write to {}, and so set the whole machine",
+                "root of a sandbox can write to {}, and so change the whole machine",
                 knobs.join(", ")
             ),
         ),
@@ -179,13 +182,13 @@ fn privileges(looked: &Inspection) -> Finding {
     if !looked.no_new_privileges {
         return refused(
             "privileges",
-            "programs that make their user root do so in a sandbox too: the kernel knows no no_new_privs",
+            "programs that make their user root do so in a sandbox, too: the kernel has no no_new_privs",
         );
     }
     match looked.capabilities.as_slice() {
         [] => good(
             "privileges",
-            "none can be gained, and root of a sandbox has those that packages need, in it alone",
+            "none can be gained; root of a sandbox has those that packages need, inside it only",
         ),
         more => refused(
             "privileges",
@@ -203,7 +206,7 @@ fn calls(looked: &Inspection, filters: bool) -> Finding {
         ),
         (false, false) => weaker(
             "calls",
-            "there is no list of system calls to refuse for this architecture: namespaces and capabilities do alone",
+            "there is no list of system calls to refuse for this architecture: namespaces and capabilities protect alone",
         ),
     }
 }
@@ -212,12 +215,12 @@ fn order(looked: &Inspection) -> Finding {
     if looked.ordered {
         return good(
             "order",
-            "folders list their files alike whatever the disk has first, so that packages come out the same elsewhere",
+            "folders list their files alike whatever the disk has first, so that packages are the same wherever they are built",
         );
     }
     weaker(
         "order",
-        "folders list their files as this disk has them, and a package that depends on it comes out another elsewhere: it takes a kernel of \
+        "folders list their files as this disk has them, and a package that depends on it differs elsewhere: it takes a kernel of \
          5.19 or newer that lets root attach to processes (kernel.yama.ptrace_scope below 3)",
     )
 }
@@ -261,22 +264,22 @@ fn bounds(bounds: &Result<Bounds, String>) -> [Finding; 2] {
 
 fn dnf(is_there: bool) -> Finding {
     if is_there {
-        return good("dnf", "there");
+        return good("dnf", "installed");
     }
     weaker(
         "dnf",
-        "not there: it makes the roots of platforms, so that no task which wants one can be done here: install `dnf`",
+        "not installed: it makes the roots of platforms, and no task that needs one can run here: install `dnf`",
     )
 }
 
-fn disk(place: &Result<Place, String>) -> [Finding; 2] {
-    let place = match place {
-        Ok(place) => place,
+fn disk(found: &Result<RunnerDisk, String>) -> [Finding; 2] {
+    let found = match found {
+        Ok(found) => found,
         Err(problem) => return ["disk", "files"].map(|about| refused(about, problem.clone())),
     };
-    let (gib, wanted) = (place.free_bytes >> 30, Limits::default().disk_bytes);
-    let free = format!("{gib} GiB are free in {}", place.folder.display());
-    let disk = if place.free_bytes < FREE_BYTES_MIN {
+    let (gib, wanted) = (found.free_bytes >> 30, Limits::default().disk_bytes);
+    let free = format!("{gib} GiB are free in {}", found.folder.display());
+    let disk = if found.free_bytes < FREE_BYTES_MIN {
         refused(
             "disk",
             format!(
@@ -284,21 +287,21 @@ fn disk(place: &Result<Place, String>) -> [Finding; 2] {
                 FREE_BYTES_MIN >> 30
             ),
         )
-    } else if place.free_bytes < wanted {
+    } else if found.free_bytes < wanted {
         weaker(
             "disk",
             format!(
-                "{free}; a task may use {} GiB where its platform says nothing else",
+                "{free}; a task may use {} GiB unless its platform says otherwise",
                 wanted >> 30
             ),
         )
     } else {
         good("disk", free)
     };
-    let files = match place.free_files {
+    let files = match found.free_files {
         Some(free) if free < FREE_FILES_MIN => refused(
             "files",
-            format!("only {free} more can be made: no inodes are left for roots"),
+            format!("only {free} more can be made, which is too few for roots"),
         ),
         Some(free) => good("files", format!("{free} more can be made")),
         None => good("files", "as many as there is space for"),
@@ -319,7 +322,7 @@ fn clock(ahead_s: &Result<i64, String>) -> Finding {
         Ok(seconds) => {
             let way = if *seconds > 0 { "ahead of" } else { "behind" };
             let says = format!(
-                "{} s {way} the line's: certificates and signatures may not be good yet, or no more",
+                "{} s {way} the line's: certificates and signatures may not be valid yet, or not any more",
                 seconds.unsigned_abs()
             );
             weaker(
@@ -336,7 +339,7 @@ mod tests {
     use super::*;
 
     /// A machine on which all is as it should be.
-    fn machine() -> Seen {
+    fn machine() -> Observations {
         let looked = Inspection {
             interfaces: vec!["lo".to_owned()],
             processes: vec![1, 2],
@@ -345,7 +348,7 @@ mod tests {
             ordered: true,
             ..Inspection::default()
         };
-        Seen {
+        Observations {
             standing: Standing::Root,
             kernel: "6.12.0-55.el10.x86_64".to_owned(),
             looked: Ok(looked),
@@ -356,7 +359,7 @@ mod tests {
             }),
             filters: true,
             dnf: true,
-            place: Ok(Place {
+            disk: Ok(RunnerDisk {
                 folder: "/var/lib/millrace/runner".into(),
                 kind: 0xef53,
                 free_bytes: 100 << 30,
@@ -366,13 +369,13 @@ mod tests {
         }
     }
 
-    fn with_looked(change: impl FnOnce(&mut Inspection)) -> Seen {
+    fn with_looked(change: impl FnOnce(&mut Inspection)) -> Observations {
         let mut seen = machine();
         change(seen.looked.as_mut().unwrap());
         seen
     }
 
-    fn verdict(seen: &Seen, about: &str) -> Verdict {
+    fn verdict(seen: &Observations, about: &str) -> Verdict {
         judge(seen)
             .into_iter()
             .find(|finding| finding.about == about)
@@ -431,7 +434,7 @@ mod tests {
             (
                 "sandbox",
                 "EPERM",
-                Seen {
+                Observations {
                     looked: Err("namespaces: EPERM".to_owned()),
                     ..machine()
                 },
@@ -439,7 +442,7 @@ mod tests {
             (
                 "memory",
                 "pids.max",
-                Seen {
+                Observations {
                     bounds: Err("pids.max: no".to_owned()),
                     ..machine()
                 },
@@ -447,7 +450,7 @@ mod tests {
             (
                 "user",
                 "/etc/subuid",
-                Seen {
+                Observations {
                     standing: Standing::Ordinary("/etc/subuid gives dana none".to_owned()),
                     ..machine()
                 },
@@ -455,10 +458,10 @@ mod tests {
             (
                 "disk",
                 "1 GiB are free",
-                Seen {
-                    place: machine().place.map(|place| Place {
+                Observations {
+                    disk: machine().disk.map(|disk| RunnerDisk {
                         free_bytes: 1 << 30,
-                        ..place
+                        ..disk
                     }),
                     ..machine()
                 },
@@ -466,10 +469,10 @@ mod tests {
             (
                 "files",
                 "only 7",
-                Seen {
-                    place: machine().place.map(|place| Place {
+                Observations {
+                    disk: machine().disk.map(|disk| RunnerDisk {
                         free_files: Some(7),
-                        ..place
+                        ..disk
                     }),
                     ..machine()
                 },
@@ -492,14 +495,14 @@ mod tests {
         let cases = [
             (
                 "kernel",
-                Seen {
+                Observations {
                     kernel: "4.18.0-553.el8.x86_64".to_owned(),
                     ..machine()
                 },
             ),
             (
                 "memory",
-                Seen {
+                Observations {
                     bounds: Ok(Bounds {
                         memory: false,
                         processes: true,
@@ -509,7 +512,7 @@ mod tests {
             ),
             (
                 "number of processes",
-                Seen {
+                Observations {
                     bounds: Ok(Bounds {
                         memory: true,
                         processes: false,
@@ -520,38 +523,38 @@ mod tests {
             ("order", with_looked(|looked| looked.ordered = false)),
             (
                 "dnf",
-                Seen {
+                Observations {
                     dnf: false,
                     ..machine()
                 },
             ),
             (
                 "disk",
-                Seen {
-                    place: machine().place.map(|place| Place {
+                Observations {
+                    disk: machine().disk.map(|disk| RunnerDisk {
                         free_bytes: 30 << 30,
-                        ..place
+                        ..disk
                     }),
                     ..machine()
                 },
             ),
             (
                 "clock",
-                Seen {
+                Observations {
                     ahead_s: Some(Ok(-3600)),
                     ..machine()
                 },
             ),
             (
                 "clock",
-                Seen {
+                Observations {
                     ahead_s: Some(Err("it does not answer".to_owned())),
                     ..machine()
                 },
             ),
             (
                 "calls",
-                Seen {
+                Observations {
                     filters: false,
                     ..with_looked(|looked| looked.filtered = false)
                 },
@@ -568,13 +571,13 @@ mod tests {
 
     #[test]
     fn a_folder_on_which_no_root_can_be_laid_is_named_as_the_reason() {
-        let place = machine().place.map(|place| Place {
+        let disk = machine().disk.map(|disk| RunnerDisk {
             kind: 0x794c_7630,
-            ..place
+            ..disk
         });
-        let said = refusal(&judge(&Seen {
+        let said = refusal(&judge(&Observations {
             looked: Err("overlay: EINVAL".to_owned()),
-            place,
+            disk,
             ..machine()
         }))
         .unwrap();

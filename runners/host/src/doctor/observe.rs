@@ -1,6 +1,6 @@
-//! What there is on this machine, found by trying it.
+//! Observes what this machine gives, by trying it.
 
-use super::Candidate;
+use super::finding::Candidate;
 use crate::machine::{subordinate, trust};
 use crate::sandbox::{Bounds, Inspection, Sandbox, calls_are_filtered};
 use millrace_core::platform::Limits;
@@ -20,29 +20,29 @@ pub(super) enum Standing {
     Root,
     /// An ordinary user, root of a namespace of its own.
     Namespace,
-    /// An ordinary user that could not become that, and why.
+    /// An ordinary user who could not become that, and why.
     Ordinary(String),
 }
 
-/// A folder, and what it lies on.
+/// The runner's folder, and the disk that it lies on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RunnerDisk {
     pub(super) folder: PathBuf,
     /// The kernel's number for the kind of file system (statfs(2)).
     pub(super) kind: i64,
     /// What an ordinary user could still write, in bytes.
     pub(super) free_bytes: u64,
-    /// How many files more there may be; none where there is no such bound.
+    /// How many more files there may be; none if there is no such bound.
     pub(super) free_files: Option<u64>,
 }
 
-/// All of it.
+/// What was observed.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(super) struct Observations {
     pub(super) standing: Standing,
     /// Its release: `6.12.0-55.el10`.
     pub(super) kernel: String,
-    /// What is seen in a sandbox, or why none could be built.
+    /// What a command sees in a sandbox, or why none could be built.
     pub(super) looked: Result<Inspection, String>,
     /// What building it and looking took, in milliseconds.
     pub(super) took_ms: u64,
@@ -52,29 +52,27 @@ pub(super) struct Seen {
     pub(super) filters: bool,
     /// Whether there is a package manager that makes roots.
     pub(super) dnf: bool,
-    pub(super) place: Result<Place, String>,
-    /// How far this machine's clock is ahead of the line's, in seconds, where it was asked.
+    pub(super) disk: Result<RunnerDisk, String>,
+    /// How far this machine's clock is ahead of the line's, in seconds, if it was asked.
     pub(super) ahead_s: Option<Result<i64, String>>,
 }
 
-impl Seen {
-    pub(super) fn on(candidate: &Candidate<'_>) -> Self {
-        let began = Instant::now();
-        let looked = look(candidate);
-        Self {
-            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            looked,
-            standing: standing(candidate),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
-            bounds: Sandbox::bounds(&Limits::default()).map_err(|error| error.to_string()),
-            filters: calls_are_filtered(),
-            dnf: has_program("dnf"),
-            place: place(candidate.folder),
-            ahead_s: candidate.line_url.map(ahead_s),
-        }
+/// Observes the machine, and the runner that it may have.
+pub(super) fn observe(candidate: &Candidate<'_>) -> Observations {
+    let began = Instant::now();
+    let looked = look(candidate);
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Observations {
+        standing: standing(candidate),
+        kernel: kernel.trim().to_owned(),
+        looked,
+        took_ms,
+        bounds: Sandbox::bounds(&Limits::default()).map_err(|error| error.to_string()),
+        filters: calls_are_filtered(),
+        dnf: has_program("dnf"),
+        disk: disk(candidate.folder),
+        ahead_s: candidate.line_url.map(ahead_s),
     }
 }
 
@@ -107,10 +105,10 @@ fn has_program(name: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
 }
 
-fn place(folder: &Path) -> Result<Place, String> {
+fn disk(folder: &Path) -> Result<RunnerDisk, String> {
     let found = statfs(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let block_bytes = u64::try_from(found.block_size()).unwrap_or(0);
-    Ok(Place {
+    Ok(RunnerDisk {
         folder: folder.to_owned(),
         kind: found.filesystem_type().0,
         free_bytes: found.blocks_available().saturating_mul(block_bytes),
