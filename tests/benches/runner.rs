@@ -1,12 +1,12 @@
 //! What the sandbox costs: its start with everything switched on, and the rpmbuild of a real package in it, against what others would use.
 
 use crate::row::{Better, Figures, Row, in_turn, seconds};
-use millrace_core::platform::{Limits, Platform, SandboxOptions};
-use millrace_host::buildroot::{Buildroots, Recipe, Root, RootKind, RootSession};
-use millrace_host::sandbox::{Command, CommandEnd, Sandbox, View};
-use millrace_tests::up::{Machine, platform, run};
+use millrace_core::platform::{Limits, SandboxOptions};
+use millrace_host::buildroot::{Recipe, Root, RootKind, RootSession};
+use millrace_host::sandbox::{Command, CommandEnd, View};
+use millrace_tests::sandbox::{SandboxFixture, recipe};
+use millrace_tests::up::{Machine, run};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::AtomicBool;
@@ -44,54 +44,34 @@ pub const ROWS: [&str; 6] = [
 ];
 
 pub fn rows() -> Vec<Row> {
-    let place = Place::new();
-    let mut rows = starts(&place);
-    rows.push(builds(&place));
+    let bench = SandboxBench::new();
+    let mut rows = starts(&bench);
+    rows.push(builds(&bench));
     rows
 }
 
 /// Where sandboxes and the others work.
-struct Place {
-    folder: tempfile::TempDir,
-    sandbox: Sandbox,
-    roots: Buildroots,
+struct SandboxBench {
+    fixture: SandboxFixture,
     recipe: Recipe,
 }
 
-impl Place {
+impl SandboxBench {
     fn new() -> Self {
-        let (machine, folder) = (Machine::here(), tempfile::tempdir().unwrap());
-        fs::create_dir_all(folder.path().join("task/work")).unwrap();
-        fs::set_permissions(
-            folder.path().join("task/work"),
-            fs::Permissions::from_mode(0o777),
-        )
-        .unwrap();
-        let sandbox = Sandbox::new(std::env::current_exe().unwrap());
-        let roots = Buildroots::new(&machine.work.join("roots"), sandbox.clone()).unwrap();
-        let platform = Platform::parse("platform.toml", &platform(&machine.platform, "")).unwrap();
-        let recipe = Recipe {
-            arch: std::env::consts::ARCH.parse().unwrap(),
-            releasever: platform.releasever,
-            module_platform: platform.module_platform,
-            repositories: platform.repositories,
-            buildroot: platform.buildroot,
-            locked: None,
-        };
+        let program = std::env::current_exe().unwrap();
         Self {
-            folder,
-            sandbox,
-            roots,
-            recipe,
+            fixture: SandboxFixture::with_program(program, &Machine::here().work),
+            recipe: recipe(),
         }
     }
 
     fn work(&self) -> PathBuf {
-        self.folder.path().join("task/work")
+        self.fixture.work()
     }
 
     fn root(&self, kind: RootKind) -> Root {
-        let (work, never) = (self.work(), AtomicBool::new(false));
+        let work = self.work();
+        let never = AtomicBool::new(false);
         let mut session = RootSession {
             work: &work,
             limits: Limits::default(),
@@ -99,7 +79,8 @@ impl Place {
             cancelled: &never,
             output: &mut |_| {},
         };
-        self.roots
+        self.fixture
+            .roots
             .create(&self.recipe, kind, &[], &mut session)
             .unwrap()
     }
@@ -120,6 +101,7 @@ impl Place {
             capture_bytes_max: 0,
         };
         let ended = self
+            .fixture
             .sandbox
             .run(&command, &AtomicBool::new(false), &mut |bytes| {
                 said.push_str(&String::from_utf8_lossy(bytes))
@@ -280,10 +262,10 @@ fn mock() -> Result<Peer, String> {
 /// A row, and the share of the other's time that is its goal; none where its goal stands by itself.
 type Goal = (usize, Option<f64>);
 
-fn starts(place: &Place) -> Vec<Row> {
-    let root = place.root(RootKind::Minimal);
+fn starts(bench: &SandboxBench) -> Vec<Row> {
+    let root = bench.root(RootKind::Minimal);
     let below = lowers(&root);
-    let folder = place.folder.path();
+    let folder = bench.fixture.folder.path();
     let peers = [
         Ok(bubblewrap(&below)),
         Ok(nspawn(&below)),
@@ -292,10 +274,10 @@ fn starts(place: &Place) -> Vec<Row> {
     ];
     let peers = peers.map(|peer| peer.and_then(|peer| peer.works().map(|()| peer)));
     let (mut ours, mut theirs) = (Vec::new(), [const { Vec::new() }; 4]);
-    place.run(&root, &[PROGRAM], "/");
+    bench.run(&root, &[PROGRAM], "/");
     for _ in 0..STARTS {
         std::thread::sleep(REST);
-        ours.push(1e3 * seconds(|| place.run(&root, &[PROGRAM], "/")));
+        ours.push(1e3 * seconds(|| bench.run(&root, &[PROGRAM], "/")));
         for (peer, times) in peers.iter().zip(&mut theirs) {
             if let Ok(peer) = peer {
                 std::thread::sleep(REST);
@@ -347,8 +329,8 @@ const BUILD: [&str; 6] = [
     "/work/rpm/SPECS/zlib.spec",
 ];
 
-fn builds(place: &Place) -> Row {
-    let root = place.root(RootKind::Build);
+fn builds(bench: &SandboxBench) -> Row {
+    let root = bench.root(RootKind::Build);
     let packages = std::env::var("MILLRACE_TEST_PACKAGES")
         .expect("MILLRACE_TEST_PACKAGES is set by `cargo xtask bench`");
     let packages = PathBuf::from(packages);
@@ -360,7 +342,7 @@ fn builds(place: &Place) -> Row {
         .trim()
         .to_owned();
     let prepare = || {
-        let top = place.work().join("rpm");
+        let top = bench.work().join("rpm");
         let _ = fs::remove_dir_all(&top);
         fs::create_dir_all(top.join("SPECS")).unwrap();
         fs::create_dir_all(top.join("SOURCES")).unwrap();
@@ -374,12 +356,12 @@ fn builds(place: &Place) -> Row {
             .args(["-R", "1000:1000"])
             .arg(&top));
     };
-    let outside = Outside::new(place, &lowers(&root));
+    let outside = Outside::new(bench, &lowers(&root));
     let (ours, theirs) = in_turn(
         BUILDS,
         || {
             prepare();
-            seconds(|| place.run(&root, &BUILD, "/work"))
+            seconds(|| bench.run(&root, &BUILD, "/work"))
         },
         || {
             prepare();
@@ -404,12 +386,12 @@ struct Outside {
 }
 
 impl Outside {
-    fn new(place: &Place, lowers: &str) -> Self {
-        let at = place.folder.path().join("task/outside");
+    fn new(bench: &SandboxBench, lowers: &str) -> Self {
+        let at = bench.fixture.folder.path().join("task/outside");
         for name in ["upper", "scratch", "root"] {
             fs::create_dir_all(at.join(name)).unwrap();
         }
-        let (at, work) = (at.display(), place.work().display().to_string());
+        let (at, work) = (at.display(), bench.work().display().to_string());
         let words = BUILD.map(|word| format!("'{word}'")).join(" ");
         let script = format!(
             "set -e

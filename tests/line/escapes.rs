@@ -4,8 +4,8 @@
 //! `sandbox` has the rest: writing outside, seeing processes, mounting, a loop, a fork bomb, memory, disk and log.
 
 use crate::sandbox::{ELSEWHERE, again, holders, signal, unique};
-use crate::yard::{PATIENCE, Yard, status};
 use millrace_host::sandbox::{CommandEnd, SandboxError, View};
+use millrace_tests::sandbox::{PATIENCE, SandboxFixture, status};
 use millrace_tests::up::processes_with;
 use std::fs;
 use std::net::TcpListener;
@@ -16,13 +16,17 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Runs a script as root of the sandbox, who can do more there than its ordinary user.
-fn as_root(yard: &Yard, script: &str) -> (CommandEnd, String) {
-    yard.run(&["/bin/bash", "-c", script], PATIENCE, true)
+fn as_root(fixture: &SandboxFixture, script: &str) -> (CommandEnd, String) {
+    fixture.run(&["/bin/bash", "-c", script], PATIENCE, true)
 }
 
 #[test]
 fn the_files_of_another_task_are_not_to_be_found() {
-    let (one, other, name) = (Yard::new(), Yard::new(), unique("secret-"));
+    let (one, other, name) = (
+        SandboxFixture::new(),
+        SandboxFixture::new(),
+        unique("secret-"),
+    );
     let secret = one.work().join(&name);
     fs::write(&secret, "the secret of another task").unwrap();
     let beside = one.folder.path().join("task").join(&name);
@@ -73,7 +77,7 @@ fn the_metadata_address_of_a_cloud_does_not_answer() {
         "there is no cloud to be kept from"
     );
     for ask in [ask, "exec 3<>/dev/tcp/fd00:ec2::254/80 && echo answered"] {
-        let (ended, said) = as_root(&Yard::new(), ask);
+        let (ended, said) = as_root(&SandboxFixture::new(), ask);
         assert!(
             status(&ended) != Some(0) && said.contains("unreachable") && !said.contains("answered"),
             "{said}"
@@ -87,8 +91,8 @@ const CONNECT: &str = r#"use Socket; for (["path", $ARGV[0]], ["abstract", "\0$A
 
 #[test]
 fn sockets_of_the_machine_do_not_answer() {
-    let (yard, name) = (Yard::new(), unique("socket-"));
-    let path = yard.folder.path().join("socket");
+    let (fixture, name) = (SandboxFixture::new(), unique("socket-"));
+    let path = fixture.folder.path().join("socket");
     let _path = UnixListener::bind(&path).unwrap();
     let _abstract =
         UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
@@ -105,7 +109,7 @@ fn sockets_of_the_machine_do_not_answer() {
         root: None,
         elsewhere: Vec::new(),
     };
-    let (ended, said) = yard.run_in(view, &argv, PATIENCE, true, &AtomicBool::new(false));
+    let (ended, said) = fixture.run_in(view, &argv, PATIENCE, true, &AtomicBool::new(false));
     assert_eq!(
         (status(&ended), said.as_str()),
         (Some(0), "path does not\nabstract does not\n")
@@ -124,7 +128,7 @@ fn no_process_outside_can_be_signalled() {
         (exec 3<>/proc/1/mem) && echo memory
         echo alive"
     );
-    let (ended, said) = as_root(&Yard::new(), &script);
+    let (ended, said) = as_root(&SandboxFixture::new(), &script);
     let did: Vec<&str> = said.lines().filter(|line| !line.contains(": ")).collect();
     assert_eq!(
         (status(&ended), did.as_slice()),
@@ -151,15 +155,15 @@ fn what_sets_the_kernel_cannot_even_be_opened_for_writing() {
             format!("(exec 3>>{knob}) 2>&- && echo {knob}; mkdir {knob}.d 2>&- && echo {knob}.d")
         })
         .join("\n");
-    let (ended, said) = as_root(&Yard::new(), &format!("{opens}\necho tried all"));
+    let (ended, said) = as_root(&SandboxFixture::new(), &format!("{opens}\necho tried all"));
     assert_eq!((status(&ended), said.as_str()), (Some(0), "tried all\n"));
 }
 
 #[test]
 fn only_usual_devices_are_there_and_none_can_be_made() {
-    let yard = Yard::new();
+    let fixture = SandboxFixture::new();
     let (ended, said) = as_root(
-        &yard,
+        &fixture,
         "echo $(cd /dev; echo *); for kind in b c; do mknod /work/new $kind 1 1 && echo made; done; :",
     );
     let devices = said.lines().next().unwrap_or_default();
@@ -179,14 +183,14 @@ fn only_usual_devices_are_there_and_none_can_be_made() {
 
 #[test]
 fn endless_and_empty_files_end_the_task_not_the_machine() {
-    let (ended, said) = Yard::new().bash("i=0; while :; do : > /work/$((i++)); done");
+    let (ended, said) = SandboxFixture::new().bash("i=0; while :; do : > /work/$((i++)); done");
     assert_eq!(ended, CommandEnd::OutOfSpace, "{said}");
 }
 
 #[test]
 fn files_without_end_in_memory_run_into_a_bound() {
     let (ended, said) =
-        Yard::new().bash("i=0; while : > /tmp/$((i++)); do :; done 2>&1; echo full");
+        SandboxFixture::new().bash("i=0; while : > /tmp/$((i++)); do :; done 2>&1; echo full");
     let bounded = ended == CommandEnd::OutOfMemory
         || status(&ended) == Some(0) && said.contains("No space left");
     assert!(bounded, "{ended:?}: {said}");
@@ -196,7 +200,7 @@ fn files_without_end_in_memory_run_into_a_bound() {
 fn a_growing_file_in_memory_counts_as_memory_of_the_task() {
     for place in ["/tmp", "/var/tmp", "/run", "/dev/shm"] {
         let (ended, said) = as_root(
-            &Yard::new(),
+            &SandboxFixture::new(),
             &format!("for n in 1 2 3 4; do cat /dev/zero > {place}/$n; done"),
         );
         assert_eq!(ended, CommandEnd::OutOfMemory, "{place}: {said}");
@@ -205,7 +209,7 @@ fn a_growing_file_in_memory_counts_as_memory_of_the_task() {
 
 #[test]
 fn a_fork_bomb_of_root_runs_into_the_bound_too() {
-    let (ended, said) = Yard::new().run(
+    let (ended, said) = SandboxFixture::new().run(
         &["/bin/bash", "-c", "f() { f | f & }; f; sleep 5"],
         Duration::from_secs(2),
         true,
@@ -272,19 +276,19 @@ mod calls {
 }
 
 /// What a sandbox of this process has in the kernel and beside its task's folder.
-fn left_over(yard: &Yard) -> Vec<String> {
+fn left_over(fixture: &SandboxFixture) -> Vec<String> {
     let own = format!("millrace-{}-", std::process::id());
     let groups = Command::new("find")
         .args(["/sys/fs/cgroup", "-name", &format!("{own}*")])
         .output()
         .unwrap();
-    let folder = yard.folder.path().display().to_string();
+    let folder = fixture.folder.path().display().to_string();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mounts = mounts
         .lines()
         .filter(|line| line.contains(&folder))
         .map(str::to_owned);
-    let beside = fs::read_dir(yard.folder.path().join("task"))
+    let beside = fs::read_dir(fixture.folder.path().join("task"))
         .unwrap()
         .flatten()
         .map(|entry| entry.path().display().to_string());
@@ -301,11 +305,11 @@ fn left_over(yard: &Yard) -> Vec<String> {
 
 /// Kills one of the two processes that hold a sandbox, by its place among them, while the command runs; how that ended.
 fn killed(place: usize) {
-    let (yard, word) = (Yard::new(), unique("nap-"));
+    let (fixture, word) = (SandboxFixture::new(), unique("nap-"));
     let script = format!("echo here; : {word}; (setsid sleep 4717.5 &); sleep 4717.5; :");
     let began = Instant::now();
     let mut victims = Vec::new();
-    let ended = yard.when_heard(&script, &mut |_| {
+    let ended = fixture.when_heard(&script, &mut |_| {
         // What the shell may still say while all of it dies is nobody's to be killed for.
         if victims.is_empty() {
             victims = holders(&word);
@@ -323,7 +327,7 @@ fn killed(place: usize) {
         (Vec::new(), 0),
         "a process is left"
     );
-    assert_eq!(left_over(&yard), Vec::<String>::new());
+    assert_eq!(left_over(&fixture), Vec::<String>::new());
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Roots and builds from exactly what was there the first time.
 
 use crate::specs::{files, library, program};
-use crate::yard::{PATIENCE, Yard, recipe, status};
 use millrace_core::platform::Repository;
 use millrace_core::roots::{Lock, RootKind, RootPackage};
 use millrace_host::buildroot::{Recipe, RootError};
+use millrace_tests::sandbox::{PATIENCE, SandboxFixture, recipe, status};
 use millrace_tests::up::{Machine, Up, run};
 use serde_json::Value;
 use std::fs;
@@ -69,10 +69,10 @@ fn moving(packages: &[RootPackage]) -> &RootPackage {
 #[test]
 fn a_root_is_made_again_from_its_lock() {
     let (shared, published) = (tempfile::tempdir().unwrap(), Published::new());
-    let yard = Yard::apart(shared.path());
+    let fixture = SandboxFixture::apart(shared.path());
     let first_file = published.publish("1");
     let plain = published.recipe(None);
-    let (root, said) = yard.try_recipe(&plain, &["moving"]);
+    let (root, said) = fixture.try_recipe(&plain, &["moving"]);
     let record = root
         .unwrap_or_else(|error| panic!("{error}\n{said}"))
         .record()
@@ -88,7 +88,7 @@ fn a_root_is_made_again_from_its_lock() {
     assert_eq!(moving(&record.packages).nevra, "moving-2:1-1.noarch");
     assert_eq!(moving(&record.packages).repository, "moving");
     published.publish("2");
-    let (newest, said) = yard.try_recipe(&plain, &["moving"]);
+    let (newest, said) = fixture.try_recipe(&plain, &["moving"]);
     assert_eq!(
         moving(
             &newest
@@ -104,12 +104,12 @@ fn a_root_is_made_again_from_its_lock() {
         locked: Some(record.clone()),
         ..plain
     };
-    let (again, said) = yard.try_recipe(&locked, &["moving"]);
+    let (again, said) = fixture.try_recipe(&locked, &["moving"]);
     let again = again.unwrap_or_else(|error| panic!("{error}\n{said}"));
     assert_eq!(again.record().packages, record.packages);
     let never = AtomicBool::new(false);
     let script = "cat /etc/moving && rpm -q moving && id -un";
-    let (ended, said) = yard.run_in(
+    let (ended, said) = fixture.run_in(
         again.view(),
         &["/bin/bash", "-c", script],
         PATIENCE,
@@ -120,7 +120,7 @@ fn a_root_is_made_again_from_its_lock() {
         (status(&ended), said.as_str()),
         (Some(0), "1\nmoving-1-1.noarch\nmockbuild\n")
     );
-    let (contents, _) = yard.with_session(|session| again.contents(session));
+    let (contents, _) = fixture.with_session(|session| again.contents(session));
     let contents = contents.unwrap();
     assert!(
         contents
@@ -132,7 +132,7 @@ fn a_root_is_made_again_from_its_lock() {
     // Other bytes in its place are not taken, and neither is nothing; what was fetched before is.
     fs::write(&first_file, "something else").unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
-    let (refused, _) = Yard::apart(elsewhere.path()).try_recipe(&locked, &[]);
+    let (refused, _) = SandboxFixture::apart(elsewhere.path()).try_recipe(&locked, &[]);
     let Err(RootError::Refused(problem)) = refused else {
         panic!("{refused:?}")
     };
@@ -141,19 +141,19 @@ fn a_root_is_made_again_from_its_lock() {
         "{problem}"
     );
     fs::remove_file(&first_file).unwrap();
-    let (away, _) = Yard::apart(elsewhere.path()).try_recipe(&locked, &[]);
+    let (away, _) = SandboxFixture::apart(elsewhere.path()).try_recipe(&locked, &[]);
     assert!(matches!(away, Err(RootError::Repository(_))), "{away:?}");
-    let (kept, said) = yard.try_recipe(&locked, &[]);
+    let (kept, said) = fixture.try_recipe(&locked, &[]);
     assert!(kept.is_ok(), "{kept:?}\n{said}");
 }
 
 #[test]
 fn a_locked_package_must_be_signed_by_a_known_repository() {
     let (shared, published) = (tempfile::tempdir().unwrap(), Published::new());
-    let yard = Yard::apart(shared.path());
+    let fixture = SandboxFixture::apart(shared.path());
     published.publish("1");
     let plain = published.recipe(None);
-    let (root, said) = yard.try_recipe(&plain, &["moving"]);
+    let (root, said) = fixture.try_recipe(&plain, &["moving"]);
     let record = root
         .unwrap_or_else(|error| panic!("{error}\n{said}"))
         .record()
@@ -165,7 +165,7 @@ fn a_locked_package_must_be_signed_by_a_known_repository() {
     let key = line.path().join("key");
     fs::write(&key, up.millrace(&["key", "show", "default"])).unwrap();
     let signed = published.recipe(Some(format!("file://{}", key.display())));
-    let (unsigned, _) = yard.try_recipe(
+    let (unsigned, _) = fixture.try_recipe(
         &Recipe {
             locked: Some(record.clone()),
             ..signed
@@ -180,7 +180,7 @@ fn a_locked_package_must_be_signed_by_a_known_repository() {
         "{problem}"
     );
 
-    let (unknown, _) = yard.try_recipe(
+    let (unknown, _) = fixture.try_recipe(
         &Recipe {
             locked: Some(record),
             ..recipe()

@@ -23,4 +23,3 @@ mod sandbox;
 mod shell;
 mod specs;
 mod walls;
-mod yard;

@@ -1,7 +1,7 @@
 //! The order in which folders list their files: the same everywhere, whole, and quick enough that nobody notices.
 
-use crate::yard::{PATIENCE, Yard, status};
 use millrace_host::sandbox::View;
+use millrace_tests::sandbox::{PATIENCE, SandboxFixture, status};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -10,15 +10,15 @@ use std::sync::atomic::AtomicBool;
 /// More than a call of `ls` or `rm` has room for.
 const FILES: usize = 3000;
 
-fn passes(yard: &Yard, script: &str) -> String {
-    let (ended, said) = yard.bash(script);
+fn passes(fixture: &SandboxFixture, script: &str) -> String {
+    let (ended, said) = fixture.bash(script);
     assert_eq!(status(&ended), Some(0), "{said}");
     said
 }
 
 #[test]
 fn a_folder_lists_its_files_alike_everywhere() {
-    let yard = Yard::new();
+    let fixture = SandboxFixture::new();
     let script = format!(
         "mkdir /tmp/up /tmp/down /work/disk
         for n in $(seq {FILES}); do : > /tmp/up/file$n; : > /work/disk/file$n; done
@@ -26,7 +26,7 @@ fn a_folder_lists_its_files_alike_everywhere() {
         ls -U /tmp/up"
     );
     let up = passes(
-        &yard,
+        &fixture,
         &format!("{script} > /work/up && ls -U /tmp/down > /work/down && ls -U /work/disk"),
     );
     let listed: Vec<&str> = up.lines().collect();
@@ -37,11 +37,11 @@ fn a_folder_lists_its_files_alike_everywhere() {
     );
     for name in ["up", "down"] {
         assert!(
-            fs::read_to_string(yard.work().join(name)).unwrap() == up,
+            fs::read_to_string(fixture.work().join(name)).unwrap() == up,
             "{name} is listed in another order"
         );
     }
-    let disk: Vec<String> = fs::read_dir(yard.work().join("disk"))
+    let disk: Vec<String> = fs::read_dir(fixture.work().join("disk"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -65,7 +65,7 @@ fn many_list_and_remove_at_the_same_time_and_nothing_is_missed() {
         for n in 1 2 3 4 5 6; do work /tmp/w$n & work /work/w$n & done
         for job in $(jobs -p); do wait $job || exit 5; done
         ls /proc/self > /dev/null && ls -d /usr/bin/l* && ls -l /proc/self/fd && echo all of it";
-    let said = passes(&Yard::new(), script);
+    let said = passes(&SandboxFixture::new(), script);
     assert!(
         said.contains("/usr/bin/ls\n") && said.ends_with("all of it\n"),
         "{said}"
@@ -105,8 +105,8 @@ fn programs_that_seek_remove_or_get_signals_see_all_files() {
     if !Path::new("/usr/bin/perl").exists() {
         return println!("this machine has no perl to try it with");
     }
-    let (yard, argv) = (Yard::new(), ["/usr/bin/perl", "-e", PERL]);
-    let (ended, said) = yard.run_in(
+    let (fixture, argv) = (SandboxFixture::new(), ["/usr/bin/perl", "-e", PERL]);
+    let (ended, said) = fixture.run_in(
         View::Machine,
         &argv,
         PATIENCE,

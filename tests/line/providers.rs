@@ -1,10 +1,10 @@
 //! Roots that something else than dnf has made: an archive, an image of a registry, mock, and the machine itself.
 
-use crate::yard::{PATIENCE, Yard, recipe, status};
 use millrace_core::platform::{Archive, Buildroot, Provider};
 use millrace_core::roots::RootPackage;
 use millrace_core::{Arch, Digest};
 use millrace_host::buildroot::{Recipe, Root, RootError};
+use millrace_tests::sandbox::{PATIENCE, SandboxFixture, recipe, status};
 use millrace_tests::up::run;
 use std::fs;
 use std::io::{Read, Write};
@@ -16,8 +16,8 @@ use std::sync::atomic::AtomicBool;
 
 /// A minimal root of the tests' distribution as an archive, and what was in it.
 fn archive(folder: &Path) -> (PathBuf, Vec<String>) {
-    let yard = Yard::apart(folder);
-    let root = yard.root();
+    let fixture = SandboxFixture::apart(folder);
+    let root = fixture.root();
     let nevras = root
         .record()
         .packages
@@ -67,8 +67,8 @@ fn of_archive(archive: &Path, digest: Digest) -> Recipe {
     })
 }
 
-fn said_in(yard: &Yard, root: &Root, script: &str) -> String {
-    let (ended, said) = yard.run_in(
+fn said_in(fixture: &SandboxFixture, root: &Root, script: &str) -> String {
+    let (ended, said) = fixture.run_in(
         root.view(),
         &["/bin/bash", "-c", script],
         PATIENCE,
@@ -91,14 +91,14 @@ fn an_archive_becomes_a_root_that_a_lock_brings_back() {
     let (made, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (archive, nevras) = archive(made.path());
     let digest = Digest::of(&fs::read(&archive).unwrap());
-    let yard = Yard::apart(shared.path());
+    let fixture = SandboxFixture::apart(shared.path());
     let mut recipe = of_archive(&archive, digest);
     // The archive was made from another repository than the platform has.
     recipe.repositories[0].id = "own".to_owned();
-    let (root, said) = yard.try_recipe(&recipe, &["ed"]);
+    let (root, said) = fixture.try_recipe(&recipe, &["ed"]);
     let root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
     let said = said_in(
-        &yard,
+        &fixture,
         &root,
         "rpm -q ed >/dev/null && rpm -qa | wc -l && id -un && stat -c %u /usr/bin/bash",
     );
@@ -134,10 +134,10 @@ fn an_archive_becomes_a_root_that_a_lock_brings_back() {
         locked: Some(root.record().clone()),
         ..recipe
     };
-    let (again, said) = yard.try_recipe(&locked, &["ed"]);
+    let (again, said) = fixture.try_recipe(&locked, &["ed"]);
     let again = again.unwrap_or_else(|error| panic!("{error}\n{said}"));
     assert_eq!(again.record(), root.record());
-    said_in(&yard, &again, "rpm -q ed");
+    said_in(&fixture, &again, "rpm -q ed");
 }
 
 #[test]
@@ -151,9 +151,10 @@ fn an_archive_that_is_no_root_is_refused_and_thrown_away() {
         .arg("-C")
         .arg(made.path().join("tree"))
         .arg("."));
-    let yard = Yard::apart(shared.path());
+    let fixture = SandboxFixture::apart(shared.path());
     let problem = refused(
-        yard.try_recipe(&of_archive(&archive, Digest::of(b"another")), &[])
+        fixture
+            .try_recipe(&of_archive(&archive, Digest::of(b"another")), &[])
             .0,
     );
     assert!(
@@ -161,14 +162,15 @@ fn an_archive_that_is_no_root_is_refused_and_thrown_away() {
         "{problem}"
     );
     let digest = Digest::of(&fs::read(&archive).unwrap());
-    let problem = refused(yard.try_recipe(&of_archive(&archive, digest), &[]).0);
+    let problem = refused(fixture.try_recipe(&of_archive(&archive, digest), &[]).0);
     assert!(
         problem.contains("is no root of") && problem.contains("/bin/sh does not run in it"),
         "{problem}"
     );
     fs::write(&archive, "no archive at all").unwrap();
     let problem = refused(
-        yard.try_recipe(&of_archive(&archive, Digest::of(b"no archive at all")), &[])
+        fixture
+            .try_recipe(&of_archive(&archive, Digest::of(b"no archive at all")), &[])
             .0,
     );
     assert!(
@@ -303,13 +305,13 @@ fn an_image_is_pulled_by_its_digest_with_its_whiteouts() {
         image: Some(format!("{registry}/base@{digest}")),
         ..Buildroot::default()
     };
-    let yard = Yard::apart(shared.path());
-    let (root, said) = yard.try_recipe(&by(image(digest)), &[]);
+    let fixture = SandboxFixture::apart(shared.path());
+    let (root, said) = fixture.try_recipe(&by(image(digest)), &[]);
     let root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
     assert_eq!(root.record().from, Some(format!("image {digest}")));
     let script = "cat /etc/of-the-image; test ! -e /etc/passwd-of-below && ! compgen -G '/etc/.wh*' && echo 'and no more'";
-    assert_eq!(said_in(&yard, &root, script), "yes\nand no more\n");
-    let problem = refused(yard.try_recipe(&by(image(Digest::of(b"gone"))), &[]).0);
+    assert_eq!(said_in(&fixture, &root, script), "yes\nand no more\n");
+    let problem = refused(fixture.try_recipe(&by(image(Digest::of(b"gone"))), &[]).0);
     assert!(
         problem.contains("the registry has no manifests/sha256:"),
         "{problem}"
@@ -345,7 +347,7 @@ fn mock_makes_a_root_and_keeps_nothing_of_it() {
         "config_opts['root'] = 'seed-9'\n",
     )
     .unwrap();
-    let yard = Yard::apart(shared.path()).with_mock(mock.clone());
+    let fixture = SandboxFixture::apart(shared.path()).with_mock(mock.clone());
     let config = Some("seed-$releasever-$basearch".to_owned());
     let buildroot = Buildroot {
         provider: Provider::Mock,
@@ -354,12 +356,16 @@ fn mock_makes_a_root_and_keeps_nothing_of_it() {
         ..Buildroot::default()
     };
     let recipe = by(buildroot);
-    let (root, said) = yard.try_recipe(&recipe, &[]);
+    let (root, said) = fixture.try_recipe(&recipe, &[]);
     let root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
     let name = format!("seed-9-{}", own());
     assert_eq!(root.record().from, Some(format!("mock {name}")));
     assert_eq!(
-        said_in(&yard, &root, "cat /etc/by-mock && rpm -q bash >/dev/null"),
+        said_in(
+            &fixture,
+            &root,
+            "cat /etc/by-mock && rpm -q bash >/dev/null"
+        ),
         "installed\n"
     );
     assert!(
@@ -392,7 +398,7 @@ fn mock_makes_a_root_and_keeps_nothing_of_it() {
     assert!(!made.path().join("root").exists(), "mock's own copy stayed");
 
     // The same configuration comes to the same root, without mock; another one does not.
-    let (same, _) = yard.try_recipe(&recipe, &[]);
+    let (same, _) = fixture.try_recipe(&recipe, &[]);
     assert!(same.is_ok() && calls().lines().count() == 6, "{}", calls());
     fs::write(
         made.path().join("config"),
@@ -400,7 +406,7 @@ fn mock_makes_a_root_and_keeps_nothing_of_it() {
     )
     .unwrap();
     fs::write(made.path().join("broken"), "").unwrap();
-    let problem = refused(yard.try_recipe(&recipe, &[]).0);
+    let problem = refused(fixture.try_recipe(&recipe, &[]).0);
     assert!(
         problem.contains("--init` failed")
             && problem.contains("ERROR: Command failed: dnf install"),
@@ -415,8 +421,8 @@ fn mock_makes_a_root_and_keeps_nothing_of_it() {
         locked: Some(root.record().clone()),
         ..recipe.clone()
     };
-    assert!(refused(yard.try_recipe(&locked, &[]).0).contains("cannot be made again by a lock"));
-    let without = Yard::apart(shared.path()).with_mock(made.path().join("no-mock"));
+    assert!(refused(fixture.try_recipe(&locked, &[]).0).contains("cannot be made again by a lock"));
+    let without = SandboxFixture::apart(shared.path()).with_mock(made.path().join("no-mock"));
     let problem = refused(without.try_recipe(&recipe, &[]).0);
     assert!(
         problem.contains("this runner has no") && problem.contains("require a feature"),
@@ -426,8 +432,8 @@ fn mock_makes_a_root_and_keeps_nothing_of_it() {
 
 #[test]
 fn the_machine_itself_is_built_on_and_not_changed() {
-    let yard = Yard::new();
-    let (root, said) = yard.try_recipe(
+    let fixture = SandboxFixture::new();
+    let (root, said) = fixture.try_recipe(
         &by(Buildroot {
             provider: Provider::Host,
             ..Buildroot::default()
@@ -444,10 +450,10 @@ fn the_machine_itself_is_built_on_and_not_changed() {
                   touch /usr/x 2>&1 | grep -o 'Read-only.*' || true\ntest ! -e /root && test ! -e /etc/shadow && echo 'and no more'\n\
                   echo $HOME && touch $HOME/x";
     assert_eq!(
-        said_in(&yard, &root, script),
+        said_in(&fixture, &root, script),
         "built\nRead-only file system\nand no more\n/builddir\n"
     );
-    let (done, _) = yard.install(&mut root, &["ed"]);
+    let (done, _) = fixture.install(&mut root, &["ed"]);
     assert!(
         matches!(&done, Err(RootError::Refused(problem)) if problem.contains("provider is `host`")),
         "{done:?}"

@@ -1,10 +1,10 @@
 //! How roots are made and found again; roots with packages that try to reach the next one, and of distributions whose rpm looks elsewhere.
 
 use crate::specs::{files, generated};
-use crate::yard::{PATIENCE, ROOT_BYTES_MAX, Yard, recipe, status};
 use millrace_core::Digest;
 use millrace_core::platform::Repository;
 use millrace_host::buildroot::{Recipe, RootError};
+use millrace_tests::sandbox::{PATIENCE, ROOT_BYTES_MAX, SandboxFixture, recipe, status};
 use millrace_tests::up::{Up, run};
 use std::collections::BTreeMap;
 use std::fs;
@@ -91,13 +91,13 @@ fn digests(folder: &Path) -> BTreeMap<PathBuf, Digest> {
 #[test]
 fn a_scriptlet_that_leaves_its_root_changes_nothing_shared() {
     let (shared, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let yard = Yard::apart(shared.path());
+    let fixture = SandboxFixture::apart(shared.path());
     fs::write(folder.path().join("escape.c"), ESCAPE).unwrap();
     run(Command::new("gcc")
         .args(["-O", "-static", "-o"])
         .arg(folder.path().join("escape"))
         .arg(format!("-DFIRST=\"{}\"", shared.path().display()))
-        .arg(format!("-DSECOND=\"{}\"", yard.folder.path().display()))
+        .arg(format!("-DSECOND=\"{}\"", fixture.folder.path().display()))
         .arg(folder.path().join("escape.c")));
     let spec = "Name: escape\nVersion: 1\nRelease: 1\nSummary: x\nLicense: MIT\nSource0: escape\nAutoReqProv: no\n\
                 %global debug_package %{nil}\n%global __strip /bin/true\n%description\nx\n%install\n\
@@ -115,7 +115,7 @@ fn a_scriptlet_that_leaves_its_root_changes_nothing_shared() {
         priority: 100,
         ..signed
     });
-    let (root, said) = yard.try_recipe(&recipe, &[]);
+    let (root, said) = fixture.try_recipe(&recipe, &[]);
     assert!(root.is_ok(), "{root:?}\n{said}");
     let cache = shared.path().join("roots/dnf");
     let before = digests(&cache);
@@ -124,7 +124,7 @@ fn a_scriptlet_that_leaves_its_root_changes_nothing_shared() {
         "dnf keeps nothing in {}",
         cache.display()
     );
-    let (root, said) = yard.try_recipe(&recipe, &["escape"]);
+    let (root, said) = fixture.try_recipe(&recipe, &["escape"]);
     assert!(root.is_ok(), "{root:?}\n{said}");
     assert!(
         said.contains("escaped, and wrote to"),
@@ -141,23 +141,23 @@ fn a_scriptlet_that_leaves_its_root_changes_nothing_shared() {
     }
     // Another package of the same task is installed as if nothing had been.
     let mut root = root.unwrap();
-    let (done, said) = yard.install(&mut root, &["ed"]);
+    let (done, said) = fixture.install(&mut root, &["ed"]);
     assert!(done.is_ok(), "{done:?}\n{said}");
 }
 
 #[test]
 fn a_root_whose_rpm_looks_elsewhere_sees_what_dnf_installed() {
-    let (yard, folder) = (Yard::new(), tempfile::tempdir().unwrap());
+    let (fixture, folder) = (SandboxFixture::new(), tempfile::tempdir().unwrap());
     let spec = "Name: sysimage\nVersion: 1\nRelease: 1\nSummary: x\nLicense: MIT\nBuildArch: noarch\n%description\nx\n%install\n\
                 mkdir -p %{buildroot}/etc/rpm\necho '%%_dbpath /usr/lib/sysimage/rpm' > %{buildroot}/etc/rpm/macros.sysimage\n\
                 %files\n/etc/rpm/macros.sysimage\n";
     let mut recipe = with(repository(folder.path(), spec), None);
     recipe.buildroot.minimal.push("sysimage".to_owned());
-    let (root, said) = yard.try_recipe(&recipe, &["ed"]);
+    let (root, said) = fixture.try_recipe(&recipe, &["ed"]);
     let mut root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
     let never = AtomicBool::new(false);
     let script = "rpm --eval '%{_dbpath}' && rpm -q sysimage ed && rpm -qa | wc -l";
-    let (ended, said) = yard.run_in(
+    let (ended, said) = fixture.run_in(
         root.view(),
         &["/bin/bash", "-c", script],
         PATIENCE,
@@ -172,11 +172,11 @@ fn a_root_whose_rpm_looks_elsewhere_sees_what_dnf_installed() {
             && lines[2].starts_with("ed-"),
         "{said}"
     );
-    let (contents, _) = yard.with_session(|session| root.contents(session));
+    let (contents, _) = fixture.with_session(|session| root.contents(session));
     assert_eq!(contents.unwrap().len().to_string(), lines[3]);
-    let (removed, said) = yard.with_session(|session| root.remove(&["ed".to_owned()], session));
+    let (removed, said) = fixture.with_session(|session| root.remove(&["ed".to_owned()], session));
     assert!(removed.is_ok(), "{removed:?}\n{said}");
-    let (ended, said) = yard.run_in(
+    let (ended, said) = fixture.run_in(
         root.view(),
         &["/bin/rpm", "-q", "ed"],
         PATIENCE,
@@ -201,7 +201,7 @@ fn a_root_that_fills_the_disk_while_it_is_made_is_stopped() {
     );
     let mut recipe = with(repository(folder.path(), &spec), None);
     recipe.buildroot.minimal.push("big".to_owned());
-    let (root, said) = Yard::apart(shared.path()).try_recipe(&recipe, &[]);
+    let (root, said) = SandboxFixture::apart(shared.path()).try_recipe(&recipe, &[]);
     let Err(RootError::Refused(problem)) = root else {
         panic!("{root:?}\n{said}")
     };
@@ -212,7 +212,7 @@ fn a_root_that_fills_the_disk_while_it_is_made_is_stopped() {
 fn a_missing_package_of_the_platform_is_the_platforms_fault() {
     let mut recipe = recipe();
     recipe.buildroot.minimal.push("no-such-package".to_owned());
-    let (root, _) = Yard::new().try_recipe(&recipe, &[]);
+    let (root, _) = SandboxFixture::new().try_recipe(&recipe, &[]);
     let Err(RootError::Refused(problem)) = root else {
         panic!("{root:?}")
     };
@@ -286,31 +286,31 @@ chmod 755 /usr/bin/rpm /usr/bin/rpmdb
 
 #[test]
 fn a_root_with_an_older_rpm_is_handed_every_change() {
-    let (yard, folder) = (Yard::new(), tempfile::tempdir().unwrap());
+    let (fixture, folder) = (SandboxFixture::new(), tempfile::tempdir().unwrap());
     let mut recipe = with(repository(folder.path(), OLD_RPM), None);
     recipe.buildroot.minimal.push("oldrpm".to_owned());
-    let (root, said) = yard.try_recipe(&recipe, &[]);
+    let (root, said) = fixture.try_recipe(&recipe, &[]);
     let mut root = root.unwrap_or_else(|error| panic!("{error}\n{said}"));
     let knows = |root: &millrace_host::buildroot::Root, package: &str| {
         let argv = ["/usr/bin/rpm", "--query", package];
         let (ended, said) =
-            yard.run_in(root.view(), &argv, PATIENCE, false, &AtomicBool::new(false));
+            fixture.run_in(root.view(), &argv, PATIENCE, false, &AtomicBool::new(false));
         status(&ended)
             .map(|status| status == 0)
             .unwrap_or_else(|| panic!("{ended:?} {said}"))
     };
     assert!(knows(&root, "oldrpm") && knows(&root, "bash") && !knows(&root, "ed"));
-    let (done, said) = yard.install(&mut root, &["ed"]);
+    let (done, said) = fixture.install(&mut root, &["ed"]);
     assert!(done.is_ok(), "{done:?}\n{said}");
     assert!(knows(&root, "ed"), "what was installed was not handed over");
-    let (done, said) = yard.with_session(|session| root.remove(&["ed".to_owned()], session));
+    let (done, said) = fixture.with_session(|session| root.remove(&["ed".to_owned()], session));
     assert!(done.is_ok(), "{done:?}\n{said}");
     assert!(!knows(&root, "ed"), "what was removed was not handed over");
 }
 
 #[test]
 fn a_package_that_nobody_has_is_named() {
-    let (root, _) = Yard::new().try_root(&["no-such-package"]);
+    let (root, _) = SandboxFixture::new().try_root(&["no-such-package"]);
     let Err(RootError::Unresolved(problems)) = root else {
         panic!("{root:?}")
     };
@@ -322,19 +322,19 @@ fn a_package_that_nobody_has_is_named() {
 
 #[test]
 fn a_root_is_made_once_and_then_found() {
-    let yard = Yard::new();
-    yard.root();
-    let (root, said) = yard.try_root(&[]);
+    let fixture = SandboxFixture::new();
+    fixture.root();
+    let (root, said) = fixture.try_root(&[]);
     assert!(root.is_ok());
     assert_eq!(said, "", "it was made again");
 }
 
 #[test]
 fn a_path_that_leads_out_of_the_folder_is_refused() {
-    let yard = Yard::new();
-    std::os::unix::fs::symlink("/etc/passwd", yard.work().join("link.rpm")).unwrap();
+    let fixture = SandboxFixture::new();
+    std::os::unix::fs::symlink("/etc/passwd", fixture.work().join("link.rpm")).unwrap();
     for path in ["/work/../outside.rpm", "/work/link.rpm"] {
-        let (root, _) = yard.try_root(&[path]);
+        let (root, _) = fixture.try_root(&[path]);
         assert!(
             matches!(root, Err(RootError::Refused(_))),
             "{path}: {root:?}"

@@ -2,8 +2,8 @@
 //! runner.
 
 use crate::specs::{empty, files};
-use crate::yard::{PATIENCE, Yard, status};
 use millrace_host::sandbox::{CommandEnd, SandboxError};
+use millrace_tests::sandbox::{PATIENCE, SandboxFixture, status};
 use millrace_tests::up::{Machine, Up, processes_with};
 use millrace_tests::wait::wait_until;
 use std::fs::{self, File};
@@ -16,22 +16,22 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn the_status_is_as_shells_have_it() {
-    let yard = Yard::new();
-    assert_eq!(status(&yard.bash("exit 7").0), Some(7));
-    assert_eq!(status(&yard.bash("kill -TERM $$").0), Some(128 + 15));
+    let fixture = SandboxFixture::new();
+    assert_eq!(status(&fixture.bash("exit 7").0), Some(7));
+    assert_eq!(status(&fixture.bash("kill -TERM $$").0), Some(128 + 15));
     assert_eq!(
-        status(&yard.run(&["/no/such/program"], PATIENCE, false).0),
+        status(&fixture.run(&["/no/such/program"], PATIENCE, false).0),
         Some(127)
     );
 }
 
 #[test]
 fn a_loop_is_stopped_in_time_and_nothing_of_it_is_left() {
-    let yard = Yard::new();
-    yard.root();
+    let fixture = SandboxFixture::new();
+    fixture.root();
     let began = Instant::now();
     let script = "sleep 4711.25 & setsid sleep 4711.25 & while :; do :; done";
-    let (ended, _) = yard.run(&["/bin/bash", "-c", script], Duration::from_secs(1), false);
+    let (ended, _) = fixture.run(&["/bin/bash", "-c", script], Duration::from_secs(1), false);
     assert_eq!(ended, CommandEnd::TimedOut);
     assert!(
         began.elapsed() < Duration::from_secs(10),
@@ -43,7 +43,7 @@ fn a_loop_is_stopped_in_time_and_nothing_of_it_is_left() {
 
 #[test]
 fn a_task_that_is_given_up_is_stopped() {
-    let ended = Yard::new().when_heard("echo here; sleep 600", &mut |cancelled| {
+    let ended = SandboxFixture::new().when_heard("echo here; sleep 600", &mut |cancelled| {
         cancelled.store(true, Ordering::SeqCst)
     });
     assert_eq!(ended.unwrap(), CommandEnd::Cancelled);
@@ -51,7 +51,7 @@ fn a_task_that_is_given_up_is_stopped() {
 
 #[test]
 fn a_command_of_a_task_that_is_given_up_has_no_verdict() {
-    let ended = Yard::new().when_heard("echo here", &mut |cancelled| {
+    let ended = SandboxFixture::new().when_heard("echo here", &mut |cancelled| {
         cancelled.store(true, Ordering::SeqCst)
     });
     assert_eq!(ended.unwrap(), CommandEnd::Cancelled);
@@ -80,9 +80,12 @@ fn a_starter_without_its_runner_waits_for_nothing() {
 #[test]
 fn a_sandbox_ended_from_outside_is_no_fault_of_the_command() {
     let word = unique("sleep-");
-    let ended = Yard::new().when_heard(&format!("echo here; : {word}; sleep 600; :"), &mut |_| {
-        signal("INT", holders(&word)[0]);
-    });
+    let ended = SandboxFixture::new().when_heard(
+        &format!("echo here; : {word}; sleep 600; :"),
+        &mut |_| {
+            signal("INT", holders(&word)[0]);
+        },
+    );
     assert!(matches!(ended, Err(SandboxError::Ended(2))), "{ended:?}");
 }
 
@@ -135,8 +138,8 @@ fn starter() -> u32 {
 
 #[test]
 fn a_killed_starter_takes_no_command_along_and_is_replaced() {
-    let (yard, mut killed) = (Yard::new(), None);
-    let ended = yard.when_heard("echo here; sleep 0.5; echo still", &mut |_| {
+    let (fixture, mut killed) = (SandboxFixture::new(), None);
+    let ended = fixture.when_heard("echo here; sleep 0.5; echo still", &mut |_| {
         if killed.is_none() {
             killed = Some(starter());
             signal("KILL", killed.unwrap());
@@ -146,7 +149,7 @@ fn a_killed_starter_takes_no_command_along_and_is_replaced() {
         matches!(ended, Ok(CommandEnd::Exited { status: 0, .. })),
         "{ended:?}"
     );
-    let (ended, said) = yard.bash("echo again");
+    let (ended, said) = fixture.bash("echo again");
     assert!(
         matches!(ended, CommandEnd::Exited { status: 0, .. }),
         "{ended:?}: {said}"
@@ -156,34 +159,35 @@ fn a_killed_starter_takes_no_command_along_and_is_replaced() {
 
 #[test]
 fn a_starter_that_hangs_is_given_up_for_another() {
-    let yard = Yard::new();
-    yard.bash(":");
+    let fixture = SandboxFixture::new();
+    fixture.bash(":");
     let frozen = starter();
     signal("STOP", frozen);
-    let (ended, said) = yard.bash("echo ran >>/work/runs");
+    let (ended, said) = fixture.bash("echo ran >>/work/runs");
     assert!(
         matches!(ended, CommandEnd::Exited { status: 0, .. }),
         "{ended:?}: {said}"
     );
     assert_ne!(starter(), frozen, "there is one, and it is another");
     assert_eq!(
-        fs::read_to_string(yard.work().join("runs")).unwrap(),
+        fs::read_to_string(fixture.work().join("runs")).unwrap(),
         "ran\n"
     );
 }
 
 #[test]
 fn a_sandbox_that_is_dropped_leaves_no_starter() {
-    let yard = Yard::new();
-    yard.bash(":");
+    let fixture = SandboxFixture::new();
+    fixture.bash(":");
     let starter = starter();
-    drop(yard);
+    drop(fixture);
     wait_until(|| "its end".to_owned(), || parent(starter).is_none());
 }
 
 #[test]
 fn a_command_hears_all_signals() {
-    let (ended, said) = Yard::new().run(&["/usr/bin/cat", "/proc/self/status"], PATIENCE, false);
+    let (ended, said) =
+        SandboxFixture::new().run(&["/usr/bin/cat", "/proc/self/status"], PATIENCE, false);
     assert!(
         matches!(ended, CommandEnd::Exited { status: 0, .. }),
         "{ended:?}"
@@ -218,13 +222,13 @@ pub fn process_lines() -> Vec<(u32, String)> {
 
 #[test]
 fn more_memory_than_allowed_is_not_had() {
-    let (ended, said) = Yard::new().bash("x=a; while :; do x=$x$x; done");
+    let (ended, said) = SandboxFixture::new().bash("x=a; while :; do x=$x$x; done");
     assert_eq!(ended, CommandEnd::OutOfMemory, "{said}");
 }
 
 #[test]
 fn a_fork_bomb_runs_into_the_bound_and_its_author_is_told() {
-    let (ended, said) = Yard::new().run(
+    let (ended, said) = SandboxFixture::new().run(
         &["/bin/bash", "-c", "f() { f | f & }; f; sleep 5"],
         Duration::from_secs(2),
         false,
@@ -239,14 +243,14 @@ fn a_fork_bomb_runs_into_the_bound_and_its_author_is_told() {
 #[test]
 fn a_full_disk_ends_the_task_and_not_the_machine() {
     for place in ["/work/big", "/builddir/big"] {
-        let (ended, said) = Yard::new().bash(&format!("cat /dev/zero > {place}"));
+        let (ended, said) = SandboxFixture::new().bash(&format!("cat /dev/zero > {place}"));
         assert_eq!(ended, CommandEnd::OutOfSpace, "{place}: {said}");
     }
 }
 
 #[test]
 fn printing_without_end_is_stopped() {
-    let (ended, said) = Yard::new().bash("yes");
+    let (ended, said) = SandboxFixture::new().bash("yes");
     assert_eq!(ended, CommandEnd::OutputLimit);
     assert!(
         (1_000_000..2_000_000).contains(&said.len()),

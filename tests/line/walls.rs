@@ -1,8 +1,8 @@
 //! What a foreign command can do to the machine: nothing. Each of these tries something, in the root that packages are tried in.
 
 use crate::sandbox::{ELSEWHERE, again, unique};
-use crate::yard::{PATIENCE, Yard, status};
 use millrace_host::sandbox::{Overlay, View};
+use millrace_tests::sandbox::{PATIENCE, SandboxFixture, status};
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -12,20 +12,23 @@ use std::sync::atomic::AtomicBool;
 
 #[test]
 fn nothing_outside_is_written_even_by_its_root() {
-    let (yard, planted) = (Yard::new(), format!("/usr/bin/{}", unique("planted-by-")));
-    let (ended, said) = yard.run(
+    let (fixture, planted) = (
+        SandboxFixture::new(),
+        format!("/usr/bin/{}", unique("planted-by-")),
+    );
+    let (ended, said) = fixture.run(
         &["/bin/bash", "-c", &format!("touch {planted}")],
         PATIENCE,
         true,
     );
     assert_eq!(status(&ended), Some(0), "its own root is its own: {said}");
     assert!(!Path::new(&planted).exists());
-    let (_, said) = yard.bash(&format!("ls {planted}"));
+    let (_, said) = fixture.bash(&format!("ls {planted}"));
     assert!(
         said.contains("No such file"),
         "one root leaked into the next: {said}"
     );
-    let (ended, _) = yard.bash(&format!("touch {planted}"));
+    let (ended, _) = fixture.bash(&format!("touch {planted}"));
     assert_ne!(
         status(&ended),
         Some(0),
@@ -50,12 +53,12 @@ fn outside(folder: &Path) -> Vec<(PathBuf, u32, u32)> {
 }
 
 /// Runs something in a root in which a package has put a link in the place of a folder.
-fn with_link(place: &str, target: &str, run: impl FnOnce(&Yard, Overlay)) {
-    let yard = Yard::new();
-    let folder = yard.folder.path().canonicalize().unwrap();
+fn with_link(place: &str, target: &str, run: impl FnOnce(&SandboxFixture, Overlay)) {
+    let fixture = SandboxFixture::new();
+    let folder = fixture.folder.path().canonicalize().unwrap();
     fs::create_dir(folder.join("there")).unwrap();
     let before = outside(&folder);
-    let root = yard.root();
+    let root = fixture.root();
     let View::Root(overlay) = root.view() else {
         panic!("a root of its own")
     };
@@ -65,7 +68,7 @@ fn with_link(place: &str, target: &str, run: impl FnOnce(&Yard, Overlay)) {
         overlay.upper.join(place),
     )
     .unwrap();
-    run(&yard, overlay);
+    run(&fixture, overlay);
     assert_eq!(outside(&folder), before, "/{place} was a link to {target}");
 }
 
@@ -79,10 +82,10 @@ fn links_in_the_place_of_folders_lead_nowhere_outside() {
         "builddir", "var", "work", "dev", "tmp", "proc", "sys", "run",
     ] {
         for target in TARGETS {
-            with_link(place, target, |yard, overlay| {
+            with_link(place, target, |fixture, overlay| {
                 let script = "touch ~/here && echo x > /dev/null && echo did it";
                 let argv = ["/bin/bash", "-c", script];
-                let (ended, said) = yard.run_in(
+                let (ended, said) = fixture.run_in(
                     View::Root(overlay),
                     &argv,
                     PATIENCE,
@@ -103,8 +106,8 @@ fn links_in_the_place_of_folders_lead_nowhere_outside() {
 fn links_lead_nowhere_for_what_works_from_outside_either() {
     for place in ["dev", "proc"] {
         for target in TARGETS {
-            with_link(place, target, |yard, overlay| {
-                let own = yard.folder.path().join("task/own");
+            with_link(place, target, |fixture, overlay| {
+                let own = fixture.folder.path().join("task/own");
                 fs::create_dir_all(own.join("root")).unwrap();
                 let root = Some((overlay, own.join("root")));
                 let view = View::Host {
@@ -115,7 +118,7 @@ fn links_lead_nowhere_for_what_works_from_outside_either() {
                 };
                 let argv = ["/bin/bash", "-c", "echo x > /dev/null && echo did it"];
                 let (ended, said) =
-                    yard.run_in(view, &argv, PATIENCE, true, &AtomicBool::new(false));
+                    fixture.run_in(view, &argv, PATIENCE, true, &AtomicBool::new(false));
                 assert_eq!(
                     (status(&ended), said.as_str()),
                     (Some(0), "did it\n"),
@@ -128,7 +131,7 @@ fn links_lead_nowhere_for_what_works_from_outside_either() {
 
 #[test]
 fn it_cannot_make_devices_or_reach_the_kernel() {
-    let yard = Yard::new();
+    let fixture = SandboxFixture::new();
     let tries = [
         "mknod /work/disk b 8 0",
         // Writes back what is there, so that the machine stays as it is where this works.
@@ -136,7 +139,7 @@ fn it_cannot_make_devices_or_reach_the_kernel() {
         "echo x > /sys/power/state",
     ];
     for attempt in tries {
-        let (ended, said) = yard.run(&["/bin/bash", "-c", attempt], PATIENCE, true);
+        let (ended, said) = fixture.run(&["/bin/bash", "-c", attempt], PATIENCE, true);
         assert!(
             !matches!(status(&ended), Some(0 | 127)),
             "`{attempt}`: {ended:?} {said}"
@@ -147,7 +150,7 @@ fn it_cannot_make_devices_or_reach_the_kernel() {
 /// Programs of one system call, whose status is the error that came of it. There is no compiler in a root, and no `mount` either.
 #[cfg(target_arch = "x86_64")]
 pub mod calls {
-    use super::{PATIENCE, Yard, status};
+    use super::{PATIENCE, SandboxFixture, status};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
@@ -250,13 +253,14 @@ pub mod calls {
 
     /// The errors that the calls come to, by name.
     pub fn tried(programs: impl Iterator<Item = (&'static str, Vec<u8>)>) -> Vec<String> {
-        let yard = Yard::new();
+        let fixture = SandboxFixture::new();
         for (name, program) in programs {
-            fs::write(yard.work().join(name), program).unwrap();
-            fs::set_permissions(yard.work().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+            fs::write(fixture.work().join(name), program).unwrap();
+            fs::set_permissions(fixture.work().join(name), fs::Permissions::from_mode(0o755))
+                .unwrap();
         }
         let script = "for call in /work/*; do $call; echo ${call##*/} $?; done";
-        let (ended, said) = yard.run(&["/bin/bash", "-c", script], PATIENCE, true);
+        let (ended, said) = fixture.run(&["/bin/bash", "-c", script], PATIENCE, true);
         assert_eq!(status(&ended), Some(0), "{said}");
         said.lines().map(str::to_owned).collect()
     }
@@ -310,7 +314,7 @@ pub mod calls {
 fn the_terminal_that_a_runner_was_started_on_is_out_of_reach() {
     if std::env::var_os(ELSEWHERE).is_some() {
         let script = "(exec 3<>/dev/tty) 2>/dev/null && exit 1; read -r line < /proc/self/stat; set -- ${line##*) }; echo session $4, terminal $5";
-        let (ended, said) = Yard::new().bash(script);
+        let (ended, said) = SandboxFixture::new().bash(script);
         assert_eq!(status(&ended), Some(0), "{said}");
         assert_eq!(said, "session 0, terminal 0\n");
         return;
@@ -362,7 +366,7 @@ fn nobody_leaves_the_sandbox_of_a_runner_in_a_chroot() {
             root: None,
             elsewhere: Vec::new(),
         };
-        let (ended, said) = Yard::new().run_in(
+        let (ended, said) = SandboxFixture::new().run_in(
             view,
             &["perl", "-e", CLIMB],
             PATIENCE,
@@ -396,10 +400,10 @@ fn nobody_leaves_the_sandbox_of_a_runner_in_a_chroot() {
 fn nobody_is_there_to_talk_to() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (ended, said) = Yard::new().bash(&format!("exec 3<>/dev/tcp/127.0.0.1/{port}"));
+    let (ended, said) = SandboxFixture::new().bash(&format!("exec 3<>/dev/tcp/127.0.0.1/{port}"));
     assert_ne!(status(&ended), Some(0), "{said}");
     assert!(said.contains("Connection refused"), "{said}");
-    let (ended, said) = Yard::new().bash("exec 3<>/dev/tcp/192.0.2.1/80");
+    let (ended, said) = SandboxFixture::new().bash("exec 3<>/dev/tcp/192.0.2.1/80");
     assert_ne!(status(&ended), Some(0), "{said}");
     assert!(said.contains("unreachable"), "{said}");
 }
@@ -407,7 +411,7 @@ fn nobody_is_there_to_talk_to() {
 #[test]
 fn no_process_of_the_machine_is_seen() {
     let (ended, said) =
-        Yard::new().bash("for p in /proc/[0-9]*; do echo ${p#/proc/}; done; hostname || cat /proc/sys/kernel/hostname");
+        SandboxFixture::new().bash("for p in /proc/[0-9]*; do echo ${p#/proc/}; done; hostname || cat /proc/sys/kernel/hostname");
     assert_eq!(status(&ended), Some(0), "{said}");
     let ids: Vec<u32> = said.lines().filter_map(|line| line.parse().ok()).collect();
     assert!(!ids.is_empty() && ids.iter().all(|id| *id < 20), "{said}");
@@ -416,14 +420,17 @@ fn no_process_of_the_machine_is_seen() {
 
 #[test]
 fn work_on_a_root_from_outside_sees_no_secrets() {
-    let (yard, never) = (Yard::new(), AtomicBool::new(false));
+    let (fixture, never) = (SandboxFixture::new(), AtomicBool::new(false));
     let planted = format!("/usr/bin/{}", unique("planted-by-"));
-    let (readable, writable) = (yard.folder.path().join("r"), yard.folder.path().join("w"));
+    let (readable, writable) = (
+        fixture.folder.path().join("r"),
+        fixture.folder.path().join("w"),
+    );
     for folder in [&readable, &writable] {
         fs::create_dir(folder).unwrap();
         fs::write(folder.join("file"), "here").unwrap();
     }
-    fs::write(yard.folder.path().join("key"), "secret").unwrap();
+    fs::write(fixture.folder.path().join("key"), "secret").unwrap();
     let run = |script: &str| {
         let view = View::Host {
             readable: vec![readable.clone()],
@@ -431,13 +438,14 @@ fn work_on_a_root_from_outside_sees_no_secrets() {
             root: None,
             elsewhere: Vec::new(),
         };
-        let (ended, said) = yard.run_in(view, &["/bin/bash", "-c", script], PATIENCE, true, &never);
+        let (ended, said) =
+            fixture.run_in(view, &["/bin/bash", "-c", script], PATIENCE, true, &never);
         (status(&ended) == Some(0), said)
     };
     let (r, w, key) = (
         readable.display(),
         writable.display(),
-        yard.folder.path().join("key").display().to_string(),
+        fixture.folder.path().join("key").display().to_string(),
     );
     assert_eq!(
         run(&format!(

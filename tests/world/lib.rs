@@ -11,6 +11,7 @@ pub mod forge;
 pub mod line;
 pub mod packages;
 pub mod runner;
+pub mod sandbox;
 pub mod up;
 pub mod wait;
 pub mod world;

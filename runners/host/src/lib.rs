@@ -13,4 +13,6 @@ pub mod line;
 pub mod machine;
 pub mod plugin;
 pub mod sandbox;
+#[cfg(test)]
+mod testing;
 pub mod worker;

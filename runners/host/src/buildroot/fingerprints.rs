@@ -125,47 +125,9 @@ fn mirrors(recipe: &Recipe, list: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::serve_files;
     use millrace_core::Arch;
     use millrace_core::platform::Buildroot;
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
-
-    /// A server of these files; every other is not there. Its address.
-    fn serve(files: &'static [(&'static str, &'static str)]) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let own = address.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut asked = Vec::new();
-                let mut piece = [0; 1024];
-                while !asked.windows(4).any(|end| end == b"\r\n\r\n") {
-                    match stream.read(&mut piece) {
-                        Ok(count @ 1..) => asked.extend_from_slice(&piece[..count]),
-                        _ => break,
-                    }
-                }
-                let path = String::from_utf8_lossy(&asked)
-                    .split(' ')
-                    .nth(1)
-                    .unwrap_or_default()
-                    .to_owned();
-                let found = files.iter().find(|(name, _)| *name == path);
-                let (status, body) = found.map_or(("404 Not Found", String::new()), |(_, body)| {
-                    ("200 OK", body.replace("@", &own))
-                });
-                let head = format!(
-                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                    body.len()
-                );
-                let _ = stream
-                    .write_all(head.as_bytes())
-                    .and_then(|()| stream.write_all(body.as_bytes()));
-            }
-        });
-        address
-    }
 
     fn recipe(server: &str) -> Recipe {
         let list = Repository {
@@ -187,7 +149,7 @@ mod tests {
 
     #[test]
     fn variables_of_a_mirror_list_are_filled_in() {
-        let server = serve(&[
+        let server = serve_files(&[
             (
                 "/mirrorlist/9/baseos",
                 "# see http://example.org/\n\n@/almalinux/$releasever/BaseOS/$basearch/os\n",
@@ -207,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_mirror_that_answers_is_the_first_that_dnf_asks() {
-        let server = serve(&[
+        let server = serve_files(&[
             (
                 "/mirrorlist/9/baseos",
                 "http://127.0.0.1:1/down\n@/behind\n@/good\n@/next\n",
@@ -228,7 +190,7 @@ mod tests {
 
     #[test]
     fn where_no_mirror_answers_each_that_was_tried_is_named() {
-        let server = serve(&[("/mirrorlist/9/baseos", "@/1\n@/2\n@/3\n@/4\n@/5\n@/6\n")]);
+        let server = serve_files(&[("/mirrorlist/9/baseos", "@/1\n@/2\n@/3\n@/4\n@/5\n@/6\n")]);
         let problem = Fingerprints::of(&recipe(&server)).unwrap_err();
         assert!(matches!(problem, RootError::Repository(_)));
         let problem = problem.to_string();

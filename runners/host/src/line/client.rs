@@ -383,31 +383,11 @@ fn words(lease_id: &LeaseId) -> [(&'static str, String); 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A line that answers one connection after the other with these bytes, and hangs up; answers where it is, and what it was
-    /// asked.
-    fn line(answers: &'static [&'static str]) -> (String, std::thread::JoinHandle<Vec<String>>) {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let answer = move |answer: &&str| {
-            let (mut connection, _) = listener.accept().unwrap();
-            let (mut request, mut byte) = (Vec::new(), [0]);
-            while !request.ends_with(b"\r\n\r\n") {
-                connection.read_exact(&mut byte).unwrap();
-                request.extend(byte);
-            }
-            connection.write_all(answer.as_bytes()).unwrap();
-            String::from_utf8(request).unwrap()
-        };
-        (
-            url,
-            std::thread::spawn(move || answers.iter().map(answer).collect()),
-        )
-    }
+    use crate::testing::answer_in_turn;
 
     #[test]
     fn a_download_that_breaks_off_goes_on_where_it_was() {
-        let (url, line) = line(&[
+        let (url, line) = answer_in_turn(&[
             "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123",
             "HTTP/1.1 206 Partial Content\r\ncontent-length: 6\r\ncontent-range: bytes 4-9/10\r\n\r\n456",
             "HTTP/1.1 206 Partial Content\r\ncontent-length: 3\r\ncontent-range: bytes 7-9/10\r\n\r\n789",
@@ -443,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_download_that_would_begin_anew_is_left_to_the_next_try() {
-        let (url, line) = line(&[
+        let (url, line) = answer_in_turn(&[
             "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123",
             "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789",
         ]);

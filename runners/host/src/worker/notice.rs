@@ -1,5 +1,5 @@
-//! The notice that this machine is about to be taken back: a spare one of EC2 has two minutes left then (Amazon EC2 User Guide, "Spot
-//! Instance interruption notices").
+//! The notice that this machine is about to be taken back: a spot instance of EC2 has two minutes left then (Amazon EC2 User Guide,
+//! "Spot Instance interruption notices").
 
 use crate::line::patience::wait;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,34 +79,8 @@ fn is_told(agent: &Agent, place: &str, session: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use crate::testing::answer_in_turn;
     use std::sync::Arc;
-
-    /// A service that answers one question after the other; what it was asked.
-    fn service(answers: &'static [&'static str]) -> (String, std::thread::JoinHandle<Vec<String>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let place = format!("http://{}", listener.local_addr().unwrap());
-        let answer = move |answer: &&str| {
-            let (mut connection, _) = listener.accept().unwrap();
-            let (mut request, mut byte) = (Vec::new(), [0]);
-            while !request.ends_with(b"\r\n\r\n") {
-                connection.read_exact(&mut byte).unwrap();
-                request.extend(byte);
-            }
-            connection.write_all(answer.as_bytes()).unwrap();
-            String::from_utf8(request)
-                .unwrap()
-                .lines()
-                .next()
-                .unwrap()
-                .to_owned()
-        };
-        (
-            place,
-            std::thread::spawn(move || answers.iter().map(answer).collect()),
-        )
-    }
 
     #[test]
     fn a_machine_that_is_taken_back_stops_its_runner_and_one_that_is_not_does_not() {
@@ -116,7 +90,7 @@ mod tests {
         const OVER: &str =
             "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         const NOTICE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
-        let (place, asked) = service(&[TOKEN, NOTHING, OVER, TOKEN, NOTICE]);
+        let (place, asked) = answer_in_turn(&[TOKEN, NOTHING, OVER, TOKEN, NOTICE]);
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .build()

@@ -144,13 +144,13 @@ async fn renew(State(line): State<Shared>, Json(_): Json<LeaseId>) -> Response {
 }
 
 #[derive(Deserialize)]
-struct UploadTarget {
+struct ChunkQuery {
     offset: usize,
 }
 
 async fn log(
     State(line): State<Shared>,
-    Query(place): Query<UploadTarget>,
+    Query(query): Query<ChunkQuery>,
     Query(_): Query<LeaseId>,
     bytes: Bytes,
 ) -> Response {
@@ -158,7 +158,7 @@ async fn log(
         return response;
     }
     let mut line = line.lock().unwrap();
-    assert_eq!(place.offset, line.log.len(), "chunks continue each other");
+    assert_eq!(query.offset, line.log.len(), "chunks continue each other");
     line.log.extend_from_slice(&bytes);
     Json(Logged {
         end: line.log.len() as u64,

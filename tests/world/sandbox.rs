@@ -1,9 +1,9 @@
-//! A root and a folder for a task, without a line around them.
+//! A sandbox, roots and a folder for a task, without a line around them.
 
+use crate::up::{Machine, platform};
 use millrace_core::platform::{Limits, Platform, SandboxOptions};
 use millrace_host::buildroot::{Buildroots, Recipe, Root, RootError, RootKind, RootSession};
 use millrace_host::sandbox::{Command, CommandEnd, Sandbox, SandboxError, View};
-use millrace_tests::up::{Machine, platform};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -25,15 +25,19 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// What making a root may put on the disk, in bytes: the small one that these are made from takes a tenth of it.
 pub const ROOT_BYTES_MAX: u64 = 2 << 30;
 
-/// A root, and a folder for a task.
-pub struct Yard {
+/// What starts commands and makes roots, and a folder for a task.
+pub struct SandboxFixture {
     /// Around the task's folder.
     pub folder: tempfile::TempDir,
-    sandbox: Sandbox,
-    roots: Buildroots,
+    /// Starts commands.
+    pub sandbox: Sandbox,
+    /// Makes roots.
+    pub roots: Buildroots,
 }
 
-impl Yard {
+impl SandboxFixture {
+    /// With the roots of all tests of this machine.
+    #[allow(clippy::new_without_default, reason = "it makes folders")]
     pub fn new() -> Self {
         Self::over(&Machine::here().work)
     }
@@ -61,14 +65,16 @@ impl Yard {
     }
 
     fn over(shared: &Path) -> Self {
-        let (machine, folder) = (Machine::here(), tempfile::tempdir().unwrap());
-        fs::create_dir_all(folder.path().join("task/work")).unwrap();
-        fs::set_permissions(
-            folder.path().join("task/work"),
-            fs::Permissions::from_mode(0o777),
-        )
-        .unwrap();
-        let sandbox = Sandbox::new(machine.program);
+        Self::with_program(Machine::here().program, shared)
+    }
+
+    /// With commands started by a program that becomes the launcher, and roots below a folder.
+    pub fn with_program(program: PathBuf, shared: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let work = folder.path().join("task/work");
+        fs::create_dir_all(&work).unwrap();
+        fs::set_permissions(&work, fs::Permissions::from_mode(0o777)).unwrap();
+        let sandbox = Sandbox::new(program);
         let roots = Buildroots::new(&shared.join("roots"), sandbox.clone()).unwrap();
         Self {
             folder,
@@ -77,6 +83,7 @@ impl Yard {
         }
     }
 
+    /// The task's folder.
     pub fn work(&self) -> PathBuf {
         self.folder.path().join("task/work")
     }
@@ -129,6 +136,7 @@ impl Yard {
         (done, said)
     }
 
+    /// A root of nothing but what every root has.
     pub fn root(&self) -> Root {
         let (root, said) = self.try_root(&[]);
         root.unwrap_or_else(|error| panic!("{error}\n{said}"))
@@ -139,10 +147,12 @@ impl Yard {
         self.run(&["/bin/bash", "-c", script], PATIENCE, false)
     }
 
+    /// Runs a command in a new root; how it ended, and what it printed.
     pub fn run(&self, argv: &[&str], timeout: Duration, as_root: bool) -> (CommandEnd, String) {
         self.run_until(argv, timeout, as_root, &AtomicBool::new(false))
     }
 
+    /// The same until it is cancelled.
     pub fn run_until(
         &self,
         argv: &[&str],
@@ -154,6 +164,7 @@ impl Yard {
         self.run_in(root.view(), argv, timeout, as_root, cancelled)
     }
 
+    /// The same in a root that is there.
     pub fn run_in(
         &self,
         view: View,
