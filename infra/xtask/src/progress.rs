@@ -40,10 +40,12 @@ impl Progress {
 
 /// The guess, in seconds, of work that takes `seconds` on two cores and keeps every core busy.
 pub fn on_all_cores(seconds: u64) -> u64 {
-    shared(
-        seconds,
-        std::thread::available_parallelism().map_or(2, |cores| cores.get() as u64),
-    )
+    shared(seconds, cores())
+}
+
+/// How many cores this process may use.
+pub fn cores() -> u64 {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get() as u64)
 }
 
 fn shared(seconds: u64, cores: u64) -> u64 {

@@ -6,7 +6,7 @@ use crate::cloud::Services;
 use crate::command::{self, shown};
 use crate::folders::Folders;
 use crate::phases::Phases;
-use crate::{emulation, lints, platform, root, setup};
+use crate::{emulation, lints, platform, progress, root, setup};
 use anyhow::{Context, Result};
 use std::process::{Command, Stdio};
 
@@ -20,6 +20,12 @@ const PLUGINS: &str = "MILLRACE_PLUGINS";
 const MILLRACE: &str = "MILLRACE_BIN";
 /// Where buildroots are kept from one run to the next.
 const WORK: &str = "MILLRACE_TEST_WORK";
+
+/// The profile of the test runner's, in `.config/nextest.toml`: how many threads a test takes.
+const PROFILE: &str = "xtask";
+
+/// Threads of the test runner's: tests of the whole line wait more than they compute.
+const THREADS_PER_CORE: u64 = 2;
 
 /// Sets up, builds, checks form and lints, and runs every test; those of the cloud too, if `cloud`. The test runner gets `rest`.
 pub fn test(folders: &Folders, yes: bool, cloud: bool, rest: &[String]) -> Result<()> {
@@ -96,6 +102,13 @@ fn all_tests(
     if let Some(services) = &services {
         command.args(CLOUD);
         services.environment(folders, &mut command);
+    }
+    if has_nextest() {
+        command.args(["--profile", PROFILE]);
+        if !rest.iter().any(|word| word.starts_with("--test-threads")) {
+            let threads = THREADS_PER_CORE * progress::cores();
+            command.arg(format!("--test-threads={threads}"));
+        }
     }
     command.args(rest);
     phases.run("tests", || run_tests(folders, command))
