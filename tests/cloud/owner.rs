@@ -5,12 +5,13 @@ use crate::stack::{Stack, request, variable};
 use hmac::{Hmac, KeyInit, Mac};
 use millrace_core::Digest;
 use millrace_tests::up::{Machine, run};
+use millrace_tests::wait::News;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long nothing happens when everything has.
 pub const QUIET: Duration = Duration::from_millis(500);
@@ -19,7 +20,10 @@ pub const QUIET: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(2);
 
 /// How long a push may take to come to its end: with a cold buildroot on a slow machine some minutes.
-const WATCH_MAX: &str = "900";
+const WATCH_MAX: Duration = Duration::from_secs(900);
+
+/// How often a process is asked whether it has ended.
+const POLL: Duration = Duration::from_millis(50);
 
 /// A line in the cloud, and a person at a desk who works on it.
 pub struct Cloud {
@@ -162,6 +166,15 @@ impl Cloud {
         self.runners.push(runner.spawn().unwrap());
     }
 
+    /// The folders in which runners work.
+    fn runner_states(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.folder).unwrap().flatten();
+        let folders = entries.map(|entry| entry.path());
+        folders
+            .filter(|folder| folder.join("token").exists())
+            .collect()
+    }
+
     /// Registers a package and pushes what is in a folder; the commit.
     pub async fn push_new(&mut self, name: &str, tree: &Path) -> String {
         let bare = self.folder.join(format!("{name}.git"));
@@ -229,34 +242,47 @@ impl Cloud {
 
     /// Waits for the end of a commit's builds, which must be released; what `millrace watch` printed.
     pub async fn released(&self, commit: &str) -> String {
-        let mut watch = Command::new("timeout");
-        let command = self.command(&["watch", "--commit", commit]);
+        let told = tempfile::NamedTempFile::new().unwrap();
+        let errors = tempfile::NamedTempFile::new().unwrap();
+        let mut watch = self.command(&["watch", "--commit", commit]);
         watch
-            .arg(WATCH_MAX)
-            .arg(command.get_program())
-            .args(command.get_args());
-        watch.envs(
-            command
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
-        let mut watching = tokio::task::spawn_blocking(move || watch.output().unwrap());
-        let output = loop {
-            tokio::select! {
-                output = &mut watching => break output.unwrap(),
-                () = tokio::time::sleep(LOOK) => {
-                    // Nobody would come to its end then.
-                    let dead = self.stack.dead_letters().await;
-                    assert!(dead.is_empty(), "{dead:?}\n{}", self.logs());
-                }
+            .stdin(Stdio::null())
+            .stdout(told.reopen().unwrap())
+            .stderr(errors.reopen().unwrap());
+        let mut watching = watch.spawn().unwrap();
+        let read = |file: &Path| fs::read_to_string(file).unwrap();
+        let states = self.runner_states();
+        let mut news = News::begin();
+        let (began, mut looked) = (Instant::now(), Instant::now());
+        let status = loop {
+            if let Some(status) = watching.try_wait().unwrap() {
+                break status;
+            }
+            tokio::time::sleep(POLL).await;
+            if looked.elapsed() < LOOK {
+                continue;
+            }
+            looked = Instant::now();
+            // Nobody would come to its end then.
+            let dead = self.stack.dead_letters().await;
+            let over = news.are_over(&states, told.path()) || began.elapsed() > WATCH_MAX;
+            if over || !dead.is_empty() {
+                watching.kill().unwrap();
+                watching.wait().unwrap();
+                panic!(
+                    "waited {:?} in vain for the end of {commit}; dead letters: {dead:?}\n{}\n{}",
+                    began.elapsed(),
+                    read(told.path()),
+                    self.logs()
+                );
             }
         };
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let told = read(told.path());
         assert_eq!(
-            output.status.code(),
+            status.code(),
             Some(0),
             "{told}\n{}\n{}",
-            String::from_utf8_lossy(&output.stderr),
+            read(errors.path()),
             self.logs()
         );
         told

@@ -1,7 +1,7 @@
 //! The real line for tests: `millrace up` as a process of its own, repositories made with git, webhooks signed as Gitea signs
 //! them, and the real clients.
 
-use crate::wait::{WAIT_MAX, wait_for};
+use crate::wait::{News, wait_for};
 use hmac::{Hmac, KeyInit, Mac};
 use millrace_core::Digest;
 use serde_json::{Value, json};
@@ -378,25 +378,26 @@ impl Up {
         (fs::read_to_string(told.path()).unwrap(), status.success())
     }
 
-    /// A line that stands still must not stop the tests with it: for two minutes nothing was told, and no log grew.
+    /// A line that stands still must not stop the tests with it.
     fn wait_for_watch(&self, watch: &mut Child, told: &Path) -> ExitStatus {
         let began = Instant::now();
-        let (mut seen, mut moved) = (0, began);
+        let mut news = News::begin();
         loop {
             if let Some(status) = watch.try_wait().unwrap() {
                 return status;
             }
-            let bytes = bytes_below(told) + bytes_below(&self.state().join("blobs"));
-            if bytes != seen {
-                (seen, moved) = (bytes, Instant::now());
-            }
-            if moved.elapsed() > WAIT_MAX || began.elapsed() > WATCH_MAX {
+            let over = news.are_over(&[self.state().join("blobs")], told);
+            if over || began.elapsed() > WATCH_MAX {
                 watch.kill().unwrap();
                 watch.wait().unwrap();
                 panic!(
-                    "waited {:?} in vain for the end of a push, and {:?} for any news of it:\n{}\n{}",
+                    "waited {:?} in vain for the end of a push{}:\n{}\n{}",
                     began.elapsed(),
-                    moved.elapsed(),
+                    if over {
+                        ", of which there are no more news"
+                    } else {
+                        ""
+                    },
                     fs::read_to_string(told).unwrap(),
                     self.log()
                 );
@@ -424,17 +425,6 @@ impl Drop for Up {
             self.kill();
         }
     }
-}
-
-/// Bytes of a file, or of all files below a folder.
-fn bytes_below(path: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(path) else {
-        return fs::metadata(path).map_or(0, |file| file.len());
-    };
-    entries
-        .flatten()
-        .map(|entry| bytes_below(&entry.path()))
-        .sum()
 }
 
 /// The port in what the line says at its start, `{"url":"http://127.0.0.1:40123",…}`.
