@@ -12,6 +12,7 @@ use crate::platform::{Limits, Platform, Step, StepScope};
 use crate::push::Push;
 use crate::queue::Rank;
 use crate::rpm::Rpm;
+use crate::sources::TREE_ARTIFACT;
 use crate::task::{
     ARTIFACTS_MAX, ATTEMPTS_MAX, Artifact, Attempt, AttemptEnd, Blame, Failure, LEASE_MS,
     LEASES_MAX, Lease, Outcome, RunnerProfile, Task, TaskId, TaskState, cut,
@@ -1030,9 +1031,6 @@ fn fault_of(artifacts: &[Artifact]) -> Option<(Blame, String)> {
         ),
     ))
 }
-
-/// Name under which every task is given the commit's tree, as a tar archive.
-pub const TREE_ARTIFACT: &str = "tree.tar";
 
 impl Build {
     /// The commit's tree, as an artifact.

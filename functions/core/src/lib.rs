@@ -15,7 +15,6 @@ pub mod hold;
 pub mod hosts;
 pub mod log;
 mod names;
-pub mod order;
 pub mod plan;
 pub mod platform;
 pub mod plugin;
@@ -23,6 +22,7 @@ pub mod protocol;
 pub mod push;
 pub mod queue;
 pub mod range;
+pub mod release;
 pub mod roots;
 pub mod rpm;
 pub mod runner;
@@ -34,3 +34,4 @@ pub use names::{
     Arch, ArchError, BuildId, FeatureName, KeyName, LeaseNumber, NameError, PackageName,
     PlatformName, PluginName, ProjectName, PushId, RunnerName, StepName, Timestamp,
 };
+pub use release::order;

@@ -9,7 +9,7 @@ pub use buildroot::{Archive, Buildroot, Image, Provider};
 pub use limits::{Limits, SandboxOptions, StepLimits};
 pub use requires::{FEATURES_MAX, Requires};
 
-use crate::order::{belongs, repositories_of};
+use crate::release::repository::{belongs, repositories_of};
 use crate::rpm::Rpm;
 use crate::{Arch, KeyName, PlatformName, PluginName, StepName};
 use serde::de::DeserializeOwned;

@@ -21,7 +21,7 @@ use crate::platform::{Buildroot, Repository, SandboxOptions};
 use crate::push::Commit;
 use crate::queue::Capacity;
 use crate::task::{Artifact, Lease, LeaseId, Outcome, TaskId};
-use crate::{Arch, BuildId, Digest, LeaseNumber, PackageName, PlatformName, RunnerName, Timestamp};
+use crate::{Arch, BuildId, Digest, PackageName, PlatformName, RunnerName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

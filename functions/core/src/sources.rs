@@ -1,7 +1,9 @@
 //! Which files a package's repository is made of: its spec, and the sources that it names by digest.
 
-use crate::build::TREE_ARTIFACT;
 use serde::{Deserialize, Serialize};
+
+/// Name under which every task is given the commit's tree, as a tar archive; no source may have it.
+pub const TREE_ARTIFACT: &str = "tree.tar";
 
 /// Most sources a package may name: the largest packages of Fedora name a few hundred.
 pub const SOURCES_MAX: usize = 1000;

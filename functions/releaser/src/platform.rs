@@ -6,8 +6,8 @@ use crate::generation::manifest::Generation;
 use crate::generation::root::{Current, GenerationRef, read_current};
 use crate::metadata::cache::MetadataCache;
 use crate::seal::Seal;
-use millrace_core::order::repositories_of;
 use millrace_core::platform::Platform;
+use millrace_core::release::repository::repositories_of;
 use millrace_core::{PlatformName, Timestamp};
 use millrace_store::BlobStore;
 

@@ -1,9 +1,10 @@
 //! Orders leave nothing to decide: complete, immutable, and named by the digest of what they say.
 
 use crate::push::{Announced, Push};
-use crate::rpm::{Kind, Rpm};
+use crate::release::repository::{RepositoryId, belongs, repositories_of};
+use crate::rpm::Rpm;
 use crate::task::TaskId;
-use crate::{Arch, BuildId, Digest, KeyName, PackageName, PlatformName};
+use crate::{BuildId, Digest, KeyName, PackageName, PlatformName};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -144,24 +145,6 @@ pub struct SignedFile {
     pub size: u64,
 }
 
-/// Which repository of a platform: `x86_64/os`, `aarch64/debug`, `source`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct RepositoryId {
-    /// What is in it.
-    pub kind: Kind,
-    /// For which architecture; none for sources.
-    pub arch: Option<Arch>,
-}
-
-impl fmt::Display for RepositoryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.arch {
-            Some(arch) => write!(f, "{arch}/{}", self.kind.as_str()),
-            None => f.write_str(self.kind.as_str()),
-        }
-    }
-}
-
 /// Put these packages into these repositories, all at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseOrder {
@@ -255,29 +238,4 @@ impl ReleaseOrder {
     pub fn is_as_named(&self) -> bool {
         self.id == self.name()
     }
-}
-
-/// The repositories of a platform with these architectures.
-pub fn repositories_of(architectures: &[Arch]) -> Vec<RepositoryId> {
-    let each = |arch: &Arch| {
-        [Kind::Os, Kind::Debug].map(|kind| RepositoryId {
-            kind,
-            arch: Some(*arch),
-        })
-    };
-    let mut all: Vec<RepositoryId> = architectures.iter().flat_map(each).collect();
-    all.push(RepositoryId {
-        kind: Kind::Source,
-        arch: None,
-    });
-    all
-}
-
-/// Whether a package belongs in a repository: by kind, and by architecture unless it is noarch. Packages of 32 bits lie in the
-/// repository of the 64-bit architecture that runs them, as on Enterprise Linux.
-pub(crate) fn belongs(rpm: &Rpm, repository: RepositoryId) -> bool {
-    let for_it = |arch: Arch| {
-        rpm.is_noarch() || rpm.arch == arch.as_str() || Some(rpm.arch.as_str()) == arch.multilib()
-    };
-    rpm.kind() == repository.kind && repository.arch.is_none_or(for_it)
 }
