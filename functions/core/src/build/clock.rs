@@ -1,7 +1,8 @@
 //! A line's clock that was set back: leases and pauses that were given by the clock as it was before would else last for as long as it was
 //! ahead, and whoever waits for their end with them.
 
-use super::{Build, LeaseRenewal};
+use super::event::LeaseRenewal;
+use super::model::Build;
 use crate::Timestamp;
 use crate::task::{LEASE_MS, PAUSES_MS, Task, TaskState};
 

@@ -1,6 +1,6 @@
 //! Which tasks may run, and what they are given.
 
-use super::Build;
+use super::model::{Build, Stage};
 use crate::Arch;
 use crate::platform::Step;
 use crate::task::{Artifact, Task, TaskId, TaskState};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 impl Build {
     /// Tasks that a runner may take now.
     pub fn ready(&self) -> impl Iterator<Item = &TaskId> {
-        let running = matches!(self.stage, super::Stage::Running);
+        let running = matches!(self.stage, Stage::Running);
         let waiting = move |task: &&Task| running && matches!(task.state, TaskState::Waiting);
         self.tasks
             .iter()

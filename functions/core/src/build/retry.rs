@@ -1,7 +1,8 @@
 //! Tasks that somebody wants done again: those that failed, those that were quarantined, and those that were dropped when their build
 //! ended.
 
-use super::{Build, End, Refused, Stage};
+use super::event::Refused;
+use super::model::{Build, End, Stage};
 use crate::Timestamp;
 use crate::access::Actor;
 use crate::task::{ATTEMPTS_MAX, Retried, Task, TaskId, TaskState};

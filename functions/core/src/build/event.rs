@@ -1,0 +1,191 @@
+//! What can happen to a build, and why it does not.
+
+use crate::access::Actor;
+use crate::order::{OrderId, SignedFile};
+use crate::task::{ATTEMPTS_MAX, Outcome, RunnerProfile, TaskId};
+use crate::{Digest, LeaseNumber, RunnerName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can happen to a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A runner takes a task.
+    Take {
+        /// Which.
+        task: TaskId,
+        /// Who.
+        runner: RunnerName,
+        /// StepScope what.
+        machine: RunnerProfile,
+    },
+    /// Runners were heard of since their leases were written down: they are still at it. What is said of leases that are over changes
+    /// nothing.
+    Renew {
+        /// The latest of each.
+        heard: Vec<LeaseRenewal>,
+    },
+    /// A task has said nothing for long, or speaks again.
+    Silent {
+        /// Which.
+        task: TaskId,
+        /// Under which lease.
+        lease: LeaseNumber,
+        /// Since when; none where it speaks again.
+        since: Option<Timestamp>,
+    },
+    /// It answers.
+    Report {
+        /// Which task.
+        task: TaskId,
+        /// Under which lease.
+        lease: LeaseNumber,
+        /// What came of it.
+        outcome: Outcome,
+        /// What was in its roots.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        roots: Option<Digest>,
+    },
+    /// A runner asks for work: whatever it had, it has no more. It was restarted, or an answer to it was lost on the way.
+    Return {
+        /// Who.
+        runner: RunnerName,
+    },
+    /// Time has passed.
+    Tick,
+    /// Somebody stops the build.
+    Cancel {
+        /// Who.
+        by: Actor,
+    },
+    /// Somebody wants tasks done again that came to nothing.
+    Retry {
+        /// Which; none means all of them.
+        task: Option<TaskId>,
+        /// Who.
+        by: Actor,
+        /// For how long the sandbox of one that fails again is held, in seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hold_s: Option<u32>,
+    },
+    /// The signer did as ordered.
+    Signed {
+        /// Which order.
+        order: OrderId,
+        /// What it made, in the order of the order.
+        files: Vec<SignedFile>,
+    },
+    /// The signer will not.
+    SignRefused {
+        /// Which order.
+        order: OrderId,
+        /// Why.
+        reason: String,
+    },
+    /// The releaser did as ordered.
+    Released {
+        /// Which order.
+        order: OrderId,
+        /// The generation that has the packages.
+        generation: Digest,
+        /// Its number.
+        number: u64,
+    },
+    /// The releaser will not.
+    ReleaseRefused {
+        /// Which order.
+        order: OrderId,
+        /// Why.
+        reason: String,
+    },
+    /// No store takes the build as it would be after what was to happen to it.
+    Outgrown {
+        /// Its size in bytes of JSON.
+        bytes: u64,
+        /// The most that is taken.
+        bytes_max: u64,
+    },
+}
+
+/// "Still at it", under a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRenewal {
+    /// With which task.
+    pub task: TaskId,
+    /// Under which lease.
+    pub lease: LeaseNumber,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An event that does not count; the build is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It was said before and has happened: nothing to do for whoever says it again.
+    #[error("that has happened already")]
+    Already,
+    /// The build has no such task.
+    #[error("there is no task {0}")]
+    UnknownTask(TaskId),
+    /// The task is not to be had: it is leased or done, or what it needs is not done yet.
+    #[error("task {task} is {word}, and not to be had")]
+    NotReady {
+        /// Which.
+        task: TaskId,
+        /// How far it is.
+        word: String,
+    },
+    /// It is to be seen whether another runner comes to the same.
+    #[error("task {task} is not for {runner}, which did it the first time")]
+    NotBy {
+        /// Which.
+        task: TaskId,
+        /// Who wanted it.
+        runner: RunnerName,
+    },
+    /// The lease is over: another runner may be at it. Whoever spoke must drop the task.
+    #[error("lease {given} of task {task} is over")]
+    StaleLease {
+        /// Of which task.
+        task: TaskId,
+        /// The number that was given.
+        given: LeaseNumber,
+    },
+    /// Only what came to nothing is done again.
+    #[error(
+        "task {task} is {word}: only what failed, was quarantined or was dropped can be done again"
+    )]
+    NotFailed {
+        /// Which.
+        task: TaskId,
+        /// How far it is.
+        word: String,
+    },
+    /// There is nothing to do again.
+    #[error(
+        "no task of the build failed, was quarantined or was dropped: push again for a new build"
+    )]
+    NothingFailed,
+    /// The build's record has no room for more attempts.
+    #[error(
+        "task {0} was tried {ATTEMPTS_MAX} times, the most that a build takes: push again for a new build"
+    )]
+    Spent(TaskId),
+    /// The build has ended, or is not that far.
+    #[error("the build is {0}, where this cannot happen")]
+    WrongStage(String),
+    /// The answer is about another order than the one that stands.
+    #[error("order {given} is not the one that stands")]
+    WrongOrder {
+        /// Which was answered.
+        given: OrderId,
+    },
+    /// The answer does not fit the order.
+    #[error("the answer to order {order} does not fit: {problem}")]
+    WrongAnswer {
+        /// Which order.
+        order: OrderId,
+        /// What does not fit.
+        problem: String,
+    },
+}

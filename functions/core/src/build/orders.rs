@@ -1,0 +1,176 @@
+//! Orders of a build to the signer and the releaser, and their answers.
+
+use super::event::Refused;
+use super::model::{Build, End, Stage};
+use crate::order::{Effect, OrderId, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
+use crate::task::cut;
+use crate::{Digest, Timestamp};
+use std::collections::BTreeMap;
+
+impl Build {
+    /// The packages that go out, in the order of their NEVRAs: of steps that release, each NEVRA once, a noarch package from the first
+    /// architecture of the platform that made it. They stay the same once all tasks are done. Of a scratch build none do.
+    pub fn releasable(&self) -> Vec<OrderedFile> {
+        let mut files: BTreeMap<String, OrderedFile> = BTreeMap::new();
+        if self.push.announced.options.scratch {
+            return Vec::new();
+        }
+        for task in self
+            .tasks
+            .iter()
+            .filter(|task| self.step_of(&task.id).is_some_and(|step| step.releases))
+        {
+            for artifact in task.artifacts() {
+                let Some(rpm) = artifact.rpm.clone() else {
+                    continue;
+                };
+                let file = OrderedFile {
+                    name: artifact.name.clone(),
+                    digest: artifact.digest,
+                    size: artifact.size,
+                    rpm,
+                };
+                files.entry(file.rpm.to_string()).or_insert(file);
+            }
+        }
+        files.into_values().collect()
+    }
+
+    /// The time that signatures and repository entries carry: the commit's, so that doing it again gives the same bytes; but never
+    /// a time to come, which rpm would not trust, whatever the clock was where it was committed.
+    pub(super) fn stamp_s(&self) -> u64 {
+        self.push
+            .committed_s
+            .min(self.push.announced.received.0 / 1000)
+    }
+
+    pub(super) fn signed(
+        &mut self,
+        id: OrderId,
+        made: &[SignedFile],
+    ) -> Result<Vec<Effect>, Refused> {
+        match &self.stage {
+            Stage::Signing { order } if *order == id => {}
+            Stage::Signing { .. } => return Err(Refused::WrongOrder { given: id }),
+            Stage::Releasing { .. }
+            | Stage::Ended {
+                end: End::Released { .. },
+            } => return Err(Refused::Already),
+            Stage::Running | Stage::Ended { .. } => {
+                return Err(Refused::WrongStage(self.word().to_owned()));
+            }
+        }
+        let ordered = self.releasable();
+        let fits = ordered.len() == made.len()
+            && ordered
+                .iter()
+                .zip(made)
+                .all(|(file, made)| file.digest == made.unsigned);
+        if !fits {
+            return Err(Refused::WrongAnswer {
+                order: id,
+                problem: "other files than ordered".to_owned(),
+            });
+        }
+        let signed = |(file, made): (OrderedFile, &SignedFile)| OrderedFile {
+            digest: made.signed,
+            size: made.size,
+            ..file
+        };
+        let files = ordered.into_iter().zip(made).map(signed).collect();
+        let package = self.push.announced.package.clone();
+        let order = ReleaseOrder::new(
+            self.id.clone(),
+            package,
+            &self.platform,
+            self.stamp_s(),
+            files,
+        );
+        self.stage = Stage::Releasing { order: order.id };
+        Ok(vec![Effect::Release(order)])
+    }
+
+    pub(super) fn released(
+        &mut self,
+        id: OrderId,
+        generation: Digest,
+        number: u64,
+        now: Timestamp,
+    ) -> Result<Vec<Effect>, Refused> {
+        match &self.stage {
+            Stage::Releasing { order } if *order == id => Ok(self.end(
+                End::Released {
+                    order: id,
+                    generation,
+                    number,
+                },
+                now,
+            )),
+            Stage::Releasing { .. } => Err(Refused::WrongOrder { given: id }),
+            Stage::Ended {
+                end: End::Released { order, .. },
+            } if *order == id => Err(Refused::Already),
+            Stage::Running | Stage::Signing { .. } | Stage::Ended { .. } => {
+                Err(Refused::WrongStage(self.word().to_owned()))
+            }
+        }
+    }
+
+    pub(super) fn order_refused(
+        &mut self,
+        id: OrderId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Effect>, Refused> {
+        let stands = match &self.stage {
+            Stage::Signing { order } | Stage::Releasing { order } => *order,
+            Stage::Ended {
+                end: End::Failed { reason: said },
+            } if *said == cut(reason) => return Err(Refused::Already),
+            Stage::Running | Stage::Ended { .. } => {
+                return Err(Refused::WrongStage(self.word().to_owned()));
+            }
+        };
+        if stands != id {
+            return Err(Refused::WrongOrder { given: id });
+        }
+        Ok(self.end(
+            End::Failed {
+                reason: cut(reason),
+            },
+            now,
+        ))
+    }
+
+    /// Whether this build ordered exactly this, and still wants it.
+    pub fn vouches_for_signing(&self, given: &SignOrder) -> Result<(), String> {
+        match &self.stage {
+            Stage::Signing { order } if *order == given.id && given.is_as_named() => Ok(()),
+            Stage::Signing { order } => Err(format!(
+                "build {} ordered {order}, and not what {} says",
+                self.id, given.id
+            )),
+            Stage::Running | Stage::Releasing { .. } | Stage::Ended { .. } => Err(format!(
+                "build {} is {}: it has no order for the signer",
+                self.id,
+                self.word()
+            )),
+        }
+    }
+
+    /// Whether this build ordered exactly this, and still wants it.
+    pub fn vouches_for_release(&self, given: &ReleaseOrder) -> Result<(), String> {
+        match &self.stage {
+            Stage::Releasing { order } if *order == given.id && given.is_as_named() => Ok(()),
+            Stage::Releasing { order } => Err(format!(
+                "build {} ordered {order}, and not what {} says",
+                self.id, given.id
+            )),
+            Stage::Running | Stage::Signing { .. } | Stage::Ended { .. } => Err(format!(
+                "build {} is {}: it has no order for the releaser",
+                self.id,
+                self.word()
+            )),
+        }
+    }
+}
