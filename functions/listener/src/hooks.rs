@@ -67,7 +67,7 @@ pub fn router<S: StateStore>(listener: Listener<S>) -> Router {
         .with_state(listener)
 }
 
-/// A delivery that is refused. Nothing of it is kept: what was mended may be delivered again under the same id.
+/// A delivery that is refused. Nothing of it is kept: once the cause is fixed, it may be delivered again under the same id.
 #[derive(Debug, thiserror::Error)]
 enum HookError {
     #[error("the body has more than {BODY_BYTES_MAX} bytes: push fewer commits at once")]
@@ -88,7 +88,7 @@ enum HookError {
     NotJson {
         event: String,
         source: serde_json::Error,
-        /// Whether it is a form, which GitHub sends unless it is told otherwise.
+        /// Whether it is a form, which is what GitHub sends by default.
         form: bool,
     },
     #[error("a reference of {0} bytes; the line takes {REFERENCE_BYTES_MAX}")]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The secret that forges sign their webhooks with: where it lies in Secrets Manager.
 const SECRET: &str = "MILLRACE_WEBHOOK_SECRET";
 
-/// Hears webhooks. A new secret is heard of by the processes that start after it.
+/// Receives webhooks. Only processes that start after a change of the secret know the new one.
 pub async fn hooks() -> Result<(), Error> {
     let config = config();
     let asked = Client::new(&config)

@@ -4,7 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
 
-/// Shortest secret, in bytes: whoever sees one signed delivery can try secrets as fast as they can hash, and 16 random
+/// Shortest secret, in bytes: whoever sees one signed delivery can try secrets as fast as a computer hashes, and 16 random
 /// letters withstand that.
 pub const SECRET_BYTES_MIN: usize = 16;
 
@@ -12,7 +12,7 @@ pub const SECRET_BYTES_MIN: usize = 16;
 #[derive(Clone)]
 pub struct Secret(String);
 
-/// A secret that vouches for nothing; a person must choose another.
+/// A secret that is too short; a person must choose another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a webhook secret needs at least {SECRET_BYTES_MIN} bytes, this one has {bytes}: `openssl rand -hex 32` makes a good one"
@@ -61,7 +61,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Reads hexadecimal digits; none where there are others, or an odd number of them.
+/// Reads hexadecimal digits; none if there are other characters, or an odd number of digits.
 fn bytes(digits: &str) -> Option<Vec<u8>> {
     let nibbles: Vec<u8> = digits
         .chars()

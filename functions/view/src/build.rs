@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 pub struct BuildView {
     /// Its id.
     pub id: BuildId,
-    /// The push that it came of.
+    /// The push that it belongs to.
     pub push: PushId,
     /// The package.
     pub package: PackageName,
@@ -34,13 +34,13 @@ pub struct BuildView {
     pub pusher: String,
     /// `running`, `signing`, `releasing`, `released`, `passed`, `excluded`, `failed` or `cancelled`.
     pub state: &'static str,
-    /// Why, where that is not plain from the state.
+    /// Why, if the state does not say it.
     pub reason: Option<String>,
     /// Whose it is, when it waits with others.
     pub project: ProjectName,
     /// How urgent it is.
     pub priority: Priority,
-    /// Whether it is only to be seen whether it builds, and nothing of it is released.
+    /// Whether it is only a trial that is not released.
     pub scratch: bool,
     /// When it was planned.
     #[serde(serialize_with = "rfc3339")]
@@ -69,9 +69,9 @@ pub struct ArtifactView {
     pub size: u64,
     /// Its bytes.
     pub digest: Digest,
-    /// `name-[epoch:]version-release.arch`, where it is a package.
+    /// `name-[epoch:]version-release.arch`, if it is a package.
     pub nevra: Option<String>,
-    /// The package's name, where it is one that people install.
+    /// The package's name, if it is one that people install.
     pub installs: Option<String>,
     /// Path to download it from.
     pub href: String,

@@ -5,8 +5,7 @@ use millrace_core::task::TaskId;
 use millrace_store::StateError;
 use millrace_store::roots::RootsError;
 
-/// The sentence is for whoever asked; only the last two are the line's trouble, and not for everybody's eyes. A retry helps there
-/// alone.
+/// The sentence is for whoever asked, but for the last two: there a store failed, a retry may help, and the cause is for the line's log.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
     /// No record, or no possible name of one.
@@ -44,10 +43,10 @@ pub enum ViewError {
     /// A position that `next` of this list did not give out.
     #[error("`after` is no place in this list: take it from `next`.")]
     Position,
-    /// The state store's trouble.
+    /// The state store failed.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The blob store's trouble, or what it keeps of roots cannot be read.
+    /// The blob store failed, or its record of roots cannot be read.
     #[error(transparent)]
     Roots(#[from] RootsError),
 }

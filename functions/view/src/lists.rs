@@ -41,12 +41,12 @@ pub struct PlatformList {
     pub platforms: Vec<PlatformView>,
 }
 
-/// What waits, and for whom.
+/// The queue and the runners.
 #[derive(Debug, Serialize)]
 pub struct QueueView {
     /// Tasks in the order in which they are taken.
     pub waiting: Vec<WaitingView>,
-    /// Runners that were heard of.
+    /// Runners that have asked for work.
     pub runners: Vec<RunnerView>,
 }
 

@@ -1,4 +1,4 @@
-//! What is done to a build, as it is shown: its tasks, then signing and release.
+//! The pipeline of a build as it is shown: its tasks, then signing and release.
 
 use crate::time::{rfc3339, rfc3339_or_null};
 use millrace_core::build::{Build, End, Stage};
@@ -9,7 +9,7 @@ use millrace_core::task::{Attempt, AttemptEnd, Blame, Task, TaskState};
 use millrace_core::{Arch, LeaseNumber, PluginName, RunnerName, Timestamp};
 use serde::Serialize;
 
-/// Something that is done to a build: a task on a runner, or an order to the signer or the releaser.
+/// A step of a build: a task on a runner, or an order to the signer or the releaser.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TaskView {
     /// `source`, `rpm@x86_64`, `sign`, `release`.
@@ -22,20 +22,20 @@ pub struct TaskView {
     pub arch: Option<Arch>,
     /// The plugin that does it.
     pub plugin: Option<PluginName>,
-    /// `waiting`, `paused` (after passing trouble), `running`, `stalled` (it runs and says nothing), `passed`, `excluded`, `failed`, `quarantined` or `dropped`.
+    /// `waiting`, `paused` (after a temporary failure), `running`, `stalled` (it runs and says nothing), `passed`, `excluded`, `failed`, `quarantined` or `dropped`.
     pub state: &'static str,
     /// Whether it waits for nothing but a runner.
     pub ready: bool,
-    /// What came of it, in words.
+    /// Its result, in words.
     pub reason: Option<String>,
-    /// Who must act where it failed: `package`, `configuration`, `environment` or `plugin`.
+    /// Who must act if it failed: `package`, `configuration`, `environment` or `plugin`.
     pub blame: Option<Blame>,
-    /// What kind of trouble it had, and the line of its log that says so.
+    /// The kind of failure, and the line of its log that says so.
     pub cause: Option<Cause>,
-    /// Since when it has said nothing, where it runs and that is long.
+    /// Since when it has printed nothing, if it runs and that is long.
     #[serde(serialize_with = "rfc3339_or_null")]
     pub silent_since: Option<Timestamp>,
-    /// When somebody wanted it done again, and who.
+    /// Who retried it, and when.
     pub retried: Vec<RetriedView>,
     /// The order to the signer or the releaser, while the build's record has it.
     pub order: Option<OrderId>,
@@ -45,7 +45,7 @@ pub struct TaskView {
     pub runner: Option<RunnerName>,
     /// How long it took, or has been running.
     pub duration_ms: Option<u64>,
-    /// The sandbox in which it has failed, where that is held for its author.
+    /// The sandbox in which it failed, if that is held for its author.
     pub held: Option<HeldView>,
     /// All of them, in order; the one that runs is the last.
     pub attempts: Vec<AttemptView>,
@@ -54,16 +54,16 @@ pub struct TaskView {
 /// A sandbox that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HeldView {
-    /// Until when at most.
+    /// When it ends at the latest.
     #[serde(serialize_with = "rfc3339")]
     pub until: Timestamp,
     /// Who has it.
     pub runner: RunnerName,
     /// Who is in it now.
     pub by: Option<String>,
-    /// How many times somebody was let in; of many, the last twenty.
+    /// How many times somebody was let in, of which at most twenty are counted.
     pub sessions: usize,
-    /// What gives a terminal in it.
+    /// The command that gives a terminal in it.
     pub command: String,
 }
 
@@ -83,17 +83,17 @@ impl HeldView {
     }
 }
 
-/// "Do it again."
+/// A retry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RetriedView {
-    /// Who said so.
+    /// Who asked for it.
     pub by: String,
     /// When.
     #[serde(serialize_with = "rfc3339")]
     pub at: Timestamp,
 }
 
-/// Who does it.
+/// Who does a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskKind {
@@ -112,7 +112,7 @@ pub struct AttemptView {
     pub number: LeaseNumber,
     /// Who has or had it.
     pub runner: RunnerName,
-    /// What that is a machine of, where it runs or ran the programs of the task by emulation.
+    /// The architecture of the runner, if it emulates that of the task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emulated_on: Option<Arch>,
     /// When it was given.
@@ -123,14 +123,14 @@ pub struct AttemptView {
     pub ended: Option<Timestamp>,
     /// From the one to the other, or to now.
     pub duration_ms: u64,
-    /// `running`; or with a verdict: `passed`, `excluded`, `failed`; or without one: `troubled` (passing trouble), `lost` (the
+    /// `running`; or with a verdict: `passed`, `excluded`, `failed`; or without one: `troubled` (a temporary failure), `lost` (the
     /// runner fell silent), `returned` (it was restarted), `handed-back` (it left, and said so), `dropped` (the build ended first).
     pub how: &'static str,
-    /// What the trouble was.
+    /// What went wrong.
     pub reason: Option<String>,
     /// Path of its log, as text.
     pub log: String,
-    /// Path of the page of what was in its roots, where that is known.
+    /// Path of the page of what was in its roots, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roots: Option<String>,
 }
@@ -145,7 +145,7 @@ pub(crate) fn pipeline(build: &Build, now: Timestamp) -> Vec<TaskView> {
 }
 
 impl TaskView {
-    /// Adds the sandbox of it that is held, where one is.
+    /// Adds its held sandbox, if there is one.
     pub(crate) fn see_hold(&mut self, holds: &[Hold], now: Timestamp) {
         let own = holds
             .iter()

@@ -24,10 +24,10 @@ pub struct PushView {
     pub state: &'static str,
     /// Why it was refused, and what to do.
     pub reason: Option<String>,
-    /// When the line heard of it.
+    /// When the line received it.
     #[serde(serialize_with = "rfc3339")]
     pub received: Timestamp,
-    /// What came of it, one a platform.
+    /// Its builds, one per platform.
     pub builds: Vec<BuildId>,
 }
 
@@ -66,7 +66,7 @@ pub struct PackageView {
     pub project: ProjectName,
     /// How urgent its builds are.
     pub priority: Priority,
-    /// Where it is built; empty for every platform.
+    /// The platforms that it is built on; empty for all.
     pub platforms: Vec<PlatformName>,
     /// When it was registered.
     #[serde(serialize_with = "rfc3339")]

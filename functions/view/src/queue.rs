@@ -1,4 +1,4 @@
-//! What waits, and the runners that it waits for, as they are shown.
+//! The queue and the runners, as they are shown.
 
 use crate::time::rfc3339;
 use crate::words::span;
@@ -27,7 +27,7 @@ pub struct WaitingView {
     pub project: ProjectName,
     /// How urgent.
     pub priority: Priority,
-    /// Since when its build is there.
+    /// When its build was planned.
     #[serde(serialize_with = "rfc3339")]
     pub since: Timestamp,
     /// What it waits for: `nothing`, `turn` or `host`, and how long that will be as far as that can be said.
@@ -84,7 +84,7 @@ fn words(wait: &QueueWait) -> String {
 pub struct RunnerView {
     /// Who.
     pub runner: RunnerName,
-    /// `working`, `waiting`, or `away` where it was not heard of for some minutes.
+    /// `working`, `waiting`, or `away` if it has been silent for some minutes.
     pub state: &'static str,
     /// What it builds for, its own first.
     pub architectures: Vec<Arch>,
@@ -94,7 +94,7 @@ pub struct RunnerView {
     pub disk_bytes: u64,
     /// What not every machine has.
     pub features: BTreeSet<FeatureName>,
-    /// What it is kept for, where that is not everything.
+    /// What it is reserved for, if not for everything.
     pub reserved: Option<String>,
     /// The build that it works on.
     pub build: Option<BuildId>,

@@ -17,7 +17,7 @@ const ADDRESS_VALID: Duration = Duration::from_secs(900);
 
 #[derive(Deserialize)]
 pub(crate) struct FileQuery {
-    /// The task that handed the file over, where several have one of its name.
+    /// The task that handed the file over, if several have one of its name.
     task: Option<String>,
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn page(page: Page<'_>, body: &Markup) -> Html<String> {
                             a href=(path) aria-current=[(path == page.here).then_some("page")] { (name) }
                         }
                     }
-                    @if page.refresh { span.live { "running, looks again every " (REFRESH_S) " s" } }
+                    @if page.refresh { span.live { "running, reloads every " (REFRESH_S) " s" } }
                 }
                 main { (body) }
             }
@@ -75,7 +75,7 @@ pub(crate) fn moment(at: Timestamp) -> Markup {
     html! { time datetime=(at.rfc3339()) { (at.rfc3339().replace('T', " ").replace('Z', " UTC")) } }
 }
 
-/// A span, where there is one.
+/// A duration, if there is one.
 pub(crate) fn took(ms: Option<u64>) -> Markup {
     html! { @match ms { Some(ms) => { (span(ms)) } None => { span.none { "–" } } } }
 }

@@ -2,15 +2,15 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/` | builds, and pushes that no build came of, the newest first |
+//! | `/` | builds, and pushes without builds, the newest first |
 //! | `/builds/{id}` | a build: its tasks, their attempts, its files |
 //! | `/builds/{id}/tasks/{task}/log?attempt=` | the end of a log in a page |
-//! | `…/log.txt?attempt=&tail=&from=&follow=1` | all of a log as text, its last bytes, those from one on, or as it grows; where it comes in parts, `Link` names the next |
+//! | `…/log.txt?attempt=&tail=&from=&follow=1` | all of a log as text, its last bytes, those from one on, or as it grows; if it comes in parts, `Link` names the next |
 //! | `/builds/{id}/files/{name}` | a file that a task handed over |
 //! | `/packages`, `/packages/{name}` | packages, and how far each is on each platform |
 //! | `/platforms`, `/platforms/{name}` | platforms |
-//! | `/queue` | tasks that wait for a runner, how long and for what; the runners that were heard of |
-//! | `/pushes/{id}` | a push, and what has become of it |
+//! | `/queue` | tasks that wait for a runner, how long and for what; the runners |
+//! | `/pushes/{id}` | a push, and its builds |
 //! | `/api/v1/…` | the same as JSON, in the shape of [`millrace_view`] |
 //!
 //! What a push brings (subjects, logs, files) is hostile until shown otherwise: text is escaped by `maud`, files are only ever
@@ -45,7 +45,7 @@ pub struct Web<S, B> {
     pub blobs: B,
     /// The line's clock.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// Most bytes of a log in one answer, where an answer must be whole before any of it is sent: a long log comes in parts there,
+    /// Most bytes of a log in one answer, if an answer must be complete before any of it is sent: a long log then comes in parts,
     /// and none is followed.
     pub part_bytes: Option<u64>,
 }

@@ -32,7 +32,7 @@ const FOLLOWED_MAX: Duration = Duration::from_secs(3600);
 
 /// What stands at the end of a log that was followed for so long.
 const FOLLOWED_TOO_LONG: &str =
-    "\n==> followed for an hour, and it goes on: ask again to see the rest\n";
+    "\n==> followed for an hour; the log goes on: ask again to see the rest\n";
 
 /// Chunks read from the store ahead of the reader: chunks are small at first, and a store in the cloud takes some 20 ms for
 /// each; at most 4 MiB each (see the lease desk), so 32 MiB.
@@ -52,7 +52,7 @@ impl Followers {
     fn enter(self) -> Result<OwnedSemaphorePermit, Problem> {
         self.0.try_acquire_owned().map_err(|_| {
             Problem::Busy(format!(
-                "{FOLLOWERS_MAX} readers follow logs, and no more can: try again in a minute, or ask without `follow=1` for what there is."
+                "{FOLLOWERS_MAX} readers follow logs, which is the limit: try again in a minute, or read what there is without `follow=1`."
             ))
         })
     }
@@ -60,7 +60,7 @@ impl Followers {
 
 #[derive(Deserialize)]
 pub(crate) struct LogQuery {
-    /// Number of the attempt; the latest where none is given.
+    /// Number of the attempt; the latest if none is given.
     pub(crate) attempt: Option<String>,
     /// Only the last so many bytes of what is there.
     tail: Option<String>,

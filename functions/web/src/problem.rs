@@ -1,4 +1,4 @@
-//! What a visitor gets instead of what was asked for, in words: as a page, or as JSON where a program asks.
+//! What a visitor gets instead of what was asked for: a page that says why, or JSON if a program asks.
 
 use crate::layout::{Page, page};
 use axum::Json;
@@ -16,9 +16,9 @@ pub(crate) enum Problem {
     Missing(String),
     /// What was asked for makes no sense.
     Bad(String),
-    /// Too many want it at once.
+    /// Too many readers at once.
     Busy(String),
-    /// A store's trouble: nothing that a visitor could mend, and nothing of it for a visitor's eyes.
+    /// A store failed: nothing that a visitor could fix or should see.
     Trouble,
 }
 
@@ -61,7 +61,7 @@ impl From<RootsError> for Problem {
 }
 
 impl Problem {
-    /// Says to whoever runs the line what a visitor need not know.
+    /// Logs for whoever runs the line what a visitor need not know.
     fn trouble(error: &(dyn std::error::Error + 'static)) -> Self {
         eprintln!("millrace-web: {}", chain(error));
         Self::Trouble
@@ -89,8 +89,8 @@ impl Problem {
         match self {
             Self::Missing(words) | Self::Bad(words) | Self::Busy(words) => words,
             Self::Trouble => {
-                "What keeps the line's records did not answer as it should. Builds go on by themselves; try again in a minute. \
-                 Whoever runs the line finds the cause in its log."
+                "The line's store failed to answer. Builds go on by themselves; try again in a minute. \
+                 The cause is in the line's log."
                     .to_owned()
             }
         }
@@ -116,7 +116,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// A problem told to a program.
+/// A problem as JSON, for programs.
 pub(crate) struct JsonProblem(Problem);
 
 impl From<Problem> for JsonProblem {

@@ -1,4 +1,4 @@
-//! The page of one build: what was pushed, how far it is, what came of it.
+//! The page of one build: what was pushed, how far it is, its results.
 
 use super::pipeline;
 use crate::layout::{moment, named, reference, since, state, took};
@@ -38,8 +38,10 @@ fn sentence(build: &BuildView) -> Markup {
             "signing" => { "All tasks are done; the packages are being signed." }
             "releasing" => { "The packages are signed and go into the repositories now." }
             "released" => { "Released after " (took(Some(build.duration_ms))) "." }
-            "passed" => { "All tasks passed after " (took(Some(build.duration_ms))) "; " @if build.scratch { "it is a scratch build, and nothing of it is released." } @else { "the platform releases nothing of them." } }
-            word => { "It " @match word { "excluded" => "was not to be built here", "cancelled" => "was cancelled", _ => "failed" } " after " (took(Some(build.duration_ms))) "." }
+            "passed" => { "All tasks passed after " (took(Some(build.duration_ms))) "; " @if build.scratch { "it is a scratch build, which is not released." } @else { "the platform releases none of their packages." } }
+            "excluded" => { "Excluded after " (took(Some(build.duration_ms))) ": the package is not built on this platform." }
+            "cancelled" => { "Cancelled after " (took(Some(build.duration_ms))) "." }
+            _ => { "Failed after " (took(Some(build.duration_ms))) "." }
         }
     }
 }
@@ -73,7 +75,7 @@ fn install(build: &BuildView, base: &str) -> Markup {
         section.install aria-label="How to install it" {
             p { strong { "Install" } }
             pre tabindex="0" { "sudo curl -o /etc/yum.repos.d/millrace-" (build.platform) ".repo " (base) (path) "\nsudo dnf install " (names) }
-            p { "Repository file: " a href=(path) { (build.platform) ".repo" } @if let Some(number) = build.generation { "; in it since generation " (number) } "." }
+            p { "Repository file: " a href=(path) { (build.platform) ".repo" } @if let Some(number) = build.generation { "; since generation " (number) } "." }
         }
     }
 }

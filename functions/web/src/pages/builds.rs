@@ -11,7 +11,7 @@ pub(super) fn all(part: &ListPart<HistoryEntry>, newest: bool, now: Timestamp) -
         h1 { "Builds" }
         @if part.entries.is_empty() {
             @if newest { p.empty { "Nothing was built yet. Push to a registered package, or run " code { "millrace build PACKAGE" } "." } }
-            @else { p.empty { "That was the first of them." } }
+            @else { p.empty { "There are no older builds." } }
         } @else {
             (list(&part.entries, true, now))
         }
@@ -19,7 +19,7 @@ pub(super) fn all(part: &ListPart<HistoryEntry>, newest: bool, now: Timestamp) -
     }
 }
 
-/// A table of builds, and of pushes that no build came of.
+/// A table of builds, and of pushes without builds.
 pub(super) fn list(entries: &[HistoryEntry], with_package: bool, now: Timestamp) -> Markup {
     html! {
         div.wide {
@@ -95,7 +95,7 @@ pub(super) fn push(push: &PushView, builds: Vec<BuildView>, now: Timestamp) -> M
             dt { "Commit" } dd { code { (push.commit) } }
             dt { "Reference" } dd { bdi { (push.reference) } }
             dt { "By" } dd { bdi { (push.pusher) } }
-            dt { "Heard of" } dd { (moment(push.received)) ", " (since(push.received, now)) }
+            dt { "Received" } dd { (moment(push.received)) ", " (since(push.received, now)) }
             dt { "Push" } dd { code { (push.id) } }
         }
         @if !entries.is_empty() { h2 { "Builds" } (list(&entries, false, now)) }

@@ -20,7 +20,7 @@ const NUMBERED_BYTES: u64 = 1024 * 1024;
 /// What is shown of a log: its end, from the beginning of a line on.
 pub(super) struct LogTail {
     text: String,
-    /// Number of its first line, where it was counted.
+    /// Number of its first line, if it was counted.
     first: Option<usize>,
 }
 

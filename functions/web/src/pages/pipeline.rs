@@ -37,7 +37,7 @@ pub(super) fn table(build: &BuildView) -> Markup {
     }
 }
 
-/// The plugin's name, where it is not the step's.
+/// The plugin's name, if it is not the step's.
 fn other_plugin(task: &TaskView) -> Markup {
     html! { @if let Some(plugin) = task.plugin.as_ref().filter(|plugin| plugin.as_str() != task.step) { div.why { "plugin " (plugin) } } }
 }
@@ -71,7 +71,7 @@ fn cell(build: &BuildView, task: &TaskView, across: usize) -> Markup {
             @if let Some(reason) = task.reason.as_ref().filter(|_| !task.is_trouble()) { div.why { (reason) } }
             @else if task.ready { div.why { a href="/queue" { "waits for a runner" } @if let Some(arch) = task.arch { " on " (arch) } } }
             @if let Some(silent) = task.silent_since { div.why { "nothing printed since " (moment(silent)) } }
-            @if let Some(last) = task.retried.last() { div.why { "done again for " bdi { (last.by) } } }
+            @if let Some(last) = task.retried.last() { div.why { "retried by " bdi { (last.by) } } }
             @if let Some(order) = task.order { div.why { "order " code { (order) } } }
             @if task.attempts.len() > 1 { ol.attempts { @for attempt in &task.attempts { (attempt_item(build, task, attempt)) } } }
         }
@@ -88,8 +88,7 @@ fn attempt_item(build: &BuildView, task: &TaskView, attempt: &AttemptView) -> Ma
     }
 }
 
-/// Where programs of the task were emulated: they took several times as long, and may have been something else than on a machine of their
-/// own.
+/// Says that programs of the task were emulated: they took several times as long, and may have behaved differently.
 pub(super) fn emulated(attempt: Option<&AttemptView>) -> Markup {
     html! { @if let Some(arch) = attempt.and_then(|attempt| attempt.emulated_on) { " (emulated on " (arch) ")" } }
 }
@@ -103,7 +102,7 @@ fn log_page(build: &BuildView, task: &TaskView, attempt: &AttemptView) -> String
 
 fn ended_how(attempt: &AttemptView) -> &'static str {
     match attempt.how {
-        "troubled" => "passing trouble",
+        "troubled" => "temporary failure",
         "lost" => "runner fell silent",
         "returned" => "runner was restarted",
         "handed-back" => "handed back",
@@ -112,8 +111,8 @@ fn ended_how(attempt: &AttemptView) -> &'static str {
     }
 }
 
-/// What went wrong, as soon as it did: for each task in trouble why, who must act and where to look. Then why a build ended
-/// as it did, where neither that nor its state says it.
+/// What went wrong, as soon as it did: for each failed task why, who must act and where to look. Then why the build ended,
+/// unless that or its state says so already.
 pub(super) fn reason(build: &BuildView) -> Markup {
     let trouble: Vec<&TaskView> = build
         .pipeline
@@ -153,7 +152,7 @@ pub(super) fn held_line(held: &HeldView) -> Markup {
     }
 }
 
-/// What kind of trouble it was, with a link to the line that says so.
+/// What kind of failure it was, with a link to the line that says so.
 fn cause_line(build: &BuildView, task: &TaskView, cause: &Cause) -> Markup {
     html! {
         p {
@@ -176,11 +175,11 @@ fn why(state: &str) -> &'static str {
 /// Who must act.
 fn who(blame: Blame) -> &'static str {
     match blame {
-        Blame::Package => "For the package's author to mend.",
+        Blame::Package => "The package's author can fix this.",
         Blame::Configuration => {
-            "For whoever keeps the platform or the step's configuration to mend."
+            "Whoever maintains the platform or the step's configuration can fix this."
         }
-        Blame::Environment => "Trouble of a machine or a network.",
-        Blame::Plugin => "For the plugin's author to mend.",
+        Blame::Environment => "A machine or the network failed.",
+        Blame::Plugin => "The plugin's author can fix this.",
     }
 }

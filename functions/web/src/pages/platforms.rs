@@ -8,7 +8,7 @@ use millrace_view::{PlatformView, RepositoryView, StepView, bytes};
 pub(super) fn all(platforms: &[PlatformView]) -> Markup {
     html! {
         h1 { "Platforms" }
-        @if platforms.is_empty() { p.empty { "There is no platform. Run " code { "millrace platform add FILE" } "." } }
+        @if platforms.is_empty() { p.empty { "There is no platform yet. Run " code { "millrace platform add FILE" } "." } }
         @else {
             div.wide {
                 table.list {
@@ -41,7 +41,7 @@ pub(super) fn one(platform: &PlatformView) -> Markup {
             dt { "Architectures" } dd { (joined(&platform.architectures)) }
             dt { "Builds" } dd { @if platform.branches.is_empty() { "every branch and tag" } @else { code { (platform.branches.join(" ")) } } }
             dt { "releasever" } dd { code { (platform.releasever) } }
-            dt { "Releases to" } dd { a href=(platform.repo_file) { (platform.name) ".repo" } ", signed with the key " (platform.key) " (" a href=(platform.key_file) { "public key" } "); both are there after the first release" }
+            dt { "Releases to" } dd { a href=(platform.repo_file) { (platform.name) ".repo" } ", signed with the key " (platform.key) " (" a href=(platform.key_file) { "public key" } "); both exist after the first release" }
         }
         h2 { "Steps" }
         (steps(&platform.steps))
@@ -51,7 +51,7 @@ pub(super) fn one(platform: &PlatformView) -> Markup {
             h2 { "Macros" }
             dl.facts { @for (name, value) in &platform.macros { dt { code { "%" (name) } } dd { code { (value) } } } }
         }
-        h2 { "Root that packages are built in" }
+        h2 { "Buildroot" }
         p { code { (platform.buildroot.join(" ")) } }
     }
 }
@@ -72,8 +72,8 @@ fn steps(steps: &[StepView]) -> Markup {
                     td { @if step.releases { "yes" } @else { "no" } }
                     td {
                         @if step.network { div { strong { "with the machine's network" } } }
-                        @if step.disk_order { div { "folders listed as the disk has them" } }
-                        @if let Some(wants) = wants(&step.requires) { div { "on a machine with " (wants) } }
+                        @if step.disk_order { div { "folders listed in disk order" } }
+                        @if let Some(wants) = wants(&step.requires) { div { "on a runner with " (wants) } }
                         @for (name, value) in &step.config { div { code { (name) " = " (value) } } }
                     }
                 } } }
@@ -82,7 +82,7 @@ fn steps(steps: &[StepView]) -> Markup {
     }
 }
 
-/// What a step's machine must have, in words; none where any machine will do.
+/// What a step's runner must have, in words; none if any runner will do.
 fn wants(requires: &Requires) -> Option<String> {
     let memory = requires
         .memory_bytes

@@ -1,4 +1,4 @@
-//! The page of what waits, and of the runners that it waits for.
+//! The page of the queue: tasks that wait, and the runners.
 
 use crate::layout::{named, since, state};
 use maud::{Markup, html};
@@ -10,10 +10,10 @@ pub(super) fn whole(waiting: &[WaitingView], runners: &[RunnerView], now: Timest
         h1 { "Queue" }
         @if waiting.is_empty() { p.empty { "No task waits for a runner." } }
         @else {
-            p { "In the order in which they are taken: the most urgent first, then of the project that has the least running, then the oldest." }
+            p { "Runners take the most urgent first, then from the project with the fewest running tasks, then the oldest." }
             div.wide { table.list {
                 thead { tr {
-                    th scope="col" { "Task" } th scope="col" { "Package" } th scope="col" { "Project" } th scope="col" { "There since" }
+                    th scope="col" { "Task" } th scope="col" { "Package" } th scope="col" { "Project" } th scope="col" { "Queued since" }
                     th scope="col" { "Waits for" }
                 } }
                 tbody { @for task in waiting { (waiting_row(task, now)) } }

@@ -56,7 +56,7 @@ async fn a_failed_build_says_why_and_who_must_act() {
     let said = [
         "aria-label=\"What went wrong\"".to_owned(),
         "has no member ‘ws_rows’".to_owned(),
-        "For the package's author to mend.".to_owned(),
+        "The package's author can fix this.".to_owned(),
         format!(
             "<strong>rpm@x86_64 failed</strong>, <a href=\"/builds/{nano}/tasks/rpm@x86_64/log?attempt=1\">its log</a>"
         ),
@@ -67,7 +67,7 @@ async fn a_failed_build_says_why_and_who_must_act() {
     let page = get(&world, &format!("/builds/{}", build_of("rust").id)).await;
     for words in [
         "3 leases ended without a verdict",
-        "passing trouble",
+        "temporary failure",
         "runner fell silent",
         "runner was restarted",
         "log?attempt=3",
@@ -162,7 +162,7 @@ async fn a_failure_links_to_its_cause_and_a_retry_names_who_asked() {
     );
     assert!(
         page.contains("FAIL: &lt;adds&gt;")
-            && page.contains("done again for <bdi>erin &lt;e&gt;</bdi>"),
+            && page.contains("retried by <bdi>erin &lt;e&gt;</bdi>"),
         "{page}"
     );
     let task = &json(&world, &format!("/api/v1/builds/{}", twice.id)).await["pipeline"][1];

@@ -191,7 +191,7 @@ async fn an_endless_log_is_followed_for_an_hour_and_says_so() {
     .await;
     assert!(
         text.ends_with(
-            "the end\n\n==> followed for an hour, and it goes on: ask again to see the rest\n"
+            "the end\n\n==> followed for an hour; the log goes on: ask again to see the rest\n"
         ),
         "{text}"
     );
