@@ -110,7 +110,8 @@ pub fn log_bytes(index: &LogIndex, wanted: Range<u64>) -> Vec<(Digest, Range<u64
     let mut parts = Vec::new();
     let mut at = 0;
     for chunk in &index.chunks {
-        let (from, to) = (wanted.start.max(at), wanted.end.min(at + chunk.size));
+        let from = wanted.start.max(at);
+        let to = wanted.end.min(at + chunk.size);
         if from < to {
             parts.push((chunk.digest, from - at..to - at));
         }

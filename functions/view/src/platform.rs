@@ -106,11 +106,10 @@ fn repository(repository: &Repository) -> RepositoryView {
         .as_deref()
         .or(repository.mirrorlist.as_deref())
         .unwrap_or_default();
-    let (id, checked) = (repository.id.clone(), repository.gpgkey.is_some());
     RepositoryView {
-        id,
+        id: repository.id.clone(),
         url: without_password(url),
-        checked,
+        checked: repository.gpgkey.is_some(),
         priority: repository.priority,
     }
 }

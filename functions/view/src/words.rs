@@ -38,7 +38,8 @@ pub fn bytes(size: u64) -> String {
         return format!("{size} B");
     }
     // Tenths of the unit, so that no floating point is needed; the last unit takes all that is left.
-    let (mut tenths, mut unit) = (size / 100, 0);
+    let mut tenths = size / 100;
+    let mut unit = 0;
     while tenths >= 10_000 && unit + 1 < UNITS.len() {
         tenths /= 1000;
         unit += 1;

@@ -99,7 +99,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, title) = (self.status(), self.title());
+        let status = self.status();
+        let title = self.title();
         let body = html! { h1 { (title) } p { (self.words()) } p { a href="/" { "All builds" } } };
         (
             status,

@@ -153,10 +153,8 @@ mod tests {
     /// Gives references to whoever asks for them, and says nothing more; counts how often it was asked for a pack.
     fn silent_server(tip: &str) -> (String, Arc<AtomicU32>) {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, asked) = (
-            format!("http://{}/zlib.git", socket.local_addr().unwrap()),
-            Arc::new(AtomicU32::new(0)),
-        );
+        let address = format!("http://{}/zlib.git", socket.local_addr().unwrap());
+        let asked = Arc::new(AtomicU32::new(0));
         let line = |text: String| format!("{:04x}{text}", text.len() + 4);
         let references = line("# service=git-upload-pack\n".to_owned())
             + "0000"
@@ -168,7 +166,8 @@ mod tests {
         std::thread::spawn(move || {
             let mut kept = Vec::new();
             for connection in socket.incoming() {
-                let (mut connection, mut question) = (connection.unwrap(), [0; 4096]);
+                let mut connection = connection.unwrap();
+                let mut question = [0; 4096];
                 let bytes = connection.read(&mut question).unwrap();
                 if question[..bytes].starts_with(b"GET") {
                     let kind = "application/x-git-upload-pack-advertisement";

@@ -61,12 +61,10 @@ pub(super) fn whole(build: &BuildView, log: &AttemptLog, end: &LogTail) -> Marku
             .find(|attempt| attempt.number.0 == log.attempt)
     });
     let how = attempt.map_or("waiting", |attempt| attempt.how);
-    let (size, path) = (
-        log.index.size(),
-        format!(
-            "/builds/{}/tasks/{name}/log.txt?attempt={}",
-            build.id, log.attempt
-        ),
+    let size = log.index.size();
+    let path = format!(
+        "/builds/{}/tasks/{name}/log.txt?attempt={}",
+        build.id, log.attempt
     );
     html! {
         h1 { "Log of " (name) " " (state(how)) }
