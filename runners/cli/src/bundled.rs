@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plugin_that_somebody_added_stays_until_the_bundled_one_changes() {
+    fn a_plugin_that_somebody_added_stays_until_another_is_bundled() {
         let [old, new, own] = ["old", "new", "own"].map(|text| Digest::of(text.as_bytes()));
         assert_eq!(wish(old, None, None), Wish::Register);
         assert_eq!(wish(old, Some(old), Some(old)), Wish::Nothing);

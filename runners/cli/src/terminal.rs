@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tilde_and_a_dot_leave_at_the_beginning_of_a_line_and_nowhere_else() {
+    fn a_tilde_and_a_dot_leave_only_at_the_beginning_of_a_line() {
         assert_eq!(typed(&["~."]), (String::new(), true));
         assert_eq!(
             typed(&["ls\r", "~", ".", "rest"]),

@@ -4,4 +4,6 @@
     reason = "tests end where something is not as it should be"
 )]
 
+mod builds;
 mod packages;
+mod runners;

@@ -55,7 +55,7 @@ async fn of_two_packages_that_ask_for_one_repository_one_gets_it() {
 }
 
 #[tokio::test]
-async fn a_package_from_before_repositories_had_records_keeps_its_own() {
+async fn a_package_of_an_older_record_keeps_its_repository() {
     let store = MemoryStore::new();
     let entry = IndexEntry {
         index: repository_index(URL).unwrap(),

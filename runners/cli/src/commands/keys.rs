@@ -2,9 +2,11 @@
 
 use crate::arguments::{Algorithm, Key};
 use crate::ending::NotFound;
+use crate::keyring::Keyring;
 use crate::output::Output;
 use crate::state::{Folder, now};
 use anyhow::{Context, Result, ensure};
+use millrace_core::KeyName;
 use millrace_releaser::Seal as _;
 use millrace_signer::PrivateKey;
 use serde_json::json;
@@ -21,75 +23,90 @@ pub(super) async fn key(folder: &Folder, output: Output, command: Key) -> Result
             name,
             user_id,
             algorithm,
-        } => {
-            let algorithm = match algorithm {
-                Algorithm::Rsa4096 => millrace_signer::Algorithm::Rsa4096,
-                Algorithm::Ed25519 => millrace_signer::Algorithm::Ed25519,
-            };
-            let keyring = folder.keyring().await?;
-            keyring.takes(&name).await?;
-            let (made, at) = (name.clone(), now().0 / 1000);
-            output.say("making a key; an RSA key takes some seconds")?;
-            let private = tokio::task::spawn_blocking(move || {
-                PrivateKey::generate(&made, &user_id, algorithm, at)
-            })
-            .await??;
-            keyring.keep(&name, &private).await?;
-            output.one(&json!({"key": name}), |_| {
-                format!("key {name} is made; `millrace key show {name}` prints its public half")
-            })
-        }
+        } => create(folder, output, name, user_id, algorithm).await,
         Key::Import {
             name,
             file,
             password_file,
-        } => {
-            let keyring = folder.keyring().await?;
-            keyring.takes(&name).await?;
-            let both =
-                is_standard_input(&file) && password_file.as_deref().is_some_and(is_standard_input);
-            ensure!(
-                !both,
-                "key and password cannot both come from standard input: name a file for one of them"
-            );
-            let (bytes, password) = (
-                offered(&file)?,
-                password_file.as_deref().map(offered).transpose()?,
-            );
-            let private = PrivateKey::import(&name, bytes, password, now().0 / 1000)?;
-            keyring.keep(&name, &private).await?;
-            output.one(&json!({"key": name, "fingerprint": private.fingerprint()}), |_| {
-                let fingerprint = private.fingerprint();
-                format!("key {name} is imported: {fingerprint}; `millrace key show {name}` prints its public half")
-            })
-        }
-        Key::List => {
-            let keys = folder.keyring().await?.list()?;
-            let values: Vec<_> = keys
-                .into_iter()
-                .map(|(key, place)| match place {
-                    Some(place) => json!({"key": key, "place": place}),
-                    None => json!({"key": key}),
-                })
-                .collect();
-            output.list(&values, "no keys yet: `millrace key create NAME`", |key| {
-                let text = |name: &str| key[name].as_str().unwrap_or_default();
-                format!("{:<24} {}", text("key"), text("place"))
-                    .trim_end()
-                    .to_owned()
-            })
-        }
-        Key::Show { name } => {
-            let certificate = folder
-                .seal()
-                .await?
-                .public_key(&name)
-                .await
-                .map_err(|error| NotFound(error.to_string()))?;
-            let text = String::from_utf8_lossy(&certificate).trim_end().to_owned();
-            output.one(&json!({"key": name, "certificate": text}), |_| text.clone())
-        }
+        } => import(folder, output, &name, &file, password_file.as_deref()).await,
+        Key::List => list(&folder.keyring().await?, output),
+        Key::Show { name } => show(folder, output, &name).await,
     }
+}
+
+async fn create(
+    folder: &Folder,
+    output: Output,
+    name: KeyName,
+    user_id: String,
+    algorithm: Algorithm,
+) -> Result<()> {
+    let algorithm = match algorithm {
+        Algorithm::Rsa4096 => millrace_signer::Algorithm::Rsa4096,
+        Algorithm::Ed25519 => millrace_signer::Algorithm::Ed25519,
+    };
+    let keyring = folder.keyring().await?;
+    keyring.takes(&name).await?;
+    output.say("making a key; an RSA key takes some seconds")?;
+    let made = name.clone();
+    let at = now().0 / 1000;
+    let generate = move || PrivateKey::generate(&made, &user_id, algorithm, at);
+    let private = tokio::task::spawn_blocking(generate).await??;
+    keyring.keep(&name, &private).await?;
+    output.one(&json!({"key": name}), |_| {
+        format!("key {name} is made; `millrace key show {name}` prints its public half")
+    })
+}
+
+async fn import(
+    folder: &Folder,
+    output: Output,
+    name: &KeyName,
+    file: &Path,
+    password_file: Option<&Path>,
+) -> Result<()> {
+    let keyring = folder.keyring().await?;
+    keyring.takes(name).await?;
+    ensure!(
+        !(is_standard_input(file) && password_file.is_some_and(is_standard_input)),
+        "key and password cannot both come from standard input: name a file for one of them"
+    );
+    let bytes = offered(file)?;
+    let password = password_file.map(offered).transpose()?;
+    let private = PrivateKey::import(name, bytes, password, now().0 / 1000)?;
+    keyring.keep(name, &private).await?;
+    let fingerprint = private.fingerprint();
+    output.one(&json!({"key": name, "fingerprint": fingerprint}), |_| {
+        format!("key {name} is imported: {fingerprint}; `millrace key show {name}` prints its public half")
+    })
+}
+
+fn list(keyring: &Keyring, output: Output) -> Result<()> {
+    let keys = keyring.list()?;
+    let values: Vec<_> = keys
+        .into_iter()
+        .map(|(key, place)| match place {
+            Some(place) => json!({"key": key, "place": place}),
+            None => json!({"key": key}),
+        })
+        .collect();
+    output.list(&values, "no keys yet: `millrace key create NAME`", |key| {
+        let text = |name: &str| key[name].as_str().unwrap_or_default();
+        format!("{:<24} {}", text("key"), text("place"))
+            .trim_end()
+            .to_owned()
+    })
+}
+
+async fn show(folder: &Folder, output: Output, name: &KeyName) -> Result<()> {
+    let certificate = folder
+        .seal()
+        .await?
+        .public_key(name)
+        .await
+        .map_err(|error| NotFound(error.to_string()))?;
+    let text = String::from_utf8_lossy(&certificate).trim_end().to_owned();
+    output.one(&json!({"key": name, "certificate": text}), |_| text.clone())
 }
 
 fn is_standard_input(file: &Path) -> bool {

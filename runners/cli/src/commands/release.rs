@@ -183,7 +183,7 @@ Nothing.
     }
 
     #[test]
-    fn a_release_is_listed_and_taken_back_once_and_what_is_not_there_ends_with_3() {
+    fn a_release_is_listed_and_rolled_back_once() {
         let (work, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (file, state) = (work.path().join("el-9.toml"), state.path());
         std::fs::write(&file, PLATFORM).unwrap();

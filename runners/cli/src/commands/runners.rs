@@ -21,20 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> Result<()> {
-    if let Runner::Run {
-        name,
-        url,
-        token_file,
-        spot,
-        manner,
-    } = command
-    {
-        let (token, arch) = (token(&token_file)?, own_arch()?);
-        let config = worker_config(&url, &token, name, arch, manner, &folder.folder("runner")?)?;
-        return be_a_runner(config, spot).await;
-    }
-    let store = folder.store().await?;
-    let actor = actor::local();
     match command {
         Runner::Add {
             name,
@@ -52,32 +38,14 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
                 emulates: emulated(emulate, arch),
                 shared,
             };
-            add(&store, output, request, &url).await
+            add(&folder.store().await?, output, request, &url).await
         }
-        Runner::List => list(&store, output).await,
-        Runner::Remove { name } => {
-            runner::remove(&actor, &name, &store).await?;
-            output.one(&json!({"removed": name}), |_| {
-                format!("runner {name} is removed")
-            })
-        }
+        Runner::List => list(&folder.store().await?, output).await,
+        Runner::Remove { name } => remove(&folder.store().await?, output, &name).await,
         Runner::Drain { name, hand_back } => {
-            runner::drain(&actor, &name, hand_back, &store).await?;
-            let first = if hand_back {
-                "hands back what it works on"
-            } else {
-                "finishes what it works on"
-            };
-            output.one(&json!({"draining": name, "hand_back": hand_back}), |_| {
-                format!("runner {name} is draining: it {first}, and ends; `millrace runner resume {name}` cancels that")
-            })
+            drain(&folder.store().await?, output, &name, hand_back).await
         }
-        Runner::Resume { name } => {
-            runner::resume(&actor, &name, &store).await?;
-            output.one(&json!({"resumed": name}), |_| {
-                format!("runner {name} gets tasks again")
-            })
-        }
+        Runner::Resume { name } => resume(&folder.store().await?, output, &name).await,
         Runner::Reserve {
             name,
             own_arch,
@@ -89,16 +57,22 @@ pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> 
                 projects,
                 at_least,
             };
-            runner::reserve(&actor, &name, &reserved, &store).await?;
-            output.one(
-                &json!({"runner": name, "reserved": reserved}),
-                |_| match reserved.words() {
-                    Some(words) => format!("runner {name} is reserved for {words}"),
-                    None => format!("runner {name} takes all tasks that it can do"),
-                },
-            )
+            reserve(&folder.store().await?, output, &name, &reserved).await
         }
-        Runner::Doctor { .. } | Runner::Run { .. } => Ok(()),
+        Runner::Run {
+            name,
+            url,
+            token_file,
+            spot,
+            manner,
+        } => {
+            let token = token(&token_file)?;
+            let work = folder.folder("runner")?;
+            let config = worker_config(&url, &token, name, own_arch()?, manner, &work)?;
+            be_a_runner(config, spot).await
+        }
+        // It needs no line: the dispatch has done it.
+        Runner::Doctor { .. } => Ok(()),
     }
 }
 
@@ -106,35 +80,76 @@ async fn add(store: &Store, output: Output, request: RunnerRequest, url: &str) -
     let token = Token::from_random(random()?);
     runner::add(&actor::local(), request.clone(), &token, store, now()).await?;
     let RunnerRequest {
-        name,
-        arch,
-        emulates,
-        shared,
-    } = request;
-    let emulating: String = emulates
+        name, arch, shared, ..
+    } = &request;
+    let line = line_for(&request, &token, url);
+    let where_to = if *shared {
+        format!("each {arch} machine")
+    } else {
+        format!("the {arch} machine")
+    };
+    output.one(
+        &json!({"runner": name, "arch": arch, "token": token.reveal(), "line": line}),
+        |_| format!("Run once on {where_to} (the token is not shown again):\n\n  {line}"),
+    )
+}
+
+/// What to run on the runner's machine.
+fn line_for(request: &RunnerRequest, token: &Token, url: &str) -> String {
+    let as_itself = if request.shared {
+        format!("{}.$(uname -n)", request.name)
+    } else {
+        request.name.to_string()
+    };
+    let emulating: String = request
+        .emulates
         .iter()
         .map(|other| format!(" --emulate {other}"))
         .collect();
-    let as_itself = if shared {
-        format!("{name}.$(uname -n)")
-    } else {
-        name.to_string()
-    };
-    let line = format!(
+    format!(
         "printf %s {} | sudo millrace runner run {as_itself} --url {url} --token-file -{emulating}",
         token.reveal()
-    );
-    output.one(
-        &json!({"runner": name, "arch": arch, "token": token.reveal(), "line": line}),
-        |_| {
-            let where_to = if shared {
-                format!("each {arch} machine")
-            } else {
-                format!("the {arch} machine")
-            };
-            format!("Run once on {where_to} (the token is not shown again):\n\n  {line}")
-        },
     )
+}
+
+async fn remove(store: &Store, output: Output, name: &RunnerName) -> Result<()> {
+    runner::remove(&actor::local(), name, store).await?;
+    output.one(&json!({"removed": name}), |_| {
+        format!("runner {name} is removed")
+    })
+}
+
+async fn drain(store: &Store, output: Output, name: &RunnerName, hand_back: bool) -> Result<()> {
+    runner::drain(&actor::local(), name, hand_back, store).await?;
+    let first = if hand_back {
+        "hands back what it works on"
+    } else {
+        "finishes what it works on"
+    };
+    output.one(&json!({"draining": name, "hand_back": hand_back}), |_| {
+        format!("runner {name} is draining: it {first}, and ends; `millrace runner resume {name}` cancels that")
+    })
+}
+
+async fn resume(store: &Store, output: Output, name: &RunnerName) -> Result<()> {
+    runner::resume(&actor::local(), name, store).await?;
+    output.one(&json!({"resumed": name}), |_| {
+        format!("runner {name} gets tasks again")
+    })
+}
+
+async fn reserve(
+    store: &Store,
+    output: Output,
+    name: &RunnerName,
+    reserved: &Reservation,
+) -> Result<()> {
+    runner::reserve(&actor::local(), name, reserved, store).await?;
+    let value = json!({"runner": name, "reserved": reserved});
+    output.one(&value, |_| match reserved.words() {
+        Some(words) => format!("runner {name} is reserved for {words}"),
+        None => format!("runner {name} takes all tasks that it can do"),
+    })
 }
 
 /// A name for a runner that nobody has named.
