@@ -5,7 +5,7 @@
 //!
 //! Some verbs need what another function keeps, and stay with it until there is a way to ask it: `release rollback` and the key check of
 //! `platform add` are the releaser's, who signs with the signer's keys; `key create` and `key import` are the signer's; asking a forge
-//! what a branch points at needs git. Their callers do that part and come here for the rest.
+//! what a branch points at is the source's. Their callers do that part and come here for the rest.
 #![cfg_attr(
     test,
     allow(

@@ -22,6 +22,7 @@ mod git;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 mod lookaside;
+mod reference;
 mod template;
 
 pub use deliver::PushFetcher;
@@ -29,4 +30,5 @@ pub use error::{DownloadError, FetchError, Refusal};
 pub use fetch::{fetch, give_up};
 pub use fetcher::{Bounds, Fetcher};
 pub use lookaside::{UploadedSource, upload_source};
+pub use reference::{ReferenceError, reference};
 pub use template::{Template, TemplateError};

@@ -1,6 +1,7 @@
 //! How a command ends, and the exit status that says so.
 
 use millrace_control::ControlError;
+use millrace_source::ReferenceError;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -52,9 +53,7 @@ impl std::error::Error for NotFound {}
 /// The exit status of a command that could not do what it should.
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
     let is_not_found = error.is::<NotFound>()
-        || matches!(
-            error.downcast_ref::<ControlError>(),
-            Some(ControlError::NotFound(_))
-        );
+        || matches!(error.downcast_ref(), Some(ControlError::NotFound(_)))
+        || matches!(error.downcast_ref(), Some(ReferenceError::NotFound { .. }));
     ExitCode::from(if is_not_found { 3 } else { 4 })
 }

@@ -13,7 +13,6 @@ mod here;
 mod keyring;
 mod output;
 pub mod pump;
-mod remote;
 mod seal;
 mod state;
 mod store;

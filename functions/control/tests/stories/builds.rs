@@ -102,8 +102,9 @@ async fn a_clone_is_of_the_same_commit_on_the_same_platform() {
     let first = planned(&store).await;
     let id = push_id([1; 8]);
     let options = Default::default();
-    let again = clone(&dana(), &first, id.clone(), options, &store, NOW);
-    let again = again.await.unwrap();
+    let again = clone(&dana(), &first, id.clone(), options, &store, NOW)
+        .await
+        .unwrap();
     assert_eq!(
         (&again.id, &again.commit, again.pusher.as_str()),
         (&id, &first.push.announced.commit, "dana")

@@ -4,7 +4,6 @@ use crate::actor;
 use crate::arguments::{Build, BuildFlags, Retry};
 use crate::ending::Ending;
 use crate::output::Output;
-use crate::remote;
 use crate::state::{Folder, now, random};
 use crate::store::Store;
 use crate::watch;
@@ -20,7 +19,8 @@ pub(super) async fn build(folder: &Folder, output: Output, command: Build) -> Re
     let store = folder.store().await?;
     let package = package::show(&command.package, &store).await?;
     let wanted = command.reference.clone();
-    let read = move || remote::reference(&package.clone_url, wanted.as_deref());
+    let url = package.clone_url;
+    let read = move || millrace_source::reference(&url, wanted.as_deref());
     let (reference, commit) = tokio::task::spawn_blocking(read).await??;
     let request = BuildRequest {
         id: new_push_id()?,
