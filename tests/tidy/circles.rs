@@ -170,13 +170,19 @@ impl ModuleTree {
                     continue;
                 };
                 let to = &self.0[&holder].file;
-                let is_above = path.starts_with(&holder);
+                let is_above = self.is_above(path, to);
                 if *to != module.file && !is_above {
                     from.entry(to.clone()).or_default().insert(item);
                 }
             }
         }
         arrows
+    }
+
+    /// Whether a module lies in or below one of this file.
+    fn is_above(&self, path: &ModulePath, file: &Path) -> bool {
+        let above = (0..=path.len()).filter_map(|length| self.0.get(&path[..length]));
+        above.into_iter().any(|module| module.file == file)
     }
 
     /// The module that defines what a path names in a module, and its name there; none for what is not of this crate.

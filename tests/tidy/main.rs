@@ -4,6 +4,7 @@
     reason = "tests end where something is not as it should be"
 )]
 
+mod circles;
 mod units;
 
 use millrace_core::Arch;
@@ -417,6 +418,63 @@ fn every_file_begins_with_what_it_is_for_and_is_about_one_thing() {
             path.display()
         );
     }
+}
+
+#[test]
+fn no_two_files_take_items_from_each_other() {
+    let is_root = |path: &&PathBuf| path.ends_with("lib.rs") || path.ends_with("main.rs");
+    let mut found = Vec::new();
+    for root in files().iter().filter(is_root) {
+        let circles = circles::circles(&house(), root);
+        found.extend(circles.iter().map(|circle| circle.lines().join("\n")));
+    }
+    let told = found.join("\n\n");
+    let count = found.len();
+    assert!(
+        found.is_empty(),
+        "{count} circles of files: move what two of them share into a file below both\n\n{told}"
+    );
+}
+
+#[test]
+fn a_circle_of_files_is_found_and_told_with_its_imports() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    // `lib` hands names on, `inner` knows its parent, and tests know everybody: none of that is a circle.
+    write(
+        "src/lib.rs",
+        "mod one;\nmod two;\nmod three;\npub use one::One;\n",
+    );
+    write(
+        "src/one.rs",
+        "mod inner;\nuse crate::two::Two;\npub struct One(Two, inner::Inner);\n",
+    );
+    write(
+        "src/one/inner.rs",
+        "use super::One;\npub struct Inner(Box<One>);\n",
+    );
+    write(
+        "src/two.rs",
+        "pub struct Two;\n#[cfg(test)]\nuse crate::One;\n",
+    );
+    write("src/three.rs", "pub struct Three(crate::One);\n");
+    let root = Path::new("src/lib.rs");
+    assert_eq!(circles::circles(folder.path(), root), []);
+    // By a path through the face of the crate, and without a `use`.
+    write("src/two.rs", "pub struct Two(Vec<crate::One>);\n");
+    let found = circles::circles(folder.path(), root);
+    let lines: Vec<&[String]> = found.iter().map(circles::Circle::lines).collect();
+    assert_eq!(
+        lines,
+        [[
+            "src/one.rs takes Two from src/two.rs",
+            "src/two.rs takes One from src/one.rs"
+        ]]
+    );
 }
 
 #[test]
