@@ -5,6 +5,7 @@
 )]
 
 mod circles;
+mod docs;
 mod units;
 
 use millrace_core::Arch;
@@ -418,6 +419,27 @@ fn every_file_begins_with_what_it_is_for_and_is_about_one_thing() {
             path.display()
         );
     }
+}
+
+#[test]
+fn every_public_item_says_what_it_is_for() {
+    let is_shipped = |path: &Path| {
+        let shipped = ["functions", "runners", "infra"];
+        let is_for_tests = path.components().any(|part| {
+            let part = part.as_os_str().to_str().unwrap();
+            part.trim_end_matches(".rs") == "tests"
+        });
+        shipped.iter().any(|top| path.starts_with(top)) && !is_for_tests
+    };
+    let found: Vec<String> = sources()
+        .filter(|(path, _)| is_shipped(path))
+        .flat_map(|(path, text)| docs::undocumented(&path, &text))
+        .collect();
+    assert!(
+        found.is_empty(),
+        "public items without a doc:\n{}",
+        found.join("\n")
+    );
 }
 
 #[test]
