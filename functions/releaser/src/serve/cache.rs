@@ -23,6 +23,7 @@ pub struct GenerationCache<B> {
 }
 
 impl<B: BlobStore> GenerationCache<B> {
+    /// A cache that holds nothing yet.
     pub fn new(blobs: B) -> Self {
         Self {
             blobs,

@@ -90,7 +90,7 @@ pub(super) fn work(runner: &Runner, offer: Offer) {
     let LeaseId {
         build,
         task,
-        number: number,
+        number,
     } = &lease;
     let attempt = Attempt {
         runner,
