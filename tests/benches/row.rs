@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 /// Which way a figure is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Better {
-    /// Times.
     Less,
-    /// Rates.
     More,
 }
 
@@ -41,15 +39,11 @@ impl Figures {
 /// One row.
 #[derive(Debug)]
 pub struct Row {
-    /// What was measured.
     pub row: &'static str,
-    /// Ours.
     pub ours: Figures,
-    /// In what.
     pub unit: &'static str,
     /// What a person would use instead.
     pub peer: &'static str,
-    /// Theirs.
     pub theirs: Figures,
     /// What ours shall come to; none where the row only tells.
     pub goal: Option<f64>,

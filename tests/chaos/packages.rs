@@ -22,11 +22,9 @@ pub enum Kind {
 /// How a build must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// In the repositories.
     Released,
     /// In the words of this, by this step.
     Failed(&'static str, &'static str),
-    /// Somebody stops it.
     Cancelled,
 }
 

@@ -222,7 +222,6 @@ pub struct Place {
     pub folder: PathBuf,
     millrace: PathBuf,
     secret: String,
-    /// The line.
     pub line: Service,
     /// Its disk and its clock.
     pub line_disk: Disk,

@@ -38,9 +38,7 @@ const LONG_ONE_IN: u8 = 3;
 /// One round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// What is pushed.
     pub pushes: Vec<Push>,
-    /// What goes wrong.
     pub troubles: Vec<Trouble>,
 }
 
@@ -49,7 +47,6 @@ pub struct Plan {
 pub struct Push {
     /// Milliseconds after the round's beginning.
     pub at_ms: u64,
-    /// Of which package.
     pub kind: Kind,
     /// How long its `%build` sleeps, in seconds.
     pub sleeps_s: u64,
@@ -62,7 +59,6 @@ pub struct Push {
 pub struct Trouble {
     /// When it begins, in milliseconds after the round's beginning.
     pub at_ms: u64,
-    /// What it is.
     pub what: What,
     /// When it is over, in milliseconds after it began.
     pub lasts_ms: u64,
@@ -107,7 +103,6 @@ pub enum Within {
 pub struct Whom {
     /// One that works on a task, if there is one then.
     pub at_work: bool,
-    /// This one else.
     pub number: usize,
 }
 

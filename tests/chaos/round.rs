@@ -36,7 +36,6 @@ const SETTLES: Duration = Duration::from_secs(30);
 /// What is told of a round.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Told {
-    /// Its number.
     pub round: u64,
     /// What was pushed, and how it ended after how many seconds.
     pub builds: Vec<(String, String, f64)>,

@@ -21,7 +21,6 @@ pub type Bill = BTreeMap<&'static str, f64>;
 
 /// A proxy that counts, as long as this lives.
 pub struct Meter {
-    /// Its address.
     pub endpoint: String,
     bill: Arc<Mutex<Bill>>,
     serving: JoinHandle<()>,

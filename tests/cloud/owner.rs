@@ -27,7 +27,6 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// A line in the cloud, and a person at a desk who works on it.
 pub struct Cloud {
-    /// What is deployed.
     pub stack: Stack,
     /// What runs its functions.
     pub lambda: Lambda,

@@ -49,7 +49,6 @@ type Decide = Box<dyn FnMut(&Asked<'_>) -> Fate + Send>;
 
 /// A proxy that runs as long as this lives.
 pub struct Proxy {
-    /// Its address.
     pub endpoint: String,
     /// What became of each request, in order.
     pub fates: Arc<Mutex<Vec<Fate>>>,

@@ -54,7 +54,6 @@ pub type Released = BTreeMap<String, Digest>;
 
 /// A line in the cloud, a forge, and scripted runners.
 pub struct Scripted {
-    /// The line.
     pub cloud: Cloud,
     /// Its records, for whoever owns them.
     pub state: DynamoDb,

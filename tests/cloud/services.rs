@@ -62,7 +62,6 @@ pub fn wait_for(what: impl Future<Output = ()> + Send + 'static) {
 
 /// A table, removed when this is dropped.
 pub struct Table {
-    /// Its name.
     pub name: String,
 }
 
@@ -88,7 +87,6 @@ impl Drop for Table {
 
 /// A bucket, removed with what is in it when this is dropped.
 pub struct Bucket {
-    /// Its name.
     pub name: String,
 }
 

@@ -29,7 +29,6 @@ pub fn variable(name: &str) -> String {
 /// A stack that is up.
 #[derive(Clone)]
 pub struct Stack {
-    /// Its name.
     pub name: String,
     /// Where its services are.
     pub endpoint: String,

@@ -78,13 +78,11 @@ enum Came {
 
 /// Everything.
 pub struct Simulation {
-    /// Where it happens.
     pub world: World,
     /// What happened, in order, in a few words each.
     pub history: Vec<String>,
     /// How often what happened.
     pub counts: Counts,
-    /// What was seen.
     pub invariants: Invariants,
     chance: fastrand::Rng,
     under_way: Vec<Under>,

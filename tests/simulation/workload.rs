@@ -6,7 +6,6 @@ use millrace_tests::runner::{Answer, Runner, Script};
 /// A runner, and the work that it has.
 #[derive(Debug, Clone)]
 pub struct SimulatedRunner {
-    /// Who.
     pub runner: Runner,
     /// What it works on.
     pub offer: Option<Offer>,

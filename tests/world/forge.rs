@@ -21,9 +21,7 @@ pub struct Delivery {
     pub id: String,
     /// Which package's repository it is about.
     pub package: String,
-    /// What was pushed.
     pub commit: String,
-    /// The body.
     pub body: Vec<u8>,
 }
 

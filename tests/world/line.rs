@@ -63,11 +63,9 @@ pub fn push(package: &str, number: u64) -> Push {
 
 /// A build, a clock, and what has been said of it.
 pub struct Line {
-    /// The build.
     pub build: Build,
     /// What is wanted outside, in order.
     pub effects: Vec<Effect>,
-    /// The clock.
     pub now: Timestamp,
     ends_early: Option<&'static str>,
 }

@@ -21,9 +21,7 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Who speaks.
 #[derive(Debug, Clone)]
 pub struct Runner {
-    /// Its name.
     pub name: String,
-    /// What it builds.
     pub arch: Arch,
     token: Token,
 }
@@ -31,12 +29,10 @@ pub struct Runner {
 /// What a runner says of a task, whatever it found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Script {
-    /// It worked.
     #[default]
     Passes,
     /// The package is at fault.
     Fails(&'static str),
-    /// The machine was.
     Troubled(&'static str),
     /// There was nothing to do.
     Excludes(&'static str),

@@ -29,9 +29,7 @@ pub const ROOT_BYTES_MAX: u64 = 2 << 30;
 pub struct SandboxFixture {
     /// Around the task's folder.
     pub folder: tempfile::TempDir,
-    /// Starts commands.
     pub sandbox: Sandbox,
-    /// Makes roots.
     pub roots: Buildroots,
 }
 

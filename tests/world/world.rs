@@ -53,7 +53,6 @@ pub type Line = Functions<MemoryStore, LocalKeys, LocalSeal>;
 
 /// Everything.
 pub struct World {
-    /// State and blobs.
     pub store: MemoryStore,
     /// Where packages are pushed to.
     pub forge: Forge,

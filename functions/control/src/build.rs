@@ -23,7 +23,6 @@ const ID_DIGITS: usize = 12;
 pub struct BuildRequest {
     /// The push that it comes from, which no forge has heard of: [`push_id`].
     pub id: PushId,
-    /// A registered package.
     pub package: PackageName,
     /// `refs/heads/…` or `refs/tags/…`.
     pub reference: String,

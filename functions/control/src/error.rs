@@ -34,7 +34,6 @@ pub enum ControlError {
     /// A file of the caller's.
     #[error("{}", .path.display())]
     File {
-        /// Which.
         path: PathBuf,
         /// Why it cannot be read.
         source: std::io::Error,
@@ -70,12 +69,7 @@ pub enum NotFound {
     Build(String),
     /// A build without such a task.
     #[error("build {build} has no task {task}")]
-    Task {
-        /// The build.
-        build: BuildId,
-        /// What was named.
-        task: TaskId,
-    },
+    Task { build: BuildId, task: TaskId },
     /// No message of this number waits.
     #[error(
         "no message {}: it is settled, or there was none; `millrace messages list`", .0.0

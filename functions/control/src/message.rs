@@ -12,7 +12,6 @@ const MESSAGES_MAX: usize = 10_000;
 /// A message that nobody has settled.
 #[derive(Debug, Clone)]
 pub struct Unsettled {
-    /// Itself.
     pub message: Message,
     /// Whether it is delivered no more.
     pub is_dead_letter: bool,
@@ -21,7 +20,6 @@ pub struct Unsettled {
 /// Which messages somebody wants delivered again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetryMessages {
-    /// These.
     Named(Vec<MessageId>),
     /// All that were delivered before, and the dead letters.
     Delivered,

@@ -13,9 +13,7 @@ use tracing::instrument;
 /// A runner that somebody lets in.
 #[derive(Debug, Clone)]
 pub struct RunnerRequest {
-    /// Its name.
     pub name: RunnerName,
-    /// Its architecture.
     pub arch: Arch,
     /// Architectures that it may build for besides, by emulation.
     pub emulates: Vec<Arch>,

@@ -32,7 +32,6 @@ pub enum Kind {
     PatchDoesNotApply,
     /// It wanted the network, which there is none of.
     NetworkWanted,
-    /// A test failed.
     TestFailed,
     /// The compiler or the linker refused the source.
     DoesNotCompile,
@@ -64,7 +63,6 @@ pub struct Cause {
     pub kind: Kind,
     /// The line of the log that says so, counted from 1.
     pub line: u64,
-    /// That line.
     pub text: String,
 }
 

@@ -71,7 +71,6 @@ pub enum HeaderError {
         /// From the beginning of the file.
         bytes: u64,
     },
-    /// Wrong for good.
     #[error("this is no sound RPM: {0}")]
     Damaged(String),
 }
@@ -79,7 +78,6 @@ pub enum HeaderError {
 /// Which of a package's two headers; each is framed by a region tag of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The signature header.
     Signature,
     /// The header, which the signature is about.
     Immutable,
@@ -111,9 +109,7 @@ impl Part {
 pub struct Head<'a> {
     /// The first [`LEAD_BYTES`].
     pub lead: &'a [u8],
-    /// The signature header.
     pub signature: Header<'a>,
-    /// The header.
     pub header: Header<'a>,
     /// Where the header begins in the file, in bytes.
     pub header_at: u64,
@@ -133,11 +129,9 @@ pub struct Header<'a> {
 /// What a header says under one tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Of what.
     pub tag: u32,
     /// One of [`kind`].
     pub kind: u32,
-    /// How many values.
     pub count: u32,
     /// The values, numbers in big-endian order, texts each with a zero byte at the end.
     pub data: &'a [u8],

@@ -59,7 +59,6 @@ pub fn hold_s(text: &str) -> Result<u32, String> {
 pub struct FailedCommand {
     /// As one would type it, on one line.
     pub line: String,
-    /// In which folder.
     pub cwd: String,
     /// How it ended: `ended with status 1`.
     pub ended: String,
@@ -71,9 +70,7 @@ pub struct Hold {
     /// Of which attempt at which task.
     #[serde(flatten)]
     pub lease_id: LeaseId,
-    /// Who has it.
     pub runner: RunnerName,
-    /// Since when.
     pub since: Timestamp,
     /// Until when at most.
     pub until: Timestamp,
@@ -93,9 +90,7 @@ pub struct Hold {
 /// The end of a hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldEnd {
-    /// When.
     pub at: Timestamp,
-    /// Why, in words.
     pub reason: String,
 }
 
@@ -104,11 +99,8 @@ pub struct HoldEnd {
 pub struct Session {
     /// Grows by one with every session of a hold, so that what is still said in an earlier one can be told apart.
     pub number: u32,
-    /// Who.
     pub by: Actor,
-    /// Since when.
     pub since: Timestamp,
-    /// What they want.
     #[serde(flatten)]
     pub wants: Wants,
     /// When and how it ended.
@@ -128,10 +120,7 @@ pub enum Wants {
         size: Size,
     },
     /// One command, without a terminal.
-    Command {
-        /// Program and arguments.
-        argv: Vec<String>,
-    },
+    Command { argv: Vec<String> },
 }
 
 /// A terminal's size, in characters.
@@ -139,7 +128,6 @@ pub enum Wants {
 pub struct Size {
     /// How many in a line.
     pub columns: u16,
-    /// How many lines.
     pub rows: u16,
 }
 
@@ -158,29 +146,17 @@ impl Default for Size {
 #[serde(tag = "how", rename_all = "kebab-case")]
 pub enum SessionEnd {
     /// The shell or the command ended by itself.
-    Exited {
-        /// With this status.
-        status: u8,
-    },
+    Exited { status: u8 },
     /// It was ended for what it used up, in these words.
-    Stopped {
-        /// What that was.
-        reason: String,
-    },
+    Stopped { reason: String },
     /// Whoever sat there has gone.
     Left,
     /// The terminal was not heard of any more.
     Silent,
     /// Somebody else sits there now.
-    Taken {
-        /// Who.
-        by: Actor,
-    },
+    Taken { by: Actor },
     /// The sandbox is not held any more, for this reason.
-    GivenUp {
-        /// Why.
-        reason: String,
-    },
+    GivenUp { reason: String },
 }
 
 impl fmt::Display for SessionEnd {
@@ -201,20 +177,9 @@ impl fmt::Display for SessionEnd {
 pub enum HoldRefused {
     /// It is not there any more.
     #[error("the sandbox is held no more since {}: {reason}", .at.rfc3339())]
-    Over {
-        /// Since when.
-        at: Timestamp,
-        /// Why.
-        reason: String,
-    },
-    /// Somebody is there.
+    Over { at: Timestamp, reason: String },
     #[error("{by} is at it since {}: --take takes it over. A terminal that was cut off is let go after a minute", .since.rfc3339())]
-    Taken {
-        /// Who.
-        by: Actor,
-        /// Since when.
-        since: Timestamp,
-    },
+    Taken { by: Actor, since: Timestamp },
     /// What is wanted is nothing that a sandbox could be asked for.
     #[error("{0}")]
     Odd(String),

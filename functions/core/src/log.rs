@@ -22,7 +22,6 @@ pub struct LogIndex {
 pub struct Chunk {
     /// In bytes.
     pub size: u64,
-    /// Where they lie.
     pub digest: Digest,
 }
 
@@ -37,7 +36,6 @@ pub enum LogRefused {
         /// Where the chunk begins.
         offset: u64,
     },
-    /// It is full.
     #[error("the log has its {CHUNKS_MAX} chunks")]
     Full,
 }

@@ -251,13 +251,10 @@ pub enum Arch {
     /// 64-bit Intel and AMD.
     #[serde(rename = "x86_64")]
     X86_64,
-    /// 64-bit Arm.
     #[serde(rename = "aarch64")]
     Aarch64,
-    /// 64-bit POWER, little-endian.
     #[serde(rename = "ppc64le")]
     Ppc64le,
-    /// IBM Z.
     #[serde(rename = "s390x")]
     S390x,
 }

@@ -25,11 +25,8 @@ pub enum PlanError {
         "step `{step}` of platform {platform} wants the plugin `{plugin}`, which is not registered: `millrace plugin add {plugin} FILE`"
     )]
     NoPlugin {
-        /// The step.
         step: String,
-        /// The platform.
         platform: PlatformName,
-        /// The plugin.
         plugin: PluginName,
     },
     /// `millrace.toml` asks for a platform that the line does not have.
@@ -58,7 +55,6 @@ pub enum PlanError {
     /// The options name a platform that the push is not built on.
     #[error("{package} is not built on the platform `{platform}` from {reference}: it is built on {}", names(.built))]
     NotBuiltOn {
-        /// What is built.
         package: PackageName,
         /// From which branch or tag.
         reference: String,
@@ -70,7 +66,6 @@ pub enum PlanError {
     /// The options name an architecture that the platform does not have.
     #[error("platform {platform} has no {arch}")]
     NoArchitecture {
-        /// The platform.
         platform: PlatformName,
         /// What it does not have.
         arch: Arch,
@@ -80,9 +75,7 @@ pub enum PlanError {
         "{tasks} tasks on platform {platform}; a build may have {TASKS_MAX}: put several of the steps into one plugin"
     )]
     ManyTasks {
-        /// The platform.
         platform: PlatformName,
-        /// How many.
         tasks: usize,
     },
     /// More than a build's record may begin with; the package's author must act.
@@ -90,10 +83,7 @@ pub enum PlanError {
         "the build would begin with {bytes} bytes of sources' names and steps' configuration; the line takes {BUILD_BYTES_MAX}: put long \
          configuration into a file of the repository, which every step is given"
     )]
-    ManyWords {
-        /// How many.
-        bytes: usize,
-    },
+    ManyWords { bytes: usize },
 }
 
 fn names(platforms: &[PlatformName]) -> String {

@@ -98,7 +98,6 @@ pub struct Step {
     pub name: StepName,
     /// The plugin that does it.
     pub plugin: PluginName,
-    /// How often.
     pub on: StepScope,
     /// Steps whose results it needs; they must have passed.
     #[serde(default)]
@@ -146,16 +145,10 @@ pub struct PackageConfig {
 pub enum PlatformError {
     /// No TOML, a key that nobody knows, a value of the wrong kind. The text has line, column and the keys there are.
     #[error("{file}: {problem}")]
-    Syntax {
-        /// Which file.
-        file: String,
-        /// The parser's words.
-        problem: String,
-    },
+    Syntax { file: String, problem: String },
     /// It reads well and makes no sense.
     #[error("{file}: {problem}")]
     Sense {
-        /// Which file.
         file: String,
         /// What, and what to do.
         problem: String,

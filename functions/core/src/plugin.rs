@@ -6,9 +6,7 @@ use serde::{Deserialize, Serialize};
 /// A plugin as it is registered: what a step's `plugin` stands for from the next plan on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plugin {
-    /// Its name.
     pub name: PluginName,
-    /// The component.
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,

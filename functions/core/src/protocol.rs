@@ -31,7 +31,6 @@ pub const WAIT_S_MAX: u32 = 30;
 /// "Give me work."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Who asks.
     pub runner: RunnerName,
     /// What it can build.
     pub arch: Arch,
@@ -48,11 +47,9 @@ pub struct Ask {
 /// A lease and all that its task needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Offer {
-    /// The lease.
     pub lease: Lease,
     /// The line's clock now, so that the runner can count from it.
     pub now: Timestamp,
-    /// What to do.
     pub work: Work,
     /// How often the line wants to hear that the task is being worked on, in seconds: as soon it learns that the task was cancelled.
     /// Where the line does not say, three times in a lease.
@@ -63,24 +60,18 @@ pub struct Offer {
 /// A task, complete.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// Of this build.
     pub build: BuildId,
-    /// Which.
     pub task: TaskId,
-    /// The package.
     pub package: PackageName,
-    /// At this commit.
     pub commit: Commit,
     /// The architecture of the root; where the task's step is done once, the runner's own.
     pub arch: Option<Arch>,
-    /// On this platform.
     pub platform: PlatformName,
     /// dnf's `releasever`.
     pub releasever: String,
     /// dnf's `module_platform_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module_platform: Option<String>,
-    /// Macros to set.
     pub macros: BTreeMap<String, String>,
     /// The commit's time, in seconds since 1970.
     pub source_date_epoch_s: u64,
@@ -96,13 +87,11 @@ pub struct Work {
     /// A [`crate::roots::Lock`]: its roots are to be exactly those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Digest>,
-    /// The plugin.
     pub plugin: Digest,
     /// The plugin's name, for people.
     pub plugin_name: String,
     /// Files that it may ask for.
     pub inputs: Vec<Artifact>,
-    /// Its configuration.
     pub config: BTreeMap<String, serde_json::Value>,
     /// For how long its sandbox is held where it fails, in seconds. A runner that does not know of it holds none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,7 +101,6 @@ pub struct Work {
 /// "Still at it."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renewal {
-    /// With what.
     #[serde(flatten)]
     pub lease_id: LeaseId,
     /// For how long the task has said nothing, in seconds, where that is half of what it may or more.
@@ -125,7 +113,6 @@ pub struct Renewal {
 pub struct Renewed {
     /// When the lease ends now.
     pub until: Timestamp,
-    /// The line's clock.
     pub now: Timestamp,
     /// The runner is to hand the task back, and to leave.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -145,7 +132,6 @@ pub struct Logged {
 /// "Where may I put this file?"
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
-    /// Who asks.
     #[serde(rename = "lease_id")]
     pub lease_id: LeaseId,
     /// What the file is.
@@ -167,7 +153,6 @@ pub enum UploadTarget {
     Address {
         /// With a signature in it: as secret as the file.
         url: String,
-        /// Names and values.
         headers: Vec<(String, String)>,
     },
 }
@@ -175,7 +160,6 @@ pub enum UploadTarget {
 /// The answer to a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Whose.
     #[serde(rename = "lease_id")]
     pub lease_id: LeaseId,
     /// What came of it.
@@ -188,12 +172,10 @@ pub struct Report {
 /// "These sandboxes I hold: does somebody want something of them?"
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attend {
-    /// Who asks.
     pub runner: RunnerName,
     /// It has just been started: whatever it held before is gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub started: bool,
-    /// What it holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<Held>,
     /// What it has given up since it asked last.
@@ -206,7 +188,6 @@ pub struct Attend {
 /// A sandbox that a runner holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
-    /// Of which attempt.
     #[serde(flatten)]
     pub lease_id: LeaseId,
     /// What failed in it.
@@ -218,17 +199,14 @@ pub struct Held {
 /// A sandbox that a runner holds no more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GivenUp {
-    /// Of which attempt.
     #[serde(flatten)]
     pub lease_id: LeaseId,
-    /// Why, in words.
     pub reason: String,
 }
 
 /// What is wanted of sandboxes that a runner holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Attended {
-    /// Somebody wants in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sessions: Vec<Wanted>,
     /// To be given up at once, and why.
@@ -242,20 +220,16 @@ pub struct Attended {
 /// Somebody who wants into a held sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
-    /// Of which attempt.
     #[serde(flatten)]
     pub lease_id: LeaseId,
-    /// In which session.
     pub session: Session,
 }
 
 /// "What is typed in this session?"
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
-    /// Of which attempt.
     #[serde(rename = "lease_id")]
     pub lease_id: LeaseId,
-    /// In which session.
     pub session: u32,
     /// Bytes that the runner has by now.
     pub seen: u64,
@@ -281,10 +255,8 @@ pub struct Typing {
 /// "This was printed in a session."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Print {
-    /// Of which attempt.
     #[serde(rename = "lease_id")]
     pub lease_id: LeaseId,
-    /// In which session.
     pub session: u32,
     /// What was printed, how much was typed, and how it ended.
     pub printed: Printed,

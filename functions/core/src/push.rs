@@ -250,10 +250,7 @@ pub enum PushState {
     /// The line holds its bytes, and is about to plan builds from them.
     Fetched,
     /// Builds were planned from it.
-    Planned {
-        /// One a platform.
-        builds: Vec<crate::BuildId>,
-    },
+    Planned { builds: Vec<crate::BuildId> },
     /// Nothing can be built from it; the reason is for its author.
     Refused {
         /// Why, and what to do.

@@ -23,7 +23,6 @@ use std::str::FromStr;
 pub enum Priority {
     /// Before everything else: a fix that must be out today.
     Urgent,
-    /// What people push.
     #[default]
     Normal,
     /// When nothing else is to be done: a distribution that is rebuilt.
@@ -69,9 +68,7 @@ impl FromStr for Priority {
 /// Where a build stands among others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rank {
-    /// Whose it is.
     pub project: ProjectName,
-    /// How urgent.
     #[serde(default)]
     pub priority: Priority,
 }
@@ -92,9 +89,7 @@ pub struct QueuedTask {
     pub rank: Rank,
     /// Since when its build is there.
     pub since: Timestamp,
-    /// Of which build.
     pub build: BuildId,
-    /// Which.
     pub task: TaskId,
     /// What it asks of a machine.
     pub requires: Requires,

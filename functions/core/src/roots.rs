@@ -57,11 +57,9 @@ pub struct Root {
 /// The roots of one task, in the order in which they were made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskRoots {
-    /// Which task.
     pub task: TaskId,
     /// The architecture that they were of.
     pub arch: Arch,
-    /// The roots.
     pub roots: Vec<Root>,
 }
 
@@ -70,13 +68,9 @@ pub struct TaskRoots {
 pub struct Lock {
     /// [`LOCK_VERSION`]
     pub version: u32,
-    /// The build.
     pub build: BuildId,
-    /// Of this package.
     pub package: PackageName,
-    /// At this commit.
     pub commit: Commit,
-    /// On this platform.
     pub platform: PlatformName,
     /// The tasks that had roots.
     pub tasks: Vec<TaskRoots>,
@@ -100,7 +94,6 @@ pub enum LockError {
     Loose {
         /// In a root of this task.
         task: TaskId,
-        /// The package.
         nevra: String,
     },
 }

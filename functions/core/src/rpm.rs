@@ -7,21 +7,17 @@ use std::fmt;
 /// Facts from an RPM's header (RPM format v4, "Header tags"), as read by the host that made the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rpm {
-    /// NAME.
     pub name: String,
     /// EPOCH, 0 where there is none.
     #[serde(default)]
     pub epoch: u32,
-    /// VERSION.
     pub version: String,
-    /// RELEASE.
     pub release: String,
     /// ARCH; `src` for a source package whatever its header says.
     pub arch: String,
     /// EXCLUSIVEARCH; empty where the spec has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclusive_arch: Vec<String>,
-    /// EXCLUDEARCH.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude_arch: Vec<String>,
     /// BUILDARCHS: what `BuildArch:` of the main package says; `noarch` or nothing.
@@ -33,11 +29,9 @@ pub struct Rpm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// What people install.
     Os,
     /// What debuggers read: `-debuginfo`, `-debugsource`, `-debuginfo-common`.
     Debug,
-    /// Source packages.
     Source,
 }
 

@@ -11,7 +11,6 @@ const DRAINING_MAX: usize = 100;
 /// A runner that may ask for work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runner {
-    /// Its name.
     pub name: RunnerName,
     /// The architecture that its token is good for.
     pub arch: Arch,

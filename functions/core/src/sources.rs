@@ -23,11 +23,8 @@ pub struct SourceFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
-    /// Fedora, since 2017.
     Sha512,
-    /// CentOS and AlmaLinux.
     Sha256,
-    /// CentOS, older packages.
     Sha1,
 }
 
@@ -74,23 +71,16 @@ impl Wanted {
 pub enum TreeError {
     /// There is nothing to build.
     #[error("no spec file: put `{package}.spec` at the top of the repository or in SPECS/")]
-    NoSpec {
-        /// The package's name.
-        package: String,
-    },
+    NoSpec { package: String },
     /// It is not clear which to build.
     #[error("{} spec files ({}): keep one, or name it in millrace.toml as `spec = \"…\"`", found.len(), found.join(", "))]
-    ManySpecs {
-        /// Their paths.
-        found: Vec<String>,
-    },
+    ManySpecs { found: Vec<String> },
     /// `millrace.toml` names what is not there.
     #[error("millrace.toml names the spec file `{0}`, which is not in the repository")]
     SpecNamed(String),
     /// A line of `sources` or `.<name>.metadata` that says nothing.
     #[error("{file}, line {line}: expected {expected}, found `{found}`")]
     Line {
-        /// The file.
         file: String,
         /// Counted from 1.
         line: usize,
@@ -102,11 +92,9 @@ pub enum TreeError {
     /// A name that would land outside the tree.
     #[error("{file}, line {line}: `{found}` is no plain file name")]
     Path {
-        /// The file.
         file: String,
         /// Counted from 1.
         line: usize,
-        /// What stands there.
         found: String,
     },
     /// A name that the commit's own tree has among what a build is given.
@@ -114,19 +102,13 @@ pub enum TreeError {
         "{file}, line {line}: builds are given the commit's tree as `{TREE_ARTIFACT}`: give the source another name"
     )]
     Reserved {
-        /// The file.
         file: String,
         /// Counted from 1.
         line: usize,
     },
     /// More than the line takes.
     #[error("{file} names {found} sources; the line takes {SOURCES_MAX}")]
-    TooMany {
-        /// The file.
-        file: String,
-        /// How many.
-        found: usize,
-    },
+    TooMany { file: String, found: usize },
 }
 
 /// Finds the spec file among the paths of a tree: at the top or in `SPECS/`, exactly one unless `named` says which.

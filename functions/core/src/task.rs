@@ -35,7 +35,6 @@ pub const REASON_BYTES_MAX: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TaskId {
-    /// The step.
     pub step: StepName,
     /// The architecture; none for a step that is done once.
     pub arch: Option<Arch>,
@@ -86,9 +85,7 @@ impl From<TaskId> for String {
 /// leases have the same id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseId {
-    /// The build.
     pub build: BuildId,
-    /// Its task.
     pub task: TaskId,
     /// The number of the lease.
     #[serde(rename = "lease")]
@@ -119,14 +116,12 @@ pub enum Blame {
     Configuration,
     /// Passing trouble of a machine or a network: another lease may help.
     Environment,
-    /// The plugin's author.
     Plugin,
 }
 
 /// Why a task failed, in words for the person who must act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Who that is.
     pub blame: Blame,
     /// One line or a few.
     pub reason: String,
@@ -150,7 +145,6 @@ impl Failure {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Done.
     Passed {
         /// One line for people.
         summary: String,
@@ -158,17 +152,11 @@ pub enum Outcome {
         artifacts: Vec<Artifact>,
     },
     /// Nothing to do on this architecture.
-    Excluded {
-        /// Why.
-        reason: String,
-    },
+    Excluded { reason: String },
     /// Not to be done, or not here.
     Failed(Failure),
     /// The runner leaves before it is done. Nothing is wrong with the task, and the lease does not count against it.
-    HandedBack {
-        /// Why.
-        reason: String,
-    },
+    HandedBack { reason: String },
 }
 
 /// The right to work on a task, and the duty to say so in time.
@@ -176,7 +164,6 @@ pub enum Outcome {
 pub struct Lease {
     /// Tells this lease of the task from all others.
     pub number: LeaseNumber,
-    /// Who has it.
     pub runner: RunnerName,
     /// When it was given.
     pub since: Timestamp,
@@ -195,7 +182,6 @@ pub struct Lease {
 pub struct RunnerProfile {
     /// Those of its own architecture.
     pub arch: Arch,
-    /// By emulation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub emulates: Vec<Arch>,
 }
@@ -230,11 +216,7 @@ pub enum TaskState {
         until: Timestamp,
     },
     /// A runner works on it.
-    Leased {
-        /// Under this lease.
-        lease: Lease,
-    },
-    /// Done.
+    Leased { lease: Lease },
     Passed {
         /// One line for people.
         summary: String,
@@ -242,10 +224,7 @@ pub enum TaskState {
         artifacts: Vec<Artifact>,
     },
     /// Nothing to do on this architecture.
-    Excluded {
-        /// Why.
-        reason: String,
-    },
+    Excluded { reason: String },
     /// It cannot be done.
     Failed {
         /// Why, and who must act.
@@ -263,15 +242,11 @@ pub enum TaskState {
 /// A lease that has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// The lease's number.
     pub number: LeaseNumber,
-    /// Who had it.
     pub runner: RunnerName,
     /// When it was given.
     pub began: Timestamp,
-    /// When it ended.
     pub ended: Timestamp,
-    /// How it ended.
     pub end: AttemptEnd,
     /// What the runner's machine was, where that ran the programs of the task by emulation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -288,19 +263,13 @@ pub enum AttemptEnd {
     /// With a verdict: passed, excluded, or failed for good.
     Answered,
     /// With passing trouble, in these words.
-    Troubled {
-        /// What it was.
-        reason: String,
-    },
+    Troubled { reason: String },
     /// The runner was silent for too long.
     Lost,
     /// The runner asked for other work: it was restarted in between.
     Returned,
     /// The runner left, and said so.
-    HandedBack {
-        /// Why it left.
-        reason: String,
-    },
+    HandedBack { reason: String },
     /// The build ended first.
     Dropped,
 }
@@ -308,9 +277,7 @@ pub enum AttemptEnd {
 /// "Do it again."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retried {
-    /// Who said so.
     pub by: Actor,
-    /// When.
     pub at: Timestamp,
     /// Attempts before it, which no longer count against the task.
     pub attempts: usize,

@@ -29,7 +29,6 @@ pub enum EnvironmentError {
     /// It makes no sense.
     #[error("{name} makes no sense: {problem}")]
     Odd {
-        /// Which variable.
         name: &'static str,
         /// What is wrong with it.
         problem: String,

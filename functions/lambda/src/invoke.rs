@@ -15,28 +15,17 @@ use serde::de::DeserializeOwned;
 pub enum InvokeError {
     /// The function was not reached, or may not be called.
     #[error("the function {function} cannot be called")]
-    Unreached {
-        /// Which.
-        function: String,
-        /// What happened.
-        source: Cause,
-    },
+    Unreached { function: String, source: Cause },
     /// Its answer is not what was asked for.
     #[error("the answer of the function {function} makes no sense")]
     Answer {
-        /// Which.
         function: String,
         /// What is wrong with it.
         source: serde_json::Error,
     },
     /// It was reached, and failed.
     #[error("the function {function} failed: {problem}")]
-    Failed {
-        /// Which.
-        function: String,
-        /// What it says.
-        problem: String,
-    },
+    Failed { function: String, problem: String },
 }
 
 /// Calls functions by their names.

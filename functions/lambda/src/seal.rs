@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 /// "Sign this `repomd.xml`."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seal {
-    /// With this key.
     pub seal: KeyName,
     /// Its text: a few kilobytes.
     pub repomd: String,
@@ -17,6 +16,5 @@ pub struct Seal {
 /// "Give me this key's certificate."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
-    /// Of this key.
     pub certificate: KeyName,
 }

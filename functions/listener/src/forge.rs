@@ -78,7 +78,6 @@ pub struct Repository {
 /// A branch or tag that points somewhere new.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
-    /// In this repository.
     pub repository: Repository,
     /// `refs/heads/…`, `refs/tags/…`, or what else the forge announces.
     pub reference: String,
@@ -91,11 +90,9 @@ pub struct Pushed {
 /// What a delivery says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// Something was pushed.
     Push(Pushed),
     /// A branch or tag is gone.
     Deleted {
-        /// Which.
         reference: String,
     },
     /// There is a new repository.
@@ -106,7 +103,6 @@ pub enum Notice {
     Ping,
     /// Something that the line does not act on.
     Other {
-        /// What.
         event: String,
     },
 }

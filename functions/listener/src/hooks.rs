@@ -40,7 +40,6 @@ pub struct Listener<S> {
     pub state: S,
     /// What each forge signs with; one without a secret is not listened to.
     pub secrets: BTreeMap<Forge, Secret>,
-    /// The line's clock.
     pub clock: Clock,
 }
 

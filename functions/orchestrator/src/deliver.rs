@@ -26,9 +26,7 @@ impl RunnerPool for Notify {
 pub struct Planner<'a, S, P> {
     /// Where pushes and builds are.
     pub state: &'a S,
-    /// Who takes tasks.
     pub runners: &'a P,
-    /// The line's time.
     pub now: Timestamp,
 }
 

@@ -25,11 +25,8 @@ const JSON_BYTES_MAX: usize = 1 << 20;
 /// What the desk works with.
 #[derive(Clone)]
 pub struct Desk<S, B> {
-    /// Builds and runners.
     pub state: S,
-    /// Files and logs.
     pub blobs: B,
-    /// The line's clock.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Rung when a task may be taken, so that waiting runners look again.
     pub ready: Arc<Notify>,

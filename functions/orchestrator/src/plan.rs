@@ -18,10 +18,8 @@ const CONFLICTS_MAX: usize = 10;
 /// Planning did not come to an end. The store's trouble: a retry may help.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanFailure {
-    /// Reading.
     #[error(transparent)]
     State(#[from] StateError),
-    /// Writing.
     #[error(transparent)]
     Save(#[from] SaveError),
 }

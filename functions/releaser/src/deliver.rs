@@ -8,13 +8,11 @@ use millrace_store::{BlobStore, Deliver, DeliverError, StateStore};
 /// Acts on release orders.
 #[derive(Debug, Clone, Copy)]
 pub struct OrderReleaser<'a, L, S, B> {
-    /// Who signs metadata.
     pub seal: &'a L,
     /// Where the builds are that it tells.
     pub state: &'a S,
     /// Where packages and repositories are.
     pub blobs: &'a B,
-    /// The line's time.
     pub now: Timestamp,
 }
 

@@ -72,7 +72,6 @@ pub enum ReleaseRefusal {
     /// A package is for an architecture that the platform does not have.
     #[error("{nevra} is for {arch}, and platform {platform} has no repository for it")]
     NoRepository {
-        /// The package.
         nevra: String,
         /// The architecture in its header.
         arch: String,
@@ -85,7 +84,6 @@ pub enum ReleaseRefusal {
     /// A package is not what was ordered, or cannot be described.
     #[error("{file}: {problem}")]
     Package {
-        /// The file's name.
         file: String,
         /// What is wrong with it.
         #[source]
@@ -137,10 +135,5 @@ pub enum Corruption {
     Json(#[from] serde_json::Error),
     /// It lacks a package that a generation looks for in it.
     #[error("{blob} says nothing of package {package}")]
-    NoMetadata {
-        /// The document.
-        blob: Digest,
-        /// The package.
-        package: Digest,
-    },
+    NoMetadata { blob: Digest, package: Digest },
 }

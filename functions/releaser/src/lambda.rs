@@ -65,7 +65,6 @@ impl Releasing {
 pub struct Signer {
     /// How it is called.
     pub functions: Functions,
-    /// Its name.
     pub name: String,
 }
 

@@ -14,7 +14,6 @@ pub struct OrderSigner<'a, K, S, B> {
     pub state: &'a S,
     /// Where the packages are.
     pub blobs: &'a B,
-    /// The line's time.
     pub now: Timestamp,
 }
 

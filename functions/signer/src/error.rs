@@ -15,24 +15,17 @@ pub const USER_ID_BYTES_MAX: usize = 200;
 pub enum FileProblem {
     /// It was cut or replaced.
     #[error("it has {found} bytes, ordered were {expected}")]
-    Size {
-        /// As ordered.
-        expected: u64,
-        /// As stored.
-        found: u64,
-    },
+    Size { expected: u64, found: u64 },
     /// It was changed after its build handed it over.
     #[error("its bytes were altered: sha256 is {found}, ordered was {expected}")]
     Digest {
         /// As ordered, in hexadecimal.
         expected: String,
-        /// As stored.
         found: String,
     },
     /// It is another package than its name says.
     #[error("it is {found}, ordered was {expected}")]
     OtherPackage {
-        /// NEVRA as ordered.
         expected: String,
         /// NEVRA in its header.
         found: String,
@@ -54,9 +47,7 @@ pub enum SignError {
     /// A file is wrong.
     #[error("{file}: {problem}")]
     File {
-        /// Which.
         file: String,
-        /// What is wrong.
         #[source]
         problem: FileProblem,
     },
@@ -65,12 +56,7 @@ pub enum SignError {
     Key(#[from] KeyError),
     /// A file's bytes cannot be read.
     #[error("{file}: {source}")]
-    Blob {
-        /// Which.
-        file: String,
-        /// Why.
-        source: BlobError,
-    },
+    Blob { file: String, source: BlobError },
     /// There is no such build: who sent the order must be found out.
     #[error("there is no build {0}, so nothing vouches for the order")]
     UnknownBuild(BuildId),
@@ -121,7 +107,6 @@ pub enum KeyError {
     Open {
         /// The file or folder.
         path: PathBuf,
-        /// Its permissions.
         mode: u32,
         /// Which it should have.
         want: u32,
@@ -133,20 +118,10 @@ pub enum KeyError {
     UserId,
     /// What lies there is no key that rpm's signatures can be made with.
     #[error("the key `{key}` cannot be used: {problem}")]
-    Unfit {
-        /// Which.
-        key: KeyName,
-        /// What is wrong.
-        problem: &'static str,
-    },
+    Unfit { key: KeyName, problem: &'static str },
     /// Passing: the disk, the network. A retry may help.
     #[error("the key `{key}` cannot be reached: {source}")]
-    Unavailable {
-        /// Which.
-        key: KeyName,
-        /// Why.
-        source: io::Error,
-    },
+    Unavailable { key: KeyName, source: io::Error },
 }
 
 impl KeyError {

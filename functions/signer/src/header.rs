@@ -47,11 +47,9 @@ pub enum UnsoundPackage {
     /// The header was changed after it was built.
     #[error("its header was altered: {algorithm} is {found}, its signature header says {expected}")]
     HeaderDigest {
-        /// By which algorithm.
         algorithm: HashAlgorithm,
         /// As the package says.
         expected: String,
-        /// As it is.
         found: String,
     },
     /// A header signature would say nothing about the payload.
@@ -65,11 +63,9 @@ pub enum UnsoundPackage {
     /// The payload was changed after it was built.
     #[error("its payload was altered: {algorithm} is {found}, its header says {expected}")]
     PayloadDigest {
-        /// By which algorithm.
         algorithm: HashAlgorithm,
         /// As the header says.
         expected: String,
-        /// As it is.
         found: String,
     },
 }
@@ -77,7 +73,6 @@ pub enum UnsoundPackage {
 /// The digest that a header says its payload has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PayloadDigest {
-    /// By which algorithm.
     pub algorithm: HashAlgorithm,
     /// Lower-case hexadecimal.
     pub expected: String,
@@ -86,7 +81,6 @@ pub struct PayloadDigest {
 /// Which of the two binary tags holds a signature; older versions of rpm look at nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Legacy {
-    /// RSA.
     Rsa,
     /// EdDSA with Ed25519 (algorithm 22, RFC 9580 9.1); rpm 4.16 and later check it, 4.14 of EL8 does not.
     EdDsa,

@@ -24,7 +24,6 @@ use std::time::UNIX_EPOCH;
 pub struct SignaturePacket {
     /// The whole OpenPGP packet.
     pub packet: Vec<u8>,
-    /// Its algorithm's tag.
     pub legacy: Legacy,
 }
 

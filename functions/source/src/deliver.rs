@@ -9,7 +9,6 @@ use millrace_store::{BlobStore, Deliver, DeliverError, StateStore};
 /// Fetches what was announced.
 #[derive(Debug, Clone, Copy)]
 pub struct PushFetcher<'a, S, B> {
-    /// How it fetches.
     pub fetcher: &'a Fetcher,
     /// Where pushes are written down.
     pub state: &'a S,

@@ -15,7 +15,6 @@ pub enum Refusal {
         "commit {commit} is gone: {reference} no longer leads to it; push again if it shall be built"
     )]
     CommitGone {
-        /// The commit.
         commit: Commit,
         /// What pointed at it.
         reference: String,
@@ -52,7 +51,6 @@ pub enum Refusal {
         "the repository's {what} has more than {max}: keep large files in a lookaside store and name them in `sources`"
     )]
     TooLarge {
-        /// What has.
         what: &'static str,
         /// The bound and its unit.
         max: String,
@@ -80,18 +78,12 @@ pub enum Refusal {
         "{url} is made so that another file has the same SHA-1 digest: \
         name `{name}` by SHA-512 (`sha512sum`) once you know that it is the right one"
     )]
-    Collided {
-        /// Its file name.
-        name: String,
-        /// Where it is.
-        url: String,
-    },
+    Collided { name: String, url: String },
     /// A file with the SHA-1 digest of a file that the line took first.
     #[error(
         "`{name}` is named by SHA-1 {digest}, under which the line knows {known} and found {found}: name it by SHA-512 (`sha512sum`)"
     )]
     Pinned {
-        /// Its file name.
         name: String,
         /// SHA-1, as the package names it.
         digest: String,
@@ -104,7 +96,6 @@ pub enum Refusal {
     #[error("no lookaside store has `{name}` ({algorithm} {digest}){looked}; put it there with `millrace package upload {name}`",
         algorithm = algorithm.as_str(), looked = looked_at(looked))]
     NoSource {
-        /// Its file name.
         name: String,
         /// Algorithm of `digest`.
         algorithm: Algorithm,
@@ -116,45 +107,29 @@ pub enum Refusal {
     /// Somebody has another file under a source's name.
     #[error("{url} is not the `{name}` that the package names: expected {algorithm} {expected}, found {found}", algorithm = algorithm.as_str())]
     WrongDigest {
-        /// Its file name.
         name: String,
         /// Where the other file is.
         url: String,
-        /// Of both digests.
         algorithm: Algorithm,
         /// As the package names it.
         expected: String,
-        /// What is there.
         found: String,
     },
     /// A source larger than the line takes.
     #[error(
         "{url} has more than {bytes_max} bytes, which is the most that the line takes of one source"
     )]
-    LargeSource {
-        /// Where it is.
-        url: String,
-        /// The bound.
-        bytes_max: u64,
-    },
+    LargeSource { url: String, bytes_max: u64 },
     /// Sources that are too much together.
     #[error(
         "the package's sources have more than {bytes_max} bytes together, which is the most that the line takes of one push"
     )]
-    LargeSources {
-        /// The bound.
-        bytes_max: u64,
-    },
+    LargeSources { bytes_max: u64 },
     /// Hundreds of sources with long names, or a long `millrace.toml`.
     #[error(
         "sources and millrace.toml together take {bytes} bytes to describe; the line takes {bytes_max}"
     )]
-    ManyWords {
-        /// How many.
-        bytes: usize,
-        /// The bound.
-        bytes_max: usize,
-    },
+    ManyWords { bytes: usize, bytes_max: usize },
 }
 
 fn looked_at(urls: &[String]) -> String {
@@ -173,24 +148,13 @@ pub enum FetchError {
     Unknown(PushId),
     /// The forge does not answer, or not with a commit.
     #[error("{url}: {source}")]
-    Git {
-        /// Whose.
-        url: String,
-        /// libgit2's words.
-        source: git2::Error,
-    },
+    Git { url: String, source: git2::Error },
     /// A lookaside store does not give the file.
     #[error("{url}: {source}")]
-    Lookaside {
-        /// Whose.
-        url: String,
-        /// What happened.
-        source: DownloadError,
-    },
+    Lookaside { url: String, source: DownloadError },
     /// It takes longer than one try may. What was fetched stays, so that the next try goes on from there.
     #[error("not all was fetched within {} s, and the next try goes on from what was: {last}", time.as_secs())]
     Slow {
-        /// The bound.
         time: Duration,
         /// What was cut off.
         #[source]
@@ -208,7 +172,6 @@ pub enum FetchError {
     /// The state store failed.
     #[error(transparent)]
     Save(#[from] SaveError),
-    /// The process ends.
     #[error("stopped while fetching")]
     Stopped,
 }
@@ -241,7 +204,6 @@ pub enum DownloadError {
 pub(crate) enum Stop {
     /// Its author must act.
     Refused(Refusal),
-    /// Try again.
     Temporary(FetchError),
 }
 

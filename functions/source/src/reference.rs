@@ -9,19 +9,13 @@ use millrace_core::push::Commit;
 pub enum ReferenceError {
     /// The forge does not answer, or not as one.
     #[error("asking {url} for its references")]
-    Git {
-        /// Which repository.
-        url: String,
-        /// What libgit2 says.
-        source: git2::Error,
-    },
+    Git { url: String, source: git2::Error },
     /// Nobody has said which, and the repository has no default.
     #[error("the repository's HEAD points at nothing: name a branch with --reference")]
     NoHead,
     /// The repository has none of these.
     #[error("{url} has no {}", names.join(" and no "))]
     NotFound {
-        /// Which repository.
         url: String,
         /// What was looked for.
         names: Vec<String>,

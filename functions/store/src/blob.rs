@@ -19,7 +19,6 @@ pub enum Part {
     Bytes(Vec<u8>),
     /// A range of a blob, copied where it lies.
     Blob {
-        /// Which.
         digest: Digest,
         /// From and to, in bytes.
         range: Range<u64>,
@@ -72,11 +71,9 @@ pub enum BlobError {
     /// A range beyond the end.
     #[error("bytes {} to {} of {digest}, which has {size}", range.start, range.end)]
     OutOfRange {
-        /// Which blob.
         digest: Digest,
         /// What was asked for.
         range: Range<u64>,
-        /// What there is.
         size: u64,
     },
     /// What lies under a digest has another one: the medium is damaged.
@@ -84,7 +81,6 @@ pub enum BlobError {
     Damaged {
         /// Under which digest it lies.
         expected: Digest,
-        /// Which it has.
         found: Digest,
     },
     /// A text that should be a digest is none.
@@ -101,7 +97,6 @@ pub enum SwapError {
     /// Somebody else swapped first: read again, decide again.
     #[error("the pointer `{0}` was changed by somebody else")]
     Conflict(String),
-    /// The store's trouble.
     #[error(transparent)]
     Blob(#[from] BlobError),
 }

@@ -32,10 +32,7 @@ pub enum DeliverError {
     State(#[from] StateError),
     /// It was brought to somebody whom it is not for; whoever runs the line must look.
     #[error("a message that wants `{wants}` was brought to somebody who does not act on it")]
-    Misdirected {
-        /// What it wants.
-        wants: &'static str,
-    },
+    Misdirected { wants: &'static str },
     /// This program does not know what it asks for. It is kept; a newer program may know.
     #[error(
         "a message cannot be read ({0}) and is kept; if it is a newer millrace's, start that and `millrace messages retry`"
@@ -72,9 +69,7 @@ pub enum Recipient {
     Fetcher,
     /// Plans builds, and sees to it that somebody takes their tasks.
     Planner,
-    /// Signs packages.
     Signer,
-    /// Releases packages.
     Releaser,
 }
 

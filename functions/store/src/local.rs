@@ -39,25 +39,17 @@ pub enum OpenError {
     Io {
         /// Which file or folder.
         path: PathBuf,
-        /// What happened.
         source: io::Error,
     },
     /// The database does not open.
     #[error("{}: {source}", path.display())]
     Database {
-        /// Which file.
         path: PathBuf,
-        /// What SQLite says.
         source: rusqlite::Error,
     },
     /// A newer millrace has written here.
     #[error("{} has layout {found}, and this millrace reads up to {SCHEMA}: use the newer one", path.display())]
-    Newer {
-        /// Which file.
-        path: PathBuf,
-        /// Its layout.
-        found: i64,
-    },
+    Newer { path: PathBuf, found: i64 },
     /// Another process runs a line over this folder.
     #[error("{} is in use by another process", .0.display())]
     InUse(PathBuf),

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "kebab-case")]
 pub enum Order {
-    /// To the signer.
     Sign(SignOrder),
-    /// To the releaser.
     Release(ReleaseOrder),
 }
 

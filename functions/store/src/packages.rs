@@ -19,7 +19,6 @@ pub enum RegisterError {
         "{name} is already the package of {existing}: give {asked} another name with `millrace package add NAME {asked}`"
     )]
     NameTaken {
-        /// The name.
         name: PackageName,
         /// The repository that has it.
         existing: String,
@@ -29,9 +28,7 @@ pub enum RegisterError {
     /// Its repository belongs to another package.
     #[error("{clone_url} is already the repository of package {package}")]
     RepositoryTaken {
-        /// The repository.
         clone_url: String,
-        /// Whose it is.
         package: PackageName,
     },
     /// Nothing can be fetched from there.
@@ -102,7 +99,6 @@ pub async fn register_new(
 enum Again {
     /// Its platforms become those that are asked for.
     Changes,
-    /// Nothing.
     Leaves,
 }
 

@@ -82,11 +82,8 @@ pub async fn running(state: &impl StateStore) -> Result<BTreeMap<ProjectName, us
 /// A task that could be done, and what it waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outlook {
-    /// The task.
     pub queued: QueuedTask,
-    /// Of which package.
     pub package: PackageName,
-    /// On which platform.
     pub platform: PlatformName,
     /// What it waits for.
     pub forecast: Forecast,

@@ -31,11 +31,9 @@ const PAGE: usize = 64;
 /// What a runner said when it last asked for work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastAsk {
-    /// Its name.
     pub name: RunnerName,
     /// What it builds for, its own first.
     pub arches: Vec<Arch>,
-    /// What it has.
     pub capacity: Capacity,
     /// What it is kept for.
     #[serde(default)]

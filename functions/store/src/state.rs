@@ -37,13 +37,10 @@ pub enum Table {
     LastAsk,
     /// `millrace_core::push::Package` by name.
     Package,
-    /// Platforms by name.
     Platform,
-    /// Plugins by name.
     Plugin,
     /// `millrace_core::push::PushRecord` by push id.
     Push,
-    /// Runners by name.
     Runner,
     /// What goes to and fro in a session of a hold, by hold, session and direction.
     Session,
@@ -92,7 +89,6 @@ impl Table {
 /// Where a record lies.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// Its kind.
     pub table: Table,
     /// Its id among its kind.
     pub id: String,
@@ -116,7 +112,6 @@ pub struct Version(pub u64);
 /// A record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Where it lies.
     pub key: Key,
     /// Which state of it this is.
     pub version: Version,
@@ -139,7 +134,6 @@ pub struct IndexEntry {
 pub struct IndexHit {
     /// Place in the index.
     pub sort: String,
-    /// Who carries it.
     pub key: Key,
 }
 
@@ -155,9 +149,7 @@ pub enum Expect {
 /// One record to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
-    /// Where.
     pub key: Key,
-    /// On what condition.
     pub expect: Expect,
     /// JSON, at most [`RECORD_BYTES_MAX`]; none removes the record and its index entries.
     pub body: Option<String>,
@@ -180,7 +172,6 @@ impl Write {
 /// Writes and effects that happen together or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Commit {
-    /// Records.
     pub writes: Vec<Write>,
     /// What shall happen because of them.
     pub effects: Vec<Effect>,
@@ -202,9 +193,7 @@ pub struct MessageId(pub u64);
 /// An effect on its way. Delivered until it is settled, so perhaps more than once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Which.
     pub id: MessageId,
-    /// What shall happen.
     pub effect: Effect,
     /// How often it was delivered, this time included.
     pub deliveries: u32,
@@ -239,7 +228,6 @@ pub enum StateError {
     /// What it holds cannot be read; a person must look.
     #[error("the state store holds what cannot be read: {what}")]
     Corrupt {
-        /// Which of it.
         what: String,
         /// Why, where there is more to say.
         source: Option<Cause>,
@@ -280,13 +268,7 @@ pub enum SaveError {
     Conflict(Key),
     /// A record or an effect larger than the store takes; the caller must make it smaller.
     #[error("{what} is {bytes} bytes, at most {RECORD_BYTES_MAX} fit")]
-    TooLarge {
-        /// Which.
-        what: String,
-        /// Its size.
-        bytes: usize,
-    },
-    /// The store's trouble.
+    TooLarge { what: String, bytes: usize },
     #[error(transparent)]
     State(#[from] StateError),
 }

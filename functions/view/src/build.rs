@@ -16,21 +16,17 @@ use std::collections::BTreeMap;
 /// A build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BuildView {
-    /// Its id.
     pub id: BuildId,
     /// The push that it belongs to.
     pub push: PushId,
-    /// The package.
     pub package: PackageName,
     /// Where it is built.
     pub platform: PlatformName,
-    /// What is built.
     pub commit: Commit,
     /// `refs/heads/…` or `refs/tags/…`.
     pub reference: String,
     /// First line of the commit's message.
     pub subject: String,
-    /// Who pushed.
     pub pusher: String,
     /// `running`, `signing`, `releasing`, `released`, `passed`, `excluded`, `failed` or `cancelled`.
     pub state: &'static str,
@@ -45,7 +41,6 @@ pub struct BuildView {
     /// When it was planned.
     #[serde(serialize_with = "rfc3339")]
     pub created: Timestamp,
-    /// When it ended.
     #[serde(serialize_with = "rfc3339_or_null")]
     pub ended: Option<Timestamp>,
     /// From plan to end, or to now.
@@ -61,9 +56,7 @@ pub struct BuildView {
 /// A file that a task handed over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ArtifactView {
-    /// Which task.
     pub task: TaskId,
-    /// File name.
     pub name: String,
     /// In bytes.
     pub size: u64,

@@ -18,21 +18,13 @@ pub enum ViewError {
     },
     /// The build has other tasks.
     #[error("Build {build} has no task “{task}”.")]
-    NoTask {
-        /// The build.
-        build: BuildId,
-        /// The task.
-        task: TaskId,
-    },
-    /// The task waits.
+    NoTask { build: BuildId, task: TaskId },
     #[error("No runner has taken {0} yet, so there is no log.")]
     NotTaken(TaskId),
     /// The task has fewer attempts.
     #[error("{task} has no attempt {attempt}; the latest is {latest}.")]
     NoAttempt {
-        /// The task.
         task: TaskId,
-        /// As asked for.
         attempt: u32,
         /// The latest that there is.
         latest: u32,

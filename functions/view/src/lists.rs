@@ -37,7 +37,6 @@ pub struct PackageList {
 /// Platforms by name, all of them.
 #[derive(Debug, Serialize)]
 pub struct PlatformList {
-    /// All of them.
     pub platforms: Vec<PlatformView>,
 }
 

@@ -14,9 +14,7 @@ use std::ops::Range;
 /// The log of an attempt, and what it is of.
 #[derive(Debug)]
 pub struct AttemptLog {
-    /// Of this build.
     pub build: Build,
-    /// Of this task.
     pub task: Task,
     /// The number of the attempt.
     pub attempt: u32,

@@ -41,7 +41,6 @@ pub struct TaskView {
     pub order: Option<OrderId>,
     /// Number of its latest attempt.
     pub attempt: Option<LeaseNumber>,
-    /// Who made it.
     pub runner: Option<RunnerName>,
     /// How long it took, or has been running.
     pub duration_ms: Option<u64>,
@@ -57,7 +56,6 @@ pub struct HeldView {
     /// When it ends at the latest.
     #[serde(serialize_with = "rfc3339")]
     pub until: Timestamp,
-    /// Who has it.
     pub runner: RunnerName,
     /// Who is in it now.
     pub by: Option<String>,
@@ -88,7 +86,6 @@ impl HeldView {
 pub struct RetriedView {
     /// Who asked for it.
     pub by: String,
-    /// When.
     #[serde(serialize_with = "rfc3339")]
     pub at: Timestamp,
 }
@@ -97,18 +94,14 @@ pub struct RetriedView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskKind {
-    /// A runner.
     Task,
-    /// The signer.
     Sign,
-    /// The releaser.
     Release,
 }
 
 /// An attempt at a task: one lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AttemptView {
-    /// The lease's number.
     pub number: LeaseNumber,
     /// Who has or had it.
     pub runner: RunnerName,
@@ -118,7 +111,6 @@ pub struct AttemptView {
     /// When it was given.
     #[serde(serialize_with = "rfc3339")]
     pub began: Timestamp,
-    /// When it ended.
     #[serde(serialize_with = "rfc3339_or_null")]
     pub ended: Option<Timestamp>,
     /// From the one to the other, or to now.
@@ -126,7 +118,6 @@ pub struct AttemptView {
     /// `running`; or with a verdict: `passed`, `excluded`, `failed`; or without one: `troubled` (a temporary failure), `lost` (the
     /// runner fell silent), `returned` (it was restarted), `handed-back` (it left, and said so), `dropped` (the build ended first).
     pub how: &'static str,
-    /// What went wrong.
     pub reason: Option<String>,
     /// Path of its log, as text.
     pub log: String,

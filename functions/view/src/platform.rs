@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 /// A platform.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlatformView {
-    /// Its name.
     pub name: PlatformName,
     /// What it is, for people.
     pub title: String,
@@ -37,7 +36,6 @@ pub struct PlatformView {
 /// A repository that roots are made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RepositoryView {
-    /// Its id.
     pub id: String,
     /// Where it or the list of its mirrors lies, without a password.
     pub url: String,
@@ -50,7 +48,6 @@ pub struct RepositoryView {
 /// A step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepView {
-    /// Its name.
     pub name: StepName,
     /// The plugin that does it.
     pub plugin: PluginName,

@@ -10,15 +10,11 @@ use serde::Serialize;
 /// A push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PushView {
-    /// Its id.
     pub id: PushId,
-    /// The package.
     pub package: PackageName,
-    /// What was pushed.
     pub commit: Commit,
     /// `refs/heads/…` or `refs/tags/…`.
     pub reference: String,
-    /// Who pushed.
     pub pusher: String,
     /// `fetching`, `fetched`, `planned` or `refused`.
     pub state: &'static str,
@@ -58,7 +54,6 @@ impl PushView {
 /// A package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PackageView {
-    /// Its name.
     pub name: PackageName,
     /// Where its commits are fetched from.
     pub clone_url: String,

@@ -15,17 +15,12 @@ use std::collections::BTreeSet;
 /// A task that could be done, and what it waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WaitingView {
-    /// Of which build.
     pub build: BuildId,
-    /// Which.
     pub task: TaskId,
-    /// The package.
     pub package: PackageName,
     /// Where it is built.
     pub platform: PlatformName,
-    /// Whose it is.
     pub project: ProjectName,
-    /// How urgent.
     pub priority: Priority,
     /// When its build was planned.
     #[serde(serialize_with = "rfc3339")]
@@ -82,7 +77,6 @@ fn words(wait: &QueueWait) -> String {
 /// A runner that asks, or asked, for work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunnerView {
-    /// Who.
     pub runner: RunnerName,
     /// `working`, `waiting`, or `away` if it has been silent for some minutes.
     pub state: &'static str,
@@ -98,7 +92,6 @@ pub struct RunnerView {
     pub reserved: Option<String>,
     /// The build that it works on.
     pub build: Option<BuildId>,
-    /// And the task.
     pub task: Option<TaskId>,
     /// When it asked for work last, give or take a minute.
     #[serde(serialize_with = "rfc3339")]

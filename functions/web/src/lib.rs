@@ -41,9 +41,7 @@ use std::sync::Arc;
 pub struct Web<S, B> {
     /// Builds, pushes, packages, platforms.
     pub state: S,
-    /// Logs and files.
     pub blobs: B,
-    /// The line's clock.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Most bytes of a log in one answer, if an answer must be complete before any of it is sent: a long log then comes in parts,
     /// and none is followed.

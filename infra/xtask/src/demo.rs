@@ -20,7 +20,6 @@ pub const AS_ROOT_VERB: &str = "demo-as-root";
 /// The options of `cargo xtask demo`.
 #[derive(Debug)]
 pub struct DemoOptions<'a> {
-    /// Install without asking.
     pub yes: bool,
     /// Leave the line running.
     pub keep: bool,

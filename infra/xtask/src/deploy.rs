@@ -26,11 +26,9 @@ const ARCHITECTURE: &str = "FunctionArchitecture=";
 /// What is deployed, and how.
 #[derive(Debug, Default)]
 pub struct DeployOptions {
-    /// The stack's name.
     pub stack: String,
     /// Only say what would change.
     pub dry_run: bool,
-    /// Do not ask.
     pub yes: bool,
     /// destroy: the data too.
     pub drop_data: bool,

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 /// The folders that xtask works with.
 #[derive(Debug, Clone)]
 pub struct Folders {
-    /// The clone.
     pub workspace: PathBuf,
     /// What is kept from one run to the next: `$XDG_CACHE_HOME/millrace` or `~/.cache/millrace`.
     pub cache: PathBuf,

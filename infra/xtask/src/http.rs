@@ -14,7 +14,6 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// What came back.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HttpReply {
-    /// The status code.
     pub code: u16,
     /// What follows the headers.
     pub body: Vec<u8>,

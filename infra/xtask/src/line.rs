@@ -29,7 +29,6 @@ pub struct Line {
     state: PathBuf,
     /// `127.0.0.1:8470`.
     pub address: String,
-    /// What it prints.
     pub log: PathBuf,
     up: Child,
     watchdog: Child,

@@ -19,7 +19,6 @@ enum Probe {
 /// Something that the line needs.
 struct Need {
     probe: Probe,
-    /// Purpose people.
     why: &'static str,
     debian: &'static str,
     fedora: &'static str,
@@ -195,7 +194,6 @@ pub enum Purpose {
     Cloud,
     /// The bench of the sandbox, too.
     Bench,
-    /// Chaos, too.
     Chaos,
 }
 

@@ -20,9 +20,7 @@ const SOURCE_REPOSITORIES: [&str; 2] = ["baseos-source", "appstream-source"];
 /// A source archive as upstream made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Where it lies.
     pub file: PathBuf,
-    /// Upstream's version.
     pub version: String,
 }
 

@@ -8,7 +8,6 @@ use millrace_signer::{KeyError, LocalKeys, PrivateKey};
 pub(crate) enum Keyring {
     /// Files of this machine.
     Here(LocalKeys),
-    /// Secrets, or KMS.
     #[cfg(feature = "cloud")]
     Cloud(crate::cloud::keys::Secrets),
 }

@@ -45,17 +45,13 @@ const DEAD_LETTERS_PAUSE: Duration = Duration::from_secs(60);
 pub struct Functions<S, K, L> {
     /// Where effects come from and results go: state and blobs.
     pub store: S,
-    /// For the listener.
     pub fetcher: Fetcher,
-    /// For the signer.
     pub keys: K,
-    /// For the releaser.
     pub seal: L,
     /// Rung when a task may be taken.
     pub ready: Arc<Notify>,
     /// Rung when there may be a message.
     pub posted: Arc<Notify>,
-    /// The line's clock.
     pub clock: Clock,
 }
 

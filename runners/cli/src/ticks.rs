@@ -60,7 +60,6 @@ async fn set_back(store: &LocalStore, now: Timestamp) -> Result<(), String> {
 /// What a tick does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    /// Let time decide.
     Decide,
     /// Nothing yet: runners that work must be able to say so first.
     Wait,

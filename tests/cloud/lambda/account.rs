@@ -29,7 +29,6 @@ pub struct Account {
 pub struct Credentials {
     /// Names them; whoever is called tells by it who calls.
     pub access_key: String,
-    /// Signs.
     pub secret: String,
     /// Goes along with every request.
     pub session: String,

@@ -22,7 +22,6 @@ pub struct Batch {
 /// What an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// All is well.
     Done,
     /// Everything from this record on is to come again.
     FailedFrom(usize),

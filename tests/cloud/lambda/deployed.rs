@@ -22,15 +22,12 @@ pub struct Deployed {
 /// A function.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Its name.
     pub name: String,
-    /// Its full name.
     pub arn: String,
     /// Whose rights it has.
     pub role: String,
     /// What its code calls it.
     pub handler: String,
-    /// Its variables.
     pub environment: Vec<(String, String)>,
     /// How long one invocation may take.
     pub timeout: Duration,
@@ -51,7 +48,6 @@ pub struct Settings {
 /// A stream that invokes a function.
 #[derive(Debug, Clone)]
 pub struct Mapping {
-    /// The stream.
     pub stream: String,
     /// Name of the function.
     pub function: String,
@@ -76,7 +72,6 @@ pub struct Mapping {
 /// An HTTP API.
 #[derive(Debug)]
 pub struct Api {
-    /// Its id.
     pub id: String,
     /// `POST /hook/{proxy+}` or `$default`, and the function behind it.
     pub routes: Vec<(String, String)>,
@@ -85,9 +80,7 @@ pub struct Api {
 /// A rule of EventBridge or a schedule of its Scheduler.
 #[derive(Debug)]
 pub struct Schedule {
-    /// Its name.
     pub name: String,
-    /// Its full name.
     pub arn: String,
     /// Whose rights a schedule has; a rule has none, and functions must let it in.
     pub role: Option<String>,

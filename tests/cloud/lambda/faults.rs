@@ -29,7 +29,6 @@ pub enum Call {
     Pass,
     /// Lambda has no room for it.
     Throttle,
-    /// Lambda itself fails.
     Break,
     /// It is made, and its answer is lost.
     Lose,

@@ -20,7 +20,6 @@ const API_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What takes requests.
 pub struct Front {
-    /// All functions.
     pub invoker: Arc<Invoker>,
     /// Id of the API or of the function's address.
     pub id: String,

@@ -25,7 +25,6 @@ const START_MAX: Duration = Duration::from_secs(60);
 pub struct Program {
     /// Name of the function.
     pub function: String,
-    /// The program.
     pub path: PathBuf,
     /// All of its variables, but those that are its own.
     pub environment: Vec<(String, String)>,

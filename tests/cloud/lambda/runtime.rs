@@ -17,13 +17,11 @@ use tokio::task::JoinHandle;
 /// What a process is to do.
 #[derive(Debug)]
 pub struct Job {
-    /// Names the invocation.
     pub id: String,
     /// Full name of the function.
     pub arn: String,
     /// When it must be done, in milliseconds since 1970.
     pub deadline_ms: u64,
-    /// The event.
     pub payload: Bytes,
 }
 
@@ -43,7 +41,6 @@ pub enum Said {
 /// The API as its process sees it, and how to speak to the process through it. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Runtime {
-    /// Where it is.
     pub address: SocketAddr,
     /// Gives the process something to do.
     pub jobs: mpsc::UnboundedSender<Job>,

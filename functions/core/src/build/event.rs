@@ -12,11 +12,8 @@ use serde::{Deserialize, Serialize};
 pub enum Event {
     /// A runner takes a task.
     Take {
-        /// Which.
         task: TaskId,
-        /// Who.
         runner: RunnerName,
-        /// StepScope what.
         machine: RunnerProfile,
     },
     /// Runners were heard of since their leases were written down: they are still at it. What is said of leases that are over changes
@@ -27,18 +24,13 @@ pub enum Event {
     },
     /// A task has said nothing for long, or speaks again.
     Silent {
-        /// Which.
         task: TaskId,
-        /// Under which lease.
         lease: LeaseNumber,
         /// Since when; none where it speaks again.
         since: Option<Timestamp>,
     },
-    /// It answers.
     Report {
-        /// Which task.
         task: TaskId,
-        /// Under which lease.
         lease: LeaseNumber,
         /// What came of it.
         outcome: Outcome,
@@ -48,21 +40,17 @@ pub enum Event {
     },
     /// A runner asks for work: whatever it had, it has no more. It was restarted, or an answer to it was lost on the way.
     Return {
-        /// Who.
         runner: RunnerName,
     },
-    /// Time has passed.
     Tick,
     /// Somebody stops the build.
     Cancel {
-        /// Who.
         by: Actor,
     },
     /// Somebody wants tasks done again that came to nothing.
     Retry {
         /// Which; none means all of them.
         task: Option<TaskId>,
-        /// Who.
         by: Actor,
         /// For how long the sandbox of one that fails again is held, in seconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,32 +58,25 @@ pub enum Event {
     },
     /// The signer did as ordered.
     Signed {
-        /// Which order.
         order: OrderId,
         /// What it made, in the order of the order.
         files: Vec<SignedFile>,
     },
     /// The signer will not.
     SignRefused {
-        /// Which order.
         order: OrderId,
-        /// Why.
         reason: String,
     },
     /// The releaser did as ordered.
     Released {
-        /// Which order.
         order: OrderId,
         /// The generation that has the packages.
         generation: Digest,
-        /// Its number.
         number: u64,
     },
     /// The releaser will not.
     ReleaseRefused {
-        /// Which order.
         order: OrderId,
-        /// Why.
         reason: String,
     },
     /// No store takes the build as it would be after what was to happen to it.
@@ -110,11 +91,8 @@ pub enum Event {
 /// "Still at it", under a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRenewal {
-    /// With which task.
     pub task: TaskId,
-    /// Under which lease.
     pub lease: LeaseNumber,
-    /// When.
     pub at: Timestamp,
 }
 
@@ -130,23 +108,16 @@ pub enum Refused {
     /// The task is not to be had: it is leased or done, or what it needs is not done yet.
     #[error("task {task} is {word}, and not to be had")]
     NotReady {
-        /// Which.
         task: TaskId,
         /// How far it is.
         word: String,
     },
     /// It is to be seen whether another runner comes to the same.
     #[error("task {task} is not for {runner}, which did it the first time")]
-    NotBy {
-        /// Which.
-        task: TaskId,
-        /// Who wanted it.
-        runner: RunnerName,
-    },
+    NotBy { task: TaskId, runner: RunnerName },
     /// The lease is over: another runner may be at it. Whoever spoke must drop the task.
     #[error("lease {given} of task {task} is over")]
     StaleLease {
-        /// Of which task.
         task: TaskId,
         /// The number that was given.
         given: LeaseNumber,
@@ -156,7 +127,6 @@ pub enum Refused {
         "task {task} is {word}: only what failed, was quarantined or was dropped can be done again"
     )]
     NotFailed {
-        /// Which.
         task: TaskId,
         /// How far it is.
         word: String,
@@ -176,14 +146,10 @@ pub enum Refused {
     WrongStage(String),
     /// The answer is about another order than the one that stands.
     #[error("order {given} is not the one that stands")]
-    WrongOrder {
-        /// Which was answered.
-        given: OrderId,
-    },
+    WrongOrder { given: OrderId },
     /// The answer does not fit the order.
     #[error("the answer to order {order} does not fit: {problem}")]
     WrongAnswer {
-        /// Which order.
         order: OrderId,
         /// What does not fit.
         problem: String,

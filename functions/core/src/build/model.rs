@@ -14,9 +14,7 @@ use std::collections::BTreeMap;
 /// One package at one commit on one platform, from plan to release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Build {
-    /// Which.
     pub id: BuildId,
-    /// What is built.
     pub push: Push,
     /// Where, as it was when the build was planned, with the package's own steps.
     pub platform: Platform,
@@ -28,7 +26,6 @@ pub struct Build {
     pub stage: Stage,
     /// When it was planned.
     pub created: Timestamp,
-    /// When it ended.
     pub ended: Option<Timestamp>,
     /// Where it stands among others that wait.
     #[serde(default)]
@@ -39,7 +36,6 @@ pub struct Build {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "kebab-case")]
 pub enum Stage {
-    /// Tasks are done.
     Running,
     /// All tasks are done; the signer has its order.
     Signing {
@@ -51,9 +47,7 @@ pub enum Stage {
         /// Which. What it says is kept with the line's orders.
         order: OrderId,
     },
-    /// Nothing more happens.
     Ended {
-        /// How it ended.
         end: End,
     },
 }
@@ -64,18 +58,15 @@ pub enum Stage {
 pub enum End {
     /// Its packages are in the platform's repositories.
     Released {
-        /// By this order.
         order: OrderId,
         /// The generation of the repositories that first had them.
         generation: Digest,
-        /// That generation's number.
         number: u64,
     },
     /// All tasks passed and the platform releases nothing.
     Passed,
     /// No architecture of the platform builds it.
     Excluded {
-        /// Why.
         reason: String,
     },
     /// It did not work out.
@@ -83,9 +74,7 @@ pub enum End {
         /// Why, for whoever must act.
         reason: String,
     },
-    /// Somebody stopped it.
     Cancelled {
-        /// Who.
         by: Actor,
     },
 }

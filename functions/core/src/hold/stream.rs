@@ -17,7 +17,6 @@ pub const PRINTED_BYTES_MAX: usize = 128 * 1024;
 pub struct Stream {
     /// How many were before them.
     pub from: u64,
-    /// Themselves.
     #[serde(serialize_with = "to_hex", deserialize_with = "from_hex")]
     pub bytes: Vec<u8>,
 }
@@ -59,7 +58,6 @@ impl Stream {
 /// What comes from the terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Typed {
-    /// Keys.
     pub keys: Stream,
     /// Bytes of the output that have been shown.
     pub shown: u64,
@@ -68,7 +66,6 @@ pub struct Typed {
     pub size: Size,
     /// Grows as long as somebody is there.
     pub beat: u32,
-    /// They have gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left: bool,
 }
@@ -76,7 +73,6 @@ pub struct Typed {
 /// What comes from the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Printed {
-    /// Output.
     pub output: Stream,
     /// Bytes of the input that were typed.
     pub typed: u64,

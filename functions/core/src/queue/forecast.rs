@@ -12,11 +12,9 @@ const PLAYED_MAX: usize = 2_000;
 /// A machine that was heard of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownRunner {
-    /// Who.
     pub name: RunnerName,
     /// What it builds for, its own first.
     pub arches: Vec<Arch>,
-    /// What it has.
     pub capacity: Capacity,
     /// What it is kept for.
     pub reserved: Reservation,
@@ -27,7 +25,6 @@ pub struct KnownRunner {
 /// What a machine does now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentWork {
-    /// For whom.
     pub project: ProjectName,
     /// When it will be free, by what such tasks took before.
     pub until: Timestamp,
@@ -36,9 +33,7 @@ pub struct CurrentWork {
 /// What is to be expected of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {
-    /// Of which build.
     pub build: BuildId,
-    /// Which.
     pub task: TaskId,
     /// How long, and for what.
     pub wait: QueueWait,
@@ -50,7 +45,6 @@ pub struct Forecast {
 pub enum QueueWait {
     /// A machine that is free: it takes the task as soon as it asks.
     Nothing,
-    /// Its turn.
     Turn {
         /// About how long, in milliseconds.
         ms: u64,

@@ -19,18 +19,13 @@ pub enum Effect {
     Plan(Box<Push>),
     /// To waiting runners: a task may be taken.
     Ready {
-        /// Of this build.
         build: BuildId,
-        /// This one.
         task: TaskId,
     },
-    /// To the signer.
     Sign(SignOrder),
-    /// To the releaser.
     Release(ReleaseOrder),
     /// To whoever watches: the build has ended.
     Ended {
-        /// Which.
         build: BuildId,
     },
     /// What a store holds and this program cannot read, in words that say why: mostly a newer program's. Nobody acts on it and nobody
@@ -89,9 +84,7 @@ pub struct OrderedFile {
 pub struct SignOrder {
     /// Follows from the rest.
     pub id: OrderId,
-    /// For this build.
     pub build: BuildId,
-    /// With this key.
     pub key: KeyName,
     /// The signatures' time, in seconds since 1970: the commit's, so that signing twice gives the same bytes.
     pub signed_s: u64,
@@ -139,7 +132,6 @@ impl SignOrder {
 pub struct SignedFile {
     /// The file as ordered.
     pub unsigned: Digest,
-    /// The signed file.
     pub signed: Digest,
     /// Its size in bytes.
     pub size: u64,
@@ -150,11 +142,8 @@ pub struct SignedFile {
 pub struct ReleaseOrder {
     /// Follows from the rest.
     pub id: OrderId,
-    /// For this build.
     pub build: BuildId,
-    /// Of this package.
     pub package: PackageName,
-    /// Whose repositories.
     pub platform: PlatformName,
     /// Every repository that the platform must have, so that a first release makes them all.
     pub repositories: Vec<RepositoryId>,
@@ -169,9 +158,7 @@ pub struct ReleaseOrder {
 /// One signed package, and the repositories that it goes into.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
-    /// The signed file.
     pub file: OrderedFile,
-    /// Where it goes.
     pub into: Vec<RepositoryId>,
 }
 

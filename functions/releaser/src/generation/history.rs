@@ -10,9 +10,7 @@ use std::collections::BTreeSet;
 /// A generation, summed up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenerationSummary {
-    /// Its number.
     pub number: u64,
-    /// The document.
     pub generation: Digest,
     /// When it was made, in seconds since 1970.
     pub released_s: u64,

@@ -16,7 +16,6 @@ const ORDERS_MAX: usize = 1000;
 pub struct PackageEntry {
     /// Which, with its epoch.
     pub nevra: String,
-    /// The signed file.
     pub file: FileRef,
     /// The build that released it.
     pub build: BuildId,
@@ -36,11 +35,9 @@ pub struct Repository {
 /// Everything that a platform has released, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
-    /// Whose.
     pub platform: PlatformName,
     /// Grows by one with every change, a rollback among them.
     pub number: u64,
-    /// The one before.
     pub previous: Option<Digest>,
     /// When it was made, in seconds since 1970; never earlier than the one before.
     pub released_s: u64,

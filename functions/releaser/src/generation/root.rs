@@ -37,7 +37,6 @@ struct RootDocument {
 
 /// The root document as it was read, good for one swap.
 pub struct Root {
-    /// What everybody reads.
     pub current: GenerationRef,
     withdrawn: Vec<OrderId>,
     version: PointerVersion,

@@ -8,7 +8,6 @@ pub struct MetadataFile {
     pub kind: &'static str,
     /// The element around the packages.
     pub root: &'static str,
-    /// That element's attributes.
     pub namespaces: &'static str,
     /// What the file says of a package.
     pub piece: fn(&Pieces) -> &str,

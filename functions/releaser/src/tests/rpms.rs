@@ -110,11 +110,9 @@ impl Package {
 /// Which variant of the package.
 #[derive(Clone, Copy)]
 pub enum Variant {
-    /// Release 1.
     First,
     /// Release 1, built by somebody else.
     Again,
-    /// Release 2.
     Second,
     /// Release 1 with an epoch.
     Epoch,

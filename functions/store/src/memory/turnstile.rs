@@ -8,7 +8,6 @@ use std::task::{Poll, Waker};
 /// What becomes of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fare {
-    /// It is done.
     Pass,
     /// It is not done, and its caller hears that the store does not answer.
     Fail,

@@ -24,7 +24,6 @@ use millrace_store::{BlobStore, IndexHit, StateStore, Table};
     reason = "nearly every entry is a build, so that a box would cost more than it saves"
 )]
 pub enum HistoryEntry {
-    /// A build.
     Build(BuildView),
     /// A push of which no build came, or not yet.
     Push(PushView),

@@ -15,7 +15,6 @@ pub(super) const LIST_ENTRIES_MAX: usize = 200;
 /// A part of a list, and where the next part begins.
 #[derive(Debug)]
 pub struct ListPart<T> {
-    /// The newest first.
     pub entries: Vec<T>,
     /// What `after` takes to get the next part; none if this is the last.
     pub next: Option<String>,

@@ -17,9 +17,7 @@ pub struct Aws {
     program: PathBuf,
     /// Where it goes instead of the services, and with which keys: for an emulator.
     environment: Vec<(String, String)>,
-    /// Who pays.
     pub account: String,
-    /// Where.
     pub region: String,
 }
 

@@ -44,14 +44,12 @@ while True:
 pub struct Packed {
     /// `listener.zip`
     pub name: String,
-    /// Where it lies.
     pub file: PathBuf,
 }
 
 /// All programs, and a name for this state of them.
 #[derive(Debug)]
 pub struct Programs {
-    /// They.
     pub packed: Vec<Packed>,
     /// From what is in them: other programs have another name, and the same have the same.
     pub state: String,

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 /// The folder in which one is made.
 #[derive(Debug)]
 pub struct SeedFolder {
-    /// Its top.
     pub root: PathBuf,
     /// What it is for.
     pub arch: Arch,
@@ -27,7 +26,6 @@ impl SeedFolder {
 /// An RPM of a seed distribution.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeedPackage {
-    /// Its file's name.
     pub name: String,
     /// The package it was made of.
     pub debian: String,

@@ -45,7 +45,6 @@ const LDCONFIG: &str = "\
 /// What an RPM is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Its name.
     pub name: String,
     /// A renamed package has no epoch and the authors' version: `zlib-devel = 1:1.2.13.dfsg` would be enough for whoever wants
     /// any version, and `1.3.dfsg` be newer than `1.3`.
@@ -82,7 +81,6 @@ impl Identity {
 /// What lies in a package's tree.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// Lines of %files.
     pub files: Vec<String>,
     /// Perl modules, as rpm provides them.
     pub perl: Vec<String>,

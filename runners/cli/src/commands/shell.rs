@@ -202,7 +202,6 @@ async fn give_up(store: &Store, output: Output, hold: &Hold) -> Result<Ending> {
 
 /// How somebody's time at a sandbox ended.
 enum End {
-    /// The runner says.
     Said(SessionEnd),
     /// They have left, and the runner has said nothing to it yet.
     Left,

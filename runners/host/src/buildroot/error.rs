@@ -24,7 +24,6 @@ pub enum RootError {
     /// A package in the task's folder that makes no sense.
     #[error("{}: {source}", .path.display())]
     UnreadablePackage {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: Box<dyn Error + Send + Sync>,
@@ -35,7 +34,6 @@ pub enum RootError {
     /// The sandbox does not work.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// Files, folders.
     #[error("the root: {0}")]
     Io(#[from] io::Error),
 }

@@ -12,7 +12,6 @@ pub enum NoRpm {
     /// Its bytes make no sense.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// The runner's disk.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
 }

@@ -5,7 +5,6 @@
 pub struct InstalledPackage {
     /// `name-[epoch:]version-release.arch`
     pub nevra: String,
-    /// The name alone.
     pub name: String,
     /// The repository it came from; empty for a file of the task's folder.
     pub repository: String,

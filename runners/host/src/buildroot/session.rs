@@ -16,7 +16,6 @@ pub struct RootSession<'a> {
     pub time_left: Duration,
     /// Whether the task was given up.
     pub cancelled: &'a AtomicBool,
-    /// The task's log.
     pub output: &'a mut dyn FnMut(&[u8]),
 }
 

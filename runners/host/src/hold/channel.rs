@@ -16,7 +16,6 @@ pub(super) struct SessionChannel {
     changed: Condvar,
     /// Raised when the command shall end.
     cancelled: AtomicBool,
-    /// Why.
     why: OnceLock<SessionEnd>,
 }
 

@@ -40,7 +40,6 @@ const ASK_AGAIN_MAX: Duration = Duration::from_secs(300);
 /// The line's answer to a runner that asks for work.
 #[derive(Debug)]
 pub enum LeaseReply {
-    /// There is some.
     Offer(Box<Offer>),
     /// There is none; ask again after this time.
     Nothing(Duration),
@@ -60,18 +59,12 @@ pub enum DeskError {
     Draining(String),
     /// The line will not; trying again does not help.
     #[error("the line refuses ({status}): {message}")]
-    Refused {
-        /// HTTP's number.
-        status: u16,
-        /// Why.
-        message: String,
-    },
+    Refused { status: u16, message: String },
     /// The line does not answer, or is in trouble: try again.
     #[error("the line at {url} does not answer: {problem}")]
     Away {
         /// Where it should be.
         url: String,
-        /// What happened.
         problem: String,
     },
     /// What came is not what was asked for: try again.
@@ -79,7 +72,6 @@ pub enum DeskError {
     Damaged {
         /// What was asked for.
         expected: Digest,
-        /// What came.
         found: Digest,
     },
     /// The runner's own disk.

@@ -34,9 +34,7 @@ pub fn beat(told_s: Option<u32>) -> Duration {
 
 /// What is known of a task while it runs, by whoever keeps its lease.
 pub struct Keeper<'a> {
-    /// The line.
     pub desk: &'a Desk,
-    /// The lease.
     pub lease_id: &'a LeaseId,
     /// How often it is renewed.
     pub beat: Duration,
@@ -44,7 +42,6 @@ pub struct Keeper<'a> {
     pub end: Instant,
     /// How long it may be silent.
     pub silence: Duration,
-    /// What it says.
     pub log: &'a TaskLog,
     /// Whether it is to be given up.
     pub stop: &'a Stop,

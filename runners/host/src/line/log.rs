@@ -44,13 +44,11 @@ pub struct TaskLog {
 struct Inner {
     /// When something was written last.
     last: Instant,
-    /// Reads along.
     classifier: Classifier,
     /// Not yet handed to the line.
     pending: Vec<u8>,
     /// Handed over so far, in bytes.
     sent: u64,
-    /// Chunks of it.
     chunks: usize,
     written: u64,
     full: bool,

@@ -7,9 +7,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Endianness {
-    /// The lowest.
     Little,
-    /// The highest.
     Big,
 }
 
@@ -17,9 +15,7 @@ pub enum Endianness {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
-    /// RPM's name.
     pub rpm: String,
-    /// dpkg's name.
     pub debian: String,
     /// Its name in images of containers (Go's `GOARCH`).
     pub oci: String,

@@ -18,7 +18,6 @@ pub enum EmulationError {
          `mount -t binfmt_misc binfmt_misc {REGISTERED}`; then look for {emulator} in it"
     )]
     Nobody {
-        /// The architecture.
         arch: Arch,
         /// qemu's name for it.
         emulator: String,
@@ -28,7 +27,6 @@ pub enum EmulationError {
         "programs of {arch} cannot be run here: {name} is switched off: `echo 1 >{REGISTERED}/{name}`"
     )]
     Off {
-        /// The architecture.
         arch: Arch,
         /// What is registered for it.
         name: String,
@@ -39,7 +37,6 @@ pub enum EmulationError {
          them. Take the statically linked qemu: the package qemu-user-static registers it with that flag"
     )]
     NotFixed {
-        /// The architecture.
         arch: Arch,
         /// What is registered for it.
         name: String,

@@ -29,7 +29,6 @@ pub enum NoNamespace {
     NoIds {
         /// The file that would.
         file: &'static str,
-        /// Whom.
         user: String,
     },
     /// The kernel does not let ordinary users.
@@ -45,10 +44,8 @@ pub enum NoNamespace {
     Helper {
         /// Which of the two.
         program: &'static str,
-        /// Its words.
         problem: String,
     },
-    /// Pipes, processes.
     #[error("entering a user namespace: {0}")]
     Io(#[from] std::io::Error),
 }

@@ -37,7 +37,6 @@ pub enum Refusal {
     /// The name is taken.
     #[error("a result named `{0}` has been handed over already")]
     Twice(String),
-    /// Too many results.
     #[error("a task may hand over {ARTIFACTS_MAX} files; this would be one more")]
     TooMany,
     /// A command that cannot be run as given.
@@ -61,13 +60,9 @@ pub struct Grants {
 /// What a plugin wants to have run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandRequest {
-    /// Program and arguments.
     pub argv: Vec<String>,
-    /// Variables.
     pub env: Vec<(String, String)>,
-    /// Where it starts.
     pub cwd: String,
-    /// What it reads.
     pub stdin: Vec<u8>,
     /// In seconds; 0 for the task's own time.
     pub timeout_s: u32,

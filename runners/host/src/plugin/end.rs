@@ -5,7 +5,6 @@ use super::bindings;
 /// How a run ended, whatever it was that ended it.
 #[derive(Debug)]
 pub enum End {
-    /// The plugin answered.
     Answered(Result<bindings::Outcome, bindings::Failure>),
     /// It was given up from outside.
     Stopped,
@@ -19,7 +18,6 @@ pub enum End {
     OutOfMemory(usize),
     /// It called itself too deeply.
     StackOverflow,
-    /// It ended itself.
     Exited(i32),
     /// It trapped, for instance after a panic, whose words are in the log.
     Trapped(String),

@@ -67,7 +67,6 @@ impl Default for PluginLimits {
 /// A plugin that cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The runner's disk.
     #[error("the folder of compiled plugins: {0}")]
     Folder(#[from] io::Error),
     /// It is no component, or asks for what this host does not have; the plugin's author must act.

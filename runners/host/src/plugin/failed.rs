@@ -22,7 +22,6 @@ pub(crate) struct FailedRun {
     pub(crate) cwd: String,
     pub(crate) as_root: bool,
     stdin: Vec<u8>,
-    /// In words.
     pub(crate) how: String,
     /// The number of its root in the task's table.
     pub(super) root: u32,

@@ -31,7 +31,6 @@ pub enum FolderError {
     /// It leads out of the folder, or is none.
     #[error("`{0}` leads out of the task's folder")]
     Refused(String),
-    /// Nothing is there.
     #[error("there is no `{0}`")]
     NotFound(String),
     /// Something else is there than was wanted.
@@ -40,17 +39,10 @@ pub enum FolderError {
     /// Too much for one call.
     #[error("`{0}` is too large")]
     TooLarge(String),
-    /// No space.
     #[error("no space left for `{0}`")]
     Full(String),
-    /// The machine's trouble.
     #[error("{path}: {source}")]
-    Io {
-        /// Where.
-        path: String,
-        /// What.
-        source: io::Error,
-    },
+    Io { path: String, source: io::Error },
 }
 
 /// A file or folder that was found.

@@ -8,11 +8,8 @@ use std::path::PathBuf;
 
 /// What the host does its part for plugins with.
 pub struct HostServices {
-    /// The line.
     pub desk: Desk,
-    /// Runs commands.
     pub sandbox: Sandbox,
-    /// Makes roots.
     pub buildroots: Buildroots,
     /// What is built for here.
     pub arch: Arch,

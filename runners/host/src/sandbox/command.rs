@@ -20,7 +20,6 @@ pub struct Command<'a> {
     pub env: Vec<(String, String)>,
     /// Where it starts, as it sees it.
     pub cwd: String,
-    /// Its standard input.
     pub stdin: Vec<u8>,
     /// How long it may take.
     pub timeout: Duration,
@@ -37,7 +36,6 @@ pub struct Command<'a> {
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandEnd {
-    /// By itself.
     Exited {
         /// 127 if there is no such program, 128 and the signal's number if a signal ended it.
         status: u8,
@@ -56,7 +54,6 @@ pub enum CommandEnd {
     OutOfSpace,
     /// Stopped: it printed too much.
     OutputLimit,
-    /// Stopped on request.
     Cancelled,
 }
 
@@ -74,7 +71,6 @@ pub enum SandboxError {
     /// Somebody ended what had started the command, which has no verdict then.
     #[error("the sandbox was ended from outside, by signal {0}")]
     Ended(i32),
-    /// Pipes, files, processes.
     #[error("the sandbox: {0}")]
     Io(#[from] io::Error),
 }

@@ -8,7 +8,6 @@ use std::os::unix::net::UnixStream;
 
 /// What a command is given to read.
 pub(super) enum CommandInput<'a> {
-    /// Its standard input.
     Bytes,
     /// A terminal of this size, and who gets its other end.
     Terminal(Size, &'a mut dyn FnMut(Terminal)),

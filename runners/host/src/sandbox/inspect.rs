@@ -14,7 +14,6 @@ const KNOBS: [&str; 3] = ["/proc/sys", "/proc/sysrq-trigger", "/sys"];
 /// What is seen from inside.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inspection {
-    /// Network interfaces.
     pub(crate) interfaces: Vec<String>,
     /// Processes, by their ids in the sandbox.
     pub(crate) processes: Vec<u32>,

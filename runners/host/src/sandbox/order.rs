@@ -61,9 +61,7 @@ const OWN_ABI: u32 = 0x8000_0016;
 
 /// The way on which a command hands over what hears its calls.
 pub(super) struct ListingChannel {
-    /// The launcher's end.
     own: OwnedFd,
-    /// The command's.
     theirs: OwnedFd,
     /// `/proc` of the runner. Under that name the launcher finds the sandbox's later on, whose root becomes its own.
     processes: OwnedFd,

@@ -36,7 +36,6 @@ pub(super) struct LaunchPlan {
     pub(super) memory_bytes: Option<u64>,
     /// Of the user, if no control group bounds them.
     pub(super) processes: Option<u64>,
-    /// Largest single file.
     pub(super) file_bytes: u64,
 }
 

@@ -15,7 +15,6 @@ pub struct WorkerConfig {
     pub desk_url: String,
     /// The runner's token for the line.
     pub token: String,
-    /// Its name.
     pub runner: RunnerName,
     /// What it builds for.
     pub arch: Arch,
@@ -38,22 +37,12 @@ pub struct WorkerConfig {
 pub enum WorkerError {
     /// Its folder cannot be used.
     #[error("the runner's folder {folder}: {source}")]
-    Folder {
-        /// Which.
-        folder: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Folder { folder: PathBuf, source: io::Error },
     /// Another runner works in its folder, and each would throw away what the other has begun.
     #[error(
         "the runner's folder {folder} is in use by the process {process}: give this runner a folder of its own, or stop that process"
     )]
-    InUse {
-        /// Which.
-        folder: PathBuf,
-        /// Of whom.
-        process: String,
-    },
+    InUse { folder: PathBuf, process: String },
     /// A protection that matters is missing.
     #[error(
         "no task may run on this machine (`millrace runner doctor` says all there is to say; a line takes --no-runner):\n{0}"

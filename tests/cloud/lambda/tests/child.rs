@@ -25,9 +25,7 @@ pub fn write(folder: &Path) -> PathBuf {
 
 /// A function that nobody deployed.
 pub struct Alone {
-    /// The function.
     pub function: Arc<Function>,
-    /// Its processes.
     pub children: Children,
     /// What is under way in it.
     pub activity: Activity,

@@ -18,9 +18,7 @@ const VERSION: &str = "2010-05-15";
 
 /// What is deployed, and the program of its functions.
 pub struct Stack {
-    /// Where it is.
     pub account: Account,
-    /// Its name.
     pub name: String,
     folder: TempDir,
 }

@@ -11,7 +11,6 @@ use millrace_core::platform::RELEASED_REPOSITORY;
 /// What came of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum ChangeResult {
-    /// It was made.
     Changed,
     /// All was as it should be already.
     NothingToDo,
