@@ -159,7 +159,7 @@ impl MemoryStore {
         operation: &'static str,
         what: impl FnOnce(&mut Contents) -> Result<T, StateError>,
     ) -> Result<T, StateError> {
-        self.with(operation, |problem| StateError::unavailable(problem), what)
+        self.with(operation, StateError::unavailable, what)
             .await
     }
 
