@@ -159,8 +159,7 @@ impl MemoryStore {
         operation: &'static str,
         what: impl FnOnce(&mut Contents) -> Result<T, StateError>,
     ) -> Result<T, StateError> {
-        self.with(operation, StateError::unavailable, what)
-            .await
+        self.with(operation, StateError::unavailable, what).await
     }
 
     async fn blob<T>(
