@@ -102,6 +102,7 @@ mod tests {
             .join()
             .unwrap()
             .iter()
+            .map(|head| head.lines().next().unwrap())
             .map(|line| line.rsplit('/').nth(1).unwrap().to_owned())
             .collect();
         assert_eq!(
