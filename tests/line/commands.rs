@@ -289,14 +289,14 @@ fn whoever_waits_for_a_line_that_is_not_up_is_told_and_waits() {
     };
     let (code, said) = watch(&up, 1500);
     assert_eq!(
-        (code, said.contains("no `millrace up` works")),
+        (code, said.contains("no `millrace up` runs")),
         (Some(124), false),
         "{said}"
     );
     up.kill();
     let (code, said) = watch(&up, 1500);
     assert_eq!(
-        (code, said.matches("no `millrace up` works").count()),
+        (code, said.matches("no `millrace up` runs").count()),
         (Some(124), 1),
         "{said}"
     );

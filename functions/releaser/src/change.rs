@@ -40,7 +40,7 @@ pub enum ChangeOutcome {
     /// Everybody reads this now.
     Released(GenerationRef),
     /// There was nothing to change in this.
-    Unchanged(Current),
+    Unchanged(Box<Current>),
 }
 
 impl<S: Seal, B: BlobStore> Change<'_, S, B> {
@@ -60,7 +60,7 @@ impl<S: Seal, B: BlobStore> Change<'_, S, B> {
             let Some(mut next) = self.complete(decided, before, current.as_ref(), &certificate)
             else {
                 let current = current.expect("a first generation is always a change");
-                return Ok(ChangeOutcome::Unchanged(current));
+                return Ok(ChangeOutcome::Unchanged(Box::new(current)));
             };
             self.write(&mut next, current.as_ref(), &certificate)
                 .await?;
