@@ -234,14 +234,14 @@ impl ModuleTree {
         let mut at = from.clone();
         let mut rest = name;
         match name.first()?.as_str() {
-            "crate" => return Some((ModulePath::new(), &name[1..])),
-            "self" => return Some((at, &name[1..])),
+            "crate" => Some((ModulePath::new(), &name[1..])),
+            "self" => Some((at, &name[1..])),
             "super" => {
                 while rest.first().is_some_and(|word| word == "super") {
                     at.pop()?;
                     rest = &rest[1..];
                 }
-                return Some((at, rest));
+                Some((at, rest))
             }
             first => {
                 let below: ModulePath = at.iter().cloned().chain([first.to_owned()]).collect();
