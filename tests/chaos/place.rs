@@ -42,6 +42,9 @@ const STARTED_AGAIN: Duration = Duration::from_secs(1);
 /// A panic of a Rust program ends with this.
 const PANICKED: i32 = 101;
 
+/// A parent that was killed before its child asked for the signal sends none: such a child must not begin. `$0` is the parent's id.
+const IF_PARENT_LIVES: &str = r#"test "$PPID" = "$0" && exec "$@""#;
+
 /// A process that is started again when it ends.
 #[derive(Debug)]
 pub struct Service {
@@ -67,7 +70,8 @@ impl Service {
         // Asked for by the main thread, which lives as long as this process: the kernel counts by threads (prctl(2), PR_SET_PDEATHSIG).
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "--"])
+            .args(["--pdeathsig", "KILL", "--", "sh", "-c", IF_PARENT_LIVES])
+            .arg(std::process::id().to_string())
             .args(&self.words)
             .envs(self.environment.clone());
         let child = command

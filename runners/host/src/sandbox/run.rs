@@ -33,7 +33,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// A sandbox whose commands are started by this program, which calls [`main_if_asked`].
+    /// A sandbox whose commands are started by this program, which calls [`main_if_asked`](super::main_if_asked).
     pub fn new(launcher: PathBuf) -> Self {
         Self {
             starter: Arc::new(Starter::new(launcher)),
