@@ -347,7 +347,7 @@ fn a_build_is_verified_and_what_differs_is_shown() {
     up.runner("second");
     let said = up.millrace(&["verify", &tally]);
     assert!(
-        said.starts_with("by other runners than first; where there are none, `--same-runner`"),
+        said.starts_with("by other runners than first; if there are none, `--same-runner`"),
         "{said}"
     );
     assert!(

@@ -412,7 +412,7 @@ fn an_ordinary_user_without_ids_is_told_how_to_get_some() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(
-        said.contains("a line without one takes --no-runner")
+        said.contains("for a line without a runner, use --no-runner")
             && said.contains("/etc/subuid gives tester no"),
         "{said}"
     );
