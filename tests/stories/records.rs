@@ -261,7 +261,15 @@ fn an_old_effect_asks_for_what_it_asked_for() {
         line.wanted(),
         "fetch 343d94ea6257\n\
          plan 343d94ea6257\n\
-         ready source\n"
+         ready source\nready source\nready source\nready source\n\
+         ended\n\
+         ready source\nready source\nready rpm@x86_64\nready check@x86_64\n\
+         sign zlib-1-1.el9.src.rpm zlib-1-1.el9.x86_64.rpm zlib-debuginfo-1-1.el9.x86_64.rpm\n\
+         release\n  \
+         zlib-1-1.el9.src.rpm into source\n  \
+         zlib-1-1.el9.x86_64.rpm into x86_64/os\n  \
+         zlib-debuginfo-1-1.el9.x86_64.rpm into x86_64/debug\n\
+         ended"
     );
 }
 

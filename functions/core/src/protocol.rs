@@ -132,7 +132,7 @@ pub struct Logged {
 /// "Where may I put this file?"
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
-    #[serde(rename = "lease_id")]
+    #[serde(rename = "holding")]
     pub lease_id: LeaseId,
     /// What the file is.
     pub digest: Digest,
@@ -160,7 +160,7 @@ pub enum UploadTarget {
 /// The answer to a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    #[serde(rename = "lease_id")]
+    #[serde(rename = "holding")]
     pub lease_id: LeaseId,
     /// What came of it.
     pub outcome: Outcome,
@@ -228,7 +228,7 @@ pub struct Wanted {
 /// "What is typed in this session?"
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
-    #[serde(rename = "lease_id")]
+    #[serde(rename = "holding")]
     pub lease_id: LeaseId,
     pub session: u32,
     /// Bytes that the runner has by now.
@@ -255,7 +255,7 @@ pub struct Typing {
 /// "This was printed in a session."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Print {
-    #[serde(rename = "lease_id")]
+    #[serde(rename = "holding")]
     pub lease_id: LeaseId,
     pub session: u32,
     /// What was printed, how much was typed, and how it ended.
