@@ -90,7 +90,7 @@ pub struct Price {
 }
 
 impl Price {
-    /// What every item comes to, in USD.
+    /// What each item costs, in USD.
     fn items(&self) -> impl Iterator<Item = (&str, f64, f64)> {
         self.bill.iter().map(|(item, count)| {
             let (_, price) = PRICES

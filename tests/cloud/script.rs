@@ -1,5 +1,5 @@
 //! The line in the cloud with scripted runners outside: they speak the runners' protocol over HTTP, sleep little, and hand over real
-//! packages. What a push comes to there is known to the byte.
+//! packages. What a push makes there is known to the byte.
 
 use crate::lambda::Options;
 use crate::owner::{Cloud, QUIET};

@@ -222,7 +222,7 @@ async fn dies_after_every_write(function: &'static str, folder: &Path, steps: us
             return ended;
         }
     }
-    unreachable!("it never comes to its end")
+    unreachable!("it never ends")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,7 +59,7 @@ fn a_build_that_was_cancelled_goes_on_as_soon_as_somebody_wants_it_to() {
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(
         refused.status.code() == Some(4)
-            && said.contains("task source is waiting: only what failed"),
+            && said.contains("task source is waiting: only a task that failed"),
         "{said}"
     );
     assert_eq!(

@@ -397,7 +397,7 @@ fn mock_makes_a_root_and_keeps_nothing_of_it() {
     );
     assert!(!made.path().join("root").exists(), "mock's own copy stayed");
 
-    // The same configuration comes to the same root, without mock; another one does not.
+    // The same configuration gives the same root, without mock; another one does not.
     let (same, _) = fixture.try_recipe(&recipe, &[]);
     assert!(same.is_ok() && calls().lines().count() == 6, "{}", calls());
     fs::write(

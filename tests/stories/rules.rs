@@ -323,7 +323,7 @@ fn an_answer_about_other_files_or_another_order_is_refused() {
                 files: right
             }
         )
-        .ends_with("is not the one that stands")
+        .ends_with("is not the one that the build waits for")
     );
     assert!(
         refused(
@@ -333,7 +333,7 @@ fn an_answer_about_other_files_or_another_order_is_refused() {
                 reason: "no".to_owned()
             }
         )
-        .ends_with("is not the one that stands")
+        .ends_with("is not the one that the build waits for")
     );
     assert!(line.build.vouches_for_signing(&order).is_ok());
     let forged = millrace_core::order::SignOrder {
@@ -365,14 +365,14 @@ fn an_answer_about_other_files_or_another_order_is_refused() {
                 reason: "no".to_owned()
             }
         )
-        .ends_with("is not the one that stands")
+        .ends_with("is not the one that the build waits for")
     );
     let elsewhere = Event::Released {
         order: order.id,
         generation: Digest::of(b"another's"),
         number: 7,
     };
-    assert!(refused(&mut line, elsewhere).ends_with("is not the one that stands"));
+    assert!(refused(&mut line, elsewhere).ends_with("is not the one that the build waits for"));
     line.released();
 }
 

@@ -126,7 +126,7 @@ impl Classifier {
         }
     }
 
-    /// What it comes to, for a task that failed.
+    /// The cause that was found, for a task that failed.
     pub fn cause(mut self) -> Option<Cause> {
         if !self.line.is_empty() {
             self.end_line();

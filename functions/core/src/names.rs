@@ -137,7 +137,7 @@ name!(
 );
 name!(
     /// One package at one commit on one platform, wanted once. Follows from push and platform, so that planning the same
-    /// push again comes to the same build.
+    /// push again gives the same build.
     BuildId,
     "build"
 );

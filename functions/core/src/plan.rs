@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// mark each task as ready or held and tell of each, besides the build itself.
 pub const TASKS_MAX: usize = 40;
 
-/// Largest build at its beginning, in bytes of JSON: a record takes 380 KiB, and what tasks hand over comes to 260 bytes a package.
+/// Largest build at its beginning, in bytes of JSON: a record takes 380 KiB, and what tasks hand over takes 260 bytes per package.
 pub const BUILD_BYTES_MAX: usize = 256 * 1024;
 
 /// Why no build comes of a push on a platform.

@@ -127,7 +127,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PackageConfig {
-    /// Path of the spec file, where it is not to be found by its name.
+    /// Path of the spec file, if its name does not tell.
     pub spec: Option<String>,
     /// Platforms to build for; empty for all that the package is registered for.
     pub platforms: Vec<PlatformName>,

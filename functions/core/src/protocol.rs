@@ -84,7 +84,7 @@ pub struct Work {
     /// What its commands may use up and touch.
     #[serde(flatten)]
     pub sandbox: SandboxOptions,
-    /// A [`crate::roots::Lock`]: its roots are to be exactly those.
+    /// A [`crate::roots::Lock`]: its roots must be exactly those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Digest>,
     pub plugin: Digest,

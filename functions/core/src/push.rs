@@ -68,10 +68,10 @@ pub struct BuildOptions {
     /// To see whether it builds: nothing of it is signed or released.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub scratch: bool,
-    /// A [`crate::roots::Lock`]: the roots of its tasks are to be exactly those.
+    /// A [`crate::roots::Lock`]: the roots of its tasks must be exactly those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<Digest>,
-    /// Who is not to do a task: to see whether another machine comes to the same.
+    /// Which runner must not do a task, so that another one shows whether it makes the same files.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub not_by: BTreeMap<TaskId, RunnerName>,
     /// For how long the sandbox of a task that fails is held for its author, in seconds.

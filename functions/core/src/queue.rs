@@ -25,7 +25,7 @@ pub enum Priority {
     Urgent,
     #[default]
     Normal,
-    /// When nothing else is to be done: a distribution that is rebuilt.
+    /// When nothing else waits: the rebuild of a distribution.
     Background,
 }
 
@@ -93,7 +93,7 @@ pub struct QueuedTask {
     pub task: TaskId,
     /// What it asks of a machine.
     pub requires: Requires,
-    /// Who is not to do it: to see whether another machine comes to the same.
+    /// Which runner must not do it, so that another one shows whether it makes the same files.
     pub not_by: Option<RunnerName>,
 }
 

@@ -91,7 +91,7 @@ impl Rpm {
         Ok(())
     }
 
-    /// Whether the whole source package comes to `noarch` packages, so that one build host suffices.
+    /// Whether the whole source package makes only `noarch` packages, so that one build host suffices.
     pub fn builds_noarch(&self) -> bool {
         !self.build_arch.is_empty() && self.build_arch.iter().all(|name| name == "noarch")
     }

@@ -25,7 +25,7 @@ pub const PAUSES_MS: [u64; LEASES_MAX - 1] = [30_000, 300_000];
 pub const ATTEMPTS_MAX: usize = 20;
 
 /// Most artifacts that a task may hand over. Each takes about 260 bytes of its build's record, which must stay below 380 KiB with
-/// those of all other tasks: glibc comes to 220 on each of four architectures, and fits.
+/// those of all other tasks: glibc has 220 on each of four architectures, and fits.
 pub const ARTIFACTS_MAX: usize = 400;
 
 /// Longest reason or summary, in bytes; the log has the rest.

@@ -1,4 +1,4 @@
-//! Auto Scaling groups of runner hosts: as many hosts as tasks want them, none where nothing is to be done.
+//! Auto Scaling groups of runner hosts: as many hosts as tasks need, and none if nothing waits.
 
 use crate::demand::demand;
 use aws_config::SdkConfig;

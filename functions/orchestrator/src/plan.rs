@@ -24,7 +24,7 @@ pub enum PlanFailure {
     Save(#[from] SaveError),
 }
 
-/// Plans the builds of a push, one a platform. Doing it twice comes to the same builds.
+/// Plans the builds of a push, one per platform. Doing it twice gives the same builds.
 ///
 /// What the push's author must mend is kept with the push as its refusal; only the store's trouble is an error.
 pub async fn plan(push: &Push, state: &impl StateStore, now: Timestamp) -> Result<(), PlanFailure> {

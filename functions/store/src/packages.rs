@@ -127,7 +127,7 @@ async fn settle(
     }
 }
 
-/// What registering a package comes to, and the writes that do it; none where there is nothing to do.
+/// What registering a package changes, and the writes that do it; none where there is nothing to do.
 async fn registration(
     state: &impl StateStore,
     mut package: Package,

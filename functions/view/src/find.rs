@@ -1,4 +1,4 @@
-//! Finds what is to be shown: records by id, and lists part by part, the newest first.
+//! Finds what is shown: records by id, and lists part by part, the newest first.
 
 mod builds;
 mod list;

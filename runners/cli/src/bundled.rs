@@ -14,7 +14,7 @@ const MEMORY: &str = "bundled-plugins.json";
 
 /// What is done with a bundled plugin.
 #[derive(Debug, PartialEq, Eq)]
-enum Wish {
+enum BundledUpdate {
     /// It is registered already.
     Nothing,
     /// It is new, or has changed since it was registered from here.
@@ -24,12 +24,12 @@ enum Wish {
 }
 
 /// `last` is what was registered from here, `registered` what the name stands for now.
-fn wish(bundled: Digest, last: Option<Digest>, registered: Option<Digest>) -> Wish {
+fn update(bundled: Digest, last: Option<Digest>, registered: Option<Digest>) -> BundledUpdate {
     match registered {
-        None => Wish::Register,
-        Some(registered) if registered == bundled => Wish::Nothing,
-        Some(_) if last.is_some_and(|last| last != bundled) => Wish::Register,
-        Some(_) => Wish::LeaveTheOther,
+        None => BundledUpdate::Register,
+        Some(registered) if registered == bundled => BundledUpdate::Nothing,
+        Some(_) if last.is_some_and(|last| last != bundled) => BundledUpdate::Register,
+        Some(_) => BundledUpdate::LeaveTheOther,
     }
 }
 
@@ -61,15 +61,15 @@ pub(crate) async fn register(folder: &Folder, store: &Store, named: Option<&Path
             Digest::of(&std::fs::read(&path).with_context(|| path.display().to_string())?);
         let registered = plugin::registered(&name, store).await?;
         let registered = registered.map(|registered| registered.digest);
-        match wish(bundled, memory.get(name.as_str()).copied(), registered) {
-            Wish::Nothing => {}
-            Wish::Register => {
+        match update(bundled, memory.get(name.as_str()).copied(), registered) {
+            BundledUpdate::Nothing => {}
+            BundledUpdate::Register => {
                 plugin::add(&Actor::Line, &name, &path, store, store).await?;
                 if registered.is_some() {
                     eprintln!("millrace: plugin {name} is updated from {}", path.display());
                 }
             }
-            Wish::LeaveTheOther => {
+            BundledUpdate::LeaveTheOther => {
                 eprintln!(
                     "millrace: plugin {name} stays as somebody added it; `millrace plugin add {name} {}` takes the one that comes with this program",
                     path.display()
@@ -130,14 +130,17 @@ mod tests {
     #[test]
     fn a_plugin_that_somebody_added_stays_until_another_is_bundled() {
         let [old, new, own] = ["old", "new", "own"].map(|text| Digest::of(text.as_bytes()));
-        assert_eq!(wish(old, None, None), Wish::Register);
-        assert_eq!(wish(old, Some(old), Some(old)), Wish::Nothing);
-        assert_eq!(wish(old, Some(old), Some(own)), Wish::LeaveTheOther);
-        assert_eq!(wish(new, Some(old), Some(old)), Wish::Register);
-        assert_eq!(wish(new, Some(old), Some(own)), Wish::Register);
+        assert_eq!(update(old, None, None), BundledUpdate::Register);
+        assert_eq!(update(old, Some(old), Some(old)), BundledUpdate::Nothing);
         assert_eq!(
-            wish(old, None, Some(own)),
-            Wish::LeaveTheOther,
+            update(old, Some(old), Some(own)),
+            BundledUpdate::LeaveTheOther
+        );
+        assert_eq!(update(new, Some(old), Some(old)), BundledUpdate::Register);
+        assert_eq!(update(new, Some(old), Some(own)), BundledUpdate::Register);
+        assert_eq!(
+            update(old, None, Some(own)),
+            BundledUpdate::LeaveTheOther,
             "it was added before the line's first start"
         );
     }

@@ -1,4 +1,4 @@
-//! `rpmbuild`, called so that the same commit comes to the same packages.
+//! `rpmbuild`, called so that the same commit makes the same packages.
 
 use crate::command::Exit;
 use crate::{Command, Task};

@@ -99,39 +99,38 @@ pub struct LeaseRenewal {
 /// An event that does not count; the build is as it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// It was said before and has happened: nothing to do for whoever says it again.
+    /// It has happened before. Who says it again need do nothing.
     #[error("that has happened already")]
     Already,
     /// The build has no such task.
     #[error("there is no task {0}")]
     UnknownTask(TaskId),
-    /// The task is not to be had: it is leased or done, or what it needs is not done yet.
-    #[error("task {task} is {word}, and not to be had")]
+    /// The task is leased or done, or what it needs is not done yet.
+    #[error("task {task} is {word} and cannot be leased")]
     NotReady {
         task: TaskId,
         /// How far it is.
         word: String,
     },
-    /// It is to be seen whether another runner comes to the same.
-    #[error("task {task} is not for {runner}, which did it the first time")]
+    /// The task checks whether another runner makes the same files.
+    #[error("task {task} needs another runner than {runner}, which did it the first time")]
     NotBy { task: TaskId, runner: RunnerName },
-    /// The lease is over: another runner may be at it. Whoever spoke must drop the task.
+    /// Another runner may have the task. The one that spoke must drop it.
     #[error("lease {given} of task {task} is over")]
     StaleLease {
         task: TaskId,
         /// The number that was given.
         given: LeaseNumber,
     },
-    /// Only what came to nothing is done again.
+    /// Only a task without a result is tried again.
     #[error(
-        "task {task} is {word}: only what failed, was quarantined or was dropped can be done again"
+        "task {task} is {word}: only a task that failed, was quarantined or was dropped can be retried"
     )]
     NotFailed {
         task: TaskId,
         /// How far it is.
         word: String,
     },
-    /// There is nothing to do again.
     #[error(
         "no task of the build failed, was quarantined or was dropped: push again for a new build"
     )]
@@ -142,10 +141,10 @@ pub enum Refused {
     )]
     Spent(TaskId),
     /// The build has ended, or is not that far.
-    #[error("the build is {0}, where this cannot happen")]
+    #[error("the build is {0}, and this cannot happen then")]
     WrongStage(String),
-    /// The answer is about another order than the one that stands.
-    #[error("order {given} is not the one that stands")]
+    /// The build waits for the answer to another order.
+    #[error("order {given} is not the one that the build waits for")]
     WrongOrder { given: OrderId },
     /// The answer does not fit the order.
     #[error("the answer to order {order} does not fit: {problem}")]

@@ -36,6 +36,7 @@ pub struct Build {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "kebab-case")]
 pub enum Stage {
+    /// Tasks wait or run.
     Running,
     /// All tasks are done; the signer has its order.
     Signing {

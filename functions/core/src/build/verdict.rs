@@ -4,7 +4,7 @@ use crate::sources::TREE_ARTIFACT;
 use crate::task::{ARTIFACTS_MAX, Artifact, Blame, Failure, Outcome, TaskState, cut};
 use std::collections::BTreeSet;
 
-/// What an outcome comes to.
+/// What an outcome means for its task.
 pub(super) enum Verdict {
     /// The task is done with.
     Settled(TaskState),

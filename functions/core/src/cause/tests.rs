@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The kind and the line that a log comes to, however it is cut into pieces.
+/// The kind and the line that are found in a log, however it is cut into pieces.
 fn told(log: &str) -> String {
     let of = |piece: usize| {
         let mut classifier = Classifier::default();

@@ -29,7 +29,7 @@ impl Requires {
         *self == Self::default()
     }
 
-    /// In a few letters that have no `/`: `m17179869184,fsecure-boot`. Nothing comes to nothing.
+    /// In a few letters that have no `/`: `m17179869184,fsecure-boot`. Empty if nothing is required.
     pub fn brief(&self) -> String {
         let memory = self.memory_bytes.map(|bytes| format!("m{bytes}"));
         let disk = self.disk_bytes.map(|bytes| format!("d{bytes}"));

@@ -30,7 +30,7 @@ pub struct CurrentWork {
     pub until: Timestamp,
 }
 
-/// What is to be expected of a task.
+/// When a task will start, or why it will not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {
     pub build: BuildId,

@@ -33,13 +33,13 @@ const KEYS_LOOK: Duration = Duration::from_millis(10);
 const LOOKS: u32 = 25;
 
 /// How long a runner pauses between two questions for what somebody wants of the sandboxes that it holds, where each is paid for, in
-/// milliseconds: eight hours of them come to a cent.
+/// milliseconds: eight hours of them cost a cent.
 const ATTEND_PAUSE_MS: u32 = 3_000;
 
-/// The same between two for what was typed, while somebody sits there: an hour comes to a cent.
+/// The same between two for what was typed, while somebody sits there: an hour costs a cent.
 const KEYS_PAUSE_MS: u32 = 400;
 
-/// The same between two for what was printed: each write is paid for by its size, and an hour that prints without a pause comes to some
+/// The same between two for what was printed: each write is paid for by its size, and an hour that prints without a pause costs some
 /// cents.
 const PRINT_PAUSE_MS: u32 = 300;
 
@@ -183,7 +183,7 @@ async fn wanted<S: StateStore, B>(desk: &Desk<S, B>, ask: &Attend) -> Result<Att
     Ok(attended)
 }
 
-/// Why a hold is to be given up, where it is.
+/// Why a hold must be given up, if it must.
 fn gone(hold: &Hold) -> Option<String> {
     let unwanted = || {
         hold.unwanted_by

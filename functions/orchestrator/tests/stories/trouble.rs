@@ -111,7 +111,7 @@ impl Shaky {
 
 impl StateStore for Shaky {
     async fn load(&self, key: &Key) -> Result<Option<Record>, StateError> {
-        // Who asks is still known; builds are not to be had.
+        // Who asks is still known; builds cannot be read.
         if key.table == Table::Build {
             self.here()?.load(key).await
         } else {

@@ -56,7 +56,7 @@ pub async fn nothing_at_all_is_a_blob_too<B: BlobStore>(store: B) {
     assert_eq!(fs::read(folder.path().join("new")).unwrap(), b"");
 }
 
-/// Each way of putting comes to the same blob.
+/// Each way of putting makes the same blob.
 pub async fn putting_twice_does_no_harm<B: BlobStore>(store: B) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), b"the same").unwrap();

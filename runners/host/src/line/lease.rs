@@ -43,7 +43,7 @@ pub struct Keeper<'a> {
     /// How long it may be silent.
     pub silence: Duration,
     pub log: &'a TaskLog,
-    /// Whether it is to be given up.
+    /// Whether it must be given up.
     pub stop: &'a Stop,
     /// Whether the runner stops.
     pub runner_stops: &'a AtomicBool,

@@ -1,7 +1,7 @@
 //! What a plugin asks the host for, a line a call, where somebody wants to know: what a plugin decides is seen in nothing else as well.
 //!
 //! A line has the call's name and what it was asked with. What would be another on every machine stands there as what it is for: an
-//! input by its name, bytes by their number. So the same plugin on the same task comes to the same lines wherever it is run.
+//! input by its name, bytes by their number. So the same plugin on the same task gives the same lines wherever it is run.
 
 use std::fmt::Arguments;
 use std::fs::{self, File};

@@ -64,7 +64,7 @@ struct Datetime {
     nanoseconds: u32,
 }
 
-/// What writing to a stream comes to.
+/// What became of writing to a stream.
 type Done = (std::result::Result<(), StreamError>,);
 
 /// Defines all of it.
