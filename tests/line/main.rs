@@ -13,6 +13,7 @@ mod commands;
 mod crash;
 mod escapes;
 mod locks;
+mod log;
 mod machines;
 mod order;
 mod own_step;

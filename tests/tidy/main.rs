@@ -140,7 +140,11 @@ fn work_flows_one_way() {
         ("millrace-core", &[][..]),
         ("millrace-store", &["millrace-core"][..]),
         ("millrace-control", &["millrace-core", "millrace-store"][..]),
-        ("millrace-lambda", &["millrace-core", "millrace-store"][..]),
+        ("millrace-log", &[][..]),
+        (
+            "millrace-lambda",
+            &["millrace-core", "millrace-log", "millrace-store"][..],
+        ),
         ("millrace-view", &["millrace-core", "millrace-store"][..]),
         (
             "millrace-listener",
@@ -305,7 +309,7 @@ fn the_house_has_the_rooms_of_its_plan_and_no_others() {
     let plan = BTreeMap::from([
         (
             "functions",
-            "control core lambda listener orchestrator releaser signer source store view web",
+            "control core lambda listener log orchestrator releaser signer source store view web",
         ),
         ("runners", "arch cli host plugins sdk"),
         ("runners/plugins", "check rpm source"),

@@ -10,7 +10,7 @@ use millrace_core::{BuildId, PackageName, PushId, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::index::BUILDS;
 use millrace_store::{Commit, Expect, SaveError, StateStore, Stored, advance};
-use tracing::instrument;
+use tracing::{info, instrument};
 
 /// Builds looked through for the beginning of an id.
 const BUILDS_MAX: usize = 1000;
@@ -55,6 +55,7 @@ pub async fn build(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<Announced, ControlError> {
+    info!("asked to build a package");
     let package = package::show(&request.package, state).await?;
     let announced = Announced {
         id: request.id,
@@ -79,6 +80,7 @@ pub async fn clone(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<Announced, ControlError> {
+    info!("asked to build again");
     let before = &build.push.announced;
     let announced = Announced {
         id,
@@ -116,6 +118,7 @@ pub async fn cancel(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<Build, ControlError> {
+    info!("asked to cancel the build");
     let event = Event::Cancel { by: actor.clone() };
     Ok(advance(state, build, event, now).await?)
 }
@@ -129,6 +132,7 @@ pub async fn retry(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<Build, ControlError> {
+    info!("asked to retry tasks");
     if let Some(task) = &request.task {
         has_task(build, task)?;
     }

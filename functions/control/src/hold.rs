@@ -9,7 +9,7 @@ use millrace_core::hold::{Hold, HoldEnd, Wants};
 use millrace_core::task::{LeaseId, TaskId};
 use millrace_store::StateStore;
 use millrace_store::holds::{change_hold, holds_of_build};
-use tracing::instrument;
+use tracing::{info, instrument};
 
 /// A session that somebody wants in a held sandbox.
 #[derive(Debug, Clone)]
@@ -71,6 +71,7 @@ pub async fn open_session(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<u32, ControlError> {
+    info!("asked for a terminal in a held sandbox");
     let let_in = change_hold(state, lease_id, |hold| {
         hold.let_in(actor, request.wants.clone(), request.take, now)
     });
@@ -85,6 +86,7 @@ pub async fn give_up(
     lease_id: &LeaseId,
     state: &impl StateStore,
 ) -> Result<(), ControlError> {
+    info!("asked to give a held sandbox up");
     let change = change_hold(state, lease_id, |hold| {
         hold.unwanted_by.get_or_insert_with(|| actor.clone());
     });

@@ -10,7 +10,7 @@ use millrace_core::{PackageName, PushId, RunnerName, Timestamp};
 use millrace_store::roots::lock_of;
 use millrace_store::{BlobStore, StateStore};
 use std::collections::BTreeMap;
-use tracing::instrument;
+use tracing::{info, instrument};
 
 /// What was in the roots of a build.
 pub async fn show(build: &Build, blobs: &impl BlobStore) -> Result<Lock, ControlError> {
@@ -78,6 +78,7 @@ pub async fn verify(
     stores: &(impl StateStore + BlobStore),
     now: Timestamp,
 ) -> Result<Verification, ControlError> {
+    info!("asked to verify a build");
     let has_files = first.tasks.iter().any(|task| !task.artifacts().is_empty());
     if !first.is_ended() || !has_files {
         return Err(ControlError::Invalid(format!(

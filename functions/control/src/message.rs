@@ -4,7 +4,7 @@ use crate::{ControlError, NotFound};
 use millrace_core::Timestamp;
 use millrace_core::access::Actor;
 use millrace_store::{Message, MessageId, StateStore};
-use tracing::instrument;
+use tracing::{info, instrument};
 
 /// Messages looked at: more than a line has on its way at its busiest.
 const MESSAGES_MAX: usize = 10_000;
@@ -54,6 +54,7 @@ pub async fn retry(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<usize, ControlError> {
+    info!("asked to deliver messages again");
     let (ids, must_exist) = match which {
         RetryMessages::Named(ids) => (ids, true),
         RetryMessages::Delivered => (ids_of(list(state).await?, was_delivered), false),

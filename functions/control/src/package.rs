@@ -8,7 +8,7 @@ use millrace_core::{PackageName, PlatformName, ProjectName, Timestamp};
 use millrace_store::packages::register;
 use millrace_store::records::{all, get};
 use millrace_store::{StateStore, Table};
-use tracing::instrument;
+use tracing::{info, instrument};
 
 /// A package that somebody registers.
 #[derive(Debug, Clone)]
@@ -34,6 +34,7 @@ pub async fn add(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<Package, ControlError> {
+    info!("asked to register a package");
     let package = Package {
         name: request.name,
         clone_url: request.clone_url,

@@ -6,7 +6,7 @@ use millrace_core::access::Actor;
 use millrace_core::platform::Platform;
 use millrace_store::records::{all, get, replace};
 use millrace_store::{StateStore, Table};
-use tracing::instrument;
+use tracing::{info, instrument};
 
 /// Adds a platform, or replaces it: builds that are planned keep the one that they have. Its key must be there, and its first generation
 /// be released: see the releaser's `prepare`.
@@ -16,6 +16,7 @@ pub async fn add(
     platform: &Platform,
     state: &impl StateStore,
 ) -> Result<(), ControlError> {
+    info!("asked to add or change a platform");
     Ok(replace(state, Table::Platform, platform.name.as_str(), platform).await?)
 }
 

@@ -7,7 +7,7 @@ use millrace_core::plugin::{Plugin, is_component};
 use millrace_store::records::{all, get, replace};
 use millrace_store::{BlobStore, StateStore, Table};
 use std::path::Path;
-use tracing::instrument;
+use tracing::{info, instrument};
 
 /// Registers a plugin from a file, or replaces it: builds that are planned keep the one that they have.
 #[instrument(skip_all, fields(%actor, plugin = %name))]
@@ -18,6 +18,7 @@ pub async fn add(
     state: &impl StateStore,
     blobs: &impl BlobStore,
 ) -> Result<Plugin, ControlError> {
+    info!("asked to add or change a plugin");
     let bytes = std::fs::read(file).map_err(|source| ControlError::File {
         path: file.to_owned(),
         source,

@@ -8,7 +8,7 @@ use millrace_core::{Arch, RunnerName, Timestamp};
 use millrace_store::records::{self, all, get};
 use millrace_store::runners::{change_runner, delete_runner};
 use millrace_store::{StateStore, Table};
-use tracing::instrument;
+use tracing::{info, instrument};
 
 /// A runner that somebody lets in.
 #[derive(Debug, Clone)]
@@ -51,6 +51,7 @@ pub async fn add(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<(), ControlError> {
+    info!("asked to add a runner");
     create(request.with(token, Reservation::default(), now), state).await
 }
 
@@ -63,6 +64,7 @@ pub async fn renew(
     state: &impl StateStore,
     now: Timestamp,
 ) -> Result<(), ControlError> {
+    info!("asked to give a runner a new token");
     let before: Option<(Runner, _)> = get(state, Table::Runner, request.name.as_str()).await?;
     delete_runner(state, &request.name).await?;
     let reserved = before
@@ -91,6 +93,7 @@ pub async fn drain(
     hand_back: bool,
     state: &impl StateStore,
 ) -> Result<(), ControlError> {
+    info!("asked to drain a runner");
     let is_known = change_runner(state, name, |runner| runner.drain(name, hand_back)).await?;
     known(is_known, name)
 }
@@ -102,6 +105,7 @@ pub async fn resume(
     name: &RunnerName,
     state: &impl StateStore,
 ) -> Result<(), ControlError> {
+    info!("asked to resume a runner");
     let is_known = change_runner(state, name, |runner| runner.resume(name)).await?;
     known(is_known, name)
 }
@@ -114,6 +118,7 @@ pub async fn reserve(
     reserved: &Reservation,
     state: &impl StateStore,
 ) -> Result<(), ControlError> {
+    info!("asked to reserve a runner");
     let is_known = change_runner(state, name, |runner| runner.reserved = reserved.clone()).await?;
     known(is_known, name)
 }
@@ -125,6 +130,7 @@ pub async fn remove(
     name: &RunnerName,
     state: &impl StateStore,
 ) -> Result<(), ControlError> {
+    info!("asked to remove a runner");
     known(delete_runner(state, name).await?, name)
 }
 

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod build;
 pub mod cause;
+mod chain;
 pub mod clone_url;
 mod digest;
 pub mod header;
@@ -29,6 +30,7 @@ pub mod runner;
 pub mod sources;
 pub mod task;
 
+pub use chain::chain;
 pub use digest::{Digest, DigestError};
 pub use names::{
     Arch, ArchError, BuildId, FeatureName, KeyName, LeaseNumber, NameError, PackageName,

@@ -2,9 +2,12 @@
 
 use aws_config::SdkConfig;
 use millrace_core::Timestamp;
+use millrace_log::LevelsError;
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
+use millrace_store::state::Cause;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tracing::level_filters::LevelFilter;
 
 /// The table that records and messages lie in.
 const TABLE: &str = "MILLRACE_TABLE";
@@ -26,13 +29,11 @@ pub enum EnvironmentError {
         "this program is not the function `{0}`: the function's resource in the template names its handler"
     )]
     Handler(String),
+    #[error(transparent)]
+    Levels(#[from] LevelsError),
     /// It makes no sense.
-    #[error("{name} makes no sense: {problem}")]
-    Odd {
-        name: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error("{name} makes no sense: {source}")]
+    Odd { name: &'static str, source: Cause },
 }
 
 /// What clients of services are made from.
@@ -62,7 +63,7 @@ pub fn variable(name: &str) -> Result<String, EnvironmentError> {
 pub fn pairs(name: &'static str) -> Result<Vec<(String, String)>, EnvironmentError> {
     let odd = |word: &str| EnvironmentError::Odd {
         name,
-        problem: format!("`{word}` is not of the form name=value"),
+        source: format!("`{word}` is not of the form name=value").into(),
     };
     let said = std::env::var(name).unwrap_or_default();
     let pair = |word: &str| {
@@ -73,8 +74,9 @@ pub fn pairs(name: &'static str) -> Result<Vec<(String, String)>, EnvironmentErr
     said.split_whitespace().map(pair).collect()
 }
 
-/// Which of its functions this process is.
-pub fn handler() -> Result<String, EnvironmentError> {
+/// Begins a function: its log, in JSON, as CloudWatch Logs takes it. Answers which of its functions this process is.
+pub fn begin() -> Result<String, EnvironmentError> {
+    millrace_log::start(millrace_log::Format::Json, LevelFilter::INFO)?;
     variable(HANDLER)
 }
 

@@ -7,7 +7,9 @@ use lambda_http::http::StatusCode;
 use lambda_http::tower::ServiceExt;
 use lambda_http::{Body, IntoResponse, Request};
 use lambda_runtime::Error;
+use millrace_store::chain;
 use std::pin::Pin;
+use tracing::error;
 
 /// Largest answer, in bytes: Lambda takes 6 MB (AWS Lambda quotas, "Invocation payload"), and refuses what base64 makes larger.
 const ANSWER_BYTES_MAX: usize = 6_000_000;
@@ -35,7 +37,7 @@ async fn whole(answer: Response) -> lambda_http::http::Response<Body> {
     match to_bytes(body, ANSWER_BYTES_MAX).await {
         Ok(bytes) => Response::from_parts(head, carried(bytes.into())),
         Err(error) => {
-            eprintln!("millrace: an answer broke off: {error}");
+            error!(problem = chain(&error), "an answer broke off");
             let mut answer = Response::new(Body::from(
                 "the answer broke off: try again; or it has more than 6 MB, which AWS Lambda does not carry\n",
             ));

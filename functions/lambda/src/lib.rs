@@ -13,7 +13,7 @@ mod invoke;
 mod messages;
 pub mod seal;
 
-pub use environment::{EnvironmentError, blobs, config, handler, now, pairs, state, variable};
+pub use environment::{EnvironmentError, begin, blobs, config, now, pairs, state, variable};
 #[cfg(feature = "http")]
 pub use http::serve;
 #[cfg(feature = "invoke")]

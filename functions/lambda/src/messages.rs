@@ -2,7 +2,7 @@
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use millrace_core::order::Effect;
-use millrace_store::deliver::{act, give_up};
+use millrace_store::deliver::{act, give_up, span};
 use millrace_store::dynamodb::{DynamoDb, posted};
 use millrace_store::{Deliver, DeliverError, Message, MessageId, chain};
 use serde::de::DeserializeOwned;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;
+use tracing::{Instrument, warn};
 
 /// "Act on this message."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +39,19 @@ pub async fn deliver(
     let Some(message) = state.message(id).await? else {
         return Ok(());
     };
-    match act(&message, state, to).await {
-        Err(DeliverError::Trouble(error)) if message.is_last() => {
-            give_up(&message, &chain(&*error), state, to).await
-        }
-        done => done,
-    }
+    let span = span(&message);
+    let acting = async {
+        let done = match act(&message, state, to).await {
+            Err(DeliverError::Trouble(error)) if message.is_last() => {
+                give_up(&message, &chain(&*error), state, to).await
+            }
+            done => done,
+        };
+        done.inspect_err(|error| {
+            warn!(problem = chain(error), "the message is delivered again");
+        })
+    };
+    acting.instrument(span).await
 }
 
 /// A function that is called. What it cannot do fails its call; where nobody waits for the answer, Lambda makes the call again.
@@ -106,10 +114,12 @@ async fn answer<F: Future<Output = Result<(), Error>> + Send>(
     json!({ "batchItemFailures": failures })
 }
 
-/// Says what is wrong in the function's log, and fails with it.
+/// Says what is wrong in the function's log, and fails with it. Trouble with a message is in the log already, with the message's ids.
 fn logged(error: &(dyn std::error::Error + 'static)) -> Error {
     let problem = chain(error);
-    eprintln!("millrace: {problem}; it is tried again");
+    if !error.is::<DeliverError>() {
+        warn!(problem, "the call has failed");
+    }
     problem.into()
 }
 

@@ -16,9 +16,10 @@ use millrace_core::push::{
 use millrace_core::{NameError, PackageName, PushId, Timestamp};
 use millrace_store::builds::load_push;
 use millrace_store::packages::{RegisterError, of_repository, register_new};
-use millrace_store::{Commit, Expect, SaveError, StateError, StateStore, Stored};
+use millrace_store::{Commit, Expect, SaveError, StateError, StateStore, Stored, chain};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tracing::{Instrument, info, info_span, warn};
 
 /// Largest body, in bytes. Lambda takes requests of 6 MB (AWS Lambda quotas, "Invocation payload"), headers and wrapping
 /// included; a push of 2048 commits, the most that GitHub lists, stays below at 2 KB a commit.
@@ -50,10 +51,7 @@ pub fn router<S: StateStore>(listener: Listener<S>) -> Router {
             move |State(listener): State<Listener<S>>,
                   headers: HeaderMap,
                   body: Result<Bytes, BytesRejection>| async move {
-                listener
-                    .hear(forge, &headers, body)
-                    .await
-                    .unwrap_or_else(|error| HookReply::refused(error.code(), error.to_string()))
+                listener.answer(forge, &headers, body).await
             },
         )
     };
@@ -165,6 +163,27 @@ fn push_of(forge: Forge, delivery: Option<String>) -> Result<PushId, HookError> 
 }
 
 impl<S: StateStore> Listener<S> {
+    /// Hears a delivery, and says in the log what came of it.
+    async fn answer(
+        &self,
+        forge: Forge,
+        headers: &HeaderMap,
+        body: Result<Bytes, BytesRejection>,
+    ) -> HookReply {
+        let delivery = forge.envelope(headers).delivery;
+        let span = info_span!("delivery", forge = forge.as_str(), delivery);
+        let hearing = async {
+            match self.hear(forge, headers, body).await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    warn!(problem = chain(&error), "the delivery is refused");
+                    HookReply::refused(error.code(), error.to_string())
+                }
+            }
+        };
+        hearing.instrument(span).await
+    }
+
     async fn hear(
         &self,
         forge: Forge,
@@ -282,7 +301,10 @@ impl<S: StateStore> Listener<S> {
             effects: vec![Effect::Fetch(announced.clone())],
         };
         match self.state.save(commit).await {
-            Ok(()) => Ok(HookReply::accepted(&announced)),
+            Ok(()) => {
+                info!(push = %id, package = %announced.package, reference = announced.reference, "a push is accepted");
+                Ok(HookReply::accepted(&announced))
+            }
             Err(conflict @ SaveError::Conflict(_)) => {
                 let faster = self
                     .accepted(&id, &announced.reference, &announced.commit)

@@ -6,11 +6,12 @@ use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::error::SdkError;
 use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsError;
 use aws_sdk_autoscaling::operation::set_desired_capacity::SetDesiredCapacityError;
-use millrace_core::Arch;
 use millrace_core::hosts::hosts_wanted;
+use millrace_core::{Arch, ArchError};
 use millrace_lambda::{EnvironmentError, pairs};
 use millrace_store::{StateError, StateStore};
 use std::collections::BTreeMap;
+use tracing::info;
 
 /// The groups by the architectures of their hosts: `x86_64=GROUP aarch64=GROUP`. An architecture without one has runners elsewhere,
 /// or none.
@@ -46,20 +47,16 @@ pub(crate) struct Groups {
 impl Groups {
     /// Those that the environment names.
     pub(crate) fn open(config: &SdkConfig) -> Result<Self, EnvironmentError> {
-        let odd = |problem: String| EnvironmentError::Odd {
+        let odd = |error: ArchError| EnvironmentError::Odd {
             name: RUNNERS,
-            problem,
+            source: error.into(),
         };
-        let names = pairs(RUNNERS)?.into_iter().map(|(arch, name)| {
-            Ok((
-                arch.parse()
-                    .map_err(|error: millrace_core::ArchError| odd(error.to_string()))?,
-                name,
-            ))
-        });
+        let names = pairs(RUNNERS)?
+            .into_iter()
+            .map(|(arch, name)| Ok((arch.parse().map_err(odd)?, name)));
         Ok(Self {
             client: Client::new(config),
-            names: names.collect::<Result<_, _>>()?,
+            names: names.collect::<Result<_, EnvironmentError>>()?,
         })
     }
 
@@ -72,7 +69,7 @@ impl Groups {
             let (hosts, hosts_max) = self.size(name).await?;
             if let Some(wanted) = hosts_wanted(tasks, hosts, hosts_max) {
                 self.resize(name, wanted).await?;
-                eprintln!("millrace: {arch}: {tasks} tasks, so {wanted} hosts instead of {hosts}");
+                info!(%arch, tasks, hosts, wanted, "the number of runner hosts changes");
             }
         }
         Ok(())

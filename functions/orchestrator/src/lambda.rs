@@ -16,6 +16,7 @@ use millrace_lambda::{
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::{DeliverError, Message, MessageId, Recipient, StateStore};
 use std::sync::Arc;
+use tracing::warn;
 
 /// The names of the functions that messages go to.
 const FETCH: &str = "MILLRACE_FETCH";
@@ -103,16 +104,13 @@ async fn swept(state: &DynamoDb, groups: &Groups) -> Result<(), Error> {
     tick(state, now()).await?;
     let late = state.take_late(LATE_MAX, now(), LATE_MS).await?;
     if !late.is_empty() {
-        eprintln!(
-            "millrace: {} messages are late and go out again",
-            late.len()
-        );
+        warn!(messages = late.len(), "messages are late and go out again");
     }
     let dead = state.dead_letters(DEAD_LETTERS_MAX).await?;
     if !dead.is_empty() {
-        eprintln!(
-            "millrace: {} messages are dead letters: `millrace messages list` shows them",
-            dead.len()
+        warn!(
+            messages = dead.len(),
+            "messages are dead letters: `millrace messages list` shows them"
         );
     }
     Ok(groups.fit(state).await?)

@@ -11,6 +11,7 @@ use millrace_store::records::{all, get};
 use millrace_store::state::DELIVERIES_MAX;
 use millrace_store::{SaveError, StateError, StateStore, Table, Version};
 use std::collections::BTreeMap;
+use tracing::{info, warn};
 
 /// Times that a push is planned anew because somebody else wrote first: its record changes a handful of times in its life.
 const CONFLICTS_MAX: usize = 10;
@@ -70,13 +71,26 @@ async fn settle(
             }
         };
         match create_builds(state, (&record, version), &builds).await {
-            Ok(()) => break,
+            Ok(()) => {
+                say(&record, &builds);
+                break;
+            }
             // The same effect may have been delivered twice at once; the record says whether the other one has done it.
             Err(SaveError::Conflict(_)) if tries < CONFLICTS_MAX => tries += 1,
             Err(error) => return Err(error.into()),
         }
     }
     Ok(())
+}
+
+/// Says in the log what was decided.
+fn say(record: &PushRecord, builds: &[Build]) {
+    for build in builds {
+        info!(build = %build.id, platform = %build.platform.name, "a build is planned");
+    }
+    if let PushState::Refused { reason } = &record.state {
+        warn!(reason, "the push is refused");
+    }
 }
 
 /// The push's record, where nobody has decided about it. Pushes are written before anything is fetched for them, so where there

@@ -4,6 +4,7 @@ use millrace_core::BuildId;
 use millrace_store::{AdvanceError, SaveError, StateError, chain};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
+use tracing::error;
 
 /// Builds whose trouble is remembered as reported. Past that, all of them are reported once more, so that a desk that runs for years
 /// remembers little.
@@ -39,10 +40,7 @@ pub(crate) fn pass_over(build: &BuildId, error: AdvanceError) -> Result<bool, Ad
                 .unwrap_or_else(PoisonError::into_inner)
                 .is_new(build)
             {
-                eprintln!(
-                    "millrace-orchestrator: build {build} is passed over until somebody looks at it: {}",
-                    chain(&error)
-                );
+                error!(%build, problem = chain(&error), "a build is passed over until somebody looks at it");
             }
             Ok(true)
         }

@@ -1,11 +1,11 @@
 //! The releaser on AWS Lambda.
 
-use millrace_lambda::{EnvironmentError, Error, handler};
+use millrace_lambda::{EnvironmentError, Error, begin};
 use millrace_releaser::lambda;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    match handler()?.as_str() {
+    match begin()?.as_str() {
         "release" => lambda::release().await,
         "repository" => lambda::repository().await,
         other => Err(EnvironmentError::Handler(other.to_owned()).into()),

@@ -13,7 +13,8 @@ use millrace_core::Timestamp;
 use millrace_core::build::Event;
 use millrace_core::order::ReleaseOrder;
 use millrace_store::builds::load_build;
-use millrace_store::{BlobStore, StateStore, tell_build, tell_given_up};
+use millrace_store::{BlobStore, StateStore, chain, tell_build, tell_given_up};
+use tracing::{info, warn};
 
 /// Acts on an order: releases, and tells the build. Doing it twice has the same result.
 pub async fn release<S: StateStore, B: BlobStore>(
@@ -29,8 +30,14 @@ pub async fn release<S: StateStore, B: BlobStore>(
         return Ok(());
     }
     let event = match publish(order, seal, blobs, now).await {
-        Ok(released) => released_event(order, released),
-        Err(ReleaseError::Refused(refusal)) => refused_event(order, refusal.to_string()),
+        Ok(released) => {
+            info!(platform = %order.platform, generation = released.number, "packages are released");
+            released_event(order, released)
+        }
+        Err(ReleaseError::Refused(refusal)) => {
+            warn!(problem = chain(&refusal), "packages are not released");
+            refused_event(order, refusal.to_string())
+        }
         Err(error) => return Err(error),
     };
     Ok(tell_build(state, &order.build, event, now).await?)

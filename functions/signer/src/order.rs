@@ -7,7 +7,8 @@ use millrace_core::Timestamp;
 use millrace_core::build::{Event, Refused};
 use millrace_core::order::{SignOrder, SignedFile};
 use millrace_store::builds::load_build;
-use millrace_store::{AdvanceError, BlobStore, StateStore, tell_build, tell_given_up};
+use millrace_store::{AdvanceError, BlobStore, StateStore, chain, tell_build, tell_given_up};
+use tracing::{info, warn};
 
 /// What became of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,17 +35,20 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
         .await?
         .ok_or_else(|| SignError::UnknownBuild(order.build.clone()))?;
     if let Err(reason) = build.vouches_for_signing(order) {
+        info!(reason, "the build does not want this order signed");
         return Ok(SignOutcome::NotWanted(reason));
     }
     let (event, outcome) = match sign_files(order, keys, blobs).await {
-        Ok(files) => (
-            Event::Signed {
+        Ok(files) => {
+            info!(files = files.len(), key = %order.key, "packages are signed");
+            let event = Event::Signed {
                 order: order.id,
                 files,
-            },
-            SignOutcome::Signed,
-        ),
+            };
+            (event, SignOutcome::Signed)
+        }
         Err(error) if error.is_refusal() => {
+            warn!(problem = chain(&error), "packages are not signed");
             let reason = error.to_string();
             (
                 Event::SignRefused {

@@ -13,9 +13,10 @@ use millrace_core::order::Effect;
 use millrace_core::push::{Announced, Push, PushRecord, PushState};
 use millrace_store::builds::load_push;
 use millrace_store::state::DELIVERIES_MAX;
-use millrace_store::{BlobStore, Commit, Expect, SaveError, StateStore, Stored, Version};
+use millrace_store::{BlobStore, Commit, Expect, SaveError, StateStore, Stored, Version, chain};
 use std::path::PathBuf;
 use std::time::Instant;
+use tracing::{info, warn};
 
 /// Largest push, in bytes of JSON: every build keeps it, and a build's record of at most 380 KB must hold its tasks besides.
 const PUSH_BYTES_MAX: usize = 192 * 1024;
@@ -34,8 +35,14 @@ pub async fn fetch(
     let time = fetcher.bounds.time;
     let until = Instant::now() + time;
     match assemble(announced, fetcher, until, state, blobs).await {
-        Ok(push) => hand_over(push, state).await,
-        Err(Stop::Refused(refusal)) => refuse(&announced.id, refusal.to_string(), state).await,
+        Ok(push) => {
+            info!(package = %announced.package, commit = %announced.commit, sources = push.sources.len(), "a push is fetched");
+            hand_over(push, state).await
+        }
+        Err(Stop::Refused(refusal)) => {
+            warn!(problem = chain(&refusal), "the push is refused");
+            refuse(&announced.id, refusal.to_string(), state).await
+        }
         Err(Stop::Temporary(error)) if Instant::now() >= until => Err(FetchError::Slow {
             time,
             last: Box::new(error),

@@ -1,6 +1,6 @@
 //! Fetching as a function of AWS Lambda.
 
-use crate::{Fetcher, PushFetcher};
+use crate::{Fetcher, PushFetcher, TemplateError};
 use millrace_lambda::{EnvironmentError, Error, Wake, blobs, config, deliver, on_call, state};
 use millrace_store::DeliverError;
 use millrace_store::dynamodb::DynamoDb;
@@ -13,18 +13,15 @@ const LOOKASIDE: &str = "MILLRACE_LOOKASIDE";
 pub async fn fetch() -> Result<(), Error> {
     let config = config();
     let said = std::env::var(LOOKASIDE).unwrap_or_default();
-    let odd = |problem: String| EnvironmentError::Odd {
+    let odd = |error: TemplateError| EnvironmentError::Odd {
         name: LOOKASIDE,
-        problem,
+        source: error.into(),
     };
     let lookaside = said
         .split_whitespace()
         .map(str::parse)
         .collect::<Result<_, _>>();
-    let fetcher = Fetcher::new(
-        std::env::temp_dir().join("fetch"),
-        lookaside.map_err(|error: crate::TemplateError| odd(error.to_string()))?,
-    );
+    let fetcher = Fetcher::new(std::env::temp_dir().join("fetch"), lookaside.map_err(odd)?);
     fetcher.sweep()?;
     let fetching = Fetching {
         fetcher,

@@ -6,7 +6,9 @@ use millrace_core::build::{Build, Event, Refused};
 use millrace_core::order::Effect;
 use millrace_core::{BuildId, Timestamp};
 use std::error::Error;
+use std::fmt::Display;
 use std::future::Future;
+use tracing::{Span, field, info_span};
 
 /// Acts on messages. A message may come more than once, late, and out of order: the same effect twice must have one result.
 pub trait Deliver: Send + Sync {
@@ -97,6 +99,43 @@ pub const fn wants(effect: &Effect) -> &'static str {
         Effect::Ended { .. } => "ended",
         Effect::Unreadable(_) => "?",
     }
+}
+
+/// What is logged while a message is acted on has its number, how often it was delivered, what it wants, and whose it is.
+pub fn span(message: &Message) -> Span {
+    let span = info_span!(
+        "message",
+        id = message.id.0,
+        deliveries = message.deliveries,
+        wants = wants(&message.effect),
+        push = field::Empty,
+        build = field::Empty,
+        task = field::Empty,
+        order = field::Empty,
+    );
+    match &message.effect {
+        Effect::Fetch(announced) => record(&span, "push", &announced.id),
+        Effect::Plan(push) => record(&span, "push", &push.announced.id),
+        Effect::Ready { build, task } => {
+            record(&span, "build", build);
+            record(&span, "task", task);
+        }
+        Effect::Sign(order) => {
+            record(&span, "build", &order.build);
+            record(&span, "order", &order.id);
+        }
+        Effect::Release(order) => {
+            record(&span, "build", &order.build);
+            record(&span, "order", &order.id);
+        }
+        Effect::Ended { build } => record(&span, "build", build),
+        Effect::Unreadable(_) => {}
+    }
+    span
+}
+
+fn record(span: &Span, name: &str, id: &impl Display) {
+    span.record(name, field::display(id));
 }
 
 /// Lets the effect of a message happen, and settles it.

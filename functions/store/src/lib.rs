@@ -12,7 +12,6 @@ mod advance;
 pub mod aws;
 pub mod blob;
 pub mod builds;
-mod chain;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod deliver;
@@ -41,8 +40,8 @@ pub use blob::{
     Address, BlobError, BlobStore, Part, PointerVersion, SwapError, as_download, package_head,
     pieces,
 };
-pub use chain::chain;
 pub use deliver::{Deliver, DeliverError, Recipient, tell_build, tell_given_up};
+pub use millrace_core::chain;
 pub use records::Stored;
 pub use state::{
     Commit, Expect, IndexEntry, IndexHit, Key, Message, MessageId, Record, SaveError, StateError,

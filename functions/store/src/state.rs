@@ -233,8 +233,8 @@ pub enum StateError {
         source: Option<Cause>,
     },
     /// A commit of a shape that not every store takes; the caller must make another one, a retry does not help.
-    #[error("no store takes this commit: {0}")]
-    Unfit(String),
+    #[error("no store takes this commit")]
+    Unfit(#[source] Cause),
 }
 
 impl StateError {
@@ -342,19 +342,22 @@ pub(crate) fn check(commit: &Commit) -> Result<(), SaveError> {
             .map(|write| write.index_entries.len())
             .sum::<usize>();
     if actions > COMMIT_WRITES_MAX {
-        return Err(StateError::Unfit(format!(
-            "it has {actions} writes, at most {COMMIT_WRITES_MAX} fit"
-        ))
+        return Err(StateError::Unfit(
+            format!("it has {actions} writes, at most {COMMIT_WRITES_MAX} fit").into(),
+        )
         .into());
     }
     let (mut keys, mut all) = (BTreeSet::new(), 0);
     for write in &commit.writes {
         if !keys.insert(&write.key) {
-            return Err(StateError::Unfit(format!(
-                "it writes {} `{}` twice",
-                write.key.table.as_str(),
-                write.key.id
-            ))
+            return Err(StateError::Unfit(
+                format!(
+                    "it writes {} `{}` twice",
+                    write.key.table.as_str(),
+                    write.key.id
+                )
+                .into(),
+            )
             .into());
         }
         let bytes = write.body.as_ref().map_or(0, String::len);
@@ -379,9 +382,9 @@ pub(crate) fn check(commit: &Commit) -> Result<(), SaveError> {
         all += bytes;
     }
     if all > COMMIT_BYTES_MAX {
-        return Err(StateError::Unfit(format!(
-            "it has {all} bytes, at most {COMMIT_BYTES_MAX} fit"
-        ))
+        return Err(StateError::Unfit(
+            format!("it has {all} bytes, at most {COMMIT_BYTES_MAX} fit").into(),
+        )
         .into());
     }
     Ok(())

@@ -27,14 +27,16 @@ mod logs;
 mod pages;
 mod problem;
 
+use axum::extract::Request;
 use axum::http::{HeaderValue, header};
-use axum::middleware::map_response;
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use millrace_core::Timestamp;
 use millrace_store::{BlobStore, StateStore};
 use std::sync::Arc;
+use tracing::{Instrument, info_span};
 
 /// What the pages need.
 #[derive(Clone)]
@@ -77,7 +79,14 @@ pub fn router<S: StateStore, B: BlobStore>(web: Web<S, B>) -> Router {
         .nest("/api/v1", api::router())
         .fallback(problem::no_such_page)
         .layer(map_response(harden))
+        .layer(from_fn(in_span))
         .with_state(web)
+}
+
+/// What goes wrong with an answer is in the log with its address.
+async fn in_span(request: Request, next: Next) -> Response {
+    let span = info_span!("page", path = request.uri().path());
+    next.run(request).instrument(span).await
 }
 
 const STYLE: &str = include_str!("style.css");

@@ -8,6 +8,7 @@ use maud::html;
 use millrace_store::roots::RootsError;
 use millrace_store::{BlobError, chain};
 use millrace_view::ViewError;
+use tracing::error;
 
 /// What is wrong.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl From<RootsError> for Problem {
 impl Problem {
     /// Logs for whoever runs the line what a visitor need not know.
     fn trouble(error: &(dyn std::error::Error + 'static)) -> Self {
-        eprintln!("millrace-web: {}", chain(error));
+        error!(problem = chain(error), "a page cannot be shown");
         Self::Trouble
     }
 

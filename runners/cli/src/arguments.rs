@@ -8,6 +8,7 @@ mod values;
 pub use build::{Build, BuildFlags, Builds, Logs, Retry, Shell, Watch};
 pub use runner::{Manner, Runner, Up};
 pub use setup::{Algorithm, Key, Messages, Package, Platform, Plugin, Release};
+pub use values::LogFormat;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -30,6 +31,11 @@ pub struct Arguments {
     /// Print JSON and nothing else on standard output; a list has one object per line.
     #[arg(long, global = true)]
     pub json: bool,
+    /// How the log is written, which goes to standard error: one line per event for people, or one JSON object with the ids of build,
+    /// task, lease, order and message for programs. MILLRACE_LOG says which levels: error, warn, info (usual of `up` and `runner run`),
+    /// debug or trace, also by module: `info,millrace_signer=debug`.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Lines, value_name = "FORMAT", hide_default_value = true)]
+    pub log: LogFormat,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

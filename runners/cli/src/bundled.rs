@@ -8,6 +8,7 @@ use millrace_core::access::Actor;
 use millrace_core::{Digest, PluginName};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use tracing::{info, warn};
 
 /// In the state folder: which file each bundled plugin was last registered from, by its digest.
 const MEMORY: &str = "bundled-plugins.json";
@@ -44,8 +45,8 @@ pub(crate) async fn register(folder: &Folder, store: &Store, named: Option<&Path
         .map(Path::to_owned)
         .or_else(|| beside().filter(|folder| folder.is_dir()))
     else {
-        eprintln!(
-            "millrace: no plugins found beside this program; --plugins names a folder with source.wasm, rpm.wasm and check.wasm"
+        warn!(
+            "no plugins found beside this program; --plugins names a folder with source.wasm, rpm.wasm and check.wasm"
         );
         return Ok(());
     };
@@ -66,12 +67,12 @@ pub(crate) async fn register(folder: &Folder, store: &Store, named: Option<&Path
             BundledUpdate::Register => {
                 plugin::add(&Actor::Line, &name, &path, store, store).await?;
                 if registered.is_some() {
-                    eprintln!("millrace: plugin {name} is updated from {}", path.display());
+                    info!("plugin {name} is updated from {}", path.display());
                 }
             }
             BundledUpdate::LeaveTheOther => {
-                eprintln!(
-                    "millrace: plugin {name} stays as somebody added it; `millrace plugin add {name} {}` takes the one that comes with this program",
+                warn!(
+                    "plugin {name} stays as somebody added it; `millrace plugin add {name} {}` takes the one that comes with this program",
                     path.display()
                 );
                 continue;

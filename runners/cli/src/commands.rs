@@ -13,16 +13,22 @@ mod setup;
 mod shell;
 mod verify;
 
-use crate::arguments::{Arguments, Command, Runner};
+use crate::arguments::{Arguments, Command, LogFormat, Runner};
 use crate::ending::{self, Ending};
 use crate::output::Output;
 use crate::state::Folder;
 use anyhow::Context;
 use millrace_host::machine::subordinate;
 use std::process::ExitCode;
+use tracing::error;
 
 /// Runs a command. To be called before there are threads.
 pub fn run(arguments: Arguments) -> ExitCode {
+    if let Err(error) = crate::log::start(&arguments) {
+        eprintln!("millrace: {error}");
+        return ExitCode::from(ending::USAGE);
+    }
+    let log = arguments.log;
     let no_namespace = namespace(&arguments).err();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -39,10 +45,11 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match result {
         Ok(ending) => ending.into(),
         Err(error) => {
-            eprintln!(
-                "millrace: {}",
-                crate::output::harmless(&millrace_store::chain(error.as_ref()))
-            );
+            let problem = millrace_store::chain(error.as_ref());
+            match log {
+                LogFormat::Lines => eprintln!("millrace: {}", crate::output::harmless(&problem)),
+                LogFormat::Json => error!(problem, "the command has failed"),
+            }
             ending::failed(&error)
         }
     }

@@ -5,6 +5,9 @@ use millrace_source::ReferenceError;
 use std::fmt;
 use std::process::ExitCode;
 
+/// The exit status of a command line that makes no sense, as clap has it.
+pub(crate) const USAGE: u8 = 2;
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {

@@ -11,6 +11,7 @@ mod compare;
 mod ending;
 mod here;
 mod keyring;
+mod log;
 mod output;
 pub mod pump;
 mod seal;

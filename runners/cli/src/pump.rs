@@ -13,6 +13,7 @@ use millrace_store::{BlobStore, Deliver, DeliverError, Message, Recipient, State
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tracing::{Instrument, error, warn};
 
 /// Messages acted on at the same time: fetching waits for networks, signing for a core.
 const AT_ONCE_MAX: usize = 16;
@@ -80,12 +81,9 @@ where
             let Ok(is_out) = Arc::clone(&out).acquire_owned().await else {
                 return;
             };
-            tokio::spawn(carry(
-                Arc::clone(&functions),
-                message,
-                Arc::clone(&acting),
-                is_out,
-            ));
+            let span = deliver::span(&message);
+            let carried = carry(Arc::clone(&functions), message, Arc::clone(&acting), is_out);
+            tokio::spawn(carried.instrument(span));
         }
     }
 }
@@ -118,7 +116,7 @@ impl Taking {
                 messages
             }
             Err(error) => {
-                eprintln!("millrace: {}", chain(&error));
+                error!(problem = chain(&error), "messages cannot be taken");
                 Vec::new()
             }
         }
@@ -161,10 +159,9 @@ async fn carry<S, K, L>(
         }
     };
     if let Err(error) = done {
-        eprintln!(
-            "millrace: {}; it is tried again ({} of {DELIVERIES_MAX})",
-            chain(&error),
-            message.deliveries
+        warn!(
+            problem = chain(&error),
+            "the message is delivered again, {DELIVERIES_MAX} times at most"
         );
     }
     // Acting on one effect is what most others come from.
@@ -277,7 +274,11 @@ where
     };
     let mut all_given_up = true;
     for message in dead {
-        if let Err(error) = give_up(functions, &message, NEVER_ENDED).await {
+        let span = deliver::span(&message);
+        if let Err(error) = give_up(functions, &message, NEVER_ENDED)
+            .instrument(span)
+            .await
+        {
             later(&error);
             all_given_up = false;
         }
@@ -286,8 +287,8 @@ where
 }
 
 fn later(error: &DeliverError) {
-    eprintln!(
-        "millrace: {}; it is looked at again in a minute",
-        chain(error)
+    error!(
+        problem = chain(error),
+        "dead letters are looked at again in a minute"
     );
 }

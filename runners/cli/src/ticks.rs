@@ -4,7 +4,9 @@ use crate::pump::OUT_MS;
 use crate::state::now;
 use millrace_core::Timestamp;
 use millrace_store::local::LocalStore;
+use millrace_store::{AdvanceError, chain};
 use std::time::{Duration, Instant};
+use tracing::error;
 
 /// How often time alone gets to decide: a lease that is over is noticed within a second.
 const TICK: Duration = Duration::from_secs(1);
@@ -26,35 +28,34 @@ pub async fn run(store: LocalStore) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut clocks = Clocks::new(Instant::now(), now());
     if let Err(problem) = set_back(&store, now()).await {
-        eprintln!("millrace: {problem}");
+        error!(
+            problem = chain(&problem),
+            "the ends of leases are not set anew"
+        );
     }
     loop {
         interval.tick().await;
         let (at, time) = (Instant::now(), now());
         let problem = match clocks.read(at, time) {
             Reading::SetBack => set_back(&store, time).await.err(),
-            Reading::Decide => millrace_orchestrator::tick(&store, time)
-                .await
-                .err()
-                .map(|error| error.to_string()),
+            Reading::Decide => millrace_orchestrator::tick(&store, time).await.err(),
             Reading::Wait => None,
         };
         if let Some(problem) = problem {
-            eprintln!("millrace: {problem}");
+            error!(
+                problem = chain(&problem),
+                "time decides nothing in this second"
+            );
         }
     }
 }
 
 /// Ends that a clock ahead of time has set are set anew, as if what they end began now.
-async fn set_back(store: &LocalStore, now: Timestamp) -> Result<(), String> {
-    store
-        .hide_no_longer_than(now.plus_ms(OUT_MS))
-        .await
-        .map_err(|error| error.to_string())?;
+async fn set_back(store: &LocalStore, now: Timestamp) -> Result<(), AdvanceError> {
+    store.hide_no_longer_than(now.plus_ms(OUT_MS)).await?;
     millrace_orchestrator::clock_set_back(store, now)
         .await
         .map(drop)
-        .map_err(|error| error.to_string())
 }
 
 /// What a tick does.

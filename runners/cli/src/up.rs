@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
+use tracing::{info, warn};
 
 /// Tries at the right to run, and the pause between two: longer than a command has it that only looks.
 const LOCK_TRIES: u32 = 3;
@@ -68,8 +69,8 @@ pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
     if options.url.is_none() && address.ip().is_unspecified() {
-        eprintln!(
-            "millrace: runners on other machines cannot read what is released here: say with --url where they reach this line"
+        warn!(
+            "runners on other machines cannot read what is released here: say with --url where they reach this line"
         );
     }
     let functions = functions(folder, &store, &ready, options)?;
@@ -96,7 +97,7 @@ pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
         error = failed(&mut runner) => return Err(error.into()),
     }
     if let Some((runner, _)) = runner {
-        eprintln!("millrace: stopping; tasks that run here go back to the queue");
+        info!("stopping; tasks that run here go back to the queue");
         // The line still serves, for that is where the runner hands it back to.
         let _ = tokio::time::timeout(STOP_MAX, tokio::task::spawn_blocking(|| runner.join())).await;
     }

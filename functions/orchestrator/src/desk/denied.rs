@@ -107,7 +107,7 @@ mod tests {
             400
         );
         assert_eq!(
-            status(StateError::Unfit("it has 101 writes".to_owned()).into()),
+            status(StateError::Unfit("it has 101 writes".into()).into()),
             400
         );
         assert_eq!(status(SaveError::Conflict(key())), 503);

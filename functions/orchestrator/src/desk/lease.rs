@@ -14,7 +14,7 @@ use millrace_core::build::{Build, Event};
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX};
 use millrace_core::queue::{QueuedTask, sort_queue};
 use millrace_core::runner::Runner;
-use millrace_core::task::{RunnerProfile, TaskId};
+use millrace_core::task::{RunnerProfile, Task, TaskId};
 use millrace_core::{BuildId, RunnerName, Timestamp};
 use millrace_store::index::{held_index, ready_index};
 use millrace_store::queue::{heads, running};
@@ -23,6 +23,7 @@ use millrace_store::{BlobStore, StateStore, advance};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+use tracing::{info, instrument};
 
 /// Ready tasks of each project looked at for one runner at first: others take from the front at the same time.
 const CANDIDATES: usize = 16;
@@ -34,6 +35,7 @@ const DEEP: usize = CANDIDATES * 8 * 8 * 8;
 /// here, and a task must reach a waiting runner within a second.
 const LOOK: Duration = Duration::from_millis(500);
 
+#[instrument(skip_all, fields(runner = %ask.runner))]
 pub(super) async fn lease<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
     headers: HeaderMap,
@@ -250,7 +252,12 @@ async fn take<S: StateStore, B: BlobStore>(
         machine: machine.clone(),
     };
     match advance::<Build>(&desk.state, build, take, now).await {
-        Ok(build) => Ok(Some(build)),
+        Ok(leased) => {
+            let lease = leased.task(task).and_then(Task::lease);
+            let lease = lease.map(|lease| tracing::field::display(lease.number));
+            info!(%build, %task, lease, "a task is leased");
+            Ok(Some(leased))
+        }
         Err(error) => {
             pass_over(build, error)?;
             Ok(None)

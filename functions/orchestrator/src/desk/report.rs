@@ -9,11 +9,13 @@ use axum::http::{HeaderMap, StatusCode};
 use millrace_core::Timestamp;
 use millrace_core::build::{Event, LeaseRenewal};
 use millrace_core::protocol::{Renewal, Renewed, Report};
-use millrace_core::task::{LEASE_MS, LeaseId, Task};
+use millrace_core::task::{LEASE_MS, LeaseId, Outcome, Task};
 use millrace_store::builds::load_build;
 use millrace_store::leases::hear;
 use millrace_store::{BlobStore, StateStore, tell_build};
+use tracing::{info, instrument};
 
+#[instrument(skip_all, fields(build = %lease_id.build, task = %lease_id.task, lease = %lease_id.number))]
 pub(super) async fn renew<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
     headers: HeaderMap,
@@ -42,6 +44,15 @@ pub(super) async fn renew<S: StateStore, B: BlobStore>(
     }))
 }
 
+const fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Passed { .. } => "passed",
+        Outcome::Excluded { .. } => "excluded",
+        Outcome::Failed(_) => "failed",
+        Outcome::HandedBack { .. } => "handed back",
+    }
+}
+
 /// Tells a build that one of its tasks has fallen silent, or speaks again.
 async fn silence<S: StateStore, B>(
     desk: &Desk<S, B>,
@@ -58,6 +69,7 @@ async fn silence<S: StateStore, B>(
     Ok(tell_build(&desk.state, &lease_id.build, event, now).await?)
 }
 
+#[instrument(skip_all, fields(build = %report.lease_id.build, task = %report.lease_id.task, lease = %report.lease_id.number))]
 pub(super) async fn report<S: StateStore, B: BlobStore>(
     State(desk): State<Desk<S, B>>,
     headers: HeaderMap,
@@ -79,6 +91,7 @@ pub(super) async fn report<S: StateStore, B: BlobStore>(
     } else if !had(task, &runner, &lease_id) {
         return Err(over(&lease_id));
     }
+    info!(outcome = word(&outcome), "a task is answered");
     let event = Event::Report {
         task: lease_id.task.clone(),
         lease: lease_id.number,

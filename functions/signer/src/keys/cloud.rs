@@ -29,12 +29,12 @@ pub struct CloudKeys {
 impl CloudKeys {
     /// Those that the environment names.
     pub fn open(config: &SdkConfig) -> Result<Self, EnvironmentError> {
-        let odd = |name, problem| EnvironmentError::Odd { name, problem };
+        let odd = |name, source| EnvironmentError::Odd { name, source };
         let locations = variable(KEYS)?
             .parse()
-            .map_err(|error: KeyLocationError| odd(KEYS, error.to_string()))?;
+            .map_err(|error: KeyLocationError| odd(KEYS, error.into()))?;
         Self::new(config, locations, &variable(USER_ID)?)
-            .map_err(|error| odd(USER_ID, error.to_string()))
+            .map_err(|error| odd(USER_ID, error.into()))
     }
 
     /// Those of these locations. Nothing is asked of them yet. To be called in a runtime, which keeps making the calls.

@@ -9,7 +9,7 @@ use crate::error::{KeyError, USER_ID_BYTES_MAX};
 use crate::openpgp::primary;
 use aws_config::SdkConfig;
 use aws_sdk_kms::Client;
-use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{MessageType, SigningAlgorithmSpec};
 use millrace_core::KeyName;
@@ -164,8 +164,8 @@ fn unfit(key: &KeyName, problem: &'static str) -> KeyError {
 /// What KMS did not do: trouble that may pass, or a key that nobody can sign with before somebody acts.
 fn failed<E, R>(key: &KeyName, error: SdkError<E, R>) -> KeyError
 where
-    E: std::error::Error + ProvideErrorMetadata + 'static,
-    R: std::fmt::Debug,
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
 {
     match error
         .as_service_error()
@@ -186,7 +186,7 @@ where
         ),
         _ => KeyError::Unavailable {
             key: key.clone(),
-            source: io::Error::other(DisplayErrorContext(error).to_string()),
+            source: io::Error::other(error),
         },
     }
 }

@@ -5,7 +5,7 @@ use crate::error::KeyError;
 use crate::keys::private::PrivateKey;
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError};
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use millrace_core::KeyName;
 use sequoia_openpgp::crypto::mem::Protected;
@@ -66,7 +66,10 @@ impl SecretKeys {
 
 /// What Secrets Manager did not do: trouble that may pass, or a secret that somebody must see to first (AWS Secrets Manager API
 /// Reference, "GetSecretValue"). The words of its answers tell nothing of the value.
-fn failed<R: std::fmt::Debug>(key: &KeyName, error: SdkError<GetSecretValueError, R>) -> KeyError {
+fn failed<R: std::fmt::Debug + Send + Sync + 'static>(
+    key: &KeyName,
+    error: SdkError<GetSecretValueError, R>,
+) -> KeyError {
     let unfit = |problem| KeyError::Unfit {
         key: key.clone(),
         problem,
@@ -85,7 +88,7 @@ fn failed<R: std::fmt::Debug>(key: &KeyName, error: SdkError<GetSecretValueError
         ),
         _ => KeyError::Unavailable {
             key: key.clone(),
-            source: io::Error::other(DisplayErrorContext(error).to_string()),
+            source: io::Error::other(error),
         },
     }
 }

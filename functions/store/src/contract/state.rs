@@ -436,7 +436,7 @@ pub async fn the_largest_commit_fits_and_a_larger_one_is_refused<S: StateStore>(
     store.save(of_size("a", COMMIT_WRITES_MAX)).await.unwrap();
     let refused = store.save(of_size("b", COMMIT_WRITES_MAX + 1)).await;
     assert!(
-        matches!(&refused, Err(SaveError::State(StateError::Unfit(words))) if words.contains("101 writes")),
+        matches!(&refused, Err(SaveError::State(StateError::Unfit(words))) if words.to_string().contains("101 writes")),
         "{refused:?}"
     );
     assert_eq!(store.load(&key("b")).await.unwrap(), None);
@@ -460,7 +460,7 @@ pub async fn the_largest_commit_fits_and_a_larger_one_is_refused<S: StateStore>(
     store.save(of_largest("c", fit)).await.unwrap();
     let refused = store.save(of_largest("d", fit + 1)).await;
     assert!(
-        matches!(&refused, Err(SaveError::State(StateError::Unfit(words))) if words.contains(" bytes")),
+        matches!(&refused, Err(SaveError::State(StateError::Unfit(words))) if words.to_string().contains(" bytes")),
         "{refused:?}"
     );
     assert_eq!(store.load(&key("d0")).await.unwrap(), None);

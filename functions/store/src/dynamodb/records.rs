@@ -149,7 +149,7 @@ impl<E: Into<SaveError>> From<E> for WriteFailure {
 
 impl From<BuildError> for StateError {
     fn from(error: BuildError) -> Self {
-        Self::Unfit(error.to_string())
+        Self::Unfit(error.into())
     }
 }
 

@@ -5,6 +5,7 @@ use millrace_core::BuildId;
 use millrace_store::records::parse;
 use millrace_store::{IndexHit, Record, StateError, StateStore, chain};
 use serde::de::DeserializeOwned;
+use tracing::warn;
 
 /// Entries of a part if nobody asked for another number: a screen or two, read from the store at once.
 pub const LIST_ENTRIES: usize = 50;
@@ -77,7 +78,7 @@ pub(super) fn skip_corrupt<T>(
 ) -> Result<Option<T>, StateError> {
     match found {
         Err(error @ StateError::Corrupt { .. }) => {
-            eprintln!("millrace-view: {}; it is left out", chain(&error));
+            warn!(problem = chain(&error), "a record is left out of a list");
             Ok(None)
         }
         other => other,

@@ -1,6 +1,16 @@
 //! Values of options that have a form of their own.
 
+use clap::ValueEnum;
 use millrace_core::push::Commit;
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line per event.
+    Lines,
+    /// One JSON object per event.
+    Json,
+}
 
 /// A commit, with all its digits.
 pub(super) fn commit(text: &str) -> Result<Commit, String> {

@@ -18,14 +18,17 @@ use crate::plugin::command_line::one_line;
 use crate::plugin::failed::FailedSandbox;
 use crate::plugin::services::HostServices;
 use millrace_core::RunnerName;
+use millrace_core::chain;
 use millrace_core::hold::{FailedCommand, SessionEnd};
 use millrace_core::protocol::{Attend, Attended, GivenUp, Held, Wanted};
+use millrace_core::task::LeaseId;
 use millrace_core::task::cut;
 use session::RunningSession;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::{Span, info, warn};
 
 /// Most sandboxes held at a time: each keeps a root and a tree, some gigabytes with a large package, and who looks at more failures than
 /// these at once looks at logs.
@@ -111,12 +114,9 @@ impl HeldSandboxes {
         });
         let attending = held.clone();
         // A question is out as long as the line likes, so nobody waits for the end of this.
-        std::thread::spawn(move || attending.attend());
+        let span = Span::current();
+        std::thread::spawn(move || span.in_scope(|| attending.attend()));
         held
-    }
-
-    fn say(&self, what: &str) {
-        eprintln!("runner {}: {what}", self.name);
     }
 
     fn stops(&self) -> bool {
@@ -145,9 +145,10 @@ impl HeldSandboxes {
         });
         self.changed.notify_all();
         if let Err(error) = self.tell(TELL, &self.stop) {
-            self.say(&format!(
-                "the line was not told of a held sandbox: {error}; it is told later"
-            ));
+            warn!(
+                problem = chain(&error),
+                "the line was not told of a held sandbox; it is told later"
+            );
         }
     }
 
@@ -201,9 +202,10 @@ impl HeldSandboxes {
                 Err(error) => {
                     failed += 1;
                     if failed == 1 && !self.is_empty() {
-                        self.say(&format!(
-                            "nobody can be let into the held sandboxes: {error}"
-                        ));
+                        warn!(
+                            problem = chain(&error),
+                            "nobody can be let into the held sandboxes"
+                        );
                     }
                     wait(pause(failed), &self.stop);
                 }
@@ -296,7 +298,6 @@ impl HeldSandboxes {
     }
 
     fn end(&self, held: HeldSandbox, reason: &str) {
-        let name = held.sandbox.name();
         let folder = held.sandbox.folder.clone();
         let given_up = GivenUp {
             lease_id: held.sandbox.lease.clone(),
@@ -310,9 +311,14 @@ impl HeldSandboxes {
         // The root goes with the last who has it.
         drop(held.sandbox);
         if let Err(error) = remove_folder(&folder) {
-            self.say(&format!("{} stays: {error}", folder.display()));
+            warn!(folder = %folder.display(), problem = chain(&error), "a folder stays");
         }
-        self.say(&format!("the sandbox of {name} is held no more: {reason}"));
+        let LeaseId {
+            build,
+            task,
+            number,
+        } = &given_up.lease_id;
+        info!(%build, %task, lease = %number, reason, "a sandbox is held no more");
         lock(&self.given_up).push(given_up);
     }
 
@@ -324,9 +330,10 @@ impl HeldSandboxes {
         }
         let never = AtomicBool::new(false);
         if let Err(error) = self.tell(time, &never) {
-            self.say(&format!(
-                "the line was not told that sandboxes are held no more: {error}"
-            ));
+            warn!(
+                problem = chain(&error),
+                "the line was not told that sandboxes are held no more"
+            );
         }
     }
 }

@@ -10,6 +10,7 @@ use millrace_core::{Digest, DigestError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
+use std::error::Error;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 use ureq::http::Response;
@@ -55,17 +56,17 @@ pub enum DeskError {
     #[error("the line does not know this runner's token: {0}")]
     Unauthorized(String),
     /// The runner is draining: the line gives it no more work.
-    #[error("the line lets this runner go: {0}")]
+    #[error("the line gives this runner no more work: {0}")]
     Draining(String),
     /// The line will not; trying again does not help.
     #[error("the line refuses ({status}): {message}")]
     Refused { status: u16, message: String },
     /// The line does not answer, or is in trouble: try again.
-    #[error("the line at {url} does not answer: {problem}")]
+    #[error("the line at {url} does not answer: {source}")]
     Away {
         /// Where it should be.
         url: String,
-        problem: String,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// What came is not what was asked for: try again.
     #[error("{expected} came damaged: it has the digest {found}")]
@@ -180,7 +181,7 @@ impl Desk {
             .timeout_global(Some(ANSWER))
             .build()
             .send(bytes)
-            .map_err(|error| self.away(&error))?;
+            .map_err(|error| self.away(error))?;
         self.heard(response)
             .and_then(|response| self.json(response))
     }
@@ -227,13 +228,13 @@ impl Desk {
             .build();
         let response = request
             .send(SendBody::from_reader(file))
-            .map_err(|error| self.away(&error))?;
+            .map_err(|error| self.away(error))?;
         match self.heard(response) {
             // An address that is good no more, or that another file was meant for: the next try gets its own.
             Err(DeskError::Refused {
                 status: 403,
                 message,
-            }) => Err(self.away(&format!("403 {message}"))),
+            }) => Err(self.away(format!("403 {message}"))),
             other => other.map(drop),
         }
     }
@@ -280,13 +281,13 @@ impl Desk {
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(SILENCE))
             .build();
-        let response = self.heard(request.call().map_err(|error| self.away(&error))?)?;
+        let response = self.heard(request.call().map_err(|error| self.away(error))?)?;
         if *size > 0 && response.status().as_u16() != 206 {
-            return Err(self.away(&"it sends a file that broke off from its beginning"));
+            return Err(self.away("it sends a file that broke off from its beginning"));
         }
         let (mut body, mut piece) = (response.into_body().into_reader(), vec![0; 1 << 16]);
         loop {
-            let count = body.read(&mut piece).map_err(|error| self.away(&error))?;
+            let count = body.read(&mut piece).map_err(|error| self.away(error))?;
             if count == 0 {
                 return Ok(());
             }
@@ -316,7 +317,7 @@ impl Desk {
             .timeout_global(Some(patience))
             .build();
         let body = serde_json::to_vec(body).expect("the protocol's types become JSON");
-        let response = request.send(&body[..]).map_err(|error| self.away(&error))?;
+        let response = request.send(&body[..]).map_err(|error| self.away(error))?;
         self.heard(response)
     }
 
@@ -340,7 +341,7 @@ impl Desk {
             401 => DeskError::Unauthorized(message),
             409 => DeskError::LeaseLost(message),
             410 => DeskError::Draining(message),
-            408 | 429 | 500.. => self.away(&format!("{status} {message}")),
+            408 | 429 | 500.. => self.away(format!("{status} {message}")),
             _ => DeskError::Refused { status, message },
         })
     }
@@ -351,15 +352,15 @@ impl Desk {
             .with_config()
             .limit(ANSWER_BYTES_MAX)
             .read_to_vec()
-            .map_err(|error| self.away(&error))?;
+            .map_err(|error| self.away(error))?;
         serde_json::from_slice(&text)
-            .map_err(|error| self.away(&format!("its answer makes no sense: {error}")))
+            .map_err(|error| self.away(format!("its answer makes no sense: {error}")))
     }
 
-    fn away(&self, problem: &dyn std::fmt::Display) -> DeskError {
+    fn away(&self, source: impl Into<Box<dyn Error + Send + Sync>>) -> DeskError {
         DeskError::Away {
             url: self.url.clone(),
-            problem: problem.to_string(),
+            source: source.into(),
         }
     }
 }

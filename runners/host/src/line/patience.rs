@@ -71,7 +71,7 @@ mod tests {
         let never = AtomicBool::new(false);
         let away = || DeskError::Away {
             url: String::new(),
-            problem: String::new(),
+            source: "".into(),
         };
         let mut tries = 0;
         let refused: Result<(), DeskError> = patiently(Duration::from_secs(5), &never, || {
@@ -92,7 +92,7 @@ mod tests {
         let given_up: Result<(), DeskError> = patiently(Duration::from_secs(60), &now, || {
             Err(DeskError::Away {
                 url: String::new(),
-                problem: String::new(),
+                source: "".into(),
             })
         });
         assert!(matches!(given_up, Err(DeskError::GivenUp)));

@@ -70,12 +70,15 @@ pub enum EngineError {
     #[error("the folder of compiled plugins: {0}")]
     Folder(#[from] io::Error),
     /// It is no component, or asks for what this host does not have; the plugin's author must act.
-    #[error("this is no plugin that this host can run: {0}")]
-    Unfit(String),
+    #[error("this is no plugin that this host can run")]
+    Unfit(#[source] Cause),
     /// wasmtime cannot be set up on this machine.
-    #[error("wasmtime cannot be set up here: {0}")]
-    Setup(String),
+    #[error("wasmtime cannot be set up here")]
+    Setup(#[source] Cause),
 }
+
+/// What wasmtime says.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// A compiled plugin, ready to be run any number of times.
 #[derive(Clone)]
@@ -119,8 +122,7 @@ impl PluginEngine {
 
     /// The same with what plugins are compiled to.
     pub fn with_code(folder: &Path, limits: PluginLimits, code: Code) -> Result<Self, EngineError> {
-        let engine =
-            wasmtime_engine(code).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
+        let engine = wasmtime_engine(code).map_err(|error| EngineError::Setup(error.into()))?;
         let ticker = Ticker::start(&engine);
         Ok(Self {
             engine,
@@ -147,7 +149,7 @@ impl PluginEngine {
 
     /// Compiles a plugin whose bytes have this digest, which the caller has checked.
     pub fn compile(&self, digest: &Digest, component: &[u8]) -> Result<Plugin, EngineError> {
-        let unfit = |error: wasmtime::Error| EngineError::Unfit(format!("{error:#}"));
+        let unfit = |error: wasmtime::Error| EngineError::Unfit(error.into());
         let component = self
             .images
             .save(&self.engine, digest, component)
@@ -191,7 +193,7 @@ impl PluginEngine {
         job.memory = MemoryLimiter::of(self.limits.memory_bytes);
         let made = plugin.0.instantiate(self.store(job));
         made.map(drop)
-            .map_err(|error| EngineError::Unfit(format!("{error:#}")))
+            .map_err(|error| EngineError::Unfit(error.into()))
     }
 
     fn store(&self, job: Job) -> Store<Job> {

@@ -85,13 +85,6 @@ pub(crate) struct FailedSandbox {
     pub(crate) hold: Duration,
 }
 
-impl FailedSandbox {
-    /// The task, as people name it.
-    pub(crate) fn name(&self) -> String {
-        format!("{}/{}", self.lease.build, self.lease.task)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

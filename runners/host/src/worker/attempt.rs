@@ -15,6 +15,7 @@ use crate::plugin::engine::EngineError;
 use crate::plugin::failed::FailedSandbox;
 use crate::plugin::job::{GRACE, Job};
 use crate::plugin::outcome;
+use millrace_core::chain;
 use millrace_core::protocol::{Offer, Work};
 use millrace_core::roots::{Lock, LockError};
 use millrace_core::task::{Blame, Failure, LeaseId, Outcome, cut};
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tracing::{Span, info, info_span, warn};
 
 /// In the log of a task that could have fetched what nobody keeps.
 const NETWORK_IS_OPEN: &str = "the platform opens the network for this step: its commands reach what this runner's machine reaches";
@@ -33,8 +35,8 @@ const NETWORK_IS_OPEN: &str = "the platform opens the network for this step: its
 enum TaskError {
     #[error("the plugin `{plugin}`: {source}")]
     FetchPlugin { plugin: String, source: DeskError },
-    #[error("the plugin `{plugin}` cannot be run: {problem}")]
-    UnfitPlugin { plugin: String, problem: String },
+    #[error("the plugin `{plugin}` cannot be run")]
+    UnfitPlugin { plugin: String, source: EngineError },
     #[error(transparent)]
     Engine(EngineError),
     #[error("the lock: {0}")]
@@ -61,7 +63,7 @@ impl TaskError {
             | Self::Roots(_)
             | Self::Panicked => Blame::Environment,
         };
-        Failure::new(blame, cut(&self.to_string()))
+        Failure::new(blame, cut(&chain(self)))
     }
 }
 
@@ -92,6 +94,7 @@ pub(super) fn work(runner: &Runner, offer: Offer) {
         task,
         number,
     } = &lease;
+    let _span = info_span!("task", %build, %task, lease = %number).entered();
     let attempt = Attempt {
         runner,
         folder: runner.tasks.join(format!("{build}-{task}-{number}")),
@@ -119,9 +122,12 @@ impl Attempt<'_> {
         };
         let plugin_ended = AtomicBool::new(false);
         let reported = AtomicBool::new(false);
+        let span = Span::current();
+        info!(plugin = %offer.work.plugin_name, "the task begins");
         std::thread::scope(|threads| {
-            threads.spawn(|| keeper.keep(&reported));
+            threads.spawn(|| span.in_scope(|| keeper.keep(&reported)));
             let sender = threads.spawn(|| {
+                let _span = span.enter();
                 let desk = &self.runner.services.desk;
                 lease::send_log(desk, &self.lease, &self.log, &self.stop, &plugin_ended);
             });
@@ -131,14 +137,8 @@ impl Attempt<'_> {
             self.answer(result);
             reported.store(true, Ordering::SeqCst);
         });
-        let took_s = began.elapsed().as_secs_f64();
-        let name = self.name();
-        self.runner
-            .say(&format!("{name} ended after {took_s:.1} s"));
-    }
-
-    fn name(&self) -> String {
-        format!("{}/{}", self.lease.build, self.lease.task)
+        let took_ms = began.elapsed().as_millis();
+        info!(took_ms, "the task has ended");
     }
 
     /// Tells whoever reads the log in what way its commands run that others do not.
@@ -161,8 +161,7 @@ impl Attempt<'_> {
     fn answer(&self, result: TaskResult) {
         match self.stop.why() {
             Some(Why::LeaseLost(reason)) => {
-                let name = self.name();
-                self.runner.say(&format!("{name} dropped: {reason}"));
+                warn!(reason, "the task is dropped");
             }
             Some(Why::RunnerStops) => {
                 let result = TaskResult::of(outcome::handed_back());
@@ -200,7 +199,7 @@ impl Attempt<'_> {
     fn remove_folder(&self) {
         if let Err(error) = remove_folder(&self.folder) {
             let folder = self.folder.display();
-            self.runner.say(&format!("{folder} stays: {error}"));
+            warn!(%folder, problem = chain(&error), "the task's folder stays");
         }
     }
 
@@ -270,8 +269,8 @@ fn no_plugin(plugin: &str, error: PluginError) -> TaskError {
     let plugin = plugin.to_owned();
     match error {
         PluginError::Desk(source) => TaskError::FetchPlugin { plugin, source },
-        PluginError::Engine(EngineError::Unfit(problem)) => {
-            TaskError::UnfitPlugin { plugin, problem }
+        PluginError::Engine(source @ EngineError::Unfit(_)) => {
+            TaskError::UnfitPlugin { plugin, source }
         }
         PluginError::Engine(error) => TaskError::Engine(error),
     }

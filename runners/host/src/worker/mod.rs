@@ -23,6 +23,7 @@ use runner::Runner;
 use serve::Asking;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tracing::{info_span, warn};
 
 /// Whether this process could do any task at all; to be asked before the line is told of a runner. It takes some tenths of a second.
 pub fn may_run(config: &WorkerConfig) -> Result<(), WorkerError> {
@@ -38,6 +39,7 @@ pub fn may_run(config: &WorkerConfig) -> Result<(), WorkerError> {
 
 /// Works until `stop` is set, then hands back its task. Returns early only if a retry would never help, or if the line lets it go.
 pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerError> {
+    let _span = info_span!("runner", runner = %config.runner).entered();
     emulation::check(config.arch, &config.emulates)?;
     let _lock = folder::lock(&config.state)?;
     let tasks = config.state.join("tasks");
@@ -62,7 +64,7 @@ pub fn run(config: WorkerConfig, stop: Arc<AtomicBool>) -> Result<(), WorkerErro
     });
     left.iter()
         .chain(&runner.unbounded)
-        .for_each(|what| runner.say(what));
+        .for_each(|what| warn!("{what}"));
     let asking = Asking {
         emulates: config.emulates,
         features: capacity::features(&config.features),

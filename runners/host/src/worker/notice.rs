@@ -4,6 +4,7 @@
 use crate::line::patience::wait;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tracing::warn;
 use ureq::Agent;
 
 /// Where machines of EC2 ask what is said of them, and what says otherwise.
@@ -39,8 +40,8 @@ fn watch_at(agent: &Agent, place: &str, look: Duration, stop: &AtomicBool) {
             .map(|session| is_told(agent, place, session))
         {
             Some(Some(true)) => {
-                eprintln!(
-                    "millrace: this machine is taken back in two minutes; what runs here goes back to the queue"
+                warn!(
+                    "this machine is taken back in two minutes; what runs here goes back to the queue"
                 );
                 return stop.store(true, Ordering::SeqCst);
             }

@@ -5,11 +5,13 @@ use crate::line::client::DeskError;
 use crate::line::log::TaskLog;
 use crate::line::patience::patiently;
 use millrace_core::Digest;
+use millrace_core::chain;
 use millrace_core::protocol::Report;
 use millrace_core::roots::TaskRoots;
 use millrace_core::task::{Blame, Failure, LeaseId, Outcome};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use tracing::warn;
 
 /// How long a stopping runner tries to hand its task back; a supervisor kills what has not stopped after 10 s.
 pub(super) const GOODBYE: Duration = Duration::from_secs(3);
@@ -60,10 +62,10 @@ pub(super) fn report(runner: &Runner, lease: &LeaseId, result: TaskResult, time:
         other => other,
     };
     if let Err(error) = answer {
-        runner.say(&format!(
-            "{}/{}: the answer did not arrive: {error}",
-            lease.build, lease.task
-        ));
+        warn!(
+            build = %lease.build, task = %lease.task, problem = chain(&error),
+            "the answer did not arrive"
+        );
     }
 }
 

@@ -25,8 +25,4 @@ impl Runner {
     pub(super) fn stops(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
-
-    pub(super) fn say(&self, what: &str) {
-        eprintln!("runner {}: {what}", self.name);
-    }
 }

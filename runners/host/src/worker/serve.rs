@@ -8,6 +8,7 @@ use crate::line::client::{DeskError, LeaseReply};
 use crate::line::patience::{pause, wait};
 use crate::machine::capacity::capacity;
 use crate::plugin::outcome;
+use millrace_core::chain;
 use millrace_core::protocol::{Ask, Offer, WAIT_S_MAX};
 use millrace_core::{Arch, FeatureName};
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
+use tracing::{Span, info, warn};
 
 /// How soon a runner that waits for work sees that it shall stop.
 const LOOK: Duration = Duration::from_millis(50);
@@ -44,14 +46,17 @@ pub(super) fn serve(runner: &Arc<Runner>, asking: &Arc<Asking>) -> Result<(), Wo
                 return Err(WorkerError::Unauthorized(error));
             }
             Err(error @ DeskError::Draining(_)) => {
-                runner.say(&error.to_string());
+                info!("{error}");
                 return Ok(());
             }
             Err(error) => {
                 failed += 1;
                 // Once, when it begins: a line that is away for a night fills no disk.
                 if failed == 1 {
-                    runner.say(&format!("{error}; trying again until it does"));
+                    warn!(
+                        problem = chain(&error),
+                        "the line is asked again until it answers"
+                    );
                 }
                 wait(pause(failed), &runner.stop);
             }
@@ -65,7 +70,9 @@ pub(super) fn serve(runner: &Arc<Runner>, asking: &Arc<Asking>) -> Result<(), Wo
 fn next_offer(runner: &Arc<Runner>, asking: &Arc<Asking>) -> Result<LeaseReply, DeskError> {
     let (give, take) = channel();
     let (asker, asking) = (runner.clone(), asking.clone());
+    let span = Span::current();
     std::thread::spawn(move || {
+        let _span = span.entered();
         let ask = Ask {
             runner: asker.name.clone(),
             arch: asker.services.arch,
