@@ -93,7 +93,7 @@ fn a_build_whose_signer_dies_again_and_again_is_told_so() {
     pump_until(&world, world.store.clone(), || world.store.messages() == 0);
     assert_snapshot!(world.told(), @"
     push of zlib to refs/heads/main: builds planned: 1
-    build of zlib: failed: signing: whoever acted on it never came to its end (given up after 10 deliveries)
+    build of zlib: failed: signing: it was acted on as often as a message may be, and never to its end (given up after 10 deliveries)
       source passed: 1 packages
       rpm@x86_64 passed: 3 packages
       check@x86_64 passed: 1 packages

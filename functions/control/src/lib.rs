@@ -1,4 +1,4 @@
-//! Every verb of people and programs, once: the command, the pages and the API call these, and nothing else changes the line for them.
+//! Every verb of people and programs, once: whoever speaks to the line (today the command line) calls these, and nothing else changes it for them.
 //!
 //! A verb is a function of the one who acts, of what they want, of the stores and of the time: it changes records, or says with a
 //! [`ControlError`] who must act. It knows neither HTTP nor a terminal. What reads alone takes no [`Actor`](millrace_core::access::Actor).

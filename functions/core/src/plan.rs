@@ -42,7 +42,7 @@ pub enum PlanError {
     RegisteredFor(PlatformName),
     /// `millrace.toml` asks for a platform that the package may not be built for.
     #[error(
-        "millrace.toml asks for the platform `{platform}`; the package is registered for {}: whoever runs the line may register it for \
+        "millrace.toml asks for the platform `{platform}`; the package is registered for {}: the line's operator can register it for \
          more, by `millrace package add` with `--platform`",
         names(registered)
     )]

@@ -188,7 +188,7 @@ fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
-/// What a runner is kept for; by default for everything that its machine can do.
+/// What a runner is reserved for; by default for everything that its machine can do.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reservation {
@@ -217,7 +217,7 @@ impl Reservation {
         arch && project && self.at_least.is_none_or(|least| rank.priority <= least)
     }
 
-    /// What it is kept for, in words; none where for everything.
+    /// What it is reserved for, in words; none where for everything.
     pub fn words(&self) -> Option<String> {
         let own = self.own_arch.then(|| "its own architecture".to_owned());
         let projects = (!self.projects.is_empty()).then(|| {

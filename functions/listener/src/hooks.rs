@@ -44,7 +44,7 @@ pub struct Listener<S> {
     pub clock: Clock,
 }
 
-/// The addresses `POST /hooks/gitea`, `/hooks/forgejo` and `/hooks/github`.
+/// The addresses: `POST /hooks/FORGE`, one for each of [`Forge::ALL`].
 pub fn router<S: StateStore>(listener: Listener<S>) -> Router {
     let on = |forge: Forge| {
         post(

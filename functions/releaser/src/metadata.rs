@@ -1,7 +1,11 @@
 //! The metadata of repositories: read out of packages, kept for the releases to come, and written.
 //!
-//! A file more in `repodata/` is a file like `primary.rs` here, a field of `pieces.rs` (with a default, for what is kept already), a line of
-//! `package.rs` that fills it, and its place in the list of `repomd.rs`.
+//! One more file of `repodata/` that says something of every package is a file like `primary.rs` here, a field of [`pieces`] (with a default, for
+//! packages that were released before, and counted in its `bytes`), a line of [`package`] that fills it, and its place in the lists of `repomd.rs`
+//! and of `tests/metadata.rs`.
+//!
+//! A file that is not made of packages (errata, groups) is part of a generation: it begins with a field of
+//! [`Generation`](crate::generation::manifest::Generation), which an order or a verb of `control` changes, and `repomd.rs` writes it besides the lists.
 
 pub mod cache;
 mod filelists;

@@ -35,7 +35,7 @@ pub struct LastAsk {
     /// What it builds for, its own first.
     pub arches: Vec<Arch>,
     pub capacity: Capacity,
-    /// What it is kept for.
+    /// What it is reserved for.
     #[serde(default)]
     pub reserved: Reservation,
     /// When it asked last, give or take a minute.

@@ -6,10 +6,12 @@ mod doctor;
 mod keys;
 mod logs;
 mod messages;
+mod package;
+mod platform;
+mod plugin;
 mod queue;
 mod release;
 mod runners;
-mod setup;
 mod shell;
 mod verify;
 
@@ -117,12 +119,12 @@ async fn dispatch(
         Command::Cancel { build } => build::cancel(&folder, output, &build).await?,
         Command::Retry(command) => build::retry(&folder, output, command).await?,
         Command::Shell(options) => return shell::shell(&folder, output, options).await,
-        Command::Package(command) => setup::package(&folder, output, command).await?,
-        Command::Platform(command) => setup::platform(&folder, output, command).await?,
+        Command::Package(command) => package::package(&folder, output, command).await?,
+        Command::Platform(command) => platform::platform(&folder, output, command).await?,
         Command::Release(command) => release::release(&folder, output, command).await?,
         Command::Key(command) => keys::key(&folder, output, command).await?,
         Command::Runner(command) => runners::runner(&folder, output, command).await?,
-        Command::Plugin(command) => setup::plugin(&folder, output, command).await?,
+        Command::Plugin(command) => plugin::plugin(&folder, output, command).await?,
         #[cfg(feature = "cloud")]
         Command::Restore { from_table } => messages::restore(&folder, output, &from_table).await?,
         Command::Messages(command) => messages::messages(&folder, output, command).await?,

@@ -37,7 +37,7 @@ const PAUSES_MS: [u64; 5] = [500, 1_000, 4_000, 10_000, 30_000];
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Why dead letters are given up.
-const NEVER_ENDED: &str = "whoever acted on it never came to its end";
+const NEVER_ENDED: &str = "it was acted on as often as a message may be, and never to its end";
 
 /// How long to leave dead letters alone that could not be given up.
 const DEAD_LETTERS_PAUSE: Duration = Duration::from_secs(60);

@@ -263,10 +263,11 @@ fn tell(folder: &Folder, output: Output, url: &str, options: &Up) -> Result<()> 
     } else {
         "one, on this machine"
     };
+    let forges = Forge::ALL.map(Forge::as_str).join(", ");
     output.one(&value, |_| {
         format!(
             "millrace is up\n  pages           {url}/\n  \
-             webhooks        {url}/hooks/gitea (also /forgejo, /github), secret in {}\n  \
+             webhooks        {url}/hooks/FORGE ({forges}), secret in {}\n  \
              repositories    {url}/repo/PLATFORM/PLATFORM.repo\n  state and keys  {}\n  runners         {runner}\n\
              Ctrl-C stops it; `millrace up` goes on where it was.",
             secret.display(),

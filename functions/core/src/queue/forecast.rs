@@ -16,7 +16,7 @@ pub struct KnownRunner {
     /// What it builds for, its own first.
     pub arches: Vec<Arch>,
     pub capacity: Capacity,
-    /// What it is kept for.
+    /// What it is reserved for.
     pub reserved: Reservation,
     /// What it does now.
     pub at_work: Option<CurrentWork>,
@@ -163,7 +163,7 @@ impl KnownRunner {
             .is_some_and(|own| self.reserved.admits(*own, arch, &task.rank))
         {
             return Some(format!(
-                "is kept for {}",
+                "is reserved for {}",
                 self.reserved.words().unwrap_or_default()
             ));
         }

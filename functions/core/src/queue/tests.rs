@@ -239,7 +239,7 @@ fn what_is_kept_for_some_is_not_for_others() {
     assert_eq!(
         told(both(), only(own)),
         [
-            "a/source: runner z1 is kept for its own architecture",
+            "a/source: runner z1 is reserved for its own architecture",
             "b/rpm@s390x: now"
         ]
     );
@@ -249,7 +249,7 @@ fn what_is_kept_for_some_is_not_for_others() {
     };
     assert_eq!(
         told(vec![task("p", "a", "source", 9)], only(ours.clone())),
-        ["a/source: runner z1 is kept for project ours"]
+        ["a/source: runner z1 is reserved for project ours"]
     );
     assert_eq!(
         told(vec![task("ours", "a", "source", 9)], only(ours)),
@@ -261,7 +261,7 @@ fn what_is_kept_for_some_is_not_for_others() {
     };
     assert_eq!(
         told(vec![task("p", "a", "source", 9)], only(urgent.clone())),
-        ["a/source: runner z1 is kept for what is urgent"]
+        ["a/source: runner z1 is reserved for what is urgent"]
     );
     assert!(urgent.admits(Arch::S390x, None, &rank("p", Priority::Urgent)));
 }

@@ -177,7 +177,7 @@ fn who(blame: Blame) -> &'static str {
     match blame {
         Blame::Package => "The package's author can fix this.",
         Blame::Configuration => {
-            "Whoever maintains the platform or the step's configuration can fix this."
+            "The maintainer of the platform or of the step's configuration can fix this."
         }
         Blame::Environment => "A machine or the network failed.",
         Blame::Plugin => "The plugin's author can fix this.",

@@ -47,7 +47,7 @@ async fn the_queue_lists_what_waits_and_the_runners() {
     .unwrap();
     let page = get(&world, "/queue").await;
     assert!(
-        page.contains("runner intel-1 is kept for its own architecture")
+        page.contains("runner intel-1 is reserved for its own architecture")
             && page.contains("has kvm"),
         "{page}"
     );

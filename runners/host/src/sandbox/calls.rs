@@ -58,42 +58,42 @@ const REFUSED: [i64; 33] = [
 /// The same calls by their numbers on i386 (Linux, `arch/x86/entry/syscalls/syscall_32.tbl`), with those that only it has: `stime` (25),
 /// the old `umount` (22), and `clock_settime64` (404).
 const REFUSED_I386: [i64; 36] = [
-    51,
-    286,
-    357,
-    264,
-    404,
-    129,
-    350,
-    431,
-    432,
-    430,
-    433,
-    128,
-    425,
-    283,
-    288,
-    21,
-    442,
-    429,
-    342,
-    428,
-    OPEN_TREE_ATTR,
-    336,
-    217,
-    131,
-    88,
-    287,
-    346,
-    79,
-    25,
-    115,
-    87,
-    103,
-    22,
-    52,
-    310,
-    374,
+    51,             // acct
+    286,            // add_key
+    357,            // bpf
+    264,            // clock_settime
+    404,            // clock_settime64
+    129,            // delete_module
+    350,            // finit_module
+    431,            // fsconfig
+    432,            // fsmount
+    430,            // fsopen
+    433,            // fspick
+    128,            // init_module
+    425,            // io_uring_setup
+    283,            // kexec_load
+    288,            // keyctl
+    21,             // mount
+    442,            // mount_setattr
+    429,            // move_mount
+    342,            // open_by_handle_at
+    428,            // open_tree
+    OPEN_TREE_ATTR, // open_tree_attr
+    336,            // perf_event_open
+    217,            // pivot_root
+    131,            // quotactl
+    88,             // reboot
+    287,            // request_key
+    346,            // setns
+    79,             // settimeofday
+    25,             // stime
+    115,            // swapoff
+    87,             // swapon
+    103,            // syslog
+    22,             // umount
+    52,             // umount2
+    310,            // unshare
+    374,            // userfaultfd
 ];
 
 /// Linux 6.15; calls as young as this have the same number everywhere.
