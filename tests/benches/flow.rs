@@ -5,7 +5,7 @@ use crate::row::{Better, Figures, Row};
 use millrace_core::build::Build;
 use millrace_store::builds::load_build;
 use millrace_store::local::LocalStore;
-use millrace_tests::up::{Machine, Up, platform};
+use millrace_tests::up::{TestSetup, Up, platform};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -58,7 +58,7 @@ const ONE_TASK: &str = "\n[[steps]]\nname = \"source\"\nplugin = \"source\"\non 
 
 fn begun() -> Vec<Row> {
     let folder = tempfile::tempdir().unwrap();
-    let all = platform(&Machine::here().platform, "");
+    let all = platform(&TestSetup::here().platform, "");
     let one_task = all.split("[[steps]]").next().unwrap().to_owned() + ONE_TASK;
     let mut up = Up::start_with(folder.path(), &one_task, &["--no-runner"]);
     let trace = folder.path().join("trace");

@@ -40,7 +40,7 @@ pub const ROWS: [&str; 4] = [
 
 pub fn rows() -> Vec<Row> {
     let folder = tempfile::tempdir().unwrap();
-    let mut place = Place::new(folder.path());
+    let mut place = RunnerlessLine::new(folder.path());
     let mut rows = Vec::new();
     for (row, idle) in ROWS.into_iter().zip(IDLE) {
         let mut times = place.times(idle);
@@ -62,13 +62,13 @@ pub fn rows() -> Vec<Row> {
 }
 
 /// A line without a runner, and a token for any number of them.
-struct Place {
+struct RunnerlessLine {
     up: Up,
     token: String,
     builds: usize,
 }
 
-impl Place {
+impl RunnerlessLine {
     fn new(folder: &std::path::Path) -> Self {
         let up = Up::start_without_runner(folder);
         let added = up.millrace(&[

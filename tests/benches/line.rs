@@ -1,7 +1,7 @@
 //! From push to released for a package with nothing in it, against a shell script that does the same by hand in an equal root.
 
 use crate::row::{Better, Figures, Row, seconds};
-use millrace_tests::up::{Machine, Up, run};
+use millrace_tests::up::{TestSetup, Up, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -98,7 +98,7 @@ impl Script {
             "sign",
             "never",
         ]));
-        let layers = Machine::here().work.join("roots/layers");
+        let layers = TestSetup::here().work.join("roots/layers");
         let mut built = fs::read_dir(layers)
             .unwrap()
             .map(|entry| entry.unwrap().path().join("layer"));

@@ -5,7 +5,7 @@ use millrace_core::platform::{Limits, SandboxOptions};
 use millrace_host::buildroot::{Recipe, Root, RootKind, RootSession};
 use millrace_host::sandbox::{Command, CommandEnd, View};
 use millrace_tests::sandbox::{SandboxFixture, recipe};
-use millrace_tests::up::{Machine, run};
+use millrace_tests::up::{TestSetup, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -60,7 +60,7 @@ impl SandboxBench {
     fn new() -> Self {
         let program = std::env::current_exe().unwrap();
         Self {
-            fixture: SandboxFixture::with_program(program, &Machine::here().work),
+            fixture: SandboxFixture::with_program(program, &TestSetup::here().work),
             recipe: recipe(),
         }
     }

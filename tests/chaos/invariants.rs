@@ -1,8 +1,8 @@
 //! The invariants: what must hold when a round is over, by the line's own records, by its repositories as clients read them, and by the machine.
 
 use crate::packages::End;
-use crate::place::{Place, runner_name};
-use crate::plan::{Push, Trouble, What};
+use crate::place::{ChaosLine, runner_name};
+use crate::plan::{Fault, Push, Trouble};
 use anyhow::{Context, Result};
 use millrace_core::Digest;
 use millrace_tests::up::run;
@@ -144,15 +144,15 @@ fn explains(trouble: &Trouble, runner: Option<usize>, how: &str, attempt: &Value
     let its_own = runner.is_some_and(|number| attempt["runner"] == runner_name(number).as_str());
     let long = trouble.lasts_ms >= ENDS_A_LEASE_MS;
     match trouble.what {
-        What::KillRunner(_) => its_own && matches!(how, "lost" | "returned"),
-        What::Cut(_) | What::Freeze(_) => its_own && (how != "lost" || long),
-        What::KillSandbox(..) => its_own && how == "troubled",
+        Fault::KillRunner(_) => its_own && matches!(how, "lost" | "returned"),
+        Fault::Cut(_) | Fault::Freeze(_) => its_own && (how != "lost" || long),
+        Fault::KillSandbox(..) => its_own && how == "troubled",
         // A runner that cannot write may end by that, and comes back without what it had.
-        What::FillRunner(_) => its_own && matches!(how, "troubled" | "returned"),
+        Fault::FillRunner(_) => its_own && matches!(how, "troubled" | "returned"),
         // An offer that was lost on the way; or what a task fetches from the line.
-        What::KillLine | What::Muddle | What::FillLine => matches!(how, "returned" | "troubled"),
+        Fault::KillLine | Fault::Muddle | Fault::FillLine => matches!(how, "returned" | "troubled"),
         // Nobody asks a runner what time it is, and the line gives everybody time to say that they are still at it.
-        What::JumpLine(_) | What::JumpRunner(..) => false,
+        Fault::JumpLine(_) | Fault::JumpRunner(..) => false,
     }
 }
 
@@ -166,7 +166,7 @@ pub struct Repositories {
 impl Repositories {
     /// What is wrong with what is released: by what the builds handed over, each file once, with the digest that metadata names and a good
     /// signature; metadata whole and signed; as many generations as releases.
-    pub fn look(&mut self, place: &Place) -> Result<Vec<String>> {
+    pub fn look(&mut self, place: &ChaosLine) -> Result<Vec<String>> {
         let builds: Vec<Value> = lines(&place.say(&["--json", "builds", "--limit", "10000"])?)?;
         let released: Vec<&Value> = builds
             .iter()
@@ -196,7 +196,7 @@ impl Repositories {
     /// The files of one repository.
     fn repository(
         &mut self,
-        place: &Place,
+        place: &ChaosLine,
         base: &str,
         problems: &mut Vec<String>,
     ) -> Result<Vec<String>> {
@@ -231,7 +231,7 @@ impl Repositories {
 
     fn packages(
         &mut self,
-        place: &Place,
+        place: &ChaosLine,
         base: &str,
         primary: &str,
         keys: &Keys,
@@ -263,7 +263,7 @@ impl Repositories {
 }
 
 /// The first generation is the empty one that `platform add` makes; each release makes one more, and no build is in two.
-fn generations(place: &Place, released: &[&Value]) -> Result<Vec<String>> {
+fn generations(place: &ChaosLine, released: &[&Value]) -> Result<Vec<String>> {
     let generations =
         lines(&place.say(&["--json", "release", "list", "test-9", "--limit", "10000"])?)?;
     let mut problems = Vec::new();
@@ -331,7 +331,7 @@ fn checksum(text: &str) -> Result<&str> {
     between(rest, ">", "<")
 }
 
-fn unpacked(place: &Place, name: &str, bytes: &[u8]) -> Result<String> {
+fn unpacked(place: &ChaosLine, name: &str, bytes: &[u8]) -> Result<String> {
     let file = place.folder.join("primary");
     fs::write(&file, bytes)?;
     let tool = match name.rsplit('.').next() {
@@ -350,7 +350,7 @@ struct Keys {
 }
 
 impl Keys {
-    fn of(place: &Place) -> Result<Self> {
+    fn of(place: &ChaosLine) -> Result<Self> {
         let folder = place.folder.join("trust");
         if !folder.exists() {
             fs::create_dir_all(&folder)?;
@@ -475,7 +475,7 @@ pub fn children(of: u32) -> Vec<(u32, String)> {
 }
 
 /// What is left on the machine of sandboxes, while nobody works on anything. `marks` are words of the commands that packages ran.
-pub fn left_over(place: &Place, marks: &[String]) -> Result<Vec<String>> {
+pub fn left_over(place: &ChaosLine, marks: &[String]) -> Result<Vec<String>> {
     let here = fs::metadata("/proc/self/ns/mnt")?.ino();
     let runners: BTreeMap<u32, String> = place
         .runners
@@ -541,7 +541,7 @@ fn entries(folder: &Path) -> Vec<String> {
 }
 
 /// Mounts that are not the disks.
-fn mounts(place: &Place) -> Result<Vec<String>> {
+fn mounts(place: &ChaosLine) -> Result<Vec<String>> {
     let folder = place.folder.display().to_string();
     let disks: BTreeSet<String> = place
         .disks
@@ -566,7 +566,7 @@ fn mounts(place: &Place) -> Result<Vec<String>> {
 }
 
 /// Control groups that runners of this place have made, also those that were killed.
-fn groups(place: &Place) -> Vec<String> {
+fn groups(place: &ChaosLine) -> Vec<String> {
     let makers: BTreeSet<String> = place
         .runners
         .iter()

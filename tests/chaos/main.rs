@@ -22,10 +22,10 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use place::{PATIENCE, Place};
+use place::{ChaosLine, PATIENCE};
 use plan::Plan;
 use report::Report;
-use round::Told;
+use round::RoundReport;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -140,7 +140,7 @@ fn main() -> ExitCode {
 fn play_line(options: &Options, number: u64, folder: &Path) -> Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     let seed = options.seed.context("a line is told its seed")?;
-    let mut place = Place::new(folder, &library()?, seed.wrapping_add(number))
+    let mut place = ChaosLine::new(folder, &library()?, seed.wrapping_add(number))
         .context("the place for chaos")?;
     let mut repositories = Repositories::default();
     let mine = options
@@ -177,8 +177,8 @@ fn library() -> Result<PathBuf> {
 // All of them.
 
 /// What comes from a line.
-enum Said {
-    Round(Box<Told>),
+enum LineNews {
+    Round(Box<RoundReport>),
     Ended,
 }
 
@@ -273,18 +273,23 @@ fn play_all(options: &Options) -> Result<ExitCode> {
 }
 
 /// Hears of rounds until there are no more, or one has broken an invariant; whether all was well.
-fn hear(said: &Receiver<Said>, report: &mut Report, stop: &AtomicBool, lines: u64) -> Result<bool> {
+fn hear(
+    said: &Receiver<LineNews>,
+    report: &mut Report,
+    stop: &AtomicBool,
+    lines: u64,
+) -> Result<bool> {
     let mut ended = 0;
     while ended < lines && !stop.load(Ordering::SeqCst) {
         match said.recv_timeout(LOOK) {
-            Ok(Said::Round(told)) => {
+            Ok(LineNews::Round(told)) => {
                 let is_broken = !told.broken.is_empty();
                 report.round(*told);
                 if is_broken {
                     return Ok(false);
                 }
             }
-            Ok(Said::Ended) => ended += 1,
+            Ok(LineNews::Ended) => ended += 1,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -324,7 +329,7 @@ fn start(
     lines: u64,
     number: u64,
     folder: &Path,
-    say: &Sender<Said>,
+    say: &Sender<LineNews>,
 ) -> Result<Child> {
     let folder = folder.join(format!("line{number}"));
     fs::create_dir(&folder)?;
@@ -362,11 +367,11 @@ fn start(
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             // What is no round is said to people.
             match serde_json::from_str(&line) {
-                Ok(told) => drop(say.send(Said::Round(Box::new(told)))),
+                Ok(told) => drop(say.send(LineNews::Round(Box::new(told)))),
                 Err(_) => eprintln!("{line}"),
             }
         }
-        drop(say.send(Said::Ended));
+        drop(say.send(LineNews::Ended));
     });
     Ok(child)
 }

@@ -5,7 +5,7 @@ use crate::packages::Kind;
 use crate::plan::RUNNERS;
 use crate::proxy::{self, Muddle};
 use anyhow::{Context, Result, bail, ensure};
-use millrace_tests::up::{Machine, http, platform, run};
+use millrace_tests::up::{TestSetup, http, platform, run};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -221,7 +221,7 @@ impl Clock {
 
 /// A line with its runners.
 #[derive(Debug)]
-pub struct Place {
+pub struct ChaosLine {
     /// Everything below it is this place's.
     pub folder: PathBuf,
     millrace: PathBuf,
@@ -244,12 +244,12 @@ pub fn runner_name(number: usize) -> String {
     format!("r{}", number + 1)
 }
 
-impl Place {
+impl ChaosLine {
     /// Makes one below a folder, and starts everything. This process lives in it from then on.
     pub fn new(folder: &Path, library: &Path, seed: u64) -> Result<Self> {
         namespaces()?;
         network()?;
-        let machine = Machine::here();
+        let machine = TestSetup::here();
         for name in ["logs", "forge", "clocks"] {
             fs::create_dir_all(folder.join(name))?;
         }
@@ -295,7 +295,7 @@ impl Place {
         Ok(place)
     }
 
-    fn set_up_line(&mut self, machine: &Machine) -> Result<()> {
+    fn set_up_line(&mut self, machine: &TestSetup) -> Result<()> {
         self.say(&["key", "create", "default", "--algorithm", "ed25519"])?;
         let file = self.folder.join("platform.toml");
         fs::write(&file, platform(&machine.platform, ""))?;
@@ -324,7 +324,7 @@ impl Place {
         Ok(())
     }
 
-    fn add_runner(&mut self, number: usize, machine: &Machine, library: &Path) -> Result<()> {
+    fn add_runner(&mut self, number: usize, machine: &TestSetup, library: &Path) -> Result<()> {
         let name = runner_name(number);
         let (disk, clock) = (
             Disk::new(self.folder.join(&name))?,

@@ -59,39 +59,39 @@ pub struct Push {
 pub struct Trouble {
     /// When it begins, in milliseconds after the round's beginning.
     pub at_ms: u64,
-    pub what: What,
+    pub what: Fault,
     /// When it is over, in milliseconds after it began.
     pub lasts_ms: u64,
 }
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum Fault {
     /// `kill -9` of a runner, which a service manager starts again when it is over.
-    KillRunner(Whom),
+    KillRunner(RunnerChoice),
     /// `kill -9` of a sandbox: its launcher, or the first process in it.
-    KillSandbox(Whom, Within),
+    KillSandbox(RunnerChoice, SandboxProcess),
     /// `kill -9` of the line, which is started again when it is over.
     KillLine,
     /// A runner's link is down.
-    Cut(Whom),
+    Cut(RunnerChoice),
     /// What runners and line say to each other is delayed, overtaken, broken off, lost, or said twice.
     Muddle,
     /// SIGSTOP of a runner, and SIGCONT when it is over.
-    Freeze(Whom),
+    Freeze(RunnerChoice),
     /// A runner's disk is full.
-    FillRunner(Whom),
+    FillRunner(RunnerChoice),
     /// The line's disk is full.
     FillLine,
     /// A runner's clock is wrong by so many hours.
-    JumpRunner(Whom, i64),
+    JumpRunner(RunnerChoice, i64),
     /// The line's clock is.
     JumpLine(i64),
 }
 
 /// Which process of a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Within {
+pub enum SandboxProcess {
     /// The one that the runner started.
     Launcher,
     /// The first in its namespace of processes.
@@ -100,7 +100,7 @@ pub enum Within {
 
 /// Which runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Whom {
+pub struct RunnerChoice {
     /// One that works on a task, if there is one then.
     pub at_work: bool,
     pub number: usize,
@@ -151,7 +151,7 @@ fn push(kind: Kind, chance: &mut Rng) -> Push {
 }
 
 fn trouble(chance: &mut Rng, short: bool) -> Trouble {
-    let whom = Whom {
+    let whom = RunnerChoice {
         at_work: chance.u8(0..4) != 0,
         number: chance.usize(0..RUNNERS),
     };
@@ -162,9 +162,9 @@ fn trouble(chance: &mut Rng, short: bool) -> Trouble {
         -chance.i64(HOURS)
     };
     let within = if chance.bool() {
-        Within::Launcher
+        SandboxProcess::Launcher
     } else {
-        Within::First
+        SandboxProcess::First
     };
     let long_or = |usual: Range<u64>, chance: &mut Rng| {
         chance.u64(if is_long {
@@ -174,19 +174,19 @@ fn trouble(chance: &mut Rng, short: bool) -> Trouble {
         })
     };
     let (what, lasts_ms) = match chance.u8(0..20) {
-        0..5 => (What::KillRunner(whom), long_or(STARTED_AGAIN_MS, chance)),
-        5..8 if !short => (What::KillSandbox(whom, within), 0),
-        5..10 => (What::KillLine, chance.u64(0..6_000)),
-        10 | 11 => (What::Cut(whom), long_or(SHORT_MS, chance)),
-        12 | 13 => (What::Muddle, chance.u64(3_000..12_000)),
-        14 => (What::Freeze(whom), long_or(SHORT_MS, chance)),
+        0..5 => (Fault::KillRunner(whom), long_or(STARTED_AGAIN_MS, chance)),
+        5..8 if !short => (Fault::KillSandbox(whom, within), 0),
+        5..10 => (Fault::KillLine, chance.u64(0..6_000)),
+        10 | 11 => (Fault::Cut(whom), long_or(SHORT_MS, chance)),
+        12 | 13 => (Fault::Muddle, chance.u64(3_000..12_000)),
+        14 => (Fault::Freeze(whom), long_or(SHORT_MS, chance)),
         // A task that finds the disk full is tried again half a minute later; a disk that is full for longer keeps its machine from work.
-        15 if !short => (What::FillRunner(whom), chance.u64(SHORT_MS)),
-        15 | 16 => (What::FillLine, chance.u64(SHORT_MS)),
-        17 => (What::JumpRunner(whom, hours), chance.u64(SHORT_MS)),
-        _ => (What::JumpLine(hours), chance.u64(SHORT_MS)),
+        15 if !short => (Fault::FillRunner(whom), chance.u64(SHORT_MS)),
+        15 | 16 => (Fault::FillLine, chance.u64(SHORT_MS)),
+        17 => (Fault::JumpRunner(whom, hours), chance.u64(SHORT_MS)),
+        _ => (Fault::JumpLine(hours), chance.u64(SHORT_MS)),
     };
-    let begins_ms = if matches!(what, What::KillSandbox(..)) {
+    let begins_ms = if matches!(what, Fault::KillSandbox(..)) {
         SANDBOXES_MS
     } else {
         BEGINS_MS
@@ -198,13 +198,13 @@ fn trouble(chance: &mut Rng, short: bool) -> Trouble {
     }
 }
 
-impl What {
+impl Fault {
     /// What it is called in a list of counts.
     pub const fn name(self) -> &'static str {
         match self {
             Self::KillRunner(_) => "kill -9 of a runner",
-            Self::KillSandbox(_, Within::Launcher) => "kill -9 of a sandbox's launcher",
-            Self::KillSandbox(_, Within::First) => "kill -9 of a sandbox's first process",
+            Self::KillSandbox(_, SandboxProcess::Launcher) => "kill -9 of a sandbox's launcher",
+            Self::KillSandbox(_, SandboxProcess::First) => "kill -9 of a sandbox's first process",
             Self::KillLine => "kill -9 of the line",
             Self::Cut(_) => "a runner's link cut",
             Self::Muddle => "delay, reorder, breaks, repeats between runners and desk",
@@ -217,7 +217,7 @@ impl What {
     }
 
     /// Which runner it is about.
-    pub const fn whom(self) -> Option<Whom> {
+    pub const fn whom(self) -> Option<RunnerChoice> {
         match self {
             Self::KillRunner(whom)
             | Self::KillSandbox(whom, _)
@@ -234,8 +234,8 @@ impl What {
         let who = runner.map_or_else(String::new, |number| format!(" r{}", number + 1));
         match self {
             Self::KillRunner(_) => format!("kill{who}"),
-            Self::KillSandbox(_, Within::Launcher) => format!("kill launcher on{who}"),
-            Self::KillSandbox(_, Within::First) => format!("kill sandbox on{who}"),
+            Self::KillSandbox(_, SandboxProcess::Launcher) => format!("kill launcher on{who}"),
+            Self::KillSandbox(_, SandboxProcess::First) => format!("kill sandbox on{who}"),
             Self::KillLine => "kill line".to_owned(),
             Self::Cut(_) => format!("cut{who}"),
             Self::Muddle => "muddle".to_owned(),
@@ -308,7 +308,7 @@ mod tests {
     fn in_short_rounds_nobody_waits_for_the_end_of_a_lease() {
         let plans = (0..200).map(|round| Plan::of(1, round, true));
         let long = plans.flat_map(|plan| plan.troubles).find(|trouble| {
-            let waits = matches!(trouble.what, What::KillSandbox(..) | What::FillRunner(_));
+            let waits = matches!(trouble.what, Fault::KillSandbox(..) | Fault::FillRunner(_));
             waits || trouble.lasts_ms >= LONGER_THAN_A_LEASE_MS.start
         });
         assert_eq!(long, None);

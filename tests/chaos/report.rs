@@ -1,6 +1,6 @@
 //! What is printed: a line a round, and what it came to in the end.
 
-use crate::round::{Told, is_as_asked};
+use crate::round::{RoundReport, is_as_asked};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ pub struct Report {
     lines: u64,
     short: bool,
     began: Instant,
-    told: Vec<Told>,
+    told: Vec<RoundReport>,
 }
 
 impl Report {
@@ -47,7 +47,7 @@ impl Report {
     }
 
     /// Tells of a round, and says what to do where an invariant was broken.
-    pub fn round(&mut self, told: Told) {
+    pub fn round(&mut self, told: RoundReport) {
         println!("{}", line(&told));
         for problem in &told.broken {
             println!("        BROKEN: {problem}");
@@ -69,7 +69,7 @@ impl Report {
 }
 
 /// `   7  tally released 14.2 s, broken failed 9.0 s; kill r2 2.1-3.4 s, cut r1 5.0-17.2 s`.
-fn line(told: &Told) -> String {
+fn line(told: &RoundReport) -> String {
     let builds: Vec<String> = told
         .builds
         .iter()
@@ -83,7 +83,7 @@ fn line(told: &Told) -> String {
     )
 }
 
-fn summary(told: &[Told], took: Duration) -> String {
+fn summary(told: &[RoundReport], took: Duration) -> String {
     let mut text = format!("\n{} rounds in {}\n", told.len(), spoken(took));
     let (mut ends, mut counts, mut unanswered, mut muddled) = (
         BTreeMap::new(),
@@ -163,8 +163,8 @@ fn spoken(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn told() -> Told {
-        Told {
+    fn told() -> RoundReport {
+        RoundReport {
             round: 7,
             builds: vec![
                 ("tally".to_owned(), "released".to_owned(), 14.21),
@@ -174,7 +174,7 @@ mod tests {
             counts: BTreeMap::from([("kill -9 of a runner".to_owned(), 1)]),
             unanswered: BTreeMap::from([("lost".to_owned(), 3)]),
             recovered_s: vec![3.0, 61.0],
-            ..Told::default()
+            ..RoundReport::default()
         }
     }
 

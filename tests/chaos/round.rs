@@ -2,8 +2,8 @@
 
 use crate::invariants::{self, Met, Repositories, attempts, children, tasks};
 use crate::packages::{End, Kind};
-use crate::place::{Place, runner_name};
-use crate::plan::{Plan, Push, Trouble, What, Within, seconds};
+use crate::place::{ChaosLine, runner_name};
+use crate::plan::{Fault, Plan, Push, SandboxProcess, Trouble, seconds};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -35,7 +35,7 @@ const SETTLES: Duration = Duration::from_secs(30);
 
 /// What is told of a round.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Told {
+pub struct RoundReport {
     pub round: u64,
     /// What was pushed, and how it ended after how many seconds.
     pub builds: Vec<(String, String, f64)>,
@@ -86,23 +86,23 @@ struct Orphan {
 }
 
 struct Play<'a> {
-    place: &'a mut Place,
+    place: &'a mut ChaosLine,
     begin: Instant,
     pushed: Vec<Pushed>,
     under: Vec<Under>,
     orphans: Vec<Orphan>,
     asked: Duration,
-    told: Told,
+    told: RoundReport,
 }
 
 /// Plays one, the `at`th of its run.
 pub fn play(
-    place: &mut Place,
+    place: &mut ChaosLine,
     repositories: &mut Repositories,
     plan: &Plan,
     round: u64,
     at: u64,
-) -> Result<Told> {
+) -> Result<RoundReport> {
     // What no other run, place and round has in a command line, in digits that `sleep` takes.
     let mark = format!(".{:07}{at:04}9", std::process::id());
     let pushed = plan
@@ -118,9 +118,9 @@ pub fn play(
         missed: false,
     };
     let under = plan.troubles.iter().map(waits).collect();
-    let told = Told {
+    let told = RoundReport {
         round,
-        ..Told::default()
+        ..RoundReport::default()
     };
     let asked = Duration::ZERO;
     let mut play = Play {
@@ -142,7 +142,7 @@ pub fn play(
 }
 
 /// Commits, and does not tell anybody yet.
-fn prepared(place: &Place, push: &Push, at: u64, mark: &str) -> Result<Pushed> {
+fn prepared(place: &ChaosLine, push: &Push, at: u64, mark: &str) -> Result<Pushed> {
     let files = push.kind.files(at + 1, &format!("{}{mark}", push.sleeps_s));
     let files: Vec<(&str, &str)> = files
         .iter()
@@ -328,7 +328,7 @@ impl Play<'_> {
     }
 
     /// The runner that a trouble meets.
-    fn runner(&self, what: What) -> Option<usize> {
+    fn runner(&self, what: Fault) -> Option<usize> {
         let whom = what.whom()?;
         let builds = self.pushed.iter().flat_map(|pushed| &pushed.builds);
         let at_work: Vec<&Value> = builds
@@ -354,12 +354,12 @@ impl Play<'_> {
         let runner = self.runner(what);
         let its = |name: &str| runner.with_context(|| format!("{name} meets a runner"));
         match what {
-            What::KillRunner(_) => {
+            Fault::KillRunner(_) => {
                 let killed = its("a kill")?;
                 self.place.runners[killed].kill()?;
                 self.orphan(killed);
             }
-            What::KillSandbox(_, within) => {
+            Fault::KillSandbox(_, within) => {
                 let its = self.place.runners[its("a kill")?].process();
                 match its.and_then(|runner| sandbox(runner, within)) {
                     Some(process) => drop(kill(
@@ -370,14 +370,14 @@ impl Play<'_> {
                     None => self.under[number].missed = true,
                 }
             }
-            What::KillLine => self.place.line.kill()?,
-            What::Cut(_) => self.place.link(its("a cut")?, false)?,
-            What::Muddle => self.place.muddle.switch(true),
-            What::Freeze(_) => self.place.runners[its("a freeze")?].signal(Signal::SIGSTOP)?,
-            What::FillRunner(_) => self.place.disks[its("a full disk")?].fill(true)?,
-            What::FillLine => self.place.line_disk.fill(true)?,
-            What::JumpRunner(_, hours) => self.place.clocks[its("a jump")?].set(hours)?,
-            What::JumpLine(hours) => self.place.line_clock.set(hours)?,
+            Fault::KillLine => self.place.line.kill()?,
+            Fault::Cut(_) => self.place.link(its("a cut")?, false)?,
+            Fault::Muddle => self.place.muddle.switch(true),
+            Fault::Freeze(_) => self.place.runners[its("a freeze")?].signal(Signal::SIGSTOP)?,
+            Fault::FillRunner(_) => self.place.disks[its("a full disk")?].fill(true)?,
+            Fault::FillLine => self.place.line_disk.fill(true)?,
+            Fault::JumpRunner(_, hours) => self.place.clocks[its("a jump")?].set(hours)?,
+            Fault::JumpLine(hours) => self.place.line_clock.set(hours)?,
         }
         let now = self.now();
         let under = &mut self.under[number];
@@ -389,16 +389,16 @@ impl Play<'_> {
         let (what, runner) = (self.under[number].trouble.what, self.under[number].runner);
         let place = &mut *self.place;
         match (what, runner) {
-            (What::KillRunner(_), Some(runner)) => place.runners[runner].come_back()?,
-            (What::KillLine, _) => place.line.come_back()?,
-            (What::Cut(_), Some(runner)) => place.link(runner, true)?,
-            (What::Muddle, _) => place.muddle.switch(false),
-            (What::Freeze(_), Some(runner)) => place.runners[runner].signal(Signal::SIGCONT)?,
-            (What::FillRunner(_), Some(runner)) => place.disks[runner].fill(false)?,
-            (What::FillLine, _) => place.line_disk.fill(false)?,
-            (What::JumpRunner(..), Some(runner)) => place.clocks[runner].set(0)?,
-            (What::JumpLine(_), _) => place.line_clock.set(0)?,
-            (What::KillSandbox(..), _) => {}
+            (Fault::KillRunner(_), Some(runner)) => place.runners[runner].come_back()?,
+            (Fault::KillLine, _) => place.line.come_back()?,
+            (Fault::Cut(_), Some(runner)) => place.link(runner, true)?,
+            (Fault::Muddle, _) => place.muddle.switch(false),
+            (Fault::Freeze(_), Some(runner)) => place.runners[runner].signal(Signal::SIGCONT)?,
+            (Fault::FillRunner(_), Some(runner)) => place.disks[runner].fill(false)?,
+            (Fault::FillLine, _) => place.line_disk.fill(false)?,
+            (Fault::JumpRunner(..), Some(runner)) => place.clocks[runner].set(0)?,
+            (Fault::JumpLine(_), _) => place.line_clock.set(0)?,
+            (Fault::KillSandbox(..), _) => {}
             (what, None) => bail!("{what:?} has met no runner"),
         }
         let now = self.now();
@@ -537,7 +537,7 @@ impl Play<'_> {
 }
 
 /// A process of a runner's sandbox. Launchers are those of its own children that have one: the starter's are the runner's.
-fn sandbox(runner: u32, within: Within) -> Option<u32> {
+fn sandbox(runner: u32, within: SandboxProcess) -> Option<u32> {
     let own = children(runner)
         .into_iter()
         .filter(|(_, words)| words.contains("__sandbox"));
@@ -545,8 +545,8 @@ fn sandbox(runner: u32, within: Within) -> Option<u32> {
         .map(|(own, _)| (own, children(own)))
         .find(|(_, below)| !below.is_empty())?;
     match within {
-        Within::Launcher => Some(launcher),
-        Within::First => first.first().map(|(process, _)| *process),
+        SandboxProcess::Launcher => Some(launcher),
+        SandboxProcess::First => first.first().map(|(process, _)| *process),
     }
 }
 

@@ -27,7 +27,7 @@ const COLD: usize = 20;
 const WARM: usize = 200;
 
 /// A function, its program, and the least that it can be asked.
-struct Asked {
+struct Probe {
     function: &'static str,
     program: &'static str,
     with: Value,
@@ -55,7 +55,7 @@ async fn functions() {
         "| function | program | size | spawn to first answer, min / median | answer when warm, median | resident |"
     );
     println!("|---|---|---|---|---|---|");
-    for Asked {
+    for Probe {
         function,
         program,
         with,
@@ -103,7 +103,7 @@ fn program(function: &str) -> &'static str {
         .program
 }
 
-fn asked() -> Vec<Asked> {
+fn asked() -> Vec<Probe> {
     let get = |path: &str| {
         json!({
             "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "", "headers": { "host": "line.example" },
@@ -118,47 +118,47 @@ fn asked() -> Vec<Asked> {
     // A message that was never posted: it is looked for, and that is all.
     let message = json!({ "letter": 1 });
     vec![
-        Asked {
+        Probe {
             function: "hooks",
             program: "listener",
             with: get("/hooks/nobody"),
         },
-        Asked {
+        Probe {
             function: "fetch",
             program: "source",
             with: message.clone(),
         },
-        Asked {
+        Probe {
             function: "desk",
             program: "orchestrator",
             with: get("/runner/v1/nothing"),
         },
-        Asked {
+        Probe {
             function: "messages",
             program: "orchestrator",
             with: json!({ "Records": [] }),
         },
-        Asked {
+        Probe {
             function: "sweep",
             program: "orchestrator",
             with: json!({}),
         },
-        Asked {
+        Probe {
             function: "sign",
             program: "signer",
             with: message.clone(),
         },
-        Asked {
+        Probe {
             function: "release",
             program: "releaser",
             with: message,
         },
-        Asked {
+        Probe {
             function: "repository",
             program: "releaser",
             with: get("/repo/nothing"),
         },
-        Asked {
+        Probe {
             function: "web",
             program: "web",
             with: get("/style.css"),

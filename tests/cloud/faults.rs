@@ -1,6 +1,6 @@
 //! Services that throttle, fail, break off, lose answers and cross: nothing is lost, and nothing is done twice.
 
-use crate::proxy::{Asked, Fate, Proxy};
+use crate::proxy::{Fate, ProxiedRequest, Proxy};
 use crate::services::{Bucket, Table, config, config_at};
 use axum::http::Method;
 use millrace_core::order::Effect;
@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 /// Trouble that passes, each kind as often as the others, in one request of three; no request meets with it more often in a row than a
 /// call is tried again.
-pub fn trouble(seed: u64) -> impl FnMut(&Asked<'_>) -> Fate + Send {
+pub fn trouble(seed: u64) -> impl FnMut(&ProxiedRequest<'_>) -> Fate + Send {
     let mut chance = fastrand::Rng::with_seed(seed);
     move |asked| match chance.u8(0..12) {
         _ if asked.again >= 5 => Fate::Pass,
@@ -28,7 +28,7 @@ pub fn trouble(seed: u64) -> impl FnMut(&Asked<'_>) -> Fate + Send {
     }
 }
 
-async fn before(decide: impl FnMut(&Asked<'_>) -> Fate + Send + 'static) -> Proxy {
+async fn before(decide: impl FnMut(&ProxiedRequest<'_>) -> Fate + Send + 'static) -> Proxy {
     let services = config().await;
     Proxy::before(
         services
@@ -250,7 +250,7 @@ fn blobs_and_pointers_through_a_service_in_trouble_are_whole() {
 fn a_write_that_crosses_another_is_a_conflict_for_a_pointer_and_tried_again_for_a_blob() {
     run(async {
         let (direct, bucket) = Bucket::new().await;
-        let once = |asked: &Asked<'_>| {
+        let once = |asked: &ProxiedRequest<'_>| {
             if asked.method == Method::PUT && asked.number == 0 {
                 Fate::Cross
             } else {

@@ -4,7 +4,7 @@ use crate::lambda::{Lambda, Options};
 use crate::stack::{Stack, request, variable};
 use hmac::{Hmac, KeyInit, Mac};
 use millrace_core::Digest;
-use millrace_tests::up::{Machine, run};
+use millrace_tests::up::{TestSetup, run};
 use millrace_tests::wait::News;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -31,7 +31,7 @@ pub struct Cloud {
     /// What runs its functions.
     pub lambda: Lambda,
     /// Where everything for runners is.
-    pub machine: Machine,
+    pub machine: TestSetup,
     /// A folder for everything else.
     pub folder: PathBuf,
     /// What forges sign with.
@@ -45,7 +45,7 @@ pub struct Cloud {
 impl Cloud {
     /// What was deployed, as soon as no other test works with it.
     pub async fn start(folder: &Path, options: impl FnOnce(&mut Options)) -> Self {
-        let machine = Machine::here();
+        let machine = TestSetup::here();
         fs::create_dir_all(&machine.work).unwrap();
         let turn = fs::File::create(machine.work.join("turn")).unwrap();
         turn.lock().unwrap();

@@ -48,10 +48,10 @@ fn task_s(step: &str) -> u64 {
 }
 
 /// What a function has done: how often it was invoked, and for how many milliseconds.
-type Done = BTreeMap<&'static str, (usize, usize)>;
+type FunctionUse = BTreeMap<&'static str, (usize, usize)>;
 
 /// What every function has done so far.
-fn done(lambda: &Lambda) -> Done {
+fn done(lambda: &Lambda) -> FunctionUse {
     let functions = [
         "hooks",
         "fetch",
@@ -69,7 +69,7 @@ fn done(lambda: &Lambda) -> Done {
 }
 
 /// Adds what functions have done since to what the services were asked.
-fn with_functions(mut bill: Bill, lambda: &Lambda, before: &Done) -> Bill {
+fn with_functions(mut bill: Bill, lambda: &Lambda, before: &FunctionUse) -> Bill {
     for (function, (invoked, ms)) in done(lambda) {
         let (invoked_before, ms_before) = before[function];
         let invoked = (invoked - invoked_before) as f64;

@@ -34,7 +34,7 @@ pub enum Fate {
 
 /// A request, as far as its fate may depend on it.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub struct ProxiedRequest<'a> {
     /// How many came before it.
     pub number: usize,
     /// `PUT`.
@@ -45,7 +45,7 @@ pub struct Asked<'a> {
     pub again: usize,
 }
 
-type Decide = Box<dyn FnMut(&Asked<'_>) -> Fate + Send>;
+type Decide = Box<dyn FnMut(&ProxiedRequest<'_>) -> Fate + Send>;
 
 /// A proxy that runs as long as this lives.
 pub struct Proxy {
@@ -61,7 +61,7 @@ impl Drop for Proxy {
     }
 }
 
-struct Way {
+struct Upstream {
     to: String,
     client: Client<HttpConnector, Body>,
     decide: Mutex<Decide>,
@@ -74,12 +74,12 @@ impl Proxy {
     /// One that stands before a service.
     pub async fn before(
         service: &str,
-        decide: impl FnMut(&Asked<'_>) -> Fate + Send + 'static,
+        decide: impl FnMut(&ProxiedRequest<'_>) -> Fate + Send + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let fates = Arc::<Mutex<Vec<Fate>>>::default();
-        let way = Arc::new(Way {
+        let way = Arc::new(Upstream {
             to: service.trim_end_matches('/').to_owned(),
             client: Client::builder(TokioExecutor::new()).build_http(),
             decide: Mutex::new(Box::new(decide)),
@@ -114,7 +114,7 @@ impl Proxy {
     }
 }
 
-async fn through(way: Arc<Way>, request: Request<Incoming>) -> io::Result<Response<Body>> {
+async fn through(way: Arc<Upstream>, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().unwrap().as_str().to_owned();
     let body: Bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
@@ -124,7 +124,7 @@ async fn through(way: Arc<Way>, request: Request<Incoming>) -> io::Result<Respon
         (&parts.method, &path, &body).hash(&mut hasher);
         let again = again.entry(hasher.finish()).or_default();
         let changes = changes(&parts);
-        let asked = Asked {
+        let asked = ProxiedRequest {
             number: fates.len(),
             method: &parts.method,
             changes,

@@ -1,6 +1,6 @@
 //! State in DynamoDB: the contract of every adapter, and what this one promises besides.
 
-use crate::proxy::{Asked, Fate, Proxy};
+use crate::proxy::{Fate, ProxiedRequest, Proxy};
 use crate::services::{Table, config, config_at};
 use aws_sdk_dynamodb::types::AttributeValue;
 use millrace_core::order::Effect;
@@ -204,7 +204,7 @@ fn a_record_whose_answer_was_lost_is_written_and_one_of_two_who_write_the_same_i
         let services = config().await;
         // What is asked for the first time is done, and nobody hears of it.
         let mut lost = 0;
-        let lose = move |asked: &Asked<'_>| match asked.again {
+        let lose = move |asked: &ProxiedRequest<'_>| match asked.again {
             0 if lost < 4 => {
                 lost += 1;
                 Fate::Lose

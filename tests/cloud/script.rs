@@ -32,7 +32,7 @@ use millrace_store::s3::S3;
 use millrace_store::{Message, StateStore, Table};
 use millrace_tests::forge::{Delivery, Forge};
 use millrace_tests::line::platform;
-use millrace_tests::runner::{Answer, Runner, Script, lease_id, spec};
+use millrace_tests::runner::{Runner, Script, TaskAnswer, lease_id, spec};
 use millrace_tests::wait::{wait_for_async, wait_until_async};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -546,7 +546,7 @@ impl Hand {
         }
     }
 
-    async fn made(&self, offer: &Offer) -> Answer {
+    async fn made(&self, offer: &Offer) -> TaskAnswer {
         loop {
             if let Some(answer) = self
                 .runner

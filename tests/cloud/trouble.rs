@@ -3,7 +3,7 @@
 
 use crate::faults::trouble;
 use crate::lambda::{Children, Faults, Options};
-use crate::proxy::{Asked, Fate, Proxy};
+use crate::proxy::{Fate, ProxiedRequest, Proxy};
 use crate::script::Scripted;
 use crate::stack::Stack;
 use millrace_core::Arch;
@@ -136,7 +136,7 @@ impl Reaper {
         &self,
         function: String,
         children: Children,
-    ) -> impl FnMut(&Asked<'_>) -> Fate + Send + 'static {
+    ) -> impl FnMut(&ProxiedRequest<'_>) -> Fate + Send + 'static {
         let reaper = self.clone();
         move |asked| {
             if !asked.changes {
@@ -382,7 +382,7 @@ async fn a_message_on_which_its_function_always_dies_can_be_retried() {
     );
     let whole = format!("{}-sign", stack.name);
     let (name, family, bad) = (whole.clone(), children.clone(), Arc::clone(&is_bad));
-    let reap = move |_: &Asked<'_>| {
+    let reap = move |_: &ProxiedRequest<'_>| {
         if !*bad.lock().unwrap() {
             return Fate::Pass;
         }

@@ -6,7 +6,7 @@ use millrace_core::Arch;
 use millrace_host::machine::arch::Facts;
 use millrace_host::plugin::engine::Code;
 use millrace_host::worker::{self, WorkerConfig, WorkerError};
-use millrace_tests::up::{Machine, Up, every_architecture, platform_for, run};
+use millrace_tests::up::{TestSetup, Up, every_architecture, platform_for, run};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -197,7 +197,7 @@ impl Running {
             arch: std::env::consts::ARCH.parse().unwrap(),
             emulates: Vec::new(),
             state: state.join("runner"),
-            launcher: Machine::here().program,
+            launcher: TestSetup::here().program,
             code,
             features: Default::default(),
             traces: Some(folder.join(name).join("calls")),

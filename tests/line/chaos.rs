@@ -1,6 +1,6 @@
 //! Chaos in short: a few rounds that are the same each time, and what is left of a run that is ended early. `cargo xtask chaos` plays more.
 
-use millrace_tests::up::{Machine, processes_with};
+use millrace_tests::up::{TestSetup, processes_with};
 use millrace_tests::wait::wait_until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -50,7 +50,7 @@ impl Run {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let folder = Machine::here()
+        let folder = TestSetup::here()
             .work
             .join("chaos")
             .join(child.id().to_string());

@@ -1,7 +1,7 @@
 //! What the command line promises to scripts: exit statuses, JSON, and what a restart leaves as it was.
 
 use crate::specs::{empty, files};
-use millrace_tests::up::{Machine, Up, processes_with, seconds_of_this_run};
+use millrace_tests::up::{TestSetup, Up, processes_with, seconds_of_this_run};
 use millrace_tests::wait::{wait_for, wait_until};
 use serde_json::Value;
 use std::process::{Command, Stdio};
@@ -251,7 +251,7 @@ fn a_line_says_at_its_start_where_it_is_as_json_for_scripts() {
 fn a_plugin_that_somebody_added_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start_without_runner(folder.path());
-    let own = Machine::here().plugins.join("examples/no-bundled.wasm");
+    let own = TestSetup::here().plugins.join("examples/no-bundled.wasm");
     up.millrace(&["plugin", "add", "check", own.to_str().unwrap()]);
     let mine = up.millrace(&["plugin", "list"]);
     up.kill();
@@ -270,7 +270,7 @@ fn whoever_waits_for_a_line_that_is_not_up_is_told_and_waits() {
     let mut up = Up::start_without_runner(folder.path());
     let build = waiting_build(&mut up);
     let watch = |up: &Up, for_ms: u64| {
-        let program = Machine::here().program;
+        let program = TestSetup::here().program;
         let mut watch = Command::new("timeout");
         watch
             .arg(format!("{}.{:03}", for_ms / 1000, for_ms % 1000))
@@ -312,7 +312,7 @@ fn an_ordinary_user_without_ids_is_told_what_a_runner_needs_before_the_line_take
     .unwrap();
     // The program may lie where only root looks; a copy lies where everybody does.
     let program = folder.path().join("millrace");
-    std::fs::copy(Machine::here().program, &program).unwrap();
+    std::fs::copy(TestSetup::here().program, &program).unwrap();
     let mut up = Command::new("setpriv");
     up.args(["--reuid=65534", "--clear-groups"])
         .arg(&program)

@@ -5,7 +5,7 @@ use millrace_core::platform::Repository;
 use millrace_core::roots::{Lock, RootKind, RootPackage};
 use millrace_host::buildroot::{Recipe, RootError};
 use millrace_tests::sandbox::{PATIENCE, SandboxFixture, recipe, status};
-use millrace_tests::up::{Machine, Up, run};
+use millrace_tests::up::{TestSetup, Up, run};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -253,7 +253,7 @@ fn a_build_is_built_again_from_its_lock() {
     let piped = "set -o pipefail; \"$0\" --state \"$1\" lock \"$2\" | head -1";
     let first = run(Command::new("bash")
         .args(["-c", piped])
-        .arg(Machine::here().program)
+        .arg(TestSetup::here().program)
         .arg(up.state())
         .arg(&id));
     assert_eq!(first, "{\n");

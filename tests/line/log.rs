@@ -1,7 +1,7 @@
 //! Who has one build's id follows it through the log of every part of the line.
 
 use crate::specs::{files, library};
-use millrace_tests::up::{Machine, Up, platform};
+use millrace_tests::up::{TestSetup, Up, platform};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ fn story(log: &[Value], name: &str, id: &str) -> (BTreeSet<String>, Vec<String>)
 #[test]
 fn a_build_is_followed_by_its_id_through_the_log() {
     let folder = tempfile::tempdir().unwrap();
-    let machine = Machine::here();
+    let machine = TestSetup::here();
     let mut up = Up::start_with(
         folder.path(),
         &platform(&machine.platform, ""),

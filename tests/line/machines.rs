@@ -2,7 +2,7 @@
 
 use crate::sandbox::{ELSEWHERE, again};
 use crate::specs::{empty, files};
-use millrace_tests::up::{Machine, Up};
+use millrace_tests::up::{TestSetup, Up};
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
@@ -11,16 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// What the doctor says by the word that it is about, and its exit status.
-struct Said {
+struct DoctorReport {
     status: Option<i32>,
     findings: Vec<Value>,
     output: Output,
 }
 
-impl Said {
+impl DoctorReport {
     /// Lets the doctor look, started by these words; the last of them is the program's place.
     fn when(before: &[&str], folder: &Path, more: &[&str]) -> Self {
-        let program = Machine::here().program;
+        let program = TestSetup::here().program;
         let words: Vec<&str> = before
             .iter()
             .copied()
@@ -63,7 +63,7 @@ impl Said {
 #[test]
 fn a_machine_that_can_run_these_tests_is_found_fit_by_building_a_sandbox() {
     let folder = tempfile::tempdir().unwrap();
-    let said = Said::when(&[], folder.path(), &[]);
+    let said = DoctorReport::when(&[], folder.path(), &[]);
     assert_eq!(said.status, Some(0), "{:?}", said.output);
     for about in [
         "user",
@@ -90,7 +90,7 @@ fn a_machine_that_lets_nobody_make_namespaces_is_refused_with_words_by_doctor_an
         "--inh-caps=-sys_admin",
         "--bounding-set=-sys_admin",
     ];
-    let said = Said::when(&without, folder.path(), &[]);
+    let said = DoctorReport::when(&without, folder.path(), &[]);
     assert_eq!(said.status, Some(1), "{:?}", said.output);
     let (verdict, words) = said.of("sandbox");
     assert!(
@@ -103,7 +103,7 @@ fn a_machine_that_lets_nobody_make_namespaces_is_refused_with_words_by_doctor_an
     let mut runner = Command::new(without[0]);
     runner
         .args(&without[1..])
-        .arg(Machine::here().program)
+        .arg(TestSetup::here().program)
         .arg("--state")
         .arg(folder.path());
     runner
@@ -135,7 +135,7 @@ fn a_machine_without_control_groups_is_said_to_bound_less_and_may_work() {
         "-c",
         "mount -t tmpfs none /sys/fs/cgroup && exec \"$0\" \"$@\"",
     ];
-    let said = Said::when(&none, folder.path(), &[]);
+    let said = DoctorReport::when(&none, folder.path(), &[]);
     assert_eq!(said.status, Some(0), "{:?}", said.output);
     for about in ["memory", "number of processes"] {
         let (verdict, words) = said.of(about);
@@ -153,7 +153,7 @@ fn a_folder_on_an_overlay_is_named_as_what_keeps_a_machine_from_working() {
     let overlay = format!(
         "cd {at} && mkdir l u w m && mount -t overlay -o lowerdir=l,upperdir=u,workdir=w none m && exec \"$0\" \"$@\""
     );
-    let said = Said::when(
+    let said = DoctorReport::when(
         &["unshare", "--mount", "sh", "-c", &overlay],
         &folder.path().join("m/state"),
         &[],
@@ -172,14 +172,14 @@ fn a_folder_on_an_overlay_is_named_as_what_keeps_a_machine_from_working() {
 fn a_clock_is_compared_with_the_lines_and_a_line_that_is_away_is_no_reason_to_refuse() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start_without_runner(folder.path());
-    let said = Said::when(&[], &folder.path().join("there"), &["--url", &up.url("")]);
+    let said = DoctorReport::when(&[], &folder.path().join("there"), &["--url", &up.url("")]);
     assert_eq!(
         (said.status, said.of("clock").0),
         (Some(0), "good"),
         "{:?}",
         said.output
     );
-    let said = Said::when(
+    let said = DoctorReport::when(
         &[],
         &folder.path().join("away"),
         &["--url", "http://127.0.0.1:9"],
@@ -279,7 +279,7 @@ impl Elsewhere {
             echo '{subordinate}' > /etc/subuid
             echo '{subordinate}' > /etc/subgid\n"
         );
-        let machine = Machine::here();
+        let machine = TestSetup::here();
         let mut platform = machine.platform;
         let here: Vec<PathBuf> = local_repositories(&platform);
         for (number, repository) in here.iter().enumerate() {
@@ -355,7 +355,7 @@ fn an_ordinary_user_with_ids_of_its_own_runs_the_line_from_push_to_release() {
     }
     assert_eq!(nix::unistd::geteuid().as_raw(), USER);
     let folder = tempfile::tempdir().unwrap();
-    let said = Said::when(&[], &folder.path().join("looked"), &[]);
+    let said = DoctorReport::when(&[], &folder.path().join("looked"), &[]);
     assert_eq!(said.status, Some(0), "{:?}", said.output);
     assert!(
         said.of("user")
@@ -369,7 +369,7 @@ fn an_ordinary_user_with_ids_of_its_own_runs_the_line_from_push_to_release() {
     let commit = up.push_new("mine", &files(&empty("mine", "BuildArch: noarch", tries)));
     let (told, released) = up.watch(&commit);
     assert!(released, "{told}\n{}", up.log());
-    let work = Machine::here().work;
+    let work = TestSetup::here().work;
     let layer = fs::read_dir(work.join("roots/layers"))
         .unwrap()
         .flatten()

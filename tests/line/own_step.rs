@@ -1,7 +1,7 @@
 //! A step that somebody else wrote, as the README has it: one file of Rust, a plugin's name, and four lines in the package.
 
 use crate::specs::{empty, files};
-use millrace_tests::up::{Machine, Up};
+use millrace_tests::up::{TestSetup, Up};
 
 const MILLRACE_TOML: &str = "[[steps]]\nname = \"no-bundled\"\nplugin = \"no-bundled\"\non = \"once\"\nneeds = [\"source\"]\n";
 
@@ -9,7 +9,7 @@ const MILLRACE_TOML: &str = "[[steps]]\nname = \"no-bundled\"\nplugin = \"no-bun
 fn a_package_asks_for_a_step_of_its_own_and_is_held_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(folder.path(), "");
-    let component = Machine::here().plugins.join("examples/no-bundled.wasm");
+    let component = TestSetup::here().plugins.join("examples/no-bundled.wasm");
     up.millrace(&["plugin", "add", "no-bundled", component.to_str().unwrap()]);
     let mut package = empty("clean", "BuildArch: noarch", "true");
     package.push(("millrace.toml".to_owned(), MILLRACE_TOML.to_owned()));

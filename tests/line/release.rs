@@ -2,7 +2,7 @@
 
 use crate::specs::{files, library, program};
 use millrace_core::platform::{Platform, Repository};
-use millrace_tests::up::{Machine, Up, run};
+use millrace_tests::up::{TestSetup, Up, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -70,7 +70,7 @@ fn dnf_installs_it(up: &Up, folder: &Path) {
     let root = install(
         up,
         folder,
-        &Machine::here().platform,
+        &TestSetup::here().platform,
         std::env::consts::ARCH,
         "tallyctl",
     );

@@ -4,7 +4,7 @@
 use crate::specs::{empty, files};
 use millrace_host::sandbox::{CommandEnd, SandboxError};
 use millrace_tests::sandbox::{PATIENCE, SandboxFixture, status};
-use millrace_tests::up::{Machine, Up, processes_with};
+use millrace_tests::up::{TestSetup, Up, processes_with};
 use millrace_tests::wait::wait_until;
 use std::fs::{self, File};
 use std::io::Read;
@@ -64,7 +64,7 @@ fn a_starter_without_its_runner_waits_for_nothing() {
     let mut starter = std::process::Command::new("timeout");
     starter
         .arg("20")
-        .arg(Machine::here().program)
+        .arg(TestSetup::here().program)
         .args(["__sandbox", &std::process::id().to_string()]);
     let ended = starter
         .stdin(std::os::fd::OwnedFd::from(input))
@@ -287,12 +287,12 @@ fn ctrl_c_hands_the_task_back_and_the_next_runner_does_it() {
     let state = folder.path().join("first");
     fs::create_dir_all(state.join("runner")).unwrap();
     symlink(
-        Machine::here().work.join("roots"),
+        TestSetup::here().work.join("roots"),
         state.join("runner/roots"),
     )
     .unwrap();
     fs::write(state.join("token"), token).unwrap();
-    let mut first = std::process::Command::new(Machine::here().program)
+    let mut first = std::process::Command::new(TestSetup::here().program)
         .args([
             "--state",
             state.to_str().unwrap(),
@@ -349,7 +349,7 @@ fn a_line_whose_own_runner_cannot_run_ends_with_the_reason() {
     fs::write(work.join("lock"), "4715").unwrap();
     let held = File::open(work.join("lock")).unwrap();
     held.lock().unwrap();
-    let mut up = std::process::Command::new(Machine::here().program)
+    let mut up = std::process::Command::new(TestSetup::here().program)
         .args([
             "--state",
             folder.path().join("state").to_str().unwrap(),

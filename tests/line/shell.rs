@@ -1,7 +1,7 @@
 //! A sandbox in which a package failed, held for its author: a command in it, a shell at a real terminal, and every way in which it ends.
 
 use crate::specs::{empty, files};
-use millrace_tests::up::{Machine, Up, processes_with, seconds_of_this_run};
+use millrace_tests::up::{TestSetup, Up, processes_with, seconds_of_this_run};
 use millrace_tests::wait::{WAIT_MAX, wait_for, wait_until};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
@@ -98,7 +98,7 @@ impl Seat {
         // A session of its own, whose terminal this is: so it hears that the size has changed.
         let child = Command::new("setsid")
             .args(["--ctty", "--wait"])
-            .arg(Machine::here().program)
+            .arg(TestSetup::here().program)
             .args(["--state".as_ref(), up.state().as_os_str()])
             .arg("shell")
             .args(words)
@@ -198,7 +198,7 @@ impl Seat {
 fn a_failed_sandbox_is_entered_by_its_author_and_gone_when_they_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(folder.path(), "");
-    let tasks = Machine::here().work.join("tasks");
+    let tasks = TestSetup::here().work.join("tasks");
     let (build, _) = hold(&mut up, "10m");
     let held = held_of(&up, &build);
     assert_eq!(
@@ -374,7 +374,7 @@ fn a_hold_ends_with_its_time_and_whoever_is_in_it_is_told() {
             && shown.contains("its time was over; the sandbox is held no more"),
         "{shown}"
     );
-    let tasks = Machine::here().work.join("tasks");
+    let tasks = TestSetup::here().work.join("tasks");
     until("nothing of it is left", || left_over(&tasks) == 0);
 }
 

@@ -17,7 +17,7 @@ use millrace_store::state::DELIVERIES_MAX;
 use millrace_store::{AdvanceError, Message, MessageId, StateStore, advance, chain};
 use millrace_tests::flight::{Flight, Progress};
 use millrace_tests::forge::Delivery;
-use millrace_tests::runner::{Answer, Runner};
+use millrace_tests::runner::{Runner, TaskAnswer};
 use millrace_tests::world::{OUT_MS, World, words};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -48,14 +48,14 @@ const PACKAGES: [(&str, &str); 4] = [
 
 /// Something that goes on.
 struct Under {
-    what: What,
-    flight: Flight<Came>,
+    what: Action,
+    flight: Flight<ActionOutcome>,
     at: &'static str,
 }
 
 /// What goes on.
 #[derive(Clone)]
-enum What {
+enum Action {
     Hear(Delivery),
     Carry(Message),
     GiveUp(Message),
@@ -65,12 +65,12 @@ enum What {
     Retry(BuildId, Option<TaskId>),
     Ask(usize),
     Renew(usize),
-    Answer(usize),
-    AnswerLate(usize, Answer),
+    TaskAnswer(usize),
+    AnswerLate(usize, TaskAnswer),
 }
 
 /// What came of it.
-enum Came {
+enum ActionOutcome {
     Status(StatusCode),
     Offered(StatusCode, Option<Box<Offer>>),
     Done(Result<(), String>),
@@ -91,7 +91,7 @@ pub struct Simulation {
     deliveries: Vec<Delivery>,
     unanswered: Vec<Delivery>,
     late: Vec<Message>,
-    late_answers: Vec<(usize, Answer)>,
+    late_answers: Vec<(usize, TaskAnswer)>,
     /// Messages whose bearer dies each time before it does this.
     unlucky: BTreeMap<MessageId, &'static str>,
     /// Builds whose releaser dies each time before it can tell that their packages are out.
@@ -157,7 +157,7 @@ impl Simulation {
             20..23 if free => self.deliver_late(),
             23..40 if free => self.a_runner_speaks(),
             40..42 if free => self.answer_late(),
-            42..45 if free => self.begin(What::Tick),
+            42..45 if free => self.begin(Action::Tick),
             45 if free => self.give_up_dead_letters(),
             46 if free => match self.chance.u8(0..4) {
                 0 => self.cancel(),
@@ -182,7 +182,7 @@ impl Simulation {
         for _ in 0..CALM_STEPS_MAX {
             self.world.pass_ms(5_000);
             for delivery in std::mem::take(&mut self.unanswered) {
-                self.finish(What::Hear(delivery));
+                self.finish(Action::Hear(delivery));
             }
             let now = self.world.now();
             let messages = self
@@ -191,17 +191,17 @@ impl Simulation {
                 .unwrap();
             messages
                 .into_iter()
-                .for_each(|message| self.finish(What::Carry(message)));
-            self.finish(What::GiveUpDeadLetters);
-            self.finish(What::Tick);
+                .for_each(|message| self.finish(Action::Carry(message)));
+            self.finish(Action::GiveUpDeadLetters);
+            self.finish(Action::Tick);
             let stay = (0..self.workload.len())
                 .filter(|number| !self.workload[*number].vanishes)
                 .collect::<Vec<_>>();
             for number in stay {
                 self.finish(if self.workload[number].offer.is_some() {
-                    What::Answer(number)
+                    Action::TaskAnswer(number)
                 } else {
-                    What::Ask(number)
+                    Action::Ask(number)
                 });
             }
             if self.nothing_is_left() {
@@ -210,7 +210,7 @@ impl Simulation {
         }
     }
 
-    fn finish(&mut self, what: What) {
+    fn finish(&mut self, what: Action) {
         self.begin(what);
         while !self.under_way.is_empty() {
             self.go(0, usize::MAX);
@@ -253,16 +253,16 @@ impl Simulation {
             .made
             .insert(PushId::of_delivery("gitea", &delivery.id));
         self.deliveries.push(delivery.clone());
-        self.begin(What::Hear(delivery));
+        self.begin(Action::Hear(delivery));
     }
 
     fn repeat_a_delivery(&mut self) {
         if let Some(delivery) = self.unanswered.pop() {
-            self.begin(What::Hear(delivery));
+            self.begin(Action::Hear(delivery));
         } else if !self.deliveries.is_empty() {
             let delivery = self.deliveries[self.chance.usize(0..self.deliveries.len())].clone();
             self.counts.happened("delivery repeated");
-            self.begin(What::Hear(delivery));
+            self.begin(Action::Hear(delivery));
         }
     }
 
@@ -278,7 +278,7 @@ impl Simulation {
                 self.late.push(message.clone());
             }
             self.curse(&message);
-            self.begin(What::Carry(message));
+            self.begin(Action::Carry(message));
         }
     }
 
@@ -304,12 +304,12 @@ impl Simulation {
     fn deliver_late(&mut self) {
         if !self.late.is_empty() {
             let message = self.late.swap_remove(self.chance.usize(0..self.late.len()));
-            self.begin(What::Carry(message));
+            self.begin(Action::Carry(message));
         }
     }
 
     fn is_out(&self, id: MessageId) -> bool {
-        self.under_way.iter().any(|under| matches!(&under.what, What::Carry(message) | What::GiveUp(message) if message.id == id))
+        self.under_way.iter().any(|under| matches!(&under.what, Action::Carry(message) | Action::GiveUp(message) if message.id == id))
     }
 
     fn give_up_dead_letters(&mut self) {
@@ -318,7 +318,7 @@ impl Simulation {
             .run(self.world.store.dead_letters(usize::MAX))
             .unwrap();
         if !dead.iter().any(|message| self.is_out(message.id)) {
-            self.begin(What::GiveUpDeadLetters);
+            self.begin(Action::GiveUpDeadLetters);
         }
     }
 
@@ -326,7 +326,7 @@ impl Simulation {
         let builds = self.world.builds();
         if !builds.is_empty() {
             let build = builds[self.chance.usize(0..builds.len())].id.clone();
-            self.begin(What::Cancel(build));
+            self.begin(Action::Cancel(build));
         }
     }
 
@@ -347,7 +347,7 @@ impl Simulation {
                 .clone()
         });
         self.invariants.may_go_on(build.id.clone());
-        self.begin(What::Retry(build.id.clone(), task));
+        self.begin(Action::Retry(build.id.clone(), task));
     }
 
     /// The line's clock is ahead from now on, or is set back.
@@ -372,9 +372,9 @@ impl Simulation {
             return;
         }
         let what = match (&runner_at_work.offer, self.chance.u8(0..4)) {
-            (None, _) => What::Ask(number),
-            (Some(_), 0) => What::Renew(number),
-            (Some(_), _) => What::Answer(number),
+            (None, _) => Action::Ask(number),
+            (Some(_), 0) => Action::Renew(number),
+            (Some(_), _) => Action::TaskAnswer(number),
         };
         self.begin(what);
     }
@@ -385,7 +385,7 @@ impl Simulation {
             let (number, answer) = self
                 .late_answers
                 .swap_remove(self.chance.usize(0..self.late_answers.len()));
-            self.begin(What::AnswerLate(number, answer));
+            self.begin(Action::AnswerLate(number, answer));
         }
     }
 
@@ -403,12 +403,12 @@ impl Simulation {
 
     // How it goes on.
 
-    fn begin(&mut self, what: What) {
+    fn begin(&mut self, what: Action) {
         let flight = self.flight(&what);
-        if let What::Ask(number) | What::Renew(number) | What::Answer(number) = what {
+        if let Action::Ask(number) | Action::Renew(number) | Action::TaskAnswer(number) = what {
             self.workload[number].busy = true;
         }
-        if let What::Carry(message) | What::GiveUp(message) = &what {
+        if let Action::Carry(message) | Action::GiveUp(message) = &what {
             self.invariants.see(&message.effect);
         }
         self.history.push(self.tell(&what));
@@ -425,7 +425,7 @@ impl Simulation {
         self.under_way.iter().any(|under| releases(&under.what))
     }
 
-    fn flight(&self, what: &What) -> Flight<Came> {
+    fn flight(&self, what: &Action) -> Flight<ActionOutcome> {
         let world = &self.world;
         let start = |number: usize| {
             (
@@ -434,35 +434,35 @@ impl Simulation {
             )
         };
         match what.clone() {
-            What::Hear(delivery) => world.start(|store| {
+            Action::Hear(delivery) => world.start(|store| {
                 let heard = world.hear(store, &delivery);
-                async move { Came::Status(heard.await.0) }
+                async move { ActionOutcome::Status(heard.await.0) }
             }),
-            What::Carry(message) => self.on_the_line(|line| async move {
+            Action::Carry(message) => self.on_the_line(|line| async move {
                 pump::carry_out(&line, &message)
                     .await
                     .map_err(|error| chain(&error))
             }),
-            What::GiveUp(message) => self.on_the_line(|line| async move {
+            Action::GiveUp(message) => self.on_the_line(|line| async move {
                 pump::give_up(&line, &message, "the store does not answer")
                     .await
                     .map_err(|error| chain(&error))
             }),
-            What::GiveUpDeadLetters => self.on_the_line(|line| async move {
+            Action::GiveUpDeadLetters => self.on_the_line(|line| async move {
                 if pump::give_up_dead_letters(&line).await {
                     Ok(())
                 } else {
                     Err("not all were given up".to_owned())
                 }
             }),
-            What::Tick => self.on_the_line(|line| async move {
+            Action::Tick => self.on_the_line(|line| async move {
                 let now = (line.clock)();
                 millrace_orchestrator::tick(&line.store, now)
                     .await
                     .map(drop)
                     .map_err(|error| error.to_string())
             }),
-            What::Cancel(build) => self.on_the_line(|line| async move {
+            Action::Cancel(build) => self.on_the_line(|line| async move {
                 match advance::<Build>(
                     &line.store,
                     &build,
@@ -477,7 +477,7 @@ impl Simulation {
                     Err(error) => Err(error.to_string()),
                 }
             }),
-            What::Retry(build, task) => self.on_the_line(|line| async move {
+            Action::Retry(build, task) => self.on_the_line(|line| async move {
                 let event = Event::Retry {
                     task,
                     by: "dana".parse().unwrap(),
@@ -490,36 +490,38 @@ impl Simulation {
                     Err(error) => Err(error.to_string()),
                 }
             }),
-            What::Ask(number) => {
+            Action::Ask(number) => {
                 let (runner, _) = start(number);
                 self.at_the_desk(|desk| async move {
                     let (status, offer) = runner.ask(desk).await;
-                    Came::Offered(status, offer.map(Box::new))
+                    ActionOutcome::Offered(status, offer.map(Box::new))
                 })
             }
-            What::Renew(number) => {
+            Action::Renew(number) => {
                 let (runner, runner_at_work) = start(number);
                 // Some have been silent for long by then, and some speak again.
                 let silent_s = self.world.now().0.is_multiple_of(2).then_some(30);
                 self.at_the_desk(|desk| async move {
-                    Came::Status(
+                    ActionOutcome::Status(
                         runner
                             .renew_after(desk, &runner_at_work.offer.unwrap(), silent_s)
                             .await,
                     )
                 })
             }
-            What::Answer(number) => {
+            Action::TaskAnswer(number) => {
                 let (runner, runner_at_work) = start(number);
                 self.at_the_desk(|desk| async move {
-                    Came::Status(runner.answer(desk, &runner_at_work.answer.unwrap()).await)
+                    ActionOutcome::Status(
+                        runner.answer(desk, &runner_at_work.answer.unwrap()).await,
+                    )
                 })
             }
-            What::AnswerLate(number, answer) => {
+            Action::AnswerLate(number, answer) => {
                 let (runner, _): (Runner, _) = start(number);
-                self.at_the_desk(
-                    |desk| async move { Came::Status(runner.report(desk, &answer).await) },
-                )
+                self.at_the_desk(|desk| async move {
+                    ActionOutcome::Status(runner.report(desk, &answer).await)
+                })
             }
         }
     }
@@ -527,19 +529,19 @@ impl Simulation {
     fn on_the_line<F>(
         &self,
         function: impl FnOnce(millrace_tests::world::Line) -> F,
-    ) -> Flight<Came>
+    ) -> Flight<ActionOutcome>
     where
         F: Future<Output = Result<(), String>> + 'static,
     {
         self.world.start(|store| {
             let done = function(self.world.line(store));
-            async move { Came::Done(done.await) }
+            async move { ActionOutcome::Done(done.await) }
         })
     }
 
-    fn at_the_desk<F>(&self, request: impl FnOnce(axum::Router) -> F) -> Flight<Came>
+    fn at_the_desk<F>(&self, request: impl FnOnce(axum::Router) -> F) -> Flight<ActionOutcome>
     where
-        F: Future<Output = Came> + 'static,
+        F: Future<Output = ActionOutcome> + 'static,
     {
         self.world
             .start(|store: MemoryStore| request(self.world.desk(store)))
@@ -584,7 +586,7 @@ impl Simulation {
     }
 
     fn is_cursed(&self, under: &Under) -> bool {
-        matches!(&under.what, What::Carry(message) if self.unlucky.get(&message.id) == Some(&under.at))
+        matches!(&under.what, Action::Carry(message) if self.unlucky.get(&message.id) == Some(&under.at))
     }
 
     /// Kills somebody, now or a few operations later.
@@ -603,55 +605,59 @@ impl Simulation {
             .push(format!("  killed before {at}: {}", self.tell(&what)));
         self.counts.killed(kind(&what), at);
         match what {
-            What::Hear(delivery) => self.unanswered.push(delivery),
-            What::Ask(number) | What::Renew(number) | What::Answer(number) => {
+            Action::Hear(delivery) => self.unanswered.push(delivery),
+            Action::Ask(number) | Action::Renew(number) | Action::TaskAnswer(number) => {
                 self.workload[number].busy = false
             }
-            What::Carry(_)
-            | What::GiveUp(_)
-            | What::GiveUpDeadLetters
-            | What::Tick
-            | What::AnswerLate(..) => {}
-            What::Cancel(_) | What::Retry(..) => {}
+            Action::Carry(_)
+            | Action::GiveUp(_)
+            | Action::GiveUpDeadLetters
+            | Action::Tick
+            | Action::AnswerLate(..) => {}
+            Action::Cancel(_) | Action::Retry(..) => {}
         }
         self.check();
     }
 
-    fn ended(&mut self, what: What, came: Came) {
+    fn ended(&mut self, what: Action, came: ActionOutcome) {
         let said = match &came {
-            Came::Status(status) | Came::Offered(status, None) => status.as_str().to_owned(),
-            Came::Offered(_, Some(offer)) => format!(
+            ActionOutcome::Status(status) | ActionOutcome::Offered(status, None) => {
+                status.as_str().to_owned()
+            }
+            ActionOutcome::Offered(_, Some(offer)) => format!(
                 "{} of {} under {}",
                 offer.work.task, offer.work.build, offer.lease.number
             ),
-            Came::Done(Ok(())) => "done".to_owned(),
-            Came::Done(Err(problem)) => problem.replace(&self.world.forge.place(), "FORGE"),
+            ActionOutcome::Done(Ok(())) => "done".to_owned(),
+            ActionOutcome::Done(Err(problem)) => {
+                problem.replace(&self.world.forge.place(), "FORGE")
+            }
         };
         self.history.push(format!("  {}: {said}", self.tell(&what)));
         match (what, came) {
-            (What::Hear(delivery), Came::Status(status)) => self.heard(delivery, status),
-            (What::Carry(message), Came::Done(Err(_)))
+            (Action::Hear(delivery), ActionOutcome::Status(status)) => self.heard(delivery, status),
+            (Action::Carry(message), ActionOutcome::Done(Err(_)))
                 if message.deliveries >= DELIVERIES_MAX && !self.is_out(message.id) =>
             {
-                self.begin(What::GiveUp(message));
+                self.begin(Action::GiveUp(message));
             }
-            (What::GiveUp(message), Came::Done(Ok(()))) => self.given_up(&message),
-            (What::Retry(_, task), Came::Done(Ok(()))) => {
+            (Action::GiveUp(message), ActionOutcome::Done(Ok(()))) => self.given_up(&message),
+            (Action::Retry(_, task), ActionOutcome::Done(Ok(()))) => {
                 self.counts.happened(if task.is_some() {
                     "task done again"
                 } else {
                     "build done again"
                 });
             }
-            (What::Ask(number), Came::Offered(status, offer)) => {
+            (Action::Ask(number), ActionOutcome::Offered(status, offer)) => {
                 self.offered(number, status, offer.map(|offer| *offer))
             }
-            (What::Renew(number) | What::Answer(number), Came::Status(status))
+            (Action::Renew(number) | Action::TaskAnswer(number), ActionOutcome::Status(status))
                 if status == StatusCode::SERVICE_UNAVAILABLE =>
             {
                 self.workload[number].busy = false;
             }
-            (What::Renew(number), Came::Status(status)) => {
+            (Action::Renew(number), ActionOutcome::Status(status)) => {
                 self.workload[number].busy = false;
                 match status {
                     StatusCode::OK => {}
@@ -659,7 +665,7 @@ impl Simulation {
                     status => panic!("a runner that renews hears {status}"),
                 }
             }
-            (What::Answer(number), Came::Status(status)) => {
+            (Action::TaskAnswer(number), ActionOutcome::Status(status)) => {
                 assert!(
                     matches!(status, StatusCode::OK | StatusCode::CONFLICT),
                     "a runner that answers hears {status}"
@@ -673,7 +679,7 @@ impl Simulation {
                     .extend(answer.map(|answer| (number, answer)));
                 self.workload[number].forget();
             }
-            (What::AnswerLate(..), Came::Status(StatusCode::CONFLICT)) => {
+            (Action::AnswerLate(..), ActionOutcome::Status(StatusCode::CONFLICT)) => {
                 self.counts.happened("late answer refused")
             }
             _ => {}
@@ -717,42 +723,44 @@ impl Simulation {
         self.workload[number].offer = Some(offer);
     }
 
-    fn tell(&self, what: &What) -> String {
+    fn tell(&self, what: &Action) -> String {
         let name = |number: usize| &self.workload[number].runner.name;
         match what {
-            What::Hear(delivery) => format!("hear {}", delivery.id),
-            What::Carry(message) => format!("{} ({})", words(&message.effect), message.deliveries),
-            What::GiveUp(message) => format!("give up {}", words(&message.effect)),
-            What::GiveUpDeadLetters => "give up dead letters".to_owned(),
-            What::Tick => "tick".to_owned(),
-            What::Cancel(build) => format!("cancel {build}"),
-            What::Retry(build, None) => format!("retry {build}"),
-            What::Retry(build, Some(task)) => format!("retry {task} of {build}"),
-            What::Ask(number) => format!("{} asks", name(*number)),
-            What::Renew(number) => format!("{} renews", name(*number)),
-            What::Answer(number) => format!("{} answers", name(*number)),
-            What::AnswerLate(number, _) => format!("{} has answered once more", name(*number)),
+            Action::Hear(delivery) => format!("hear {}", delivery.id),
+            Action::Carry(message) => {
+                format!("{} ({})", words(&message.effect), message.deliveries)
+            }
+            Action::GiveUp(message) => format!("give up {}", words(&message.effect)),
+            Action::GiveUpDeadLetters => "give up dead letters".to_owned(),
+            Action::Tick => "tick".to_owned(),
+            Action::Cancel(build) => format!("cancel {build}"),
+            Action::Retry(build, None) => format!("retry {build}"),
+            Action::Retry(build, Some(task)) => format!("retry {task} of {build}"),
+            Action::Ask(number) => format!("{} asks", name(*number)),
+            Action::Renew(number) => format!("{} renews", name(*number)),
+            Action::TaskAnswer(number) => format!("{} answers", name(*number)),
+            Action::AnswerLate(number, _) => format!("{} has answered once more", name(*number)),
         }
     }
 }
 
 /// Whether it may change what is in the repositories.
-fn releases(what: &What) -> bool {
+fn releases(what: &Action) -> bool {
     match what {
-        What::Carry(message) | What::GiveUp(message) => {
+        Action::Carry(message) | Action::GiveUp(message) => {
             matches!(message.effect, Effect::Release(_))
         }
-        What::GiveUpDeadLetters => true,
-        What::Hear(_) | What::Tick | What::Cancel(_) | What::Retry(..) => false,
-        What::Ask(_) | What::Renew(_) | What::Answer(_) | What::AnswerLate(..) => false,
+        Action::GiveUpDeadLetters => true,
+        Action::Hear(_) | Action::Tick | Action::Cancel(_) | Action::Retry(..) => false,
+        Action::Ask(_) | Action::Renew(_) | Action::TaskAnswer(_) | Action::AnswerLate(..) => false,
     }
 }
 
 /// Which function it is.
-fn kind(what: &What) -> &'static str {
+fn kind(what: &Action) -> &'static str {
     match what {
-        What::Hear(_) => "hear",
-        What::Carry(message) => match &message.effect {
+        Action::Hear(_) => "hear",
+        Action::Carry(message) => match &message.effect {
             Effect::Fetch(_) => "fetch",
             Effect::Plan(_) => "plan",
             Effect::Ready { .. } => "ready",
@@ -761,13 +769,13 @@ fn kind(what: &What) -> &'static str {
             Effect::Ended { .. } => "ended",
             Effect::Unreadable(_) => "unreadable",
         },
-        What::GiveUp(_) | What::GiveUpDeadLetters => "give up",
-        What::Tick => "tick",
-        What::Cancel(_) => "cancel",
-        What::Retry(..) => "retry",
-        What::Ask(_) => "ask",
-        What::Renew(_) => "renew",
-        What::Answer(_) => "answer",
-        What::AnswerLate(..) => "late answer",
+        Action::GiveUp(_) | Action::GiveUpDeadLetters => "give up",
+        Action::Tick => "tick",
+        Action::Cancel(_) => "cancel",
+        Action::Retry(..) => "retry",
+        Action::Ask(_) => "ask",
+        Action::Renew(_) => "renew",
+        Action::TaskAnswer(_) => "answer",
+        Action::AnswerLate(..) => "late answer",
     }
 }

@@ -1,7 +1,7 @@
 //! Runners at their best and at their worst: what each has, and what it says next.
 
 use millrace_core::protocol::Offer;
-use millrace_tests::runner::{Answer, Runner, Script};
+use millrace_tests::runner::{Runner, Script, TaskAnswer};
 
 /// A runner, and the work that it has.
 #[derive(Debug, Clone)]
@@ -10,7 +10,7 @@ pub struct SimulatedRunner {
     /// What it works on.
     pub offer: Option<Offer>,
     /// What came of it: an answer whose receipt was lost is told again, and not thought over.
-    pub answer: Option<Answer>,
+    pub answer: Option<TaskAnswer>,
     /// Whether it waits for the desk.
     pub busy: bool,
     /// Whether it goes away for good as soon as it has something.

@@ -407,7 +407,7 @@ fn a_push_does_not_say_with_whose_key_it_is_signed() {
     assert_snapshot!(chosen("", &["el-9"]), @"el-9");
     assert_snapshot!(chosen("platforms = [\"el-8\"]", &[]), @"el-8");
     assert_snapshot!(chosen("platforms = [\"el-8\"]", &["el-8", "el-9"]), @"el-8");
-    assert_snapshot!(chosen("platforms = [\"el-10\"]", &["el-8", "el-9"]), @"millrace.toml asks for the platform `el-10`; the package is registered for el-8, el-9: whoever runs the line may register it for more, by `millrace package add` with `--platform`");
+    assert_snapshot!(chosen("platforms = [\"el-10\"]", &["el-8", "el-9"]), @"millrace.toml asks for the platform `el-10`; the package is registered for el-8, el-9: the line's operator can register it for more, by `millrace package add` with `--platform`");
     assert_snapshot!(chosen("platforms = [\"el-11\"]", &[]), @"millrace.toml asks for the platform `el-11`, which the line does not have: `millrace platform list` shows those it has");
     assert_snapshot!(chosen("", &["el-7"]), @"the package is registered for the platform `el-7`, which the line does not have: `millrace platform add` adds it, `millrace package add` with other `--platform` changes the registration");
 }

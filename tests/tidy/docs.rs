@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub fn undocumented(path: &Path, text: &str) -> Vec<String> {
     let parsed =
         syn::parse_file(text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut found = Found {
+    let mut found = Undocumented {
         path: path.to_owned(),
         items: Vec::new(),
     };
@@ -17,12 +17,12 @@ pub fn undocumented(path: &Path, text: &str) -> Vec<String> {
     found.items
 }
 
-struct Found {
+struct Undocumented {
     path: PathBuf,
     items: Vec<String>,
 }
 
-impl Found {
+impl Undocumented {
     fn items(&mut self, items: &[syn::Item]) {
         for item in items {
             match item {

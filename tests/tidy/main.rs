@@ -54,7 +54,7 @@ fn sources() -> impl Iterator<Item = (PathBuf, String)> {
 
 /// Which dependencies of a crate are looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
+enum DependencyKind {
     /// What it is built of, on whatever machine.
     Crate,
     /// What only its tests use.
@@ -62,7 +62,7 @@ enum Of {
 }
 
 /// The crates of the workspace with the crates of the workspace that they depend on.
-fn dependencies(of: Of) -> BTreeMap<String, BTreeSet<String>> {
+fn dependencies(of: DependencyKind) -> BTreeMap<String, BTreeSet<String>> {
     let manifests = files()
         .into_iter()
         .filter(|path| path.ends_with("Cargo.toml") && path.components().count() > 1);
@@ -79,7 +79,7 @@ fn dependencies(of: Of) -> BTreeMap<String, BTreeSet<String>> {
             .unwrap_or_default();
         let parts =
             std::iter::once(&manifest).chain(targets.values().filter_map(toml::Value::as_table));
-        let words: &[&str] = if of == Of::Tests {
+        let words: &[&str] = if of == DependencyKind::Tests {
             &["dev-dependencies"]
         } else {
             &["dependencies", "build-dependencies"]
@@ -183,7 +183,7 @@ fn work_flows_one_way() {
         ("xtask", &[][..]),
     ]);
     let see_everything = ["millrace-cli", "millrace-tests"];
-    for (name, needs) in dependencies(Of::Crate) {
+    for (name, needs) in dependencies(DependencyKind::Crate) {
         if see_everything.contains(&name.as_str()) {
             continue;
         }
@@ -202,8 +202,8 @@ fn work_flows_one_way() {
 fn tests_of_a_function_know_no_other_function() {
     // The tests of all see everything; nobody else's need a crate that the crate itself does not. They may ask for more of one that
     // it does: its feature `testing`.
-    let own = dependencies(Of::Crate);
-    let needs: Vec<(String, BTreeSet<String>)> = dependencies(Of::Tests)
+    let own = dependencies(DependencyKind::Crate);
+    let needs: Vec<(String, BTreeSet<String>)> = dependencies(DependencyKind::Tests)
         .into_iter()
         .filter(|(name, _)| !["millrace-cli", "millrace-tests"].contains(&name.as_str()))
         .map(|(name, needs)| {

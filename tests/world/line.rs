@@ -4,62 +4,15 @@ use millrace_core::build::{Build, Event, Refused};
 use millrace_core::order::{Effect, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform};
-use millrace_core::push::{Announced, BuildOptions, Commit, Push};
+use millrace_core::push::Push;
 use millrace_core::rpm::Rpm;
-use millrace_core::sources::SourceFile;
 use millrace_core::task::{Artifact, Blame, Failure, Outcome, RunnerProfile, TaskId};
-use millrace_core::{Arch, Digest, LeaseNumber, PushId, RunnerName, Timestamp};
+use millrace_core::testing::plugins;
+pub use millrace_core::testing::{platform, push};
+use millrace_core::{Arch, Digest, LeaseNumber, RunnerName, Timestamp};
 
 /// What runners here are, as a rule.
 pub const MACHINE: RunnerProfile = RunnerProfile::of(Arch::X86_64);
-
-/// A platform with the default steps on these architectures.
-pub fn platform(architectures: &str) -> Platform {
-    let text = format!(
-        r#"
-name = "el-9"
-architectures = [{architectures}]
-releasever = "9"
-key = "default"
-macros = {{ dist = ".el9" }}
-repositories = [{{ id = "baseos", baseurl = "http://localhost/baseos" }}]
-buildroot = {{ packages = ["@build"], minimal = ["bash"] }}
-steps = [
-    {{ name = "source", plugin = "source", on = "once", releases = true }},
-    {{ name = "rpm", plugin = "rpm", on = "build-arch", needs = ["source"], releases = true }},
-    {{ name = "check", plugin = "check", on = "each-arch", needs = ["rpm"] }},
-]
-"#
-    );
-    Platform::parse("el-9.toml", &text).unwrap()
-}
-
-/// A push of a package.
-pub fn push(package: &str, number: u64) -> Push {
-    Push {
-        announced: Announced {
-            id: PushId::of_delivery("gitea", &number.to_string()),
-            package: package.parse().unwrap(),
-            clone_url: format!("http://forge/rpms/{package}.git"),
-            reference: "refs/heads/main".to_owned(),
-            commit: Commit::new(&format!("{number:040x}")).unwrap(),
-            pusher: "dana".to_owned(),
-            received: Timestamp(1_000),
-            options: BuildOptions::default(),
-        },
-        committed_s: 1_700_000_000,
-        subject: "Update".to_owned(),
-        tree: Digest::of(package.as_bytes()),
-        tree_bytes: 10_240,
-        spec: format!("{package}.spec"),
-        sources: vec![SourceFile {
-            path: format!("{package}-1.tar.xz"),
-            digest: Digest::of(b"tarball"),
-            size: 9,
-        }],
-        config: String::new(),
-    }
-}
 
 /// A build, a clock, and what has been said of it.
 pub struct Line {
@@ -82,10 +35,7 @@ impl Line {
 
     /// A build with a package's own configuration.
     pub fn planned(push: &Push, platform: &Platform, config: &PackageConfig) -> Self {
-        let plugins = ["source", "rpm", "check", "lint"]
-            .map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes())))
-            .into();
-        let build = plan(push, config, platform, &plugins, Timestamp(1_000)).unwrap();
+        let build = plan(push, config, platform, &plugins(), Timestamp(1_000)).unwrap();
         Self {
             effects: build.first_effects(),
             build,

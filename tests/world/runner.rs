@@ -40,7 +40,7 @@ pub enum Script {
 
 /// An answer, and the files that must come before it.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct TaskAnswer {
     report: Report,
     files: Vec<File>,
 }
@@ -54,7 +54,7 @@ pub fn lease_id(offer: &Offer) -> LeaseId {
     }
 }
 
-impl Answer {
+impl TaskAnswer {
     /// What it says.
     pub fn outcome(&self) -> &Outcome {
         &self.report.outcome
@@ -155,7 +155,7 @@ impl Runner {
     }
 
     /// Does the work; reads what it was given for that.
-    pub async fn work(&self, desk: Router, offer: &Offer, script: Script) -> Option<Answer> {
+    pub async fn work(&self, desk: Router, offer: &Offer, script: Script) -> Option<TaskAnswer> {
         let tree = offer
             .work
             .inputs
@@ -189,7 +189,7 @@ impl Runner {
                 reason: reason.to_owned(),
             },
         };
-        Some(Answer {
+        Some(TaskAnswer {
             report: Report {
                 lease_id: lease_id(offer),
                 outcome,
@@ -200,7 +200,7 @@ impl Runner {
     }
 
     /// Hands over what it made, to where it is told, and answers. The first refusal ends it.
-    pub async fn answer(&self, desk: Router, answer: &Answer) -> StatusCode {
+    pub async fn answer(&self, desk: Router, answer: &TaskAnswer) -> StatusCode {
         for (artifact, bytes) in &answer.files {
             let status = self
                 .hand_over(desk.clone(), answer.lease_id(), artifact, bytes)
@@ -250,7 +250,7 @@ impl Runner {
     }
 
     /// Answers, without what should have come before.
-    pub async fn report(&self, desk: Router, answer: &Answer) -> StatusCode {
+    pub async fn report(&self, desk: Router, answer: &TaskAnswer) -> StatusCode {
         self.post::<()>(desk, "/runner/v1/report", &answer.report)
             .await
             .0

@@ -1,6 +1,6 @@
 //! A sandbox, roots and a folder for a task, without a line around them.
 
-use crate::up::{Machine, platform};
+use crate::up::{TestSetup, platform};
 use millrace_core::platform::{Limits, Platform, SandboxOptions};
 use millrace_host::buildroot::{Buildroots, Recipe, Root, RootError, RootKind, RootSession};
 use millrace_host::sandbox::{Command, CommandEnd, Sandbox, SandboxError, View};
@@ -37,7 +37,7 @@ impl SandboxFixture {
     /// With the roots of all tests of this machine.
     #[allow(clippy::new_without_default, reason = "it makes folders")]
     pub fn new() -> Self {
-        Self::over(&Machine::here().work)
+        Self::over(&TestSetup::here().work)
     }
 
     /// With roots of its own below a folder, in layers of at most [`ROOT_BYTES_MAX`].
@@ -63,7 +63,7 @@ impl SandboxFixture {
     }
 
     fn over(shared: &Path) -> Self {
-        Self::with_program(Machine::here().program, shared)
+        Self::with_program(TestSetup::here().program, shared)
     }
 
     /// With commands started by a program that becomes the launcher, and roots below a folder.
@@ -227,7 +227,7 @@ impl SandboxFixture {
 /// What the tests' platform is made from, without what the line releases.
 pub fn recipe() -> Recipe {
     let platform =
-        Platform::parse("platform.toml", &platform(&Machine::here().platform, "")).unwrap();
+        Platform::parse("platform.toml", &platform(&TestSetup::here().platform, "")).unwrap();
     Recipe {
         arch: std::env::consts::ARCH.parse().unwrap(),
         releasever: platform.releasever,

@@ -24,7 +24,7 @@ const WATCH_MAX: Duration = Duration::from_secs(900);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What the line's own tests need from the machine; `cargo xtask test` sets it up and names it in the environment.
-pub struct Machine {
+pub struct TestSetup {
     /// The `millrace` program.
     pub program: PathBuf,
     /// A folder with the first-party plugins.
@@ -35,7 +35,7 @@ pub struct Machine {
     pub work: PathBuf,
 }
 
-impl Machine {
+impl TestSetup {
     /// This machine; panics in words where it was not set up.
     pub fn here() -> Self {
         let variable = |name: &str| {
@@ -66,7 +66,7 @@ pub fn every_architecture() -> Option<String> {
 
 /// A line that runs.
 pub struct Up {
-    machine: Machine,
+    machine: TestSetup,
     folder: PathBuf,
     port: u16,
     child: Option<Child>,
@@ -83,7 +83,7 @@ impl Up {
     pub fn start(folder: &Path, platform_limits: &str) -> Self {
         Self::start_with(
             folder,
-            &platform(&Machine::here().platform, platform_limits),
+            &platform(&TestSetup::here().platform, platform_limits),
             &[],
         )
     }
@@ -92,14 +92,14 @@ impl Up {
     pub fn start_without_runner(folder: &Path) -> Self {
         Self::start_with(
             folder,
-            &platform(&Machine::here().platform, ""),
+            &platform(&TestSetup::here().platform, ""),
             &["--no-runner"],
         )
     }
 
     /// The same for a platform as it is handed to the line, and with further words for `millrace up`.
     pub fn start_with(folder: &Path, platform: &str, words: &[&str]) -> Self {
-        let machine = Machine::here();
+        let machine = TestSetup::here();
         fs::create_dir_all(&machine.work).unwrap();
         let turn = fs::File::create(machine.work.join("turn")).unwrap();
         turn.lock().unwrap();

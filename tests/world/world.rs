@@ -4,7 +4,7 @@
 use crate::folder::in_memory;
 use crate::forge::{COMMITTED_S, Delivery, Forge};
 use crate::line::platform;
-use crate::runner::{Answer, Runner, Script, past, spec};
+use crate::runner::{Runner, Script, TaskAnswer, past, spec};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -355,7 +355,7 @@ impl World {
     }
 
     /// A runner works on what it took, as it is scripted.
-    pub fn answer(&self, runner: &str, offer: &Offer) -> Answer {
+    pub fn answer(&self, runner: &str, offer: &Offer) -> TaskAnswer {
         let script = self
             .scripts
             .get(&format!("{} {}", offer.work.package, offer.work.task))
@@ -369,7 +369,7 @@ impl World {
     }
 
     /// A runner hands over what it made, and answers.
-    pub fn hand_over(&self, runner: &str, answer: &Answer) -> StatusCode {
+    pub fn hand_over(&self, runner: &str, answer: &TaskAnswer) -> StatusCode {
         self.run(
             self.runner(runner)
                 .answer(self.desk(self.store.clone()), answer),

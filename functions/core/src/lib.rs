@@ -29,6 +29,8 @@ pub mod rpm;
 pub mod runner;
 pub mod sources;
 pub mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use chain::chain;
 pub use digest::{Digest, DigestError};

@@ -208,7 +208,7 @@ pub struct GivenUp {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Attended {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sessions: Vec<Wanted>,
+    pub sessions: Vec<WantedSession>,
     /// To be given up at once, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unwanted: Vec<GivenUp>,
@@ -219,7 +219,7 @@ pub struct Attended {
 
 /// Somebody who wants into a held sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wanted {
+pub struct WantedSession {
     #[serde(flatten)]
     pub lease_id: LeaseId,
     pub session: Session,

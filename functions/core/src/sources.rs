@@ -50,7 +50,7 @@ impl Algorithm {
 
 /// A source as its package names it: which bytes are wanted, and where the build wants them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedSource {
     /// Path relative to the tree's root.
     pub path: String,
     /// Algorithm of `digest`.
@@ -59,7 +59,7 @@ pub struct Wanted {
     pub digest: String,
 }
 
-impl Wanted {
+impl WantedSource {
     /// The file name, without folders.
     pub fn file_name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
@@ -142,7 +142,7 @@ pub fn find_spec<'a>(
 /// Reads a `sources` file as Fedora keeps it: `SHA512 (name) = digits` a line.
 ///
 /// The older form `md5digits  name` is refused: MD5 does not vouch for anything.
-pub fn parse_sources(file: &str, text: &str) -> Result<Vec<Wanted>, TreeError> {
+pub fn parse_sources(file: &str, text: &str) -> Result<Vec<WantedSource>, TreeError> {
     const EXPECTED: &str = "`SHA512 (name) = digest`";
     parse_lines(file, text, EXPECTED, |line| {
         let (algorithm, rest) = line.split_once(" (")?;
@@ -159,7 +159,7 @@ pub fn parse_sources(file: &str, text: &str) -> Result<Vec<Wanted>, TreeError> {
 
 /// Reads a `.<name>.metadata` file as CentOS and AlmaLinux keep it: `digits path` a line; the algorithm follows from the number
 /// of digits.
-pub fn parse_metadata(file: &str, text: &str) -> Result<Vec<Wanted>, TreeError> {
+pub fn parse_metadata(file: &str, text: &str) -> Result<Vec<WantedSource>, TreeError> {
     const EXPECTED: &str = "`digest path` with a SHA-1, SHA-256 or SHA-512 digest";
     parse_lines(file, text, EXPECTED, |line| {
         let (digest, path) = line.split_once(char::is_whitespace)?;
@@ -176,7 +176,7 @@ fn parse_lines<'a>(
     text: &'a str,
     expected: &'static str,
     read: impl Fn(&'a str) -> Option<(Algorithm, &'a str, &'a str)>,
-) -> Result<Vec<Wanted>, TreeError> {
+) -> Result<Vec<WantedSource>, TreeError> {
     let mut wanted = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -209,7 +209,7 @@ fn parse_lines<'a>(
                 line: number + 1,
             });
         }
-        wanted.push(Wanted {
+        wanted.push(WantedSource {
             path: path.to_owned(),
             algorithm,
             digest,

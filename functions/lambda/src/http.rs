@@ -16,14 +16,14 @@ const ANSWER_BYTES_MAX: usize = 6_000_000;
 
 /// Answers what comes over a function's URL or over the line's HTTP API, for ever.
 pub async fn serve(routes: Router) -> Result<(), Error> {
-    lambda_http::run(ServiceExt::<Request>::map_response(routes, Answer)).await
+    lambda_http::run(ServiceExt::<Request>::map_response(routes, LambdaResponse)).await
 }
 
 /// An answer as Lambda takes it: text as it is, and anything else in base64. What `lambda_http` makes of a [`Response`] by itself knows
 /// the alphabets of all languages, and has a quarter of a megabyte of tables for them; the line's own texts are UTF-8.
-struct Answer(Response);
+struct LambdaResponse(Response);
 
-impl IntoResponse for Answer {
+impl IntoResponse for LambdaResponse {
     fn into_response(
         self,
     ) -> Pin<Box<dyn Future<Output = lambda_http::http::Response<Body>> + Send>> {

@@ -160,8 +160,7 @@ fn builds_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millrace_core::push::{Announced, BuildOptions, Commit as GitCommit};
-    use millrace_core::{PushId, Timestamp};
+    use millrace_core::testing;
     use millrace_store::memory::MemoryStore;
     use millrace_store::{Expect, Stored};
     use std::future::poll_fn;
@@ -171,28 +170,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000);
 
     fn push() -> Push {
-        let announced = Announced {
-            id: PushId::of_delivery("gitea", "1"),
-            package: "zlib".parse().unwrap(),
-            clone_url: "http://forge/rpms/zlib.git".to_owned(),
-            reference: "refs/heads/main".to_owned(),
-            commit: GitCommit::new(&"1".repeat(40)).unwrap(),
-            pusher: "dana".to_owned(),
-            received: NOW,
-            options: BuildOptions::default(),
-        };
-        let (subject, spec, config) = ("Update".to_owned(), "zlib.spec".to_owned(), String::new());
-        let tree = Digest::of(b"tree");
-        Push {
-            announced,
-            committed_s: 1,
-            subject,
-            tree,
-            tree_bytes: 4,
-            spec,
-            sources: Vec::new(),
-            config,
-        }
+        testing::push("zlib", 1)
     }
 
     async fn keep(store: &MemoryStore, expect: Expect, state: PushState) {

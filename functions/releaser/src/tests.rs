@@ -13,8 +13,8 @@ use crate::{Generation, Seal, SealError, current};
 use millrace_core::build::{Build, Stage};
 use millrace_core::order::{OrderedFile, ReleaseOrder};
 use millrace_core::platform::Platform;
-use millrace_core::push::{Announced, BuildOptions, Commit, Push};
-use millrace_core::{BuildId, Digest, KeyName, PushId, Timestamp};
+use millrace_core::testing;
+use millrace_core::{BuildId, Digest, KeyName, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::memory::MemoryStore;
 use millrace_store::{BlobStore, Expect, Table, records};
@@ -25,16 +25,7 @@ const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const COMMITTED_S: u64 = 1_700_000_000;
 
 fn platform() -> Platform {
-    let text = r#"
-name = "el-9"
-architectures = ["x86_64", "aarch64"]
-releasever = "9"
-key = "default"
-repositories = [{ id = "baseos", baseurl = "http://localhost/baseos" }]
-buildroot = { packages = ["@build"], minimal = ["bash"] }
-steps = [{ name = "source", plugin = "source", on = "once", releases = true }]
-"#;
-    Platform::parse("el-9.toml", text).unwrap()
+    testing::platform(r#""x86_64", "aarch64""#)
 }
 
 /// "Signs" by naming the key and what was signed.
@@ -89,29 +80,9 @@ fn with_key(key: &str) -> Platform {
 
 /// Keeps a build that waits for this order to be carried out.
 async fn keep_build(store: &MemoryStore, order: &ReleaseOrder) {
-    let announced = Announced {
-        id: PushId::new("push").unwrap(),
-        package: order.package.clone(),
-        clone_url: String::new(),
-        reference: "refs/heads/main".to_owned(),
-        commit: Commit::new(&"1".repeat(40)).unwrap(),
-        pusher: "dana".to_owned(),
-        received: NOW,
-        options: BuildOptions::default(),
-    };
-    let push = Push {
-        announced,
-        committed_s: COMMITTED_S,
-        subject: String::new(),
-        tree: Digest::of(b""),
-        tree_bytes: 0,
-        spec: "tally.spec".to_owned(),
-        sources: vec![],
-        config: String::new(),
-    };
     let build = Build {
         id: order.build.clone(),
-        push,
+        push: testing::push(order.package.as_str(), 1),
         platform: platform(),
         plugins: BTreeMap::new(),
         tasks: vec![],

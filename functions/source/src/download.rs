@@ -4,7 +4,7 @@ use crate::digests::{Digests, digests};
 use crate::error::{DownloadError, FetchError, Refusal, Stop};
 use crate::fetcher::Fetcher;
 use millrace_core::PackageName;
-use millrace_core::sources::{Algorithm, Wanted};
+use millrace_core::sources::{Algorithm, WantedSource};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -20,7 +20,7 @@ enum Miss {
 /// Downloads a source from the first store that has it. If none has, a store that might have it another time counts more than one
 /// that has something else, and that more than all that have nothing.
 pub(crate) fn download(
-    wanted: &Wanted,
+    wanted: &WantedSource,
     package: &PackageName,
     fetcher: &Fetcher,
     until: Instant,
@@ -52,7 +52,7 @@ pub(crate) fn download(
 
 fn download_from(
     url: &str,
-    wanted: &Wanted,
+    wanted: &WantedSource,
     fetcher: &Fetcher,
     until: Instant,
     to: &Path,
@@ -83,7 +83,7 @@ fn download_from(
 }
 
 /// Whether this is the file that the package names.
-fn check(url: &str, wanted: &Wanted, read: Digests) -> Result<(), Refusal> {
+fn check(url: &str, wanted: &WantedSource, read: Digests) -> Result<(), Refusal> {
     let found = match wanted.algorithm {
         Algorithm::Sha512 => read.sha512,
         Algorithm::Sha256 => read.sha256.hex(),

@@ -4,7 +4,7 @@ use crate::digests::{Digests, digests};
 use crate::download::download;
 use crate::error::{FetchError, Refusal, Stop};
 use crate::fetcher::Fetcher;
-use millrace_core::sources::{Algorithm, SourceFile, Wanted};
+use millrace_core::sources::{Algorithm, SourceFile, WantedSource};
 use millrace_core::{Digest, PackageName};
 use millrace_store::records::{get, put, replace};
 use millrace_store::{BlobStore, Expect, SaveError, StateStore, Table};
@@ -93,7 +93,7 @@ async fn pin(key: &str, source: &KnownSource, state: &impl StateStore) -> Result
 
 /// Makes sure that the line has a source: it has it already, or some lookaside store does.
 pub(crate) async fn obtain(
-    wanted: &Wanted,
+    wanted: &WantedSource,
     package: &PackageName,
     fetcher: &Fetcher,
     until: Instant,
@@ -128,7 +128,7 @@ pub(crate) async fn obtain(
 /// Downloads on a thread that may block.
 async fn download_to(
     file: &Path,
-    wanted: &Wanted,
+    wanted: &WantedSource,
     package: &PackageName,
     fetcher: &Fetcher,
     until: Instant,
@@ -144,7 +144,7 @@ async fn download_to(
 }
 
 /// The digest of the file that a source's name stands for, as far as the line knows; whether it has that file is another matter.
-async fn known(wanted: &Wanted, state: &impl StateStore) -> Result<Option<Digest>, Stop> {
+async fn known(wanted: &WantedSource, state: &impl StateStore) -> Result<Option<Digest>, Stop> {
     match wanted.algorithm {
         Algorithm::Sha256 => Ok(Digest::from_hex(&wanted.digest).ok()),
         Algorithm::Sha512 | Algorithm::Sha1 => {
@@ -157,7 +157,7 @@ async fn known(wanted: &Wanted, state: &impl StateStore) -> Result<Option<Digest
 
 /// A source that the line has.
 async fn kept(
-    wanted: &Wanted,
+    wanted: &WantedSource,
     state: &impl StateStore,
     blobs: &impl BlobStore,
 ) -> Result<Option<KnownSource>, Stop> {

@@ -1,7 +1,7 @@
 //! The address of a source in a lookaside store, as a template.
 
 use millrace_core::PackageName;
-use millrace_core::sources::Wanted;
+use millrace_core::sources::WantedSource;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
@@ -71,7 +71,7 @@ impl From<Template> for String {
 
 impl Template {
     /// The address of a source of a package.
-    pub fn url(&self, package: &PackageName, wanted: &Wanted) -> String {
+    pub fn url(&self, package: &PackageName, wanted: &WantedSource) -> String {
         // A file's path is taken as it stands; in other URLs a blank, for example, is `%20` (RFC 3986, 2.1).
         let spell = |value: &str| {
             if self.0.starts_with("file:") {
@@ -115,7 +115,7 @@ mod tests {
     use millrace_core::sources::Algorithm;
 
     fn url(template: &str, file: &str) -> String {
-        let wanted = Wanted {
+        let wanted = WantedSource {
             path: file.to_owned(),
             algorithm: Algorithm::Sha256,
             digest: "ab".repeat(32),

@@ -83,7 +83,7 @@ async fn owner(
 /// Registers a package, or changes the platforms of one that has the same name and repository. Answers what is registered
 /// now; doing it twice does no harm. The first registration's time stays.
 pub async fn register(state: &impl StateStore, package: Package) -> Result<Package, RegisterError> {
-    settle(state, package, Again::Changes).await
+    settle(state, package, Reregistration::Changes).await
 }
 
 /// Registers a package, or leaves one as it is that has the same name and repository. Answers what is registered now.
@@ -91,12 +91,12 @@ pub async fn register_new(
     state: &impl StateStore,
     package: Package,
 ) -> Result<Package, RegisterError> {
-    settle(state, package, Again::Leaves).await
+    settle(state, package, Reregistration::Leaves).await
 }
 
 /// What registering a package does that is registered already.
 #[derive(Clone, Copy)]
-enum Again {
+enum Reregistration {
     /// Its platforms become those that are asked for.
     Changes,
     Leaves,
@@ -105,7 +105,7 @@ enum Again {
 async fn settle(
     state: &impl StateStore,
     package: Package,
-    again: Again,
+    again: Reregistration,
 ) -> Result<Package, RegisterError> {
     let mut tries = 0;
     loop {
@@ -131,7 +131,7 @@ async fn settle(
 async fn registration(
     state: &impl StateStore,
     mut package: Package,
-    again: Again,
+    again: Reregistration,
 ) -> Result<(Package, Vec<Write>), RegisterError> {
     let index = repository_index(&package.clone_url)?;
     let (owner, is_claimed) = owner(state, &index).await?;
@@ -169,7 +169,7 @@ async fn registration(
             });
         }
         package.registered = existing.registered;
-        if package == existing || matches!(again, Again::Leaves) {
+        if package == existing || matches!(again, Reregistration::Leaves) {
             return Ok((existing, writes));
         }
         expect = Expect::Version(version);

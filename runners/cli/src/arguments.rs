@@ -6,7 +6,7 @@ mod setup;
 mod values;
 
 pub use build::{Build, BuildFlags, Builds, Logs, Retry, Shell, Watch};
-pub use runner::{Manner, Runner, Up};
+pub use runner::{Runner, RunnerOptions, Up};
 pub use setup::{Algorithm, Key, Messages, Package, Platform, Plugin, Release};
 pub use values::LogFormat;
 

@@ -1,6 +1,6 @@
 //! What a runner on this machine is told, and when a program here is told to stop.
 
-use crate::arguments::Manner;
+use crate::arguments::RunnerOptions;
 use anyhow::{Context, Result};
 use millrace_core::{Arch, RunnerName};
 use millrace_host::plugin::engine::Code;
@@ -30,7 +30,7 @@ pub(crate) fn worker_config(
     token: &str,
     name: RunnerName,
     arch: Arch,
-    manner: Manner,
+    manner: RunnerOptions,
     folder: &Path,
 ) -> Result<WorkerConfig> {
     let config = WorkerConfig {

@@ -2,7 +2,7 @@
 
 use crate::lambda::children::{Children, signal};
 use crate::lambda::clock::seconds;
-use crate::lambda::runtime::{Job, Runtime, Said};
+use crate::lambda::runtime::{Job, Runtime, RuntimeMessage};
 use axum::body::Bytes;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -58,9 +58,9 @@ impl Process {
         tokio::select! {
             biased;
             said = process.runtime.said.recv() => match said {
-                Some(Said::Next) => Ok(process),
-                Some(Said::NoStart(words)) => Err(words),
-                Some(Said::Answer(_) | Said::Error(_)) | None => Err(lambda_error("Runtime.Unknown", "spoke before it was asked")),
+                Some(RuntimeMessage::Next) => Ok(process),
+                Some(RuntimeMessage::NoStart(words)) => Err(words),
+                Some(RuntimeMessage::Answer(_) | RuntimeMessage::Error(_)) | None => Err(lambda_error("Runtime.Unknown", "spoke before it was asked")),
             },
             status = process.child.wait() => Err(exited("", status)),
             () = sleep_until(deadline) => Err(timed_out("", START_MAX)),
@@ -135,9 +135,11 @@ impl Process {
                 }
             };
             match said {
-                Some(Said::Answer(answer)) => return Ok(answer),
-                Some(Said::Error(error) | Said::NoStart(error)) => return Err(error),
-                Some(Said::Next) => {}
+                Some(RuntimeMessage::Answer(answer)) => return Ok(answer),
+                Some(RuntimeMessage::Error(error) | RuntimeMessage::NoStart(error)) => {
+                    return Err(error);
+                }
+                Some(RuntimeMessage::Next) => {}
                 None => return Err(lambda_error("Runtime.Unknown", "nobody hears it any more")),
             }
         }
@@ -149,8 +151,8 @@ impl Process {
             tokio::select! {
                 biased;
                 said = self.runtime.said.recv() => match said {
-                    Some(Said::Next) => break,
-                    Some(Said::Answer(_) | Said::Error(_) | Said::NoStart(_)) => {}
+                    Some(RuntimeMessage::Next) => break,
+                    Some(RuntimeMessage::Answer(_) | RuntimeMessage::Error(_) | RuntimeMessage::NoStart(_)) => {}
                     None => return false,
                 },
                 _ = self.child.wait() => return false,

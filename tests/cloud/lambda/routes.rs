@@ -6,7 +6,7 @@ pub const DEFAULT: &str = "$default";
 
 /// A route that takes a request, and what the variables of its path stand for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Taken<'a> {
+pub struct MatchedRoute<'a> {
     /// As it was deployed.
     pub key: &'a str,
     /// Names and values, as they were sent.
@@ -18,7 +18,7 @@ pub fn take<'a>(
     keys: impl Iterator<Item = &'a str>,
     method: &str,
     path: &'a str,
-) -> Option<Taken<'a>> {
+) -> Option<MatchedRoute<'a>> {
     let all = keys.filter_map(|key| Some((rank(key, method), fits(key, method, path)?)));
     all.max_by(|(one, _), (other, _)| one.cmp(other))
         .map(|(_, taken)| taken)
@@ -39,9 +39,9 @@ fn rank(key: &str, method: &str) -> (Vec<u8>, bool) {
     (parts(path).map(part).collect(), of == method)
 }
 
-fn fits<'a>(key: &'a str, method: &str, path: &'a str) -> Option<Taken<'a>> {
+fn fits<'a>(key: &'a str, method: &str, path: &'a str) -> Option<MatchedRoute<'a>> {
     if key == DEFAULT {
-        return Some(Taken {
+        return Some(MatchedRoute {
             key,
             variables: Vec::new(),
         });
@@ -58,7 +58,7 @@ fn fits<'a>(key: &'a str, method: &str, path: &'a str) -> Option<Taken<'a>> {
             .and_then(|part| part.strip_suffix("+}"))
         {
             variables.push((name, rest));
-            return (!rest.is_empty()).then_some(Taken { key, variables });
+            return (!rest.is_empty()).then_some(MatchedRoute { key, variables });
         }
         let (found, after) = rest.split_once('/').unwrap_or((rest, ""));
         match part
@@ -74,7 +74,7 @@ fn fits<'a>(key: &'a str, method: &str, path: &'a str) -> Option<Taken<'a>> {
         }
         rest = after;
     }
-    rest.is_empty().then_some(Taken { key, variables })
+    rest.is_empty().then_some(MatchedRoute { key, variables })
 }
 
 fn parts(path: &str) -> impl Iterator<Item = &str> {

@@ -27,7 +27,7 @@ pub struct Job {
 
 /// What a process says.
 #[derive(Debug)]
-pub enum Said {
+pub enum RuntimeMessage {
     /// It is ready for an invocation.
     Next,
     /// The answer to its invocation.
@@ -45,13 +45,13 @@ pub struct Runtime {
     /// Gives the process something to do.
     pub jobs: mpsc::UnboundedSender<Job>,
     /// Hears what it says.
-    pub said: mpsc::UnboundedReceiver<Said>,
+    pub said: mpsc::UnboundedReceiver<RuntimeMessage>,
     serving: JoinHandle<()>,
 }
 
 struct Desk {
     jobs: tokio::sync::Mutex<mpsc::UnboundedReceiver<Job>>,
-    said: mpsc::UnboundedSender<Said>,
+    said: mpsc::UnboundedSender<RuntimeMessage>,
     /// The invocation that is not answered yet.
     current: Mutex<Option<String>>,
 }
@@ -108,7 +108,7 @@ impl Desk {
             .is_some()
     }
 
-    fn hear(&self, said: Said) -> Response<Body> {
+    fn hear(&self, said: RuntimeMessage) -> Response<Body> {
         // Whoever is not listened to any more is about to be ended.
         let _ = self.said.send(said);
         reply(StatusCode::ACCEPTED, json!({ "status": "OK" }))
@@ -116,7 +116,7 @@ impl Desk {
 }
 
 async fn next(State(desk): State<Arc<Desk>>) -> Response<Body> {
-    let _ = desk.said.send(Said::Next);
+    let _ = desk.said.send(RuntimeMessage::Next);
     let Some(job) = desk.jobs.lock().await.recv().await else {
         return reply(StatusCode::GONE, json!({ "errorType": "Gone" }));
     };
@@ -147,13 +147,13 @@ async fn response(
         return unknown(&id);
     }
     if body.len() <= RESPONSE_BYTES_MAX {
-        return desk.hear(Said::Answer(body));
+        return desk.hear(RuntimeMessage::Answer(body));
     }
     let message = format!(
         "Response payload size exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes)."
     );
     let error = json!({ "errorType": "Function.ResponseSizeTooLarge", "errorMessage": message });
-    desk.hear(Said::Error(error.clone()));
+    desk.hear(RuntimeMessage::Error(error.clone()));
     reply(StatusCode::PAYLOAD_TOO_LARGE, error)
 }
 
@@ -163,14 +163,14 @@ async fn error(
     body: Bytes,
 ) -> Response<Body> {
     if desk.finish(&id) {
-        desk.hear(Said::Error(words(&body)))
+        desk.hear(RuntimeMessage::Error(words(&body)))
     } else {
         unknown(&id)
     }
 }
 
 async fn no_start(State(desk): State<Arc<Desk>>, body: Bytes) -> Response<Body> {
-    desk.hear(Said::NoStart(words(&body)))
+    desk.hear(RuntimeMessage::NoStart(words(&body)))
 }
 
 /// An error in the function's own words, whatever they are.

@@ -5,29 +5,18 @@ use millrace_control::build::{
 };
 use millrace_control::package::{self, PackageRequest};
 use millrace_control::{ControlError, NotFound, hold, lock};
+use millrace_core::Timestamp;
 use millrace_core::access::Actor;
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::order::Effect;
 use millrace_core::plan::plan;
-use millrace_core::platform::{PackageConfig, Platform};
-use millrace_core::push::Push;
-use millrace_core::{Digest, Timestamp};
+use millrace_core::platform::PackageConfig;
+use millrace_core::testing;
 use millrace_store::StateStore;
 use millrace_store::memory::MemoryStore;
 use millrace_store::records::create;
-use serde_json::json;
 
 const NOW: Timestamp = Timestamp(1_763_930_000_000);
-
-const PLATFORM: &str = r#"
-name = "el9"
-architectures = ["x86_64"]
-releasever = "9"
-key = "el9"
-repositories = []
-buildroot = { packages = [], minimal = [] }
-steps = [{ name = "rpm", plugin = "rpm", on = "build-arch", releases = true }]
-"#;
 
 fn dana() -> Actor {
     Actor::Local("dana".to_owned())
@@ -35,16 +24,12 @@ fn dana() -> Actor {
 
 /// A build of zlib, kept in a store.
 async fn planned(store: &MemoryStore) -> Build {
-    let push: Push = serde_json::from_value(json!({
-        "id": "0123456789ab", "package": "zlib", "clone_url": "https://forge.example/zlib", "reference": "refs/heads/main",
-        "commit": "1".repeat(40), "pusher": "erin", "received": NOW, "committed_s": 1, "subject": "Update",
-        "tree": Digest::of(b"tree"), "tree_bytes": 4, "spec": "zlib.spec", "sources": [], "config": "",
-    }))
-    .unwrap();
-    let platform = Platform::parse("el9.toml", PLATFORM).unwrap();
-    let plugins = [("rpm".parse().unwrap(), Digest::of(b"rpm"))].into();
+    let mut platform = testing::platform(r#""x86_64""#);
+    platform.steps.retain(|step| step.name.as_str() == "rpm");
+    platform.steps[0].needs.clear();
+    let push = testing::push("zlib", 1);
     let config = PackageConfig::default();
-    let build = plan(&push, &config, &platform, &plugins, NOW).unwrap();
+    let build = plan(&push, &config, &platform, &testing::plugins(), NOW).unwrap();
     assert!(create(store, &build).await.unwrap());
     build
 }

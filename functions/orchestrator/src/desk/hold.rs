@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use millrace_core::RunnerName;
 use millrace_core::hold::{Hold, PRINTED_BYTES_MAX, Printed, SessionEnd};
 use millrace_core::protocol::{
-    Attend, Attended, GivenUp, Held, Listen, Print, Shown, Typing, WAIT_S_MAX, Wanted,
+    Attend, Attended, GivenUp, Held, Listen, Print, Shown, Typing, WAIT_S_MAX, WantedSession,
 };
 use millrace_core::runner::Runner;
 use millrace_core::task::{Lease, LeaseId};
@@ -174,7 +174,7 @@ async fn wanted<S: StateStore, B>(desk: &Desk<S, B>, ask: &Attend) -> Result<Att
             .and_then(Hold::session)
             .filter(|session| session.number > held.session)
         {
-            attended.sessions.push(Wanted {
+            attended.sessions.push(WantedSession {
                 lease_id: held.lease_id.clone(),
                 session: session.clone(),
             });

@@ -1,6 +1,6 @@
 //! Logs as they come in.
 
-use crate::world::{Answer, LOG_BYTES, Runner, World, passed, under};
+use crate::world::{HttpAnswer, LOG_BYTES, Runner, World, passed, under};
 use millrace_core::log::LogIndex;
 use millrace_core::protocol::Logged;
 use millrace_core::task::LeaseId;
@@ -24,7 +24,7 @@ async fn index(world: &World, lease: &LeaseId) -> LogIndex {
         .unwrap_or_default()
 }
 
-fn end(answer: &Answer) -> u64 {
+fn end(answer: &HttpAnswer) -> u64 {
     serde_json::from_slice::<Logged>(&answer.body).unwrap().end
 }
 

@@ -7,10 +7,11 @@ use millrace_core::build::Build;
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform, RELEASED_REPOSITORY, Repository};
 use millrace_core::protocol::{Ask, Attend, Attended, Offer, Problem, Renewal, Renewed, Report};
-use millrace_core::push::{Announced, BuildOptions, Commit, Push};
+use millrace_core::push::{Announced, Push};
 use millrace_core::queue::Capacity;
 use millrace_core::runner::{Runner as RunnerRecord, Token};
 use millrace_core::task::{Artifact, LeaseId, Outcome, TaskId};
+use millrace_core::testing;
 use millrace_core::{Arch, Digest, LeaseNumber, PlatformName, PushId, Timestamp};
 use millrace_orchestrator::{Desk, Paces, router};
 use millrace_store::builds::load_build;
@@ -32,52 +33,32 @@ pub const DISK_BYTES: usize = 1000;
 /// Bytes that a task's log may have.
 pub const LOG_BYTES: usize = 100;
 
-const PLATFORM: &str = r#"
-name = "el9"
-architectures = ["x86_64", "aarch64"]
-releasever = "9"
-key = "el9"
-repositories = []
-buildroot = { packages = [], minimal = [] }
-limits = { disk_bytes = 1000, log_bytes = 100 }
-
-[[steps]]
-name = "source"
-plugin = "source"
-on = "once"
-
-[[steps]]
-name = "rpm"
-plugin = "rpm"
-on = "build-arch"
-needs = ["source"]
-releases = true
-"#;
-
+/// A platform without tests, whose tasks may do little.
 pub fn platform() -> Platform {
-    Platform::parse("el9.toml", PLATFORM).unwrap()
+    let mut platform = Platform {
+        name: "el9".parse().unwrap(),
+        key: "el9".parse().unwrap(),
+        repositories: Vec::new(),
+        ..testing::platform(r#""x86_64", "aarch64""#)
+    };
+    platform.limits.disk_bytes = DISK_BYTES as u64;
+    platform.limits.log_bytes = LOG_BYTES as u64;
+    platform.steps.retain(|step| step.name.as_str() != "check");
+    platform
 }
 
 /// A push of a package, with a `millrace.toml`.
 pub fn push(package: &str, config: &str) -> Push {
+    let push = testing::push(package, 1);
     Push {
         announced: Announced {
             id: PushId::of_delivery("gitea", package),
-            package: package.parse().unwrap(),
-            clone_url: format!("https://forge.example/rpms/{package}.git"),
-            reference: "refs/heads/main".to_owned(),
-            commit: Commit::new("0123456789abcdef0123456789abcdef01234567").unwrap(),
-            pusher: "dana".to_owned(),
             received: BEGIN,
-            options: BuildOptions::default(),
+            ..push.announced
         },
-        committed_s: BEGIN.0 / 1000 - 60,
-        subject: format!("Update {package}"),
-        tree: Digest::of(b"tree"),
-        tree_bytes: 4,
-        spec: format!("{package}.spec"),
         sources: Vec::new(),
         config: config.to_owned(),
+        ..push
     }
 }
 
@@ -278,13 +259,13 @@ impl World {
     }
 }
 
-pub struct Answer {
+pub struct HttpAnswer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl HttpAnswer {
     /// The status, and of a refusal its word and its sentence.
     pub fn told(&self) -> (u16, String) {
         let problem: Option<Problem> = serde_json::from_slice(&self.body).ok();
@@ -319,7 +300,7 @@ impl Runner {
         path: &str,
         headers: &[(&str, &str)],
         body: Vec<u8>,
-    ) -> Answer {
+    ) -> HttpAnswer {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/runner/v1/{path}"));
@@ -335,7 +316,7 @@ impl Runner {
             .unwrap()
             .into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
-        Answer {
+        HttpAnswer {
             status: parts.status.as_u16(),
             headers: parts.headers,
             body,
@@ -349,7 +330,7 @@ impl Runner {
         serde_json::from_slice(&answer.body).unwrap()
     }
 
-    pub async fn post(&self, what: &str, body: &impl serde::Serialize) -> Answer {
+    pub async fn post(&self, what: &str, body: &impl serde::Serialize) -> HttpAnswer {
         self.send(
             Method::POST,
             what,
@@ -359,7 +340,7 @@ impl Runner {
         .await
     }
 
-    pub async fn ask(&self, wait_s: u32) -> Answer {
+    pub async fn ask(&self, wait_s: u32) -> HttpAnswer {
         let (runner, emulates) = (self.name.parse().unwrap(), self.emulates.clone());
         self.post(
             "lease",
@@ -389,12 +370,12 @@ impl Runner {
         lease_id(&self.takes().await.unwrap())
     }
 
-    pub async fn renew(&self, lease_id: &LeaseId) -> Answer {
+    pub async fn renew(&self, lease_id: &LeaseId) -> HttpAnswer {
         self.post("renew", lease_id).await
     }
 
     /// Renews the lease of a task that has said nothing for so many seconds.
-    pub async fn renew_after(&self, lease_id: &LeaseId, silent_s: Option<u32>) -> Answer {
+    pub async fn renew_after(&self, lease_id: &LeaseId, silent_s: Option<u32>) -> HttpAnswer {
         self.post(
             "renew",
             &Renewal {
@@ -411,7 +392,7 @@ impl Runner {
         renewed.hand_back
     }
 
-    pub async fn report(&self, lease_id: &LeaseId, outcome: Outcome) -> Answer {
+    pub async fn report(&self, lease_id: &LeaseId, outcome: Outcome) -> HttpAnswer {
         self.post(
             "report",
             &Report {
@@ -423,7 +404,7 @@ impl Runner {
         .await
     }
 
-    pub async fn log(&self, lease_id: &LeaseId, offset: u64, bytes: &[u8]) -> Answer {
+    pub async fn log(&self, lease_id: &LeaseId, offset: u64, bytes: &[u8]) -> HttpAnswer {
         self.send(
             Method::POST,
             &format!("log?{}&offset={offset}", words(lease_id)),
@@ -433,7 +414,7 @@ impl Runner {
         .await
     }
 
-    pub async fn upload(&self, lease_id: &LeaseId, digest: &Digest, bytes: &[u8]) -> Answer {
+    pub async fn upload(&self, lease_id: &LeaseId, digest: &Digest, bytes: &[u8]) -> HttpAnswer {
         self.send(
             Method::PUT,
             &format!("blobs/{digest}?{}", words(lease_id)),
@@ -443,7 +424,7 @@ impl Runner {
         .await
     }
 
-    pub async fn download(&self, digest: &Digest, headers: &[(&str, &str)]) -> Answer {
+    pub async fn download(&self, digest: &Digest, headers: &[(&str, &str)]) -> HttpAnswer {
         self.send(Method::GET, &format!("blobs/{digest}"), headers, Vec::new())
             .await
     }

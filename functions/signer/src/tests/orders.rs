@@ -7,9 +7,10 @@ use crate::{SignError, SignOutcome, sign, sign_files};
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::order::{Effect, OrderedFile, ReleaseOrder, SignOrder};
 use millrace_core::platform::Platform;
-use millrace_core::push::{Announced, BuildOptions, Commit, Push};
+use millrace_core::push::Push;
 use millrace_core::task::{Artifact, Task, TaskState};
-use millrace_core::{Digest, PackageName, PushId, Timestamp};
+use millrace_core::testing;
+use millrace_core::{Digest, Timestamp};
 use millrace_store::builds::load_build;
 use millrace_store::memory::MemoryStore;
 use millrace_store::orders::{Order, load_order};
@@ -20,44 +21,25 @@ use std::task::Poll;
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
 
-const PLATFORM: &str = r#"
-name = "test"
-architectures = ["x86_64"]
-releasever = "1"
-key = "release"
-repositories = []
-buildroot = { packages = [], minimal = [] }
-steps = [{ name = "rpm", plugin = "rpm", on = "each-arch", releases = true }]
-"#;
+/// The platform `test`, whose packages the key `release` signs.
+fn platform() -> Platform {
+    Platform {
+        name: "test".parse().unwrap(),
+        key: key("release"),
+        ..testing::platform(r#""x86_64""#)
+    }
+}
 
 /// A build whose tasks are done and which has ordered this.
 async fn keep_build(desk: &Desk, order: &SignOrder) {
-    let announced = Announced {
-        id: PushId::new("push").unwrap(),
-        package: PackageName::new("hello").unwrap(),
-        clone_url: String::new(),
-        reference: "refs/heads/main".to_owned(),
-        commit: Commit::new(&"1".repeat(40)).unwrap(),
-        pusher: "somebody".to_owned(),
-        received: NOW,
-        options: BuildOptions::default(),
-    };
-    let tree = Digest::of(b"");
-    let (spec, config, subject) = ("hello.spec".to_owned(), String::new(), String::new());
     let push = Push {
-        announced,
         committed_s: COMMITTED_S,
-        subject,
-        tree,
-        tree_bytes: 0,
-        spec,
-        sources: vec![],
-        config,
+        ..testing::push("hello", 1)
     };
     let build = Build {
         id: build_id(),
         push,
-        platform: Platform::parse("test.toml", PLATFORM).unwrap(),
+        platform: platform(),
         plugins: BTreeMap::new(),
         tasks: vec![handed_over(order)],
         stage: Stage::Signing { order: order.id },

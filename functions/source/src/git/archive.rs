@@ -4,7 +4,7 @@ use crate::error::{FetchError, Refusal, Stop};
 use git2::{ObjectType, Odb, Oid, Repository};
 use millrace_core::PackageName;
 use millrace_core::platform::PackageConfig;
-use millrace_core::sources::{Wanted, find_spec, is_inside, parse_metadata, parse_sources};
+use millrace_core::sources::{WantedSource, find_spec, is_inside, parse_metadata, parse_sources};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -34,19 +34,19 @@ pub(crate) struct Archive {
     /// Its `millrace.toml`.
     pub config: String,
     /// The sources that it names.
-    pub wanted: Vec<Wanted>,
+    pub wanted: Vec<WantedSource>,
 }
 
 /// What a tree has in one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum EntryKind {
     File { executable: bool },
     Link,
 }
 
 struct Entry {
     path: String,
-    kind: Kind,
+    kind: EntryKind,
     blob: Oid,
     bytes: u64,
 }
@@ -127,8 +127,8 @@ fn list(
                     folders.push((format!("{path}/"), entry.id()));
                     continue;
                 }
-                (Some(ObjectType::Blob), 0o120000) => Kind::Link,
-                (Some(ObjectType::Blob), mode) => Kind::File {
+                (Some(ObjectType::Blob), 0o120000) => EntryKind::Link,
+                (Some(ObjectType::Blob), mode) => EntryKind::File {
                     executable: mode & 0o100 != 0,
                 },
                 _ => return Err(Refusal::Submodule(path).into()),
@@ -186,10 +186,10 @@ fn describe(
     odb: &Odb<'_>,
     entries: &[Entry],
     package: &PackageName,
-) -> Result<(String, String, Vec<Wanted>), Stop> {
+) -> Result<(String, String, Vec<WantedSource>), Stop> {
     let files = entries
         .iter()
-        .filter(|entry| matches!(entry.kind, Kind::File { .. }));
+        .filter(|entry| matches!(entry.kind, EntryKind::File { .. }));
     let text = |path: &str| match files.clone().find(|entry| entry.path == path) {
         Some(entry) => read(odb, entry).map(Some),
         None => Ok(None),
@@ -207,7 +207,7 @@ fn describe(
     let mut wanted = Vec::new();
     for file in BTreeSet::from([format!("{beside}sources"), "sources".to_owned()]) {
         let named = parse_sources(&file, &text(&file)?.unwrap_or_default())?;
-        wanted.extend(named.into_iter().map(|wanted| Wanted {
+        wanted.extend(named.into_iter().map(|wanted| WantedSource {
             path: format!("{beside}{}", wanted.path),
             ..wanted
         }));
@@ -242,13 +242,13 @@ fn write(odb: &Odb<'_>, entries: &[Entry], committed_s: u64, to: &Path) -> Resul
         header.set_uid(0);
         header.set_gid(0);
         match entry.kind {
-            Kind::File { executable } => {
+            EntryKind::File { executable } => {
                 header.set_entry_type(tar::EntryType::Regular);
                 header.set_mode(if executable { 0o755 } else { 0o644 });
                 header.set_size(object.data().len() as u64);
                 archive.append_data(&mut header, &entry.path, object.data())?;
             }
-            Kind::Link => {
+            EntryKind::Link => {
                 header.set_entry_type(tar::EntryType::Symlink);
                 header.set_mode(0o777);
                 header.set_size(0);

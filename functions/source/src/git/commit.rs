@@ -194,14 +194,9 @@ mod tests {
         let (url, asked) = silent_server(&tip);
         let folder = tempfile::tempdir().unwrap();
         let announced = Announced {
-            id: millrace_core::PushId::of_delivery("forge", "1"),
-            package: "zlib".parse().unwrap(),
             clone_url: url,
-            reference: "refs/heads/main".to_owned(),
             commit: millrace_core::push::Commit::new(&tip).unwrap(),
-            pusher: "dana".to_owned(),
-            received: millrace_core::Timestamp(0),
-            options: millrace_core::push::BuildOptions::default(),
+            ..millrace_core::testing::announced("zlib", 1)
         };
         let limits = Limits {
             pack_bytes: 1 << 20,

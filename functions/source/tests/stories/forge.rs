@@ -3,9 +3,8 @@
 use axum::Router;
 use git2::{Commit, ObjectType, Oid, Repository, Signature, Time};
 use millrace_core::order::Effect;
-use millrace_core::push::{
-    Announced, BuildOptions, Commit as GitCommit, Push, PushRecord, PushState,
-};
+use millrace_core::push::{Announced, Commit as GitCommit, Push, PushRecord, PushState};
+use millrace_core::testing;
 use millrace_core::{PushId, Timestamp};
 use millrace_source::{Fetcher, Template};
 use millrace_store::builds::load_push;
@@ -190,13 +189,11 @@ impl Line {
     ) -> Announced {
         let announced = Announced {
             id: PushId::of_delivery("gitea", commit),
-            package: "zlib".parse().unwrap(),
             clone_url: clone_url.to_owned(),
             reference: reference.to_owned(),
             commit: GitCommit::new(commit).unwrap(),
-            pusher: "dana".to_owned(),
             received: NOW,
-            options: BuildOptions::default(),
+            ..testing::announced("zlib", 1)
         };
         let record = PushRecord {
             announced: announced.clone(),

@@ -4,12 +4,11 @@ use millrace_core::build::{Build, Event, Stage};
 use millrace_core::order::SignedFile;
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform};
-use millrace_core::push::{
-    Announced, BuildOptions, Commit as GitCommit, Push, PushRecord, PushState,
-};
+use millrace_core::push::{Push, PushRecord, PushState};
 use millrace_core::rpm::Rpm;
 use millrace_core::task::{ARTIFACTS_MAX, Artifact, Outcome, RunnerProfile};
-use millrace_core::{Arch, BuildId, Digest, PushId, Timestamp};
+use millrace_core::testing;
+use millrace_core::{Arch, BuildId, Digest, Timestamp};
 use millrace_store::builds::{create_builds, load_build, load_push};
 use millrace_store::index::{LEASED, ready_index};
 use millrace_store::memory::MemoryStore;
@@ -20,52 +19,19 @@ use millrace_store::{Expect, StateStore, Table, advance};
 const NOW: Timestamp = Timestamp(1_000);
 
 fn platform(name: &str, architectures: &str) -> Platform {
-    let text = format!(
-        r#"
-name = "{name}"
-architectures = [{architectures}]
-releasever = "9"
-key = "default"
-repositories = []
-buildroot = {{ packages = ["bash"], minimal = ["bash"] }}
-steps = [
-    {{ name = "source", plugin = "source", on = "once", releases = true }},
-    {{ name = "rpm", plugin = "rpm", on = "build-arch", needs = ["source"], releases = true }},
-]
-"#
-    );
-    Platform::parse("x.toml", &text).unwrap()
+    let mut platform = testing::platform(architectures);
+    platform.name = name.parse().unwrap();
+    platform.steps.retain(|step| step.name.as_str() != "check");
+    platform
 }
 
 fn push() -> Push {
-    let announced = Announced {
-        id: PushId::of_delivery("gitea", "1"),
-        package: "glibc".parse().unwrap(),
-        clone_url: "http://forge/rpms/glibc.git".to_owned(),
-        reference: "refs/heads/main".to_owned(),
-        commit: GitCommit::new(&"1".repeat(40)).unwrap(),
-        pusher: "dana".to_owned(),
-        received: NOW,
-        options: BuildOptions::default(),
-    };
-    let (subject, config, spec) = (String::new(), String::new(), "glibc.spec".to_owned());
-    Push {
-        announced,
-        committed_s: 1,
-        subject,
-        tree: Digest::of(b""),
-        tree_bytes: 0,
-        spec,
-        sources: Vec::new(),
-        config,
-    }
+    testing::push("glibc", 1)
 }
 
 fn planned(platform: &Platform) -> Build {
-    let plugins = ["source", "rpm"]
-        .map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes())))
-        .into();
-    plan(&push(), &PackageConfig::default(), platform, &plugins, NOW).unwrap()
+    let config = PackageConfig::default();
+    plan(&push(), &config, platform, &testing::plugins(), NOW).unwrap()
 }
 
 /// A store with a push and its builds on these platforms.

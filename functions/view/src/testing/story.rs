@@ -4,9 +4,10 @@ use millrace_core::build::{Build, Event};
 use millrace_core::order::SignedFile;
 use millrace_core::plan::plan;
 use millrace_core::platform::{PackageConfig, Platform};
-use millrace_core::push::{Announced, BuildOptions, Commit, Push};
+use millrace_core::push::{Announced, Commit, Push};
 use millrace_core::rpm::Rpm;
 use millrace_core::task::{Artifact, Blame, Failure, Outcome, RunnerProfile};
+use millrace_core::testing;
 use millrace_core::{Arch, Digest, LeaseNumber, PushId, RunnerName, Timestamp};
 
 /// When all of it is looked at: 2026-11-23 20:00 UTC.
@@ -63,14 +64,12 @@ pub fn announced(package: &str, minutes_ago: u64) -> Announced {
     let received = Timestamp(NOW.0 - minutes_ago * MINUTE);
     Announced {
         id: PushId::of_delivery("gitea", &format!("{package} {minutes_ago}")),
-        package: package.parse().unwrap(),
         clone_url: format!("https://forge.example/rpms/{package}.git"),
         reference: "refs/heads/c9s".to_owned(),
         commit: Commit::new(&Digest::of(format!("{package}{minutes_ago}").as_bytes()).hex()[..40])
             .unwrap(),
-        pusher: "dana".to_owned(),
         received,
-        options: BuildOptions::default(),
+        ..testing::announced(package, minutes_ago)
     }
 }
 
@@ -79,15 +78,10 @@ pub fn story(package: &str, subject: &str, minutes_ago: u64) -> BuildStory {
         announced: announced(package, minutes_ago),
         committed_s: NOW.0 / 1000 - 90_000,
         subject: subject.to_owned(),
-        tree: Digest::of(b"tree"),
-        tree_bytes: 4,
-        spec: format!("{package}.spec"),
         sources: Vec::new(),
-        config: String::new(),
+        ..testing::push(package, minutes_ago)
     };
-    let plugins = ["source", "rpm", "check"]
-        .map(|name| (name.parse().unwrap(), Digest::of(name.as_bytes())))
-        .into();
+    let plugins = testing::plugins();
     let now = push.announced.received.plus_ms(2000);
     BuildStory {
         build: plan(&push, &PackageConfig::default(), &platform(), &plugins, now).unwrap(),

@@ -62,7 +62,7 @@ fn runner_row(runner: &RunnerView, now: Timestamp) -> Markup {
             td {
                 (state(runner.state))
                 @if let (Some(build), Some(task)) = (&runner.build, &runner.task) { " on " a href={ "/builds/" (build) } { (task) } }
-                @if let Some(reserved) = &runner.reserved { div.why { "kept for " (reserved) } }
+                @if let Some(reserved) = &runner.reserved { div.why { "reserved for " (reserved) } }
             }
             td { (arches.join(", ")) @if !features.is_empty() { div.why { "has " (features.join(", ")) } } }
             td.number { (bytes(runner.memory_bytes)) }

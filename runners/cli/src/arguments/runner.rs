@@ -31,7 +31,7 @@ pub struct Up {
     pub work: Option<PathBuf>,
     /// How the runner here works.
     #[command(flatten)]
-    pub manner: Manner,
+    pub manner: RunnerOptions,
     /// Where sources may be fetched from that are not in the lookaside store: a URL with {package}, {name}, {algorithm} and
     /// {digest}. May be given several times; tried in order.
     #[arg(long, value_name = "URL")]
@@ -40,7 +40,7 @@ pub struct Up {
 
 /// How a runner works.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Manner {
+pub struct RunnerOptions {
     /// Build for this architecture too, by emulation: qemu runs its programs, several times slower than a machine of that architecture
     /// would, so tasks of this machine's own architecture come first. May be given several times. It needs the package
     /// qemu-user-static; the runner does not start if the kernel cannot run such programs.
@@ -141,6 +141,6 @@ pub enum Runner {
         spot: bool,
         /// How it works.
         #[command(flatten)]
-        manner: Manner,
+        manner: RunnerOptions,
     },
 }

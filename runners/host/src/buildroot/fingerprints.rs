@@ -29,7 +29,7 @@ impl Fingerprints {
     pub(super) fn of(recipe: &Recipe) -> Result<Self, RootError> {
         let mut found = Self::default();
         for repository in &recipe.repositories {
-            let Now {
+            let RepositoryState {
                 address,
                 bases,
                 repomd,
@@ -59,7 +59,7 @@ impl Fingerprints {
 }
 
 /// A repository as it answered.
-struct Now {
+struct RepositoryState {
     /// Where it says that it is: its own URL, or its list of mirrors.
     address: String,
     /// Where it was found, and then other mirrors.
@@ -67,7 +67,7 @@ struct Now {
     repomd: Vec<u8>,
 }
 
-fn now(recipe: &Recipe, repository: &Repository) -> Result<Now, RootError> {
+fn now(recipe: &Recipe, repository: &Repository) -> Result<RepositoryState, RootError> {
     let (address, mut bases) = match (&repository.baseurl, &repository.mirrorlist) {
         (Some(url), _) => (recipe.filled(url), vec![recipe.filled(url)]),
         (None, Some(list)) => {
@@ -98,7 +98,7 @@ fn now(recipe: &Recipe, repository: &Repository) -> Result<Now, RootError> {
         ) {
             Ok(repomd) => {
                 bases[..=number].rotate_right(1);
-                return Ok(Now {
+                return Ok(RepositoryState {
                     address,
                     bases,
                     repomd,

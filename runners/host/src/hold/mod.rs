@@ -20,7 +20,7 @@ use crate::plugin::services::HostServices;
 use millrace_core::RunnerName;
 use millrace_core::chain;
 use millrace_core::hold::{FailedCommand, SessionEnd};
-use millrace_core::protocol::{Attend, Attended, GivenUp, Held, Wanted};
+use millrace_core::protocol::{Attend, Attended, GivenUp, Held, WantedSession};
 use millrace_core::task::LeaseId;
 use millrace_core::task::cut;
 use session::RunningSession;
@@ -235,7 +235,7 @@ impl HeldSandboxes {
         }
     }
 
-    fn begin_session(&self, Wanted { lease_id, session }: Wanted) {
+    fn begin_session(&self, WantedSession { lease_id, session }: WantedSession) {
         let mut all = lock(&self.held);
         let Some(held) = all
             .iter_mut()

@@ -17,7 +17,7 @@ fn run(task: Task) -> Result<Outcome, Failure> {
 }
 
 fn build(task: &Task, root: &Root) -> Result<(), Failure> {
-    let places = Places::of(&task.spec);
+    let places = RpmbuildFolders::of(&task.spec);
     let command = rpmbuild(task)
         .args(["-bs", "--nodeps"])
         .args(define("_sourcedir", &places.sources))
@@ -40,12 +40,12 @@ fn build(task: &Task, root: &Root) -> Result<(), Failure> {
 
 /// Where rpmbuild looks for things. In a repository of the CentOS layout the spec lies in `SPECS/` and all else in `SOURCES/`;
 /// in one of the Fedora layout everything lies beside the spec.
-struct Places {
+struct RpmbuildFolders {
     specs: String,
     sources: String,
 }
 
-impl Places {
+impl RpmbuildFolders {
     fn of(spec: &str) -> Self {
         let folder = spec.rsplit_once('/').map_or("", |(folder, _)| folder);
         let at = |folder: &str| {
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn sources_lie_beside_the_spec_or_in_sources() {
-        let sources = |spec| Places::of(spec).sources;
+        let sources = |spec| RpmbuildFolders::of(spec).sources;
         assert_eq!(sources("zlib.spec"), "/work/tree");
         assert_eq!(sources("SPECS/zlib.spec"), "/work/tree/SOURCES");
         assert_eq!(sources("rpm/zlib.spec"), "/work/tree/rpm");
