@@ -3,13 +3,12 @@
 use crate::{ControlError, NotFound, package};
 use millrace_core::access::Actor;
 use millrace_core::build::{Build, Event};
-use millrace_core::order::Effect;
-use millrace_core::push::{Announced, BuildOptions, Commit as GitCommit, PushRecord, PushState};
+use millrace_core::push::{Announced, BuildOptions, Commit as GitCommit};
 use millrace_core::task::TaskId;
 use millrace_core::{BuildId, PackageName, PushId, Timestamp};
-use millrace_store::builds::load_build;
+use millrace_store::builds::{create_push, load_build};
 use millrace_store::index::BUILDS;
-use millrace_store::{Commit, Expect, SaveError, StateStore, Stored, advance};
+use millrace_store::{SaveError, StateStore, advance};
 use tracing::{info, instrument};
 
 /// Builds looked through for the beginning of an id.
@@ -97,16 +96,7 @@ async fn announce(
     announced: Announced,
     state: &impl StateStore,
 ) -> Result<Announced, ControlError> {
-    let record = PushRecord {
-        announced: announced.clone(),
-        state: PushState::Fetching,
-    };
-    let kept = record.write(Expect::Absent)?;
-    let commit = Commit {
-        writes: vec![kept],
-        effects: vec![Effect::Fetch(announced.clone())],
-    };
-    state.save(commit).await?;
+    create_push(state, announced.clone()).await?;
     Ok(announced)
 }
 

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access;
+pub mod address;
 pub mod build;
 pub mod cause;
 mod chain;

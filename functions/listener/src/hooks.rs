@@ -9,14 +9,11 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use millrace_core::order::Effect;
-use millrace_core::push::{
-    Announced, BuildOptions, Commit as GitCommit, Package, PushRecord, PushState,
-};
+use millrace_core::push::{Announced, BuildOptions, Commit as GitCommit, Package, PushRecord};
 use millrace_core::{NameError, PackageName, PushId, Timestamp};
-use millrace_store::builds::load_push;
+use millrace_store::builds::{create_push, load_push};
 use millrace_store::packages::{RegisterError, of_repository, register_new};
-use millrace_store::{Commit, Expect, SaveError, StateError, StateStore, Stored, chain};
+use millrace_store::{SaveError, StateError, StateStore, Stored, chain};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tracing::{Instrument, info, info_span, warn};
@@ -291,16 +288,7 @@ impl<S: StateStore> Listener<S> {
     /// Writes down a push and the order to fetch it: both, or neither if somebody else was faster.
     async fn accept(&self, announced: Announced) -> Result<HookReply, HookError> {
         let id = announced.id.clone();
-        let record = PushRecord {
-            announced: announced.clone(),
-            state: PushState::Fetching,
-        };
-        let kept = record.write(Expect::Absent)?;
-        let commit = Commit {
-            writes: vec![kept],
-            effects: vec![Effect::Fetch(announced.clone())],
-        };
-        match self.state.save(commit).await {
+        match create_push(&self.state, announced.clone()).await {
             Ok(()) => {
                 info!(push = %id, package = %announced.package, reference = announced.reference, "a push is accepted");
                 Ok(HookReply::accepted(&announced))

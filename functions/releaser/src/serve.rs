@@ -21,6 +21,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use cache::GenerationCache;
+use millrace_core::address;
 use millrace_store::BlobStore;
 use path::{PathContent, find};
 use std::sync::Arc;
@@ -81,21 +82,8 @@ async fn serve<B: BlobStore>(
     }
 }
 
-/// How the client reached us.
+/// Where the client reached these repositories.
 fn base_url(headers: &HeaderMap) -> String {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let plain = |host: &&str| {
-        !host.is_empty()
-            && host
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || ".-:[]_".contains(c))
-    };
-    let host = text("x-forwarded-host")
-        .or_else(|| text("host"))
-        .filter(plain)
-        .unwrap_or("localhost");
-    let scheme = text("x-forwarded-proto")
-        .filter(|scheme| *scheme == "https")
-        .unwrap_or("http");
-    format!("{scheme}://{host}{MOUNT}")
+    let line = address::base_url(|name| headers.get(name)?.to_str().ok());
+    format!("{line}{MOUNT}")
 }

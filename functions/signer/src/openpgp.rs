@@ -6,7 +6,9 @@ use sequoia_openpgp::cert::Cert;
 use sequoia_openpgp::crypto::mpi;
 use sequoia_openpgp::packet::Key;
 use sequoia_openpgp::packet::key::{PublicParts, UnspecifiedRole};
-use sequoia_openpgp::types::{Curve, PublicKeyAlgorithm};
+use sequoia_openpgp::packet::signature::Signature4;
+use sequoia_openpgp::packet::signature::subpacket::SubpacketArea;
+use sequoia_openpgp::types::{Curve, HashAlgorithm, PublicKeyAlgorithm, SignatureType};
 use std::io;
 
 /// The primary key of a certificate.
@@ -29,6 +31,26 @@ pub(crate) fn legacy(key: &Key<PublicParts, UnspecifiedRole>) -> Option<Legacy> 
         // rpm 4 calls a signature bad that it does not know, where it is written for rpm 4.
         _ => None,
     }
+}
+
+/// A signature of version 4 with these numbers and the first two bytes of the digest that they sign (RFC 9580, 5.2.3). What is hashed for it is
+/// its other fields, so one with any numbers will do to compute the digest.
+pub(crate) fn signature4(
+    kind: SignatureType,
+    algorithm: PublicKeyAlgorithm,
+    hashed: &SubpacketArea,
+    prefix: [u8; 2],
+    numbers: mpi::Signature,
+) -> Signature4 {
+    Signature4::new(
+        kind,
+        algorithm,
+        HashAlgorithm::SHA256,
+        hashed.clone(),
+        SubpacketArea::default(),
+        prefix,
+        numbers,
+    )
 }
 
 /// ASCII armor (RFC 9580, 6) around what is written.

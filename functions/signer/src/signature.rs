@@ -3,7 +3,7 @@
 use crate::error::KeyError;
 use crate::header::Legacy;
 use crate::keys::Keys;
-use crate::openpgp::{armored, legacy, primary};
+use crate::openpgp::{armored, legacy, primary, signature4};
 use millrace_core::KeyName;
 use sequoia_openpgp::armor::Kind;
 use sequoia_openpgp::cert::Cert;
@@ -51,16 +51,8 @@ pub fn sign_bytes(
     let hashed =
         subpackets(public, time).map_err(|_| unfit("its signature does not fit a packet"))?;
     let frame = |prefix, numbers| {
-        let (kind, algorithm) = (SignatureType::Binary, public.pk_algo());
-        Signature4::new(
-            kind,
-            algorithm,
-            HashAlgorithm::SHA256,
-            hashed.clone(),
-            SubpacketArea::default(),
-            prefix,
-            numbers,
-        )
+        let algorithm = public.pk_algo();
+        signature4(SignatureType::Binary, algorithm, &hashed, prefix, numbers)
     };
     // What is hashed is the bytes and the signature's own fields; its numbers are not among them.
     let blank = frame(

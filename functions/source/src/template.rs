@@ -1,6 +1,7 @@
 //! The address of a source in a lookaside store, as a template.
 
 use millrace_core::PackageName;
+use millrace_core::address::percent_encoded;
 use millrace_core::sources::WantedSource;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -77,7 +78,7 @@ impl Template {
             if self.0.starts_with("file:") {
                 value.to_owned()
             } else {
-                percent_encoded(value)
+                percent_encoded(value, "+")
             }
         };
         let values = [
@@ -93,20 +94,6 @@ impl Template {
         }
         url
     }
-}
-
-fn percent_encoded(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+".contains(&byte);
-    value
-        .bytes()
-        .map(|byte| {
-            if plain(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::records::{Stored, get};
 use crate::state::{Commit, Expect, IndexEntry, SaveError, StateError, StateStore, Table, Version};
 use millrace_core::build::{Build, Event, Refused, Stage};
 use millrace_core::order::Effect;
-use millrace_core::push::PushRecord;
+use millrace_core::push::{Announced, PushRecord, PushState};
 use millrace_core::{BuildId, PushId, RunnerName, Timestamp};
 use std::collections::BTreeSet;
 
@@ -127,6 +127,19 @@ pub async fn load_push(
     id: &PushId,
 ) -> Result<Option<(PushRecord, Version)>, StateError> {
     get(state, Table::Push, id.as_str()).await
+}
+
+/// Writes a push down that was announced, with the message to fetch it: both, or neither if there is a push of its id.
+pub async fn create_push(state: &impl StateStore, announced: Announced) -> Result<(), SaveError> {
+    let record = PushRecord {
+        announced: announced.clone(),
+        state: PushState::Fetching,
+    };
+    let commit = Commit {
+        writes: vec![record.write(Expect::Absent)?],
+        effects: vec![Effect::Fetch(announced)],
+    };
+    state.save(commit).await
 }
 
 /// Writes new builds with what each wants done at once, and then what has become of their push. A build that is there already was

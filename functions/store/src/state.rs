@@ -177,6 +177,14 @@ pub struct Commit {
     pub effects: Vec<Effect>,
 }
 
+impl Commit {
+    /// How many items of a table it writes: a record, an index entry and an effect are one each.
+    pub(crate) fn actions(&self) -> usize {
+        let entries = self.writes.iter().map(|write| write.index_entries.len());
+        self.writes.len() + self.effects.len() + entries.sum::<usize>()
+    }
+}
+
 impl From<Write> for Commit {
     fn from(write: Write) -> Self {
         Self {
@@ -334,13 +342,7 @@ pub trait StateStore: Clone + Send + Sync + 'static {
 /// outbox), or a record written twice
 /// (TransactWriteItems refuses that, and which of the two would win is nobody's guess).
 pub(crate) fn check(commit: &Commit) -> Result<(), SaveError> {
-    let actions = commit.writes.len()
-        + commit.effects.len()
-        + commit
-            .writes
-            .iter()
-            .map(|write| write.index_entries.len())
-            .sum::<usize>();
+    let actions = commit.actions();
     if actions > COMMIT_WRITES_MAX {
         return Err(StateError::Unfit(
             format!("it has {actions} writes, at most {COMMIT_WRITES_MAX} fit").into(),

@@ -1,5 +1,7 @@
 //! Spans, sizes and names as people and addresses have them.
 
+use millrace_core::address::percent_encoded;
+
 /// A span in its two largest units: `4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
 pub fn span(ms: u64) -> String {
     let s = ms / 1000;
@@ -47,18 +49,9 @@ pub fn bytes(size: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
-/// A text as one segment of a path or one value of a query (RFC 3986, "unreserved"; everything else as `%XX`).
+/// A text as one segment of a path or one value of a query.
 pub fn segment(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
-    text.bytes()
-        .map(|byte| {
-            if plain(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
+    percent_encoded(text, "@")
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::problem::Problem;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Html;
+use millrace_core::address;
 use millrace_store::{BlobStore, StateStore};
 use millrace_view::find::{self, BuildFilter, HistoryEntry, parse_id};
 use millrace_view::{AttemptLog, BuildView};
@@ -234,21 +235,7 @@ pub(crate) async fn push<S: StateStore, B: BlobStore>(
     ))
 }
 
-/// How the visitor reached us, for commands to copy; whatever else a request may say there is not repeated.
+/// How the visitor reached us, for commands to copy.
 fn base_url(headers: &HeaderMap) -> String {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let plain = |host: &&str| {
-        !host.is_empty()
-            && host
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c))
-    };
-    let host = text("x-forwarded-host")
-        .or_else(|| text("host"))
-        .filter(plain)
-        .unwrap_or("localhost");
-    let scheme = text("x-forwarded-proto")
-        .filter(|scheme| *scheme == "https")
-        .unwrap_or("http");
-    format!("{scheme}://{host}")
+    address::base_url(|name| headers.get(name)?.to_str().ok())
 }

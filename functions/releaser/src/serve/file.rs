@@ -37,20 +37,11 @@ pub async fn send<B: BlobStore>(
     if text(header::IF_NONE_MATCH).is_some_and(|known| is_among(&tag, known)) {
         return (StatusCode::NOT_MODIFIED, about).into_response();
     }
-    if file.size > THROUGH_BYTES_MAX && *method == Method::GET {
-        match blobs.read_address(&file.digest, ADDRESS_VALID, None).await {
-            Ok(None) => {}
-            Ok(Some(address)) => {
-                let there = [
-                    (header::LOCATION, address.url),
-                    (header::CACHE_CONTROL, ADDRESS_STAYS.to_owned()),
-                ];
-                return (StatusCode::TEMPORARY_REDIRECT, there).into_response();
-            }
-            Err(error) => {
-                return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
-            }
-        }
+    if file.size > THROUGH_BYTES_MAX
+        && *method == Method::GET
+        && let Some(elsewhere) = elsewhere(&blobs, &file).await
+    {
+        return elsewhere;
     }
     // A range of something that has changed since is answered with all of it (13.1.5).
     let same = text(header::IF_RANGE).is_none_or(|known| known == tag);
@@ -61,46 +52,52 @@ pub async fn send<B: BlobStore>(
         (header::CONTENT_TYPE, content_type(path)),
         (header::ACCEPT_RANGES, "bytes"),
     ];
-    let body = |range: Range<u64>| {
-        let length = [(
-            header::CONTENT_LENGTH,
-            (range.end - range.start).to_string(),
-        )];
-        (
-            length,
-            if *method == Method::HEAD {
-                Body::empty()
-            } else {
-                Body::from_stream(pieces(blobs, file.digest, range))
-            },
-        )
-    };
-    let place = |place: String| {
-        [(
-            header::CONTENT_RANGE,
-            format!("bytes {place}/{}", file.size),
-        )]
-    };
+    let size = file.size;
+    let place = |place: String| [(header::CONTENT_RANGE, format!("bytes {place}/{size}"))];
     match asked {
-        RequestedRange::All => (about, content, body(0..file.size)).into_response(),
+        RequestedRange::All => {
+            (about, content, body(blobs, method, &file, 0..size)).into_response()
+        }
         RequestedRange::Part(range) => {
             let place = place(format!("{}-{}", range.start, range.end - 1));
-            (
-                StatusCode::PARTIAL_CONTENT,
-                about,
-                content,
-                place,
-                body(range),
-            )
-                .into_response()
+            let body = body(blobs, method, &file, range);
+            (StatusCode::PARTIAL_CONTENT, about, content, place, body).into_response()
         }
-        RequestedRange::Nothing => (
-            StatusCode::RANGE_NOT_SATISFIABLE,
-            about,
-            place("*".to_owned()),
-        )
-            .into_response(),
+        RequestedRange::Nothing => {
+            let place = place("*".to_owned());
+            (StatusCode::RANGE_NOT_SATISFIABLE, about, place).into_response()
+        }
     }
+}
+
+/// The address in the store from which a client gets a large file by itself; none if the store gives none.
+async fn elsewhere<B: BlobStore>(blobs: &B, file: &FileRef) -> Option<Response> {
+    match blobs.read_address(&file.digest, ADDRESS_VALID, None).await {
+        Ok(None) => None,
+        Ok(Some(address)) => {
+            let there = [
+                (header::LOCATION, address.url),
+                (header::CACHE_CONTROL, ADDRESS_STAYS.to_owned()),
+            ];
+            Some((StatusCode::TEMPORARY_REDIRECT, there).into_response())
+        }
+        Err(error) => Some((StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()),
+    }
+}
+
+/// A part of a file, with its length; the length alone if only that was asked for.
+fn body<B: BlobStore>(
+    blobs: B,
+    method: &Method,
+    file: &FileRef,
+    range: Range<u64>,
+) -> ([(header::HeaderName, String); 1], Body) {
+    let length = (range.end - range.start).to_string();
+    let body = match *method {
+        Method::HEAD => Body::empty(),
+        _ => Body::from_stream(pieces(blobs, file.digest, range)),
+    };
+    ([(header::CONTENT_LENGTH, length)], body)
 }
 
 /// Whether a tag is among those of `If-None-Match` (13.1.2).

@@ -336,14 +336,7 @@ impl DynamoDb {
             }
             stored.push(found);
         }
-        let puts = commit.writes.len()
-            + commit.effects.len()
-            + commit
-                .writes
-                .iter()
-                .map(|write| write.index_entries.len())
-                .sum::<usize>();
-        let mut room = COMMIT_WRITES_MAX.saturating_sub(puts);
+        let mut room = COMMIT_WRITES_MAX.saturating_sub(commit.actions());
         for (write, stored) in commit.writes.iter().zip(stored) {
             self.write(write, stored, &mut room, &mut actions)?;
         }

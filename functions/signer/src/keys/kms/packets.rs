@@ -1,6 +1,7 @@
 //! What KMS says, as OpenPGP packets: a public key, a signature, and the certificate that is made of both.
 
 use crate::error::KeyError;
+use crate::openpgp::signature4;
 use millrace_core::KeyName;
 use rsa::RsaPublicKey;
 use rsa::pkcs8::{DecodePublicKey as _, ObjectIdentifier, SubjectPublicKeyInfoRef};
@@ -9,7 +10,6 @@ use sequoia_openpgp::Packet;
 use sequoia_openpgp::cert::Cert;
 use sequoia_openpgp::crypto::mpi;
 use sequoia_openpgp::packet::key::{Key4, PrimaryRole, PublicParts};
-use sequoia_openpgp::packet::signature::Signature4;
 use sequoia_openpgp::packet::signature::subpacket::{Subpacket, SubpacketArea, SubpacketValue};
 use sequoia_openpgp::packet::{Key, Signature, UserID};
 use sequoia_openpgp::types::{
@@ -78,15 +78,7 @@ pub fn certify(
     let hashed = subpackets(&public).map_err(unfit)?;
     let frame = |prefix, numbers| {
         let kind = SignatureType::PositiveCertification;
-        Signature4::new(
-            kind,
-            algorithm,
-            HashAlgorithm::SHA256,
-            hashed.clone(),
-            SubpacketArea::default(),
-            prefix,
-            numbers,
-        )
+        signature4(kind, algorithm, &hashed, prefix, numbers)
     };
     // What is hashed is the key, the user id and the signature's own fields; its numbers are not among them.
     let blank = Signature::from(frame(
