@@ -232,7 +232,7 @@ fn ended(mut child: Child) {
     let _ = child.wait();
 }
 
-/// Runners that are killed with a task each, while others have nothing to do; and again where each is started anew at once.
+/// Runners that are killed with a task each, while others have nothing to do; and again with each started again at once.
 fn recovered() -> Row {
     let (others, anew) = (recovered_by(false), recovered_by(true));
     Row {

@@ -175,7 +175,7 @@ impl RunnerlessLine {
     }
 }
 
-/// Each time as another runner: one that asks while it has a lease has been started anew, and its lease is over.
+/// Each time as another runner: one that asks while it has a lease has been started again, and its lease is over.
 fn ask() -> Ask {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let (arch, number): (Arch, _) = (

@@ -45,7 +45,7 @@ pub struct Row {
     /// What a person would use instead.
     pub peer: &'static str,
     pub theirs: Figures,
-    /// What ours shall come to; none where the row only tells.
+    /// What ours shall reach; none if the row only tells.
     pub goal: Option<f64>,
     /// Which way is better.
     pub better: Better,

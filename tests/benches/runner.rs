@@ -153,7 +153,7 @@ impl Peer {
         })
     }
 
-    /// Whether it works here; where not, why.
+    /// Whether it works here; if not, why.
     fn works(&self) -> Result<(), String> {
         match self.output() {
             Ok(output) if output.status.success() => Ok(()),
@@ -259,7 +259,7 @@ fn mock() -> Result<Peer, String> {
     })
 }
 
-/// A row, and the share of the other's time that is its goal; none where its goal stands by itself.
+/// A row, and the share of the other's time that is its goal; none if its goal stands by itself.
 type Goal = (usize, Option<f64>);
 
 fn starts(bench: &SandboxBench) -> Vec<Row> {

@@ -83,7 +83,7 @@ pub fn of_builds(push: &Push, builds: &[Value], met: &[Met]) -> Vec<String> {
     problems
 }
 
-/// The state of every task and the ends of its attempts, for whoever must find out.
+/// The state of every task and the ends of its attempts, for the person who must find out.
 fn told(build: &Value) -> String {
     let attempt = |attempt: &Value| {
         format!(
@@ -244,7 +244,7 @@ impl Repositories {
                 checksum(package)?,
             );
             let name = href.rsplit('/').next().unwrap_or(href).to_owned();
-            // What was whole an hour ago is looked at again only where it is said to be something else now.
+            // What was whole an hour ago is looked at again only if it is said to be something else now.
             if self.checked.insert(format!("{base}/{href} {digest}")) {
                 let bytes = place.get(&format!("{base}/{href}"))?;
                 if Digest::of(&bytes).hex() != digest {
@@ -435,7 +435,7 @@ impl Process {
         fs::read_to_string(self.folder.join("mountinfo")).unwrap_or_default()
     }
 
-    /// Of which namespace it is; none where it is gone by now.
+    /// Of which namespace it is; none if it is gone by now.
     fn namespace(&self, kind: &str) -> Option<u64> {
         fs::metadata(self.folder.join("ns").join(kind))
             .ok()

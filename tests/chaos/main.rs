@@ -36,10 +36,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// Rounds, where nobody says how many.
+/// Rounds, if nobody says how many.
 const ROUNDS: u64 = 50;
 
-/// Lines at the same time, where nobody says how many: what takes long is waiting for the ends of leases.
+/// Lines at the same time, if nobody says how many: what takes long is waiting for the ends of leases.
 const AT_ONCE: u64 = 4;
 
 /// How soon Ctrl-C is seen.
@@ -54,7 +54,7 @@ const INTERRUPTED: u8 = 130;
 /// Where libfaketime's distributions put it, below a folder for libraries.
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 
-/// What was said on the command line.
+/// What was given on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Options {
     rounds: Option<u64>,
@@ -62,7 +62,7 @@ struct Options {
     round: Option<u64>,
     at_once: u64,
     short: bool,
-    /// The line that this process is to play, and the folder for it: said by this program to itself.
+    /// The line that this process must play, and the folder for it: given by this program to itself.
     line: Option<(u64, PathBuf)>,
 }
 
@@ -365,7 +365,7 @@ fn start(
     );
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            // What is no round is said to people.
+            // What is no round is printed for people.
             match serde_json::from_str(&line) {
                 Ok(told) => drop(say.send(LineNews::Round(Box::new(told)))),
                 Err(_) => eprintln!("{line}"),

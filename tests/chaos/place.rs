@@ -36,7 +36,7 @@ const LEFT_BYTES: u64 = 64 << 10;
 /// How long a line may take to answer after its start, and a command may be tried again while its disk is full.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How soon whoever has ended by itself is started again.
+/// How soon a program that has ended by itself is started again.
 const STARTED_AGAIN: Duration = Duration::from_secs(1);
 
 /// A panic of a Rust program ends with this.
@@ -117,7 +117,7 @@ impl Service {
         }
     }
 
-    /// What a service manager does: starts again, a second later, whoever has ended by itself.
+    /// What a service manager does: starts again, a second later, a program that has ended by itself.
     fn look_after(&mut self) -> Result<()> {
         if let Some(status) = self
             .child
@@ -389,7 +389,7 @@ impl ChaosLine {
         Ok(())
     }
 
-    /// Starts again whoever has ended by itself.
+    /// Starts again the programs that have ended by themselves.
     pub fn look_after(&mut self) -> Result<()> {
         self.line.look_after()?;
         self.runners.iter_mut().try_for_each(Service::look_after)

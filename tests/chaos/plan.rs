@@ -107,7 +107,7 @@ pub struct RunnerChoice {
 }
 
 impl Plan {
-    /// The plan of a round; `short` where no trouble may be so long that somebody waits a minute for the end of a lease or a pause.
+    /// The plan of a round; `short` if no trouble may be so long that somebody waits a minute for the end of a lease or a pause.
     pub fn of(seed: u64, round: u64, short: bool) -> Self {
         // Neighbouring numbers give unlike rounds (the constant is Weyl's of splitmix64).
         let mut chance =

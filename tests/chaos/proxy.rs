@@ -112,7 +112,7 @@ pub fn serve(listener: TcpListener, line: SocketAddr, muddle: Arc<Muddle>) {
     std::thread::spawn(move || {
         for runner in listener.incoming().flatten() {
             let muddle = Arc::clone(&muddle);
-            // Whoever hangs up has its reasons; the other side sees it, and tries again.
+            // A side that hangs up has its reasons; the other side sees it, and tries again.
             std::thread::spawn(move || pass(runner, line, &muddle));
         }
     });

@@ -1,10 +1,10 @@
-//! What is printed: a line a round, and what it came to in the end.
+//! What is printed: a line a round, and the result at the end.
 
 use crate::round::{RoundReport, is_as_asked};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Everything that was told.
+/// Everything that was reported.
 pub struct Report {
     seed: u64,
     rounds: usize,
@@ -27,7 +27,7 @@ impl Report {
         }
     }
 
-    /// Rounds that were told of.
+    /// Rounds that were reported.
     pub fn heard(&self) -> usize {
         self.told.len()
     }
@@ -46,7 +46,7 @@ impl Report {
         );
     }
 
-    /// Tells of a round, and says what to do where an invariant was broken.
+    /// Reports a round, and says what to do if an invariant was broken.
     pub fn round(&mut self, told: RoundReport) {
         println!("{}", line(&told));
         for problem in &told.broken {
@@ -62,7 +62,7 @@ impl Report {
         self.told.push(told);
     }
 
-    /// Says what it came to.
+    /// Prints the result.
     pub fn end(&self) {
         print!("{}", summary(&self.told, self.began.elapsed()));
     }

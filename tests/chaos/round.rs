@@ -27,13 +27,13 @@ const FOUND: Duration = Duration::from_secs(10);
 /// How long builds may take to end after the last trouble: two leases that run out, a pause, and the work itself.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// And how long besides where a task has paused, for the second time for five minutes.
+/// And how long besides if a task has paused, for the second time for five minutes.
 const PAUSED: Duration = Duration::from_secs(330);
 
 /// How long what is left of a round may take to go, once every build has ended.
 const SETTLES: Duration = Duration::from_secs(30);
 
-/// What is told of a round.
+/// What is reported of a round.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct RoundReport {
     pub round: u64,
@@ -550,7 +550,7 @@ fn sandbox(runner: u32, within: SandboxProcess) -> Option<u32> {
     }
 }
 
-/// Whether a build came to an end that its package asked for.
+/// Whether a build ended as its package asked for.
 pub fn is_as_asked(name: &str, end: &str) -> bool {
     let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
     kind.is_some_and(|kind| match kind.end() {

@@ -45,7 +45,7 @@ fn ended(build: &str) -> Effect {
     }
 }
 
-/// Adds one and posts a message that says so, through whatever comes; true where the store said that it was done.
+/// Adds one and posts a message that says so, through whatever comes; true if the store said that it was done.
 async fn increment(store: &DynamoDb, name: &str) -> bool {
     loop {
         let Ok(Some(record)) = store.load(&Key::new(Kind::Setting, "count")).await else {
@@ -224,7 +224,7 @@ fn blobs_and_pointers_through_a_service_in_trouble_are_whole() {
         assert!(std::fs::read(folder.path().join("back")).unwrap() == long);
         direct.swap("list", None, Vec::new()).await.unwrap();
         for byte in 0..20 {
-            // Whoever is told of a conflict looks whether it was his own write that was in the way.
+            // A caller that is told of a conflict looks whether its own write was in the way.
             loop {
                 let (mut bytes, version) = store.pointer("list").await.unwrap().unwrap();
                 if bytes.contains(&byte) {

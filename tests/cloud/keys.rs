@@ -204,7 +204,7 @@ async fn said(mut command: Command, input: &str) -> (bool, String) {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // Whoever refuses before reading closes the pipe.
+        // A command that refuses before reading closes the pipe.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         let said = [output.stdout, output.stderr].concat();
@@ -326,7 +326,7 @@ async fn a_key_that_has_no_place_or_another_kind_of_place_is_refused_with_what_t
     assert!(matches!(error, KeyError::Unplaced(_)), "{error}");
 }
 
-/// With the rights of its role alone, in services that heed them.
+/// With the rights of its role alone, in services that respect them.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_signer_as_it_is_deployed_reads_the_key_that_was_brought_and_no_other_function_may() {
     let folder = tempfile::tempdir().unwrap();

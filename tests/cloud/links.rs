@@ -1,4 +1,4 @@
-//! Names with a plus sign in them, as gcc-c++ has, through every address that leads to them: browsers and dnf send the sign as it is,
+//! Names with a plus sign in them, as gcc-c++ has, through every address that leads to them. Browsers and dnf send the sign as it is,
 //! other clients as `%2B`, and neither may come out as a space.
 
 use crate::script::Scripted;

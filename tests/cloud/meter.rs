@@ -80,8 +80,8 @@ async fn through(
     let mut body: Bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let target = text(&parts.headers, "x-amz-target");
     if target.starts_with("DynamoDB_") {
-        // Whoever is asked to says what a call costs. It is no longer what was signed, so the account's root asks instead, of whom no
-        // signature is asked.
+        // A service that is asked to says what a call costs. It is no longer what was signed, so the account's root asks instead, of whom
+        // no signature is asked.
         let mut question: Value = serde_json::from_slice(&body).map_err(io::Error::other)?;
         question["ReturnConsumedCapacity"] = json!("TOTAL");
         body = Bytes::from(question.to_string());

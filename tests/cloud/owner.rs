@@ -19,7 +19,7 @@ pub const QUIET: Duration = Duration::from_millis(500);
 /// How often somebody who waits looks whether there is anything to wait for.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How long a push may take to come to its end: with a cold buildroot on a slow machine some minutes.
+/// How long a push may take to end: with a cold buildroot on a slow machine some minutes.
 const WATCH_MAX: Duration = Duration::from_secs(900);
 
 /// How often a process is asked whether it has ended.
@@ -262,7 +262,7 @@ impl Cloud {
                 continue;
             }
             looked = Instant::now();
-            // Nobody would come to its end then.
+            // Nothing would end then.
             let dead = self.stack.dead_letters().await;
             let over = news.are_over(&states, told.path()) || began.elapsed() > WATCH_MAX;
             if over || !dead.is_empty() {

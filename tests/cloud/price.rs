@@ -1,4 +1,4 @@
-//! What a build asks of the services and what that costs: counted by a proxy before them, and priced by the list prices of us-east-1
+//! What a build asks of the services and what that costs. It is counted by a proxy before them, and priced by the list prices of us-east-1
 //! (the pages "Amazon DynamoDB pricing", "Amazon S3 pricing", "AWS KMS pricing", "AWS Lambda pricing", "Amazon API Gateway pricing" and
 //! "AWS Secrets Manager pricing", as remembered in November 2026), in USD. Nothing that is free for a year or up to some amount is taken
 //! off.

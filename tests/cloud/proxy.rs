@@ -166,7 +166,7 @@ async fn through(way: Arc<Upstream>, request: Request<Incoming>) -> io::Result<R
     let asked = way
         .client
         .request(Request::from_parts(parts, Body::from(body)));
-    // What is on its way arrives, also where whoever asked is gone by now.
+    // What is on its way arrives, also if the caller is gone by now.
     let answer = tokio::spawn(asked)
         .await
         .map_err(io::Error::other)?
@@ -177,7 +177,7 @@ async fn through(way: Arc<Upstream>, request: Request<Incoming>) -> io::Result<R
     Ok(answer.map(Body::new))
 }
 
-/// Whether a request changes something: by the name of what it asks for where it has one, as DynamoDB's have, or else by its method.
+/// Whether a request changes something: by the name of what it asks for if it has one, as DynamoDB's have, or else by its method.
 fn changes(parts: &axum::http::request::Parts) -> bool {
     match parts
         .headers

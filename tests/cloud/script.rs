@@ -55,7 +55,7 @@ pub type Released = BTreeMap<String, Digest>;
 /// A line in the cloud, a forge, and scripted runners.
 pub struct Scripted {
     pub cloud: Cloud,
-    /// Its records, for whoever owns them.
+    /// Its records, for the part that owns them.
     pub state: DynamoDb,
     /// Its blobs, the same.
     pub blobs: S3,
@@ -177,7 +177,7 @@ impl Scripted {
         ));
     }
 
-    /// Commits a package's next release; what the forge says of it. The same name and number come to the same packages.
+    /// Commits a package's next release; what the forge says of it. The same name and number give the same packages.
     pub async fn commit(&mut self, package: &str, besides: &str) -> Delivery {
         self.releases += 1;
         let files = [(
@@ -234,7 +234,7 @@ impl Scripted {
         .await
     }
 
-    /// The forge delivers until the line takes it, as whoever looks at a failed delivery there does.
+    /// The forge delivers until the line takes it, as a person who looks at a failed delivery there does.
     pub async fn deliver(&self, delivery: &Delivery) {
         wait_until_async(
             || format!("the line to take {}\n{}", delivery.id, self.cloud.logs()),
@@ -335,7 +335,7 @@ impl Scripted {
         self.resting.store(false, Ordering::SeqCst);
     }
 
-    /// Waits until nothing happens any more, and sees that nothing is left to do, nothing was told to the dead letters, and no runner
+    /// Waits until nothing happens any more, and sees that nothing is left to do, nothing was reported to the dead letters, and no runner
     /// holds anything.
     pub async fn is_done(&self) {
         self.quiet().await;
@@ -493,7 +493,7 @@ struct Hand {
     desk: Router,
     state: DynamoDb,
     given: Arc<Mutex<Vec<LeaseId>>>,
-    /// Whether it is to leave the desk alone.
+    /// Whether it must leave the desk alone.
     resting: Arc<AtomicBool>,
     habits: Option<Habits>,
 }
@@ -502,7 +502,7 @@ impl Hand {
     async fn work(self) {
         let mut is_heard = true;
         loop {
-            // Whoever counts requests counts none of those that come in vain; but one that was not answered comes again.
+            // A test that counts requests counts none of those that come in vain; but one that was not answered comes again.
             while self.resting.load(Ordering::SeqCst) || is_heard && !self.is_ready().await {
                 tokio::time::sleep(PAUSE).await;
             }

@@ -29,7 +29,7 @@ pub async fn config() -> SdkConfig {
     config_at((place != ACCOUNT).then_some(place.as_str())).await
 }
 
-/// The same for another address, where one is whoever one says.
+/// The same for another address, where every caller is who it says it is.
 pub async fn config_at(endpoint: Option<&str>) -> SdkConfig {
     let config = sdk_config(endpoint).await;
     if endpoint.is_none() {
@@ -56,7 +56,7 @@ pub fn wait_for(what: impl Future<Output = ()> + Send + 'static) {
             .unwrap()
             .block_on(what);
     });
-    // Whatever is left over is told by the test's own failure.
+    // Whatever is left over is reported by the test's own failure.
     let _ = thread.join();
 }
 

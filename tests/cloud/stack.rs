@@ -9,7 +9,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
-/// Where the services are that heed every permission.
+/// Where the services are that respect every permission.
 const STRICT: &str = "MILLRACE_TEST_AWS_STRICT";
 /// The stack's name.
 const STACK: &str = "MILLRACE_TEST_STACK";
@@ -137,7 +137,7 @@ impl Stack {
         self.output("Bucket")
     }
 
-    /// The bucket's policy refuses whoever comes without TLS, as everybody does here: the emulator speaks plain HTTP.
+    /// The bucket's policy refuses callers that come without TLS, as everybody does here: the emulator speaks plain HTTP.
     pub async fn let_plain_http_in(&self) {
         let config = config_at(Some(&self.endpoint)).await;
         client(&config)

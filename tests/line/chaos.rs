@@ -8,8 +8,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-/// With this seed three rounds have every trouble that keeps nobody waiting for a minute: kill -9 of a runner and of the line, a cut link, muddled
-/// ways, a frozen runner, a full disk, and clocks that jump.
+/// With this seed three rounds have every trouble that keeps nobody waiting for a minute. These are kill -9 of a runner and of the line, a
+/// cut link, muddled ways, a frozen runner, a full disk, and clocks that jump.
 const SEED: &str = "2590";
 
 fn chaos(words: &[&str]) -> Command {

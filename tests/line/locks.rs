@@ -249,7 +249,7 @@ fn a_build_is_built_again_from_its_lock() {
         "",
     );
     assert!(log.contains("what was in its roots"), "{log}");
-    // Whoever looks at its beginning only has seen enough.
+    // A person who looks at its beginning only has seen enough.
     let piped = "set -o pipefail; \"$0\" --state \"$1\" lock \"$2\" | head -1";
     let first = run(Command::new("bash")
         .args(["-c", piped])

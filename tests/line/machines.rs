@@ -255,7 +255,7 @@ fn a_platform_opens_the_network_for_a_step_and_the_log_says_so() {
 const USER: u32 = 47_110;
 const FIRST_ID: u32 = 1_000_100_000;
 
-/// A machine seen by an ordinary user, who cannot look into the folders of whoever runs the tests.
+/// A machine seen by an ordinary user, who cannot look into the folders of the user who runs the tests.
 struct Elsewhere {
     folder: tempfile::TempDir,
     mounts: String,

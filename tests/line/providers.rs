@@ -189,7 +189,7 @@ fn an_archive_that_is_no_root_is_refused_and_thrown_away() {
     );
 }
 
-/// A registry that lets in only who has fetched a token, and counts nothing: it knows blobs and manifests by their digests.
+/// A registry that admits only clients that have fetched a token, and counts nothing: it knows blobs and manifests by their digests.
 fn registry(things: Vec<Vec<u8>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -31,7 +31,7 @@ fn unhappy() -> Vec<(String, String)> {
     )
 }
 
-/// Pushes it, and builds it again with its sandbox held; the build, and what was told of it.
+/// Pushes it, and builds it again with its sandbox held; the build, and what was reported of it.
 fn hold(up: &mut Up, time: &str) -> (String, String) {
     let commit = up.push_new("unhappy", &files(&unhappy()));
     assert!(!up.watch(&commit).1);
@@ -338,7 +338,7 @@ fn a_failed_sandbox_is_entered_by_its_author_and_gone_when_they_say_so() {
     );
 }
 
-/// A key is shown again so soon that nobody feels it; told, so that who reads the test's output sees how soon.
+/// A key is shown again so soon that nobody feels it; reported, so that the reader of the test's output sees how soon.
 fn echoes_soon(seat: &mut Seat) {
     let mut took: Vec<u128> = (0..30)
         .map(|_| {
@@ -421,7 +421,7 @@ fn whoever_is_told_to_end_gives_the_terminal_back_and_a_runner_that_is_killed_le
     let (status, shown) = seat.ends();
     assert!(
         status.code() == Some(4)
-            && shown.contains("its runner was started anew; the sandbox is held no more"),
+            && shown.contains("its runner was restarted; the sandbox is held no more"),
         "{shown}"
     );
     assert_eq!(left_over(&folder.path().join("one/runner/tasks")), 0);

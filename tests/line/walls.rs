@@ -251,7 +251,7 @@ pub mod calls {
         [file, code].concat()
     }
 
-    /// The errors that the calls come to, by name.
+    /// The errors that the calls end with, by name.
     pub fn tried(programs: impl Iterator<Item = (&'static str, Vec<u8>)>) -> Vec<String> {
         let fixture = SandboxFixture::new();
         for (name, program) in programs {

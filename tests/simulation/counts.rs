@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Releases that a seed must come to on average, at least: of some six pushes each, most of which meet trouble.
+/// Releases that a seed must have on average, at least: of some six pushes each, most of which meet trouble.
 const RELEASES_A_SEED: u64 = 2;
 
 /// Where functions must have been killed: between what they did and what they said of it, and between that and being done.

@@ -22,7 +22,7 @@ use millrace_tests::world::{OUT_MS, World, words};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
-/// Steps with trouble; after them the world calms down and everything must come to its end.
+/// Steps with trouble; after them the world calms down and everything must end.
 const TROUBLED_STEPS: usize = 700;
 
 /// Steps without trouble that any trouble must be over after: each lets five seconds pass, a lease lasts a minute, a task has
@@ -229,7 +229,7 @@ impl Simulation {
             return;
         }
         let delivery = match self.chance.u8(0..12) {
-            // The same commit once more, as when somebody pushes a tag, or the forge was set up anew.
+            // The same commit once more, as when somebody pushes a tag, or the forge was set up again.
             0 if !self.commits.is_empty() => {
                 let (package, commit) =
                     self.commits[self.chance.usize(0..self.commits.len())].clone();
@@ -282,7 +282,7 @@ impl Simulation {
         }
     }
 
-    /// Some messages kill whoever has them, each time at the same place.
+    /// Some messages kill the function that has them, each time at the same place.
     fn curse(&mut self, message: &Message) {
         let places: &[&str] = match &message.effect {
             Effect::Fetch(_) => &["put_file", "save"],
@@ -330,7 +330,7 @@ impl Simulation {
         }
     }
 
-    /// Somebody wants a task done again, or all of a build that came to nothing: mostly of builds of which some did.
+    /// Somebody wants a task done again, or all of a build: mostly of a build that failed or was cancelled, if there is one.
     fn retry(&mut self) {
         let mut builds = self.world.builds();
         let came_to_nothing = |build: &Build| matches!(build.word(), "failed" | "cancelled");

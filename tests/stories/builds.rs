@@ -543,7 +543,7 @@ fn a_package_may_bring_a_step_of_its_own_which_is_data() {
     assert_snapshot!(serde_json::to_string(&line.build.step_of(&id("check@x86_64")).unwrap().config).unwrap(), @r#"{"tests":["tests/smoke.sh"]}"#);
 }
 
-/// The rules are total: whatever is said in whatever order, nothing panics, refused events change nothing (which `Line`
+/// The rules are total. Whatever is said in whatever order, nothing panics, refused events change nothing (which `Line`
 /// checks), lease numbers only grow, and an ended build stays as it ended until somebody wants it done again.
 #[test]
 fn any_order_of_events_keeps_the_invariants() {

@@ -1,4 +1,4 @@
-//! How messages are carried: through restarts, past forges that are down, and to whoever waits when they are given up.
+//! How messages are carried: through restarts, past forges that are down, and to those who wait when they are given up.
 
 use insta::assert_snapshot;
 use millrace_cli::pump::{carry_out, run};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Most crates that the demo may compile, each counted once per set of features. With 435 its first build takes some five minutes on two cores.
-/// Whoever raises it has measured that build: `cargo build -p millrace-cli --timings` in an empty build folder.
+/// The person who raises it has measured that build: `cargo build -p millrace-cli --timings` in an empty build folder.
 const CRATES_MAX: usize = 460;
 
 /// Where the limit stands.

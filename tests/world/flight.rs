@@ -18,7 +18,7 @@ pub struct Flight<T> {
 pub enum Progress<T> {
     /// It waits to do this operation.
     At(&'static str),
-    /// It has come to its end.
+    /// It has ended.
     Done(T),
 }
 

@@ -366,7 +366,7 @@ fn results(work: &Work, tree: &str) -> Vec<File> {
     }
 }
 
-/// How the leases of a task's past ended, where there is more to tell than that its runner answered.
+/// How the leases of a task's past ended, if there is more to tell than that its runner answered.
 pub fn past(build: &Build, task: &str) -> String {
     use millrace_core::task::AttemptEnd;
     let task = build.task(&task.parse().unwrap()).unwrap();

@@ -36,7 +36,7 @@ pub struct TestSetup {
 }
 
 impl TestSetup {
-    /// This machine; panics in words where it was not set up.
+    /// This machine; panics in words if it was not set up.
     pub fn here() -> Self {
         let variable = |name: &str| {
             std::env::var(name).unwrap_or_else(|_| {
@@ -54,8 +54,8 @@ impl TestSetup {
     }
 }
 
-/// The file of a platform for every architecture of the line; none where this machine cannot emulate those of others, which
-/// `cargo xtask test` has told whoever started it.
+/// The file of a platform for every architecture of the line; none if this machine cannot emulate those of others, which `cargo xtask test`
+/// has reported to the person who started it.
 pub fn every_architecture() -> Option<String> {
     const NAME: &str = "MILLRACE_TEST_ARCHITECTURES";
     let file = std::env::var(NAME)

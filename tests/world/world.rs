@@ -173,7 +173,7 @@ impl World {
         .unwrap();
     }
 
-    /// The same clock for whoever wants to read it.
+    /// The same clock for others who want to read it.
     pub fn clock(&self) -> Clock {
         let clock = Arc::clone(&self.clock);
         Arc::new(move || Timestamp(clock.load(Ordering::Relaxed)))
@@ -446,7 +446,7 @@ impl World {
             .0
     }
 
-    /// Everything of note: what pushes came to, builds and their tasks, and what is in which repository.
+    /// Everything of note: the results of pushes, builds and their tasks, and what is in which repository.
     pub fn told(&self) -> String {
         let mut told = Vec::new();
         for push in self.pushes() {

@@ -34,7 +34,7 @@ pub struct BuildRequest {
 /// Tasks that somebody wants done again.
 #[derive(Debug, Clone, Default)]
 pub struct RetryRequest {
-    /// Which; all that came to nothing if it is none.
+    /// Which; if it is none, all that ended without a good result.
     pub task: Option<TaskId>,
     /// For how long the sandbox of one that fails again is held, in seconds.
     pub hold_s: Option<u32>,

@@ -63,7 +63,7 @@ fn fits(lock: &Lock, package: &PackageName, options: &BuildOptions) -> Result<()
 pub struct Verification {
     /// What was asked for.
     pub announced: Announced,
-    /// Whether its roots are those of the first build; else nothing is known of them, and they are made anew.
+    /// Whether its roots are those of the first build; else nothing is known of them, and they are made again.
     pub is_locked: bool,
 }
 

@@ -1,9 +1,9 @@
-//! An error together with what caused it, for logs and for whoever is told once.
+//! An error together with what caused it, for logs and for people who are told once.
 
 use std::error::Error;
 
 /// What an error says, and what its causes say, from the outermost to the innermost. A cause that the text ends with already is not
-/// said twice.
+/// repeated.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

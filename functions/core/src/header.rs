@@ -65,7 +65,7 @@ pub mod tag {
 /// Bytes that are no sound head of a package.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// The head is longer than what was given: read this much and ask again. Where the file has no more, it is truncated.
+    /// The head is longer than what was given: read this much and ask again. If the file has no more, it is truncated.
     #[error("the file is truncated: its headers alone take {bytes} bytes")]
     More {
         /// From the beginning of the file.
@@ -264,7 +264,7 @@ fn check_entries<'a>(
     Ok(entries)
 }
 
-/// Size in bytes of so many values at the beginning of these bytes; none where that cannot be.
+/// Size in bytes of so many values at the beginning of these bytes; none if that cannot be.
 fn data_bytes(kind: u32, count: usize, rest: &[u8]) -> Option<usize> {
     if count == 0 || count > rest.len() {
         return None;
@@ -308,7 +308,7 @@ impl<'a> Header<'a> {
         self.entries.iter().find(|entry| entry.tag == tag)
     }
 
-    /// The texts of a tag; none where there are none or they are not UTF-8.
+    /// The texts of a tag; none if there are none or they are not UTF-8.
     pub fn texts(&self, tag: u32) -> Vec<&'a str> {
         let text = |kind| matches!(kind, kind::STRING | kind::STRINGS | kind::TRANSLATED);
         let Some(entry) = self.entry(tag).filter(|entry| text(entry.kind)) else {

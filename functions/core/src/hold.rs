@@ -76,7 +76,7 @@ pub struct Hold {
     pub until: Timestamp,
     /// What failed in it.
     pub failed: FailedCommand,
-    /// Who wants it given up now, where somebody does.
+    /// Who wants it given up now, if somebody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwanted_by: Option<Actor>,
     /// When and why it was given up.
@@ -132,7 +132,7 @@ pub struct Size {
 }
 
 impl Default for Size {
-    /// That of a VT100, for whoever does not say.
+    /// That of a VT100, for clients that do not say theirs.
     fn default() -> Self {
         Self {
             columns: 80,
@@ -149,7 +149,7 @@ pub enum SessionEnd {
     Exited { status: u8 },
     /// It was ended for what it used up, in these words.
     Stopped { reason: String },
-    /// Whoever sat there has gone.
+    /// The person who sat there has left.
     Left,
     /// The terminal was not heard of any more.
     Silent,
@@ -226,14 +226,14 @@ impl Hold {
         self.end.clone().or_else(by_time)
     }
 
-    /// The session that goes on, where there is one.
+    /// The session that goes on, if there is one.
     pub fn session(&self) -> Option<&Session> {
         self.sessions
             .last()
             .filter(|session| session.ended.is_none())
     }
 
-    /// Lets somebody in; answers the session's number. Whoever was there has to go where `take` says so.
+    /// Lets somebody in; answers the session's number. A person who is there already has to go if `take` says so.
     pub fn let_in(
         &mut self,
         by: &Actor,
@@ -294,7 +294,7 @@ impl Hold {
         }
     }
 
-    /// How a session ended, where it did, or where the hold is over with it.
+    /// How a session ended, if it did, or if the hold is over with it.
     pub fn end_of_session(&self, number: u32) -> Option<SessionEnd> {
         let given_up = || {
             self.end.as_ref().map(|end| SessionEnd::GivenUp {
@@ -362,7 +362,7 @@ fn check(wants: &Wants) -> Result<(), HoldRefused> {
     }
 }
 
-/// How long before its end whoever sits at a held sandbox is told of it, the longest first.
+/// How long before its end the person at a held sandbox is told of it, the longest first.
 pub const WARNINGS: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(60)];
 
 /// The next warning that is due with so much time left, given how many were told; and how many are told with it. A hold that was shorter

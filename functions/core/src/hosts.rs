@@ -1,7 +1,7 @@
 //! How many runner hosts an architecture wants, where hosts come and go.
 
 /// How many hosts there should be, given how many tasks wait or run, how many hosts there are or come, and how many there may be;
-/// none where they should stay as they are.
+/// none if they should stay as they are.
 ///
 /// A host works on one task at a time. There are never fewer while anything waits or runs: nobody here can tell which host has
 /// nothing to do, and a build must not lose its machine. When nothing does, all of them go.

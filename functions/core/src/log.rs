@@ -3,7 +3,7 @@
 use crate::Digest;
 use serde::{Deserialize, Serialize};
 
-/// Most chunks of one log: with two chunks a second at first and larger ones later (see the host), a day of output fits; and the index,
+/// Most chunks of one log: with two chunks a second at first and larger ones later (see the host), a day of output fits. The index,
 /// 100 bytes of JSON for each of the largest chunks, stays within a record (380 KiB; see the store).
 pub const CHUNKS_MAX: usize = 3860;
 
@@ -46,7 +46,7 @@ impl LogIndex {
         self.chunks.iter().map(|chunk| chunk.size).sum()
     }
 
-    /// Adds a chunk that begins at `offset`. The last chunk said twice changes nothing; `true` where it was new.
+    /// Adds a chunk that begins at `offset`. The last chunk said twice changes nothing; `true` if it was new.
     pub fn append(&mut self, offset: u64, chunk: Chunk) -> Result<bool, LogRefused> {
         let end = self.size();
         if let Some(last) = self.chunks.last()

@@ -17,7 +17,7 @@ pub const NAME_BYTES_MAX: usize = 128;
 pub struct NameError {
     /// What was to be named.
     pub what: &'static str,
-    /// What was given, cut where it is long.
+    /// What was given, cut if it is long.
     pub name: String,
 }
 
@@ -143,7 +143,7 @@ name!(
 );
 
 impl ProjectName {
-    /// The project of a repository where nobody has said: the last folder before its name, or else its host.
+    /// The project of a repository if nobody has said: the last folder before its name, or else its host.
     pub fn of_clone_url(url: &str) -> Self {
         let path = url
             .split_once("://")
@@ -212,7 +212,7 @@ impl Timestamp {
         Self(self.0.saturating_add(ms))
     }
 
-    /// Milliseconds from `earlier` to here; 0 where `earlier` is later.
+    /// Milliseconds from `earlier` to here; 0 if `earlier` is later.
     pub const fn since_ms(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

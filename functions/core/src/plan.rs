@@ -97,9 +97,9 @@ fn names(platforms: &[PlatformName]) -> String {
     }
 }
 
-/// The platforms that a push is built on, in the order of their names: those that the package is registered for, or else all; of
-/// these the ones that its `millrace.toml` asks for, where it asks for some; of these the ones that build the pushed reference; and of
-/// these those that the build options name, if they name any.
+/// The platforms that a push is built on, in the order of their names: those that the package is registered for, or else all. Of these the
+/// ones that its `millrace.toml` asks for, if it asks for some. Of these the ones that build the pushed reference; and of these those that
+/// the build options name, if they name any.
 pub fn platforms_for<'a>(
     push: &Push,
     config: &PackageConfig,

@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most steps a platform and a package may have together: the default three, and what a distribution and a careful package add; each
-/// brings a task an architecture, whose number has a bound of its own.
+/// Most steps a platform and a package may have together: the default three, and what a distribution and a careful package add. Each brings
+/// a task an architecture, whose number has a bound of its own.
 pub const STEPS_MAX: usize = 32;
 
 /// Everything that builds for one distribution release have in common.
@@ -30,7 +30,7 @@ pub struct Platform {
     pub title: String,
     /// Where packages are built, in order of preference: noarch packages come from the first that builds them.
     pub architectures: Vec<Arch>,
-    /// References that are built, as patterns with `*`; every branch and tag where there is none.
+    /// References that are built, as patterns with `*`; every branch and tag if there is none.
     #[serde(default)]
     pub branches: Vec<String>,
     /// `releasever` for dnf.
@@ -85,7 +85,7 @@ pub enum StepScope {
     /// Once a build, on whichever runner is free.
     Once,
     /// StepScope each architecture that the package is built on: all that ExclusiveArch and ExcludeArch leave, and the first of
-    /// them only where the whole package is noarch.
+    /// them only if the whole package is noarch.
     BuildArch,
     /// StepScope each architecture that ExclusiveArch and ExcludeArch leave.
     EachArch,
@@ -115,7 +115,7 @@ pub struct Step {
     /// Handed to the plugin as JSON.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, serde_json::Value>,
-    /// Its own bounds, where the platform's do not do; those that it does not name are the platform's.
+    /// Its own bounds, if the platform's do not do; those that it does not name are the platform's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<StepLimits>,
     /// What the machine must have that does it.

@@ -2,12 +2,12 @@
 //!
 //! | request | body | answer |
 //! |---|---|---|
-//! | `POST /runner/v1/lease` | [`Ask`] | 200 [`Offer`], or 204 where nothing came in time; its `Retry-After` says when to ask again; 410 where the runner is draining |
+//! | `POST /runner/v1/lease` | [`Ask`] | 200 [`Offer`], or 204 if nothing came in time; its `Retry-After` says when to ask again; 410 if the runner is draining |
 //! | `POST /runner/v1/renew` | [`Renewal`] | 200 [`Renewed`] |
 //! | `POST /runner/v1/log?build=…&task=…&lease=…&offset=…` | bytes | 200 [`Logged`] |
 //! | `POST /runner/v1/upload` | [`Upload`] | 200 [`UploadTarget`]; only for the holder of the lease |
 //! | `PUT /runner/v1/blobs/<digest>?build=…&task=…&lease=…` | bytes | 201; only for the holder of the lease |
-//! | `GET /runner/v1/blobs/<digest>` | | 200 bytes; 206 or 416 where it asks for one `Range`; 307 to where they lie |
+//! | `GET /runner/v1/blobs/<digest>` | | 200 bytes; 206 or 416 if it asks for one `Range`; 307 to where they lie |
 //! | `POST /runner/v1/report` | [`Report`] | 200 |
 //! | `POST /runner/v1/holds` | [`Attend`] | 200 [`Attended`], as soon as somebody wants something of a sandbox that is held |
 //! | `POST /runner/v1/typed` | [`Listen`] | 200 [`Typing`], as soon as there is something new |
@@ -52,7 +52,7 @@ pub struct Offer {
     pub now: Timestamp,
     pub work: Work,
     /// How often the line wants to hear that the task is being worked on, in seconds: as soon it learns that the task was cancelled.
-    /// Where the line does not say, three times in a lease.
+    /// If the line does not say, three times in a lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_s: Option<u32>,
 }
@@ -64,7 +64,7 @@ pub struct Work {
     pub task: TaskId,
     pub package: PackageName,
     pub commit: Commit,
-    /// The architecture of the root; where the task's step is done once, the runner's own.
+    /// The architecture of the root; if the task's step is done once, the runner's own.
     pub arch: Option<Arch>,
     pub platform: PlatformName,
     /// dnf's `releasever`.
@@ -93,7 +93,7 @@ pub struct Work {
     /// Files that it may ask for.
     pub inputs: Vec<Artifact>,
     pub config: BTreeMap<String, serde_json::Value>,
-    /// For how long its sandbox is held where it fails, in seconds. A runner that does not know of it holds none.
+    /// For how long its sandbox is held if it fails, in seconds. A runner that does not know of it holds none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_s: Option<u32>,
 }
@@ -103,7 +103,7 @@ pub struct Work {
 pub struct Renewal {
     #[serde(flatten)]
     pub lease_id: LeaseId,
-    /// For how long the task has said nothing, in seconds, where that is half of what it may or more.
+    /// For how long the task has said nothing, in seconds, if that is half of what it may or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent_s: Option<u32>,
 }
@@ -114,7 +114,7 @@ pub struct Renewed {
     /// When the lease ends now.
     pub until: Timestamp,
     pub now: Timestamp,
-    /// The runner is to hand the task back, and to leave.
+    /// The runner must hand the task back, and leave.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hand_back: bool,
 }
@@ -124,7 +124,7 @@ pub struct Renewed {
 pub struct Logged {
     /// Bytes that the log has now.
     pub end: u64,
-    /// How long the line wants to wait for the next of them, in seconds, where it does not leave that to the runner.
+    /// How long the line wants to wait for the next of them, in seconds, if it does not leave that to the runner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_s: Option<u32>,
 }
@@ -148,8 +148,8 @@ pub enum UploadTarget {
     Kept,
     /// To the desk, with `PUT /runner/v1/blobs/<digest>`.
     Desk,
-    /// To another address, with PUT and these headers, and without the token. The address is good for a while: whoever failed
-    /// asks for another one.
+    /// To another address, with PUT and these headers, and without the token. The address is good for a while: a runner that failed asks
+    /// for another one.
     Address {
         /// With a signature in it: as secret as the file.
         url: String,
@@ -212,7 +212,7 @@ pub struct Attended {
     /// To be given up at once, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unwanted: Vec<GivenUp>,
-    /// How long to wait before asking again, in milliseconds, where the line keeps nobody waiting.
+    /// How long to wait before asking again, in milliseconds, if the line keeps nobody waiting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_ms: Option<u32>,
 }
@@ -247,7 +247,7 @@ pub struct Typing {
     /// The session is over for this reason, whatever was typed: let it go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over: Option<SessionEnd>,
-    /// How long to wait before asking again, in milliseconds, where the line keeps nobody waiting.
+    /// How long to wait before asking again, in milliseconds, if the line keeps nobody waiting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_ms: Option<u32>,
 }

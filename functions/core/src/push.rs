@@ -25,7 +25,7 @@ pub struct Package {
     /// With which others it shares the runners; none for what its repository's address says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<ProjectName>,
-    /// How urgent its builds are, where nobody says otherwise.
+    /// How urgent its builds are, if nobody says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
 }
@@ -49,7 +49,7 @@ impl Package {
     }
 }
 
-/// What is special about the builds of one push. Only whoever runs the line may ask for it: a forge's webhook has no options.
+/// What is special about the builds of one push. Only the line's operator may ask for it: a forge's webhook has no options.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BuildOptions {
@@ -110,7 +110,7 @@ impl BuildOptions {
             scratch: self.scratch || before.scratch,
             lock: self.lock.or(before.lock),
             not_by: self.not_by,
-            // Whoever was there for the first may not be there for this one.
+            // The person who was there for the first may not be there for this one.
             hold_s: self.hold_s,
         }
     }
@@ -237,7 +237,7 @@ pub struct Push {
     pub spec: String,
     /// Files that `sources` or `.<name>.metadata` name, all fetched and checked.
     pub sources: Vec<SourceFile>,
-    /// The package's `millrace.toml`, as text; empty where it has none.
+    /// The package's `millrace.toml`, as text; empty if it has none.
     pub config: String,
 }
 

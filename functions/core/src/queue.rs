@@ -1,6 +1,6 @@
 //! The tasks that wait: which of them a runner takes, and how long each will wait and for what.
 //!
-//! A runner takes the most urgent; of those that are equally urgent one of the project that has the least running now, so that a
+//! A runner takes the most urgent. Of those that are equally urgent it takes one of the project that has the least running now, so that a
 //! thousand builds of one hold up nobody else; and of that project's the oldest. What it cannot do, or is not there for, it passes over.
 
 mod forecast;
@@ -102,7 +102,7 @@ pub fn sort_queue(queued: &mut [QueuedTask], running: &BTreeMap<ProjectName, usi
     queued.sort_by(|a, b| order(a, running).cmp(&order(b, running)));
 }
 
-/// The first of these tasks that are taken, as many as `count`, where nothing that runs ends meanwhile: each that is taken is one more
+/// The first of these tasks that are taken, as many as `count`, if nothing that runs ends meanwhile: each that is taken is one more
 /// that runs of its project.
 pub fn next_tasks(
     mut queued: Vec<QueuedTask>,
@@ -152,9 +152,9 @@ fn order<'a>(queued: &'a QueuedTask, running: &BTreeMap<ProjectName, usize>) -> 
 /// What a machine has for one task.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Capacity {
-    /// Memory, in bytes; 0 where it is not known.
+    /// Memory, in bytes; 0 if it is not known.
     pub memory_bytes: u64,
-    /// Disk that is free below the runner's folder, in bytes; 0 where it is not known.
+    /// Disk that is free below the runner's folder, in bytes; 0 if it is not known.
     pub disk_bytes: u64,
     /// What not every machine has, as its keeper names it: `secure-boot`, `kvm`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -167,7 +167,7 @@ impl Capacity {
         *self == Self::default()
     }
 
-    /// What a task asks for and this machine does not have, in words; none where it has all.
+    /// What a task asks for and this machine does not have, in words; none if it has all.
     pub fn lacks(&self, requires: &Requires) -> Option<String> {
         let short = |what: &str, wanted: Option<u64>, has: u64| {
             wanted
@@ -217,7 +217,7 @@ impl Reservation {
         arch && project && self.at_least.is_none_or(|least| rank.priority <= least)
     }
 
-    /// What it is reserved for, in words; none where for everything.
+    /// What it is reserved for, in words; none if for everything.
     pub fn words(&self) -> Option<String> {
         let own = self.own_arch.then(|| "its own architecture".to_owned());
         let projects = (!self.projects.is_empty()).then(|| {

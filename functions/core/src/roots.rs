@@ -6,7 +6,7 @@ use crate::task::TaskId;
 use crate::{Arch, BuildId, Digest, PackageName, PlatformName};
 use serde::{Deserialize, Serialize};
 
-/// Largest record of what was in roots, and largest lock, in bytes: a package takes some 300, a root of a desktop's build dependencies has
+/// Largest record of what was in roots, and largest lock, in bytes. A package takes some 300, a root of a desktop's build dependencies has
 /// 2000, and a lock has those of four architectures with a root to build in and one to try in.
 pub const LOCK_BYTES_MAX: u64 = 16 << 20;
 
@@ -47,7 +47,7 @@ pub struct RootPackage {
 pub struct Root {
     /// What it was for.
     pub kind: RootKind,
-    /// What it was made from where that was no repository: `archive sha256:…`, `image sha256:…`, `mock …`, `host …`.
+    /// What it was made from if that was no repository: `archive sha256:…`, `image sha256:…`, `mock …`, `host …`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// Every package that was in it, sorted; also what was removed again before the end.

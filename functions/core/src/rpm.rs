@@ -8,14 +8,14 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rpm {
     pub name: String,
-    /// EPOCH, 0 where there is none.
+    /// EPOCH, 0 if there is none.
     #[serde(default)]
     pub epoch: u32,
     pub version: String,
     pub release: String,
     /// ARCH; `src` for a source package whatever its header says.
     pub arch: String,
-    /// EXCLUSIVEARCH; empty where the spec has none.
+    /// EXCLUSIVEARCH; empty if the spec has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclusive_arch: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

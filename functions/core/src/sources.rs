@@ -13,7 +13,6 @@ pub const SOURCES_MAX: usize = 1000;
 pub struct SourceFile {
     /// Path where the build finds it, relative to the tree's root (`zlib-1.3.1.tar.xz`, `SOURCES/zlib-1.3.1.tar.xz`).
     pub path: String,
-    /// Its bytes.
     pub digest: crate::Digest,
     /// In bytes.
     pub size: u64,
@@ -53,7 +52,6 @@ impl Algorithm {
 pub struct WantedSource {
     /// Path relative to the tree's root.
     pub path: String,
-    /// Algorithm of `digest`.
     pub algorithm: Algorithm,
     /// Lower-case hexadecimal digits.
     pub digest: String,
@@ -86,7 +84,7 @@ pub enum TreeError {
         line: usize,
         /// The form it should have.
         expected: &'static str,
-        /// What stands there, cut where it is long.
+        /// What stands there, cut if it is long.
         found: String,
     },
     /// A name that would land outside the tree.

@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A lease ends this long after its last renewal, in milliseconds: long enough for a host that swaps or a network that
-/// hiccups, short enough that what a dead runner had is another's within a minute, the line's next look at its clock included.
+/// A lease ends this long after its last renewal, in milliseconds. That is long enough for a host that swaps or a network that hiccups, and
+/// short enough that what a dead runner had is another's within a minute, the line's next look at its clock included.
 pub const LEASE_MS: u64 = 58_000;
 
-/// Leases of a task that may end without a verdict before it is quarantined: one for a runner that died, one for the bad
-/// luck that the next one dies too; a third points at the task.
+/// Leases of a task that may end without a verdict before it is quarantined: one for a runner that died, one for the bad luck that the next
+/// one dies too. A third points at the task.
 pub const LEASES_MAX: usize = 3;
 
 /// How long a task pauses after each lease that ended in passing trouble, in milliseconds: a mirror that restarts is back after half a
 /// minute, and one that is being worked on after some. What is still so then is no passing trouble.
 pub const PAUSES_MS: [u64; LEASES_MAX - 1] = [30_000, 300_000];
 
-/// Most leases of a task that may end, those among them that were handed back and do not count against it: runners are restarted for
+/// Most leases of a task that may end, those among them that were handed back and do not count against it. Runners are restarted for
 /// an update now and then, not this often while one task runs, and each lease takes room in the build's record.
 pub const ATTEMPTS_MAX: usize = 20;
 
@@ -81,8 +81,8 @@ impl From<TaskId> for String {
     }
 }
 
-/// Names a lease: whoever works under it says so with every word to the line. The leases of a task have different numbers, so no two
-/// leases have the same id.
+/// Names a lease: the runner that works under it gives it with every request to the line. The leases of a task have different numbers, so
+/// no two leases have the same id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseId {
     pub build: BuildId,
@@ -97,11 +97,10 @@ pub struct LeaseId {
 pub struct Artifact {
     /// File name without folders; a path relative to the tree for what a push brings.
     pub name: String,
-    /// Its bytes.
     pub digest: Digest,
     /// In bytes.
     pub size: u64,
-    /// What its header says, where it is an RPM.
+    /// What its header says, if it is an RPM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpm: Option<Rpm>,
 }
@@ -112,7 +111,7 @@ pub struct Artifact {
 pub enum Blame {
     /// The package's author; trying again does not help.
     Package,
-    /// Whoever keeps the platform or the step's configuration.
+    /// The person who keeps the platform or the step's configuration.
     Configuration,
     /// Passing trouble of a machine or a network: another lease may help.
     Environment,
@@ -169,10 +168,10 @@ pub struct Lease {
     pub since: Timestamp,
     /// When it ends unless it is renewed.
     pub until: Timestamp,
-    /// Since when the task has said nothing, where that is long.
+    /// Since when the task has said nothing, if that is long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent_since: Option<Timestamp>,
-    /// What the runner's machine is, where that runs the programs of the task by emulation.
+    /// What the runner's machine is, if that runs the programs of the task by emulation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emulated_on: Option<Arch>,
 }
@@ -195,7 +194,7 @@ impl RunnerProfile {
         }
     }
 
-    /// The architecture of a task's root here: the task's. For one that is done once it is the machine's own, or where the platform is not
+    /// The architecture of a task's root here: the task's. For one that is done once it is the machine's own, or if the platform is not
     /// for that one, and so may have no packages of it, one that the machine emulates.
     pub fn root_arch(&self, task: Option<Arch>, platform: &[Arch]) -> Arch {
         let own_first = || std::iter::once(self.arch).chain(self.emulates.iter().copied());
@@ -251,7 +250,7 @@ pub struct Attempt {
     /// What the runner's machine was, where that ran the programs of the task by emulation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emulated_on: Option<Arch>,
-    /// What was in its roots ([`crate::roots::TaskRoots`] as JSON), where it had some and could say so.
+    /// What was in its roots ([`crate::roots::TaskRoots`] as JSON), if it had some and could say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roots: Option<Digest>,
 }
@@ -361,7 +360,7 @@ impl Task {
         LeaseNumber(last.map_or(1, |number| number.0.saturating_add(1)))
     }
 
-    /// When its last lease began and, where it has ended, when that was.
+    /// When its last lease began and, if it has ended, when that was.
     pub fn times(&self) -> Option<(Timestamp, Option<Timestamp>)> {
         match (self.lease(), self.attempts.last()) {
             (Some(lease), _) => Some((lease.since, None)),
@@ -377,7 +376,7 @@ impl Task {
             .or_else(|| self.attempts.last().map(|attempt| attempt.number))
     }
 
-    /// What kind of trouble it had, where that is known.
+    /// What kind of trouble it had, if that is known.
     pub const fn cause(&self) -> Option<&Cause> {
         match &self.state {
             TaskState::Failed { failure } => failure.cause.as_ref(),
@@ -406,7 +405,7 @@ impl Task {
         }
     }
 
-    /// Why it is where it is, where that is not plain from the word.
+    /// Why it is where it is, if that is not plain from the word.
     pub fn reason(&self) -> Option<&str> {
         match &self.state {
             TaskState::Waiting | TaskState::Leased { .. } | TaskState::Dropped => None,

@@ -18,7 +18,7 @@ const BUCKET: &str = "MILLRACE_BUCKET";
 /// Which function this process is (AWS Lambda Developer Guide, "Defined runtime environment variables").
 const HANDLER: &str = "_HANDLER";
 
-/// Something in the environment that is not there, or makes no sense. Whoever deploys must act.
+/// Something in the environment that is not there, or makes no sense. The person who deploys must act.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
     /// It is not there.
@@ -59,7 +59,7 @@ pub fn variable(name: &str) -> Result<String, EnvironmentError> {
         .ok_or_else(|| EnvironmentError::Unset(name.to_owned()))
 }
 
-/// A list of `name=value`, with spaces between; empty where there is no such variable.
+/// A list of `name=value`, with spaces between; empty if there is no such variable.
 pub fn pairs(name: &'static str) -> Result<Vec<(String, String)>, EnvironmentError> {
     let odd = |word: &str| EnvironmentError::Odd {
         name,

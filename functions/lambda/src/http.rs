@@ -31,7 +31,7 @@ impl IntoResponse for LambdaResponse {
     }
 }
 
-/// Reads an answer to its end. One that breaks off was not begun, as far as whoever asked can see.
+/// Reads an answer to its end. One that breaks off was not begun, as far as the client can see.
 async fn whole(answer: Response) -> lambda_http::http::Response<Body> {
     let (head, body) = answer.into_parts();
     match to_bytes(body, ANSWER_BYTES_MAX).await {

@@ -10,7 +10,7 @@ use millrace_store::state::Cause;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A call that came to nothing. A retry may help.
+/// A call that failed. A retry may help.
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
     /// The function was not reached, or may not be called.

@@ -1,7 +1,7 @@
 //! What makes a function of the line one of AWS Lambda: where its stores are, how messages come to it, how it is spoken to.
 //!
 //! One program may be several functions: `_HANDLER`, which the template sets, says which of them a process is. The table is what
-//! counts, and everything that wakes a function is only a hint: an invocation names a message, and the function reads it before it
+//! counts, and everything that wakes a function is only a hint. An invocation names a message, and the function reads it before it
 //! acts, so that twice, late and out of order do no harm.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

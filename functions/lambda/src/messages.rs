@@ -54,7 +54,7 @@ pub async fn deliver(
     acting.instrument(span).await
 }
 
-/// A function that is called. What it cannot do fails its call; where nobody waits for the answer, Lambda makes the call again.
+/// A function that is called. What it cannot do fails its call; if nobody waits for the answer, Lambda makes the call again.
 pub async fn on_call<Q, A, E, F>(
     answer: impl Fn(Q) -> F + Clone + Send + Sync + 'static,
 ) -> Result<(), Error>

@@ -13,7 +13,7 @@ use millrace_core::push::{Announced, BuildOptions, Commit as GitCommit, Package,
 use millrace_core::{NameError, PackageName, PushId, Timestamp};
 use millrace_store::builds::{create_push, load_push};
 use millrace_store::packages::{RegisterError, of_repository, register_new};
-use millrace_store::{SaveError, StateError, StateStore, Stored, chain};
+use millrace_store::{SaveError, StateError, StateStore, chain};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tracing::{Instrument, info, info_span, warn};

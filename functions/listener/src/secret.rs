@@ -4,7 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
 
-/// Shortest secret, in bytes: whoever sees one signed delivery can try secrets as fast as a computer hashes, and 16 random
+/// Shortest secret, in bytes: anyone who sees one signed delivery can try secrets as fast as a computer hashes, and 16 random
 /// letters withstand that.
 pub const SECRET_BYTES_MIN: usize = 16;
 

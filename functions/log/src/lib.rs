@@ -30,7 +30,7 @@ pub enum Format {
     Json,
 }
 
-/// [`VARIABLE`] makes no sense. Whoever started the program must mend it.
+/// [`VARIABLE`] makes no sense. The person who started the program must mend it.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "MILLRACE_LOG=`{value}` makes no sense: give a level (error, warn, info, debug, trace) or levels by module, such as `info,millrace_signer=debug`"

@@ -8,7 +8,7 @@ use millrace_store::{StateError, StateStore};
 /// Tasks and builds looked at: more than any group has hosts.
 const LOOKED_AT_MAX: usize = 200;
 
-/// Tasks that wait for a runner of this architecture or are being done by one. Those that any runner may do count where `any` says so:
+/// Tasks that wait for a runner of this architecture or are being done by one. Those that any runner may do count if `any` says so:
 /// for one architecture, or each would have its host started for them.
 pub(crate) async fn demand(
     state: &impl StateStore,

@@ -1,7 +1,7 @@
-//! The orchestrator as functions of AWS Lambda: the desk that runners ask, whoever reads the table's stream, and a sweep for what time
-//! alone decides.
+//! The orchestrator as functions of AWS Lambda: the desk that runners ask, the function that reads the table's stream, and a sweep for what
+//! time alone decides.
 //!
-//! A stream of DynamoDB has two readers at most (Amazon DynamoDB Developer Guide, "DynamoDB Streams and AWS Lambda triggers"), so one
+//! A stream of DynamoDB has two readers at most (Amazon DynamoDB Developer Guide, "DynamoDB Streams and AWS Lambda triggers"). So one
 //! function reads it, acts on what is the orchestrator's, and wakes the others for what is theirs.
 
 use crate::groups::Groups;
@@ -30,8 +30,8 @@ const URL: &str = "MILLRACE_URL";
 /// one that waits all month costs less than 0.20 USD so, most of it the six reads of each question.
 const ASK_AGAIN_S: u32 = 15;
 
-/// How long a runner waits between two pieces of a log, in seconds: each is an object that S3 takes 5 USD a million for, and an index
-/// that is written anew; twice as many would be a sixth of what a build costs. Whoever watches one sees it a minute late.
+/// How long a runner waits between two pieces of a log, in seconds: each is an object that S3 takes 5 USD a million for, and an index that
+/// is written again. Twice as many would be a sixth of what a build costs. People who watch one see it a minute late.
 const LOG_PAUSE_S: u32 = 60;
 
 /// How often a runner says that it is still at it, in seconds, and hears that its task was cancelled: seven and what it takes to end a
@@ -39,7 +39,7 @@ const LOG_PAUSE_S: u32 = 60;
 const RENEW_S: u32 = 7;
 
 /// How long after it was posted or taken a message is late, in milliseconds: no function runs longer than 900 s (AWS Lambda quotas,
-/// "Function timeout"), so whoever was woken for it is at its end by then.
+/// "Function timeout"). So the function that was woken for it has ended by then.
 const LATE_MS: u64 = 960_000;
 
 /// Messages taken in one sweep; what is left over comes with the next.
@@ -164,7 +164,7 @@ impl Others {
         })
     }
 
-    /// The function that acts on an effect, where it is another one.
+    /// The function that acts on an effect, if it is another one.
     fn whose(&self, effect: &Effect) -> Result<Option<&str>, DeliverError> {
         Ok(match Recipient::of(effect)? {
             Recipient::Fetcher => Some(&self.fetch),

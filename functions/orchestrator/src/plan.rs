@@ -13,10 +13,10 @@ use millrace_store::{SaveError, StateError, StateStore, Table, Version};
 use std::collections::BTreeMap;
 use tracing::{info, warn};
 
-/// Times that a push is planned anew because somebody else wrote first: its record changes a handful of times in its life.
+/// Times that a push is planned again because somebody else wrote first: its record changes a handful of times in its life.
 const CONFLICTS_MAX: usize = 10;
 
-/// Planning did not come to an end. The store's trouble: a retry may help.
+/// Planning did not end. The store's trouble: a retry may help.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanFailure {
     #[error(transparent)]
@@ -93,8 +93,8 @@ fn say(record: &PushRecord, builds: &[Build]) {
     }
 }
 
-/// The push's record, where nobody has decided about it. Pushes are written before anything is fetched for them, so where there
-/// is none there is nobody to tell. Records from before there was [`PushState::Fetched`] say [`PushState::Fetching`].
+/// The push's record, if nobody has decided about it. Pushes are written before anything is fetched for them, so if there is none there is
+/// nobody to tell. Records from before there was [`PushState::Fetched`] say [`PushState::Fetching`].
 async fn unplanned(
     push: &Push,
     state: &impl StateStore,

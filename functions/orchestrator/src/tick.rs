@@ -41,7 +41,7 @@ pub async fn tick(state: &impl StateStore, now: Timestamp) -> Result<usize, Adva
     }
 }
 
-/// Lets no lease and no pause end as late as a clock would have it that was ahead until now: to be called where the line's clock may have been
+/// Lets no lease and no pause end as late as a clock would have it that was ahead until now. To be called if the line's clock may have been
 /// set back since it was read last. Answers how many builds there were. One that cannot be read or saved is passed over.
 pub async fn clock_set_back(
     state: &impl StateStore,

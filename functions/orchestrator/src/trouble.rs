@@ -1,4 +1,4 @@
-//! A build that cannot be read or saved: it is said once, for whoever runs the line, and passed over, so that all others get on.
+//! A build that cannot be read or saved: it is reported once, for the line's operator, and passed over, so that all others get on.
 
 use millrace_core::BuildId;
 use millrace_store::{AdvanceError, SaveError, StateError, chain};
@@ -24,7 +24,7 @@ impl ReportedBuilds {
     }
 }
 
-/// What did not happen to a build among others: its own trouble is said and done with; only a store that does not answer stands
+/// What did not happen to a build among others: its own trouble is reported and done with; only a store that does not answer stands
 /// in the way of the others too. Answers whether there was trouble, as rules that say no are none.
 pub(crate) fn pass_over(build: &BuildId, error: AdvanceError) -> Result<bool, AdvanceError> {
     match &error {

@@ -11,7 +11,7 @@ use crate::seal::Seal;
 use millrace_core::{KeyName, PlatformName, Timestamp};
 use millrace_store::BlobStore;
 
-/// Times that a release is made anew because another one came first. Each time another release got on.
+/// Times that a release is made again because another one came first. Each time another release got on.
 pub const CONFLICTS_MAX: usize = 100;
 
 /// A change to what a platform has released.
@@ -29,7 +29,7 @@ pub struct Change<'a, S, B> {
 /// that, and must not take the change back.
 #[derive(Debug, Clone, Copy)]
 pub enum SealingKey<'a> {
-    /// This one, and what another one sealed is sealed anew.
+    /// This one, and what another one sealed is sealed again.
     Anew(&'a KeyName),
     /// The one that sealed the generation before; packages that come with the change may be signed with this one.
     AsBefore(&'a KeyName),

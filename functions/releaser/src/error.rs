@@ -66,7 +66,7 @@ impl From<FileNameTaken> for ReleaseError {
 /// Why an order can never be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseRefusal {
-    /// It was taken back before a releaser came to it.
+    /// It was taken back before a releaser began with it.
     #[error("the release was given up before it was carried out: push again")]
     Withdrawn,
     /// A package is for an architecture that the platform does not have.

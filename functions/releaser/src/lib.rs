@@ -1,7 +1,7 @@
 //! Puts signed packages into dnf repositories, all of a build at once, and serves them.
 //!
 //! What a platform has released is a [`Generation`]: one document that names every file of every repository by its digest.
-//! It never changes; a release makes the next one, and swaps one small pointer to it. So whoever reads a repository sees all of a
+//! It never changes; a release makes the next one, and swaps one small pointer to it. So the reader of a repository sees all of a
 //! release or nothing of it, and an earlier state is one pointer away.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -12,7 +12,7 @@ use millrace_core::{PlatformName, Timestamp};
 use millrace_store::BlobStore;
 
 /// Makes those repositories of a platform that it does not have yet: empty, signed, and good for a `.repo` file. If the platform's key
-/// is another one now, its metadata is signed anew.
+/// is another one now, its metadata is signed again.
 pub async fn prepare(
     platform: &Platform,
     seal: &impl Seal,

@@ -30,7 +30,7 @@ use std::sync::Arc;
 const MOUNT: &str = "/repo";
 
 /// What repeats the address that a visitor says it came by is for that visitor alone: kept by a cache, one made-up
-/// `X-Forwarded-Host` would send everybody else to another server. `Vary` would not do, for many caches heed it for
+/// `X-Forwarded-Host` would send everybody else to another server. `Vary` would not do, for many caches respect it for
 /// `Accept-Encoding` only; and the texts are so short that asking for them every time costs nothing.
 const FOR_ONE_VISITOR: &str = "no-store";
 

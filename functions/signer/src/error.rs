@@ -69,8 +69,8 @@ pub enum SignError {
 }
 
 impl SignError {
-    /// Whether the build's author or a keeper of keys must act, and must be told through the build. Everything else may pass, or
-    /// is to be looked at by whoever runs the line.
+    /// Whether the build's author or a keeper of keys must act, and must be told through the build. Everything else may pass, or is for the
+    /// line's operator to look at.
     pub const fn is_refusal(&self) -> bool {
         match self {
             Self::File { .. } => true,

@@ -16,8 +16,8 @@ use sequoia_openpgp::cert::Cert;
 use sequoia_openpgp::types::HashAlgorithm;
 use std::io;
 
-/// How much of a file is in memory while it is hashed: large enough that a remote store's answer time (some 20 ms a request)
-/// stays below the time of the transfer, small beside the memory of the smallest function.
+/// How much of a file is in memory while it is hashed. It is large enough that a remote store's answer time (some 20 ms a request)
+/// stays below the time of the transfer, and small beside the memory of the smallest function.
 const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What a head says that the rest of the work needs.

@@ -2,8 +2,8 @@
 //!
 //! It signs the header of a package (rpm's "header-only" signature; the header holds the payload's digest), rewrites nothing
 //! but the signature header in front of it, and leaves the payload where it lies. Before that it checks that the build
-//! ordered this, that the bytes are those that were ordered, and that header and payload are as they were built; after that it
-//! reads back what was written and verifies it. The same order twice gives the same bytes.
+//! ordered this, that the bytes are those that were ordered, and that header and payload are as they were built. After that it reads back
+//! what was written and verifies it. The same order twice gives the same bytes.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod deliver;

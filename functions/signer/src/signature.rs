@@ -29,7 +29,7 @@ pub struct SignaturePacket {
 
 /// Signs these bytes: version 4, binary document, SHA-256 (RFC 9580, 5.2.3).
 ///
-/// The signature's time is `signed_s`, in seconds since 1970, or the key's creation where that is later: a signature older than
+/// The signature's time is `signed_s`, in seconds since 1970, or the key's creation if that is later: a signature older than
 /// its key is invalid. There is no salt in it and no clock, so the same bytes get the same signature.
 pub fn sign_bytes(
     keys: &impl Keys,

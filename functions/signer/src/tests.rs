@@ -56,7 +56,7 @@ fn desk() -> Desk {
 }
 
 impl Desk {
-    /// Keeps a file and orders it as what its header says; `like` says it where the header is not to be read.
+    /// Keeps a file and orders it as what its header says; `like` says it if the header is not to be read.
     async fn file(&self, bytes: &[u8], like: &[u8]) -> OrderedFile {
         let rpm = read_head(like).unwrap().header.rpm().unwrap();
         let digest = self.store.put(bytes.to_vec()).await.unwrap();

@@ -97,7 +97,6 @@ pub enum Refusal {
         algorithm = algorithm.as_str(), looked = looked_at(looked))]
     NoSource {
         name: String,
-        /// Algorithm of `digest`.
         algorithm: Algorithm,
         /// As the package names it.
         digest: String,

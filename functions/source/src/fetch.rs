@@ -1,6 +1,6 @@
 //! From a push that was announced to a push whose bytes the line holds.
 //!
-//! Acting on one `Effect::Fetch` twice has the same result: the archive is the same bytes under the same digest, and the order to
+//! Acting on one `Effect::Fetch` twice has the same result. The archive is the same bytes under the same digest, and the order to
 //! plan is written at most once, together with the state that says so. Even a second order would do no harm, since the ids of
 //! builds follow from push and platform.
 

@@ -1,4 +1,4 @@
-//! The whole shell around the rules: load, step, save; again where somebody else was faster.
+//! The whole shell around the rules: load, step, save; again if somebody else was faster.
 
 use crate::orders::keep;
 use crate::records::{Stored, get};
@@ -11,7 +11,7 @@ use millrace_core::order::Effect;
 use std::error::Error;
 use std::fmt::Display;
 
-/// Times that a decision is made anew because somebody else wrote first. Each time somebody else got on, so this many in a
+/// Times that a decision is made again because somebody else wrote first. Each time somebody else got on, so this many in a
 /// row mean that something writes in a circle.
 const CONFLICTS_MAX: usize = 100;
 

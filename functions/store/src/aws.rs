@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use std::time::Duration;
 
-/// Address of all services, where it is not their own (AWS SDKs and Tools Reference Guide, "Service-specific endpoints").
+/// Address of all services, if it is not their own (AWS SDKs and Tools Reference Guide, "Service-specific endpoints").
 const ENDPOINT: &str = "AWS_ENDPOINT_URL";
 
 /// How often a call is tried: with the pauses below it, throttling of some seconds passes.
@@ -84,7 +84,7 @@ impl LoadServiceConfig for Environment {
 
 fn client(endpoint: Option<&str>) -> SharedHttpClient {
     let client = aws_smithy_http_client::Builder::new();
-    // Reading the machine's certificates takes milliseconds that a function of the cloud starts with: only where they are used.
+    // Reading the machine's certificates takes milliseconds that a function of the cloud starts with: only if they are used.
     let told = std::env::var(ENDPOINT).ok();
     match endpoint.or(told.as_deref()) {
         Some(plain) if plain.starts_with("http://") => client.build_http(),

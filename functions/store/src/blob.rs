@@ -118,7 +118,7 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
         parts: &[Part],
     ) -> impl Future<Output = Result<(Digest, u64), BlobError>> + Send;
 
-    /// Size in bytes; none where there is no such blob.
+    /// Size in bytes; none if there is no such blob.
     fn size(&self, digest: &Digest) -> impl Future<Output = Result<Option<u64>, BlobError>> + Send;
 
     /// Reads a range; the whole of it or an error.
@@ -135,7 +135,7 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
         to: &Path,
     ) -> impl Future<Output = Result<(), BlobError>> + Send;
 
-    /// Where whoever knows the address may read a blob with GET for so long, without asking this program; none where a store has
+    /// Where anyone who knows the address may read a blob with GET for so long, without asking this program; none if a store has
     /// no such addresses. Whether there is such a blob is not looked at. With a name, what is read there is a download of that name.
     fn read_address(
         &self,
@@ -146,8 +146,8 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
         async { Ok(None) }
     }
 
-    /// Where whoever knows the address may put exactly this blob with PUT for so long: other bytes, and more or fewer of them, are
-    /// refused there. None where a store has no such addresses.
+    /// Where anyone who knows the address may put exactly this blob with PUT for so long: other bytes, and more or fewer of them, are
+    /// refused there. None if a store has no such addresses.
     fn write_address(
         &self,
         _digest: &Digest,
@@ -163,7 +163,7 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
         name: &str,
     ) -> impl Future<Output = Result<Option<(Vec<u8>, PointerVersion)>, BlobError>> + Send;
 
-    /// Replaces a pointer that is still as it was read; `None` where there was none. Durable when it returns. At most
+    /// Replaces a pointer that is still as it was read; `None` if there was none. Durable when it returns. At most
     /// [`POINTER_BYTES_MAX`].
     fn swap(
         &self,
@@ -195,8 +195,8 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
     }
 }
 
-/// As many of a package's first bytes as its headers take, and perhaps more; where they are no sound head it is for whoever reads them to say
-/// so. `size` is the blob's, in bytes.
+/// As many of a package's first bytes as its headers take, and perhaps more; if they are no sound head, the reader must say so. `size` is
+/// the blob's, in bytes.
 pub async fn package_head(
     blobs: &impl BlobStore,
     digest: &Digest,

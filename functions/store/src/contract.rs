@@ -25,7 +25,7 @@ pub mod state;
 use std::future::Future;
 use std::time::Duration;
 
-/// How many do the same thing at once where a promise is about racing: enough to meet on two cores, few enough for a slow server.
+/// How many do the same thing at once if a promise is about racing: enough to meet on two cores, few enough for a slow server.
 pub const RACERS: usize = 32;
 
 /// How long one promise may take on the slowest store; a store that hangs must fail, not wait.

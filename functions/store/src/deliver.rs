@@ -15,7 +15,7 @@ pub trait Deliver: Send + Sync {
     /// Lets an effect happen.
     fn act(&self, effect: &Effect) -> impl Future<Output = Result<(), DeliverError>> + Send;
 
-    /// Tells whoever waits for an effect that it will not happen, for this reason.
+    /// Tells those who wait for an effect that it will not happen, for this reason.
     fn give_up(
         &self,
         effect: &Effect,
@@ -26,13 +26,13 @@ pub trait Deliver: Send + Sync {
 /// A message that was not acted on. It stays in the outbox and comes again, until it has come as often as a message may.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliverError {
-    /// Passing trouble of whoever acts on it: the next delivery may help.
+    /// Passing trouble of the part that acts on it: the next delivery may help.
     #[error(transparent)]
     Trouble(Box<dyn Error + Send + Sync>),
     /// The store's trouble with the message itself.
     #[error(transparent)]
     State(#[from] StateError),
-    /// It was brought to somebody whom it is not for; whoever runs the line must look.
+    /// It was brought to a part that it is not for; the line's operator must look.
     #[error("a message that wants `{wants}` was brought to somebody who does not act on it")]
     Misdirected { wants: &'static str },
     /// This program does not know what it asks for. It is kept; a newer program may know.
@@ -43,12 +43,12 @@ pub enum DeliverError {
 }
 
 impl DeliverError {
-    /// Trouble of whoever acts on the message.
+    /// Trouble of the part that acts on the message.
     pub fn trouble(error: impl Error + Send + Sync + 'static) -> Self {
         Self::Trouble(Box::new(error))
     }
 
-    /// What whoever is brought a message of somebody else says.
+    /// The answer of a part that is brought the message of another.
     pub fn misdirected(effect: &Effect) -> Self {
         match effect {
             Effect::Unreadable(problem) => Self::Unreadable(problem.clone()),
@@ -148,7 +148,7 @@ pub async fn act(
     Ok(state.settle(message.id).await?)
 }
 
-/// Gives a message up because of this: whoever waits for its effect is told, and it is settled.
+/// Gives a message up because of this: those who wait for its effect are told, and it is settled.
 pub async fn give_up(
     message: &Message,
     problem: &str,

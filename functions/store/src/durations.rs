@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// What a task takes of which nothing is known, in milliseconds: what half of a distribution's packages take.
 pub(crate) const UNKNOWN_MS: u64 = 180_000;
 
-/// Builds of a package looked at for how long a task of it takes: the last, and one before it where that failed.
+/// Builds of a package looked at for how long a task of it takes: the last, and one before it if that failed.
 const EARLIER: usize = 3;
 
 /// Last builds of packages on platforms, each looked for once.

@@ -2,7 +2,7 @@
 //!
 //! | item | `pk` | `sk` | besides |
 //! |---|---|---|---|
-//! | record | `record/` and its kind | its id | `version`; `by`, a number of whoever wrote it alone; `body`, a text or one packed by zlib, which is gone once it is removed; `index_entries`, those that it has; `late`, those whose items are still to be removed |
+//! | record | `record/` and its kind | its id | `version`; `by`, a number of its writer alone; `body`, a text or one packed by zlib, which is gone once it is removed; `index_entries`, those that it has; `late`, those whose items are still to be removed |
 //! | index entry | `mark/` and its index | its place, kind and id of its record, a zero byte between | `kind`, `id`, `sort` |
 //! | message | `letter` | its number, 20 digits | `effect`, `kind`, `deliveries`; `tray`: `out` or `aside`; `due` |
 //!

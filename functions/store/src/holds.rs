@@ -61,7 +61,7 @@ pub async fn begin_hold(state: &impl StateStore, hold: &Hold) -> Result<(), Save
     create(state, hold).await.map(drop)
 }
 
-/// Changes a hold, and answers what the change does; none where there is no such hold. Again where somebody else was faster.
+/// Changes a hold, and answers what the change does; none if there is no such hold. Again if somebody else was faster.
 pub async fn change_hold<T>(
     state: &impl StateStore,
     lease_id: &LeaseId,

@@ -7,9 +7,9 @@ use millrace_core::build::{Build, LeaseRenewal};
 use millrace_core::task::TaskId;
 use millrace_core::{BuildId, LeaseNumber, Timestamp};
 
-/// Renewals that come within this time of one that was written down are not, in milliseconds: a runner that asks often, to hear soon that
-/// its task was cancelled, makes no more writes than one that asks now and then. A lease is shorter by as much at worst, and still stands
-/// two renewals that were lost.
+/// Renewals that come within this time of one that was written down are not written, in milliseconds. A runner that asks often, to hear
+/// soon that its task was cancelled, makes no more writes than one that asks now and then. A lease is shorter by as much at worst, and
+/// still stands two renewals that were lost.
 pub const HEARD_MS: u64 = 15_000;
 
 fn id(build: &BuildId, task: &TaskId, lease: LeaseNumber) -> String {
@@ -39,7 +39,7 @@ pub async fn hear(
     }
 }
 
-/// When the holders of a build's leases were heard of last, where they were since the leases were given.
+/// When the holders of a build's leases were heard of last, if they were since the leases were given.
 pub async fn heard(
     state: &impl StateStore,
     build: &Build,

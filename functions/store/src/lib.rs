@@ -1,9 +1,9 @@
 //! The ports through which the line keeps what it knows, and their adapters.
 //!
-//! Two traits: a [`StateStore`] for small records that change under a condition, together with an outbox of effects; a
-//! [`BlobStore`] for bytes of any size under their digest, and for pointers that are swapped under a condition. `memory` and
-//! `local` implement both; `contract` holds the tests that every adapter passes. [`advance()`] is the whole shell around
-//! the rules: load, step, save, again on conflict.
+//! Two traits: a [`StateStore`] for small records that change under a condition, together with an outbox of effects. A [`BlobStore`] for
+//! bytes of any size under their digest, and for pointers that are swapped under a condition. `memory` and `local` implement both;
+//! `contract` holds the tests that every adapter passes. [`advance()`] is the whole shell around the rules: load, step, save, again on
+//! conflict.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

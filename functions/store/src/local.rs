@@ -69,7 +69,7 @@ pub struct Lock {
 }
 
 impl LocalStore {
-    /// Opens the stores in a folder; makes them where they are not there.
+    /// Opens the stores in a folder; makes them if they are not there.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
         blobs::prepare(folder)?;
         blobs::sweep(folder);
@@ -91,7 +91,7 @@ impl LocalStore {
         })
     }
 
-    /// Takes the right to run a line over this folder; `InUse` where another process has it. The kernel takes it back when the
+    /// Takes the right to run a line over this folder; `InUse` if another process has it. The kernel takes it back when the
     /// process ends, however it ends.
     pub fn lock(&self) -> Result<Lock, OpenError> {
         let path = self.folder.join("up.lock");

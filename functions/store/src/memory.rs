@@ -69,8 +69,8 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// An empty store whose every operation pauses once before and once after it takes effect: whoever drops a future in
-    /// between has killed the caller between two of its writes.
+    /// An empty store whose every operation pauses once before and once after it takes effect: a test that drops a future in between has
+    /// killed the caller between two of its writes.
     pub fn with_yields() -> Self {
         Self {
             yields: true,

@@ -1,4 +1,4 @@
-//! Orders as they were given: written together with the state that gave them, never changed, and kept for whoever asks later what was
+//! Orders as they were given: written together with the state that gave them, never changed, and kept for people who ask later what was
 //! signed and released by whose word.
 
 use crate::records::{get, write};
@@ -24,7 +24,7 @@ pub async fn load_order(
         .map(|(order, _)| order))
 }
 
-/// The write that keeps an order, where an effect is one. A build gives each of its orders once.
+/// The write that keeps an order, if an effect is one. A build gives each of its orders once.
 pub(crate) fn keep(effect: &Effect) -> Result<Option<Write>, StateError> {
     let (id, order) = match effect {
         Effect::Sign(order) => (order.id, Order::Sign(order.clone())),

@@ -8,7 +8,7 @@ use millrace_core::PackageName;
 use millrace_core::clone_url::{UrlError, repository_index};
 use millrace_core::push::Package;
 
-/// Times that a registration is tried anew because somebody else wrote first; nobody registers one package in a loop.
+/// Times that a registration is tried again because somebody else wrote first; nobody registers one package in a loop.
 const CONFLICTS_MAX: usize = 10;
 
 /// A package that was not registered.
@@ -127,7 +127,7 @@ async fn settle(
     }
 }
 
-/// What registering a package changes, and the writes that do it; none where there is nothing to do.
+/// What registering a package changes, and the writes that do it; none if there is nothing to do.
 async fn registration(
     state: &impl StateStore,
     mut package: Package,

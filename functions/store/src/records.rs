@@ -25,7 +25,7 @@ pub trait Stored: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync
     }
 }
 
-/// Writes a new value down; false where one of its id is there, which stays as it is.
+/// Writes a new value down; false if one of its id is there, which stays as it is.
 pub async fn create<T: Stored>(state: &impl StateStore, value: &T) -> Result<bool, SaveError> {
     match state.save(value.write(Expect::Absent)?.into()).await {
         Ok(()) => Ok(true),
@@ -34,7 +34,7 @@ pub async fn create<T: Stored>(state: &impl StateStore, value: &T) -> Result<boo
     }
 }
 
-/// Changes a value, and answers what the change does; none where there is none of this id. Again where somebody else was faster.
+/// Changes a value, and answers what the change does; none if there is none of this id. Again if somebody else was faster.
 pub async fn change<T: Stored, A>(
     state: &impl StateStore,
     id: &str,
@@ -60,7 +60,7 @@ pub async fn change<T: Stored, A>(
     }
 }
 
-/// Removes a record, whatever it says now; false where there is none.
+/// Removes a record, whatever it says now; false if there is none.
 pub async fn remove(state: &impl StateStore, key: &Key) -> Result<bool, SaveError> {
     loop {
         let Some(record) = state.load(key).await? else {

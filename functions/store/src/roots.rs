@@ -16,7 +16,7 @@ pub enum RootsError {
     Senseless(Digest, #[source] serde_json::Error),
 }
 
-/// What was in all roots of a build, those of the last attempt at each task that had some; none where nobody has written it down.
+/// What was in all roots of a build, those of the last attempt at each task that had some; none if nobody has written it down.
 pub async fn lock_of(blobs: &impl BlobStore, build: &Build) -> Result<Option<Lock>, RootsError> {
     let mut tasks = Vec::new();
     for digest in build

@@ -2,7 +2,7 @@
 //!
 //! A blob is the object `blobs/` and its digest. Every upload of one piece names the digest as `x-amz-checksum-sha256`, so what lies
 //! there is what the name says (Amazon S3 User Guide, "Checking object integrity"). A pointer is the object `pointers/` and its
-//! name, written under a condition on its ETag (same guide, "Conditional writes"); its bytes begin with a number that grows, so
+//! name, written under a condition on its ETag (same guide, "Conditional writes"). Its bytes begin with a number that grows, so
 //! that the same bytes never have the same ETag again.
 
 mod address;

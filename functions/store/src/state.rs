@@ -208,7 +208,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Whether it was delivered as often as a message may be: whoever cannot act on it now gives it up.
+    /// Whether it was delivered as often as a message may be: a caller that cannot act on it now gives it up.
     pub const fn is_last(&self) -> bool {
         self.deliveries >= DELIVERIES_MAX
     }
@@ -218,7 +218,7 @@ impl Message {
         !matches!(self.effect, Effect::Unreadable(_))
     }
 
-    /// What whoever waits for its effect is told when it is given up because of this.
+    /// What those who wait for its effect are told when it is given up because of this.
     pub fn given_up(problem: &str) -> String {
         format!("{problem} (given up after {DELIVERIES_MAX} deliveries)")
     }
@@ -237,7 +237,7 @@ pub enum StateError {
     #[error("the state store holds what cannot be read: {what}")]
     Corrupt {
         what: String,
-        /// Why, where there is more to say.
+        /// Why, if there is more to say.
         source: Option<Cause>,
     },
     /// A commit of a shape that not every store takes; the caller must make another one, a retry does not help.
@@ -306,8 +306,8 @@ pub trait StateStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<IndexHit>, StateError>> + Send;
 
     /// Takes messages that nobody else has taken, the oldest first as far as the clocks of those who wrote them agree, and hides
-    /// them until `hidden_until`. One that is not settled by then is delivered again; one delivered [`DELIVERIES_MAX`] times
-    /// becomes a dead letter instead, at the latest when nothing else is due; so does one that cannot be read, at once.
+    /// them until `hidden_until`. One that is not settled by then is delivered again. One delivered [`DELIVERIES_MAX`] times becomes a dead
+    /// letter instead, at the latest when nothing else is due; so does one that cannot be read, at once.
     fn take(
         &self,
         limit: usize,
@@ -330,7 +330,7 @@ pub trait StateStore: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Message>, StateError>> + Send;
 
-    /// Makes a message due from `now` on, as if it had never been delivered, wherever it lies; false where it is settled.
+    /// Makes a message due from `now` on, as if it had never been delivered, wherever it lies; false if it is settled.
     fn put_back(
         &self,
         message: MessageId,
@@ -338,9 +338,8 @@ pub trait StateStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool, StateError>> + Send;
 }
 
-/// Refuses a commit that not every store takes: too many writes, a record or an effect too large (each effect is an item of the
-/// outbox), or a record written twice
-/// (TransactWriteItems refuses that, and which of the two would win is nobody's guess).
+/// Refuses a commit that not every store takes: too many writes, a record or an effect too large (each effect is an item of the outbox), or
+/// a record written twice. TransactWriteItems refuses the last, and nobody could say which of the two would win.
 pub(crate) fn check(commit: &Commit) -> Result<(), SaveError> {
     let actions = commit.actions();
     if actions > COMMIT_WRITES_MAX {

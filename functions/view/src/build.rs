@@ -60,7 +60,6 @@ pub struct ArtifactView {
     pub name: String,
     /// In bytes.
     pub size: u64,
-    /// Its bytes.
     pub digest: Digest,
     /// `name-[epoch:]version-release.arch`, if it is a package.
     pub nevra: Option<String>,

@@ -5,7 +5,8 @@ use millrace_core::task::TaskId;
 use millrace_store::StateError;
 use millrace_store::roots::RootsError;
 
-/// The sentence is for whoever asked, but for the last two: there a store failed, a retry may help, and the cause is for the line's log.
+/// The sentence is for the person who asked, but for the last two: there a store failed, a retry may help, and the cause is for the line's
+/// log.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
     /// No record, or no possible name of one.

@@ -34,8 +34,8 @@ const FOLLOWED_MAX: Duration = Duration::from_secs(3600);
 const FOLLOWED_TOO_LONG: &str =
     "\n==> followed for an hour; the log goes on: ask again to see the rest\n";
 
-/// Chunks read from the store ahead of the reader: chunks are small at first, and a store in the cloud takes some 20 ms for
-/// each; at most 4 MiB each (see the lease desk), so 32 MiB.
+/// Chunks read from the store ahead of the reader: chunks are small at first, and a store in the cloud takes some 20 ms for each. They have
+/// at most 4 MiB each (see the lease desk), so 32 MiB.
 const CHUNKS_AHEAD: usize = 8;
 
 /// The places for those who follow logs.

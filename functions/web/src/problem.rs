@@ -62,7 +62,7 @@ impl From<RootsError> for Problem {
 }
 
 impl Problem {
-    /// Logs for whoever runs the line what a visitor need not know.
+    /// Logs for the line's operator what a visitor need not know.
     fn trouble(error: &(dyn std::error::Error + 'static)) -> Self {
         error!(problem = chain(error), "a page cannot be shown");
         Self::Trouble

@@ -229,7 +229,7 @@ fn options(folder: &Path, arch: &str) -> Vec<String> {
 }
 
 /// The mirror that this machine's own apt is set up with, of an archive whose address ends in `kind`; `MILLRACE_MIRROR` is
-/// taken instead where it is set. Security archives are no whole suites; Ubuntu has one called `ubuntu-ports`.
+/// taken instead if it is set. Security archives are no whole suites; Ubuntu has one called `ubuntu-ports`.
 fn mirror(kind: &str) -> Result<String> {
     if let Ok(mirror) = std::env::var("MILLRACE_MIRROR") {
         return Ok(mirror.trim_end_matches('/').to_owned());

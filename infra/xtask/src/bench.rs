@@ -58,7 +58,7 @@ pub fn bench(folders: &Folders, yes: bool, json: bool, names: &[String]) -> Resu
     build::guests(folders)?;
     build::example_guests(folders)?;
     root::ask_once_for_all()?;
-    // The program is one of the command's words where sudo runs it, and these variables are among those that go along.
+    // The program is one of the command's words if sudo runs it, and these variables are among those that go along.
     let mut command = Command::new(folders.own_copy()?);
     command
         .arg(root::VERB)

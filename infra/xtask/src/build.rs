@@ -13,7 +13,7 @@ use std::process::Command;
 const LINE: [&str; 2] = ["-p", "millrace-cli"];
 
 /// What the tests are made of: all but what is built for wasm32-wasip2. Every command that builds or runs tests has to say the same:
-/// other packages bring other features, and cargo compiles a dependency anew for them.
+/// other packages bring other features, and cargo compiles a dependency again for them.
 pub const SELECTION: [&str; 5] = [
     "--workspace",
     "--exclude",

@@ -20,7 +20,7 @@ const LINTERS: &str = "tests/cloud/lint-requirements.txt";
 /// It starts in some seconds; on a loaded machine in ten.
 const START_MAX: Duration = Duration::from_secs(90);
 
-/// Where tests find the services that heed every permission: an address.
+/// Where tests find the services that respect every permission: an address.
 const STRICT: &str = "MILLRACE_TEST_AWS_STRICT";
 /// The stack that the real template made there.
 const STACK: &str = "MILLRACE_TEST_STACK";
@@ -101,7 +101,7 @@ struct Emulator {
 }
 
 impl Emulator {
-    /// Installs it where it is not there, and starts it.
+    /// Installs it if it is not there, and starts it.
     fn start(folders: &Folders, name: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let program = pypi::aws_tools(folders)?.join("ministack");
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;

@@ -1,4 +1,4 @@
-//! Running other programs: with their output kept, and a failure told with the end of it.
+//! Running other programs: with their output kept, and a failure reported with the end of it.
 
 use anyhow::{Context, Result, bail};
 use std::net::TcpStream;

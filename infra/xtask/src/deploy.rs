@@ -186,7 +186,7 @@ fn bring_up(
     outputs(aws, &options.stack).map(Some)
 }
 
-/// The file of the whole template, made anew.
+/// The file of the whole template, made again.
 pub fn template_of(folders: &Folders) -> Result<PathBuf> {
     let file = folders.cache.join("cloud/template.yaml");
     folders::write(

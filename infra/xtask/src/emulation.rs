@@ -11,8 +11,8 @@ use std::process::Command;
 /// Where the kernel shows who runs what, and is told (binfmt_misc).
 const REGISTERED: &str = "/proc/sys/fs/binfmt_misc";
 
-/// Tells the kernel what the package of qemu brought along for systemd (binfmt.d(5)). Where systemd runs it has done so itself; where it
-/// does not, as in containers, nobody has. Each argument is a name that qemu's files have.
+/// Tells the kernel what the package of qemu brought along for systemd (binfmt.d(5)). If systemd runs, it has done so itself; if it does
+/// not, as in containers, nobody has. Each argument is a name that qemu's files have.
 const REGISTER: &str = r#"set -e
 at=/proc/sys/fs/binfmt_misc
 test -e "$at/register" || mount -t binfmt_misc binfmt_misc "$at"
@@ -27,7 +27,7 @@ done
 "#;
 
 /// Makes this machine run programs of every architecture of the line. It asks before it installs anything, as [`setup::set_up`] does.
-/// Answers why not where it cannot be had, which is so on some rebuilds of Enterprise Linux, whose repositories have no qemu for it.
+/// Answers why not if that is impossible, as it is on some rebuilds of Enterprise Linux, whose repositories have no qemu for it.
 pub fn set_up(folders: &Folders, yes: bool) -> Result<Option<String>> {
     let missing = missing()?;
     if missing.is_empty() {

@@ -82,7 +82,7 @@ pub fn fresh(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))
 }
 
-/// Removes a folder and what is in it, where there is one.
+/// Removes a folder and what is in it, if there is one.
 pub fn remove(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

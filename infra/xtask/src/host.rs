@@ -18,7 +18,7 @@ pub struct Host {
     pub family: Family,
     /// As it calls itself, for people: `Debian GNU/Linux 12 (bookworm)`.
     pub title: String,
-    /// Its release's name, where it has one: `bookworm`.
+    /// Its release's name, if it has one: `bookworm`.
     pub codename: Option<String>,
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The port that a person finds again, where it is free.
+/// The port that a person finds again, if it is free.
 const PORT: u16 = 8470;
 
 /// A line on this machine starts in a second; on a loaded one in ten.

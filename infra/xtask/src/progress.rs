@@ -130,7 +130,7 @@ pub fn spoken(seconds: u64) -> String {
     }
 }
 
-/// The same, with tenths of a second where they count.
+/// The same, with tenths of a second if they count.
 pub fn spoken_exactly(time: Duration) -> String {
     if time < Duration::from_secs(10) {
         format!("{:.1} s", time.as_secs_f64())

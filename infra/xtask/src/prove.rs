@@ -32,7 +32,7 @@ pub struct Proof<'a> {
 }
 
 impl Proof<'_> {
-    /// Prints what the clients say; an error where one of them is not content.
+    /// Prints what the clients say; an error if one of them is not content.
     pub fn show(&self) -> Result<()> {
         let root = self.folder.join("root");
         fresh(&self.folder)?;

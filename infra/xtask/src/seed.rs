@@ -141,7 +141,7 @@ fn rpm_version(debs: &[PathBuf]) -> Option<&str> {
     })
 }
 
-/// Converts all packages, several at once; every failure is told, the first with its reason.
+/// Converts all packages, several at once; every failure is reported, the first with its reason.
 fn converted(
     seed_folder: &SeedFolder,
     debs: &[PathBuf],

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 /// Where tests find the file of a platform that this machine can build for.
 const PLATFORM: &str = "MILLRACE_TEST_PLATFORM";
-/// The file of a platform for every architecture of the line, or nothing where this machine cannot emulate the others.
+/// The file of a platform for every architecture of the line, or nothing if this machine cannot emulate the others.
 const ARCHITECTURES: &str = "MILLRACE_TEST_ARCHITECTURES";
 /// Where they find the plugins' components: a folder with `NAME.wasm`.
 const PLUGINS: &str = "MILLRACE_PLUGINS";

@@ -1,4 +1,4 @@
-//! What may be said on the command line. The texts here are the manual.
+//! What may be given on the command line. The texts here are the manual.
 
 mod build;
 mod runner;

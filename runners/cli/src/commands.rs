@@ -57,7 +57,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// Makes an ordinary user root of a namespace, where the command builds sandboxes: this program is then started once more.
+/// Makes an ordinary user root of a namespace, if the command builds sandboxes: this program is then started once more.
 fn namespace(arguments: &Arguments) -> anyhow::Result<()> {
     let builds_sandboxes = match &arguments.command {
         Command::Up(options) => !options.no_runner,

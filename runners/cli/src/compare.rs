@@ -16,7 +16,7 @@ pub(crate) struct Difference {
     pub again: String,
 }
 
-/// What people call the tags that differ most often (rpm.org, "Tags"); others are told by their number.
+/// What people call the tags that differ most often (rpm.org, "Tags"); others are reported by their number.
 const NAMES: [(u32, &str); 26] = [
     (1000, "name"),
     (1001, "version"),
@@ -49,7 +49,7 @@ const NAMES: [(u32, &str); 26] = [
 /// Tags that follow from the payload, or from the file's place in the header: sizes and digests, and the header's own frame.
 const FOLLOW: [u32; 8] = [63, 1009, 1046, 5009, 5092, 5097, 5112, 5113];
 
-/// Tags with a value a file. They are told file by file.
+/// Tags with a value a file. They are reported file by file.
 const OF_FILES: [u32; 24] = [
     1027, 1028, 1030, 1033, 1034, 1035, 1036, 1037, 1039, 1040, 1045, 1095, 1096, 1097, 1116, 1117,
     1118, 1140, 1141, 1142, 1143, 1144, 1145, 5008,
@@ -58,8 +58,8 @@ const OF_FILES: [u32; 24] = [
 /// Longest value that is shown, in characters.
 const SHOWN_MAX: usize = 120;
 
-/// The differences of two packages, given the heads of their files, which must have been found sound before. A file
-/// that differs is told once, with all that differs of it.
+/// The differences of two packages, given the heads of their files, which must have been found sound before. A file that differs is
+/// reported once, with all that differs of it.
 pub(crate) fn packages(first: &[u8], again: &[u8]) -> Result<Vec<Difference>> {
     let read = |mut head: &[u8]| PackageMetadata::parse(&mut head).context("a package's header");
     let (first, again) = (read(first)?, read(again)?);

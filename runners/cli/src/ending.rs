@@ -13,7 +13,7 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) enum Ending {
     /// It did what it should.
     Done,
-    /// The build that it followed came to nothing.
+    /// The build that it followed did not end well.
     BuildFailed,
     /// No task may run on the machine that it looked at.
     Unfit,

@@ -54,7 +54,7 @@ impl Output {
     fn line(self, line: &str) -> Result<()> {
         let mut out = std::io::stdout().lock();
         match writeln!(out, "{}", harmless(line)).and_then(|()| out.flush()) {
-            // Whoever reads has seen enough: `millrace builds | head -1`.
+            // The reader has seen enough: `millrace builds | head -1`.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
             other => Ok(other?),
         }
@@ -80,7 +80,7 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Takes the lines that have come to their end, and at the last call what is left.
+/// Takes the lines that have ended, and at the last call what is left.
 pub(crate) fn whole_lines(bytes: &mut Vec<u8>, last: bool) -> Vec<String> {
     let end = if last {
         bytes.len()

@@ -142,7 +142,7 @@ async fn carry<S, K, L>(
     let taken = Instant::now();
     let mut pauses = PAUSES_MS.into_iter();
     let done = loop {
-        // Whoever pauses holds up nobody: a forge that is down keeps no signer waiting.
+        // A message that pauses holds up nobody: a forge that is down keeps no signer waiting.
         let Ok(place) = acting.acquire().await else {
             return;
         };
@@ -242,8 +242,8 @@ where
     act(message, &functions.store, functions).await
 }
 
-/// Passing trouble that did not pass: whoever waits for the effect is told, and its message is settled. A release is taken back first;
-/// where it is out by now, whoever waits is told that instead.
+/// Passing trouble that did not pass: those who wait for the effect are told, and its message is settled. A release is taken back first; if
+/// it is out by now, they are told that instead.
 pub async fn give_up<S, K, L>(
     functions: &Functions<S, K, L>,
     message: &Message,
@@ -257,8 +257,8 @@ where
     deliver::give_up(message, problem, &functions.store, functions).await
 }
 
-/// Gives up on dead letters: each was delivered as often as a message may be, and whoever acted on it died
-/// every time before it could be settled. False where that must be tried again.
+/// Gives up on dead letters: each was delivered as often as a message may be, and the part that acted on it died every time before it could
+/// be settled. False if that must be tried again.
 pub async fn give_up_dead_letters<S, K, L>(functions: &Functions<S, K, L>) -> bool
 where
     S: StateStore + BlobStore,

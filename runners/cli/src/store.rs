@@ -31,7 +31,7 @@ impl Store {
     /// Whether a line works on it: in the cloud one always does.
     pub(crate) fn is_worked_on(&self) -> bool {
         match self {
-            // Whoever gets the lock is alone; it is given back at once.
+            // A process that gets the lock is alone; it is given back at once.
             Self::Here(store) => store.lock().is_err(),
             #[cfg(feature = "cloud")]
             Self::Cloud(..) => true,

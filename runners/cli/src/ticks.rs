@@ -15,8 +15,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// still at it within two more.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Longest that a tick may come late, or the clock of the day may go ahead of one that nobody sets: a busy machine stands still for a second
-/// or two, and renewals that come this late lose no lease.
+/// Longest that a tick may come late, or the clock of the day may go ahead of one that nobody sets. A busy machine stands still for a
+/// second or two, and renewals that come this late lose no lease.
 const LATE: Duration = Duration::from_secs(5);
 
 /// How far the clock of the day may go back without anybody waiting for it: less than a tick.
@@ -30,7 +30,7 @@ pub async fn run(store: LocalStore) {
     if let Err(problem) = set_back(&store, now()).await {
         error!(
             problem = chain(&problem),
-            "the ends of leases are not set anew"
+            "the ends of leases cannot be set again"
         );
     }
     loop {
@@ -50,7 +50,7 @@ pub async fn run(store: LocalStore) {
     }
 }
 
-/// Ends that a clock ahead of time has set are set anew, as if what they end began now.
+/// Ends that a clock ahead of time has set are set again, as if what they end began now.
 async fn set_back(store: &LocalStore, now: Timestamp) -> Result<(), AdvanceError> {
     store.hide_no_longer_than(now.plus_ms(OUT_MS)).await?;
     millrace_orchestrator::clock_set_back(store, now)

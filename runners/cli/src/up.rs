@@ -39,7 +39,7 @@ use tracing::{info, warn};
 const LOCK_TRIES: u32 = 3;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long running work may take to come to a clean end after Ctrl-C.
+/// How long running work may take to end cleanly after Ctrl-C.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
 /// Runs the line until it is told to stop (SIGINT, SIGTERM).

@@ -87,7 +87,7 @@ impl Trial {
     }
 }
 
-/// What the plugin of a trial asked for, and came to.
+/// What the plugin of a trial asked for, and its result.
 fn asked(trial: &Trial) -> String {
     std::fs::read_to_string(trial.folder.path().join("calls/b1-try@x86_64-1.calls")).unwrap()
 }

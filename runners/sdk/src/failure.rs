@@ -1,4 +1,4 @@
-//! Failures in the words of whoever must act.
+//! Failures in the words of the person who must act.
 
 use crate::types::Blame;
 use crate::{Failure, artifacts, buildroot, command, files};
@@ -12,7 +12,7 @@ impl Failure {
         }
     }
 
-    /// Whoever keeps the step's configuration or the platform must act.
+    /// The person who keeps the step's configuration or the platform must act.
     pub fn configuration(reason: impl Into<String>) -> Self {
         Self {
             blame: Blame::Configuration,

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 /// The name under which a task gets its commit's tree.
 const TREE: &str = "tree.tar";
 
-/// The step's configuration. What does not fit is a failure of whoever wrote it; take `#[serde(deny_unknown_fields)]`, so that a
+/// The step's configuration. What does not fit is a failure of the person who wrote it; take `#[serde(deny_unknown_fields)]`, so that a
 /// misspelt key does not go by.
 pub fn config<C: DeserializeOwned>(task: &Task) -> Result<C, Failure> {
     serde_json::from_str(&task.config)

@@ -27,7 +27,7 @@ pub struct Account {
 /// Who a function is while it runs: its role, for an hour.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// Names them; whoever is called tells by it who calls.
+    /// Names them; a service that is called tells by it who calls.
     pub access_key: String,
     pub secret: String,
     /// Goes along with every request.

@@ -33,13 +33,13 @@ pub struct Settings {
     pub timeout: Duration,
     /// Told to it; nothing is held to it here.
     pub memory_mb: u64,
-    /// How many invocations may run at once, where that is reserved.
+    /// How many invocations may run at once, if that is reserved.
     pub concurrency_max: Option<usize>,
     /// Times that an event is tried again which nobody waits for.
     pub retries_max: u32,
     /// Queue of the events that failed for good.
     pub on_failure: Option<String>,
-    /// The first label of its own address, where it has one.
+    /// The first label of its own address, if it has one.
     pub url: Option<String>,
     /// Whom it lets invoke it.
     pub policy: Value,
@@ -82,7 +82,7 @@ pub struct Api {
 pub struct Schedule {
     pub name: String,
     pub arn: String,
-    /// Whose rights a schedule has; a rule has none, and functions must let it in.
+    /// Whose rights a schedule has; a rule has none, and functions must admit it.
     pub role: Option<String>,
     /// Names of functions, and the event that each is sent instead of the usual one.
     pub targets: Vec<(String, Option<Value>)>,
@@ -176,7 +176,7 @@ async fn settings(account: &Account, found: &Value) -> io::Result<Settings> {
     let concurrency = account
         .get("lambda", &of("2019-09-30", "concurrency"))
         .await?;
-    // One that lets in nobody may have none.
+    // One that admits nobody may have none.
     let policy = account
         .get("lambda", &of("2015-03-31", "policy"))
         .await

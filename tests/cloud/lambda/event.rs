@@ -84,7 +84,7 @@ pub fn event(entry: &Entry<'_>, request: &Parts, body: &[u8]) -> Value {
 }
 
 /// An HTTP API reads the codes of a path, and takes what follows a `?` among them for a query that it has read already
-/// (hotsock/voker, pull request 8, has requests and their events); the address of a function leaves a path alone.
+/// (hotsock/voker, pull request 8, has requests and their events). The address of a function leaves a path alone.
 fn path(entry: &Entry<'_>, path: &str) -> String {
     if !entry.is_api {
         return path.to_owned();
@@ -160,7 +160,7 @@ fn parameters(query: &str) -> BTreeMap<String, String> {
     parameters
 }
 
-/// A body is text where its type says so, and Base64 everywhere else.
+/// A body is text if its type says so, and Base64 everywhere else.
 fn add_body(event: &mut Value, headers: &HeaderMap, body: &[u8]) {
     let is_packed = headers.contains_key(header::CONTENT_ENCODING);
     match std::str::from_utf8(body) {
@@ -192,7 +192,7 @@ fn is_text(content_type: &str) -> bool {
         || kind.ends_with("+xml")
 }
 
-/// The response of an answer; none where it is not in the format. What has no status is the body itself.
+/// The response of an answer; none if it is not in the format. What has no status is the body itself.
 pub fn response(answer: &[u8]) -> Option<Response<Body>> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
     if answer.get("statusCode").is_none() {

@@ -97,7 +97,7 @@ impl Function {
         )
     }
 
-    /// Invokes it. Whoever waits for the answer may go away: the invocation goes on.
+    /// Invokes it. A caller that waits for the answer may go away: the invocation goes on.
     pub async fn invoke(self: &Arc<Self>, id: &str, payload: Bytes) -> Result<Bytes, Failure> {
         let (function, id) = (Arc::clone(self), id.to_owned());
         let run = tokio::spawn(async move { function.run(id, payload).await });

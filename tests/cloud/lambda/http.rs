@@ -104,8 +104,8 @@ impl Front {
             .unwrap()
     }
 
-    /// Whether the function lets in the API's route, or whoever comes through its address: he needs two rights since October 2025
-    /// (AWS Lambda Developer Guide, "Control access to Lambda function URLs").
+    /// Whether the function admits the API's route, or a caller that comes through its address: that one needs two rights since October
+    /// 2025 (AWS Lambda Developer Guide, "Control access to Lambda function URLs").
     fn is_let_in(&self, function: &Function, key: &str) -> bool {
         let lets =
             |who, action, thing: &str| self.invoker.policy_lets(function, who, action, thing);

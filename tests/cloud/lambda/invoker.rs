@@ -1,4 +1,4 @@
-//! All functions, and the events that nobody waits for: tried again, and told to a queue once they failed for good.
+//! All functions, and the events that nobody waits for: tried again, and reported to a queue once they failed for good.
 
 use crate::lambda::account::{Account, ROOT};
 use crate::lambda::activity::{Activity, Busy};
@@ -159,7 +159,7 @@ impl Invoker {
         self.account.allows(role, action, resource).await
     }
 
-    /// Whether a function lets in somebody who has no role, on behalf of a thing.
+    /// Whether a function admits somebody who has no role, on behalf of a thing.
     pub fn policy_lets(&self, function: &Function, who: &str, action: &str, thing: &str) -> bool {
         !self.auth || lets(&function.settings.policy, who, action, thing)
     }

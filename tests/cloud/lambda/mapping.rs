@@ -279,7 +279,7 @@ impl Lane {
         }
     }
 
-    /// Tells a queue which records it was; what was in them, whoever wants it reads in the stream, for a day.
+    /// Tells a queue which records it was; what was in them can be read in the stream, for a day.
     async fn give_up(&self, batch: Batch, reason: Reason, id: &str, is_error: bool) {
         let arn = &self.function.settings.arn;
         let mut record =

@@ -85,7 +85,7 @@ pub struct Options {
     pub pause: Duration,
     /// Whether streams are read from now on, whatever their mappings say.
     pub from_now: bool,
-    /// All processes, for whoever wants to end some.
+    /// All processes, for tests that want to end some.
     pub children: Children,
 }
 

@@ -109,7 +109,7 @@ impl Desk {
     }
 
     fn hear(&self, said: RuntimeMessage) -> Response<Body> {
-        // Whoever is not listened to any more is about to be ended.
+        // A process that is not listened to any more is about to be ended.
         let _ = self.said.send(said);
         reply(StatusCode::ACCEPTED, json!({ "status": "OK" }))
     }

@@ -24,7 +24,7 @@ pub struct Invariants {
     pub accepted: BTreeSet<PushId>,
     generation: Option<(Digest, Generation)>,
     pushes: BTreeMap<String, Version>,
-    /// Builds that somebody wants to go on, if they came to nothing.
+    /// Builds that somebody wants to go on, if they failed or were cancelled.
     may_go_on: BTreeSet<BuildId>,
 }
 
@@ -411,7 +411,7 @@ fn before_the_last_retry(task: &Task) -> usize {
     task.retried.last().map_or(0, |retried| retried.attempts)
 }
 
-/// What passed stays passed, with what it handed over, whoever wants the rest done again; and nothing that was tried is forgotten.
+/// What passed stays passed, with what it handed over, no matter who wants the rest done again; and nothing that was tried is forgotten.
 fn kept(before: &Task, task: &Task, build: &BuildId) {
     assert!(
         !before.is_good() || before.state == task.state,

@@ -1,5 +1,5 @@
-//! A line's clock that was set back: leases and pauses that were given by the clock as it was before would else last for as long as it was
-//! ahead, and whoever waits for their end with them.
+//! A line's clock that was set back. Leases and pauses that were given by the clock as it was before would else last for as long as it was
+//! ahead, and everything that waits for their end would wait as long.
 
 use super::event::LeaseRenewal;
 use super::model::Build;
@@ -31,8 +31,9 @@ impl Build {
         }
     }
 
-    /// Whoever was heard of has its lease for longer. Words from a time that is still to come say nothing: they were written down by a clock
-    /// that was ahead, and would keep the lease of a runner that is gone until then. Two machines' clocks are never that far apart.
+    /// A runner that was heard of has its lease for longer. Renewals from a time that is still to come do not count: they were written down
+    /// by a clock that was ahead, and would keep the lease of a runner that is gone until then. Two machines' clocks are never that far
+    /// apart.
     pub(super) fn renew(&mut self, heard: &[LeaseRenewal], now: Timestamp) {
         for LeaseRenewal { task, lease, at } in heard
             .iter()
@@ -46,7 +47,7 @@ impl Build {
 }
 
 impl Task {
-    /// How long it pauses after its last lease, in milliseconds, where that one ended in trouble.
+    /// How long it pauses after its last lease, in milliseconds, if that one ended in trouble.
     pub(super) fn pause_ms(&self) -> Option<u64> {
         PAUSES_MS.get(self.in_vain().checked_sub(1)?).copied()
     }

@@ -51,7 +51,7 @@ impl Build {
             .find(|rpm| rpm.is_source())
     }
 
-    /// Whether the tasks have come to something: all good, or nothing left that could run.
+    /// Whether the tasks have a result: all good, or nothing left that could run.
     pub(super) fn conclude(&mut self, now: Timestamp) -> Vec<Effect> {
         if self.tasks.iter().all(Task::is_good) {
             return self.all_good(now);
@@ -124,7 +124,7 @@ impl Build {
 }
 
 impl Task {
-    /// What is wrong with it, with its name, where something is.
+    /// What is wrong with it, with its name, if something is.
     fn trouble(&self) -> Option<String> {
         match &self.state {
             TaskState::Failed { failure } => Some(format!("{}: {}", self.id, failure.reason)),

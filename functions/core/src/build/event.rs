@@ -26,7 +26,7 @@ pub enum Event {
     Silent {
         task: TaskId,
         lease: LeaseNumber,
-        /// Since when; none where it speaks again.
+        /// Since when; none if it speaks again.
         since: Option<Timestamp>,
     },
     Report {
@@ -47,7 +47,7 @@ pub enum Event {
     Cancel {
         by: Actor,
     },
-    /// Somebody wants tasks done again that came to nothing.
+    /// Somebody wants tasks done again that ended without a good result.
     Retry {
         /// Which; none means all of them.
         task: Option<TaskId>,

@@ -153,7 +153,7 @@ impl Task {
         }
     }
 
-    /// Leases that came to nothing, as far as they count against it.
+    /// Leases that ended without a verdict, as far as they count against it.
     pub(super) fn in_vain(&self) -> usize {
         let counts = self.attempts.iter().skip(self.attempts_before());
         counts
@@ -161,7 +161,7 @@ impl Task {
             .count()
     }
 
-    /// What a task does after a lease without a verdict: it waits for the next one, after a pause where the trouble may pass, or it
+    /// What a task does after a lease without a verdict: it waits for the next one, after a pause if the trouble may pass, or it
     /// has had as many as it may.
     fn wait_or_quarantine(&mut self, troubled: Option<Timestamp>) {
         if self.in_vain() < LEASES_MAX && self.attempts.len() < ATTEMPTS_MAX {

@@ -72,7 +72,7 @@ pub enum End {
     },
     /// It did not work out.
     Failed {
-        /// Why, for whoever must act.
+        /// Why, for the person who must act.
         reason: String,
     },
     Cancelled {
@@ -107,7 +107,7 @@ impl Build {
         }
     }
 
-    /// Why it ended as it did, where that is not plain from the word.
+    /// Why it ended as it did, if that is not plain from the word.
     pub fn reason(&self) -> Option<&str> {
         match &self.stage {
             Stage::Ended {
@@ -145,7 +145,7 @@ impl Build {
         self.tasks.iter().filter_map(ends).min()
     }
 
-    /// The bounds of a task: its step's own where it has some, and the platform's.
+    /// The bounds of a task: its step's own if it has some, and the platform's.
     pub fn limits_of(&self, id: &TaskId) -> Limits {
         let own = self
             .step_of(id)

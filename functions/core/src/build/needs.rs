@@ -27,8 +27,8 @@ impl Build {
         })
     }
 
-    /// The tasks of a step that a task on an architecture waits for: the one on the same architecture, or all of them
-    /// where that one was taken out (a noarch package is built elsewhere) or where the task is done once.
+    /// The tasks of a step that a task on an architecture waits for: the one on the same architecture. It waits for all of them if that one
+    /// was taken out (a noarch package is built elsewhere), or if the task is done once.
     fn providers<'a>(
         &'a self,
         step: &'a str,
@@ -58,7 +58,7 @@ impl Build {
         })
     }
 
-    /// The files that a task is given: the commit's tree always; the package's sources where its step needs no other; else
+    /// The files that a task is given: the commit's tree always, and the package's sources if its step needs no other. Otherwise it gets
     /// what the steps that it needs handed over, on its architecture or, if that was taken out, the noarch packages of others.
     pub fn inputs(&self, id: &TaskId) -> Vec<Artifact> {
         let mut inputs: BTreeMap<String, Artifact> = BTreeMap::new();

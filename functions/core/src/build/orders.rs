@@ -36,8 +36,8 @@ impl Build {
         files.into_values().collect()
     }
 
-    /// The time that signatures and repository entries carry: the commit's, so that doing it again gives the same bytes; but never
-    /// a time to come, which rpm would not trust, whatever the clock was where it was committed.
+    /// The time that signatures and repository entries carry: the commit's, so that doing it again gives the same bytes. It is never a time
+    /// to come, which rpm would not trust, whatever the clock was where it was committed.
     pub(super) fn stamp_s(&self) -> u64 {
         self.push
             .committed_s

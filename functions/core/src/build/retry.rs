@@ -8,7 +8,7 @@ use crate::access::Actor;
 use crate::task::{ATTEMPTS_MAX, Retried, Task, TaskId, TaskState};
 
 impl Build {
-    /// Lets a task be done again, or each that did not come to anything. Whatever passed or was excluded stays so, and so do all
+    /// Lets a task be done again, or each that has no good result. Whatever passed or was excluded stays so, and so do all
     /// attempts and their logs. A build that had ended goes on: what was dropped with its end waits again, too.
     pub(super) fn retry(
         &mut self,

@@ -1,8 +1,8 @@
-//! How troubles are told in logs: by rpm, dnf, compilers, build tools and the runner itself.
+//! How troubles are reported in logs: by rpm, dnf, compilers, build tools and the runner itself.
 
 use super::{Kind, Phase};
 
-/// The phase that begins with a line, where one does: `Executing(%build): /bin/sh …` of rpmbuild, or `==> title` of the runner. The
+/// The phase that begins with a line, if one does: `Executing(%build): /bin/sh …` of rpmbuild, or `==> title` of the runner. The
 /// runner's last words about a task that failed are no phase of it.
 pub(super) fn begins(text: &str) -> Option<Phase> {
     if let Some(title) = text.strip_prefix("==> ") {
@@ -79,7 +79,7 @@ const MISSING_FILES: &[&str] = &[
     "Directory not found:",
 ];
 
-/// What resolvers and sockets say where there is no network.
+/// What resolvers and sockets say if there is no network.
 const NETWORK: &[&str] = &[
     "Could not resolve host",
     "Couldn't resolve host",
@@ -129,7 +129,7 @@ fn header(text: &str) -> bool {
     included && !text.contains("cannot execute")
 }
 
-/// A shell's words for a program that is not there; of `make` where it starts one itself.
+/// A shell's words for a program that is not there; of `make` if it starts one itself.
 fn tool(text: &str) -> bool {
     let shell = text.ends_with(": command not found") || text.ends_with(": not found");
     (shell && text.contains(": line "))

@@ -1,7 +1,7 @@
 //! Bytes on their way from one end of a terminal to the other, through records that only the sender of each writes.
 //!
-//! Whoever sends keeps what the other end has not acknowledged, and numbers it by where it begins: what is said again is told apart from
-//! what is new, and no key is typed twice.
+//! The sender keeps what the other end has not acknowledged, and numbers it by where it begins. So the other end can tell what is sent
+//! again from what is new, and no key is typed twice.
 
 use super::{SessionEnd, Size};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -204,7 +204,7 @@ fn the_end_is_announced_five_minutes_and_one_minute_before_each_once() {
     assert_eq!(warning(seconds(200), 1), None);
     assert_eq!(warning(seconds(60), 1), Some((seconds(60), 2)));
     assert_eq!(warning(seconds(1), 2), None);
-    // Whoever comes late hears the last word only.
+    // A person who comes late gets the last warning only.
     assert_eq!(warning(seconds(30), 0), Some((seconds(60), 2)));
 }
 

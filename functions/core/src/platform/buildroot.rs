@@ -28,7 +28,7 @@ pub struct Buildroot {
     pub config: Option<String>,
 }
 
-/// Who makes what a root begins with. Whoever that is, dnf puts the dependencies of a package on top, from the platform's repositories,
+/// Who makes what a root begins with. In every case dnf puts the dependencies of a package on top, from the platform's repositories,
 /// and every command runs in the same sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -131,7 +131,7 @@ impl Buildroot {
 /// An image of a registry, by the digest of its manifest or index (OCI distribution specification 1.1, "Pulling manifests").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Host, and port where it is not the usual one.
+    /// Host, and port if it is not the usual one.
     pub registry: String,
     /// Name in the registry.
     pub name: String,

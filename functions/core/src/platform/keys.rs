@@ -1,4 +1,4 @@
-//! The keys that a platform file and a `millrace.toml` may have, so that a misspelt one is told with its line.
+//! The keys that a platform file and a `millrace.toml` may have, so that a misspelt one is reported with its line.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;

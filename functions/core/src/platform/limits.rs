@@ -37,27 +37,22 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StepLimits {
-    /// Memory, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// Disk, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u32>,
-    /// Time, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_s: Option<u32>,
-    /// Silence, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub silence_s: Option<u32>,
-    /// Log, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_bytes: Option<u64>,
 }
 
 impl StepLimits {
-    /// These, and a platform's where there are none.
+    /// These, and a platform's if there are none.
     pub fn over(self, platform: Limits) -> Limits {
         Limits {
             memory_bytes: self.memory_bytes.unwrap_or(platform.memory_bytes),

@@ -151,7 +151,7 @@ fn next(queued: &[QueuedTask], hosts: &[KnownRunner]) -> Option<(usize, usize)> 
 }
 
 impl KnownRunner {
-    /// Why it will not do a task, in words; none where it will.
+    /// Why it will not do a task, in words; none if it will.
     pub fn refuses(&self, task: &QueuedTask) -> Option<String> {
         let arch = task.task.arch;
         if let Some(arch) = arch.filter(|arch| !self.arches.contains(arch)) {

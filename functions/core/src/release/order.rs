@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Something that shall happen outside the rules, written in the same write as the state that wants it and delivered at least
-/// once. Whoever acts on one must come to the same result the second time.
+/// once. Acting on one a second time must have the same result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "kebab-case")]
 pub enum Effect {
@@ -24,7 +24,7 @@ pub enum Effect {
     },
     Sign(SignOrder),
     Release(ReleaseOrder),
-    /// To whoever watches: the build has ended.
+    /// To those who watch: the build has ended.
     Ended {
         build: BuildId,
     },
@@ -71,7 +71,6 @@ impl fmt::Display for OrderId {
 pub struct OrderedFile {
     /// File name, `NEVRA.rpm` without the epoch.
     pub name: String,
-    /// Its bytes.
     pub digest: Digest,
     /// In bytes.
     pub size: u64,
@@ -120,7 +119,7 @@ impl SignOrder {
         OrderId::of(&("sign", build, key, signed_s, files))
     }
 
-    /// Whether its id is that of what it says. What is added to orders later must leave this be where it says nothing new: skip a new
+    /// Whether its id is that of what it says. What is added to orders later must leave this be if it says nothing new: skip a new
     /// field that has its default.
     pub fn is_as_named(&self) -> bool {
         self.id == self.name()

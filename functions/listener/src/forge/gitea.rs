@@ -4,7 +4,7 @@ use super::{DeleteBody, Envelope, Notice, PushBody, RepositoryBody, header};
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
-/// Reads the headers that begin with the first of these prefixes, or with the next where one is missing.
+/// Reads the headers that begin with the first of these prefixes, or with the next if one is missing.
 pub(super) fn envelope(prefixes: &[&str], headers: &HeaderMap) -> Envelope {
     let read = |name: &str| {
         header(

@@ -1,4 +1,4 @@
-//! Files go to runners by their digest, and come from whoever holds a lease.
+//! Files go to runners by their digest, and come from the runner that holds a lease.
 
 use super::Desk;
 use super::denied::Denied;

@@ -1,4 +1,4 @@
-//! Sandboxes that runners hold: the desk carries what is typed and printed between a runner and whoever sits at one of them, and
+//! Sandboxes that runners hold: the desk carries what is typed and printed between a runner and the person at one of them, and
 //! understands none of it.
 
 use super::Desk;
@@ -47,7 +47,7 @@ const PRINT_PAUSE_MS: u32 = 300;
 const HOLDS_MAX: usize = 64;
 
 /// Why a hold is over of whose runner nothing is left.
-const STARTED_ANEW: &str = "its runner was started anew";
+const RESTARTED: &str = "its runner was restarted";
 
 fn patience(wait_ms: u32) -> Duration {
     Duration::from_millis(wait_ms.into()).min(Duration::from_secs(WAIT_S_MAX.into()))
@@ -68,7 +68,7 @@ pub(crate) async fn attend<S: StateStore, B: BlobStore>(
     if ask.started {
         for hold in holds_of(&desk.state, &runner_holds_index(&ask.runner), HOLDS_MAX).await? {
             if !ask.holds.iter().any(|held| held.lease_id == hold.lease_id) {
-                end(&desk, &ask.runner, &hold.lease_id, STARTED_ANEW).await?;
+                end(&desk, &ask.runner, &hold.lease_id, RESTARTED).await?;
             }
         }
     }
@@ -93,7 +93,7 @@ pub(crate) async fn attend<S: StateStore, B: BlobStore>(
     }
 }
 
-/// Writes down that a hold is over, where it is this runner's; what went to and fro is forgotten with it.
+/// Writes down that a hold is over, if it is this runner's; what went to and fro is forgotten with it.
 async fn end<S: StateStore, B>(
     desk: &Desk<S, B>,
     runner: &RunnerName,
@@ -114,7 +114,7 @@ async fn end<S: StateStore, B>(
     Ok(())
 }
 
-/// Writes down a hold that the line has not heard of, where its build wants it. One that no build asks for is answered with the others.
+/// Writes down a hold that the line has not heard of, if its build wants it. One that no build asks for is answered with the others.
 async fn begin<S: StateStore, B>(
     desk: &Desk<S, B>,
     runner: &Runner,
@@ -289,7 +289,7 @@ pub(crate) async fn print<S: StateStore, B: BlobStore>(
     }))
 }
 
-/// Adds what a runner says to what is kept. That the session has ended is said when all that was printed before is there.
+/// Adds what a runner says to what is kept. That the session has ended is reported when all that was printed before is there.
 fn merge(kept: &mut Printed, said: &Printed, shown: u64, over: Option<&SessionEnd>) {
     kept.output.acknowledge(shown);
     kept.output

@@ -28,7 +28,7 @@ use tracing::{info, instrument};
 /// Ready tasks of each project looked at for one runner at first: others take from the front at the same time.
 const CANDIDATES: usize = 16;
 
-/// Ready tasks of each project looked at where none of the first will do: more than a distribution has packages for an architecture.
+/// Ready tasks of each project looked at if none of the first will do: more than a distribution has packages for an architecture.
 const DEEP: usize = CANDIDATES * 8 * 8 * 8;
 
 /// How long a waiting runner sleeps before it looks without having been rung for: what another process wrote rings no bell
@@ -84,7 +84,7 @@ fn is_good_for(runner: &Runner, ask: &Ask) -> Result<(), Denied> {
     }
 }
 
-/// The one machine that asks, whoever else has its token.
+/// The one machine that asks, whatever others have its token.
 fn as_asked(known: Runner, ask: &Ask) -> Runner {
     Runner {
         name: ask.runner.clone(),
@@ -179,7 +179,7 @@ async fn forget_what_it_had<S: StateStore, B>(
     Ok(())
 }
 
-/// Leases the task that is next of those that this runner may do; one that it would have to emulate only where there is no other.
+/// Leases the task that is next of those that this runner may do; one that it would have to emulate only if there is no other.
 async fn take_one<S: StateStore, B: BlobStore>(
     desk: &Desk<S, B>,
     runner: &Runner,
@@ -238,7 +238,7 @@ async fn take_from<S: StateStore, B: BlobStore>(
     }
 }
 
-/// Leases one task, and answers its build; none where somebody else was faster, or its build is in trouble.
+/// Leases one task, and answers its build; none if somebody else was faster, or its build is in trouble.
 async fn take<S: StateStore, B: BlobStore>(
     desk: &Desk<S, B>,
     runner: &RunnerName,

@@ -7,10 +7,10 @@ use millrace_core::platform::SandboxOptions;
 use millrace_core::protocol::{Offer, Work};
 use millrace_core::task::{RunnerProfile, TaskId};
 
-/// How often a runner says that it is still at it where a process runs anyway, in seconds: so soon a task that was cancelled ends.
+/// How often a runner says that it is still at it if a process runs anyway, in seconds: so soon a task that was cancelled ends.
 const RENEW_S: u32 = 2;
 
-/// The task as it was just leased; none where it is gone from its build.
+/// The task as it was just leased; none if it is gone from its build.
 pub(super) fn offer<S, B>(
     desk: &Desk<S, B>,
     build: &Build,

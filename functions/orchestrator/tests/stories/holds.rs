@@ -426,7 +426,7 @@ async fn a_runner_that_was_started_anew_holds_nothing_any_more() {
         })
         .await;
     let end = story.hold().await.end.unwrap();
-    assert_eq!(end.reason, "its runner was started anew");
+    assert_eq!(end.reason, "its runner was restarted");
     let attended = story
         .runner
         .attends(&attend(vec![held(&story.lease_id, 0)]))

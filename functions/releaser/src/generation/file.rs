@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 /// A file by its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRef {
-    /// Of its bytes.
     pub digest: Digest,
     /// In bytes.
     pub size: u64,

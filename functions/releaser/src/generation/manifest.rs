@@ -87,7 +87,7 @@ impl FileNameTaken {
 #[derive(Debug)]
 pub struct NextGeneration {
     pub generation: Generation,
-    /// Repositories whose metadata must be written anew.
+    /// Repositories whose metadata must be written again.
     pub stale: BTreeSet<String>,
 }
 

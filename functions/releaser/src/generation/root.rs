@@ -11,8 +11,8 @@ use std::borrow::Cow;
 /// Largest generation document, in bytes: 100,000 packages take about 40 MB.
 const GENERATION_BYTES_MAX: u64 = 256 << 20;
 
-/// Orders taken back that a root remembers. One is delivered late for as long as a message may be under way, some minutes; this many
-/// are not given up in that time, and each takes 80 bytes of a document that every release writes.
+/// Orders taken back that a root remembers. One is delivered late for as long as a message may be under way, some minutes. This many are
+/// not given up in that time, and each takes 80 bytes of a document that every release writes.
 const WITHDRAWN_MAX: usize = 200;
 
 /// A generation that was made, by its name.

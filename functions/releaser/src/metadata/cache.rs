@@ -1,6 +1,6 @@
 //! What the metadata says of packages, kept for the releases to come.
 //!
-//! The packages of an order lie together in a blob, not each in one of its own: an object that is written costs as much as a dozen that
+//! The packages of an order lie together in a blob, not each in one of its own. An object that is written costs as much as a dozen that
 //! are read, and what is read together comes in one answer (the page "Amazon S3 pricing").
 
 use crate::error::{Corruption, ReleaseError};

@@ -9,7 +9,7 @@ use millrace_store::{BlobStore, pieces};
 use std::ops::Range;
 use std::time::Duration;
 
-/// Largest file that goes through this program where the store itself has an address for it, in bytes: signatures and other small
+/// Largest file that goes through this program if the store itself has an address for it, in bytes: signatures and other small
 /// metadata get no quicker by another question. Lambda answers with 6 MB at most (AWS Lambda quotas, "Invocation payload").
 const THROUGH_BYTES_MAX: u64 = 256 * 1024;
 

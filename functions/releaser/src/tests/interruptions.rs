@@ -138,7 +138,7 @@ async fn a_releaser_that_dies_anywhere_leaves_all_of_a_release_or_nothing() {
     assert!(steps > 50, "{steps} steps are not what a release takes");
 }
 
-/// Runs a future for this many of its pauses; whether it came to its end.
+/// Runs a future for this many of its pauses; whether it ended.
 async fn run_for(steps: usize, future: impl Future<Output = Result<(), ReleaseError>>) -> bool {
     let mut future = std::pin::pin!(future);
     let mut left = steps;

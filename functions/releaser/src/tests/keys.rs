@@ -110,7 +110,7 @@ async fn each_certificate_is_listed_once_however_often_keys_change_places() {
     );
 }
 
-/// Keys that were made anew under their old names.
+/// Keys that were made again under their old names.
 struct MadeAnew;
 
 impl Seal for MadeAnew {

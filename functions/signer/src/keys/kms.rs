@@ -142,7 +142,7 @@ impl KmsKeys {
     }
 }
 
-/// How KMS is to sign what OpenPGP has hashed: Ed25519 takes the digest for its message, and hashes it once more as it does any
+/// How KMS must sign what OpenPGP has hashed. Ed25519 takes the digest for its message, and hashes it once more as it does any
 /// (RFC 9580, 5.2.3; AWS KMS API Reference, "Sign": ED25519_SHA_512 is for RAW messages).
 fn manner(algorithm: PublicKeyAlgorithm) -> (MessageType, SigningAlgorithmSpec) {
     match algorithm {

@@ -89,7 +89,7 @@ impl LocalKeys {
     }
 
     /// Writes a new file all at once. It has mode 0600 from its first moment (`tempfile` opens it so), and takes its name
-    /// only where no other file has it.
+    /// only if no other file has it.
     fn write(&self, key: &KeyName, bytes: &[u8]) -> Result<(), KeyError> {
         let unavailable = |source| KeyError::Unavailable {
             key: key.clone(),

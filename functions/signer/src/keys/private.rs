@@ -76,7 +76,7 @@ impl PrivateKey {
         Self::parse(key, bytes)?.checked(key)
     }
 
-    /// Reads a key that comes from elsewhere, as `gpg --export-secret-keys` writes it, armored or binary. Where it has a password,
+    /// Reads a key that comes from elsewhere, as `gpg --export-secret-keys` writes it, armored or binary. If it has a password,
     /// that is the first line of `password`.
     ///
     /// Beyond what [`Self::read`] asks of a key, those who check its signatures must take it for good at `now_s`, seconds since
@@ -114,7 +114,7 @@ impl PrivateKey {
     fn parse(key: &KeyName, bytes: &[u8]) -> Result<Self, KeyError> {
         let read = || {
             let whole = Cert::from_bytes(bytes)?;
-            // Not everything that can be read can be written, as it must be for whoever asks for the certificate.
+            // Not everything that can be read can be written, as it must be for those who ask for the certificate.
             let mut written = Vec::new();
             whole.as_tsk().serialize(&mut written)?;
             drop(Protected::from(written));

@@ -213,7 +213,7 @@ async fn a_forged_order_is_refused_for_not_being_the_builds_before_anything_is_s
     }
 }
 
-/// Runs a future for this many of its pauses; what it came to where it came to its end.
+/// Runs a future for this many of its pauses; its result if it ended.
 async fn run_for<T>(steps: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = std::pin::pin!(future);
     let mut left = steps;

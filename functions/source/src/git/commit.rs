@@ -1,4 +1,4 @@
-//! Fetches one commit into a private bare repository, by its id where the server allows that.
+//! Fetches one commit into a private bare repository, by its id if the server allows that.
 
 use super::transport::was_silent;
 use crate::error::{FetchError, Refusal, Stop};
@@ -150,7 +150,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
-    /// Gives references to whoever asks for them, and says nothing more; counts how often it was asked for a pack.
+    /// Gives references to anyone who asks for them, and says nothing more; counts how often it was asked for a pack.
     fn silent_server(tip: &str) -> (String, Arc<AtomicU32>) {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}/zlib.git", socket.local_addr().unwrap());

@@ -1,5 +1,5 @@
-//! git over HTTP and HTTPS, by the client that fetches sources, too: one TLS, one set of certificates, one set of bounds for all that
-//! the line fetches, and no OpenSSL ([Git HTTP protocol](https://git-scm.com/docs/http-protocol), "Smart Clients").
+//! git over HTTP and HTTPS, by the client that fetches sources, too. There is one TLS, one set of certificates, one set of bounds for all
+//! that the line fetches, and no OpenSSL ([Git HTTP protocol](https://git-scm.com/docs/http-protocol), "Smart Clients").
 
 use crate::client::agent;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport, register};
@@ -40,8 +40,8 @@ pub(crate) fn speak_http(connect: Duration, silence: Duration) {
         let agent = agent(USER_AGENT, connect, silence);
         for scheme in ["http", "https"] {
             let agent = agent.clone();
-            // SAFETY: libgit2 looks its transports up without a lock when it connects to a server. In this process whoever has it connect
-            // has passed through here before, and this is done once, before anybody is let through.
+            // SAFETY: libgit2 looks its transports up without a lock when it connects to a server. In this process every caller that has it
+            // connect has passed through here before, and this is done once, before anybody is let through.
             let registered = unsafe {
                 register(scheme, move |remote| {
                     Transport::smart(

@@ -416,7 +416,7 @@ async fn a_fetcher_that_dies_leaves_nothing_half_done() {
     assert!(died > 5, "{died} places to die in are too few");
 }
 
-/// Lets a future go on this many times, then drops it; answers whether it came to its end.
+/// Lets a future go on this many times, then drops it; answers whether it ended.
 async fn poll_times<T>(future: impl Future<Output = T>, times: usize) -> bool {
     let mut future = std::pin::pin!(future);
     let mut left = times;

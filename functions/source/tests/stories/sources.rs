@@ -251,7 +251,7 @@ async fn a_file_made_to_collide_in_sha1_is_refused_and_unnamed() {
         "{reason}"
     );
 
-    // By SHA-512 it is what its author has seen, whoever made it.
+    // By SHA-512 it is what its author has seen, no matter who made it.
     let text = format!("SHA512 (zlib-1.tar.xz) = {}\n", sha512(&shattered(0)));
     let line = Line::new();
     let repo = Repo::new();

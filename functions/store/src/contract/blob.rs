@@ -290,7 +290,7 @@ fn is_conflict<T>(result: &Result<T, SwapError>, name: &str) -> bool {
     matches!(result, Err(SwapError::Conflict(found)) if found == name)
 }
 
-/// `None` holds only where there is none.
+/// `None` holds only if there is none.
 pub async fn a_pointer_is_made_once<B: BlobStore>(store: B) {
     assert_eq!(store.pointer("root").await.unwrap(), None);
     let first = store.swap("root", None, b"1".to_vec()).await.unwrap();

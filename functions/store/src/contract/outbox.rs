@@ -97,7 +97,7 @@ pub async fn settling_twice_does_no_harm<S: StateStore>(store: S) {
     );
 }
 
-/// Whoever was slow has still done it.
+/// A slow worker has still done it.
 pub async fn a_message_may_be_settled_after_it_came_again<S: StateStore>(store: S) {
     post(&store, &["one"]).await;
     let first = store.take(10, NOW, LATER).await.unwrap();
@@ -158,7 +158,7 @@ pub async fn a_message_that_nobody_settles_becomes_a_dead_letter<S: StateStore>(
     assert_eq!(store.dead_letters(10).await.unwrap(), []);
 }
 
-/// Wherever it lies, hidden or among the dead letters: it is delivered anew, and counted from the beginning.
+/// Wherever it lies, hidden or among the dead letters: it is delivered again, and counted from the beginning.
 pub async fn a_message_that_was_put_back_is_delivered_as_if_it_never_was<S: StateStore>(store: S) {
     post(&store, &["poison", "good"]).await;
     for delivery in 1..=u64::from(DELIVERIES_MAX) {

@@ -90,7 +90,7 @@ pub async fn a_record_is_read_as_it_was_written<S: StateStore>(store: S) {
     assert_eq!((record.key, record.body.as_str()), (key("a"), r#"{"n":1}"#));
 }
 
-/// `Absent` holds only where there is none.
+/// `Absent` holds only if there is none.
 pub async fn a_record_is_made_once<S: StateStore>(store: S) {
     make(&store, "a", "1", Vec::new()).await;
     let again = save_one(&store, write("a", Expect::Absent, "2", Vec::new())).await;

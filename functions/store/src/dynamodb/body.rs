@@ -1,5 +1,5 @@
-//! A record's body as its item has it: as text where that is short, and packed where it is not. DynamoDB counts what an item has in
-//! kilobytes, each time that it is written or read, and twice in a transaction; the JSON of a build packs to a fifth (Amazon DynamoDB
+//! A record's body as its item has it: as text if that is short, and packed if it is not. DynamoDB counts what an item has in
+//! kilobytes, each time that it is written or read, and twice in a transaction. The JSON of a build packs to a fifth (Amazon DynamoDB
 //! Developer Guide, "DynamoDB on-demand capacity mode", and "Compressing large attribute values").
 
 use super::{Item, text};

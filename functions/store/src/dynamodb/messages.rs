@@ -33,8 +33,8 @@ const LAST: &str = "~";
 /// Messages looked at in one question; taking more asks again.
 const PAGE: usize = 100;
 
-/// Times that taking looks at the index, which may be a moment behind: whoever sees nothing but what others have taken by now
-/// comes again later, and asks for nothing meanwhile.
+/// Times that taking looks at the index, which may be a moment behind: a caller that sees nothing but what others have taken by now comes
+/// again later, and asks for nothing meanwhile.
 const LOOKS_MAX: usize = 16;
 
 /// Numbers of one microsecond: a number is the time at which it was given, and these so that one commit has as many as it needs.
@@ -64,7 +64,7 @@ fn read(found: &Item, id: MessageId) -> Result<Message, StateError> {
 }
 
 /// The message in an item as the table's stream shows it: each attribute in an object that names its type (Amazon DynamoDB Developer
-/// Guide, "Low-level API"). None where the item is no message.
+/// Guide, "Low-level API"). None if the item is no message.
 pub fn posted(image: &serde_json::Value) -> Option<Result<Message, StateError>> {
     let get = |name: &str, kind: &str| image[name][kind].as_str();
     if get("pk", "S") != Some(PLACE) {
@@ -141,7 +141,7 @@ impl DynamoDb {
     }
 
     /// Takes messages as [`StateStore::take`](crate::StateStore::take) does, but of those that were never taken only the ones posted
-    /// `late_ms` ago or earlier: whoever the table's stream has woken is at the others. Hides them for `late_ms`. The change that
+    /// `late_ms` ago or earlier: the function that the table's stream has woken is at the others. Hides them for `late_ms`. The change that
     /// this is comes through the stream, too.
     pub async fn take_late(
         &self,
@@ -193,7 +193,7 @@ impl DynamoDb {
         Ok(messages)
     }
 
-    /// Takes a message that is still as it was seen; none where somebody else was faster, or where it was delivered often enough.
+    /// Takes a message that is still as it was seen; none if somebody else was faster, or if it was delivered often enough.
     async fn take_one(
         &self,
         seen: &DueMessage,
@@ -279,7 +279,7 @@ impl DynamoDb {
         Ok(messages)
     }
 
-    /// The change is one that the table's stream shows, so whoever acts on the message is woken.
+    /// The change is one that the table's stream shows, so the function that acts on the message is woken.
     pub(super) async fn put_message_back(
         &self,
         id: MessageId,
@@ -350,7 +350,7 @@ impl DynamoDb {
     }
 }
 
-/// What came of a change under a condition: none where the condition did not hold.
+/// What came of a change under a condition: none if the condition did not hold.
 fn changed<T, R: std::fmt::Debug + Send + Sync + 'static>(
     result: Result<T, aws_sdk_dynamodb::error::SdkError<UpdateItemError, R>>,
 ) -> Result<Option<T>, StateError> {

@@ -70,7 +70,7 @@ impl EntryItem {
 /// The item of a record as it is stored.
 #[derive(Debug, Default)]
 struct StoredItem {
-    /// Its last version; none where there never was one.
+    /// Its last version; none if there never was one.
     version: Option<u64>,
     /// Whether there is one, and not only the memory of one that was removed.
     stands: bool,
@@ -122,7 +122,7 @@ fn get_entries(found: &Item, name: &str) -> Result<BTreeSet<IndexEntry>, StateEr
     Ok(index_entries)
 }
 
-/// Says so in a record's item, where there are any.
+/// Says so in a record's item, if there are any.
 fn set_entries(made: &mut Item, name: &str, index_entries: &BTreeSet<IndexEntry>) {
     if !index_entries.is_empty() {
         let pair =
@@ -290,7 +290,7 @@ impl DynamoDb {
     }
 
     /// Writes a record without index entries over one without index entries, and does not read it before: of those its version says all. Answers
-    /// whether it was so; where it was not, nothing was written. What is written most often is of this kind, leases and logs.
+    /// whether it was so; if it was not, nothing was written. What is written most often is of this kind, leases and logs.
     async fn save_unseen(&self, write: &Write) -> Result<bool, SaveError> {
         let Some(body) = write
             .body
@@ -414,8 +414,7 @@ impl DynamoDb {
         }
     }
 
-    /// Removes items of index entries that a record no longer has, as long as it is as it was written: whoever writes it next may want them
-    /// back.
+    /// Removes items of index entries that a record no longer has, as long as it is as it was written: the next writer may want them back.
     async fn remove_late(
         &self,
         LateEntries {

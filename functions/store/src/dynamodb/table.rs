@@ -34,7 +34,7 @@ pub enum CreateError {
 }
 
 impl DynamoDb {
-    /// Makes the table where it is not there, and waits until it is ready.
+    /// Makes the table if it is not there, and waits until it is ready.
     pub async fn create(&self) -> Result<(), CreateError> {
         let texts = ["pk", "sk", messages::TRAY, messages::DUE];
         let attribute = |name: &str| {

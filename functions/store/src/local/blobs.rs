@@ -97,7 +97,7 @@ impl Growing {
             self.file.as_file().sync_all()?;
             self.file.persist(&place)?;
         }
-        // Also where it was there already: whoever put it there may not have come this far.
+        // Also if it was there already: the one that put it there may not have come this far.
         File::open(parent)?.sync_all()?;
         Ok((digest, self.size))
     }

@@ -15,8 +15,8 @@ pub enum Fare {
     Lose,
 }
 
-/// Holds up every operation of a caller until it is let through. Whoever drops the caller while it waits has killed it between
-/// two operations; nothing else decides about time, so that threads may work in between and all comes out the same.
+/// Holds up every operation of a caller until it is let through. A test that drops the caller while it waits has killed it between
+/// two operations; nothing else decides about time, so that threads may work in between and the result is always the same.
 #[derive(Debug, Clone, Default)]
 pub struct Turnstile(Arc<Mutex<State>>);
 

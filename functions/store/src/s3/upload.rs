@@ -36,7 +36,7 @@ pub(super) struct Upload<'a> {
 }
 
 impl S3 {
-    /// Puts a blob where it is not there yet. Whoever else puts it at the same time puts the same.
+    /// Puts a blob if it is not there yet. Anyone who puts it at the same time puts the same.
     pub(super) async fn upload_whole(
         &self,
         digest: &Digest,

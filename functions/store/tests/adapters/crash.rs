@@ -112,7 +112,7 @@ fn kill_at_random(folder: &Path, from: u64, chance: &mut fastrand::Rng) -> Vec<u
     said
 }
 
-/// Commits whose every record and index entry is there; panics where one is torn.
+/// Commits whose every record and index entry is there; panics if one is torn.
 async fn whole(store: &LocalStore) -> BTreeMap<u64, Digest> {
     let records = store.list(Table::Setting, None, usize::MAX).await.unwrap();
     let index_entries = store.index_entries("all", None, usize::MAX).await.unwrap();

@@ -1,4 +1,4 @@
-//! The stores in memory, and the pauses at which a test may kill whoever writes.
+//! The stores in memory, and the pauses at which a test may kill the writer.
 
 use millrace_store::memory::MemoryStore;
 use millrace_store::{BlobStore, Commit, Expect, Key, StateStore, Table, Write};
@@ -21,7 +21,7 @@ mod blobs_with_yields {
     millrace_store::blob_contract!((millrace_store::memory::MemoryStore::with_yields(), ()));
 }
 
-/// Polls so many times, then drops; tells whether it came to its end.
+/// Polls so many times, then drops; tells whether it ended.
 fn polled(what: impl Future, times: usize) -> bool {
     let mut what = pin!(what);
     (0..times).any(|_| {

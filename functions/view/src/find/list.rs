@@ -72,7 +72,7 @@ pub(super) fn readable<T: DeserializeOwned>(records: &[Record]) -> Result<Vec<T>
     Ok(found?.into_iter().flatten().collect())
 }
 
-/// Leaves a record that cannot be read out of a list, and tells whoever runs the line.
+/// Leaves a record that cannot be read out of a list, and logs it for the line's operator.
 pub(super) fn skip_corrupt<T>(
     found: Result<Option<T>, StateError>,
 ) -> Result<Option<T>, StateError> {

@@ -35,7 +35,7 @@ impl Aws {
             region: String::new(),
         };
         aws.region = aws.configured_region()?;
-        // The older of its two versions heeds this name only.
+        // The older of its two versions respects this name only.
         aws.environment
             .push(("AWS_DEFAULT_REGION".to_owned(), aws.region.clone()));
         let said = aws.ask(&["sts", "get-caller-identity"]);
@@ -78,7 +78,7 @@ impl Aws {
         command
     }
 
-    /// What it answers, as JSON; nothing where it says nothing.
+    /// What it answers, as JSON; nothing if it says nothing.
     pub fn ask(&self, words: &[&str]) -> Result<Value> {
         let said = self
             .command(words)
@@ -99,7 +99,7 @@ impl Aws {
         }
     }
 
-    /// Puts a file into a bucket, where it is not there yet.
+    /// Puts a file into a bucket, if it is not there yet.
     pub fn upload(&self, file: &Path, bucket: &str, key: &str) -> Result<()> {
         if self
             .ask(&["s3api", "head-object", "--bucket", bucket, "--key", key])

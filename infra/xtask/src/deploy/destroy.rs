@@ -8,8 +8,8 @@ use crate::folders::Folders;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-/// Days until a signing key that was let go is gone, and can no longer be called back: the longest that KMS and Secrets Manager take,
-/// for what was signed with it can never be signed again.
+/// Days until a signing key that was let go is gone, and can no longer be called back. That is the longest that KMS and Secrets Manager
+/// take, for what was signed with it can never be signed again.
 const KEY_DAYS: &str = "30";
 
 /// Takes the line down. What people's packages are made of stays, unless it is to go as well.
@@ -93,7 +93,7 @@ fn drop_all(aws: &Aws, outputs: &Outputs) -> Result<()> {
     Ok(())
 }
 
-/// Removes a bucket with every version of what is in it, where there is such a bucket.
+/// Removes a bucket with every version of what is in it, if there is such a bucket.
 fn empty(aws: &Aws, bucket: &str) -> Result<()> {
     if bucket.is_empty()
         || aws

@@ -24,7 +24,7 @@ pub const PROGRAMS: [&str; 6] = [
 /// The profile that they are built with; `Cargo.toml` says why it is as it is.
 const PROFILE: &str = "lambda";
 
-/// What building them takes the first time, in seconds, on a machine with two cores: everything is optimized anew.
+/// What building them takes the first time, in seconds, on a machine with two cores: everything is optimized again.
 const BUILD_S: u64 = 1500;
 
 /// What builds for another architecture, with the digest of each file.

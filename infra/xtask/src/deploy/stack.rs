@@ -212,7 +212,7 @@ pub fn outputs(aws: &Aws, stack: &str) -> Result<Outputs> {
         .collect())
 }
 
-/// Waits until a change of a stack has come to its end; none if the stack is gone then.
+/// Waits until a change of a stack has ended; none if the stack is gone then.
 pub fn wait_for(folders: &Folders, aws: &Aws, stack: &str, title: &str) -> Result<Option<Value>> {
     progress::timed(folders, "stack", title, 240, |progress| {
         let end = Instant::now() + CHANGE_MAX;

@@ -26,7 +26,7 @@ impl Control {
         Self(fields)
     }
 
-    /// A field; empty where there is none.
+    /// A field; empty if there is none.
     pub fn field(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }

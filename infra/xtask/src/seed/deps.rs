@@ -66,7 +66,7 @@ fn requirement(text: &str) -> Option<(&str, String)> {
     let version = relation[at..].trim();
     let has_release = version.contains('-');
     let operator = match relation[..at].trim() {
-        // rpm does not look at the release where the requirement has none: 2.36-9 is not "> 2.36" to it, and is to Debian.
+        // rpm does not look at the release if the requirement has none: 2.36-9 is not "> 2.36" to it, and is to Debian.
         ">>" if !has_release => ">=",
         ">>" => ">",
         "<<" => "<",

@@ -48,7 +48,7 @@ pub fn listed(root: &Path, triplet: &str, configuration: &BTreeSet<String>) -> R
     Ok(lines)
 }
 
-/// A path as %files wants it. Pattern characters are escaped only where they make a pattern: rpm takes `/usr/bin/[` as it is.
+/// A path as %files wants it. Pattern characters are escaped only if they make a pattern: rpm takes `/usr/bin/[` as it is.
 fn quoted(path: &str) -> String {
     let mut text = format!("/{}", path.replace('%', "%%"));
     let pair = |open, close| text.find(open).is_some_and(|at| text[at..].contains(close));

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 const FOLDERS: &str = "usr usr/bin usr/sbin usr/lib usr/lib64 usr/share usr/include usr/libexec usr/src etc var var/lib var/cache var/log \
     dev proc sys run home opt srv mnt media boot builddir var/lib/rpm";
 
-/// rpm in every root, the smallest included. Debian's would keep its database in the home folder of whoever runs it; and it has
+/// rpm in every root, the smallest included. Debian's would keep its database in the home folder of the user who runs it; and it has
 /// plugins that want a system bus and a root that is a mount point.
 const RPM_MACROS: &str = "\
 %_dbpath /var/lib/rpm

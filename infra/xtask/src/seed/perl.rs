@@ -8,7 +8,7 @@ use std::path::Path;
 /// A module says what it is in its first lines; generated tables behind them have megabytes.
 const MODULE_BYTES_MAX: usize = 256 * 1024;
 
-/// `perl(Name)` for each module below `root`, with its version where it says one.
+/// `perl(Name)` for each module below `root`, with its version if it says one.
 pub fn provided(root: &Path) -> Result<Vec<String>> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![root.to_owned()];

@@ -46,8 +46,8 @@ const LDCONFIG: &str = "\
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     pub name: String,
-    /// A renamed package has no epoch and the authors' version: `zlib-devel = 1:1.2.13.dfsg` would be enough for whoever wants
-    /// any version, and `1.3.dfsg` be newer than `1.3`.
+    /// A renamed package has no epoch and the authors' version: `zlib-devel = 1:1.2.13.dfsg` would be enough for a package that wants any
+    /// version, and `1.3.dfsg` be newer than `1.3`.
     pub evr: Evr,
     /// Its architecture, `noarch` included.
     pub arch: String,

@@ -68,7 +68,7 @@ impl Suite {
 /// What becomes of one package of Debian's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
-    /// The RPM's name, where it is another.
+    /// The RPM's name, if it is another.
     pub renamed: Option<&'static str>,
     /// What it provides besides.
     pub provides: Vec<&'static str>,

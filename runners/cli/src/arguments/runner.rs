@@ -93,7 +93,7 @@ pub enum Runner {
     Drain {
         /// Which; of runners that share a token also one of them (`NAME.SOMETHING`).
         name: RunnerName,
-        /// Hand back what it works on, so that another begins anew, instead of finishing it.
+        /// Hand back what it works on, so that another begins it again, instead of finishing it.
         #[arg(long)]
         hand_back: bool,
     },

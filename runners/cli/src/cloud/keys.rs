@@ -11,7 +11,7 @@ use millrace_store::aws::sdk_config;
 /// What Secrets Manager calls the version of a secret that others see.
 const CURRENT: &str = "AWSCURRENT";
 
-/// The version that a key becomes, the same for everybody who brings one: a version is never changed, so of two who bring different
+/// The version that a key becomes, the same for everybody who brings one. A version is never changed, so of two who bring different
 /// keys at once, one does, and the other is refused (AWS Secrets Manager API Reference, "PutSecretValue", ClientRequestToken).
 const VERSION: &str = "millrace-the-first-and-only-version";
 

@@ -72,7 +72,7 @@ pub(super) async fn verify(
     let asked = lock::verify(&actor::local(), &build, push, same_runner, &store, now()).await?;
     if !asked.is_locked {
         output
-            .say("nothing is known of its roots: they are made anew from today's repositories")?;
+            .say("nothing is known of its roots: they are made again from today's repositories")?;
     }
     let announced = asked.announced;
     let not_by = &announced.options.not_by;

@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What one layer may put on the disk, in bytes. It is made for all tasks that will ask for the same, so that the bound of the one that
-/// happens to ask first does not count; the build dependencies of a whole desktop take 6 GB.
+/// happens to ask first does not count. The build dependencies of a whole desktop take 6 GB.
 const LAYER_BYTES_MAX: u64 = 16 << 30;
 
 /// Makes roots, and keeps them below one folder.

@@ -15,7 +15,7 @@ const PRIMARY_BYTES_MAX: u64 = 256 << 20;
 /// Largest list of packages unpacked, in bytes: ten times as much.
 pub(super) const OPEN_BYTES_MAX: u64 = 2560 << 20;
 
-/// The packages of a repository by their NEVRA, without the epoch where it is 0.
+/// The packages of a repository by their NEVRA, without the epoch if it is 0.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Index(HashMap<String, (Digest, String)>);
 
@@ -58,7 +58,7 @@ impl Primary {
         })
     }
 
-    /// The packed list: dnf's own copy below its cache where that is it, or else the repository's.
+    /// The packed list: dnf's own copy below its cache if that is it, or else the repository's.
     pub(super) fn read(&self, id: &str, base: &str, cache: &Path) -> Result<Vec<u8>, RootError> {
         self.cached(id, cache)
             .map_or_else(|| self.fetch(id, base), Ok)

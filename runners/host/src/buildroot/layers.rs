@@ -70,7 +70,7 @@ impl LayerMaker {
             .once(&key, |new| self.fill(new, &lowers, &install, session))
     }
 
-    /// A layer with exactly what a lock has; none where what lies below has it all.
+    /// A layer with exactly what a lock has; none if what lies below has it all.
     pub(super) fn locked(
         &self,
         below: Option<&Layer>,

@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) const MOCK: &str = "mock";
 
 impl LayerMaker {
-    /// A root that mock has made, with packages on top of what its configuration says. It is made anew when the configuration or the
+    /// A root that mock has made, with packages on top of what its configuration says. It is made again when the configuration or the
     /// platform's repositories have changed.
     pub(super) fn of_mock(
         &self,

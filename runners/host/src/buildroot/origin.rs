@@ -1,10 +1,10 @@
-//! What roots begin with where that is no repository, as records call it.
+//! What roots begin with if that is no repository, as records call it.
 
 use super::recipe::Recipe;
 use millrace_core::platform::Provider;
 use std::fs;
 
-/// What roots are made from where that is no repository.
+/// What roots are made from if that is no repository.
 pub(super) fn origin(recipe: &Recipe) -> Option<String> {
     match recipe.buildroot.provider {
         Provider::Dnf => None,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the state of the platform's repositories is taken to be as it was when last asked for: a build must see what the
+/// How long the state of the platform's repositories is taken to be as it was when last asked for. A build must see what the
 /// line released a second ago, but not what a distribution published a minute ago.
 const PLATFORM_FRESH: Duration = Duration::from_secs(120);
 

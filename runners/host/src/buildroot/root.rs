@@ -197,7 +197,7 @@ fn own(files: &[PathBuf]) -> Result<BTreeMap<String, Digest>, RootError> {
 }
 
 impl LayeredRoot {
-    /// Installs, and answers all that is in the root then where it is not plain from what was asked for.
+    /// Installs, and answers all that is in the root then if it is not plain from what was asked for.
     fn install(
         &self,
         wanted: &RequestedPackages,

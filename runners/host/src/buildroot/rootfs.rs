@@ -196,7 +196,7 @@ fn archives(
     Ok(vec![to])
 }
 
-/// Newer distributions keep rpm's database elsewhere, with a link at the old place; where that is missing it is made, so that what is
+/// Newer distributions keep rpm's database elsewhere, with a link at the old place; if that is missing it is made, so that what is
 /// there is found.
 fn find_database(root: &Path) -> std::io::Result<()> {
     let old = root.join("var/lib/rpm");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// Most bytes printed that wait for the line here; whoever prints more waits.
+/// Most bytes printed that wait for the line here; a program that prints more waits.
 const PRINTED_BYTES_MAX: usize = 64 * 1024;
 
 /// How soon threads here see that something has changed.
@@ -61,7 +61,7 @@ impl SessionChannel {
             .0
     }
 
-    /// Changes something, and wakes whoever waits for that.
+    /// Changes something, and wakes the threads that wait for that.
     pub(super) fn change(&self, change: impl FnOnce(&mut ChannelState)) {
         change(&mut self.lock());
         self.changed.notify_all();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Longest that the line is let wait for something to be typed, in milliseconds.
 const WAIT_MS: u32 = 5_000;
 
-/// How long nothing may be heard of whoever sits there: a terminal says every ten seconds that it is there.
+/// How long nothing may be heard of the person who sits there: a terminal says every ten seconds that it is there.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// How long the line may be away before a session is given up: it is restarted in less.
@@ -34,7 +34,7 @@ pub(super) struct Listener<'a> {
     terminal: Option<Terminal>,
     /// Warnings of the end that were given.
     warned: usize,
-    /// The last sign of whoever sits there, and when it came.
+    /// The last sign of the person who sits there, and when it came.
     beat: (u32, Instant),
     /// When the line answered last.
     heard: Instant,

@@ -44,7 +44,7 @@ const WAIT_MS: u32 = 2_000;
 /// How soon it is seen that the first sandbox is held, or that the runner stops.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long the line is tried to be told of a new hold before it hears of the task's failure: people see both at once.
+/// How long the runner tries to report a new hold to the line before that hears of the task's failure: people see both at once.
 const TELL: Duration = Duration::from_secs(5);
 
 /// A sandbox that is held.
@@ -213,7 +213,7 @@ impl HeldSandboxes {
         }
     }
 
-    /// How long the line may wait: until the next sandbox's time is over. What was given up is told at once.
+    /// How long the line may wait: until the next sandbox's time is over. What was given up is reported at once.
     fn wait_ms(&self) -> u32 {
         if !lock(&self.given_up).is_empty() {
             return 0;

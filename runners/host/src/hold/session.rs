@@ -17,10 +17,10 @@ use std::time::Instant;
 /// Bytes read from a terminal at a time.
 const PIECE_BYTES: usize = 32 * 1024;
 
-/// How much a shell may write where the task has used up its disk, in bytes: whoever looks at why it is full must be able to.
+/// How much a shell may write if the task has used up its disk, in bytes: a person who looks at why it is full must be able to.
 const SPARE_BYTES: u64 = 256 << 20;
 
-/// A shell, as somebody has it who logs in: bash where the root has one.
+/// A shell, as somebody has it who logs in: bash if the root has one.
 const SHELL: &str = "if command -v bash >/dev/null; then exec bash -l; fi; exec sh -l";
 
 /// A session that goes on.
@@ -96,7 +96,7 @@ impl SessionDriver<'_> {
                         let _ = give.send(terminal);
                     };
                     let ended = self.shell(term, *size, &mut opened);
-                    // What was printed last is there when the end is said.
+                    // What was printed last is there when the end is reported.
                     let _ = reader.map(std::thread::ScopedJoinHandle::join);
                     ended
                 }

@@ -1,4 +1,4 @@
-//! What is printed in a session: told to the line, with how it ended.
+//! What is printed in a session: reported to the line, with how it ended.
 
 use super::channel::{LOOK, SessionChannel};
 use crate::line::client::Desk;
@@ -8,13 +8,13 @@ use millrace_core::protocol::{Print, Shown};
 use millrace_core::task::LeaseId;
 use std::time::{Duration, Instant};
 
-/// Most bytes told at a time: 64 KiB of JSON.
+/// Most bytes reported at a time: 64 KiB of JSON.
 const PIECE_BYTES: usize = 32 * 1024;
 
 /// How often the line hears at least that this session is there.
 const BEAT: Duration = Duration::from_secs(10);
 
-/// How long the last words are tried to be told.
+/// How long the runner tries to report the last words.
 const LAST_WORDS: Duration = Duration::from_secs(20);
 
 /// How long to wait for what is printed right after something: most programs write a line in pieces.
@@ -35,7 +35,7 @@ pub(super) struct Teller<'a> {
     ended_since: Option<Instant>,
 }
 
-/// What is told at a time.
+/// What is reported at a time.
 struct Piece {
     print: Print,
     /// Whether the command has ended.
@@ -63,7 +63,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// Tells until all is told and how it ended.
+    /// Reports until all is reported and how it ended.
     pub(super) fn tell(&mut self) {
         loop {
             let piece = self.next_piece();
@@ -143,7 +143,7 @@ impl<'a> Teller<'a> {
         let pause_ms = shown.pause_ms.unwrap_or_default().min(PAUSE_MS_MAX);
         std::thread::sleep(Duration::from_millis(pause_ms.into()));
         if shown.end == printed.output.from && !printed.output.bytes.is_empty() {
-            // There is no room: whoever sits there has not read what was printed before.
+            // There is no room: the person who sits there has not read what was printed before.
             std::thread::sleep(LOOK);
         }
         false

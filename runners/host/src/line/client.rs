@@ -35,7 +35,7 @@ const BROKEN_MAX: u32 = 20;
 /// Largest JSON answer, in bytes: an offer with 400 inputs and as many repositories as anybody has is far below.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
-/// Longest pause that the line may ask for between two questions for work: whoever is told more has misheard.
+/// Longest pause that the line may ask for between two questions for work: a runner that is told more has misheard.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(300);
 
 /// The line's answer to a runner that asks for work.
@@ -52,7 +52,7 @@ pub enum DeskError {
     /// The lease is over: drop the task.
     #[error("the lease is over: {0}")]
     LeaseLost(String),
-    /// The token is not known; whoever runs the runner must act.
+    /// The token is not known; the runner's operator must act.
     #[error("the line does not know this runner's token: {0}")]
     Unauthorized(String),
     /// The runner is draining: the line gives it no more work.
@@ -186,7 +186,7 @@ impl Desk {
             .and_then(|response| self.json(response))
     }
 
-    /// Hands in a file of `size` bytes where the line wants it; whoever gets it checks its digest.
+    /// Hands in a file of `size` bytes where the line wants it; the receiver checks its digest.
     pub fn upload(
         &self,
         lease_id: &LeaseId,
@@ -239,7 +239,7 @@ impl Desk {
         }
     }
 
-    /// Writes a file from the line into `to`, and checks it on the way. Where it breaks off, it goes on from there.
+    /// Writes a file from the line into `to`, and checks it on the way. If it breaks off, it goes on from there.
     pub fn download(&self, digest: &Digest, to: &mut impl Write) -> Result<u64> {
         let (mut hasher, mut size, mut broken) = (Sha256::new(), 0, 0);
         loop {

@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 /// How often a lease is renewed at least: two renewals may be lost before it ends.
 const RENEW: Duration = Duration::from_millis(LEASE_MS / 3);
 
-/// How often at most: whoever is told more has misheard.
+/// How often at most: a runner that is told more has misheard.
 const RENEW_MIN: Duration = Duration::from_secs(1);
 
 /// How soon the threads here see that something has changed.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Longest pause that the line may ask for between two pieces of a log: whoever is told more has misheard.
+/// Longest pause that the line may ask for between two pieces of a log: a runner that is told more has misheard.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// How long the rest of a log is tried to be handed in after the plugin has ended. A verdict without the end of its log is better
+/// How long the runner tries to hand in the rest of a log after the plugin has ended. A verdict without the end of its log is better
 /// than none.
 const LOG_REST: Duration = Duration::from_secs(120);
 
@@ -32,7 +32,7 @@ pub fn beat(told_s: Option<u32>) -> Duration {
     })
 }
 
-/// What is known of a task while it runs, by whoever keeps its lease.
+/// What is known of a task while it runs, by the part that keeps its lease.
 pub struct Keeper<'a> {
     pub desk: &'a Desk,
     pub lease_id: &'a LeaseId,
@@ -149,7 +149,7 @@ fn send_rest(desk: &Desk, lease_id: &LeaseId, log: &TaskLog, stop: &Stop) {
     }
 }
 
-/// Sends what is there; how long the line wants to wait for more, in seconds, where it says so.
+/// Sends what is there; how long the line wants to wait for more, in seconds, if it says so.
 fn send_chunk(desk: &Desk, lease_id: &LeaseId, log: &TaskLog) -> Result<Option<u32>, DeskError> {
     let Some((offset, bytes)) = log.next_chunk() else {
         return Ok(None);

@@ -16,7 +16,7 @@ pub enum Why {
     LeaseLost(String),
 }
 
-/// Set once, by whoever sees the reason first.
+/// Set once, by the thread that sees the reason first.
 #[derive(Debug, Default)]
 pub struct Stop {
     raised: AtomicBool,
@@ -35,7 +35,7 @@ impl Stop {
         self.raised.load(Ordering::SeqCst)
     }
 
-    /// Why, where it is.
+    /// Why, if it is.
     pub fn why(&self) -> Option<&Why> {
         self.why.get()
     }

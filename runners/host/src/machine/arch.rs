@@ -31,7 +31,7 @@ pub struct Facts {
     pub emulator: String,
     /// Whether the sandbox has a filter of system calls on a machine of it.
     pub seccomp: bool,
-    /// The architecture beside whose packages those of this one are installed, where no task is for this one.
+    /// The architecture beside whose packages those of this one are installed, if no task is for this one.
     pub multilib_of: Option<String>,
 }
 

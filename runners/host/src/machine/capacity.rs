@@ -11,7 +11,7 @@ use std::path::Path;
 const KVM: &str = "kvm";
 const SECURE_BOOT: &str = "secure-boot";
 
-/// UEFI's word on it: four bytes of attributes, and 1 where it is on (UEFI Specification, 3.3, "SecureBoot"; Linux, `efivarfs.rst`).
+/// UEFI's word on it: four bytes of attributes, and 1 if it is on (UEFI Specification, 3.3, "SecureBoot"; Linux, `efivarfs.rst`).
 const SECURE_BOOT_FILE: &str =
     "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
@@ -29,7 +29,7 @@ pub fn free_bytes(folder: &Path) -> u64 {
     statvfs(folder).map_or(0, |disk| disk.blocks_available() * disk.fragment_size())
 }
 
-/// The features that whoever looks after the machine has named, and those that can be seen.
+/// The features that the person who looks after the machine has named, and those that can be seen.
 pub fn features(named: &BTreeSet<FeatureName>) -> BTreeSet<FeatureName> {
     let secure = || fs::read(SECURE_BOOT_FILE).is_ok_and(|bytes| bytes.get(4) == Some(&1));
     let seen = [

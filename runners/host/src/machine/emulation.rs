@@ -8,7 +8,7 @@ use std::path::Path;
 /// Where the kernel shows who runs what.
 const REGISTERED: &str = "/proc/sys/fs/binfmt_misc";
 
-/// An architecture that cannot be emulated on this machine. Whoever keeps the machine must act.
+/// An architecture that cannot be emulated on this machine. The person who keeps the machine must act.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EmulationError {
     /// Nobody runs its programs.
@@ -88,12 +88,12 @@ struct Entry {
     fixed: bool,
     offset: usize,
     magic: Vec<u8>,
-    /// Bits of the magic that count; all of them where it is shorter.
+    /// Bits of the magic that count; all of them if it is shorter.
     mask: Vec<u8>,
 }
 
 impl Entry {
-    /// Reads what the kernel prints; nothing where files go by the end of their name.
+    /// Reads what the kernel prints; nothing if files go by the end of their name.
     fn parse(text: &str) -> Option<Self> {
         let value = |key: &str| {
             text.lines()

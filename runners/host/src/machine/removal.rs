@@ -1,4 +1,4 @@
-//! Removes folders that foreign commands have filled: however deep they are, and whoever may read them.
+//! Removes folders that foreign commands have filled: however deep they are, and no matter who may read them.
 //!
 //! `std::fs::remove_dir_all` has a folder open for each level, and gives up at the bound of open files. Here folders are moved up to the
 //! top one before they are emptied, so that two are open at a time and no path gets long.
@@ -25,7 +25,7 @@ pub fn remove_folder(folder: &Path) -> io::Result<()> {
     fs::remove_dir(folder)
 }
 
-/// Goes through a folder once: files are removed, folders too, where they are empty once what is in them has been moved to the top.
+/// Goes through a folder once: files are removed, folders too, if they are empty once what is in them has been moved to the top.
 /// Answers how many entries there were.
 fn empty_once(folder: &OwnedFd, top: &OwnedFd, moved: &mut u64) -> io::Result<usize> {
     let mut count = 0;

@@ -18,7 +18,7 @@ const IDS_MIN: u32 = 65_534;
 /// Ids that are mapped at most: no package knows of more.
 const IDS_MAX: u32 = 65_535;
 
-/// Why an ordinary user's runner is none. Whoever looks after the machine must act.
+/// Why an ordinary user's runner is none. The person who looks after the machine must act.
 #[derive(Debug, thiserror::Error)]
 pub enum NoNamespace {
     /// Nobody has given the user any ids, or too few.
@@ -139,7 +139,7 @@ impl Mapping {
     }
 }
 
-/// The first and the number of the ids that a file gives a user, by name or number (subuid(5)); none where there are too few.
+/// The first and the number of the ids that a file gives a user, by name or number (subuid(5)); none if there are too few.
 fn range(text: &str, name: &str, number: u32) -> Option<(u32, u32)> {
     let number = number.to_string();
     let ranges = text.lines().filter_map(|line| {

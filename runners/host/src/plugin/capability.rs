@@ -119,7 +119,7 @@ impl Grants {
 /// Longest name of a file on the file systems in use, in bytes.
 const FILE_NAME_BYTES_MAX: usize = 255;
 
-/// A path that stays inside the task's folder as far as its text tells; links are the business of whoever opens it.
+/// A path that stays inside the task's folder as far as its text tells; links are the business of the code that opens it.
 pub fn path_inside(path: &str) -> Result<&str, Refusal> {
     let path_without_slash = path.strip_suffix('/').unwrap_or(path);
     if is_inside(path_without_slash) {

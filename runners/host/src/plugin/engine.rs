@@ -133,7 +133,7 @@ impl PluginEngine {
         })
     }
 
-    /// A plugin from memory or disk; none where it must be compiled first.
+    /// A plugin from memory or disk; none if it must be compiled first.
     pub fn loaded(&self, digest: &Digest) -> Option<Plugin> {
         if let Some(plugin) = self
             .loaded

@@ -65,7 +65,7 @@ pub struct Folder {
     handle: File,
     /// Its bound in bytes, for it and what lies beside it, as for the task's commands.
     bytes_max: u64,
-    /// What is in it, in bytes, as it was measured last, and what the host has written since. None where a command may have changed it.
+    /// What is in it, in bytes, as it was measured last, and what the host has written since. None if a command may have changed it.
     used: Cell<Option<u64>>,
 }
 
@@ -100,7 +100,7 @@ impl Folder {
             .unwrap_or(u64::MAX);
         let fits =
             |used: u64| Some(used.saturating_add(bytes)).filter(|sum| *sum <= self.bytes_max);
-        // What the account says may be too much: files are written anew and removed. So it is measured before anything is refused.
+        // What the account says may be too much: files are written again and removed. So it is measured before anything is refused.
         let measured = || fits(disk::used(self.path.parent().unwrap_or(&self.path)));
         match self.used.get().and_then(fits).or_else(measured) {
             Some(sum) => {
@@ -181,7 +181,7 @@ impl Folder {
         if !metadata.is_file() {
             return Err(FolderError::NotAFile(path.to_owned()));
         }
-        // Whoever runs the commands may change what the host wrote, whatever the host's umask is.
+        // The user that runs the commands may change what the host wrote, whatever the host's umask is.
         if metadata.uid() == nix::unistd::geteuid().as_raw() {
             file.set_permissions(fs::Permissions::from_mode(0o666))
                 .map_err(|error| failed(path, error))?;
@@ -225,7 +225,7 @@ impl Folder {
             .map_err(|error| failed(path, error))
     }
 
-    /// A handle on a folder; the task's own where the path is empty.
+    /// A handle on a folder; the task's own if the path is empty.
     fn folder(&self, path: &str) -> Result<File> {
         if path.is_empty() {
             return self.handle.try_clone().map_err(|error| failed(path, error));
@@ -355,7 +355,7 @@ impl Folder {
                 let (above, name) = path.rsplit_once('/').unwrap_or(("", &path));
                 let above = self.folder(above)?;
                 self.charge(&path, 0)?;
-                // Where it points is no matter: whoever opens it here is watched by the kernel.
+                // Where it points is no matter: a process that opens it here is watched by the kernel.
                 nix::unistd::symlinkat(&target, &above, name)
                     .map_err(|error| failed(&path, error.into()))
             }

@@ -1,7 +1,7 @@
 //! Compiled plugins on disk, so that a runner compiles each of them once.
 //!
 //! wasmtime trusts an image as one trusts a program. So each carries a code that only this runner can make, and it is checked on
-//! the very bytes that are then loaded: who can write into the folder but does not have the key gains nothing.
+//! the very bytes that are then loaded. A process that can write into the folder but does not have the key gains nothing.
 
 use hmac::{Hmac, KeyInit, Mac};
 use millrace_core::Digest;

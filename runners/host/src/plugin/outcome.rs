@@ -5,7 +5,7 @@ use super::end::End;
 use millrace_core::platform::Limits;
 use millrace_core::task::{Artifact, Blame, Failure, Outcome, cut};
 
-/// The answer to a task. `plugin` is named where it is to blame, and of `limits` the one that it has come to.
+/// The answer to a task. `plugin` is named if it is to blame, and of `limits` the one that it has reached.
 pub fn of(end: End, plugin: &str, limits: &Limits, artifacts: Vec<Artifact>) -> Outcome {
     let blamed = |what: String| failed(Blame::Plugin, format!("the plugin `{plugin}` {what}"));
     match end {

@@ -13,6 +13,6 @@ pub struct HostServices {
     pub buildroots: Buildroots,
     /// What is built for here.
     pub arch: Arch,
-    /// The folder for records of what plugins ask for, where somebody wants them.
+    /// The folder for records of what plugins ask for, if somebody wants them.
     pub traces: Option<PathBuf>,
 }

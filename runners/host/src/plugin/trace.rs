@@ -1,4 +1,4 @@
-//! What a plugin asks the host for, a line a call, where somebody wants to know: what a plugin decides is seen in nothing else as well.
+//! What a plugin asks the host for, a line a call, if somebody wants to know: what a plugin decides is seen in nothing else as well.
 //!
 //! A line has the call's name and what it was asked with. What would be another on every machine stands there as what it is for: an
 //! input by its name, bytes by their number. So the same plugin on the same task gives the same lines wherever it is run.
@@ -19,7 +19,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Begins one of this name, where there is a folder for them.
+    /// Begins one of this name, if there is a folder for them.
     pub fn begin(folder: Option<&Path>, name: &str) -> io::Result<Self> {
         let Some(folder) = folder else {
             return Ok(Self::default());

@@ -272,7 +272,7 @@ fn terminals(linker: &mut Linker<Job>) -> Result<()> {
 
 /// Defines what else of WASI a component imports, as functions that end it.
 ///
-/// `Linker::define_unknown_imports_as_traps` would define anew what an interface only uses of another one (`pollable` in
+/// `Linker::define_unknown_imports_as_traps` would define again what an interface only uses of another one (`pollable` in
 /// `monotonic-clock`), and the types would differ.
 pub fn trap_the_rest(linker: &mut Linker<Job>, component: &Component) -> Result<()> {
     let engine = component.engine().clone();

@@ -1,6 +1,6 @@
 //! Clocks and random numbers of a guest: they follow from the task, so that a second run sees the same.
 
-/// How far the clock moves when it is read, so that loops that wait for time to pass come to an end.
+/// How far the clock moves when it is read, so that loops that wait for time to pass end.
 pub(super) const READING_NS: u64 = 1000;
 
 /// What a guest sees of the world.

@@ -1,7 +1,7 @@
 //! The launcher: a process with one thread that builds the sandbox around itself and then becomes the command.
 //!
-//! Three processes: the launcher, which the host can kill, whose death kills the next, and which answers what folders list; the first
-//! process of the PID namespace, which sets everything up and reaps; and the command.
+//! There are three processes: the launcher, the first process of the PID namespace, which sets everything up and reaps, and the command.
+//! The host can kill the launcher, whose death kills the next, and which answers what folders list.
 
 use super::cgroup::GroupEntries;
 use super::handles::has_ended;
@@ -105,7 +105,7 @@ fn reap(child: Pid) -> SetupResult<i32> {
     Ok(status_of(status).unwrap_or(NOT_SET_UP))
 }
 
-/// The first process of the namespace: sets up, starts the command, and buries whoever dies. When it ends, all others do.
+/// The first process of the namespace: sets up, starts the command, and reaps the processes that die. When it ends, all others do.
 fn first_process(plan: &LaunchPlan, way: Option<OwnedFd>, word: &File) -> SetupResult<i32> {
     roots::own_all_mounts(plan)?;
     roots::enter(plan)?;

@@ -1,8 +1,8 @@
 //! Places in a root and mounts on them, by handles: what packages put into a root never decides where on the machine something happens.
 //!
 //! A root is foreign: `/builddir` in it may be a link to `/etc`. Before the sandbox has left the machine's own root such a link would lead
-//! into it. So each place is looked up by the kernel as if the root were the root of everything (openat2(2), `RESOLVE_IN_ROOT`), and what
-//! is made, given away or mounted there goes by the handle that came of it.
+//! into it. So each place is looked up by the kernel as if the root were the root of everything (openat2(2), `RESOLVE_IN_ROOT`). What is
+//! made, given away or mounted there goes by the handle that came of it.
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
@@ -36,7 +36,7 @@ pub(crate) fn again<T>(mut look_up: impl FnMut() -> Result<T>) -> Result<T> {
 /// A root that is not entered yet.
 pub(super) struct NewRoot {
     handle: OwnedFd,
-    /// Whether something that is in the way of a folder is thrown away. Never where folders of the machine are seen.
+    /// Whether something that is in the way of a folder is thrown away. Never if folders of the machine are seen.
     own: bool,
 }
 
@@ -63,7 +63,7 @@ impl NewRoot {
         again(|| openat2(&self.handle, path, how))
     }
 
-    /// A folder inside, made with those above it where it is missing.
+    /// A folder inside, made with those above it if it is missing.
     pub(super) fn folder(&self, path: &Path) -> Result<OwnedFd> {
         let mut so_far = PathBuf::new();
         let mut at = self.handle.try_clone().map_err(|_| Errno::last())?;

@@ -7,8 +7,8 @@
 //! An entry's place is the hash of its name, and where a reader goes on is kept by the kernel, as always: by the position of its handle. So
 //! nothing is remembered here, folders may change while they are read as on any disk, and who goes back with seekdir(3) finds its place.
 //!
-//! Until the launcher has taken a call, which takes microseconds, a signal breaks it off: it is made again by itself, as with all calls that
-//! wait, unless the program has a handler without SA_RESTART, which then sees EINTR.
+//! Until the launcher has taken a call, which takes microseconds, a signal breaks it off. It is made again by itself, as with all calls
+//! that wait, unless the program has a handler without SA_RESTART, which then sees EINTR.
 
 use super::calls::{ABI, ANSWER, IF_EQUAL, LOAD, NUMBER, instruction};
 use super::handles;
@@ -98,7 +98,7 @@ impl ListingChannel {
             processes,
         } = self;
         drop(theirs);
-        // None comes where the command did not get that far, or the kernel cannot do it.
+        // None comes if the command did not get that far, or the kernel cannot do it.
         let (_, mut given) = handles::take(&own, &mut [0]).doing("a listener")?;
         let Some(listener) = given.pop() else {
             return Ok(());

@@ -15,9 +15,9 @@ pub(super) fn die_with_parent() -> SetupResult<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).doing("prctl")
 }
 
-/// Cuts what binds this process to a terminal and to the files of who started it: keys that are pressed there are none of the
-/// command's business, nor are signals that the terminal sends, such as that of Ctrl-C. Files from a number on are closed, which nothing in
-/// this process may have in use.
+/// Cuts what binds this process to a terminal and to the files of the one who started it. Keys that are pressed there are none of the
+/// command's business, and neither are signals that the terminal sends, such as that of Ctrl-C. Files from a number on are closed, which
+/// nothing in this process may have in use.
 pub(super) fn stand_alone(files: RawFd) -> SetupResult<()> {
     setsid().doing("a session of its own")?;
     // SAFETY: it takes numbers, and the caller says that nobody misses these files.

@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// Bounds of each file system in memory that a command may write to: bytes enough for what compilers put into `/tmp`, which count as
+/// Bounds of each file system in memory that a command may write to. Bytes enough for what compilers put into `/tmp`, which count as
 /// memory of the task, and files enough for five trees of a kernel, which do if there are control groups.
 const TMPFS: &str = "mode=1777,size=2g,nr_inodes=500k";
 
@@ -37,8 +37,8 @@ const LEVELS_MAX: usize = 4096;
 /// Levels that one path goes up: three of its 4096 bytes each.
 const LEVELS_AT_ONCE: usize = 1024;
 
-/// Goes to the top of all mounts that this process has. Its own root is not that where the runner is in a chroot: there are folders
-/// above it then, and root leaves a chroot as it likes (chroot(2)): with its root somewhere below the folder that it is in, `..` leads up
+/// Goes to the top of all mounts that this process has. Its own root is not that if the runner is in a chroot: there are folders above it
+/// then. A process of root leaves a chroot as it likes (chroot(2)): with its root somewhere below the folder that it is in, `..` leads up
 /// to where nothing is above.
 fn climb(plan: &LaunchPlan) -> SetupResult<()> {
     chdir("/").doing("chdir")?;

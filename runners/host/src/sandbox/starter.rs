@@ -1,6 +1,6 @@
 //! The starter: a process with one thread that becomes a launcher by fork alone.
 //!
-//! The process that runs tasks has many threads, and namespaces want one with a single thread. To start this program anew for each command
+//! The process that runs tasks has many threads, and namespaces want one with a single thread. To start this program again for each command
 //! takes milliseconds, nearly all of them the linker's: it is large. So it is started once, waits for plans, and forks; each launcher is a
 //! child of the runner, as if the runner had forked itself (clone(2), CLONE_PARENT).
 //!
@@ -220,7 +220,7 @@ impl Drop for Launcher {
     }
 }
 
-/// Becomes the starter of launchers where that is what this process was started for. To be called first thing in `main`, before there
+/// Becomes the starter of launchers if that is what this process was started for. To be called first thing in `main`, before there
 /// are threads.
 pub fn main_if_asked() {
     let mut arguments = std::env::args().skip(1);
@@ -265,7 +265,7 @@ fn serve(runner: &str) -> SetupResult<i32> {
     Ok(0)
 }
 
-/// A plan, and what the launcher is given; none where the runner wants no more.
+/// A plan, and what the launcher is given; none if the runner wants no more.
 fn told(mut way: &UnixStream) -> io::Result<Option<(String, [OwnedFd; GIVEN])>> {
     let mut length = [0; 4];
     let (there, given) = handles::take(way, &mut length)?;

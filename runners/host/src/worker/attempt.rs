@@ -141,7 +141,7 @@ impl Attempt<'_> {
         info!(took_ms, "the task has ended");
     }
 
-    /// Tells whoever reads the log in what way its commands run that others do not.
+    /// Tells the reader of the log in what way its commands run that others do not.
     fn say_what_is_unusual(&self, work: &Work) {
         if let Some(unbounded) = &self.runner.unbounded {
             self.log.line(unbounded);

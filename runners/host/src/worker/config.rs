@@ -24,15 +24,15 @@ pub struct WorkerConfig {
     pub state: PathBuf,
     /// The program that starts commands in the sandbox.
     pub launcher: PathBuf,
-    /// Features that not every machine has, named by whoever looks after this one.
+    /// Features that not every machine has, named by the person who looks after this one.
     pub features: BTreeSet<FeatureName>,
     /// What plugins are compiled to.
     pub code: Code,
-    /// A folder for records of what plugins ask for, one file per task, where somebody wants them.
+    /// A folder for records of what plugins ask for, one file per task, if somebody wants them.
     pub traces: Option<PathBuf>,
 }
 
-/// Why a runner cannot run. A retry does not help; whoever set it up must act.
+/// Why a runner cannot run. A retry does not help; the person who set it up must act.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// Its folder cannot be used.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::warn;
 use ureq::Agent;
 
-/// Where machines of EC2 ask what is said of them, and what says otherwise.
+/// Where machines of EC2 ask for their metadata, and the variable that names another place.
 const SERVICE: &str = "http://169.254.169.254";
 const VARIABLE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
 
@@ -65,7 +65,7 @@ fn begin(agent: &Agent, place: &str) -> Option<String> {
     answer.body_mut().read_to_string().ok()
 }
 
-/// Whether there is a notice; none where the service does not say.
+/// Whether there is a notice; none if the service does not say.
 fn is_told(agent: &Agent, place: &str, session: &str) -> Option<bool> {
     let asked = agent
         .get(format!("{place}/latest/meta-data/spot/instance-action"))

@@ -1,4 +1,4 @@
-//! What a test says: its exit status decides, and where it speaks TAP (Test Anything Protocol 14) its failed points are named.
+//! What a test says: its exit status decides, and if it speaks TAP (Test Anything Protocol 14) its failed points are named.
 
 use millrace_sdk::tail_of;
 

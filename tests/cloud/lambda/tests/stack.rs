@@ -128,7 +128,7 @@ impl Drop for Stack {
                     .unwrap();
             });
         });
-        // Whatever is left over is told by the test's own failure.
+        // Whatever is left over is reported by the test's own failure.
         let _ = thread.join();
     }
 }

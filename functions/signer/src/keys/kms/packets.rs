@@ -23,7 +23,7 @@ const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const ED25519_BYTES: usize = 32;
 
 /// A public key of KMS, which is a SubjectPublicKeyInfo in DER (RFC 5280, 4.1.2.7): RSA, or Ed25519 in its older OpenPGP form
-/// (algorithm 22), since rpm 4 does not know the newer one. None where it is no such key.
+/// (algorithm 22), since rpm 4 does not know the newer one. None if it is no such key.
 ///
 /// `created_s`, in seconds since 1970, becomes part of the fingerprint.
 pub fn public_key(der: &[u8], created_s: u32) -> Option<Key<PublicParts, PrimaryRole>> {
@@ -47,7 +47,7 @@ pub fn public_key(der: &[u8], created_s: u32) -> Option<Key<PublicParts, Primary
 }
 
 /// A signature of KMS as OpenPGP writes it: RSA as one number, Ed25519 as the two that follow each other in its 64 bytes
-/// (RFC 9580, 5.2.3). None where it is no such signature.
+/// (RFC 9580, 5.2.3). None if it is no such signature.
 pub fn numbers(algorithm: PublicKeyAlgorithm, signature: &[u8]) -> Option<mpi::Signature> {
     match (algorithm, signature.split_at_checked(ED25519_BYTES)) {
         (PublicKeyAlgorithm::RSAEncryptSign, _) => Some(mpi::Signature::RSA {

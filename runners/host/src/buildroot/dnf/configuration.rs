@@ -1,4 +1,4 @@
-//! dnf's configuration and keys (dnf.conf(5)): written anew for each root into a folder that nothing in a sandbox can write to.
+//! dnf's configuration and keys (dnf.conf(5)): written again for each root into a folder that nothing in a sandbox can write to.
 
 use super::super::error::RootError;
 use super::super::fingerprints::Fingerprints;
@@ -25,7 +25,7 @@ const METADATA_S: u32 = 600;
 /// Where dnf writes its log, as the root sees it: a file system in memory that is new with every command.
 const LOG: &str = "/dev/shm";
 
-/// What rpm of this machine may do beside a transaction, as far as there are plugins for it (`/usr/lib/rpm/macros.d`): all of it is for
+/// What rpm of this machine may do beside a transaction, as far as there are plugins for it (`/usr/lib/rpm/macros.d`). All of it is for
 /// the machine, not for a root, and a sandbox lets none of it happen, whereupon scriptlets fail.
 const RPM_PLUGINS: [&str; 10] = [
     "audit",

@@ -1,4 +1,4 @@
-//! One database for the rpm of a root and the rpm of this machine, wherever each looks for it; or, if the two cannot read the same kind
+//! One database for the rpm of a root and the rpm of this machine, wherever each looks for it. Or, if the two cannot read the same kind
 //! of it, one for each with the same in both.
 
 use super::super::error::RootError;
@@ -68,7 +68,7 @@ const NAMES: [&str; 4] = ["--query", "--all", "--queryformat", "=%{NAME}\\n"];
 const NO_SUCH_PROGRAM: u8 = 127;
 
 impl Dnf {
-    /// Puts the database of a new root where the root's own rpm looks for it, and makes sure that it reads there what dnf wrote: rpm of
+    /// Puts the database of a new root where the root's own rpm looks for it, and makes sure that it reads there what dnf wrote. The rpm of
     /// EL 8 knows no SQLite, and newer ones write no Berkeley DB, so there the headers are handed over.
     pub(in super::super) fn settle(
         &self,

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// Files given to one `rpmkeys`: a command line has a bound, and a file's name takes some 120 bytes of it.
 const KEYS_FILES_MAX: usize = 200;
 
-/// Every package as NEVRA, without the epoch where it is 0 or none.
+/// Every package as NEVRA, without the epoch if it is 0 or none.
 const NEVRAS: [&str; 4] = [
     "--query",
     "--all",

@@ -39,7 +39,7 @@ impl Shown {
         Self { pair: key.into() }
     }
 
-    /// With fewer bits than a real one, for it is made anew each time.
+    /// With fewer bits than a real one, for it is made again each time.
     fn rsa() -> Self {
         let mut key: Key4<SecretParts, UnspecifiedRole> = Key4::generate_rsa(2048).unwrap();
         key.set_creation_time(Timestamp::from(CREATED_S)).unwrap();
