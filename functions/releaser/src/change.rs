@@ -45,7 +45,8 @@ pub enum ChangeOutcome {
 
 impl<S: Seal, B: BlobStore> Change<'_, S, B> {
     /// Makes the next generation by a rule, which is given the generation before and answers none if nothing is to change. If another
-    /// release came first, the rule is asked again about what is released by then.
+    /// release came first, the rule is asked again about what is released by then; also before it refuses, since a refusal is for good and
+    /// `current` may have been read long ago.
     pub async fn make(
         &self,
         mut current: Option<Current>,
@@ -56,7 +57,22 @@ impl<S: Seal, B: BlobStore> Change<'_, S, B> {
         for _ in 0..CONFLICTS_MAX {
             let first = Generation::none(self.platform, key, FileRef::of(&certificate));
             let before = current.as_ref().map_or(&first, |found| &found.generation);
-            let decided = rule(before, current.as_ref())?;
+            let decided = match rule(before, current.as_ref()) {
+                Ok(decided) => decided,
+                Err(refused @ ReleaseError::Refused(_)) => {
+                    let by_now = read_current(self.platform, self.blobs).await?;
+                    let is_as_before = match (&by_now, &current) {
+                        (Some(by_now), Some(current)) => by_now.root.says_as(&current.root),
+                        (by_now, current) => by_now.is_none() && current.is_none(),
+                    };
+                    if is_as_before {
+                        return Err(refused);
+                    }
+                    current = by_now;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let Some(mut next) = self.complete(decided, before, current.as_ref(), &certificate)
             else {
                 let current = current.expect("a first generation is always a change");

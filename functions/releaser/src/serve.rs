@@ -22,9 +22,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use cache::GenerationCache;
 use millrace_core::address;
+use millrace_core::chain;
 use millrace_store::BlobStore;
 use path::{PathContent, find};
 use std::sync::Arc;
+use tracing::error;
 
 /// Where the routes are nested.
 const MOUNT: &str = "/repo";
@@ -78,8 +80,14 @@ async fn serve<B: BlobStore>(
             format!("platform {platform} has no {path}\n"),
         )
             .into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        Err(error) => trouble(&error),
     }
+}
+
+/// The answer if a store failed. Its cause is in the log, for the operator.
+fn trouble(error: &(dyn std::error::Error + 'static)) -> Response {
+    error!(problem = chain(error), "a repository cannot be served");
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
 }
 
 /// Where the client reached these repositories.

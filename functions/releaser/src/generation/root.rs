@@ -42,6 +42,13 @@ pub struct Root {
     version: PointerVersion,
 }
 
+impl Root {
+    /// Whether two reads found the same: nothing was released or withdrawn in between.
+    pub fn says_as(&self, other: &Self) -> bool {
+        self.current == other.current && self.withdrawn == other.withdrawn
+    }
+}
+
 /// What a platform has released now: its root, and the generation that this names.
 pub struct Current {
     pub root: Root,

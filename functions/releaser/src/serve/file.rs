@@ -81,7 +81,7 @@ async fn elsewhere<B: BlobStore>(blobs: &B, file: &FileRef) -> Option<Response> 
             ];
             Some((StatusCode::TEMPORARY_REDIRECT, there).into_response())
         }
-        Err(error) => Some((StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()),
+        Err(error) => Some(super::trouble(&error)),
     }
 }
 

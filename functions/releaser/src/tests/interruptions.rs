@@ -3,7 +3,7 @@
 use super::rpms::{Variant, package, packages};
 use super::stories::ALL;
 use super::{NOW, NamedSeal, keep_build, listing, metadata, order, platform, released, stage};
-use crate::{ReleaseError, Seal, SealError, prepare, publish, release, withdraw};
+use crate::{ReleaseError, Seal, SealError, prepare, publish, release, rollback, withdraw};
 use millrace_core::KeyName;
 use millrace_core::build::{End, Stage};
 use millrace_store::memory::MemoryStore;
@@ -30,6 +30,47 @@ impl Seal for Interrupted<'_> {
     async fn public_key(&self, key: &KeyName) -> Result<Vec<u8>, SealError> {
         NamedSeal.public_key(key).await
     }
+}
+
+/// Lets somebody take the first release back while this one begins.
+struct RolledBack<'a>(&'a MemoryStore);
+
+impl Seal for RolledBack<'_> {
+    async fn seal(
+        &self,
+        key: &KeyName,
+        repomd: &[u8],
+        signed_s: u64,
+    ) -> Result<Vec<u8>, SealError> {
+        NamedSeal.seal(key, repomd, signed_s).await
+    }
+
+    async fn public_key(&self, key: &KeyName) -> Result<Vec<u8>, SealError> {
+        rollback(&platform().name, 1, &NamedSeal, self.0, NOW)
+            .await
+            .map_err(SealError::new)?;
+        NamedSeal.public_key(key).await
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_refused_for_a_file_that_is_gone_by_then() {
+    let store = MemoryStore::new();
+    prepare(&platform(), &NamedSeal, &store, NOW).await.unwrap();
+    let first = order(&store, "first", &[package(Variant::First, "tally")]).await;
+    publish(&first, &NamedSeal, &store, NOW).await.unwrap();
+    let again = order(&store, "again", &[package(Variant::Again, "tally")]).await;
+    let refused = publish(&again, &NamedSeal, &store, NOW).await.unwrap_err();
+    assert!(matches!(refused, ReleaseError::Refused(_)), "{refused}");
+    publish(&again, &RolledBack(&store), &store, NOW)
+        .await
+        .unwrap();
+    let builds: Vec<String> = released(&store)
+        .await
+        .builds()
+        .map(|id| id.to_string())
+        .collect();
+    assert_eq!(builds, ["again"]);
 }
 
 #[tokio::test]

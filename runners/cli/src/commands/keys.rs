@@ -7,6 +7,7 @@ use crate::output::Output;
 use crate::state::{Folder, now};
 use anyhow::{Context, Result, ensure};
 use millrace_core::KeyName;
+use millrace_core::chain;
 use millrace_releaser::Seal as _;
 use millrace_signer::PrivateKey;
 use serde_json::json;
@@ -104,7 +105,7 @@ async fn show(folder: &Folder, output: Output, name: &KeyName) -> Result<()> {
         .await?
         .public_key(name)
         .await
-        .map_err(|error| NotFound(error.to_string()))?;
+        .map_err(|error| NotFound(chain(&error)))?;
     let text = String::from_utf8_lossy(&certificate).trim_end().to_owned();
     output.one(&json!({"key": name, "certificate": text}), |_| text.clone())
 }
