@@ -10,6 +10,10 @@ use std::process::{Command, Stdio};
 /// The variable that says where cargo builds.
 pub const TARGET_DIR: &str = "CARGO_TARGET_DIR";
 
+/// What cargo tells the program that it runs, this one, of its package (The Cargo Book, "Environment Variables"). Build scripts that depend on
+/// these variables (ring's do) would run again, and all that is built of them, if a cargo below had other values than one in a shell.
+const OWN_PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
 /// cargo, in the workspace and with the build folder.
 pub fn cargo(folders: &Folders, verb: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -17,6 +21,12 @@ pub fn cargo(folders: &Folders, verb: &str) -> Command {
         .arg(verb)
         .current_dir(&folders.workspace)
         .env(TARGET_DIR, &folders.target);
+    for (name, _) in std::env::vars_os() {
+        let is_own = |begin: &&str| name.as_encoded_bytes().starts_with(begin.as_bytes());
+        if OWN_PACKAGE.iter().any(is_own) {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
