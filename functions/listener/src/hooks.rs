@@ -16,7 +16,7 @@ use millrace_store::packages::{RegisterError, of_repository, register_new};
 use millrace_store::{SaveError, StateError, StateStore, chain};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{Instrument, Span, field, info, info_span, warn};
 
 /// Largest body, in bytes. Lambda takes requests of 6 MB (AWS Lambda quotas, "Invocation payload"), headers and wrapping
 /// included; a push of 2048 commits, the most that GitHub lists, stays below at 2 KB a commit.
@@ -168,7 +168,12 @@ impl<S: StateStore> Listener<S> {
         body: Result<Bytes, BytesRejection>,
     ) -> HookReply {
         let delivery = forge.envelope(headers).delivery;
-        let span = info_span!("delivery", forge = forge.as_str(), delivery);
+        let span = info_span!(
+            "delivery",
+            forge = forge.as_str(),
+            delivery,
+            push = field::Empty
+        );
         let hearing = async {
             match self.hear(forge, headers, body).await {
                 Ok(reply) => reply,
@@ -244,6 +249,7 @@ impl<S: StateStore> Listener<S> {
     }
 
     async fn push(&self, pushed: Pushed, id: PushId) -> Result<HookReply, HookError> {
+        Span::current().record("push", field::display(&id));
         if let Some(reply) = self
             .accepted(&id, &pushed.reference, &pushed.commit)
             .await?
@@ -290,7 +296,7 @@ impl<S: StateStore> Listener<S> {
         let id = announced.id.clone();
         match create_push(&self.state, announced.clone()).await {
             Ok(()) => {
-                info!(push = %id, package = %announced.package, reference = announced.reference, "a push is accepted");
+                info!(package = %announced.package, reference = announced.reference, "a push is accepted");
                 Ok(HookReply::accepted(&announced))
             }
             Err(conflict @ SaveError::Conflict(_)) => {

@@ -80,7 +80,7 @@ async fn owner(
     ))
 }
 
-/// Registers a package, or changes the platforms of one that has the same name and repository. Answers what is registered
+/// Registers a package, or changes platforms, project and priority of one that has the same name and repository. Answers what is registered
 /// now; doing it twice does no harm. The first registration's time stays.
 pub async fn register(state: &impl StateStore, package: Package) -> Result<Package, RegisterError> {
     settle(state, package, Reregistration::Changes).await
@@ -97,7 +97,7 @@ pub async fn register_new(
 /// What registering a package does that is registered already.
 #[derive(Clone, Copy)]
 enum Reregistration {
-    /// Its platforms become those that are asked for.
+    /// All but its name, its repository and its time become what is asked for.
     Changes,
     Leaves,
 }
