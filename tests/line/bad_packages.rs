@@ -126,7 +126,7 @@ fn a_spec_that_does_not_parse() {
         "%if 1",
         "true",
         &[
-            "does-not-parse.spec does not come to a source package",
+            "no source package can be made from does-not-parse.spec",
             "Unclosed %if",
         ],
         None,

@@ -86,7 +86,7 @@ fn a_build_whose_signer_dies_again_and_again_is_told_so() {
     for _ in 0..DELIVERIES_MAX {
         assert!(
             !world.messages().is_empty(),
-            "it is delivered, and whoever has it dies"
+            "it is delivered, and the process that has it dies"
         );
         world.pass_ms(OUT_MS);
     }

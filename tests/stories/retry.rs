@@ -114,7 +114,7 @@ fn a_cancelled_build_goes_on_where_it_was() {
     line.event(retry(None)).unwrap();
     assert!(
         line.report("rpm@x86_64", lease, passed(&[])).is_err(),
-        "whoever was cancelled has no say any more"
+        "a runner whose task was cancelled has no say any more"
     );
     line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
     line.passes("check@x86_64", &[]);

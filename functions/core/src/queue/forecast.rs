@@ -168,7 +168,7 @@ impl KnownRunner {
             ));
         }
         if task.not_by.as_ref() == Some(&self.name) {
-            return Some("did it the first time: another is to come to the same".to_owned());
+            return Some("did it the first time; another runner must repeat it".to_owned());
         }
         self.capacity
             .lacks(&task.requires)

@@ -80,7 +80,7 @@ fn reason(spec: &str, errors: &str, tail: &str) -> String {
             "{spec} wants the source `{name}`, which the commit does not bring: commit it, or name it in `sources` (or in `.NAME.metadata`) \
              and upload it to the lookaside store"
         ),
-        None => format!("{spec} does not come to a source package:\n{errors}"),
+        None => format!("no source package can be made from {spec}:\n{errors}"),
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
         let said = reason("x.spec", "error: line 3: Unknown tag: Vrsion: 1", "");
         assert_eq!(
             said,
-            "x.spec does not come to a source package:\nerror: line 3: Unknown tag: Vrsion: 1"
+            "no source package can be made from x.spec:\nerror: line 3: Unknown tag: Vrsion: 1"
         );
     }
 }
