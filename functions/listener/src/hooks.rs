@@ -167,7 +167,9 @@ impl<S: StateStore> Listener<S> {
         headers: &HeaderMap,
         body: Result<Bytes, BytesRejection>,
     ) -> HookReply {
+        // Strangers can write into the log here, so not more than a delivery id.
         let delivery = forge.envelope(headers).delivery;
+        let delivery = delivery.filter(|id| id.len() <= DELIVERY_BYTES_MAX);
         let span = info_span!(
             "delivery",
             forge = forge.as_str(),
