@@ -36,7 +36,14 @@ pub async fn deliver(
     state: &DynamoDb,
     to: &impl Deliver,
 ) -> Result<(), DeliverError> {
-    let Some(message) = state.message(id).await? else {
+    let found = state.message(id).await.inspect_err(|error| {
+        warn!(
+            id = id.0,
+            problem = chain(error),
+            "a message cannot be read"
+        );
+    });
+    let Some(message) = found? else {
         return Ok(());
     };
     let span = span(&message);
@@ -94,15 +101,24 @@ async fn answer<F: Future<Output = Result<(), Error>> + Send>(
     let mut failures = Vec::new();
     for record in batch["Records"].as_array().into_iter().flatten() {
         let change = &record["dynamodb"];
-        let done = match posted(&change["NewImage"]) {
+        let done: Result<(), Error> = match posted(&change["NewImage"]) {
             None => Ok(()),
             Some(Ok(Message {
                 effect: Effect::Unreadable(problem),
                 ..
-            })) => Err(DeliverError::Unreadable(problem).into()),
+            })) => {
+                warn!(problem, "a message cannot be read");
+                Err(DeliverError::Unreadable(problem).into())
+            }
             Some(Ok(message)) => {
-                let acting: Boxed<'_, _> = Box::pin(act(message));
-                acting.await
+                let span = span(&message);
+                let acted = act(message);
+                let acting = async { acted.await.map_err(|error| logged(&*error)) };
+                let acting: Boxed<'_, _> = Box::pin(acting.instrument(span));
+                if acting.await.is_err() {
+                    failures.push(json!({ "itemIdentifier": change["SequenceNumber"] }));
+                }
+                continue;
             }
             Some(Err(error)) => Err(error.into()),
         };

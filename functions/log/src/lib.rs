@@ -7,10 +7,10 @@
 
 use std::io::{self, Write};
 use std::str::FromStr;
-use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::Registry;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
@@ -52,25 +52,37 @@ pub fn start(format: Format, usual: LevelFilter) -> Result<(), LevelsError> {
 }
 
 fn levels(value: &str, usual: LevelFilter) -> Result<Targets, LevelsError> {
-    let ours = |level: LevelFilter| {
-        Targets::new()
-            .with_target(OUR_MODULES, level)
-            .with_default(level.min(LevelFilter::WARN))
-    };
     if value.is_empty() {
         return Ok(ours(usual));
-    }
-    if let Ok(level) = LevelFilter::from_str(value) {
-        return Ok(ours(level));
     }
     let parts: Option<Vec<(String, LevelFilter)>> = value.split(',').map(part).collect();
     let parts = parts.ok_or_else(|| LevelsError {
         value: value.to_owned(),
     })?;
-    Ok(parts.into_iter().collect())
+    let of_all = parts.iter().rev().find(|(module, _)| module.is_empty());
+    let named = parts.iter().filter(|(module, _)| !module.is_empty());
+    let levels = ours(of_all.map_or(usual, |(_, level)| *level));
+    Ok(named.fold(levels, |levels, (module, level)| {
+        levels.with_target(module.clone(), *level)
+    }))
 }
 
-/// A level by itself, which is for all modules, or that of a module. A word that is no level is none of a module's either, as it is in
+/// One level for all of millrace. Libraries never get more than warnings by it: what they trace has requests in it, with tokens.
+fn ours(level: LevelFilter) -> Targets {
+    Targets::new()
+        .with_target(OUR_MODULES, level)
+        .with_default(level.min(LevelFilter::WARN))
+}
+
+/// Which events are written. Spans of millrace are always open: an error without its ids would tell nobody whose it is.
+fn wanted(levels: Targets) -> impl Fn(&Metadata<'_>) -> bool + Clone + Send + Sync + 'static {
+    move |about| {
+        about.is_span() && about.target().starts_with(OUR_MODULES)
+            || levels.would_enable(about.target(), about.level())
+    }
+}
+
+/// A level by itself, which is for all of millrace, or that of a module. A word that is no level is none of a module's either, as it is in
 /// `Targets`: a level with a typing error would silence all others.
 fn part(text: &str) -> Option<(String, LevelFilter)> {
     let (module, level) = text.trim().split_once('=').unwrap_or(("", text.trim()));
@@ -114,7 +126,7 @@ fn lines<W: Write + 'static>(
         .with_ansi(false)
         .with_target(false)
         .with_writer(move || OneLine(to()));
-    Registry::default().with(layer.with_filter(levels))
+    Registry::default().with(layer.with_filter(filter_fn(wanted(levels))))
 }
 
 fn json<W: Write + 'static>(
@@ -122,7 +134,7 @@ fn json<W: Write + 'static>(
     to: impl Fn() -> W + Send + Sync + 'static,
 ) -> impl Subscriber + Send + Sync {
     let layer = layer().json().with_current_span(false).with_writer(to);
-    Registry::default().with(layer.with_filter(levels))
+    Registry::default().with(layer.with_filter(filter_fn(wanted(levels))))
 }
 
 #[cfg(test)]
@@ -201,6 +213,34 @@ mod tests {
         assert_eq!(heard("debug"), 1);
         assert_eq!(heard("millrace_store=trace"), 0);
         assert_eq!(heard("debug,hyper=debug"), 2);
+    }
+
+    #[test]
+    fn a_warning_has_its_ids_whatever_the_level_is() {
+        for value in ["warn", "error,millrace_cli=warn"] {
+            let written = Written::default();
+            let subscriber = json(levels(value, LevelFilter::INFO).unwrap(), written.writer());
+            tracing::subscriber::with_default(subscriber, || {
+                let _message =
+                    info_span!(target: "millrace_store", "message", build = "b-1").entered();
+                info!(target: "millrace_cli", "not written");
+                warn!(target: "millrace_cli", "written");
+            });
+            let event: serde_json::Value = serde_json::from_str(&written.text()).unwrap();
+            assert_eq!(event["spans"][0]["build"], "b-1", "{value}");
+        }
+    }
+
+    #[test]
+    fn a_library_traces_only_if_it_is_named() {
+        for value in ["trace", " trace", "trace,millrace_web=info"] {
+            let levels = levels(value, LevelFilter::INFO).unwrap();
+            assert!(levels.would_enable("millrace_signer", &tracing::Level::TRACE));
+            assert!(
+                !levels.would_enable("lambda_runtime", &tracing::Level::INFO),
+                "{value}"
+            );
+        }
     }
 
     #[test]
