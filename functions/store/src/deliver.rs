@@ -8,7 +8,7 @@ use millrace_core::{BuildId, Timestamp};
 use std::error::Error;
 use std::fmt::Display;
 use std::future::Future;
-use tracing::{Span, field, info_span};
+use tracing::{Span, error, field, info_span};
 
 /// Acts on messages. A message may come more than once, late, and out of order: the same effect twice must have one result.
 pub trait Deliver: Send + Sync {
@@ -155,6 +155,7 @@ pub async fn give_up(
     state: &impl StateStore,
     to: &impl Deliver,
 ) -> Result<(), DeliverError> {
+    error!(problem, "the message is given up");
     to.give_up(&message.effect, &Message::given_up(problem))
         .await?;
     Ok(state.settle(message.id).await?)

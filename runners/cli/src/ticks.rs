@@ -44,7 +44,7 @@ pub async fn run(store: LocalStore) {
         if let Some(problem) = problem {
             error!(
                 problem = chain(&problem),
-                "time decides nothing in this second"
+                "the clock's tick has failed; it is tried again in a second"
             );
         }
     }

@@ -137,7 +137,7 @@ impl Attempt<'_> {
             self.answer(result);
             reported.store(true, Ordering::SeqCst);
         });
-        let took_ms = began.elapsed().as_millis();
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(took_ms, "the task has ended");
     }
 
