@@ -83,7 +83,7 @@ fn a_build_is_followed_by_its_id_through_the_log() {
     assert_eq!(
         words,
         [
-            "a push is accepted",
+            "the delivery is answered",
             "a push is fetched",
             "a build is planned"
         ]

@@ -47,7 +47,7 @@ pub fn push_id(random: [u8; 8]) -> PushId {
 }
 
 /// Builds a package, as if it had been pushed.
-#[instrument(skip_all, fields(%actor, push = %request.id, package = %request.package))]
+#[instrument(skip_all, fields(actor = actor.record(), push = %request.id, package = %request.package))]
 pub async fn build(
     actor: &Actor,
     request: BuildRequest,
@@ -70,7 +70,7 @@ pub async fn build(
 }
 
 /// Builds again what a build was made from: the same commit on the same platform, with its options unless there are others.
-#[instrument(skip_all, fields(%actor, push = %id, build = %build.id))]
+#[instrument(skip_all, fields(actor = actor.record(), push = %id, build = %build.id))]
 pub async fn clone(
     actor: &Actor,
     build: &Build,
@@ -101,7 +101,7 @@ async fn announce(
 }
 
 /// Stops a build whose tasks are not all done. What runs is dropped.
-#[instrument(skip_all, fields(%actor, %build))]
+#[instrument(skip_all, fields(actor = actor.record(), %build))]
 pub async fn cancel(
     actor: &Actor,
     build: &BuildId,
@@ -114,7 +114,7 @@ pub async fn cancel(
 }
 
 /// Lets tasks be done again that failed, were quarantined or were dropped.
-#[instrument(skip_all, fields(%actor, build = %build.id))]
+#[instrument(skip_all, fields(actor = actor.record(), build = %build.id))]
 pub async fn retry(
     actor: &Actor,
     build: &Build,

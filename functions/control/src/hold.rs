@@ -63,7 +63,7 @@ fn why_not(build: &Build, over: Option<&HoldEnd>) -> String {
 }
 
 /// Lets somebody into a held sandbox; gives the session's number.
-#[instrument(skip_all, fields(%actor, build = %lease_id.build, task = %lease_id.task))]
+#[instrument(skip_all, fields(actor = actor.record(), build = %lease_id.build, task = %lease_id.task))]
 pub async fn open_session(
     actor: &Actor,
     lease_id: &LeaseId,
@@ -80,7 +80,7 @@ pub async fn open_session(
 }
 
 /// Says that a held sandbox is not wanted any more. Its runner gives it up when it next asks.
-#[instrument(skip_all, fields(%actor, build = %lease_id.build, task = %lease_id.task))]
+#[instrument(skip_all, fields(actor = actor.record(), build = %lease_id.build, task = %lease_id.task))]
 pub async fn give_up(
     actor: &Actor,
     lease_id: &LeaseId,

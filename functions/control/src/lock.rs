@@ -69,7 +69,7 @@ pub struct Verification {
 
 /// Builds a build again from exactly what was in its roots, on other runners than those that did it; on any if `same_runner` is set.
 /// Nothing of it is released.
-#[instrument(skip_all, fields(%actor, push = %id, build = %first.id))]
+#[instrument(skip_all, fields(actor = actor.record(), push = %id, build = %first.id))]
 pub async fn verify(
     actor: &Actor,
     first: &Build,

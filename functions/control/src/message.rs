@@ -47,7 +47,7 @@ pub async fn list(state: &impl StateStore) -> Result<Vec<Unsettled>, ControlErro
 }
 
 /// Delivers messages again, as if they had never been delivered; says how many.
-#[instrument(skip_all, fields(%actor))]
+#[instrument(skip_all, fields(actor = actor.record()))]
 pub async fn retry(
     actor: &Actor,
     which: RetryMessages,

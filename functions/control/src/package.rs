@@ -27,7 +27,7 @@ pub struct PackageRequest {
 
 /// Registers a package, or changes one that has the same name and repository. Doing it twice does no harm, and the time of the
 /// first registration stays.
-#[instrument(skip_all, fields(%actor, package = %request.name))]
+#[instrument(skip_all, fields(actor = actor.record(), package = %request.name))]
 pub async fn add(
     actor: &Actor,
     request: PackageRequest,

@@ -10,7 +10,7 @@ use tracing::{info, instrument};
 
 /// Adds a platform, or replaces it: builds that are planned keep the one that they have. Its key must be there, and its first generation
 /// be released: see the releaser's `prepare`.
-#[instrument(skip_all, fields(%actor, platform = %platform.name))]
+#[instrument(skip_all, fields(actor = actor.record(), platform = %platform.name))]
 pub async fn add(
     actor: &Actor,
     platform: &Platform,

@@ -10,7 +10,7 @@ use std::path::Path;
 use tracing::{info, instrument};
 
 /// Registers a plugin from a file, or replaces it: builds that are planned keep the one that they have.
-#[instrument(skip_all, fields(%actor, plugin = %name))]
+#[instrument(skip_all, fields(actor = actor.record(), plugin = %name))]
 pub async fn add(
     actor: &Actor,
     name: &PluginName,

@@ -43,7 +43,7 @@ impl RunnerRequest {
 }
 
 /// Lets a runner in that presents this token.
-#[instrument(skip_all, fields(%actor, runner = %request.name))]
+#[instrument(skip_all, fields(actor = actor.record(), runner = %request.name))]
 pub async fn add(
     actor: &Actor,
     request: RunnerRequest,
@@ -56,7 +56,7 @@ pub async fn add(
 }
 
 /// Gives a runner a new token, in place of the one that it may have; what it is reserved for stays.
-#[instrument(skip_all, fields(%actor, runner = %request.name))]
+#[instrument(skip_all, fields(actor = actor.record(), runner = %request.name))]
 pub async fn renew(
     actor: &Actor,
     request: RunnerRequest,
@@ -86,7 +86,7 @@ pub async fn list(state: &impl StateStore) -> Result<Vec<Runner>, ControlError> 
 }
 
 /// Drains a runner: it gets no more tasks, finishes or hands back what it works on, and ends.
-#[instrument(skip_all, fields(%actor, runner = %name))]
+#[instrument(skip_all, fields(actor = actor.record(), runner = %name))]
 pub async fn drain(
     actor: &Actor,
     name: &RunnerName,
@@ -99,7 +99,7 @@ pub async fn drain(
 }
 
 /// Gives a draining runner tasks again.
-#[instrument(skip_all, fields(%actor, runner = %name))]
+#[instrument(skip_all, fields(actor = actor.record(), runner = %name))]
 pub async fn resume(
     actor: &Actor,
     name: &RunnerName,
@@ -111,7 +111,7 @@ pub async fn resume(
 }
 
 /// Reserves a runner for some tasks from its next one on, or for none.
-#[instrument(skip_all, fields(%actor, runner = %name))]
+#[instrument(skip_all, fields(actor = actor.record(), runner = %name))]
 pub async fn reserve(
     actor: &Actor,
     name: &RunnerName,
@@ -124,7 +124,7 @@ pub async fn reserve(
 }
 
 /// Takes a runner's token back. What it has leased ends with the lease.
-#[instrument(skip_all, fields(%actor, runner = %name))]
+#[instrument(skip_all, fields(actor = actor.record(), runner = %name))]
 pub async fn remove(
     actor: &Actor,
     name: &RunnerName,

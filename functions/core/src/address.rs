@@ -19,12 +19,12 @@ pub fn base_url<'a>(header: impl Fn(&str) -> Option<&'a str>) -> String {
     format!("{scheme}://{host}")
 }
 
-/// A text as one segment of a path or one value of a query: what is not unreserved (RFC 3986, 2.3) and not in `also` becomes `%XX`.
-pub fn percent_encoded(text: &str, also: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c) || also.contains(c);
+/// A text as one segment of a path or one value of a query: each byte that is not unreserved (RFC 3986, 2.3) and not this sign becomes `%XX`.
+pub fn percent_encoded(text: &str, also: char) -> String {
     let encode = |byte: u8| {
         let c = char::from(byte);
-        if is_plain(c) {
+        let is_plain = c.is_ascii_alphanumeric() || "-._~".contains(c) || c == also;
+        if byte.is_ascii() && is_plain {
             c.to_string()
         } else {
             format!("%{byte:02X}")
@@ -73,8 +73,8 @@ mod tests {
 
     #[test]
     fn what_is_not_unreserved_is_encoded_byte_by_byte() {
-        assert_eq!(percent_encoded("a b/ü@", "@"), "a%20b%2F%C3%BC@");
-        assert_eq!(percent_encoded("1.2~rc1+x", "+"), "1.2~rc1+x");
-        assert_eq!(percent_encoded("\u{e9}", "\u{e9}"), "%C3%A9");
+        assert_eq!(percent_encoded("a b/ü@", '@'), "a%20b%2F%C3%BC@");
+        assert_eq!(percent_encoded("1.2~rc1+x", '+'), "1.2~rc1+x");
+        assert_eq!(percent_encoded("\u{9541}", '\u{e9}'), "%E9%95%81");
     }
 }

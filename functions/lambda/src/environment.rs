@@ -2,11 +2,12 @@
 
 use aws_config::SdkConfig;
 use millrace_core::Timestamp;
-use millrace_log::LevelsError;
+use millrace_store::chain;
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
 use millrace_store::state::Cause;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tracing::error;
 use tracing::level_filters::LevelFilter;
 
 /// The table that records and messages lie in.
@@ -29,8 +30,6 @@ pub enum EnvironmentError {
         "this program is not the function `{0}`: the function's resource in the template names its handler"
     )]
     Handler(String),
-    #[error(transparent)]
-    Levels(#[from] LevelsError),
     /// It makes no sense.
     #[error("{name} makes no sense: {source}")]
     Odd { name: &'static str, source: Cause },
@@ -76,7 +75,12 @@ pub fn pairs(name: &'static str) -> Result<Vec<(String, String)>, EnvironmentErr
 
 /// Begins a function: its log, in JSON, as CloudWatch Logs takes it. Answers which of its functions this process is.
 pub fn begin() -> Result<String, EnvironmentError> {
-    millrace_log::start(millrace_log::Format::Json, LevelFilter::INFO)?;
+    if let Err(error) = millrace_log::start(millrace_log::Format::Json, LevelFilter::INFO) {
+        error!(
+            problem = chain(&error),
+            "what is logged is not what was asked for"
+        );
+    }
     variable(HANDLER)
 }
 

@@ -19,4 +19,4 @@ pub use http::serve;
 #[cfg(feature = "invoke")]
 pub use invoke::{Functions, InvokeError};
 pub use lambda_runtime::Error;
-pub use messages::{Wake, by_records, deliver, on_call};
+pub use messages::{LoggedError, Wake, by_records, deliver, on_call};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;
-use tracing::{Instrument, warn};
+use tracing::{Instrument, info_span, warn};
 
 /// "Act on this message."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,20 +30,30 @@ impl Wake {
     }
 }
 
+/// Trouble that is in the log already, with the ids of what it happened to. The call fails, and is made again.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LoggedError(String);
+
+impl LoggedError {
+    /// Logs trouble, in the span in which it happened.
+    fn log(error: &(dyn std::error::Error + 'static)) -> Self {
+        let problem = chain(error);
+        warn!(problem, "it is tried again");
+        Self(problem)
+    }
+}
+
 /// Acts on a message, as long as nobody has settled it, and settles it. Trouble that came as often as it may is given up.
 pub async fn deliver(
     id: MessageId,
     state: &DynamoDb,
     to: &impl Deliver,
-) -> Result<(), DeliverError> {
-    let found = state.message(id).await.inspect_err(|error| {
-        warn!(
-            id = id.0,
-            problem = chain(error),
-            "a message cannot be read"
-        );
-    });
-    let Some(message) = found? else {
+) -> Result<(), LoggedError> {
+    let unread = info_span!("message", id = id.0);
+    let found = state.message(id).await;
+    let found = found.map_err(|error| unread.in_scope(|| LoggedError::log(&error)))?;
+    let Some(message) = found else {
         return Ok(());
     };
     let span = span(&message);
@@ -54,9 +64,7 @@ pub async fn deliver(
             }
             done => done,
         };
-        done.inspect_err(|error| {
-            warn!(problem = chain(error), "the message is delivered again");
-        })
+        done.map_err(|error| LoggedError::log(&error))
     };
     acting.instrument(span).await
 }
@@ -73,7 +81,7 @@ where
 {
     let call = |event: LambdaEvent<Q>| {
         let answer: Boxed<'_, _> = Box::pin(answer(event.payload));
-        async move { answer.await.map_err(|error| logged(&*error.into())) }
+        async move { answer.await.map_err(|error| logged(error.into())) }
     };
     run(service_fn(call)).await
 }
@@ -101,42 +109,47 @@ async fn answer<F: Future<Output = Result<(), Error>> + Send>(
     let mut failures = Vec::new();
     for record in batch["Records"].as_array().into_iter().flatten() {
         let change = &record["dynamodb"];
-        let done: Result<(), Error> = match posted(&change["NewImage"]) {
+        let done = match posted(&change["NewImage"]) {
             None => Ok(()),
-            Some(Ok(Message {
-                effect: Effect::Unreadable(problem),
-                ..
-            })) => {
-                warn!(problem, "a message cannot be read");
-                Err(DeliverError::Unreadable(problem).into())
-            }
             Some(Ok(message)) => {
                 let span = span(&message);
-                let acted = act(message);
-                let acting = async { acted.await.map_err(|error| logged(&*error)) };
-                let acting: Boxed<'_, _> = Box::pin(acting.instrument(span));
-                if acting.await.is_err() {
-                    failures.push(json!({ "itemIdentifier": change["SequenceNumber"] }));
-                }
-                continue;
+                let acting = acted(message, act).instrument(span);
+                let acting: Boxed<'_, _> = Box::pin(acting);
+                acting.await
             }
-            Some(Err(error)) => Err(error.into()),
+            Some(Err(error)) => Err(logged(error.into())),
         };
-        if let Err(error) = done {
-            logged(&*error);
+        if done.is_err() {
             failures.push(json!({ "itemIdentifier": change["SequenceNumber"] }));
         }
     }
     json!({ "batchItemFailures": failures })
 }
 
-/// Says what is wrong in the function's log, and fails with it. Trouble with a message is in the log already, with the message's ids.
-fn logged(error: &(dyn std::error::Error + 'static)) -> Error {
-    let problem = chain(error);
-    if !error.is::<DeliverError>() {
-        warn!(problem, "the call has failed");
+/// Acts on a message of a batch, unless nobody here can read it.
+fn acted<F: Future<Output = Result<(), Error>> + Send>(
+    message: Message,
+    act: &impl Fn(Message) -> F,
+) -> impl Future<Output = Result<(), Error>> + Send {
+    let acting = match message.effect {
+        Effect::Unreadable(problem) => Err(DeliverError::Unreadable(problem)),
+        _ => Ok(act(message)),
+    };
+    async {
+        match acting {
+            Ok(acting) => acting.await.map_err(logged),
+            Err(unreadable) => Err(logged(unreadable.into())),
+        }
     }
-    problem.into()
+}
+
+/// Sees to it that trouble is in the log, once.
+fn logged(error: Error) -> Error {
+    if error.is::<LoggedError>() {
+        error
+    } else {
+        LoggedError::log(&*error).into()
+    }
 }
 
 #[cfg(test)]

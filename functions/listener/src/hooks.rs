@@ -78,7 +78,7 @@ enum HookError {
     NoHeader(&'static str, Forge),
     #[error("the delivery id must be 1 to {DELIVERY_BYTES_MAX} letters, digits and signs")]
     OddDelivery,
-    #[error("the body is no {event} event in JSON: {source}{hint}", hint = hint(*form))]
+    #[error("the body is no {event} event in JSON{hint}: {source}", hint = hint(*form))]
     NotJson {
         event: String,
         source: serde_json::Error,
@@ -95,7 +95,7 @@ enum HookError {
     Register(RegisterError),
     #[error("push {0} is another delivery's already: push again")]
     Taken(PushId),
-    #[error("{0}: deliver again")]
+    #[error("deliver again: {0}")]
     Save(#[source] SaveError),
 }
 
@@ -178,7 +178,10 @@ impl<S: StateStore> Listener<S> {
         );
         let hearing = async {
             match self.hear(forge, headers, body).await {
-                Ok(reply) => reply,
+                Ok(reply) => {
+                    info!(reply = reply.message(), "the delivery is answered");
+                    reply
+                }
                 Err(error) => {
                     warn!(problem = chain(&error), "the delivery is refused");
                     HookReply::refused(error.code(), error.to_string())
@@ -297,10 +300,7 @@ impl<S: StateStore> Listener<S> {
     async fn accept(&self, announced: Announced) -> Result<HookReply, HookError> {
         let id = announced.id.clone();
         match create_push(&self.state, announced.clone()).await {
-            Ok(()) => {
-                info!(package = %announced.package, reference = announced.reference, "a push is accepted");
-                Ok(HookReply::accepted(&announced))
-            }
+            Ok(()) => Ok(HookReply::accepted(&announced)),
             Err(conflict @ SaveError::Conflict(_)) => {
                 let faster = self
                     .accepted(&id, &announced.reference, &announced.commit)

@@ -71,6 +71,11 @@ impl HookReply {
         Self::without_push(code, DeliveryStatus::Refused, message)
     }
 
+    /// What the person who looks at the forge's list of deliveries reads.
+    pub(crate) fn message(&self) -> &str {
+        &self.body.message
+    }
+
     fn without_push(code: StatusCode, status: DeliveryStatus, message: String) -> Self {
         Self {
             code,

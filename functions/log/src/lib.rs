@@ -18,6 +18,9 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 /// (`info,millrace_signer=debug,hyper=info`).
 pub const VARIABLE: &str = "MILLRACE_LOG";
 
+/// Where the runtime of AWS Lambda logs what a function failed with, which the function has logged with its ids.
+const LOGGED_TWICE: &str = "lambda_runtime::layers::panic";
+
 /// What the modules of all crates of millrace begin with.
 const OUR_MODULES: &str = "millrace";
 
@@ -40,15 +43,18 @@ pub struct LevelsError {
 }
 
 /// Writes events to standard error from now on: those that [`VARIABLE`] asks for; without it, millrace's own from `usual` on, and warnings
-/// and errors of libraries. Only the first call in a process counts.
+/// and errors of libraries, also if [`VARIABLE`] makes no sense. Only the first call in a process counts.
 pub fn start(format: Format, usual: LevelFilter) -> Result<(), LevelsError> {
     let value = std::env::var(VARIABLE).unwrap_or_default();
-    let levels = levels(&value, usual)?;
+    let (levels, understood) = match levels(&value, usual) {
+        Ok(levels) => (levels, Ok(())),
+        Err(error) => (ours(usual), Err(error)),
+    };
     let _ = match format {
         Format::Lines => tracing::subscriber::set_global_default(lines(levels, io::stderr)),
         Format::Json => tracing::subscriber::set_global_default(json(levels, io::stderr)),
     };
-    Ok(())
+    understood
 }
 
 fn levels(value: &str, usual: LevelFilter) -> Result<Targets, LevelsError> {
@@ -71,6 +77,7 @@ fn levels(value: &str, usual: LevelFilter) -> Result<Targets, LevelsError> {
 fn ours(level: LevelFilter) -> Targets {
     Targets::new()
         .with_target(OUR_MODULES, level)
+        .with_target(LOGGED_TWICE, LevelFilter::OFF)
         .with_default(level.min(LevelFilter::WARN))
 }
 

@@ -10,8 +10,8 @@ use aws_config::SdkConfig;
 use millrace_core::PlatformName;
 use millrace_core::order::Effect;
 use millrace_lambda::{
-    EnvironmentError, Error, Functions, blobs, by_records, config, deliver, now, on_call, serve,
-    state, variable,
+    EnvironmentError, Error, Functions, LoggedError, blobs, by_records, config, deliver, now,
+    on_call, serve, state, variable,
 };
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::{DeliverError, Message, MessageId, Recipient, StateStore};
@@ -134,7 +134,7 @@ impl RunnerPool for Fleet {
 
 impl Fleet {
     /// Acts on a message that is the orchestrator's own.
-    async fn act(&self, message: MessageId) -> Result<(), DeliverError> {
+    async fn act(&self, message: MessageId) -> Result<(), LoggedError> {
         let planner = Planner {
             state: &self.state,
             runners: self,

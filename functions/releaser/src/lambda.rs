@@ -5,9 +5,9 @@ use axum::Router;
 use millrace_core::KeyName;
 use millrace_lambda::seal::{Certificate, Seal as Question};
 use millrace_lambda::{
-    Error, Functions, Wake, blobs, config, deliver, now, on_call, serve, state, variable,
+    Error, Functions, LoggedError, Wake, blobs, config, deliver, now, on_call, serve, state,
+    variable,
 };
-use millrace_store::DeliverError;
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
 
@@ -49,7 +49,7 @@ struct Releasing {
 }
 
 impl Releasing {
-    async fn act(&self, wake: Wake) -> Result<(), DeliverError> {
+    async fn act(&self, wake: Wake) -> Result<(), LoggedError> {
         let releaser = OrderReleaser {
             seal: &self.signer,
             state: &self.state,

@@ -13,7 +13,7 @@ use millrace_core::Timestamp;
 use millrace_core::build::Event;
 use millrace_core::order::ReleaseOrder;
 use millrace_store::builds::load_build;
-use millrace_store::{BlobStore, StateStore, chain, tell_build, tell_given_up};
+use millrace_store::{BlobStore, StateStore, tell_build, tell_given_up};
 use tracing::{info, warn};
 
 /// Acts on an order: releases, and tells the build. Doing it twice has the same result.
@@ -29,18 +29,22 @@ pub async fn release<S: StateStore, B: BlobStore>(
     if build.is_none_or(|(build, _)| build.vouches_for_release(order).is_err()) {
         return Ok(());
     }
-    let event = match publish(order, seal, blobs, now).await {
-        Ok(released) => {
-            info!(platform = %order.platform, generation = released.number, "packages are released");
-            released_event(order, released)
-        }
-        Err(ReleaseError::Refused(refusal)) => {
-            warn!(problem = chain(&refusal), "packages are not released");
-            refused_event(order, refusal.to_string())
-        }
+    let published = match publish(order, seal, blobs, now).await {
+        Ok(released) => Ok(released),
+        Err(ReleaseError::Refused(refusal)) => Err(refusal.to_string()),
         Err(error) => return Err(error),
     };
-    Ok(tell_build(state, &order.build, event, now).await?)
+    let event = match &published {
+        Ok(released) => released_event(order, *released),
+        Err(reason) => refused_event(order, reason.clone()),
+    };
+    tell_build(state, &order.build, event, now).await?;
+    let platform = &order.platform;
+    match published {
+        Ok(released) => info!(%platform, generation = released.number, "packages are released"),
+        Err(reason) => warn!(%platform, reason, "packages are not released"),
+    }
+    Ok(())
 }
 
 /// Takes an order back, and tells the build; if it is out by now, the build hears that instead. A retry may help after an error.

@@ -7,7 +7,7 @@ use millrace_core::Timestamp;
 use millrace_core::build::{Event, Refused};
 use millrace_core::order::{SignOrder, SignedFile};
 use millrace_store::builds::load_build;
-use millrace_store::{AdvanceError, BlobStore, StateStore, chain, tell_build, tell_given_up};
+use millrace_store::{AdvanceError, BlobStore, StateStore, tell_build, tell_given_up};
 use tracing::{info, warn};
 
 /// What became of an order.
@@ -35,20 +35,19 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
         .await?
         .ok_or_else(|| SignError::UnknownBuild(order.build.clone()))?;
     if let Err(reason) = build.vouches_for_signing(order) {
-        info!(reason, "the build does not want this order signed");
-        return Ok(SignOutcome::NotWanted(reason));
+        let outcome = SignOutcome::NotWanted(reason);
+        say(order, &outcome);
+        return Ok(outcome);
     }
     let (event, outcome) = match sign_files(order, keys, blobs).await {
-        Ok(files) => {
-            info!(files = files.len(), key = %order.key, "packages are signed");
-            let event = Event::Signed {
+        Ok(files) => (
+            Event::Signed {
                 order: order.id,
                 files,
-            };
-            (event, SignOutcome::Signed)
-        }
+            },
+            SignOutcome::Signed,
+        ),
         Err(error) if error.is_refusal() => {
-            warn!(problem = chain(&error), "packages are not signed");
             let reason = error.to_string();
             (
                 Event::SignRefused {
@@ -61,11 +60,26 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
         Err(error) => return Err(error),
     };
     match tell_build(state, &order.build, event, now).await {
-        Ok(()) => Ok(outcome),
+        Ok(()) => {
+            say(order, &outcome);
+            Ok(outcome)
+        }
         Err(AdvanceError::Refused(
             refused @ (Refused::WrongStage(_) | Refused::WrongOrder { .. }),
         )) => Ok(SignOutcome::NotWanted(refused.to_string())),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Says in the log what became of an order.
+fn say(order: &SignOrder, outcome: &SignOutcome) {
+    let (files, key) = (order.files.len(), &order.key);
+    match outcome {
+        SignOutcome::Signed => info!(files, %key, "packages are signed"),
+        SignOutcome::Refused(reason) => warn!(files, %key, reason, "packages are not signed"),
+        SignOutcome::NotWanted(reason) => {
+            info!(reason, "the build does not want this order signed")
+        }
     }
 }
 

@@ -36,12 +36,15 @@ pub async fn fetch(
     let until = Instant::now() + time;
     match assemble(announced, fetcher, until, state, blobs).await {
         Ok(push) => {
-            info!(package = %announced.package, commit = %announced.commit, sources = push.sources.len(), "a push is fetched");
-            hand_over(push, state).await
+            let sources = push.sources.len();
+            hand_over(push, state).await?;
+            info!(package = %announced.package, commit = %announced.commit, sources, "a push is fetched");
+            Ok(())
         }
         Err(Stop::Refused(refusal)) => {
+            refuse(&announced.id, refusal.to_string(), state).await?;
             warn!(problem = chain(&refusal), "the push is refused");
-            refuse(&announced.id, refusal.to_string(), state).await
+            Ok(())
         }
         Err(Stop::Temporary(error)) if Instant::now() >= until => Err(FetchError::Slow {
             time,

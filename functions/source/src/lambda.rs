@@ -1,8 +1,9 @@
 //! Fetching as a function of AWS Lambda.
 
 use crate::{Fetcher, PushFetcher, TemplateError};
-use millrace_lambda::{EnvironmentError, Error, Wake, blobs, config, deliver, on_call, state};
-use millrace_store::DeliverError;
+use millrace_lambda::{
+    EnvironmentError, Error, LoggedError, Wake, blobs, config, deliver, on_call, state,
+};
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
 
@@ -43,7 +44,7 @@ struct Fetching {
 }
 
 impl Fetching {
-    async fn act(&self, wake: Wake) -> Result<(), DeliverError> {
+    async fn act(&self, wake: Wake) -> Result<(), LoggedError> {
         let fetcher = PushFetcher {
             fetcher: &self.fetcher,
             state: &self.state,

@@ -78,7 +78,7 @@ impl Template {
             if self.0.starts_with("file:") {
                 value.to_owned()
             } else {
-                percent_encoded(value, "+")
+                percent_encoded(value, '+')
             }
         };
         let values = [

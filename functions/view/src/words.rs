@@ -51,7 +51,7 @@ pub fn bytes(size: u64) -> String {
 
 /// A text as one segment of a path or one value of a query.
 pub fn segment(text: &str) -> String {
-    percent_encoded(text, "@")
+    percent_encoded(text, '@')
 }
 
 #[cfg(test)]

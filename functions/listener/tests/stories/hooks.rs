@@ -257,7 +257,7 @@ async fn a_body_that_is_no_whole_json_is_refused_with_the_place() {
         (
             "payload=%7B%7D",
             "application/x-www-form-urlencoded",
-            "the body is no push event in JSON: expected value at line 1 column 1; set the webhook's content type to application/json",
+            "the body is no push event in JSON; set the webhook's content type to application/json: expected value at line 1 column 1",
         ),
         (
             "{}",

@@ -91,7 +91,7 @@ pub(super) async fn report<S: StateStore, B: BlobStore>(
     } else if !had(task, &runner, &lease_id) {
         return Err(over(&lease_id));
     }
-    info!(outcome = word(&outcome), "a task is answered");
+    let answer = word(&outcome);
     let event = Event::Report {
         task: lease_id.task.clone(),
         lease: lease_id.number,
@@ -100,6 +100,7 @@ pub(super) async fn report<S: StateStore, B: BlobStore>(
     };
     // Where the answer to an earlier report was lost on the way, it is made again.
     tell_build(&desk.state, &lease_id.build, event, (desk.clock)()).await?;
+    info!(outcome = answer, "a task is answered");
     log::end(&desk, &lease_id).await?;
     Ok(StatusCode::OK)
 }

@@ -19,6 +19,7 @@ use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tracing::info_span;
 
 pub(super) async fn runner(folder: &Folder, output: Output, command: Runner) -> Result<()> {
     match command {
@@ -278,7 +279,10 @@ async fn be_a_runner(config: WorkerConfig, spot: bool) -> Result<()> {
     });
     if spot {
         let noticed = Arc::clone(&stop);
-        tokio::task::spawn_blocking(move || millrace_host::worker::notice::watch(&noticed));
+        let span = info_span!("runner", runner = %config.runner);
+        tokio::task::spawn_blocking(move || {
+            span.in_scope(|| millrace_host::worker::notice::watch(&noticed))
+        });
     }
     tokio::task::spawn_blocking(move || millrace_host::worker::run(config, stop)).await??;
     Ok(())

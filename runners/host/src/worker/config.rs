@@ -55,6 +55,6 @@ pub enum WorkerError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The line does not know it.
-    #[error("{0}: make a token with `millrace runner add`, and give it to this runner")]
+    #[error("make a token with `millrace runner add`, and give it to this runner: {0}")]
     Unauthorized(#[source] DeskError),
 }
