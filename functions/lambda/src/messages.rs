@@ -1,10 +1,9 @@
 //! How messages come to functions: by records of the table's stream, or by a call that names one.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use millrace_core::order::Effect;
 use millrace_store::deliver::{act, give_up, span};
 use millrace_store::dynamodb::{DynamoDb, posted};
-use millrace_store::{Deliver, DeliverError, Message, MessageId, chain};
+use millrace_store::{Deliver, DeliverError, Message, MessageId, Recipient, chain};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -131,10 +130,7 @@ fn acted<F: Future<Output = Result<(), Error>> + Send>(
     message: Message,
     act: &impl Fn(Message) -> F,
 ) -> impl Future<Output = Result<(), Error>> + Send {
-    let acting = match message.effect {
-        Effect::Unreadable(problem) => Err(DeliverError::Unreadable(problem)),
-        _ => Ok(act(message)),
-    };
+    let acting = Recipient::of(&message.effect).map(|_| act(message));
     async {
         match acting {
             Ok(acting) => acting.await.map_err(logged),
