@@ -164,7 +164,8 @@ fn only_usual_devices_are_there_and_none_can_be_made() {
     let fixture = SandboxFixture::new();
     let (ended, said) = as_root(
         &fixture,
-        "echo $(cd /dev; echo *); for kind in b c; do mknod /work/new $kind 1 1 && echo made; done; :",
+        // One stream, so that what was said first is read first.
+        "exec 2>&1; echo $(cd /dev; echo *); for kind in b c; do mknod /work/new $kind 1 1 && echo made; done; :",
     );
     let devices = said.lines().next().unwrap_or_default();
     assert_eq!(
