@@ -289,6 +289,7 @@ impl Simulation {
             Effect::Plan(_) => &["list", "save", "settle"],
             Effect::Sign(_) => &["compose", "save", "settle"],
             Effect::Release(_) => &["swap", "save", "settle"],
+            Effect::FetchNames { .. } | Effect::ClaimReleased { .. } => &["load", "save", "settle"],
             Effect::Ready { .. } | Effect::Ended { .. } | Effect::Unreadable(_) => return,
         };
         if message.deliveries == 1 && self.chance.u8(0..10) == 0 {
@@ -766,6 +767,8 @@ fn kind(what: &Action) -> &'static str {
             Effect::Ready { .. } => "ready",
             Effect::Sign(_) => "sign",
             Effect::Release(_) => "release",
+            Effect::FetchNames { .. } => "fetch names",
+            Effect::ClaimReleased { .. } => "claim released",
             Effect::Ended { .. } => "ended",
             Effect::Unreadable(_) => "unreadable",
         },

@@ -589,6 +589,8 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
         Effect::Fetch(_)
         | Effect::Plan(_)
         | Effect::Ready { .. }
+        | Effect::FetchNames { .. }
+        | Effect::ClaimReleased { .. }
         | Effect::Ended { .. }
         | Effect::Unreadable(_) => None,
     });
@@ -607,6 +609,8 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
         | Effect::Fetch(_)
         | Effect::Plan(_)
         | Effect::Ready { .. }
+        | Effect::FetchNames { .. }
+        | Effect::ClaimReleased { .. }
         | Effect::Ended { .. }
         | Effect::Unreadable(_) => None,
     });

@@ -206,25 +206,6 @@ fn a_task_that_was_dropped_too_often_holds_up_the_one_that_was_not() {
 }
 
 #[test]
-fn what_the_signer_refused_is_not_done_again() {
-    let mut line = Line::of("zlib", r#""x86_64""#);
-    line.passes("source", &[rpm("zlib", "src")]);
-    line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
-    line.passes("check@x86_64", &[]);
-    assert_eq!(
-        line.event(retry(None)),
-        Err(Refused::WrongStage("signing".to_owned()))
-    );
-    let order = line.sign_order().id;
-    line.event(Event::SignRefused {
-        order,
-        reason: "no such key".to_owned(),
-    })
-    .unwrap();
-    assert_eq!(line.event(retry(None)), Err(Refused::NothingFailed));
-}
-
-#[test]
 fn an_answer_that_is_said_again_after_that_is_one_that_was_said() {
     let mut line = Line::of("zlib", r#""x86_64""#);
     let lease = line.take("source", "r1");
@@ -252,4 +233,97 @@ fn an_answer_that_is_said_again_after_that_is_one_that_was_said() {
         line.build.task(&id("source")).unwrap().attempts[0].end,
         AttemptEnd::Answered
     );
+}
+
+/// A build whose tasks are done, and which waits for the signer.
+fn ready_to_sign() -> Line {
+    let mut line = Line::of("zlib", r#""x86_64""#);
+    line.passes("source", &[rpm("zlib", "src")]);
+    line.passes("rpm@x86_64", &[rpm("zlib", "x86_64")]);
+    line.passes("check@x86_64", &[]);
+    line
+}
+
+#[test]
+fn what_was_not_signed_is_ordered_again_as_the_same_order() {
+    let mut line = ready_to_sign();
+    let order = line.sign_order();
+    let refused = Event::SignRefused {
+        order: order.id,
+        reason: "given up".to_owned(),
+    };
+    line.event(refused).unwrap();
+    assert!(line.build.is_ended());
+    line.event(retry(None)).unwrap();
+    assert_eq!(line.build.word(), "signing");
+    assert_eq!(line.sign_order(), order);
+    line.signed();
+    line.released();
+    assert_eq!(line.build.word(), "released");
+}
+
+#[test]
+fn what_was_not_released_is_ordered_again_and_what_was_taken_back_stays_so() {
+    let mut line = ready_to_sign();
+    line.signed();
+    let first = line.release_order();
+    let refused = Event::ReleaseRefused {
+        order: first.id,
+        reason: "given up".to_owned(),
+    };
+    line.event(refused).unwrap();
+    line.event(retry(None)).unwrap();
+    line.signed();
+    let second = line.release_order();
+    assert_ne!(
+        second.id, first.id,
+        "the first one may have been taken back for ever"
+    );
+    assert_eq!(second.placements, first.placements);
+    assert!(second.is_as_named() && first.is_as_named());
+    line.released();
+    assert_eq!(line.build.word(), "released");
+}
+
+#[test]
+fn an_order_that_waits_is_given_again_at_once_and_one_that_does_not_is_not() {
+    let mut line = ready_to_sign();
+    let order = line.sign_order();
+    assert_eq!(
+        line.event(retry(None)),
+        Err(Refused::WrongStage("signing".to_owned()))
+    );
+    let waits = Event::OrderWaits {
+        order: order.id,
+        reason: "there is no key `default`".to_owned(),
+    };
+    line.event(waits.clone()).unwrap();
+    assert_eq!(line.build.reason(), Some("there is no key `default`"));
+    let orders = line.effects.len();
+    line.event(retry(None)).unwrap();
+    assert_eq!(line.effects.len(), orders + 1, "and no more than that");
+    assert_eq!(line.sign_order(), order);
+    assert_eq!(line.build.waits, None);
+    line.signed();
+    assert_eq!(
+        line.event(waits),
+        Err(Refused::WrongOrder { given: order.id })
+    );
+}
+
+#[test]
+fn a_build_of_before_that_ended_at_the_signer_is_retried_too() {
+    let mut line = ready_to_sign();
+    let order = line.sign_order();
+    let refused = Event::SignRefused {
+        order: order.id,
+        reason: "there is no key `default`".to_owned(),
+    };
+    line.event(refused).unwrap();
+    let mut record = serde_json::to_value(&line.build).unwrap();
+    let fields = record.as_object_mut().unwrap();
+    assert!(fields.remove("waits").is_none() && fields.remove("order_retries").is_none());
+    line.build = serde_json::from_value(record).unwrap();
+    line.event(retry(None)).unwrap();
+    assert_eq!(line.sign_order(), order);
 }

@@ -115,9 +115,9 @@ impl Line {
             .unwrap();
     }
 
-    /// The order that the signer has.
+    /// The order that the signer has, the last one.
     pub fn sign_order(&self) -> SignOrder {
-        let ordered = self.effects.iter().find_map(|effect| {
+        let ordered = self.effects.iter().rev().find_map(|effect| {
             if let Effect::Sign(order) = effect {
                 Some(order.clone())
             } else {
@@ -127,9 +127,9 @@ impl Line {
         ordered.unwrap_or_else(|| panic!("no order for the signer: {}", self.build.word()))
     }
 
-    /// The order that the releaser has.
+    /// The order that the releaser has, the last one.
     pub fn release_order(&self) -> ReleaseOrder {
-        let ordered = self.effects.iter().find_map(|effect| {
+        let ordered = self.effects.iter().rev().find_map(|effect| {
             if let Effect::Release(order) = effect {
                 Some(order.clone())
             } else {
@@ -222,6 +222,8 @@ impl Line {
                     order.placements.iter().map(place).collect::<String>()
                 )
             }
+            Effect::FetchNames { platform } => format!("fetch the names of {platform}"),
+            Effect::ClaimReleased { platform } => format!("claim what {platform} released"),
             Effect::Ended { .. } => "ended".to_owned(),
             Effect::Unreadable(problem) => problem.clone(),
         };

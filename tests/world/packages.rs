@@ -1,7 +1,8 @@
 //! Small real packages, so that signer and releaser have headers to read.
 
 use millrace_core::Digest;
-use millrace_core::header::{LEAD_BYTES, read_head, tag::SOURCERPM};
+use millrace_core::header::testing::header;
+use millrace_core::header::{Header, Part, kind, read_head, tag::SOURCERPM};
 use millrace_core::rpm::Rpm;
 use millrace_core::task::Artifact;
 use rpm::{BuildConfig, CompressionType, PackageBuilder};
@@ -11,16 +12,21 @@ use std::sync::{Mutex, PoisonError};
 /// What is handed over: the artifact, and the bytes that it names.
 pub type File = (Artifact, Vec<u8>);
 
-/// An RPM with no files, and the artifact that names it. The same arguments give the same bytes.
+/// An RPM with no files of the source package of its name, and the artifact that names it. The same arguments give the same bytes.
 pub fn package(name: &str, release: u64, arch: &str) -> File {
+    package_of(name, name, release, arch)
+}
+
+/// The same of any source package.
+pub fn package_of(source: &str, name: &str, release: u64, arch: &str) -> File {
     static MADE: Mutex<BTreeMap<String, File>> = Mutex::new(BTreeMap::new());
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    made.entry(format!("{name}-1-{release}.{arch}"))
-        .or_insert_with(|| build(name, release, arch))
+    made.entry(format!("{source}/{name}-1-{release}.{arch}"))
+        .or_insert_with(|| build(source, name, release, arch))
         .clone()
 }
 
-fn build(name: &str, release: u64, arch: &str) -> File {
+fn build(source: &str, name: &str, release: u64, arch: &str) -> File {
     let facts = Rpm {
         name: name.to_owned(),
         epoch: 0,
@@ -49,11 +55,8 @@ fn build(name: &str, release: u64, arch: &str) -> File {
         .unwrap();
     let mut bytes = Vec::new();
     built.write(&mut bytes).unwrap();
-    let bytes = if arch == "src" {
-        as_source(bytes)
-    } else {
-        bytes
-    };
+    let source = format!("{source}-1-{}.src.rpm\0", facts.release);
+    let bytes = with_source(&bytes, (arch != "src").then_some(source.as_bytes()));
     let artifact = Artifact {
         name: format!("{facts}.rpm"),
         digest: Digest::of(&bytes),
@@ -68,35 +71,36 @@ const SHA1: u32 = 269;
 const SHA256: u32 = 273;
 const SHA3_256: u32 = 279;
 
-/// Makes a source package of one that the builder made, which gives all of them a SOURCERPM: without that tag it is one, as
-/// librpm has it. The digest of the header follows; those that cannot be made here go.
-fn as_source(mut bytes: Vec<u8>) -> Vec<u8> {
-    let head = read_head(&bytes).unwrap();
-    let (header_at, payload_at) = (head.header_at as usize, head.payload_at as usize);
-    let digest = head.signature.text(SHA256).unwrap().to_owned();
-    retag(&mut bytes[header_at..], SOURCERPM);
-    [SHA1, SHA3_256]
-        .into_iter()
-        .for_each(|tag| retag(&mut bytes[LEAD_BYTES..], tag));
-    let at = bytes
-        .windows(digest.len())
-        .position(|window| window == digest.as_bytes())
-        .unwrap();
-    let anew = Digest::of(&bytes[header_at..payload_at]).hex();
-    bytes[at..at + digest.len()].copy_from_slice(anew.as_bytes());
-    bytes
+/// A package with this SOURCERPM: the builder says `(none)`. Without any it is a source package, as librpm has it. The digest of the header
+/// follows; those that cannot be made here go.
+fn with_source(bytes: &[u8], source: Option<&[u8]>) -> Vec<u8> {
+    let head = read_head(bytes).unwrap();
+    let mut entries = entries_of(&head.header, |tag| tag != SOURCERPM);
+    if let Some(source) = source {
+        entries.push((SOURCERPM, kind::STRING, 1, source));
+        entries.sort_by_key(|entry| entry.0);
+    }
+    let immutable = header(Part::Immutable, &entries);
+    let digest = [Digest::of(&immutable).hex().as_bytes(), &[0]].concat();
+    let mut entries = entries_of(&head.signature, |tag| {
+        ![SHA1, SHA256, SHA3_256].contains(&tag)
+    });
+    entries.push((SHA256, kind::STRING, 1, &digest));
+    entries.sort_by_key(|entry| entry.0);
+    let mut made = [head.lead, &header(Part::Signature, &entries)].concat();
+    made.resize(made.len().next_multiple_of(8), 0);
+    made.extend(immutable);
+    made.extend_from_slice(&bytes[head.payload_at as usize..]);
+    made
 }
 
-/// Gives a header's entry a tag that says nothing to anybody (RPM format v4, "Header": 16 bytes of introduction, then entries of
-/// 16 bytes that begin with their tag).
-fn retag(header: &mut [u8], tag: u32) {
-    const NOTHING: u32 = 900_000;
-    let entries = u32::from_be_bytes(header[8..12].try_into().unwrap()) as usize;
-    let entry = header[16..]
-        .chunks_exact_mut(16)
-        .take(entries)
-        .find(|entry| entry[..4] == tag.to_be_bytes());
-    if let Some(entry) = entry {
-        entry[..4].copy_from_slice(&(NOTHING + tag).to_be_bytes());
-    }
+type Entries<'a> = Vec<(u32, u32, u32, &'a [u8])>;
+
+fn entries_of<'a>(header: &Header<'a>, keep: impl Fn(u32) -> bool) -> Entries<'a> {
+    header
+        .entries
+        .iter()
+        .filter(|entry| keep(entry.tag))
+        .map(|entry| (entry.tag, entry.kind, entry.count, entry.data))
+        .collect()
 }

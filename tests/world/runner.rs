@@ -1,6 +1,6 @@
 //! A scripted runner: it speaks the runners' protocol to the desk, reads the spec that it is given, and hands over real packages.
 
-use crate::packages::{File, package};
+use crate::packages::{File, package, package_of};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
@@ -350,18 +350,23 @@ fn results(work: &Work, tree: &str) -> Vec<File> {
         ("rpm", Some(_)) if build_arch == ["noarch"] => vec![package(name, release, "noarch")],
         ("rpm", Some(arch)) => vec![
             package(name, release, arch.as_str()),
-            package(&format!("{name}-devel"), release, arch.as_str()),
-            package(&format!("{name}-doc"), release, "noarch"),
+            package_of(name, &format!("{name}-devel"), release, arch.as_str()),
+            package_of(name, &format!("{name}-doc"), release, "noarch"),
         ]
         .into_iter()
         .chain(
             words("Subpackages:")
                 .into_iter()
-                .map(|word| package(&format!("{name}-{word}"), release, arch.as_str())),
+                .map(|word| package_of(name, &format!("{name}-{word}"), release, arch.as_str())),
         )
         .collect(),
         // Where other steps release something, it is seen.
-        ("check", Some(arch)) => vec![package(&format!("{name}-report"), release, arch.as_str())],
+        ("check", Some(arch)) => vec![package_of(
+            name,
+            &format!("{name}-report"),
+            release,
+            arch.as_str(),
+        )],
         _ => Vec::new(),
     }
 }

@@ -12,6 +12,7 @@ use millrace_cli::pump::{self, Functions};
 use millrace_cli::up::LocalSeal;
 use millrace_core::build::{Build, Event};
 use millrace_core::order::Effect;
+use millrace_core::ownership::{ReleaseTarget, RepositoryNames};
 use millrace_core::platform::{Platform, RELEASED_REPOSITORY, Repository};
 use millrace_core::plugin::Plugin;
 use millrace_core::protocol::Offer;
@@ -24,6 +25,7 @@ use millrace_releaser::Generation;
 use millrace_signer::{Algorithm, LocalKeys};
 use millrace_source::Fetcher;
 use millrace_store::memory::MemoryStore;
+use millrace_store::ownership::Inventory;
 use millrace_store::packages::register;
 use millrace_store::records::{all, create, replace};
 use millrace_store::state::DELIVERIES_MAX;
@@ -111,6 +113,17 @@ impl World {
             Table::Platform,
             platform.name.as_str(),
             platform,
+        ))
+        .unwrap();
+        let target = ReleaseTarget::of_platform(&platform.name);
+        let inventory = Inventory::of_new(target, self.now());
+        self.run(create(&self.store, &inventory)).unwrap();
+        self.run(millrace_store::repository_names::keep(
+            platform,
+            &RepositoryNames::default(),
+            &self.store,
+            &self.store,
+            self.now(),
         ))
         .unwrap();
         self.run(millrace_releaser::prepare(
@@ -574,6 +587,8 @@ pub fn words(effect: &Effect) -> String {
         Effect::Ready { build, task } => format!("ready {task} of {build}"),
         Effect::Sign(order) => format!("sign {}", order.build),
         Effect::Release(order) => format!("release {}", order.build),
+        Effect::FetchNames { platform } => format!("fetch the names of {platform}"),
+        Effect::ClaimReleased { platform } => format!("claim what {platform} released"),
         Effect::Ended { build } => format!("ended {build}"),
         Effect::Unreadable(problem) => format!("unreadable: {problem}"),
     }

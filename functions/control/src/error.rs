@@ -2,9 +2,10 @@
 
 use millrace_core::build::Refused;
 use millrace_core::hold::HoldRefused;
+use millrace_core::ownership::OwnedName;
 use millrace_core::roots::LockError;
 use millrace_core::task::TaskId;
-use millrace_core::{BuildId, PackageName, PlatformName, RunnerName};
+use millrace_core::{BuildId, PackageName, PlatformName, PluginName, RunnerName};
 use millrace_store::packages::RegisterError;
 use millrace_store::roots::RootsError;
 use millrace_store::{AdvanceError, BlobError, MessageId, SaveError, StateError};
@@ -58,9 +59,21 @@ pub enum NotFound {
     /// No package of this name.
     #[error("no package `{0}`: `millrace package add {0} URL` registers it")]
     Package(PackageName),
+    /// The name was not granted to the package.
+    #[error(
+        "`{name}` was not granted to package {package} on {platform}: `millrace package names {package}` lists what is its own and what was granted"
+    )]
+    Grant {
+        package: PackageName,
+        name: OwnedName,
+        platform: PlatformName,
+    },
     /// No platform of this name.
     #[error("no platform `{0}`: `millrace platform list`")]
     Platform(PlatformName),
+    /// No plugin of this name.
+    #[error("no plugin `{0}`: `millrace plugin list`")]
+    Plugin(PluginName),
     /// No runner of this name.
     #[error("no runner `{0}`: `millrace runner list`")]
     Runner(RunnerName),

@@ -20,6 +20,7 @@ mod error;
 pub mod hold;
 pub mod lock;
 pub mod message;
+pub mod name;
 pub mod package;
 pub mod platform;
 pub mod plugin;

@@ -1,11 +1,12 @@
 //! Plugins that do the steps of a platform.
 
-use crate::ControlError;
+use crate::{ControlError, NotFound};
 use millrace_core::PluginName;
 use millrace_core::access::Actor;
+use millrace_core::platform::Platform;
 use millrace_core::plugin::{Plugin, is_component};
-use millrace_store::records::{all, get, replace};
-use millrace_store::{BlobStore, StateStore, Table};
+use millrace_store::records::{all, get, remove as store_remove, replace};
+use millrace_store::{BlobStore, Key, StateStore, Table};
 use std::path::Path;
 use tracing::{info, instrument};
 
@@ -37,6 +38,37 @@ pub async fn add(
     };
     replace(state, Table::Plugin, name.as_str(), &plugin).await?;
     Ok(plugin)
+}
+
+/// Forgets a plugin. Builds that are planned keep it. One that a platform's step names is not forgotten.
+#[instrument(skip_all, fields(actor = actor.record(), plugin = %name))]
+pub async fn remove(
+    actor: &Actor,
+    name: &PluginName,
+    state: &impl StateStore,
+) -> Result<(), ControlError> {
+    info!("asked to remove a plugin");
+    let platforms: Vec<Platform> = all(state, Table::Platform).await?;
+    for platform in platforms {
+        if let Some(step) = platform.steps.iter().find(|step| step.plugin == *name) {
+            return Err(ControlError::Invalid(format!(
+                "step `{}` of platform {} is done by plugin {name}: `millrace platform add FILE` with another one, or without the step, first",
+                step.name, platform.name
+            )));
+        }
+    }
+    let key = Key::new(Table::Plugin, name.as_str());
+    if store_remove(state, &key).await? {
+        Ok(())
+    } else {
+        Err(NotFound::Plugin(name.clone()).into())
+    }
+}
+
+/// One registered plugin.
+pub async fn show(name: &PluginName, state: &impl StateStore) -> Result<Plugin, ControlError> {
+    let found = registered(name, state).await?;
+    Ok(found.ok_or_else(|| NotFound::Plugin(name.clone()))?)
 }
 
 /// All registered plugins.

@@ -13,4 +13,4 @@ mod verdict;
 
 pub use clock::AHEAD_MS;
 pub use event::{Event, LeaseRenewal, Refused};
-pub use model::{Build, End, Stage};
+pub use model::{Build, End, OrderWait, Stage};

@@ -54,10 +54,17 @@ pub mod tag {
     pub const RELEASE: u32 = 1002;
     pub const EPOCH: u32 = 1003;
     pub const ARCH: u32 = 1022;
+    pub const OLDFILENAMES: u32 = 1027;
+    pub const FILEMODES: u32 = 1030;
     pub const SOURCERPM: u32 = 1044;
+    pub const PROVIDENAME: u32 = 1047;
     pub const EXCLUDEARCH: u32 = 1059;
     pub const EXCLUSIVEARCH: u32 = 1061;
     pub const BUILDARCHS: u32 = 1089;
+    pub const OBSOLETENAME: u32 = 1090;
+    pub const DIRINDEXES: u32 = 1116;
+    pub const BASENAMES: u32 = 1117;
+    pub const DIRNAMES: u32 = 1118;
     pub const PAYLOADDIGEST: u32 = 5092;
     pub const PAYLOADDIGESTALGO: u32 = 5093;
 }
@@ -310,15 +317,42 @@ impl<'a> Header<'a> {
 
     /// The texts of a tag; none if there are none or they are not UTF-8.
     pub fn texts(&self, tag: u32) -> Vec<&'a str> {
-        let text = |kind| matches!(kind, kind::STRING | kind::STRINGS | kind::TRANSLATED);
-        let Some(entry) = self.entry(tag).filter(|entry| text(entry.kind)) else {
-            return Vec::new();
-        };
-        let data = entry.data.strip_suffix(&[0]).unwrap_or(entry.data);
-        data.split(|byte| *byte == 0)
+        self.text_bytes(tag)
             .map(std::str::from_utf8)
             .collect::<Result<_, _>>()
             .unwrap_or_default()
+    }
+
+    /// The texts of a tag, with U+FFFD for what is not UTF-8: one bad text hides none of the others.
+    pub fn lossy_texts(&self, tag: u32) -> Vec<String> {
+        self.text_bytes(tag)
+            .map(|text| String::from_utf8_lossy(text).into_owned())
+            .collect()
+    }
+
+    fn text_bytes(&self, tag: u32) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let is_text = |kind| matches!(kind, kind::STRING | kind::STRINGS | kind::TRANSLATED);
+        let data = self
+            .entry(tag)
+            .filter(|entry| is_text(entry.kind))
+            .map(|entry| entry.data.strip_suffix(&[0]).unwrap_or(entry.data));
+        data.into_iter()
+            .flat_map(|data| data.split(|byte| *byte == 0))
+    }
+
+    /// The numbers of a tag whose numbers have four bytes; none if it has others.
+    pub fn numbers(&self, tag: u32) -> Vec<u32> {
+        let entry = self.entry(tag).filter(|entry| entry.kind == kind::INT32);
+        let data = entry.map_or(&[][..], |entry| entry.data);
+        data.chunks_exact(4).map(|bytes| number(bytes, 0)).collect()
+    }
+
+    /// The numbers of a tag whose numbers have two bytes; none if it has others.
+    pub fn short_numbers(&self, tag: u32) -> Vec<u16> {
+        let entry = self.entry(tag).filter(|entry| entry.kind == kind::INT16);
+        let data = entry.map_or(&[][..], |entry| entry.data);
+        let two_bytes = |bytes: &[u8]| u16::from(bytes[0]) << 8 | u16::from(bytes[1]);
+        data.chunks_exact(2).map(two_bytes).collect()
     }
 
     /// The first text of a tag.
@@ -358,12 +392,13 @@ impl<'a> Header<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests {
+/// Headers for tests.
+#[cfg(any(test, feature = "testing"))]
+pub mod testing {
     use super::*;
 
     /// A header of entries whose data is given in order; offsets follow.
-    fn header(part: Part, entries: &[(u32, u32, u32, &[u8])]) -> Vec<u8> {
+    pub fn header(part: Part, entries: &[(u32, u32, u32, &[u8])]) -> Vec<u8> {
         let (mut index, mut store) = (Vec::new(), Vec::new());
         for (tag, kind, count, data) in entries {
             store.resize(store.len().next_multiple_of(alignment(*kind)), 0);
@@ -388,6 +423,20 @@ mod tests {
             .concat();
         [&HEADER_MAGIC[..], &counts, &region, &index, &store].concat()
     }
+
+    /// Texts as a header has them, each with a zero byte at the end.
+    pub fn strings(texts: &[&str]) -> Vec<u8> {
+        texts
+            .iter()
+            .flat_map(|text| [text.as_bytes(), &[0]].concat())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::header;
+    use super::*;
 
     fn package() -> Vec<u8> {
         let mut file = LEAD_MAGIC.to_vec();

@@ -17,6 +17,7 @@ pub mod hold;
 pub mod hosts;
 pub mod log;
 mod names;
+pub mod ownership;
 pub mod plan;
 pub mod platform;
 pub mod plugin;

@@ -194,6 +194,8 @@ pub fn plan(
         created: now,
         ended: None,
         rank: push.announced.rank(None),
+        waits: None,
+        order_retries: 0,
     };
     // A struct of strings, numbers and lists has a JSON form; the fallback only keeps this total.
     let bytes = serde_json::to_vec(&build).map_or(usize::MAX, |json| json.len());

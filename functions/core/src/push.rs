@@ -1,5 +1,6 @@
 //! A push as the line keeps it: what was pushed, by whom, and the exact bytes that a build starts from.
 
+use crate::access::Actor;
 use crate::queue::{Priority, Rank};
 use crate::sources::SourceFile;
 use crate::task::TaskId;
@@ -22,12 +23,44 @@ pub struct Package {
     pub platforms: Vec<PlatformName>,
     /// When it was registered.
     pub registered: Timestamp,
+    /// The name of its source package, if that is not its own: Name in its spec file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_name: Option<String>,
     /// With which others it shares the runners; none for what its repository's address says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<ProjectName>,
     /// How urgent its builds are, if nobody says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
+    /// Whether nothing of it is built or signed for now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspension>,
+}
+
+/// The word of an operator that nothing of a package is built or signed until they say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    pub by: Actor,
+    pub at: Timestamp,
+    /// Why, for the package's people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+impl Suspension {
+    /// What somebody is told who wants something of the package.
+    pub fn words(&self, package: &PackageName) -> String {
+        let reason = if self.reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", self.reason)
+        };
+        format!(
+            "package {package} is suspended by {} since {}{reason}: `millrace package resume {package}` ends that",
+            self.by,
+            self.at.rfc3339()
+        )
+    }
 }
 
 impl Package {
@@ -43,8 +76,10 @@ impl Package {
             clone_url,
             platforms,
             registered,
+            source_name: None,
             project: None,
             priority: None,
+            suspended: None,
         }
     }
 }

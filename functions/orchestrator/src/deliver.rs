@@ -38,9 +38,12 @@ impl<S: StateStore, P: RunnerPool> Deliver for Planner<'_, S, P> {
                 .map_err(DeliverError::trouble),
             Effect::Ready { .. } => self.runners.tasks_are_ready().await,
             Effect::Ended { .. } => Ok(()),
-            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) | Effect::Unreadable(_) => {
-                Err(DeliverError::misdirected(effect))
-            }
+            Effect::Fetch(_)
+            | Effect::FetchNames { .. }
+            | Effect::Sign(_)
+            | Effect::Release(_)
+            | Effect::ClaimReleased { .. }
+            | Effect::Unreadable(_) => Err(DeliverError::misdirected(effect)),
         }
     }
 
@@ -51,9 +54,12 @@ impl<S: StateStore, P: RunnerPool> Deliver for Planner<'_, S, P> {
                 .map_err(DeliverError::trouble),
             // Time looks after tasks whether or not this message ever worked.
             Effect::Ready { .. } | Effect::Ended { .. } => Ok(()),
-            Effect::Fetch(_) | Effect::Sign(_) | Effect::Release(_) | Effect::Unreadable(_) => {
-                Err(DeliverError::misdirected(effect))
-            }
+            Effect::Fetch(_)
+            | Effect::FetchNames { .. }
+            | Effect::Sign(_)
+            | Effect::Release(_)
+            | Effect::ClaimReleased { .. }
+            | Effect::Unreadable(_) => Err(DeliverError::misdirected(effect)),
         }
     }
 }

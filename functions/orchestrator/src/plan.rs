@@ -131,6 +131,9 @@ fn builds_of(
     plugins: &BTreeMap<PluginName, Digest>,
     now: Timestamp,
 ) -> Result<Vec<Build>, String> {
+    if let Some(suspended) = package.and_then(|package| package.suspended.as_ref()) {
+        return Err(suspended.words(&push.announced.package));
+    }
     let config = PackageConfig::parse(&push.config).map_err(|error| error.to_string())?;
     let registered = package
         .map(|package| package.platforms.clone())

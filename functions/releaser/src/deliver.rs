@@ -1,6 +1,6 @@
-//! Acts on messages that want packages released.
+//! Acts on messages that want packages released, or the names of released ones claimed.
 
-use crate::{Seal, give_up, release};
+use crate::{Seal, claim_released, give_up, release};
 use millrace_core::Timestamp;
 use millrace_core::order::{Effect, ReleaseOrder};
 use millrace_store::{BlobStore, Deliver, DeliverError, StateStore};
@@ -18,12 +18,20 @@ pub struct OrderReleaser<'a, L, S, B> {
 
 impl<L: Seal, S: StateStore, B: BlobStore> Deliver for OrderReleaser<'_, L, S, B> {
     async fn act(&self, effect: &Effect) -> Result<(), DeliverError> {
-        release(order(effect)?, self.seal, self.state, self.blobs, self.now)
-            .await
-            .map_err(DeliverError::trouble)
+        match effect {
+            Effect::ClaimReleased { platform } => {
+                claim_released(platform, self.state, self.blobs, self.now).await
+            }
+            effect => release(order(effect)?, self.seal, self.state, self.blobs, self.now).await,
+        }
+        .map_err(DeliverError::trouble)
     }
 
     async fn give_up(&self, effect: &Effect, reason: &str) -> Result<(), DeliverError> {
+        // Who waits for an inventory asks for it again.
+        if matches!(effect, Effect::ClaimReleased { .. }) {
+            return Ok(());
+        }
         give_up(order(effect)?, reason, self.state, self.blobs, self.now)
             .await
             .map_err(DeliverError::trouble)

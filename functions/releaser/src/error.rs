@@ -4,7 +4,7 @@ use crate::generation::manifest::FileNameTaken;
 use crate::seal::SealError;
 use millrace_core::header::HeaderError;
 use millrace_core::{Digest, PlatformName};
-use millrace_store::{AdvanceError, BlobError, StateError};
+use millrace_store::{AdvanceError, BlobError, SaveError, StateError};
 use rpmrepo_metadata::MetadataError;
 
 /// A release that was not carried out.
@@ -22,6 +22,9 @@ pub enum ReleaseError {
     /// The state store's trouble. A retry may help.
     #[error(transparent)]
     State(#[from] StateError),
+    /// What was to be written down was not taken. A retry may help.
+    #[error(transparent)]
+    Save(#[from] SaveError),
     /// The build could not be told. A retry may help: the packages are out, and the build will be told so.
     #[error(transparent)]
     Advance(#[from] AdvanceError),
@@ -37,6 +40,15 @@ pub enum ReleaseError {
     /// Other releases came first, again and again. A retry may help.
     #[error("other releases of platform {0} came first, again and again")]
     Busy(PlatformName),
+    /// No build of such a package, or of such a version of it, has released anything that is there; the caller must name another one.
+    #[error(
+        "platform {platform} has nothing of `{what}`: name a package that `millrace package list` lists, or one version of it as PACKAGE-VERSION"
+    )]
+    NotReleased {
+        platform: PlatformName,
+        /// What was named.
+        what: String,
+    },
     /// There is no such generation to go back to; the caller must name another one.
     #[error("platform {platform} has no generation {number}")]
     NoGeneration {

@@ -9,11 +9,13 @@ mod change;
 mod deliver;
 mod error;
 mod generation;
+mod inventory;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 mod metadata;
 mod order;
 mod platform;
+mod removal;
 mod seal;
 mod serve;
 
@@ -23,8 +25,10 @@ pub use generation::file::FileRef;
 pub use generation::history::{GenerationSummary, history};
 pub use generation::manifest::{FileNameTaken, Generation, PackageEntry, Repository};
 pub use generation::root::{GenerationRef, current};
+pub use inventory::claim_released;
 pub use order::{give_up, publish, release, withdraw};
 pub use platform::{RollbackOutcome, prepare, rollback};
+pub use removal::{Removed, remove};
 pub use seal::{Seal, SealError};
 pub use serve::router;
 

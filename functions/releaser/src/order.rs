@@ -13,7 +13,7 @@ use millrace_core::Timestamp;
 use millrace_core::build::Event;
 use millrace_core::order::ReleaseOrder;
 use millrace_store::builds::load_build;
-use millrace_store::{BlobStore, StateStore, tell_build, tell_given_up};
+use millrace_store::{BlobStore, StateStore, tell_build, tell_given_up, tell_waiting};
 use tracing::{info, warn};
 
 /// Acts on an order: releases, and tells the build. Doing it twice has the same result.
@@ -32,7 +32,10 @@ pub async fn release<S: StateStore, B: BlobStore>(
     let published = match publish(order, seal, blobs, now).await {
         Ok(released) => Ok(released),
         Err(ReleaseError::Refused(refusal)) => Err(refusal.to_string()),
-        Err(error) => return Err(error),
+        Err(error) => {
+            tell_waiting(state, &order.build, order.id, &error, now).await;
+            return Err(error);
+        }
     };
     let event = match &published {
         Ok(released) => released_event(order, *released),

@@ -4,8 +4,10 @@ mod dnf;
 mod history;
 mod http;
 mod interruptions;
+mod inventory;
 mod keys;
 mod metadata;
+mod removal;
 mod rpms;
 mod stories;
 
@@ -90,6 +92,8 @@ async fn keep_build(store: &MemoryStore, order: &ReleaseOrder) {
         created: NOW,
         ended: None,
         rank: Default::default(),
+        waits: None,
+        order_retries: 0,
     };
     records::put(
         store,

@@ -2,8 +2,9 @@
 
 use crate::header::UnsoundPackage;
 use millrace_core::header::HeaderError;
-use millrace_core::{BuildId, Digest, KeyName};
-use millrace_store::{AdvanceError, BlobError, StateError};
+use millrace_core::{BuildId, Digest, KeyName, PlatformName};
+use millrace_store::repository_names::NamesError;
+use millrace_store::{AdvanceError, BlobError, SaveError, StateError};
 use std::io;
 use std::path::PathBuf;
 
@@ -57,6 +58,23 @@ pub enum SignError {
     /// A file's bytes cannot be read.
     #[error("{file}: {source}")]
     Blob { file: String, source: BlobError },
+    /// The package is suspended, or no package of the line any more; what helps is in it.
+    #[error("{0}")]
+    Package(String),
+    /// Names that are somebody else's, and what helps; or too many.
+    #[error("{0}")]
+    Names(String),
+    /// Passing: names that were released before they belonged to anybody get their owners.
+    #[error(
+        "the names that platform {0} has released are given to their packages, once after an upgrade; signing waits for that"
+    )]
+    NoInventory(PlatformName),
+    /// What names the platform's repositories have is not known. A retry helps once it is.
+    #[error(transparent)]
+    RepositoryNames(#[from] NamesError),
+    /// What is written of names was not taken.
+    #[error(transparent)]
+    Save(#[from] SaveError),
     /// There is no such build: who sent the order must be found out.
     #[error("there is no build {0}, so nothing vouches for the order")]
     UnknownBuild(BuildId),
@@ -69,14 +87,19 @@ pub enum SignError {
 }
 
 impl SignError {
-    /// Whether the build's author or a keeper of keys must act, and must be told through the build. Everything else may pass, or is for the
-    /// line's operator to look at.
+    /// Whether the build's author must act, who is told by the build's end. Everything else is waited for: a key that is missing comes
+    /// back, a store answers again; the build says meanwhile what it waits for.
     pub const fn is_refusal(&self) -> bool {
         match self {
-            Self::File { .. } => true,
-            Self::Key(error) => !error.is_passing(),
-            Self::Blob { source, .. } => !matches!(source, BlobError::Io(_)),
-            Self::UnknownBuild(_) | Self::State(_) | Self::Advance(_) => false,
+            Self::File { .. } | Self::Package(_) | Self::Names(_) => true,
+            Self::Key(_)
+            | Self::Blob { .. }
+            | Self::NoInventory(_)
+            | Self::RepositoryNames(_)
+            | Self::Save(_)
+            | Self::UnknownBuild(_)
+            | Self::State(_)
+            | Self::Advance(_) => false,
         }
     }
 }
@@ -122,20 +145,4 @@ pub enum KeyError {
     /// Passing: the disk, the network. A retry may help.
     #[error("the key `{key}` cannot be reached: {source}")]
     Unavailable { key: KeyName, source: io::Error },
-}
-
-impl KeyError {
-    /// Whether the same call may succeed later without a person doing anything.
-    pub const fn is_passing(&self) -> bool {
-        match self {
-            Self::Unavailable { .. } => true,
-            Self::Missing(_)
-            | Self::Unplaced(_)
-            | Self::Empty(_)
-            | Self::Exists(_)
-            | Self::Open { .. }
-            | Self::UserId
-            | Self::Unfit { .. } => false,
-        }
-    }
 }

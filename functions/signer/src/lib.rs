@@ -1,5 +1,7 @@
 //! The signer: a `SignOrder` in, signed packages out.
 //!
+//! It signs what has names of its package alone: names, files and replaced packages, as it reads them from the headers.
+//!
 //! It signs the header of a package (rpm's "header-only" signature; the header holds the payload's digest), rewrites nothing
 //! but the signature header in front of it, and leaves the payload where it lies. Before that it checks that the build
 //! ordered this, that the bytes are those that were ordered, and that header and payload are as they were built. After that it reads back
@@ -15,6 +17,7 @@ mod keys;
 pub mod lambda;
 mod openpgp;
 mod order;
+mod ownership;
 mod signature;
 #[cfg(test)]
 mod tests;

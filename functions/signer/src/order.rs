@@ -3,11 +3,14 @@
 use crate::error::SignError;
 use crate::file::sign_file;
 use crate::keys::Keys;
+use crate::ownership::Names;
 use millrace_core::Timestamp;
-use millrace_core::build::{Event, Refused};
+use millrace_core::build::{Build, Event, Refused};
 use millrace_core::order::{SignOrder, SignedFile};
 use millrace_store::builds::load_build;
-use millrace_store::{AdvanceError, BlobStore, StateStore, tell_build, tell_given_up};
+use millrace_store::{
+    AdvanceError, BlobStore, StateStore, tell_build, tell_given_up, tell_waiting,
+};
 use tracing::{info, warn};
 
 /// What became of an order.
@@ -39,7 +42,7 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
         say(order, &outcome);
         return Ok(outcome);
     }
-    let (event, outcome) = match sign_files(order, keys, blobs).await {
+    let (event, outcome) = match sign_own(order, &build, keys, state, blobs, now).await {
         Ok(files) => (
             Event::Signed {
                 order: order.id,
@@ -57,7 +60,10 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
                 SignOutcome::Refused(reason),
             )
         }
-        Err(error) => return Err(error),
+        Err(error) => {
+            tell_waiting(state, &order.build, order.id, &error, now).await;
+            return Err(error);
+        }
     };
     match tell_build(state, &order.build, event, now).await {
         Ok(()) => {
@@ -69,6 +75,25 @@ pub async fn sign<S: StateStore, B: BlobStore, K: Keys>(
         )) => Ok(SignOutcome::NotWanted(refused.to_string())),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Signs an order's files if all of their names are the package's own, and claims those that nobody had.
+async fn sign_own(
+    order: &SignOrder,
+    build: &Build,
+    keys: &impl Keys,
+    state: &impl StateStore,
+    blobs: &impl BlobStore,
+    now: Timestamp,
+) -> Result<Vec<SignedFile>, SignError> {
+    let names = Names::read(order, build, state, blobs).await?;
+    let decision = names.judge(state, blobs, now).await?;
+    for shared in &decision.judged.shared {
+        info!(%shared, "a capability is another package's, too");
+    }
+    let files = sign_files(order, keys, blobs).await?;
+    names.claim(order, decision, state, blobs, now).await?;
+    Ok(files)
 }
 
 /// Says in the log what became of an order.

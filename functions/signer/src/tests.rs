@@ -1,5 +1,6 @@
 //! Stories: real packages from `rpmbuild`, signed, and what `rpmkeys` says of them.
 
+mod names;
 mod orders;
 mod packages;
 mod refusals;
@@ -11,9 +12,15 @@ use crate::keys::{Algorithm, Keys};
 use crate::{LocalKeys, sign_files};
 use millrace_core::header::read_head;
 use millrace_core::order::{OrderedFile, SignOrder, SignedFile};
-use millrace_core::{BuildId, KeyName, PlatformName, PushId};
+use millrace_core::ownership::{ReleaseTarget, RepositoryNames};
+use millrace_core::push::Package;
+use millrace_core::{BuildId, KeyName, PlatformName, PushId, Timestamp};
 use millrace_store::BlobStore as _;
 use millrace_store::memory::MemoryStore;
+use millrace_store::ownership::Inventory;
+use millrace_store::packages::register;
+use millrace_store::records::create;
+use millrace_store::repository_names::keep;
 
 const CREATED_S: u64 = 1_780_000_000;
 const COMMITTED_S: u64 = 1_790_000_000;
@@ -35,8 +42,8 @@ fn build_id() -> BuildId {
     )
 }
 
-/// A desk with the keys `release` and `other`, both Ed25519 because that takes no time.
-fn desk() -> Desk {
+/// A desk with the keys `release` and `other`, both Ed25519 because that takes no time, and a platform that has released nothing.
+async fn desk() -> Desk {
     let folder = tempfile::tempdir().unwrap();
     let keys = LocalKeys::open(&folder.path().join("keys")).unwrap();
     for name in ["release", "other"] {
@@ -48,11 +55,32 @@ fn desk() -> Desk {
         )
         .unwrap();
     }
+    let store = MemoryStore::new();
+    begin(&store).await;
     Desk {
         _folder: folder,
         keys,
-        store: MemoryStore::new(),
+        store,
     }
+}
+
+/// Says that the platform has released nothing, and that its repositories have one package.
+async fn begin(store: &MemoryStore) {
+    let target = ReleaseTarget::of_platform(&"test".parse().unwrap());
+    let inventory = Inventory::of_new(target, Timestamp(CREATED_S * 1000));
+    assert!(create(store, &inventory).await.unwrap());
+    let hello = Package::new(
+        "hello".parse().unwrap(),
+        "http://forge/rpms/hello.git".to_owned(),
+        Vec::new(),
+        orders::NOW,
+    );
+    register(store, hello).await.unwrap();
+    let mut names = RepositoryNames::default();
+    names.add(&"gcc".parse().unwrap(), "gcc").unwrap();
+    keep(&orders::platform(), &names, store, store, orders::NOW)
+        .await
+        .unwrap();
 }
 
 impl Desk {

@@ -105,7 +105,7 @@ fn check(url: &str, wanted: &WantedSource, read: Digests) -> Result<(), Refusal>
 }
 
 /// What lies at a URL; none if nothing does.
-fn open(
+pub(crate) fn open(
     url: &str,
     agent: &ureq::Agent,
     until: Instant,
@@ -132,9 +132,9 @@ fn open(
 }
 
 /// Reads until the time is over.
-struct ReadUntil<R> {
-    from: R,
-    until: Instant,
+pub(crate) struct ReadUntil<R> {
+    pub from: R,
+    pub until: Instant,
 }
 
 impl<R: Read> Read for ReadUntil<R> {

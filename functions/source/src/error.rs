@@ -1,9 +1,11 @@
 //! Why a push is not fetched: what its author must fix, and what is temporary.
 
+use millrace_core::ownership::TooManyNames;
 use millrace_core::platform::PlatformError;
 use millrace_core::push::Commit;
 use millrace_core::sources::{Algorithm, TreeError};
 use millrace_core::{Digest, PushId};
+use millrace_store::repository_names::NamesError;
 use millrace_store::{BlobError, SaveError, StateError};
 use std::time::Duration;
 
@@ -196,6 +198,39 @@ pub enum DownloadError {
     /// It broke off, or a file cannot be read.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+/// Why the names in a platform's repositories are not known. A retry may help; if it does not, the platform's keeper must look.
+#[derive(Debug, thiserror::Error)]
+pub enum NamesFetchError {
+    /// Nothing comes from there.
+    #[error("{url} cannot be read")]
+    Download { url: String, source: DownloadError },
+    #[error("there is nothing at {0}")]
+    Absent(String),
+    /// A list of mirrors without any.
+    #[error("the mirror list {0} is empty")]
+    NoMirrors(String),
+    /// What lies there is no repository's.
+    #[error("{url} makes no sense: {problem}")]
+    Senseless { url: String, problem: String },
+    /// No distribution has so many.
+    #[error(transparent)]
+    TooMany(#[from] TooManyNames),
+    /// The scratch folder's trouble.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The stores' trouble.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    #[error(transparent)]
+    Keep(#[from] NamesError),
+}
+
+impl From<StateError> for NamesFetchError {
+    fn from(error: StateError) -> Self {
+        Self::Save(error.into())
+    }
 }
 
 /// Why fetching ended early.

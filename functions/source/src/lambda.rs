@@ -2,7 +2,7 @@
 
 use crate::{Fetcher, PushFetcher, TemplateError};
 use millrace_lambda::{
-    EnvironmentError, Error, LoggedError, Wake, blobs, config, deliver, on_call, state,
+    EnvironmentError, Error, LoggedError, Wake, blobs, config, deliver, now, on_call, state,
 };
 use millrace_store::dynamodb::DynamoDb;
 use millrace_store::s3::S3;
@@ -49,6 +49,7 @@ impl Fetching {
             fetcher: &self.fetcher,
             state: &self.state,
             blobs: &self.blobs,
+            now: now(),
         };
         deliver(wake.id(), &self.state, &fetcher).await
     }

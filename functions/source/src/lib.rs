@@ -1,4 +1,4 @@
-//! Fetches what was pushed, with every byte that a build starts from.
+//! Fetches what was pushed, with every byte that a build starts from; and the names in platforms' repositories.
 //!
 //! The listener writes down a push together with the order to fetch it. [`fetch`](fn@fetch) acts on that order: git2 fetches the
 //! commit, lookaside stores give the sources that it names by digest, all of it is kept under its digest, and the orchestrator is
@@ -23,10 +23,11 @@ mod git;
 pub mod lambda;
 mod lookaside;
 mod reference;
+mod repositories;
 mod template;
 
 pub use deliver::PushFetcher;
-pub use error::{DownloadError, FetchError, Refusal};
+pub use error::{DownloadError, FetchError, NamesFetchError, Refusal};
 pub use fetch::{fetch, give_up};
 pub use fetcher::{Bounds, Fetcher};
 pub use lookaside::{UploadedSource, upload_source};

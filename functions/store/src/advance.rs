@@ -111,7 +111,7 @@ async fn save<A: Aggregate>(
     }
     let mut writes = vec![write];
     for effect in &effects {
-        writes.extend(keep(effect)?);
+        writes.extend(keep(state, effect).await?);
     }
     state.save(Commit { writes, effects }).await
 }

@@ -3,12 +3,13 @@
 use crate::advance::{AdvanceError, advance};
 use crate::state::{Message, StateError, StateStore};
 use millrace_core::build::{Build, Event, Refused};
-use millrace_core::order::Effect;
+use millrace_core::chain;
+use millrace_core::order::{Effect, OrderId};
 use millrace_core::{BuildId, Timestamp};
 use std::error::Error;
 use std::fmt::Display;
 use std::future::Future;
-use tracing::{Span, error, field, info_span};
+use tracing::{Span, error, field, info_span, warn};
 
 /// Acts on messages. A message may come more than once, late, and out of order: the same effect twice must have one result.
 pub trait Deliver: Send + Sync {
@@ -53,10 +54,12 @@ impl DeliverError {
         match effect {
             Effect::Unreadable(problem) => Self::Unreadable(problem.clone()),
             Effect::Fetch(_)
+            | Effect::FetchNames { .. }
             | Effect::Plan(_)
             | Effect::Ready { .. }
             | Effect::Sign(_)
             | Effect::Release(_)
+            | Effect::ClaimReleased { .. }
             | Effect::Ended { .. } => Self::Misdirected {
                 wants: wants(effect),
             },
@@ -67,7 +70,7 @@ impl DeliverError {
 /// The part of the line that acts on a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recipient {
-    /// Fetches what was announced.
+    /// Fetches what was announced, and what platforms' repositories have.
     Fetcher,
     /// Plans builds, and sees to it that somebody takes their tasks.
     Planner,
@@ -79,10 +82,10 @@ impl Recipient {
     /// Who acts on an effect.
     pub fn of(effect: &Effect) -> Result<Self, DeliverError> {
         match effect {
-            Effect::Fetch(_) => Ok(Self::Fetcher),
+            Effect::Fetch(_) | Effect::FetchNames { .. } => Ok(Self::Fetcher),
             Effect::Plan(_) | Effect::Ready { .. } | Effect::Ended { .. } => Ok(Self::Planner),
             Effect::Sign(_) => Ok(Self::Signer),
-            Effect::Release(_) => Ok(Self::Releaser),
+            Effect::Release(_) | Effect::ClaimReleased { .. } => Ok(Self::Releaser),
             Effect::Unreadable(problem) => Err(DeliverError::Unreadable(problem.clone())),
         }
     }
@@ -92,10 +95,12 @@ impl Recipient {
 pub const fn wants(effect: &Effect) -> &'static str {
     match effect {
         Effect::Fetch(_) => "fetch",
+        Effect::FetchNames { .. } => "fetch-names",
         Effect::Plan(_) => "plan",
         Effect::Ready { .. } => "ready",
         Effect::Sign(_) => "sign",
         Effect::Release(_) => "release",
+        Effect::ClaimReleased { .. } => "claim-released",
         Effect::Ended { .. } => "ended",
         Effect::Unreadable(_) => "?",
     }
@@ -112,6 +117,7 @@ pub fn span(message: &Message) -> Span {
         build = field::Empty,
         task = field::Empty,
         order = field::Empty,
+        platform = field::Empty,
     );
     match &message.effect {
         Effect::Fetch(announced) => record(&span, "push", &announced.id),
@@ -127,6 +133,9 @@ pub fn span(message: &Message) -> Span {
         Effect::Release(order) => {
             record(&span, "build", &order.build);
             record(&span, "order", &order.id);
+        }
+        Effect::FetchNames { platform } | Effect::ClaimReleased { platform } => {
+            record(&span, "platform", platform)
         }
         Effect::Ended { build } => record(&span, "build", build),
         Effect::Unreadable(_) => {}
@@ -171,6 +180,25 @@ pub async fn tell_build(
     match advance::<Build>(state, build, event, now).await {
         Ok(_) | Err(AdvanceError::Refused(Refused::Already)) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Tells a build why its order is not carried out yet. Nobody waits for that to be written down: trouble with it is logged.
+pub async fn tell_waiting(
+    state: &impl StateStore,
+    build: &BuildId,
+    order: OrderId,
+    trouble: &(dyn Error + Send + Sync + 'static),
+    now: Timestamp,
+) {
+    let reason = chain(trouble);
+    let event = Event::OrderWaits { order, reason };
+    match advance::<Build>(state, build, event, now).await {
+        Ok(_) | Err(AdvanceError::Refused(_)) => {}
+        Err(error) => warn!(
+            problem = chain(&error),
+            "the build is not told why it waits"
+        ),
     }
 }
 

@@ -31,6 +31,11 @@ pub fn held_index(runner: &RunnerName) -> String {
     format!("held/{runner}")
 }
 
+/// Names of packages that are this package's own or were granted to it, by target and name.
+pub fn names_index(package: &PackageName) -> String {
+    format!("names/{package}")
+}
+
 /// A package's builds, the newest first.
 pub fn package_index(package: &PackageName) -> String {
     format!("package/{package}")

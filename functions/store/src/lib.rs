@@ -25,9 +25,11 @@ pub mod leases;
 pub mod local;
 pub mod memory;
 pub mod orders;
+pub mod ownership;
 pub mod packages;
 pub mod queue;
 pub mod records;
+pub mod repository_names;
 pub mod roots;
 pub mod runner_status;
 pub mod runners;
@@ -40,7 +42,7 @@ pub use blob::{
     Address, BlobError, BlobStore, Part, PointerVersion, SwapError, as_download, package_head,
     pieces,
 };
-pub use deliver::{Deliver, DeliverError, Recipient, tell_build, tell_given_up};
+pub use deliver::{Deliver, DeliverError, Recipient, tell_build, tell_given_up, tell_waiting};
 pub use millrace_core::chain;
 pub use records::Stored;
 pub use state::{

@@ -24,18 +24,26 @@ pub async fn load_order(
         .map(|(order, _)| order))
 }
 
-/// The write that keeps an order, if an effect is one. A build gives each of its orders once.
-pub(crate) fn keep(effect: &Effect) -> Result<Option<Write>, StateError> {
+/// The write that keeps an order, if an effect is one. A build that is retried gives the same order again, which is kept by then.
+pub(crate) async fn keep(
+    state: &impl StateStore,
+    effect: &Effect,
+) -> Result<Option<Write>, StateError> {
     let (id, order) = match effect {
         Effect::Sign(order) => (order.id, Order::Sign(order.clone())),
         Effect::Release(order) => (order.id, Order::Release(order.clone())),
         Effect::Fetch(_)
+        | Effect::FetchNames { .. }
         | Effect::Plan(_)
         | Effect::Ready { .. }
+        | Effect::ClaimReleased { .. }
         | Effect::Ended { .. }
         | Effect::Unreadable(_) => {
             return Ok(None);
         }
     };
+    if load_order(state, &id).await?.is_some() {
+        return Ok(None);
+    }
     write(Table::Order, &id.hex(), Expect::Absent, &order, Vec::new()).map(Some)
 }

@@ -1,8 +1,9 @@
 //! Which repository belongs to which package: one record for each, written together, so that neither is taken twice.
 
+use crate::ownership;
 use crate::records::{get, write};
 use crate::state::{
-    Commit, Expect, IndexEntry, SaveError, StateError, StateStore, Table, Version, Write,
+    Commit, Expect, IndexEntry, Key, SaveError, StateError, StateStore, Table, Version, Write,
 };
 use millrace_core::PackageName;
 use millrace_core::clone_url::{UrlError, repository_index};
@@ -169,21 +170,97 @@ async fn registration(
             });
         }
         package.registered = existing.registered;
+        package.suspended.clone_from(&existing.suspended);
+        package.source_name = package.source_name.or_else(|| existing.source_name.clone());
         if package == existing || matches!(again, Reregistration::Leaves) {
             return Ok((existing, writes));
         }
         expect = Expect::Version(version);
     }
-    let entry = IndexEntry {
-        index,
-        sort: package.name.to_string(),
-    };
     writes.push(write(
         Table::Package,
         package.name.as_str(),
         expect,
         &package,
-        vec![entry],
+        vec![entry(&package)?],
     )?);
     Ok((package, writes))
+}
+
+/// Changes what is said of a package, and answers what is said now; none if there is no such package. Its name and its repository stay.
+pub async fn change(
+    state: &impl StateStore,
+    name: &PackageName,
+    change: impl Fn(&mut Package),
+) -> Result<Option<Package>, SaveError> {
+    loop {
+        let found: Option<(Package, Version)> = get(state, Table::Package, name.as_str()).await?;
+        let Some((before, version)) = found else {
+            return Ok(None);
+        };
+        let mut after = before.clone();
+        change(&mut after);
+        (after.name, after.clone_url) = (before.name.clone(), before.clone_url.clone());
+        if after == before {
+            return Ok(Some(after));
+        }
+        let write = write(
+            Table::Package,
+            name.as_str(),
+            Expect::Version(version),
+            &after,
+            vec![entry(&after)?],
+        )?;
+        match state.save(write.into()).await {
+            Ok(()) => return Ok(Some(after)),
+            Err(SaveError::Conflict(_)) => continue,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Forgets a package: its names are free, and its repository may be another package's. Answers what it was; none if there is none. Doing it
+/// again after a stop goes on where it was.
+pub async fn remove(
+    state: &impl StateStore,
+    name: &PackageName,
+) -> Result<Option<Package>, SaveError> {
+    loop {
+        let found: Option<(Package, Version)> = get(state, Table::Package, name.as_str()).await?;
+        let Some((package, version)) = found else {
+            return Ok(None);
+        };
+        ownership::release_all(state, name).await?;
+        let key = Key::new(Table::Package, name.as_str());
+        let mut writes = vec![Write::removal(key, version)];
+        let index = index_of(&package)?;
+        let repository: Option<(PackageName, Version)> = get(state, Table::Setting, &index).await?;
+        if let Some((owner, version)) = repository
+            && owner == *name
+        {
+            writes.push(Write::removal(Key::new(Table::Setting, index), version));
+        }
+        let commit = Commit {
+            writes,
+            effects: Vec::new(),
+        };
+        match state.save(commit).await {
+            Ok(()) => return Ok(Some(package)),
+            Err(SaveError::Conflict(_)) => continue,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn entry(package: &Package) -> Result<IndexEntry, StateError> {
+    Ok(IndexEntry {
+        index: index_of(package)?,
+        sort: package.name.to_string(),
+    })
+}
+
+/// The index of a registered package's repository, whose address was checked when it was registered.
+fn index_of(package: &Package) -> Result<String, StateError> {
+    repository_index(&package.clone_url)
+        .map_err(|error| StateError::unreadable(format!("package `{}`", package.name), error))
 }

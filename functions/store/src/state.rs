@@ -25,6 +25,8 @@ pub const DELIVERIES_MAX: u32 = 10;
 pub enum Table {
     /// `millrace_core::build::Build` by build id.
     Build,
+    /// `millrace_core::ownership::Claim` by target and name.
+    Claim,
     /// `millrace_core::hold::Hold` by build, task and lease.
     Hold,
     /// When the holder of a lease was last heard of, by build, task and lease.
@@ -50,8 +52,9 @@ pub enum Table {
 
 impl Table {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Build,
+        Self::Claim,
         Self::Hold,
         Self::Lease,
         Self::Log,
@@ -70,6 +73,7 @@ impl Table {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Build => "build",
+            Self::Claim => "claim",
             Self::Hold => "hold",
             Self::Lease => "lease",
             Self::Log => "log",

@@ -1,6 +1,7 @@
 //! Finds what is shown: records by id, and lists part by part, the newest first.
 
 mod builds;
+mod impact;
 mod list;
 mod packages;
 mod platforms;
@@ -10,6 +11,7 @@ pub use builds::{
     BuildFilter, HistoryEntry, build, build_record, builds, builds_of_push, history, lock, push,
     pushes,
 };
+pub use impact::{ImpactView, impact};
 pub use list::{LIST_ENTRIES, ListPart};
 pub use packages::{package, packages};
 pub use platforms::{platform, platforms};

@@ -2,7 +2,7 @@
 
 use crate::build::BuildView;
 use crate::time::rfc3339;
-use millrace_core::push::{Commit, Package, PushRecord, PushState};
+use millrace_core::push::{Commit, Package, PushRecord, PushState, Suspension};
 use millrace_core::queue::Priority;
 use millrace_core::{BuildId, PackageName, PlatformName, ProjectName, PushId, Timestamp};
 use serde::Serialize;
@@ -68,6 +68,12 @@ pub struct PackageView {
     pub registered: Timestamp,
     /// Its latest build on each platform, by the platform's name.
     pub latest: Vec<BuildView>,
+    /// The name of its source package, if that is not its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_name: Option<String>,
+    /// Whether nothing of it is built or signed for now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspension>,
 }
 
 impl PackageView {
@@ -85,8 +91,10 @@ impl PackageView {
             clone_url,
             platforms,
             registered,
+            source_name,
             project,
             priority,
+            suspended,
         } = package.clone();
         Self {
             name,
@@ -95,6 +103,8 @@ impl PackageView {
             clone_url: crate::platform::without_password(&clone_url),
             platforms,
             registered,
+            source_name,
+            suspended,
             latest,
         }
     }

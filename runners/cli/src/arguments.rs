@@ -7,7 +7,7 @@ mod values;
 
 pub use build::{Build, BuildFlags, Builds, Logs, Retry, Shell, Watch};
 pub use runner::{Runner, RunnerOptions, Up};
-pub use setup::{Algorithm, Key, Messages, Package, Platform, Plugin, Release};
+pub use setup::{Algorithm, Key, Messages, NameOfPackage, Package, Platform, Plugin, Release};
 pub use values::LogFormat;
 
 use clap::{Parser, Subcommand};
@@ -95,6 +95,14 @@ pub enum Command {
         /// Let the same runners do it again.
         #[arg(long)]
         same_runner: bool,
+    },
+    /// List the builds that had a package in their roots: what to build again if that package was bad.
+    Impact {
+        /// NAME-[EPOCH:]VERSION-RELEASE, with or without .ARCH.
+        nevra: String,
+        /// Also those that were built with what such a build made, and so on.
+        #[arg(long)]
+        transitive: bool,
     },
     /// List the tasks that wait for a runner, in the order in which they are taken: how long each will wait, and for what.
     Queue {

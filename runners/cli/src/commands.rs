@@ -113,6 +113,9 @@ async fn dispatch(
         Command::Lock { build, output: to } => {
             verify::lock(&folder, output, &build, to.as_deref()).await?
         }
+        Command::Impact { nevra, transitive } => {
+            builds::impact(&folder, output, &nevra, transitive).await?
+        }
         Command::Verify { build, same_runner } => {
             return verify::verify(&folder, output, &build, same_runner).await;
         }

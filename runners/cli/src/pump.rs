@@ -174,6 +174,7 @@ impl<S, K, L> Functions<S, K, L> {
             fetcher: &self.fetcher,
             state: &self.store,
             blobs: &self.store,
+            now: self.now(),
         }
     }
 

@@ -68,6 +68,7 @@ async fn a_build_of_a_registered_package_is_fetched_like_a_push() {
     let zlib = PackageRequest {
         name: "zlib".parse().unwrap(),
         clone_url: url.to_owned(),
+        source_name: None,
         platforms: Vec::new(),
         project: None,
         priority: None,

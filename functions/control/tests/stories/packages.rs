@@ -23,6 +23,7 @@ async fn register(store: &MemoryStore, name: &str) -> Result<Package, ControlErr
     let request = PackageRequest {
         name: name.parse().unwrap(),
         clone_url: URL.to_owned(),
+        source_name: None,
         platforms: Vec::new(),
         project: None,
         priority: None,

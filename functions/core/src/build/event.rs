@@ -67,6 +67,11 @@ pub enum Event {
         order: OrderId,
         reason: String,
     },
+    /// The signer or the releaser cannot do as ordered yet, and tries again.
+    OrderWaits {
+        order: OrderId,
+        reason: String,
+    },
     /// The releaser did as ordered.
     Released {
         order: OrderId,
@@ -132,7 +137,7 @@ pub enum Refused {
         word: String,
     },
     #[error(
-        "no task of the build failed, was quarantined or was dropped: push again for a new build"
+        "no task of the build failed, was quarantined or was dropped, and no order of it was refused: push again for a new build"
     )]
     NothingFailed,
     /// The build's record has no room for more attempts.

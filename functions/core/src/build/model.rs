@@ -30,6 +30,25 @@ pub struct Build {
     /// Where it stands among others that wait.
     #[serde(default)]
     pub rank: Rank,
+    /// Why its order is not carried out yet, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<OrderWait>,
+    /// How often its packages were ordered to be signed and released again, after that was refused or given up.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub order_retries: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Trouble with an order that may pass: a key that is missing, a store that does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderWait {
+    pub since: Timestamp,
+    /// What it is, and who must act if it does not pass.
+    pub reason: String,
 }
 
 /// How far a build is.
@@ -116,9 +135,10 @@ impl Build {
             Stage::Ended {
                 end: End::Cancelled { by },
             } => Some(by.name()),
+            Stage::Signing { .. } | Stage::Releasing { .. } => {
+                self.waits.as_ref().map(|waits| waits.reason.as_str())
+            }
             Stage::Running
-            | Stage::Signing { .. }
-            | Stage::Releasing { .. }
             | Stage::Ended {
                 end: End::Released { .. } | End::Passed,
             } => None,

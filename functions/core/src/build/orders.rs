@@ -1,7 +1,7 @@
 //! Orders of a build to the signer and the releaser, and their answers.
 
 use super::event::Refused;
-use super::model::{Build, End, Stage};
+use super::model::{Build, End, OrderWait, Stage};
 use crate::order::{Effect, OrderId, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
 use crate::task::cut;
 use crate::{Digest, Timestamp};
@@ -85,8 +85,10 @@ impl Build {
             &self.platform,
             self.stamp_s(),
             files,
-        );
+        )
+        .retried(self.order_retries);
         self.stage = Stage::Releasing { order: order.id };
+        self.waits = None;
         Ok(vec![Effect::Release(order)])
     }
 
@@ -114,6 +116,30 @@ impl Build {
                 Err(Refused::WrongStage(self.word().to_owned()))
             }
         }
+    }
+
+    /// Notes why an order is not carried out yet. The first moment of one trouble stays.
+    pub(super) fn order_waits(
+        &mut self,
+        id: OrderId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
+        let (Stage::Signing { order } | Stage::Releasing { order }) = &self.stage else {
+            return Err(Refused::WrongStage(self.word().to_owned()));
+        };
+        if *order != id {
+            return Err(Refused::WrongOrder { given: id });
+        }
+        let reason = cut(reason);
+        if self
+            .waits
+            .as_ref()
+            .is_none_or(|waits| waits.reason != reason)
+        {
+            self.waits = Some(OrderWait { since: now, reason });
+        }
+        Ok(())
     }
 
     pub(super) fn order_refused(

@@ -1,5 +1,5 @@
-//! Tasks that somebody wants done again: those that failed, those that were quarantined, and those that were dropped when their build
-//! ended.
+//! What somebody wants done again: tasks that failed, were quarantined, or were dropped when their build ended; and signing and releasing
+//! where that was refused, given up, or waits.
 
 use super::event::Refused;
 use super::model::{Build, End, Stage};
@@ -16,6 +16,9 @@ impl Build {
         by: &Actor,
         now: Timestamp,
     ) -> Result<(), Refused> {
+        if wanted.is_none() && self.retry_order() {
+            return Ok(());
+        }
         match self.stage {
             Stage::Running
             | Stage::Ended {
@@ -57,6 +60,32 @@ impl Build {
         self.stage = Stage::Running;
         self.ended = None;
         Ok(())
+    }
+}
+
+impl Build {
+    /// Lets packages be signed and released again whose tasks all passed, if that was refused or given up, or waits for something; false
+    /// if there is no such order. Signing makes the same bytes again. What was taken back stays taken back: after a refusal, the order to
+    /// release is another one.
+    fn retry_order(&mut self) -> bool {
+        let is_refused = match &self.stage {
+            Stage::Ended {
+                end: End::Failed { .. },
+            } => true,
+            Stage::Signing { .. } | Stage::Releasing { .. } if self.waits.is_some() => false,
+            Stage::Running
+            | Stage::Signing { .. }
+            | Stage::Releasing { .. }
+            | Stage::Ended { .. } => return false,
+        };
+        if !self.tasks.iter().all(Task::is_good) {
+            return false;
+        }
+        self.order_retries += u32::from(is_refused);
+        self.stage = Stage::Running;
+        self.ended = None;
+        self.waits = None;
+        true
     }
 }
 

@@ -76,6 +76,9 @@ impl Build {
             Event::SignRefused { order, reason } => {
                 self.order_refused(order, &format!("signing: {reason}"), now)
             }
+            Event::OrderWaits { order, reason } => {
+                self.order_waits(order, &reason, now).map(|()| Vec::new())
+            }
             Event::Released {
                 order,
                 generation,
@@ -138,6 +141,7 @@ impl Build {
             task.state = TaskState::Dropped;
         }
         self.stage = Stage::Ended { end };
+        self.waits = None;
         self.ended = Some(now);
         vec![Effect::Ended {
             build: self.id.clone(),

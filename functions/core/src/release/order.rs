@@ -24,6 +24,14 @@ pub enum Effect {
     },
     Sign(SignOrder),
     Release(ReleaseOrder),
+    /// To the fetcher: fetch the names in a platform's repositories.
+    FetchNames {
+        platform: PlatformName,
+    },
+    /// To the releaser: give the names of what a platform has released to the packages that released them.
+    ClaimReleased {
+        platform: PlatformName,
+    },
     /// To those who watch: the build has ended.
     Ended {
         build: BuildId,
@@ -152,6 +160,14 @@ pub struct ReleaseOrder {
     pub released_s: u64,
     /// Which files go where.
     pub placements: Vec<Placement>,
+    /// How often this was ordered before, and refused or taken back: an order that was taken back stays so, and this is another one.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub retries: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_first(retries: &u32) -> bool {
+    *retries == 0
 }
 
 /// One signed package, and the repositories that it goes into.
@@ -190,7 +206,18 @@ impl ReleaseOrder {
             key,
             released_s,
             placements,
+            retries: 0,
         };
+        Self {
+            id: order.name(),
+            ..order
+        }
+    }
+
+    /// The same order once more, after it was refused or taken back so often. It has another id, but for the first one.
+    #[must_use]
+    pub fn retried(self, retries: u32) -> Self {
+        let order = Self { retries, ..self };
         Self {
             id: order.name(),
             ..order
@@ -207,8 +234,9 @@ impl ReleaseOrder {
             key,
             released_s,
             placements,
+            retries,
         } = self;
-        OrderId::of(&(
+        let says = (
             "release",
             build,
             package,
@@ -217,7 +245,12 @@ impl ReleaseOrder {
             key,
             released_s,
             placements,
-        ))
+        );
+        if is_first(retries) {
+            OrderId::of(&says)
+        } else {
+            OrderId::of(&(says, retries))
+        }
     }
 
     /// Whether its id is that of what it says, as for [`SignOrder::is_as_named`].

@@ -170,6 +170,22 @@ impl Generation {
         }
     }
 
+    /// Without some packages.
+    pub fn without(mut self, is_out: impl Fn(&PackageEntry) -> bool) -> NextGeneration {
+        let mut stale = BTreeSet::new();
+        for (name, repository) in &mut self.repositories {
+            let before = repository.packages.len();
+            repository.packages.retain(|_, entry| !is_out(entry));
+            if repository.packages.len() < before {
+                stale.insert(name.clone());
+            }
+        }
+        NextGeneration {
+            generation: self,
+            stale,
+        }
+    }
+
     fn remember(&mut self, order: OrderId) {
         self.orders.insert(order, self.number + 1);
         if self.orders.len() > ORDERS_MAX

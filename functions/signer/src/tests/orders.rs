@@ -1,8 +1,10 @@
 //! Orders of builds: delivered once or often, forged, cut short, refused.
 
 use super::rpms::{packages, rpmkeys};
-use super::{COMMITTED_S, Desk, FaultyKeys, build_id, desk, is_well_signed, key, key_id};
-use crate::keys::Keys as _;
+use super::{
+    COMMITTED_S, CREATED_S, Desk, FaultyKeys, begin, build_id, desk, is_well_signed, key, key_id,
+};
+use crate::keys::{Algorithm, Keys as _};
 use crate::{SignError, SignOutcome, sign, sign_files};
 use millrace_core::build::{Build, End, Stage};
 use millrace_core::order::{Effect, OrderedFile, ReleaseOrder, SignOrder};
@@ -19,10 +21,10 @@ use millrace_store::{BlobStore as _, StateStore as _, records};
 use std::collections::BTreeMap;
 use std::task::Poll;
 
-const NOW: Timestamp = Timestamp(1_795_000_000_000);
+pub(super) const NOW: Timestamp = Timestamp(1_795_000_000_000);
 
 /// The platform `test`, whose packages the key `release` signs.
-fn platform() -> Platform {
+pub(super) fn platform() -> Platform {
     Platform {
         name: "test".parse().unwrap(),
         key: key("release"),
@@ -31,7 +33,7 @@ fn platform() -> Platform {
 }
 
 /// A build whose tasks are done and which has ordered this.
-async fn keep_build(desk: &Desk, order: &SignOrder) {
+pub(super) async fn keep_build(desk: &Desk, order: &SignOrder) {
     let push = Push {
         committed_s: COMMITTED_S,
         ..testing::push("hello", 1)
@@ -46,6 +48,8 @@ async fn keep_build(desk: &Desk, order: &SignOrder) {
         created: NOW,
         ended: None,
         rank: Default::default(),
+        waits: None,
+        order_retries: 0,
     };
     records::put(
         &desk.store,
@@ -105,7 +109,7 @@ impl Desk {
 
 #[tokio::test]
 async fn an_order_moves_its_build_on_once_however_often_it_is_delivered() {
-    let desk = desk();
+    let desk = desk().await;
     let order = desk
         .order("release", &[&packages().hello, &packages().source])
         .await;
@@ -153,7 +157,7 @@ impl Desk {
     }
 
     /// Asserts that no file of an order was signed.
-    async fn assert_signed_nothing_of(&self, order: &SignOrder) {
+    pub(super) async fn assert_signed_nothing_of(&self, order: &SignOrder) {
         for signed in sign_files(order, &self.keys, &self.copy_of(order).await)
             .await
             .unwrap()
@@ -170,7 +174,7 @@ impl Desk {
 
 #[tokio::test]
 async fn an_order_that_no_build_gave_signs_nothing() {
-    let desk = desk();
+    let desk = desk().await;
     let order = desk.order("release", &[&packages().hello]).await;
     assert!(matches!(
         desk.deliver(&order).await.unwrap_err(),
@@ -181,7 +185,7 @@ async fn an_order_that_no_build_gave_signs_nothing() {
 
 #[tokio::test]
 async fn a_forged_order_is_refused_for_not_being_the_builds_before_anything_is_signed() {
-    let desk = desk();
+    let desk = desk().await;
     let order = desk.order("release", &[&packages().hello]).await;
     keep_build(&desk, &order).await;
     let other = desk.order("other", &[&packages().hello]).await;
@@ -230,7 +234,7 @@ async fn run_for<T>(steps: usize, future: impl Future<Output = T>) -> Option<T> 
 
 #[tokio::test]
 async fn a_signer_that_dies_anywhere_signs_again_to_the_same_bytes_and_its_build_hears_it_once() {
-    let Desk { keys, _folder, .. } = desk();
+    let Desk { keys, _folder, .. } = desk().await;
     let (mut steps, mut written_and_not_told) = (0, 0);
     loop {
         let desk = Desk {
@@ -238,6 +242,7 @@ async fn a_signer_that_dies_anywhere_signs_again_to_the_same_bytes_and_its_build
             keys: keys.clone(),
             store: MemoryStore::with_yields(),
         };
+        begin(&desk.store).await;
         let order = desk
             .order("release", &[&packages().hello, &packages().source])
             .await;
@@ -298,7 +303,7 @@ async fn a_signer_that_dies_anywhere_signs_again_to_the_same_bytes_and_its_build
 
 #[tokio::test]
 async fn a_refusal_ends_the_build_with_a_reason_for_its_author() {
-    let desk = desk();
+    let desk = desk().await;
     let mut altered = packages().hello.clone();
     *altered.last_mut().unwrap() ^= 1;
     let order = desk.order("release", &[&packages().source, &altered]).await;
@@ -320,19 +325,43 @@ async fn a_refusal_ends_the_build_with_a_reason_for_its_author() {
 }
 
 #[tokio::test]
-async fn a_key_that_nobody_made_is_named_in_the_builds_reason() {
-    let desk = desk();
-    let order = desk.order("none", &[&packages().hello]).await;
+async fn a_key_that_is_missing_is_waited_for_and_the_build_says_so() {
+    let desk = desk().await;
+    let order = desk.order("late", &[&packages().hello]).await;
     keep_build(&desk, &order).await;
-    let SignOutcome::Refused(reason) = desk.deliver(&order).await.unwrap() else {
-        panic!("signed with no key")
-    };
-    assert!(reason.contains("millrace key create none"), "{reason}");
+    for minutes in 0..3 {
+        let later = NOW.plus_ms(minutes * 60_000);
+        let error = sign(&order, &desk.keys, &desk.store, &desk.store, later)
+            .await
+            .unwrap_err();
+        assert!(!error.is_refusal(), "{error}");
+        assert_eq!(desk.stage().await, Stage::Signing { order: order.id });
+        let (build, _) = load_build(&desk.store, &build_id()).await.unwrap().unwrap();
+        let waits = build.waits.as_ref().unwrap();
+        assert!(
+            waits.reason.contains("millrace key create late"),
+            "{}",
+            waits.reason
+        );
+        assert_eq!(waits.since, NOW, "since the first try");
+        assert_eq!(build.reason(), Some(waits.reason.as_str()));
+    }
+    desk.keys
+        .create(
+            &key("late"),
+            "Late <late@example.org>",
+            Algorithm::Ed25519,
+            CREATED_S,
+        )
+        .unwrap();
+    assert_eq!(desk.deliver(&order).await.unwrap(), SignOutcome::Signed);
+    let (build, _) = load_build(&desk.store, &build_id()).await.unwrap().unwrap();
+    assert_eq!((build.word(), build.waits), ("releasing", None));
 }
 
 #[tokio::test]
 async fn a_key_service_that_does_not_answer_leaves_the_build_as_it_was() {
-    let desk = desk();
+    let desk = desk().await;
     let order = desk.order("release", &[&packages().hello]).await;
     keep_build(&desk, &order).await;
     let silent = FaultyKeys::Silent(desk.keys.clone());

@@ -9,7 +9,7 @@ use millrace_core::header::read_head;
 
 #[tokio::test]
 async fn rpmkeys_finds_every_kind_of_package_well_signed() {
-    let desk = desk();
+    let desk = desk().await;
     desk.keys
         .create(
             &key("rsa"),
@@ -48,7 +48,7 @@ async fn rpmkeys_finds_every_kind_of_package_well_signed() {
 
 #[tokio::test]
 async fn nothing_but_the_signature_header_is_rewritten() {
-    let desk = desk();
+    let desk = desk().await;
     let all = packages();
     for (package, has_room) in [
         (&all.hello, true),
@@ -79,7 +79,7 @@ async fn nothing_but_the_signature_header_is_rewritten() {
 
 #[tokio::test]
 async fn signing_twice_and_signing_what_is_signed_come_to_the_same_bytes() {
-    let desk = desk();
+    let desk = desk().await;
     let all = packages();
     for package in [&all.hello, &all.tight] {
         let once = desk.signed("release", package).await;
@@ -90,7 +90,7 @@ async fn signing_twice_and_signing_what_is_signed_come_to_the_same_bytes() {
 
 #[tokio::test]
 async fn a_signature_by_another_key_is_replaced() {
-    let desk = desk();
+    let desk = desk().await;
     desk.keys
         .create(
             &key("rsa"),

@@ -9,7 +9,7 @@ use crate::{FileProblem, SignError, seal, sign_files};
 #[tokio::test]
 async fn a_seal_verifies_and_is_the_same_every_time() {
     use sequoia_openpgp::{PacketPile, parse::Parse as _, serialize::MarshalInto as _};
-    let desk = desk();
+    let desk = desk().await;
     let seal_of = |bytes: &[u8]| seal(&desk.keys, &key("release"), bytes, COMMITTED_S).unwrap();
     let sealed = seal_of(b"<repomd/>");
     assert_eq!(sealed, seal_of(b"<repomd/>"));
@@ -35,7 +35,7 @@ async fn a_seal_verifies_and_is_the_same_every_time() {
 
 #[tokio::test]
 async fn a_signature_that_does_not_verify_after_writing_is_not_handed_on() {
-    let desk = desk();
+    let desk = desk().await;
     let order = desk.order("release", &[&packages().hello]).await;
     let confused = FaultyKeys::Confused(desk.keys.clone());
     let error = sign_files(&order, &confused, &desk.store)

@@ -6,5 +6,6 @@
 
 mod checkout;
 mod forge;
+mod repositories;
 mod sources;
 mod transport;

@@ -41,12 +41,14 @@ pub(super) fn one(
 ) -> Markup {
     html! {
         h1 { (package.name) }
+        @if let Some(suspended) = &package.suspended { section.reason aria-label="Suspended" { p { (suspended.words(&package.name)) } } }
         dl.facts {
             dt { "Repository" } dd { code { (package.clone_url) } }
             dt { "Built on" } dd {
                 @if package.platforms.is_empty() { "every platform that builds the pushed branch" }
                 @for (n, platform) in package.platforms.iter().enumerate() { @if n > 0 { ", " } (named("platforms", platform.as_str())) }
             }
+            @if let Some(source) = &package.source_name { dt { "Source package" } dd { code { (source) } } }
             dt { "Project" } dd { (package.project) @if package.priority != Default::default() { ", " (package.priority) } }
             dt { "Registered" } dd { (moment(package.registered)) }
         }

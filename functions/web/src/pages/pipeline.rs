@@ -168,6 +168,7 @@ fn why(state: &str) -> &'static str {
         "failed" => "Why it failed",
         "excluded" => "Why nothing was built",
         "cancelled" => "Why it ended",
+        "signing" | "releasing" => "What it waits for",
         _ => "Why",
     }
 }

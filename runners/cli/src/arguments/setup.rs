@@ -1,6 +1,7 @@
 //! What the line builds, for which platforms, and with which plugins and keys.
 
 use clap::{Subcommand, ValueEnum};
+use millrace_core::ownership::OwnedName;
 use millrace_core::queue::Priority;
 use millrace_core::{KeyName, PackageName, PlatformName, PluginName, ProjectName};
 use std::path::PathBuf;
@@ -17,6 +18,9 @@ pub enum Package {
         /// Build it only for this platform; may be given several times.
         #[arg(long = "platform")]
         platforms: Vec<PlatformName>,
+        /// Name in its spec file, if that is another than its own: no other source package is released for it. [default: its own]
+        #[arg(long)]
+        source_name: Option<String>,
         /// Packages of one project share the runners: no project waits until another is done. [default: the folder of the repository]
         #[arg(long)]
         project: Option<ProjectName>,
@@ -26,12 +30,77 @@ pub enum Package {
     },
     /// List registered packages.
     List,
+    /// Print a package.
+    Show {
+        /// Which.
+        name: PackageName,
+    },
+    /// Change what is said of a package. What is not given stays.
+    Edit {
+        /// Which.
+        name: PackageName,
+        /// Build it only for this platform; may be given several times.
+        #[arg(long = "platform", conflicts_with = "every_platform")]
+        platforms: Vec<PlatformName>,
+        /// Build it for every platform whose branches match.
+        #[arg(long)]
+        every_platform: bool,
+        /// Name in its spec file.
+        #[arg(long)]
+        source_name: Option<String>,
+        /// Packages of one project share the runners.
+        #[arg(long)]
+        project: Option<ProjectName>,
+        /// How urgent its builds are: urgent, normal or background.
+        #[arg(long)]
+        priority: Option<Priority>,
+    },
+    /// Stop building and signing a package, for example because somebody has taken its repository over. What is released stays.
+    Suspend {
+        /// Which.
+        name: PackageName,
+        /// Why, for the package's people.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// End a suspension.
+    Resume {
+        /// Which.
+        name: PackageName,
+    },
+    /// Forget a package: nothing of it is built any more, and its names are free. What is released stays.
+    Remove {
+        /// Which.
+        name: PackageName,
+    },
+    /// Let a package release, obsolete and provide a name that belongs to another package or to the platform's repositories.
+    Grant(NameOfPackage),
+    /// Take back what `millrace package grant` allowed. What was released stays released.
+    Revoke(NameOfPackage),
+    /// List the names of packages that are a package's own and those that were granted to it.
+    Names {
+        /// Which package.
+        name: PackageName,
+    },
     /// Put source files into the lookaside store, from which `sources` and `.<name>.metadata` are served.
     Upload {
         /// The files.
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+}
+
+/// A name that a package may use on a platform.
+#[derive(Debug, clap::Args)]
+pub struct NameOfPackage {
+    /// Which package may.
+    pub package: PackageName,
+    /// The name: a package (`zlib-devel`), a source package (`source:zlib`), a file (`/usr/bin/zlib`) or a capability
+    /// (`capability:libz.so.1`).
+    pub name: OwnedName,
+    /// Where.
+    #[arg(long)]
+    pub platform: PlatformName,
 }
 
 /// Platforms.
@@ -41,6 +110,11 @@ pub enum Platform {
     Add {
         /// A TOML file.
         file: PathBuf,
+    },
+    /// Forget a platform: nothing is built for it any more. What is released stays.
+    Remove {
+        /// Which.
+        name: PlatformName,
     },
     /// List platforms.
     List,
@@ -62,6 +136,14 @@ pub enum Release {
         /// How many.
         #[arg(long, default_value_t = 20)]
         limit: usize,
+    },
+    /// Take packages out of the repositories: all that a package of the line has released, or one version of it. Its subpackages, debuginfo
+    /// and source packages go with it. This makes a new generation, so you can go back with `millrace release rollback`.
+    Remove {
+        /// From which platform.
+        platform: PlatformName,
+        /// PACKAGE or PACKAGE-VERSION.
+        package: String,
     },
     /// Release the packages of an earlier generation again. This makes a new generation, so you can go back from it in the same way;
     /// if the packages are released already, nothing changes.
@@ -126,6 +208,16 @@ pub enum Plugin {
         name: PluginName,
         /// A WebAssembly component.
         file: PathBuf,
+    },
+    /// Print what a plugin's name stands for.
+    Show {
+        /// Which.
+        name: PluginName,
+    },
+    /// Forget a plugin. Builds that are planned keep it.
+    Remove {
+        /// Which.
+        name: PluginName,
     },
     /// List plugins.
     List,

@@ -14,6 +14,7 @@ use millrace_store::StateStore;
 use millrace_store::builds::{load_build, load_push};
 use millrace_store::index::{BUILDS, PUSHES, package_index};
 use millrace_view::BuildView;
+use millrace_view::find::ImpactView;
 use std::time::Duration;
 
 /// Pushes looked through for the beginning of a commit.
@@ -21,6 +22,36 @@ const PUSHES_MAX: usize = 1000;
 
 /// How long `watch --commit` waits for the line to hear of the commit.
 const HEAR_MAX: Duration = Duration::from_secs(60);
+
+/// Builds that had a package in their roots.
+pub(super) async fn impact(
+    folder: &Folder,
+    output: Output,
+    nevra: &str,
+    transitive: bool,
+) -> Result<()> {
+    let store = folder.store().await?;
+    let found = millrace_view::find::impact(nevra, transitive, &store, &store).await?;
+    let none = format!("no build that the line knows had {nevra} in a root");
+    output.list(&found, &none, impact_line)
+}
+
+fn impact_line(build: &ImpactView) -> String {
+    let had: Vec<&str> = build.had.iter().map(String::as_str).collect();
+    let ImpactView {
+        build: id,
+        package,
+        platform,
+        state,
+        ..
+    } = build;
+    format!(
+        "{id}  {:<24} {:<16} {state:<10} had {}",
+        package.as_str(),
+        platform.as_str(),
+        had.join(" ")
+    )
+}
 
 pub(super) async fn watch(folder: &Folder, output: Output, options: &Watch) -> Result<Ending> {
     let store = folder.store().await?;

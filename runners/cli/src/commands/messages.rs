@@ -66,6 +66,9 @@ fn as_json(unsettled: &Unsettled) -> Value {
         Effect::Ready { build, .. } | Effect::Ended { build } => build.to_string(),
         Effect::Sign(order) => order.build.to_string(),
         Effect::Release(order) => order.build.to_string(),
+        Effect::FetchNames { platform } | Effect::ClaimReleased { platform } => {
+            platform.to_string()
+        }
         Effect::Unreadable(problem) => format!("cannot be read: {problem}"),
     };
     json!({

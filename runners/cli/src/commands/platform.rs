@@ -25,7 +25,7 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
                 )
             })?;
             millrace_releaser::prepare(&platform, &seal, &store, now()).await?;
-            platform::add(&actor::local(), &platform, &store).await?;
+            platform::add(&actor::local(), &platform, &store, now()).await?;
             output.one(
                 &json!({"platform": platform.name, "architectures": platform.architectures}),
                 |_| {
@@ -38,6 +38,12 @@ pub(super) async fn platform(folder: &Folder, output: Output, command: Platform)
                     format!("platform {} is added; its steps are {steps}", platform.name)
                 },
             )
+        }
+        Platform::Remove { name } => {
+            platform::remove(&actor::local(), &name, &store).await?;
+            output.one(&json!({"platform": name}), |_| {
+                format!("nothing is built for {name} any more; what is released stays")
+            })
         }
         Platform::List => {
             let platforms = platform::list(&store).await?;

@@ -20,6 +20,18 @@ pub(super) async fn plugin(folder: &Folder, output: Output, command: Plugin) -> 
                 )
             })
         }
+        Plugin::Show { name } => {
+            let plugin = plugin::show(&name, &store).await?;
+            output.one(&plugin, |plugin| {
+                serde_json::to_string_pretty(plugin).unwrap_or_default()
+            })
+        }
+        Plugin::Remove { name } => {
+            plugin::remove(&actor::local(), &name, &store).await?;
+            output.one(&serde_json::json!({"plugin": name}), |_| {
+                format!("plugin {name} is removed; builds that are planned keep it")
+            })
+        }
         Plugin::List => {
             let plugins = plugin::list(&store).await?;
             output.list(

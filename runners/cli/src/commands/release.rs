@@ -7,7 +7,7 @@ use crate::state::{Folder, now};
 use anyhow::Result;
 use millrace_core::Timestamp;
 use millrace_releaser::{
-    GenerationRef, GenerationSummary, ReleaseError, RollbackOutcome, history, rollback,
+    GenerationRef, GenerationSummary, ReleaseError, RollbackOutcome, history, remove, rollback,
 };
 use serde_json::{Value, json};
 
@@ -23,6 +23,24 @@ pub(super) async fn release(folder: &Folder, output: Output, command: Release) -
             })?;
             let values: Vec<Value> = found.iter().map(as_json).collect();
             output.list(&values, "nothing to list: --limit is 0", line)
+        }
+        Release::Remove { platform, package } => {
+            let seal = folder.seal().await?;
+            let removed = remove(&platform, &package, &seal, &store, &store, now())
+                .await
+                .map_err(|error| match error {
+                    ReleaseError::NotReleased { .. } => NotFound(error.to_string()).into(),
+                    other => anyhow::Error::from(other),
+                })?;
+            let GenerationRef { generation, number } = removed.generation;
+            let value = json!({"platform": platform, "number": number, "generation": generation, "removed": removed.packages});
+            output.one(&value, |_| {
+                let packages: Vec<&str> = removed.packages.iter().map(String::as_str).collect();
+                format!(
+                    "platform {platform}: generation {number} is current now, without\n  {}",
+                    packages.join("\n  ")
+                )
+            })
         }
         Release::Rollback { platform, number } => {
             let became = rollback(&platform, number, &folder.seal().await?, &store, now())
