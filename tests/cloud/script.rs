@@ -132,6 +132,8 @@ impl Scripted {
         let mut platform = Platform {
             name: self.platform.clone(),
             branches,
+            // Nothing is fetched from the repositories of a platform whose runners are scripts.
+            repositories: Vec::new(),
             ..platform(self.architectures)
         };
         platform.steps.truncate(self.steps);

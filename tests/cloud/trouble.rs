@@ -431,7 +431,7 @@ async fn a_build_near_the_largest_item_is_released_and_a_larger_one_refused_whil
     let folder = tempfile::tempdir().unwrap();
     let mut line = Scripted::start(folder.path(), "large", ONE, |_| ()).await;
     let files = |release: u64, bytes: usize| {
-        let config = format!("[config.rpm]\nwords = \"{}\"\n", "x".repeat(bytes));
+        let config = format!("[config.check]\ntests = [\"{}\"]\n", "x".repeat(bytes));
         let spec = millrace_tests::runner::spec("large-package", release, "");
         [
             ("large-package.spec".to_owned(), spec),

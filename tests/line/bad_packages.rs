@@ -325,3 +325,16 @@ fn a_source_that_nobody_has() {
         "nowhere-1.tar.xz",
     );
 }
+
+#[test]
+fn a_release_from_the_clock_makes_packages_of_no_source_package() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), LIMITS);
+    let spec = "Name: clock\nVersion: 1\nRelease: 0.%(date -u +%%Y%%m%%d%%H%%M%%S%%N)\nSummary: For tests\nLicense: MIT\n\
+                BuildArch: noarch\n%description\nFor tests.\n%prep\n%setup -q -c -T\n%files\n";
+    let words = [
+        "says that it was built from clock-1-0.",
+        "set them from nothing that changes, such as the clock",
+    ];
+    push_and_see(&mut up, "clock", &[("clock.spec", spec)], &words);
+}

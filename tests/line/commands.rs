@@ -4,6 +4,8 @@ use crate::specs::{empty, files};
 use millrace_tests::up::{TestSetup, Up, processes_with, seconds_of_this_run};
 use millrace_tests::wait::{wait_for, wait_until};
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -329,4 +331,41 @@ fn an_ordinary_user_without_ids_is_told_what_a_runner_needs_before_the_line_take
         said.contains("usermod --add-subuids") && said.contains("--no-runner"),
         "{said}"
     );
+}
+
+#[test]
+fn a_line_answers_to_its_own_names_alone_and_says_its_own_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), "");
+    let repo = "/repo/test-9/test-9.repo";
+    let asked_for = |host: &str, more: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", up.port())).unwrap();
+        let request =
+            format!("GET {repo} HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let rebound = asked_for("evil.example", "");
+    assert!(rebound.starts_with("HTTP/1.1 421"), "{rebound}");
+    assert!(
+        rebound.contains("not to `evil.example`: start it with `millrace up --url URL`"),
+        "{rebound}"
+    );
+    let own = format!("http://127.0.0.1:{}", up.port());
+    for (host, more) in [
+        ("localhost", ""),
+        (
+            "127.0.0.1",
+            "X-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\n",
+        ),
+    ] {
+        let answer = asked_for(host, more);
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.contains(&own),
+            "{answer}"
+        );
+        assert!(!answer.contains("evil.example"), "{answer}");
+    }
 }

@@ -4,6 +4,7 @@
     reason = "tests end where something is not as it should be"
 )]
 
+mod artifacts;
 mod builds;
 mod clock;
 mod options;

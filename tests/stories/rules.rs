@@ -5,6 +5,7 @@ use millrace_core::build::Event;
 use millrace_core::plan::{TASKS_MAX, plan, platforms_for};
 use millrace_core::platform::{Limits, PackageConfig, Platform};
 use millrace_core::task::{ATTEMPTS_MAX, Artifact, Blame, LEASES_MAX, Outcome, PAUSES_MS};
+use millrace_core::testing::plugins;
 use millrace_core::{Digest, PlatformName, Timestamp};
 use millrace_tests::line::{Line, failed, id, platform, push, rpm};
 
@@ -441,7 +442,7 @@ fn more_tasks_than_a_store_can_keep_at_once_are_refused_while_planning() {
 
 #[test]
 fn more_words_than_a_record_can_begin_with_are_refused_while_planning() {
-    let text = format!("[config.check]\nlong = \"{}\"\n", "x".repeat(300_000));
+    let text = format!("[config.check]\ntests = [\"{}\"]\n", "x".repeat(300_000));
     let told = planned(&config(&text), r#""x86_64""#);
     assert!(
         told.ends_with(
@@ -449,4 +450,42 @@ fn more_words_than_a_record_can_begin_with_are_refused_while_planning() {
         ),
         "{told}"
     );
+}
+
+#[test]
+fn a_package_cannot_take_a_platforms_test_away_or_change_what_it_fixes() {
+    let mut mandatory = platform(r#""x86_64""#);
+    let check = mandatory.steps.last_mut().unwrap();
+    check.package_may_set = vec!["packages".to_owned()];
+    check.config = [("tests".to_owned(), vec!["mandatory.sh"].into())].into();
+    let told = |text: &str| {
+        plan(
+            &push("zlib", 1),
+            &config(text),
+            &mandatory,
+            &plugins(),
+            Timestamp(1_000),
+        )
+        .map(|build| build.step_of(&id("check@x86_64")).unwrap().config.clone())
+        .map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        told("[config.check]\ntests = []\n").unwrap_err(),
+        "millrace.toml: `config.check.tests`: platform el-9 lets a package set packages of this step. Take it out, or ask the platform's \
+         keeper for `package_may_set`"
+    );
+    let rpm = told("[config.rpm]\nwords = \"x\"\n").unwrap_err();
+    assert!(
+        rpm.contains("lets a package set nothing of this step"),
+        "{rpm}"
+    );
+    let allowed = told("[config.check]\npackages = [\"bats\"]\n").unwrap();
+    assert_eq!(allowed.len(), 2, "{allowed:?}");
+    let own = "[[steps]]\nname = \"lint\"\nplugin = \"lint\"\non = \"once\"\n";
+    assert!(
+        told(&format!("{own}[config.lint]\nlevel = 9\n")).is_ok(),
+        "its own step is its own"
+    );
+    let loosens = told(&format!("{own}package_may_set = [\"level\"]\n")).unwrap_err();
+    assert!(loosens.contains("is for a platform's steps"), "{loosens}");
 }

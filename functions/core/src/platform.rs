@@ -30,6 +30,16 @@ pub struct Platform {
     pub title: String,
     /// Where packages are built, in order of preference: noarch packages come from the first that builds them.
     pub architectures: Vec<Arch>,
+    /// Whether packages of 32 bits are taken from builds on an architecture that runs them (i686 on x86_64), and released beside its own.
+    #[serde(
+        default = "multilib_default",
+        skip_serializing_if = "is_multilib_default"
+    )]
+    pub multilib: bool,
+    /// Whose noarch packages are released where several architectures make them. They need not be equal then; without it, a build whose
+    /// noarch packages differ fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noarch_from: Option<Arch>,
     /// References that are built, as patterns with `*`; every branch and tag if there is none.
     #[serde(default)]
     pub branches: Vec<String>,
@@ -52,6 +62,16 @@ pub struct Platform {
     pub limits: Limits,
     /// What is done to a push.
     pub steps: Vec<Step>,
+}
+
+/// Enterprise Linux and Fedora release packages of 32 bits beside those of x86_64.
+const fn multilib_default() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_multilib_default(multilib: &bool) -> bool {
+    *multilib
 }
 
 /// A dnf repository that roots are made from.
@@ -115,6 +135,9 @@ pub struct Step {
     /// Handed to the plugin as JSON.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, serde_json::Value>,
+    /// Keys of `config` that a package may set in its `millrace.toml`; it may set no other of a platform's step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub package_may_set: Vec<String>,
     /// Its own bounds, if the platform's do not do; those that it does not name are the platform's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<StepLimits>,
@@ -177,6 +200,13 @@ impl Platform {
             .find(|(n, arch)| self.architectures[..*n].contains(arch))
         {
             return Err(format!("`architectures` names {} twice", arch.1));
+        }
+        if let Some(arch) = self.noarch_from
+            && !self.architectures.contains(&arch)
+        {
+            return Err(format!(
+                "`noarch_from` names {arch}, which is not among `architectures`"
+            ));
         }
         for repository in &self.repositories {
             if repository.baseurl.is_some() == repository.mirrorlist.is_some() {
@@ -266,6 +296,11 @@ pub fn steps_of(platform: &Platform, package: &PackageConfig) -> Result<Vec<Step
                 platform.name
             )));
         };
+        let is_own = package.steps.iter().any(|own| own.name == *name);
+        let fixed = |key: &&String| !is_own && !step.package_may_set.contains(key);
+        if let Some(key) = values.keys().find(fixed) {
+            return Err(sense(fixed_by_platform(platform, step, key)));
+        }
         step.config.extend(values.clone());
     }
     for step in &mut steps {
@@ -278,6 +313,16 @@ pub fn steps_of(platform: &Platform, package: &PackageConfig) -> Result<Vec<Step
             step.name
         )));
     }
+    if let Some(step) = package
+        .steps
+        .iter()
+        .find(|step| !step.package_may_set.is_empty())
+    {
+        return Err(sense(format!(
+            "step `{}`: `package_may_set` is for a platform's steps",
+            step.name
+        )));
+    }
     if let Some(step) = package.steps.iter().find(|step| step.network) {
         return Err(sense(format!(
             "step `{}`: only a platform may say `network`: it decides what reaches out of a runner",
@@ -285,6 +330,19 @@ pub fn steps_of(platform: &Platform, package: &PackageConfig) -> Result<Vec<Step
         )));
     }
     Ok(steps)
+}
+
+/// What a package's author is told who would set what a platform fixes.
+fn fixed_by_platform(platform: &Platform, step: &Step, key: &str) -> String {
+    let may = if step.package_may_set.is_empty() {
+        "nothing".to_owned()
+    } else {
+        step.package_may_set.join(", ")
+    };
+    format!(
+        "`config.{}.{key}`: platform {} lets a package set {may} of this step. Take it out, or ask the platform's keeper for `package_may_set`",
+        step.name, platform.name
+    )
 }
 
 fn check_steps(steps: &[Step]) -> Result<(), String> {

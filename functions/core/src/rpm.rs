@@ -57,6 +57,15 @@ impl Rpm {
         self.arch == "noarch"
     }
 
+    /// Whether it is the source package that SOURCERPM of another package names; that of one without its sources ends with `.nosrc.rpm`.
+    pub fn is_source_of(&self, source_rpm: &str) -> bool {
+        let stem = source_rpm
+            .strip_suffix(".src.rpm")
+            .or_else(|| source_rpm.strip_suffix(".nosrc.rpm"));
+        let own = format!("{}-{}-{}", self.name, self.version, self.release);
+        self.is_source() && stem == Some(own.as_str())
+    }
+
     /// Which repository it belongs in.
     pub fn kind(&self) -> Kind {
         if self.is_source() {

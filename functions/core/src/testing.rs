@@ -24,7 +24,7 @@ buildroot = {{ packages = ["@build"], minimal = ["bash"] }}
 steps = [
     {{ name = "source", plugin = "source", on = "once", releases = true }},
     {{ name = "rpm", plugin = "rpm", on = "build-arch", needs = ["source"], releases = true }},
-    {{ name = "check", plugin = "check", on = "each-arch", needs = ["rpm"] }},
+    {{ name = "check", plugin = "check", on = "each-arch", needs = ["rpm"], package_may_set = ["tests"] }},
 ]
 "#
     );

@@ -61,6 +61,16 @@ pub enum SignError {
     /// The package is suspended, or no package of the line any more; what helps is in it.
     #[error("{0}")]
     Package(String),
+    /// Architectures made different packages for all of them.
+    #[error(
+        "{file} differs between the architectures that made it ({differences}): build it so that they are equal, without what belongs to one \
+         machine or moment; or let the platform say with `noarch_from` whose is released"
+    )]
+    Noarch {
+        file: String,
+        /// Paths of files, or what else.
+        differences: String,
+    },
     /// Names that are somebody else's, and what helps; or too many.
     #[error("{0}")]
     Names(String),
@@ -91,7 +101,7 @@ impl SignError {
     /// back, a store answers again; the build says meanwhile what it waits for.
     pub const fn is_refusal(&self) -> bool {
         match self {
-            Self::File { .. } | Self::Package(_) | Self::Names(_) => true,
+            Self::File { .. } | Self::Noarch { .. } | Self::Package(_) | Self::Names(_) => true,
             Self::Key(_)
             | Self::Blob { .. }
             | Self::NoInventory(_)

@@ -15,6 +15,7 @@ mod header;
 mod keys;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+mod noarch;
 mod openpgp;
 mod order;
 mod ownership;

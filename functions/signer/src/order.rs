@@ -3,6 +3,7 @@
 use crate::error::SignError;
 use crate::file::sign_file;
 use crate::keys::Keys;
+use crate::noarch::check_noarch;
 use crate::ownership::Names;
 use millrace_core::Timestamp;
 use millrace_core::build::{Build, Event, Refused};
@@ -86,6 +87,7 @@ async fn sign_own(
     blobs: &impl BlobStore,
     now: Timestamp,
 ) -> Result<Vec<SignedFile>, SignError> {
+    check_noarch(build, blobs).await?;
     let names = Names::read(order, build, state, blobs).await?;
     let decision = names.judge(state, blobs, now).await?;
     for shared in &decision.judged.shared {

@@ -58,6 +58,7 @@ impl Names {
                     "its packages have more than {NAMES_MAX} files and other names: split the package"
                 )));
             }
+            check_source(&facts, build)?;
             packages.push(facts);
         }
         Ok(Self {
@@ -135,6 +136,21 @@ impl Names {
         };
         self.packages.iter().flat_map(sets).flatten().collect()
     }
+}
+
+/// A package must come from the build's own source package, which is released beside it.
+fn check_source(facts: &PackageFacts, build: &Build) -> Result<(), SignError> {
+    let (Some(from), Some(source)) = (&facts.source_rpm, build.source_package()) else {
+        return Ok(());
+    };
+    if source.is_source_of(from) {
+        return Ok(());
+    }
+    Err(SignError::Names(format!(
+        "{} says that it was built from {from}, and the source package of this build is {source}: Version and Release must be the same \
+         whenever the spec is read, so set them from nothing that changes, such as the clock",
+        facts.nevra
+    )))
 }
 
 /// The package whose names these would be: one of the line, and not suspended.

@@ -37,6 +37,7 @@ async fn main() {
         blobs: world.store.clone(),
         clock: Arc::new(|| NOW),
         part_bytes: None,
+        url: None,
     });
     axum::serve(socket, routes).await.unwrap();
 }

@@ -16,6 +16,7 @@ pub async fn web() -> Result<(), Error> {
         blobs: blobs(&config)?,
         clock: Arc::new(now),
         part_bytes: Some(PART_BYTES),
+        url: None,
     }))
     .await
 }

@@ -48,6 +48,8 @@ pub struct Web<S, B> {
     /// Most bytes of a log in one answer, if an answer must be complete before any of it is sent: a long log then comes in parts,
     /// and none is followed.
     pub part_bytes: Option<u64>,
+    /// The address of the line, for commands to copy; if it is not known, visitors are shown the one that they came by.
+    pub url: Option<String>,
 }
 
 impl<S, B> Web<S, B> {

@@ -69,7 +69,8 @@ pub(crate) async fn build<S: StateStore, B: BlobStore>(
         here: "",
         refresh: !view.is_ended(),
     };
-    Ok(page(frame, &build::whole(&view, &base_url(&headers), now)))
+    let line = web.url.clone().unwrap_or_else(|| base_url(&headers));
+    Ok(page(frame, &build::whole(&view, &line, now)))
 }
 
 pub(crate) async fn log<S: StateStore, B: BlobStore>(

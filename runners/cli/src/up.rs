@@ -12,11 +12,13 @@ use crate::ticks;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::Method;
+use axum::http::uri::Authority;
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use millrace_control::runner::{self, RunnerRequest};
 use millrace_core::access::Actor;
+use millrace_core::address::OwnHosts;
 use millrace_core::runner::Token;
 use millrace_core::{PlatformName, RunnerName, Timestamp};
 use millrace_host::worker::WorkerError;
@@ -27,7 +29,7 @@ use millrace_signer::LocalKeys;
 use millrace_source::Fetcher;
 use millrace_store::local::LocalStore;
 use millrace_web::Web;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -64,10 +66,9 @@ pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
         options.plugins.as_deref(),
     )
     .await?;
-    let url = options
-        .url
-        .clone()
-        .unwrap_or_else(|| format!("http://{address}"));
+    let here = format!("http://{}", reachable(address));
+    let url = options.url.clone().unwrap_or_else(|| here.clone());
+    let own_hosts = Arc::new(OwnHosts::of([url.as_str(), &format!("http://{address}")]));
     if options.url.is_none() && address.ip().is_unspecified() {
         warn!(
             "runners on other machines cannot read what is released here: say with --url where they reach this line"
@@ -75,14 +76,15 @@ pub async fn up(folder: &Folder, output: Output, options: &Up) -> Result<()> {
     }
     let functions = functions(folder, &store, &ready, options)?;
     let routes = routes(folder, &store, &ready, &url)?
-        .layer(from_fn_with_state(Arc::clone(&functions.posted), ring));
+        .layer(from_fn_with_state(Arc::clone(&functions.posted), ring))
+        .layer(from_fn_with_state(own_hosts, for_own_hosts));
     let stop = Arc::new(AtomicBool::new(false));
     let mut runner = if options.no_runner {
         None
     } else {
-        Some(start_runner(folder, &store, address, options, &stop).await?)
+        Some(start_runner(folder, &store, &here, options, &stop).await?)
     };
-    tell(folder, output, &format!("http://{address}"), options)?;
+    tell(folder, output, &here, options)?;
     // The pump takes at once what an earlier process had out; by a clock that was ahead, that would be hidden from it.
     store
         .hide_no_longer_than(now().plus_ms(pump::OUT_MS - 1))
@@ -131,8 +133,8 @@ fn routes(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, url: &str) -
         secrets,
         clock: Arc::clone(&clock),
     };
-    let url = url.to_owned();
-    let released = move |platform: &PlatformName| released_repository(&url, platform);
+    let line = url.to_owned();
+    let released = move |platform: &PlatformName| released_repository(&line, platform);
     let incoming = folder.folder("incoming")?;
     for left_over in std::fs::read_dir(&incoming)?.flatten() {
         let _ = std::fs::remove_file(left_over.path());
@@ -151,12 +153,50 @@ fn routes(folder: &Folder, store: &LocalStore, ready: &Arc<Notify>, url: &str) -
         blobs: store.clone(),
         clock,
         part_bytes: None,
+        url: Some(url.to_owned()),
     };
     Ok(Router::new()
         .merge(millrace_listener::router(listener))
         .merge(millrace_orchestrator::router(desk))
         .merge(millrace_web::router(web))
-        .nest("/repo", millrace_releaser::router(store.clone(), None)))
+        .nest(
+            "/repo",
+            millrace_releaser::router(store.clone(), Some(url.to_owned())),
+        ))
+}
+
+/// Where somebody on this machine reaches what listens on an address.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Refuses requests for other hosts than the line's own: a web page of somebody else cannot read the line through a visitor's browser.
+async fn for_own_hosts(State(own): State<Arc<OwnHosts>>, request: Request, next: Next) -> Response {
+    match refusal(&own, &request) {
+        Some(refusal) => refusal.into_response(),
+        None => next.run(request).await,
+    }
+}
+
+fn refusal(own: &OwnHosts, request: &Request) -> Option<(StatusCode, String)> {
+    let in_header = request.headers().get(header::HOST);
+    let in_header = in_header.map(|host| host.to_str().unwrap_or_default());
+    let in_uri = request.uri().authority().map(Authority::as_str);
+    let asked: Vec<&str> = in_header.into_iter().chain(in_uri).collect();
+    if asked.is_empty() {
+        let problem = "the request says no Host (RFC 9110, 7.2)\n".to_owned();
+        return Some((StatusCode::BAD_REQUEST, problem));
+    }
+    let other = asked.into_iter().find(|host| !own.has(host))?;
+    Some((
+        StatusCode::MISDIRECTED_REQUEST,
+        format!("{}\n", own.refusal(other)),
+    ))
 }
 
 /// A request that posts something (a webhook, an answer) may have caused messages: the pump looks at once.
@@ -199,7 +239,7 @@ fn functions(
 async fn start_runner(
     folder: &Folder,
     store: &LocalStore,
-    address: SocketAddr,
+    url: &str,
     options: &Up,
     stop: &Arc<AtomicBool>,
 ) -> Result<Runner> {
@@ -217,7 +257,7 @@ async fn start_runner(
         None => folder.folder("runner")?,
     };
     let config = worker_config(
-        &format!("http://{address}"),
+        url,
         token.reveal(),
         name,
         arch,

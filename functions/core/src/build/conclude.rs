@@ -2,9 +2,8 @@
 
 use super::model::{Build, End, Stage};
 use crate::Timestamp;
-use crate::order::{Effect, SignOrder};
+use crate::order::{Effect, OrderedFile, SignOrder};
 use crate::platform::StepScope;
-use crate::rpm::Rpm;
 use crate::task::{Task, TaskState, cut};
 
 impl Build {
@@ -40,15 +39,6 @@ impl Build {
             .find(|arch| source.builds_on(**arch).is_ok())?;
         (step.on == StepScope::BuildArch && source.builds_noarch() && *first != arch)
             .then(|| format!("noarch: built once, on {first}"))
-    }
-
-    /// The header of the source package that a step handed over.
-    fn source_package(&self) -> Option<&Rpm> {
-        self.tasks
-            .iter()
-            .flat_map(Task::artifacts)
-            .filter_map(|artifact| artifact.rpm.as_ref())
-            .find(|rpm| rpm.is_source())
     }
 
     /// Whether the tasks have a result: all good, or nothing left that could run.
@@ -118,8 +108,43 @@ impl Build {
                 now,
             );
         }
+        if let Some(reason) = self.untested(&order.files) {
+            let reason = cut(&reason);
+            return self.end(End::Failed { reason }, now);
+        }
         self.stage = Stage::Signing { order: order.id };
         vec![Effect::Sign(order)]
+    }
+}
+
+impl Build {
+    /// Why something that would be signed is not what the tests of the step that made it were given on its architecture, if that is so:
+    /// another step that they need hands over a file of the same name.
+    fn untested(&self, files: &[OrderedFile]) -> Option<String> {
+        let passed = |task: &&Task| matches!(task.state, TaskState::Passed { .. });
+        for made in self.tasks.iter().filter(passed) {
+            let is_test_of_it = |task: &&Task| {
+                let step = self.step_of(&task.id);
+                task.id.arch == made.id.arch
+                    && step.is_some_and(|step| !step.releases && step.needs.contains(&made.id.step))
+            };
+            for test in self.tasks.iter().filter(passed).filter(is_test_of_it) {
+                let given = self.inputs(&test.id);
+                let is_other = |file: &&OrderedFile| {
+                    made.artifacts()
+                        .iter()
+                        .any(|artifact| artifact.digest == file.digest)
+                        && !given.iter().any(|given| given.digest == file.digest)
+                };
+                if let Some(file) = files.iter().find(is_other) {
+                    return Some(format!(
+                        "{} of {} is not what {} was given: another step that it needs hands over a file of the same name",
+                        file.name, made.id, test.id
+                    ));
+                }
+            }
+        }
+        None
     }
 }
 

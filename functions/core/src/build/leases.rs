@@ -2,7 +2,7 @@
 
 use super::event::Refused;
 use super::model::Build;
-use super::verdict::{Verdict, judge};
+use super::verdict::{Accepts, Verdict, judge};
 use crate::task::{
     ATTEMPTS_MAX, Attempt, AttemptEnd, LEASE_MS, LEASES_MAX, Lease, Outcome, RunnerProfile, Task,
     TaskId, TaskState, cut,
@@ -98,6 +98,7 @@ impl Task {
         number: LeaseNumber,
         outcome: Outcome,
         roots: Option<Digest>,
+        accepts: Accepts,
         now: Timestamp,
     ) -> Result<(), Refused> {
         if self.lease_mut(number).is_err() {
@@ -118,7 +119,7 @@ impl Task {
                 }
             });
         }
-        match judge(outcome) {
+        match judge(outcome, accepts) {
             Verdict::Settled(state) => {
                 self.end_lease(AttemptEnd::Answered, now);
                 self.state = state;

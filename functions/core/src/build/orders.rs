@@ -3,23 +3,41 @@
 use super::event::Refused;
 use super::model::{Build, End, OrderWait, Stage};
 use crate::order::{Effect, OrderId, OrderedFile, ReleaseOrder, SignOrder, SignedFile};
-use crate::task::cut;
+use crate::rpm::Rpm;
+use crate::task::{Task, cut};
 use crate::{Digest, Timestamp};
 use std::collections::BTreeMap;
 
 impl Build {
-    /// The packages that go out, in the order of their NEVRAs: of steps that release, each NEVRA once, a noarch package from the first
-    /// architecture of the platform that made it. They stay the same once all tasks are done. Of a scratch build none do.
+    /// The packages that go out, in the order of their NEVRAs: of steps that release, each NEVRA once, a noarch package from the platform's
+    /// `noarch_from` or else the first architecture that made it. They stay the same once all tasks are done. Of a scratch build none do.
     pub fn releasable(&self) -> Vec<OrderedFile> {
-        let mut files: BTreeMap<String, OrderedFile> = BTreeMap::new();
-        if self.push.announced.options.scratch {
+        self.made()
+            .into_values()
+            .filter_map(|made| made.into_iter().next())
+            .collect()
+    }
+
+    /// Packages that several architectures made, with what each of them made, the one that goes out first. Whoever signs that one makes sure
+    /// that the others are equal to it. None if the platform says whose goes out.
+    pub fn made_several_times(&self) -> Vec<Vec<OrderedFile>> {
+        if self.platform.noarch_from.is_some() {
             return Vec::new();
         }
-        for task in self
-            .tasks
-            .iter()
-            .filter(|task| self.step_of(&task.id).is_some_and(|step| step.releases))
-        {
+        let several =
+            |made: &Vec<OrderedFile>| made.iter().any(|file| file.digest != made[0].digest);
+        self.made().into_values().filter(several).collect()
+    }
+
+    /// What the steps that release have made, by NEVRA, each from every task that made it, the one that goes out first.
+    fn made(&self) -> BTreeMap<String, Vec<OrderedFile>> {
+        let mut files: BTreeMap<String, Vec<OrderedFile>> = BTreeMap::new();
+        if self.push.announced.options.scratch {
+            return files;
+        }
+        let releases = |task: &&Task| self.step_of(&task.id).is_some_and(|step| step.releases);
+        for task in self.tasks.iter().filter(releases) {
+            let wins = task.id.arch.is_some() && task.id.arch == self.platform.noarch_from;
             for artifact in task.artifacts() {
                 let Some(rpm) = artifact.rpm.clone() else {
                     continue;
@@ -30,10 +48,21 @@ impl Build {
                     size: artifact.size,
                     rpm,
                 };
-                files.entry(file.rpm.to_string()).or_insert(file);
+                let made = files.entry(file.rpm.to_string()).or_default();
+                let at = if wins { 0 } else { made.len() };
+                made.insert(at, file);
             }
         }
-        files.into_values().collect()
+        files
+    }
+
+    /// The header of the source package that a step handed over.
+    pub fn source_package(&self) -> Option<&Rpm> {
+        self.tasks
+            .iter()
+            .flat_map(Task::artifacts)
+            .filter_map(|artifact| artifact.rpm.as_ref())
+            .find(|rpm| rpm.is_source())
     }
 
     /// The time that signatures and repository entries carry: the commit's, so that doing it again gives the same bytes. It is never a time

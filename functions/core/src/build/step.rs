@@ -2,6 +2,7 @@
 
 use super::event::{Event, Refused};
 use super::model::{Build, End, Stage};
+use super::verdict::Accepts;
 use crate::Timestamp;
 use crate::access::Actor;
 use crate::order::Effect;
@@ -49,10 +50,15 @@ impl Build {
                 lease,
                 outcome,
                 roots,
-            } => self
-                .task_mut(&task)?
-                .answer(lease, outcome, roots, now)
-                .map(|()| Vec::new()),
+            } => {
+                let accepts = Accepts {
+                    arch: task.arch,
+                    multilib: self.platform.multilib,
+                };
+                self.task_mut(&task)?
+                    .answer(lease, outcome, roots, accepts, now)
+                    .map(|()| Vec::new())
+            }
             Event::Return { runner } => {
                 self.end_leases(AttemptEnd::Returned, now, |lease| lease.runner == runner);
                 Ok(Vec::new())

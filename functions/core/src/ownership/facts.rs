@@ -41,6 +41,8 @@ const SHARED_CAPABILITIES: [&str; 16] = [
 pub struct PackageFacts {
     /// Which package, for people.
     pub nevra: String,
+    /// The file name of the source package that it was built from; none if it is one.
+    pub source_rpm: Option<String>,
     /// Its own name, its source package's name, and its files.
     pub ships: BTreeSet<OwnedName>,
     /// Package names and files that it says it provides, but for its own name.
@@ -69,6 +71,7 @@ impl PackageFacts {
                 "SOURCERPM `{of}` is no source package's file name"
             ))
         })?;
+        facts.source_rpm = Some(of.to_owned());
         facts.ships.insert(OwnedName::Source(source.to_owned()));
         facts.ships.extend(files(header)?);
         for name in header.lossy_texts(tag::PROVIDENAME) {

@@ -19,7 +19,7 @@ macro_rules! table {
 }
 
 table!(Platform {
-    name, title, architectures, branches, releasever, module_platform, key, macros: BTreeMap<String, IgnoredAny>,
+    name, title, architectures, multilib, noarch_from, branches, releasever, module_platform, key, macros: BTreeMap<String, IgnoredAny>,
     repositories: Vec<Repository>, buildroot: Buildroot, limits: Limits, steps: Vec<Step>,
 });
 table!(Repository {
@@ -45,6 +45,6 @@ table!(Requires {
     features
 });
 table!(Step {
-    name, plugin, on, needs, releases, network, disk_order, config: BTreeMap<String, IgnoredAny>, limits: Limits, requires: Requires,
+    name, plugin, on, needs, releases, network, disk_order, config: BTreeMap<String, IgnoredAny>, package_may_set, limits: Limits, requires: Requires,
 });
 table!(PackageConfig { spec, platforms, disk_order, steps: Vec<Step>, config: BTreeMap<String, IgnoredAny> });

@@ -1,10 +1,13 @@
 //! Whose names a build signs: its own, those that nobody has, and those that were granted.
 
-use super::orders::{NOW, keep_build, platform};
-use super::rpms::packages;
+use super::build_id;
+use super::orders::{NOW, handed_over, keep_build, platform};
+use super::rpms::{packages, place_of, with_header};
 use super::{Desk, desk};
 use crate::{SignError, SignOutcome, sign};
 use millrace_core::access::Actor;
+use millrace_core::build::Build;
+use millrace_core::header::{read_head, tag};
 use millrace_core::order::{Effect, SignOrder};
 use millrace_core::ownership::{Claim, Grant, OwnedName, ReleaseTarget, RepositoryNames};
 use millrace_core::platform::Platform;
@@ -14,7 +17,7 @@ use millrace_store::ownership::{
     ASK_AGAIN_MS, Claimant, claim, claims, grant, inventory, names_of,
 };
 use millrace_store::packages::{change, register, remove};
-use millrace_store::records::replace;
+use millrace_store::records::{self, replace};
 use millrace_store::repository_names::keep;
 use millrace_store::{StateStore as _, Table, Write};
 use std::collections::BTreeSet;
@@ -262,4 +265,53 @@ async fn nothing_is_signed_of_a_package_that_is_suspended_or_was_removed() {
         panic!("it was signed")
     };
     assert!(reason.contains("is not registered any more"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_package_of_another_source_package_than_the_builds_own_is_not_signed() {
+    let desk = desk().await;
+    let head = read_head(&packages().hello).unwrap();
+    let at = place_of(&head.header, tag::SOURCERPM);
+    let release = at + "hello-1.0-".len();
+    let other = with_header(&packages().hello, |header| header[release] = b'2');
+    let order = desk.order("release", &[&other, &packages().source]).await;
+    keep_build(&desk, &order).await;
+    let SignOutcome::Refused(reason) = desk.signs(&order).await else {
+        panic!("it was signed")
+    };
+    assert!(
+        reason.contains("was built from hello-1.0-2.src.rpm, and the source package of this build is hello-1.0-1.src"),
+        "{reason}"
+    );
+    assert!(reason.contains("such as the clock"), "{reason}");
+    desk.assert_signed_nothing_of(&order).await;
+}
+
+#[tokio::test]
+async fn noarch_packages_that_differ_between_architectures_are_not_signed() {
+    // Both were built from one spec file, with a file of random bytes.
+    let (one, other) = (&packages().hello, &packages().tight);
+    for noarch_from in [None, Some("x86_64".parse().unwrap())] {
+        let desk = desk().await;
+        let order = desk.order("release", &[one]).await;
+        keep_build(&desk, &order).await;
+        let file = desk.file(other, other).await;
+        let mut second = handed_over(&desk.order("release", &[other]).await);
+        second.id = "rpm@aarch64".parse().unwrap();
+        let id = build_id();
+        let changed = records::change::<Build, _>(&desk.store, id.as_str(), |build| {
+            build.tasks.push(second.clone());
+            build.platform.noarch_from = noarch_from;
+        });
+        assert!(changed.await.unwrap().is_some());
+        assert_ne!(file.digest, order.files[0].digest);
+        match (noarch_from, desk.signs(&order).await) {
+            (None, SignOutcome::Refused(reason)) => {
+                let words = "hello-1.0-1.noarch.rpm differs between the architectures that made it (/usr/share/hello/greeting)";
+                assert!(reason.starts_with(words), "{reason}");
+            }
+            (Some(_), SignOutcome::Signed) => {}
+            (_, other) => panic!("{noarch_from:?}: {other:?}"),
+        }
+    }
 }

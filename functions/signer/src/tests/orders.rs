@@ -64,7 +64,7 @@ pub(super) async fn keep_build(desk: &Desk, order: &SignOrder) {
 }
 
 /// The task whose packages an order is about.
-fn handed_over(order: &SignOrder) -> Task {
+pub(super) fn handed_over(order: &SignOrder) -> Task {
     let artifact = |file: &OrderedFile| Artifact {
         name: file.name.clone(),
         digest: file.digest,

@@ -20,6 +20,7 @@ pub fn router_in_parts(world: &World, part_bytes: Option<u64>) -> Router {
         blobs: world.store.clone(),
         clock: Arc::new(|| NOW),
         part_bytes,
+        url: None,
     })
 }
 

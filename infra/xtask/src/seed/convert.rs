@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Grows when the conversion itself changes, so that what an older one made is made again.
-pub const RECIPE: u32 = 3;
+pub const RECIPE: u32 = 4;
 
 /// Trees that nobody in a buildroot reads, a third of the whole. Folders end with `/`; `etc/cron` stands for several.
 const LEFT_OUT: [&str; 11] = [
@@ -107,7 +107,8 @@ pub fn rpmbuild(
         &format!("{}-linux", seed_folder.arch.rpm),
     ]);
     let definitions = [
-        ("_topdir", seed_folder.join("top")),
+        // A folder each: packages of one source package have one name for their buildroots.
+        ("_topdir", seed_folder.join("top").join(&made.debian)),
         ("_rpmdir", seed_folder.join("rpms")),
         (
             "_rpmfilename",

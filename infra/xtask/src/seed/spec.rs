@@ -96,7 +96,8 @@ pub fn of_debian(
     let debian = control.must("Package")?;
     let row = tables.of(debian);
     let elf = !control.is_noarch() && !debian.ends_with("-dev");
-    let mut tags = header(identity, summary(control), elf);
+    let source = source(control, identity);
+    let mut tags = header(identity, &source, summary(control), elf);
     let perl = contents.perl.iter().cloned();
     tags.extend(
         provided(control, identity, &row)?
@@ -120,6 +121,7 @@ pub fn of_debian(
     // Breaks and Conflicts are left out: the packages of one suite go together.
     let trigger = if debian == "libc-bin" { LDCONFIG } else { "" };
     Ok(assembled(
+        &named(identity, &source),
         &tags,
         &format!(
             "Debian's package {debian} {} as an RPM.",
@@ -132,10 +134,15 @@ pub fn of_debian(
 
 /// The spec of a package of our own.
 pub fn of_own(identity: &Identity, tags: &[String], files: &[String]) -> String {
-    let mut all = header(identity, "Part of the seed distribution", false);
+    let mut all = header(
+        identity,
+        &identity.name,
+        "Part of the seed distribution",
+        false,
+    );
     all.extend_from_slice(tags);
     all.push("AutoProv: no".to_owned());
-    assembled(&all, "Part of the seed distribution.", "", files)
+    assembled("", &all, "Part of the seed distribution.", "", files)
 }
 
 fn summary(control: &Control) -> &str {
@@ -147,10 +154,30 @@ fn summary(control: &Control) -> &str {
         .unwrap_or("No summary")
 }
 
-fn header(identity: &Identity, summary: &str, elf: bool) -> Vec<String> {
+/// The name of the source package: what the line lets a package release that is built from it.
+fn source(control: &Control, identity: &Identity) -> String {
+    let debian = control.field("Package");
+    let source = control
+        .field("Source")
+        .split(' ')
+        .next()
+        .filter(|source| !source.is_empty() && *source != debian);
+    source.unwrap_or(&identity.name).to_owned()
+}
+
+/// How the sections of a spec name its package, if that is not the source package's own.
+fn named(identity: &Identity, source: &str) -> String {
+    if identity.name == source {
+        String::new()
+    } else {
+        format!(" -n {}", identity.name)
+    }
+}
+
+fn header(identity: &Identity, source: &str, summary: &str, elf: bool) -> Vec<String> {
     let Identity { name, evr, arch } = identity;
     let mut tags = vec![
-        format!("Name: {name}"),
+        format!("Name: {source}"),
         format!("Version: {}", evr.version),
         format!("Release: {}", evr.release),
     ];
@@ -163,8 +190,14 @@ fn header(identity: &Identity, summary: &str, elf: bool) -> Vec<String> {
         ]
         .map(str::to_owned),
     );
-    tags.push(format!("AutoReq: {}", if elf { "yes" } else { "no" }));
     tags.extend((arch == "noarch").then(|| "BuildArch: noarch".to_owned()));
+    if name != source {
+        tags.push(format!(
+            "%description\nWhat {name} comes from.\n%package -n {name}\nSummary: {}",
+            summary.replace('%', "%%")
+        ));
+    }
+    tags.push(format!("AutoReq: {}", if elf { "yes" } else { "no" }));
     tags
 }
 
@@ -191,7 +224,13 @@ fn provided(control: &Control, identity: &Identity, row: &Row) -> Result<Vec<Str
     Ok(all)
 }
 
-fn assembled(tags: &[String], description: &str, triggers: &str, files: &[String]) -> String {
+fn assembled(
+    named: &str,
+    tags: &[String],
+    description: &str,
+    triggers: &str,
+    files: &[String],
+) -> String {
     let description = description.replace('%', "%%");
     // An ordinary user cannot unpack files that are somebody else's: whatever such a user makes is root's, not that user's.
     let owner = if is_root() {
@@ -201,8 +240,16 @@ fn assembled(tags: &[String], description: &str, triggers: &str, files: &[String
     };
     let tags = tags.join("\n");
     let files = files.join("\n");
+    let triggers = triggers.replace(
+        "%transfiletriggerin ",
+        &format!("%transfiletriggerin{named} "),
+    );
+    let triggers = triggers.replace(
+        "%transfiletriggerpostun ",
+        &format!("%transfiletriggerpostun{named} "),
+    );
     format!(
-        "{PREAMBLE}{tags}\n%description\n{description}\n{INSTALL}{triggers}%files\n{owner}{files}\n"
+        "{PREAMBLE}{tags}\n%description{named}\n{description}\n{INSTALL}{triggers}%files{named}\n{owner}{files}\n"
     )
 }
 
@@ -252,6 +299,28 @@ mod tests {
         assert!(
             text.contains("Provides: zlib-static = 1.2.13-1\n"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_package_says_which_source_package_it_comes_from() {
+        let text = spec(
+            "Package: zlib1g-dev\nSource: zlib (1:1.2.13)\nVersion: 1:1.2.13-1\nArchitecture: amd64\nDescription: x\n",
+        );
+        assert!(
+            text.contains("\nName: zlib\n") || text.contains("Name: zlib\n"),
+            "{text}"
+        );
+        for section in ["%package", "%description", "%files"] {
+            assert!(
+                text.contains(&format!("{section} -n zlib-devel\n")),
+                "{text}"
+            );
+        }
+        let plain = spec("Package: pigz\nVersion: 2.6-1\nArchitecture: amd64\nDescription: x\n");
+        assert!(
+            plain.contains("Name: pigz\n") && !plain.contains("%package"),
+            "{plain}"
         );
     }
 

@@ -14,8 +14,8 @@ pub struct Up {
     /// runners with a token.
     #[arg(long, default_value = "127.0.0.1:8470", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
-    /// Where runners on other machines reach this line, for the packages that it has released: `https://rpms.example.org`.
-    /// [default: what it listens on]
+    /// Where people, forges and runners on other machines reach this line: `https://rpms.example.org`. The line answers to this name, to
+    /// what it listens on and to localhost, and to no other. [default: what it listens on]
     #[arg(long, value_name = "URL", value_parser = base_url)]
     pub url: Option<String>,
     /// A folder with plugins (`NAME.wasm`) to register at the start: those that are new, and those that have changed in the folder
