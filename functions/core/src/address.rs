@@ -1,6 +1,6 @@
 //! Addresses of HTTP: how a client reached the line, whom the line answers, and texts as parts of a URL.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// How the client of a request reached the line: `https://rpms.example.org`. `header` answers a header of the request by its name. A host with
 /// characters that no host has is not repeated, since the answer is shown to people and copied into their shells.

@@ -82,12 +82,13 @@ impl Names {
         if !is_inventory_whole(state, &self.target, now).await? {
             return Err(SignError::NoInventory(self.target.platform.clone()));
         }
-        let mut claims = claims(state, &self.target, self.all()).await?;
+        let all = self.all();
+        let mut claims = claims(state, &self.target, all.clone()).await?;
         let gone = gone_owners(state, claims.values()).await?;
         claims
             .values_mut()
             .for_each(|claim| claim.forget_owner_of(&gone));
-        let distributed = repository_names(&self.platform, state, blobs, now).await?;
+        let distributed = repository_names(&self.platform, &all, state, blobs, now).await?;
         let standing = |name: OwnedName| {
             let standing = Standing {
                 claim: claims.remove(&name),
@@ -95,7 +96,7 @@ impl Names {
             };
             (name, standing)
         };
-        let known: BTreeMap<OwnedName, Standing> = self.all().into_iter().map(standing).collect();
+        let known: BTreeMap<OwnedName, Standing> = all.into_iter().map(standing).collect();
         let judged = judge(&self.holder, &self.packages, &known);
         match judged.refusal(&self.holder, &self.target) {
             Some(reason) => Err(SignError::Names(reason)),

@@ -4,10 +4,13 @@ use crate::blob::{BlobError, BlobStore};
 use crate::records::{Stored, get};
 use crate::state::{Commit, Expect, IndexEntry, SaveError, StateError, StateStore, Table, Version};
 use millrace_core::order::Effect;
-use millrace_core::ownership::{REPOSITORY_NAMES_BYTES_MAX, RepositoryNames, repositories_digest};
+use millrace_core::ownership::{
+    OwnedName, REPOSITORY_NAMES_BYTES_MAX, RepositoryNames, repositories_digest,
+};
 use millrace_core::platform::Platform;
 use millrace_core::{Digest, PlatformName, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// How long names are taken for those of today, in milliseconds: distributions add packages once a day or so.
 const FRESH_MS: u64 = 24 * 60 * 60 * 1000;
@@ -91,9 +94,10 @@ fn not_fetched(platform: &PlatformName, problem: Option<&str>) -> String {
     )
 }
 
-/// The names in a platform's repositories. Asks for newer ones where they are a day old, and for any where there are none.
+/// Those of these names that a platform's repositories have. Asks for newer ones where they are a day old, and for any where there are none.
 pub async fn repository_names<S: StateStore>(
     platform: &Platform,
+    wanted: &BTreeSet<OwnedName>,
     state: &S,
     blobs: &impl BlobStore,
     now: Timestamp,
@@ -116,7 +120,11 @@ pub async fn repository_names<S: StateStore>(
             let text = blobs
                 .read_all(&names.text, REPOSITORY_NAMES_BYTES_MAX)
                 .await?;
-            Ok(RepositoryNames::parse(&String::from_utf8_lossy(&text)))
+            let wanted: BTreeSet<String> = wanted.iter().map(ToString::to_string).collect();
+            Ok(RepositoryNames::parse(
+                &String::from_utf8_lossy(&text),
+                |name| wanted.contains(name),
+            ))
         }
         None => Err(NamesError::NotFetched {
             platform: platform.name.clone(),
@@ -261,7 +269,8 @@ mod tests {
         platform: &Platform,
         now: Timestamp,
     ) -> Result<usize, String> {
-        let names = repository_names(platform, store, store, now).await;
+        let wanted = BTreeSet::from(["patch".parse().unwrap()]);
+        let names = repository_names(platform, &wanted, store, store, now).await;
         names
             .map(|names| names.len())
             .map_err(|error| error.to_string())

@@ -70,12 +70,12 @@ impl RepositoryNames {
         text
     }
 
-    /// Reads such a text.
-    pub fn parse(text: &str) -> Self {
+    /// Reads those of such a text that are wanted: a distribution has some hundred thousand, and nobody wants all of them at once.
+    pub fn parse(text: &str, is_wanted: impl Fn(&str) -> bool) -> Self {
         let line = |line: &str| {
             let (name, sources) = line.split_once('\t')?;
-            let sources = sources.split('\t').map(str::to_owned).collect();
-            Some((name.to_owned(), sources))
+            let sources = || sources.split('\t').map(str::to_owned).collect();
+            is_wanted(name).then(|| (name.to_owned(), sources()))
         };
         Self(text.lines().filter_map(line).collect())
     }
@@ -112,7 +112,9 @@ mod tests {
         }
         let text = names.to_text();
         assert_eq!(text, "/usr/bin/patch\tpatch\nzlib\tzlib\tzlib-ng\n");
-        assert_eq!(RepositoryNames::parse(&text), names);
+        assert_eq!(RepositoryNames::parse(&text, |_| true), names);
+        let only = RepositoryNames::parse(&text, |name| name == "zlib");
+        assert_eq!(only.to_text(), "zlib\tzlib\tzlib-ng\n");
         let sources = names.sources(&OwnedName::Path("/usr/bin/patch".to_owned()));
         assert!(sources.is_some_and(|sources| sources.contains("patch")));
     }

@@ -79,7 +79,16 @@ async fn fetched(platform: &Platform) -> Result<RepositoryNames, String> {
         })
         .await;
     assert_eq!(std::fs::read_dir(line.scratch.path()).unwrap().count(), 0);
-    repository_names(platform, &line.store, &line.store, NOW)
+    let wanted = [
+        "patch",
+        "/usr/bin/patch",
+        "/etc/patch",
+        "zypper",
+        "/usr/bin/zypper",
+    ]
+    .map(|name| name.parse().unwrap())
+    .into();
+    repository_names(platform, &wanted, &line.store, &line.store, NOW)
         .await
         .map_err(|error| error.to_string())
 }
