@@ -2,7 +2,7 @@
 //!
 //! Sources: RPM format, "Header tags" (package tags, file tags, dependency tags).
 
-use super::name::{NAME_BYTES_MAX, OwnedName, canonical_path};
+use super::name::{OwnedName, canonical_path};
 use crate::header::{Header, HeaderError, tag};
 use std::collections::BTreeSet;
 
@@ -63,6 +63,7 @@ impl PackageFacts {
         };
         if rpm.is_source() {
             facts.ships.insert(OwnedName::Source(rpm.name));
+            facts.check_names()?;
             return Ok(facts);
         }
         let of = header.text(tag::SOURCERPM).unwrap_or_default();
@@ -85,7 +86,7 @@ impl PackageFacts {
         facts.provides.remove(&own);
         facts.obsoletes.remove(&own);
         facts.ships.insert(own);
-        facts.check_lengths()?;
+        facts.check_names()?;
         Ok(facts)
     }
 
@@ -117,19 +118,25 @@ impl PackageFacts {
         }
     }
 
-    fn check_lengths(&self) -> Result<(), HeaderError> {
+    /// Every name must be one that a record can have, and read back as what it is: `source:zlib` as the name of a package that is installed
+    /// would be taken for that of a source package.
+    fn check_names(&self) -> Result<(), HeaderError> {
         let sets = [
             &self.ships,
             &self.provides,
             &self.obsoletes,
             &self.capabilities,
         ];
-        let mut names = sets.into_iter().flatten();
-        match names.find(|name| name.to_string().len() > NAME_BYTES_MAX) {
+        let is_odd = |name: &&OwnedName| name.to_string().parse().as_ref() != Ok(*name);
+        match sets.into_iter().flatten().find(is_odd) {
             None => Ok(()),
-            Some(_) => Err(damaged(format_args!(
-                "it has a name of more than {NAME_BYTES_MAX} bytes"
-            ))),
+            Some(name) => {
+                let name: String = name.to_string().chars().take(80).collect();
+                Err(damaged(format_args!(
+                    "`{}` is no name",
+                    name.escape_debug()
+                )))
+            }
         }
     }
 }
@@ -341,6 +348,33 @@ mod tests {
             (tag::FILEMODES, kind::INT16, 1, &0o100_644_u16.to_be_bytes()),
         ]);
         assert!(up.contains("is no path of a file"), "{up}");
+    }
+
+    #[test]
+    fn a_name_that_would_be_taken_for_something_else_is_refused() {
+        for name in [
+            "source:zlib",
+            "/usr/bin/patch",
+            "capability:x",
+            "a b",
+            "a\nb",
+            "",
+        ] {
+            let bytes = strings(&[name]);
+            let mut entries = trojan(&[]);
+            entries[0].3 = &bytes;
+            let problem = facts(&entries).unwrap_err().to_string();
+            assert!(problem.contains("is no name"), "{name:?}: {problem}");
+        }
+        let long = strings(&[&format!("libx.so.1{}", "x".repeat(5000))]);
+        let more = [(tag::PROVIDENAME, kind::STRINGS, 1, &long[..])];
+        assert!(facts(&trojan(&more)).is_err());
+        let spaces = strings(&["/usr/share/tally & co"]);
+        let more = [(tag::PROVIDENAME, kind::STRINGS, 1, &spaces[..])];
+        assert!(
+            facts(&trojan(&more)).is_ok(),
+            "files may have spaces in their names"
+        );
     }
 
     #[test]
