@@ -3,7 +3,7 @@
 use millrace_core::Digest;
 use millrace_core::platform::{PackageConfig, Platform};
 use millrace_core::rpm::Rpm;
-use millrace_core::task::{Artifact, Outcome};
+use millrace_core::task::{Artifact, Outcome, TaskState};
 use millrace_tests::line::{Line, id, passed, platform, push, rpm};
 
 const TWO: &str = r#""x86_64", "aarch64""#;
@@ -17,11 +17,10 @@ fn handed_over(platform: &Platform, task: &str, packages: &[Rpm]) -> Option<Stri
     let lease = line.take(task, "r1");
     line.report(task, lease, passed(packages)).unwrap();
     line.ends_early("one task is enough");
-    line.build
-        .task(&id(task))
-        .unwrap()
-        .reason()
-        .map(str::to_owned)
+    match &line.build.task(&id(task)).unwrap().state {
+        TaskState::Failed { failure } => Some(failure.reason.clone()),
+        _ => None,
+    }
 }
 
 #[test]

@@ -644,7 +644,10 @@ fn any_event(chance: &mut fastrand::Rng, line: &Line) -> Event {
             since: chance.bool().then_some(line.now),
         },
         5 => heard(&task.id.to_string(), lease, line.now),
-        6..12 => report(passed(&[rpm("zlib", "src")])),
+        6..12 => {
+            let arch = task.id.arch.map_or("src", Arch::as_str);
+            report(passed(&[rpm("zlib", arch)]))
+        }
         12 => report(Outcome::HandedBack {
             reason: "stopped".to_owned(),
         }),

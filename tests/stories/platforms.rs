@@ -15,7 +15,7 @@ fn a_misspelt_key_is_named_with_its_line_and_the_keys_there_are() {
       |
     2 | architecures = ["x86_64"]
       | ^^^^^^^^^^^^
-    unknown field `architecures`, expected one of `name`, `title`, `architectures`, `branches`, `releasever`, `module_platform`, `key`, `macros`, `repositories`, `buildroot`, `limits`, `steps`
+    unknown field `architecures`, expected one of `name`, `title`, `architectures`, `multilib`, `noarch_from`, `branches`, `releasever`, `module_platform`, `key`, `macros`, `repositories`, `buildroot`, `limits`, `steps`
     "#);
 }
 

@@ -23,8 +23,41 @@ pub struct Turnstile(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     fares: VecDeque<Fare>,
-    waits: Option<&'static str>,
-    waker: Option<Waker>,
+    /// Who waits, the first in front: a caller may have several operations under way at once.
+    waiting: VecDeque<Waiting>,
+    tickets: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ticket: u64,
+    operation: &'static str,
+    waker: Waker,
+}
+
+impl State {
+    /// Wakes the first who waits, if it may pass.
+    fn call_next(&self) {
+        if let Some(next) = self.waiting.front().filter(|_| !self.fares.is_empty()) {
+            next.waker.wake_by_ref();
+        }
+    }
+}
+
+/// A place in the line before the turnstile, which is given up with the operation.
+struct Place<'a> {
+    turnstile: &'a Turnstile,
+    ticket: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.turnstile.state();
+        state
+            .waiting
+            .retain(|waiting| waiting.ticket != self.ticket);
+        state.call_next();
+    }
 }
 
 impl Turnstile {
@@ -33,36 +66,55 @@ impl Turnstile {
         Self::default()
     }
 
-    /// Decides about the next operation, or about the one that waits.
+    /// Decides about the next operation, or about the first that waits.
     pub fn admit(&self, fare: Fare) {
         let mut state = self.state();
         state.fares.push_back(fare);
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
+        state.call_next();
     }
 
-    /// The operation that waits here, by its name in the ports.
+    /// The operation that waits here, by its name in the ports; the first, if there are several.
     pub fn waits(&self) -> Option<&'static str> {
-        self.state().waits
+        self.state()
+            .waiting
+            .front()
+            .map(|waiting| waiting.operation)
     }
 
     pub(super) async fn pass(&self, operation: &'static str) -> Fare {
-        poll_fn(|context| {
+        let ticket = {
             let mut state = self.state();
-            match state.fares.pop_front() {
-                Some(fare) => {
-                    state.waits = None;
-                    Poll::Ready(fare)
-                }
-                None => {
-                    state.waits = Some(operation);
-                    state.waker = Some(context.waker().clone());
-                    Poll::Pending
-                }
+            state.tickets += 1;
+            state.tickets
+        };
+        let place = Place {
+            turnstile: self,
+            ticket,
+        };
+        let fare = poll_fn(|context| {
+            let mut state = self.state();
+            let at = state
+                .waiting
+                .iter()
+                .position(|waiting| waiting.ticket == ticket);
+            let is_first = at == Some(0) || at.is_none() && state.waiting.is_empty();
+            if is_first && let Some(fare) = state.fares.pop_front() {
+                return Poll::Ready(fare);
             }
+            let waiting = Waiting {
+                ticket,
+                operation,
+                waker: context.waker().clone(),
+            };
+            match at {
+                Some(at) => state.waiting[at] = waiting,
+                None => state.waiting.push_back(waiting),
+            }
+            Poll::Pending
         })
-        .await
+        .await;
+        drop(place);
+        fare
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

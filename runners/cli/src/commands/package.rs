@@ -43,7 +43,14 @@ pub(super) async fn package(folder: &Folder, output: Output, command: Package) -
             output.list(
                 &packages,
                 "no packages yet: `millrace package add NAME URL`",
-                |package| format!("{:<32} {}", package.name, package.clone_url),
+                |package| {
+                    let suspended = if package.suspended.is_some() {
+                        "  (suspended)"
+                    } else {
+                        ""
+                    };
+                    format!("{:<32} {}{suspended}", package.name, package.clone_url)
+                },
             )
         }
         Package::Grant(name) => {
