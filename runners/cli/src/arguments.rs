@@ -98,7 +98,7 @@ pub enum Command {
     },
     /// List the builds that had a package in their roots: what to build again if that package was bad.
     Impact {
-        /// NAME-[EPOCH:]VERSION-RELEASE, with or without .ARCH.
+        /// `NAME-VERSION-RELEASE`, with or without `.ARCH`; an epoch stands before the version, as in `bash-1:5.2-3`.
         nevra: String,
         /// Also those that were built with what such a build made, and so on.
         #[arg(long)]
